@@ -1,0 +1,1 @@
+"""One short file an experiment; run with `python -m experiments.NAME`."""

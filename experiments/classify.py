@@ -1,0 +1,248 @@
+"""Exam classification: from images and labels to a trained, evaluated, saved classifier.
+
+    python -m experiments.classify
+    python -m experiments.classify --dataset=image_folder --data_dir=MY_IMAGES
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medjax import app, metrics, models, report, stats
+from medjax.data import preprocess, source
+from medjax.data.options import DataOptions
+from medjax.data.source import Dataset, Split
+from medjax.errors import UserError
+from medjax.ops.augment import Augmentation
+from medjax.tasks import classification
+from medjax.train import feed as feeds
+from medjax.train import mesh, optim, run, state, step
+from medjax.train.checkpoint import Checkpoints
+from medjax.typing import Array, Key
+
+option = app.option
+RESIDENT_BYTES = 4 * 10**9  # larger sets are streamed
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of one run; its fields are the flags."""
+
+    dataset: str = option("brain_planes", "brain_planes, image_folder, or a set of MedMNIST")
+    data_dir: str = option("", "folder or .npz file of the set; empty: made or downloaded")
+    workdir: str = option("runs/classify", "where everything is written", free=True)
+    cache_dir: str = option("~/.cache/medjax", "prepared sets and compiled programs", free=True)
+    image_size: int = option(0, "resize every side to this many voxels; 0 keeps the size")
+    path_column: str = option("path", "metadata.csv: column of the file names")
+    label_column: str = option("label", "metadata.csv: column of the classes")
+    split_column: str = option("split", "metadata.csv: column of train, val, test")
+    subject_column: str = option("subject", "metadata.csv: column of the subjects")
+    metadata_columns: tuple[str, ...] = option((), "metadata.csv: further columns to keep")
+    path_folder: str = option("", "metadata.csv: folder put before each file name")
+    path_suffix: str = option("", "metadata.csv: suffix put after each file name")
+    subject_block: int = option(1, "folders: so many files in a row are one subject")
+    split_seed: int = option(0, "draws the splits where the set has none")
+    subjects: int = option(300, "brain_planes: how many subjects to generate")
+
+    model: str = option("resnet_slim", "the network", choices=tuple(models.CLASSIFIERS))
+    dropout: float = option(0.2, "before the last layer")
+    dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    steps: int = option(500, "updates")
+    batch: int = option(64, "examples an update")
+    seed: int = option(0, "of weights, order and augmentation; the first of --seeds")
+    seeds: int = option(1, "so many models, trained as one program")
+    optimizer: str = option("adamw", "", choices=optim.OPTIMIZERS)
+    learning_rate: float = option(2e-3, "its peak")
+    schedule: str = option("cosine", "of the learning rate", choices=optim.SCHEDULES)
+    warmup_steps: int = option(50, "updates until the peak")
+    weight_decay: float = option(0.01, "decoupled, on kernels only")
+    momentum: float = option(0.9, "of SGD; first moment of AdamW")
+    clip_norm: float = option(1.0, "longest gradient; 0 is off")
+    ema_decay: float = option(0.99, "moving average of the weights; 0 is off")
+    label_smoothing: float = option(0.05, "share of the target spread over all classes")
+    class_weights: str = option("none", "of the loss", choices=("none", "balanced"))
+    mixup: float = option(0.0, "alpha of mixup; 0 is off")
+
+    flip: tuple[int, ...] = option((), "axes mirrored at random, comma-separated", item=int)
+    rotate_degrees: float = option(10.0, "random rotation, at most")
+    scale: float = option(0.1, "random size, at most this much more or less")
+    stretch: float = option(0.0, "the same for each axis alone")
+    shear: float = option(0.0, "random shear, at most")
+    translate: float = option(0.05, "random shift, at most this share of a side")
+    crop: float = option(0.0, "random window, at least this share of a side; 0 is off")
+    contrast: float = option(0.2, "random contrast, at most")
+    brightness: float = option(0.1, "random brightness, at most")
+    gamma: float = option(0.2, "random gamma, at most")
+    noise: float = option(0.0, "random noise, at most")
+    erase: float = option(0.0, "random erased box, at most this share of a side")
+    views: int = option(1, "predictions are the mean over so many random views")
+
+    best: str = option("auc", "metric that chooses the checkpoint, on validation",
+                       choices=tuple(metrics.CLASSIFICATION))
+    eval_every: int = option(0, "updates between evaluations and checkpoints; 0: a tenth of all")
+    log_every: int = option(50, "updates between lines of metrics.jsonl", free=True)
+    keep: int = option(2, "newest checkpoints kept, beside the best", free=True)
+    feed: str = option("auto", "auto keeps sets below 4 GB on the device", free=True,
+                       choices=("auto", "resident", "stream"))
+    bootstrap: int = option(2000, "samples for the intervals", free=True)
+    eval_only: bool = option(False, "read the best checkpoint and report", free=True)
+
+
+def main(config: Config) -> None:
+    cache, workdir = Path(config.cache_dir).expanduser(), Path(config.workdir)
+    check(config)
+    app.check_workdir(workdir, "classify", config)
+    app.setup(cache)
+    stop = app.StopSignal()
+    dataset = source.load(config.dataset, options=pick(DataOptions, config), cache_dir=cache,
+                          say=print)
+    describe(dataset)
+    parts = build(config, dataset)
+    if not config.eval_only:
+        app.open_workdir(workdir, "classify", config)
+    timing = {} if config.eval_only else run.train(plan(config, dataset, parts), workdir,
+                                                   stop=stop, say=print)
+    if stop():
+        print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
+        return
+    finish(config, dataset, parts, workdir, timing)
+
+
+def check(config: Config) -> None:
+    """Raises UserError for values that no run can have."""
+    for name in ("steps", "batch", "seeds", "log_every", "keep", "views", "bootstrap"):
+        if getattr(config, name) < 1:
+            raise UserError(f"--{name}={getattr(config, name)}: must be at least 1")
+    for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "image_size"):
+        if getattr(config, name) < 0:
+            raise UserError(f"--{name}={getattr(config, name)}: must not be negative")
+    for name in ("dropout", "ema_decay", "label_smoothing", "crop", "erase", "momentum"):
+        if not 0 <= getattr(config, name) < 1:
+            raise UserError(f"--{name}={getattr(config, name)}: must be from 0 to below 1")
+
+
+def pick(kind: type, config: Config) -> Any:
+    """A `kind`, its fields taken from the config's fields of the same names."""
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
+
+
+def describe(dataset: Dataset) -> None:
+    sizes = ", ".join(f"{len(s)} {name}" for name, s in dataset.splits.items())
+    kind = "synthetic, " if dataset.info.synthetic else ""
+    print(f"{dataset.info.name}: {kind}{dataset.info.modality}; {len(dataset.info.classes)} "
+          f"classes; {sizes}", flush=True)
+    for note in dataset.notes:
+        print(f"note: {note}")
+
+
+class Parts(NamedTuple):
+    """What the settings and the set make together."""
+
+    model: Any
+    task: classification.Classification
+    optimizer: optax.GradientTransformation
+    predict: Callable[[Any, Any, Array], Array]  # for many seeds: [seeds, batch, class]
+    frequency: np.ndarray                         # of each class in the training split
+
+
+def build(config: Config, dataset: Dataset) -> Parts:
+    train, classes = dataset.splits["train"], dataset.info.classes
+    frequency = np.bincount(train.label, minlength=len(classes)) / len(train)
+    model = models.classifier(
+        config.model, num_classes=len(classes), dropout=config.dropout, dtype=config.dtype)
+    task = classification.make(
+        model, num_classes=len(classes),
+        preprocessing=preprocess.fit(train.images, len(train)),
+        augmentation=pick(Augmentation, config), label_smoothing=config.label_smoothing,
+        mixup_alpha=config.mixup, views=config.views,
+        class_weights=1 / (len(classes) * frequency) if config.class_weights == "balanced"
+        else None)
+    optimizer = optim.make(
+        config.optimizer, learning_rate=config.learning_rate, steps=config.steps,
+        warmup_steps=config.warmup_steps, schedule=config.schedule, momentum=config.momentum,
+        weight_decay=config.weight_decay, clip_norm=config.clip_norm)
+    predict = jax.jit(step.over_seeds(task.predict, (0, 0, None)))
+    return Parts(model, task, optimizer, predict, frequency)
+
+
+def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
+    """The training run: every leaf of its state has a leading seed axis."""
+    train, devices = dataset.splits["train"], mesh.make()
+    mesh.check_batch(config.batch, mesh=devices)
+    keys = jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds))
+    streamed = config.feed == "stream" or (config.feed == "auto" and train.nbytes > RESIDENT_BYTES)
+    if streamed:
+        choose = feeds.pick_streamed
+        feed = feeds.stream(keys[0], lambda i: read(train, i), size=len(train), batch=config.batch)
+    else:
+        choose = feeds.pick_resident(batch=config.batch)
+        feed = feeds.resident(jax.device_put(read(train, range(len(train))),
+                                             mesh.replicated(devices)))
+
+    def init(key: Key) -> state.State:
+        blank = jnp.zeros((1, *train.image_shape))
+        variables = parts.model.init(key, blank, train=False)
+        return state.create(variables["params"], variables.get("batch_stats", {}), parts.optimizer)
+
+    def pick_batch(*args: Any) -> Any:
+        return mesh.split_batch(choose(*args), mesh=devices)
+
+    update = step.make_step(parts.task.loss, parts.optimizer, ema_decay=config.ema_decay)
+    advance = step.make_advance(update, pick_batch)
+    return run.Plan(
+        init=step.over_seeds(init, (0,)), advance=step.over_seeds(advance, (0, 0, None, None)),
+        evaluate=lambda s: validate(config, dataset.splits["validation"], parts, s),
+        score=config.best, higher=config.best not in metrics.LOWER_IS_BETTER, keys=keys, feed=feed,
+        sharding=mesh.replicated(devices), steps=config.steps, batch=config.batch,
+        eval_every=config.eval_every or max(config.steps // 10, 1), log_every=config.log_every,
+        keep=config.keep, streamed=streamed)
+
+
+def read(split: Split, index: Any) -> dict[str, np.ndarray]:
+    """A batch on the host."""
+    return {"image": split.images(index), "label": split.label[np.asarray(index)]}
+
+
+def predict(config: Config, split: Split, parts: Parts, learner: state.State) -> np.ndarray:
+    """The probabilities of every case once, in order: `[seeds, cases, class]`."""
+    params, batch_stats = learner.mean
+    found = []
+    for index, valid in feeds.padded(len(split), batch=config.batch):
+        values = parts.predict(params, batch_stats, jnp.asarray(split.images(index)))
+        found.append(np.asarray(values)[:, valid])
+    return np.concatenate(found, axis=1)
+
+
+def validate(config: Config, split: Split, parts: Parts, learner: state.State) -> dict[str, float]:
+    """Loss and metrics on validation, the mean over seeds."""
+    each = []
+    for probability in predict(config, split, parts, learner).astype(np.float64):
+        scores = jax.vmap(parts.task.score)(jnp.asarray(probability), jnp.asarray(split.label))
+        total, weight = (float(x.sum()) for x in scores["loss"])
+        each.append({"loss": total / weight, **{
+            name: metrics.evaluate(m, split.label, probability)
+            for name, m in metrics.CLASSIFICATION.items()}})
+    return {name: float(np.mean([e[name] for e in each])) for name in each[0]}
+
+
+def finish(config: Config, dataset: Dataset, parts: Parts, workdir: Path,
+           timing: dict[str, float]) -> None:
+    """Reads the best checkpoint, and reports on test where there is one, else on validation."""
+    made = plan(config, dataset, parts)
+    best, _ = Checkpoints(workdir / "checkpoints", say=print).best(made.abstract())
+    split = dataset.splits[dataset.report_split]
+    probability = predict(config, split, parts, best)
+    for s in range(config.seeds):
+        print(config.seed+s, {n: round(metrics.evaluate(m, split.label, probability[s].astype(float)),4) for n,m in metrics.CLASSIFICATION.items()})
+    print('ens', {n: round(metrics.evaluate(m, split.label, probability.mean(0).astype(float)),4) for n,m in metrics.CLASSIFICATION.items()})
+    print(timing)
+
+
+if __name__ == "__main__":
+    app.run(main, Config)

@@ -1,0 +1,177 @@
+"""Flags from a dataclass, and what a process needs before it starts. The only file with flags."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from absl import flags
+
+from medjax.errors import UserError, unknown
+from medjax.train.record import plain, write_json
+
+Config = TypeVar("Config")
+_KINDS: dict[Any, Callable] = {
+    bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def option(default: Any, text: str, *, choices: tuple[str, ...] = (), item: type = str,
+           free: bool = False) -> Any:
+    """A field of an experiment's config.
+
+    Args:
+      default: the value where the flag is not given; a tuple becomes a comma-separated flag.
+      text: what `--help` says.
+      choices: the values that a string may take.
+      item: what the entries of a tuple are.
+      free: may differ when a run is resumed, since results do not depend on it.
+    """
+    return dataclasses.field(
+        default=default, metadata={"help": text, "choices": choices, "item": item, "free": free})
+
+
+def run(main: Callable[[Any], None], config: type) -> None:
+    """Parses the flags that `config`'s fields are, and calls `main(config)`.
+
+    A `UserError` ends the process with one line and exit code 2, a full or read-only disk
+    likewise with 1.
+    """
+    program = sys.modules["__main__"].__spec__
+    name = program.name if program else Path(sys.argv[0]).name
+    try:
+        main(parse(config, sys.argv, name))
+    except UserError as e:
+        _leave(str(e), 2)
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        _leave(f"{e.filename or 'the disk'}: {e.strerror}; free space, or choose another "
+               "--workdir or --cache_dir", 1)
+    except KeyboardInterrupt:
+        _leave("interrupted; the same command goes on from the newest checkpoint", 130)
+
+
+def _leave(line: str, code: int) -> None:
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    # Threads of a checkpoint library may still hold the interpreter open; nothing is left to do.
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def parse(config: type[Config], argv: list[str], name: str) -> Config:
+    """The config that the command line asks for; prints and exits on `--help`."""
+    values = flags.FlagValues()
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        _define(field, values)
+    flags.DEFINE_bool("help", False, "show this", flag_values=values, short_name="h")
+    try:
+        rest = values(argv)
+    except flags.UnrecognizedFlagError as e:
+        raise unknown("flag", f"--{e.flagname}", [f"--{f}" for f in values]) from None
+    except flags.Error as e:
+        raise UserError(str(e)) from None
+    if values["help"].value:
+        _print_help(config, name)
+        sys.exit(0)
+    if rest[1:]:
+        raise UserError(f"{rest[1]!r}: flags are given as --name=value")
+    return config(**{f.name: _from_flag(f, values[f.name].value)
+                     for f in dataclasses.fields(config)})  # type: ignore[arg-type]
+
+
+def _define(field: dataclasses.Field, values: flags.FlagValues) -> None:
+    text = field.metadata["help"]
+    if isinstance(field.default, tuple):
+        flags.DEFINE_list(field.name, [str(v) for v in field.default], text, flag_values=values)
+    elif field.metadata["choices"]:
+        flags.DEFINE_string(field.name, field.default, text, flag_values=values)
+    else:
+        _KINDS[type(field.default)](field.name, field.default, text, flag_values=values)
+
+
+def _from_flag(field: dataclasses.Field, value: Any) -> Any:
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise unknown(f"value of --{field.name}", value, choices)
+    if not isinstance(field.default, tuple):
+        return value
+    try:
+        return tuple(field.metadata["item"](v) for v in value)
+    except ValueError:
+        raise UserError(f"--{field.name}={','.join(value)}: "
+                        f"entries must be {field.metadata['item'].__name__}") from None
+
+
+def _print_help(config: type, name: str) -> None:
+    summary = (sys.modules[config.__module__].__doc__ or "").strip()
+    print(f"{summary}\n\nFlags of {name}:")
+    for field in dataclasses.fields(config):
+        default = ",".join(map(str, field.default)) if isinstance(
+            field.default, tuple) else field.default
+        known = f" ({' | '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
+        print(f"  --{field.name}={default}\n      {field.metadata['help']}{known}")
+
+
+def check_workdir(folder: Path, experiment: str, config: Any) -> None:
+    """Raises UserError if the folder holds another experiment or other settings, or other files.
+
+    Fields marked `free` may differ: results do not depend on them.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"--workdir={folder}: not empty, and no run of medjax; choose another")
+        return
+    try:
+        old = json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path}: not readable; choose another --workdir") from None
+    new = _described(experiment, config)
+    free = {f.name for f in dataclasses.fields(config) if f.metadata["free"]}
+    keys = sorted((set(old) | set(new)) - free)
+    differ = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
+    if differ:
+        raise UserError(f"--workdir={folder} holds a run with other settings: {'; '.join(differ)}; "
+                        "choose another --workdir or the same settings")
+
+
+def open_workdir(folder: Path, experiment: str, config: Any) -> None:
+    """Makes the work directory and writes `config.json`, once everything else is known to be good.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", _described(experiment, config))
+
+
+def _described(experiment: str, config: Any) -> dict:
+    return {"experiment": experiment, **plain(dataclasses.asdict(config))}
+
+
+def setup(cache_dir: Path) -> None:
+    """Switches on the persistent compilation cache, in `cache_dir`."""
+    import jax
+
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+class StopSignal:
+    """True once SIGTERM has come; the run then saves and ends. A second one ends it at once."""
+
+    def __init__(self) -> None:
+        self._came = False
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._came = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        return self._came

@@ -1,0 +1,1 @@
+"""Host side: from files to arrays, numpy only."""

@@ -1,0 +1,101 @@
+"""What every builder of labelled images has in common: features, checks and description."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from medjax.data.info import DatasetInfo
+from medjax.data.options import DataOptions
+from medjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One labelled image on its way into the prepared set."""
+
+    image: np.ndarray  # [*space, channel]
+    label: int
+    case_id: str
+    subject_id: str
+    origin: str        # for messages: a path, or a place in a file
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(eq=False)
+class ExamConfig(tfds.core.BuilderConfig):
+    """The options that a prepared set was made with; `name` is their fingerprint."""
+
+    options: DataOptions = dataclasses.field(default_factory=DataOptions)
+
+
+class ExamBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Writes examples as array_record. A subclass gives `describe` and `examples`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    @property
+    def options(self) -> DataOptions:
+        return self.builder_config.options
+
+    def describe(self) -> tuple[DatasetInfo, tuple[int, ...], Any]:
+        """The description, the shape `[*space, channel]` of every image, and its dtype."""
+        raise NotImplementedError
+
+    def examples(self, download) -> dict[str, Iterable[Example]]:
+        """The examples of each of the splits train, validation and test."""
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        info, shape, dtype = self.describe()
+        features = tfds.features.FeaturesDict({
+            "image": tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes"),
+            "label": tfds.features.ClassLabel(names=list(info.classes)),
+            "case_id": tfds.features.Text(),
+            "subject_id": tfds.features.Text(),
+            "digest": tfds.features.Text(),
+            "metadata": tfds.features.Text(),
+        })
+        return tfds.core.DatasetInfo(
+            builder=self, features=features, disable_shuffling=True, citation=info.citation,
+            metadata=tfds.core.MetadataDict(info.to_dict()))
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        splits = self.examples(dl_manager.download)
+        return {name: self._generate_examples(found) for name, found in splits.items()}
+
+    def _generate_examples(self, examples: Iterable[Example]) -> Iterator[tuple[int, dict]]:
+        info, shape, dtype = self.describe()
+        for key, example in enumerate(examples):
+            check(example, shape, dtype, len(info.classes))
+            yield key, {
+                "image": np.ascontiguousarray(example.image, dtype),
+                "label": int(example.label),
+                "case_id": example.case_id,
+                "subject_id": example.subject_id,
+                "digest": hashlib.sha1(example.image.tobytes()).hexdigest(),
+                "metadata": json.dumps(dict(example.metadata)),
+            }
+
+
+def check(example: Example, shape: tuple[int, ...], dtype: Any, num_classes: int) -> None:
+    """Raises UserError unless the example fits the set."""
+    image = example.image
+    if image.shape[-1] != shape[-1]:
+        raise UserError(f"{example.origin}: {image.shape[-1]} channels where the first image has "
+                        f"{shape[-1]}; convert the images to one kind")
+    if image.shape != shape:
+        raise UserError(f"{example.origin}: shape {image.shape[:-1]} where the first image has "
+                        f"{shape[:-1]}; give --image_size=N to resize all")
+    if not 0 <= example.label < num_classes:
+        raise UserError(f"{example.origin}: label {example.label} is out of range, "
+                        f"there are classes 0 to {num_classes - 1}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise UserError(f"{example.origin}: NaN or infinite pixels; mend or remove the image")
+    if np.dtype(dtype).kind == "u" and image.dtype != dtype:
+        raise UserError(f"{example.origin}: pixels are {image.dtype} where the first image has "
+                        f"{np.dtype(dtype)}; convert the images to one kind")

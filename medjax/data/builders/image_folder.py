@@ -1,0 +1,147 @@
+"""One's own images: a folder a class, or a `metadata.csv`."""
+
+import csv
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from medjax.data import images, splits
+from medjax.data.builders.exam import Example, ExamBuilder
+from medjax.data.info import DatasetInfo
+from medjax.data.options import DataOptions
+from medjax.errors import UserError, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One image file, before its pixels are read."""
+
+    path: Path
+    label: str
+    subject: str
+    split: str | None
+    metadata: dict[str, str]
+
+
+class ImageFolder(ExamBuilder, skip_registration=True):
+    """Labelled image files: PNG, JPEG, TIFF, BMP, NIfTI, DICOM; 2-D or 3-D.
+
+    Either `metadata.csv` in the folder names path, label and perhaps split, subject and more, or
+    each class is a folder (`CLASS/*`, or `SPLIT/CLASS/*`). What has no split is split by subject.
+    """
+
+    name = "image_folder"
+
+    @functools.cached_property
+    def rows(self) -> list[Row]:
+        return find_rows(self.options)
+
+    @functools.cached_property
+    def classes(self) -> list[str]:
+        return sorted({row.label for row in self.rows})
+
+    def describe(self):
+        return self._description
+
+    @functools.cached_property
+    def _description(self):
+        pixels, spacing = images.read(self.rows[0].path)
+        size = self.options.image_size
+        shape = (size,) * (pixels.ndim - 1) if size else pixels.shape[:-1]
+        if spacing and size:
+            spacing = tuple(s * n / size for s, n in zip(spacing, pixels.shape[:-1], strict=True))
+        name = Path(self.options.data_dir).resolve().name
+        info = DatasetInfo(name, tuple(self.classes), spacing_mm=spacing)
+        return info, (*shape, pixels.shape[-1]), pixels.dtype
+
+    def examples(self, download):
+        labels = [self.classes.index(row.label) for row in self.rows]
+        subjects = [row.subject for row in self.rows]
+        given = [row.split for row in self.rows if row.split is not None]
+        chosen = splits.complete(given or None, subjects, labels, seed=self.options.split_seed)
+        splits.check_leaks(chosen, subjects)
+        splits.check_classes(chosen, labels, self.classes)
+        table = list(zip(self.rows, labels, chosen, strict=True))
+        return {name: self._read([(r, y) for r, y, s in table if s == name])
+                for name in splits.SPLITS if name in chosen}
+
+    def _read(self, rows: list[tuple[Row, int]]) -> Iterator[Example]:
+        root = Path(self.options.data_dir)
+        for row, label in rows:
+            pixels, _ = images.read(row.path)
+            if self.options.image_size:
+                pixels = images.resize(pixels, self.options.image_size)
+            case = row.path.relative_to(root).as_posix()
+            yield Example(pixels, label, case, row.subject, str(row.path), row.metadata)
+
+
+def find_rows(options: DataOptions) -> list[Row]:
+    """Every image file with its label, in a fixed order; raises UserError where there is none."""
+    root = Path(options.data_dir)
+    if not options.data_dir or not root.is_dir():
+        raise UserError(f"--data_dir={options.data_dir}: no such folder")
+    table = root / "metadata.csv"
+    rows = _from_table(table, options) if table.exists() else _from_folders(root, options)
+    if not rows:
+        raise UserError(f"--data_dir={root}: no images found; expected metadata.csv, or a folder "
+                        f"a class with {', '.join(images.SUFFIXES)} files")
+    if len({row.label for row in rows}) < 2:
+        raise UserError(f"--data_dir={root}: only the class {rows[0].label!r}; "
+                        "a classifier needs two or more")
+    return rows
+
+
+def _from_table(table: Path, options: DataOptions) -> list[Row]:
+    with table.open(newline="", encoding="utf-8-sig") as f:
+        lines = list(csv.DictReader(f))
+    if not lines:
+        raise UserError(f"{table}: has no rows")
+    columns = [c for c in lines[0] if c]
+    needed = [options.path_column, options.label_column, *options.metadata_columns]
+    defaults = DataOptions()
+    for flag in ("split_column", "subject_column"):  # a default may be absent, a wish may not
+        if getattr(options, flag) != getattr(defaults, flag):
+            needed.append(getattr(options, flag))
+    for column in needed:
+        if column not in columns:
+            raise unknown(f"column of {table}", column, columns)
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        name, label = line[options.path_column], line[options.label_column]
+        if not name or not label:
+            raise UserError(f"{table}, line {number}: path or label is empty")
+        split = line.get(options.split_column) or None
+        origin = f"{table}, line {number}"
+        rows.append(Row(
+            table.parent / options.path_folder / (name + options.path_suffix), label,
+            line.get(options.subject_column) or name,
+            splits.split_name(split, origin=origin) if split else None,
+            {c: line[c] or "" for c in options.metadata_columns}))
+    if 0 < sum(row.split is None for row in rows) < len(rows):
+        raise UserError(f"{table}: some rows have a split and some have none; give all or none")
+    twice = [p for p, n in Counter(row.path for row in rows).items() if n > 1]
+    if twice:
+        raise UserError(f"{table}: {twice[0]} is named more than once")
+    return rows
+
+
+def _from_folders(root: Path, options: DataOptions) -> list[Row]:
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if folders and all(splits.is_split_name(p.name) for p in folders):
+        return [dataclasses.replace(row, split=splits.split_name(p.name, origin=str(p)))
+                for p in folders for row in _from_folders(p, options)]
+    rows = []
+    for folder in folders:
+        files = sorted(f for f in folder.rglob("*")
+                       if f.is_file() and images.suffix(f) in images.SUFFIXES)
+        if not files:
+            raise UserError(f"{folder}: no images of the class {folder.name!r}; "
+                            "add some or remove the folder")
+        for i, file in enumerate(files):
+            block = options.subject_block
+            subject = (f"{folder.name}/{i // block:04d}" if block > 1
+                       else file.relative_to(root.parent).as_posix())
+            rows.append(Row(file, folder.name, subject, None, {}))
+    return rows

@@ -1,0 +1,116 @@
+"""Reads one image or volume from a file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medjax.errors import UserError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+NIFTI = (".nii", ".nii.gz")
+DICOM = (".dcm", ".dicom")
+SUFFIXES = PICTURES + NIFTI + DICOM
+
+
+def suffix(path: Path) -> str:
+    """The suffix in lower case, `.nii.gz` in one piece."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def read(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
+    """The pixels of `path`, `[*space, channel]`, and the spacing in mm where the file tells it.
+
+    Pictures keep 8 or 16 bits; a TIFF of several pages is a volume; NIfTI and DICOM are float32 in
+    the units of the file's own scaling.
+
+    Raises:
+      UserError: if the file cannot be read, or a pixel is not finite; it names the path.
+    """
+    readers = dict.fromkeys(PICTURES, _picture) | dict.fromkeys(NIFTI, _nifti)
+    readers |= dict.fromkeys(DICOM, _dicom)
+    kind = suffix(path)
+    if kind not in readers:
+        raise UserError(f"{path}: cannot read {kind or 'a file without suffix'!r}; "
+                        f"known are {', '.join(SUFFIXES)}")
+    try:
+        pixels, spacing_mm = readers[kind](path)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such image file") from None
+    except Exception as e:  # each decoder has its own exceptions; all mean the same to the user
+        raise UserError(f"{path}: unreadable or truncated image ({e})") from e
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        count = int((~np.isfinite(pixels)).sum())
+        raise UserError(f"{path}: {count} NaN or infinite pixels; mend or remove the image")
+    return pixels, spacing_mm
+
+
+def _picture(path: Path) -> tuple[np.ndarray, None]:
+    from PIL import Image, ImageSequence
+
+    with Image.open(path) as picture:
+        pages = [_page(p) for p in ImageSequence.Iterator(picture)]
+    return (pages[0] if len(pages) == 1 else np.stack(pages)), None
+
+
+def _page(picture) -> np.ndarray:
+    """One page: gray stays gray (8 or 16 bits, or float), all else becomes RGB."""
+    gray = {"1": "L", "L": "L", "LA": "L", "La": "L"}
+    if picture.mode.startswith("I") or picture.mode == "F":
+        pixels = np.asarray(picture)
+        if picture.mode != "F" and 0 <= pixels.min() and pixels.max() < 2**16:
+            return pixels.astype(np.uint16)[..., None]
+        return pixels.astype(np.float32)[..., None]
+    if picture.mode in gray:
+        return np.asarray(picture.convert("L"))[..., None]
+    return np.asarray(picture.convert("RGB"))
+
+
+def _nifti(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+    import nibabel
+
+    image = nibabel.load(path)
+    pixels = np.asarray(image.dataobj, dtype=np.float32)
+    spacing = image.header.get_zooms()[: pixels.ndim]
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels, spacing = pixels[..., 0], spacing[:2]
+    if pixels.ndim not in (2, 3):
+        raise UserError(f"{path}: has {pixels.ndim} axes; one image has 2 or 3")
+    return pixels[..., None], tuple(float(s) for s in spacing)
+
+
+def _dicom(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
+    try:
+        import pydicom
+    except ImportError:
+        raise UserError(f"{path}: reading DICOM needs pydicom; pip install 'medjax[dicom]'") from None
+    record = pydicom.dcmread(path)
+    pixels = record.pixel_array
+    if record.get("SamplesPerPixel", 1) == 3:
+        return np.asarray(pixels, np.uint8), None
+    slope, offset = (float(record.get(k, d)) for k, d in
+                     (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+    pixels = pixels.astype(np.float32) * slope + offset
+    if record.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are bright
+        pixels = pixels.max() + pixels.min() - pixels
+    spacing = record.get("PixelSpacing")
+    known = spacing is not None and pixels.ndim == 2
+    return pixels[..., None], tuple(float(s) for s in spacing) if known else None
+
+
+def resize(pixels: np.ndarray, size: int) -> np.ndarray:
+    """`pixels` with every side `size` long, linearly interpolated, smoothed first if shrunk."""
+    from scipy import ndimage
+
+    zoom = [size / n for n in pixels.shape[:-1]]
+    if all(z == 1.0 for z in zoom):
+        return pixels
+    values = pixels.astype(np.float32)
+    sigma = [max(0.0, (1.0 / z - 1.0) / 2.0) for z in zoom]
+    values = ndimage.gaussian_filter(values, [*sigma, 0.0], mode="nearest")
+    values = ndimage.zoom(values, [*zoom, 1.0], order=1, mode="nearest", grid_mode=True)
+    if pixels.dtype.kind == "u":
+        values = np.rint(values)
+    return values.astype(pixels.dtype)

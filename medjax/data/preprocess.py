@@ -1,0 +1,31 @@
+"""How pixels are scaled, fitted on the training split."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from medjax.tasks.classification import Preprocessing
+
+_EXAMPLES = 1000  # enough for a mean
+
+
+def fit(read: Callable[[Sequence[int]], np.ndarray], size: int) -> Preprocessing:
+    """The range, mean and standard deviation of up to 1,000 evenly spread examples.
+
+    8-bit pixels range from 0 to 255; others between the 0.5th and 99.5th percentiles.
+
+    Args:
+      read: example indices to images `[n, *space, channel]`.
+      size: how many examples there are.
+    """
+    chosen = np.unique(np.linspace(0, size - 1, min(size, _EXAMPLES)).astype(int))
+    pixels = read(list(chosen))
+    if pixels.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    else:
+        low, high = (float(q) for q in np.quantile(pixels, [0.005, 0.995]))
+        high = high if high > low else low + 1.0
+    unit = np.clip((pixels.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    flat = unit.reshape(-1, unit.shape[-1])
+    return Preprocessing(low, high, tuple(flat.mean(0).tolist()),
+                         tuple(np.maximum(flat.std(0), 1e-3).tolist()))

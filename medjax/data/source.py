@@ -1,0 +1,148 @@
+"""A prepared set, opened: columns in memory, images on demand."""
+
+import contextlib
+import dataclasses
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from medjax.data import splits as split_rules
+from medjax.data.info import DatasetInfo
+from medjax.data.options import DataOptions
+from medjax.errors import UserError, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split: n examples."""
+
+    label: np.ndarray            # [n] int32
+    case_id: list[str]
+    subject_id: list[str]
+    metadata: list[dict[str, str]]
+    read: Callable[[int], np.ndarray]  # index -> image [*space, channel]
+    image_shape: tuple[int, ...]
+    image_dtype: np.dtype
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all images in memory."""
+        return len(self) * int(np.prod(self.image_shape)) * self.image_dtype.itemsize
+
+    def images(self, index: Any) -> np.ndarray:
+        """The images at `index`, stacked: `[len(index), *space, channel]`."""
+        return np.stack([self.read(int(i)) for i in index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The splits of a set, its description, and what is worth knowing about it."""
+
+    info: DatasetInfo
+    splits: Mapping[str, Split]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def report_split(self) -> str:
+        """Where results are reported: test where there is one, else validation."""
+        return "test" if "test" in self.splits else "validation"
+
+
+def names() -> list[str]:
+    """The sets that `load` knows."""
+    from medjax.data.builders.medmnist import SETS
+
+    return ["brain_planes", "image_folder", *SETS]
+
+
+def load(name: str, *, options: DataOptions, cache_dir: str | Path,
+         say: Callable[[str], None] = lambda line: None) -> Dataset:
+    """Opens the set `name`, preparing it in `cache_dir` first if that was not done before.
+
+    Raises:
+      UserError: for whatever is wrong with name, options or files.
+    """
+    if name not in names():
+        raise unknown("dataset", name, names())
+    builder = _builder(name, options, Path(cache_dir) / "datasets")
+    _prepare(builder, say)
+    info = DatasetInfo.from_dict(dict(builder.info.metadata))
+    found = {s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS
+             if s in builder.info.splits}
+    rows = [(name, d) for name, (_, digests) in found.items() for d in digests]
+    again = split_rules.duplicates(*zip(*rows, strict=True))
+    opened = {name: split for name, (split, _) in found.items()}
+    _check(opened, info)
+    notes = tuple(f"{n} images of {b} stand in {a} too, byte for byte"
+                  for (a, b), n in again.items())
+    return Dataset(info, opened, notes)
+
+
+def _builder(name: str, options: DataOptions, folder: Path):
+    from medjax.data.builders.brain_planes import BrainPlanes
+    from medjax.data.builders.exam import ExamConfig
+    from medjax.data.builders.image_folder import ImageFolder
+    from medjax.data.builders.medmnist import MedMNIST
+
+    if options.data_dir and not Path(options.data_dir).exists():
+        raise UserError(f"--data_dir={options.data_dir}: no such file or folder")
+    kinds = {"brain_planes": BrainPlanes, "image_folder": ImageFolder}
+    kind = kinds.get(name) or type(name, (MedMNIST,), {"name": name}, skip_registration=True)
+    config = ExamConfig(name=options.fingerprint(), options=options)
+    with _quietly():
+        return kind(data_dir=str(folder), config=config, file_format="array_record")
+
+
+def _prepare(builder, say: Callable[[str], None]) -> None:
+    import tensorflow_datasets as tfds
+
+    if Path(builder.data_dir).exists():
+        return
+    say(f"preparing {builder.name} (once), into {builder.data_dir}")
+    tfds.disable_progress_bar()
+    with _quietly():
+        builder.download_and_prepare(file_format="array_record")
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Holds back what tensorflow-datasets prints; errors still come as exceptions."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _open(records) -> tuple[Split, list[str]]:
+    """Reads the columns of a data source; images stay in the file until asked for."""
+    columns = [{k: v for k, v in r.items() if k != "image"} for r in records]
+    first = records[0]["image"]
+
+    def text(key: str) -> list[str]:
+        return [c[key].decode() if isinstance(c[key], bytes) else str(c[key]) for c in columns]
+
+    split = Split(
+        label=np.array([c["label"] for c in columns], np.int32), case_id=text("case_id"),
+        subject_id=text("subject_id"), metadata=[json.loads(m) for m in text("metadata")],
+        read=lambda i: records[i]["image"], image_shape=first.shape, image_dtype=first.dtype)
+    return split, text("digest")
+
+
+def _check(splits: Mapping[str, Split], info: DatasetInfo) -> None:
+    """The rules that hold for every set, whoever built it."""
+    flat = [(name, y, who) for name, s in splits.items()
+            for y, who in zip(s.label, s.subject_id, strict=True)]
+    where, labels, subjects = zip(*flat, strict=True)
+    split_rules.check_leaks(where, subjects)
+    split_rules.check_classes(where, labels, info.classes)

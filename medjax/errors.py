@@ -1,0 +1,16 @@
+"""The one exception that means "the user gave us something wrong"."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; `app.run` prints it as one line, without a traceback."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """An error for a name that is not in `known`, with the nearest names first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return UserError(f"unknown {kind} {name!r}: {hint}known are {', '.join(names)}")

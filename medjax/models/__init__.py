@@ -1,0 +1,38 @@
+"""Networks by name. The only folder that imports flax."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from medjax.errors import unknown
+from medjax.models.densenet import DenseNet
+from medjax.models.resnet import Bottleneck, ResNet
+from medjax.models.simple import CNN, MLP
+
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    "cnn": CNN,
+    "resnet_slim": partial(ResNet, depths=(2, 2, 2), widths=(24, 48, 96), small_input=True),
+    "resnet18_28": partial(ResNet, small_input=True),
+    "resnet18_224": ResNet,
+    "resnet50_28": partial(ResNet, depths=(3, 4, 6, 3), block=Bottleneck, small_input=True),
+    "resnet50_224": partial(ResNet, depths=(3, 4, 6, 3), block=Bottleneck),
+    "densenet121_28": partial(DenseNet, small_input=True),
+    "densenet121_224": DenseNet,
+}
+
+
+def classifier(name: str, *, num_classes: int, dropout: float = 0.0, dtype: str = "float32",
+               **options: Any) -> nn.Module:
+    """The network called `name`, for 2-D or 3-D input alike.
+
+    Raises:
+      UserError: if there is no such network.
+    """
+    if name not in CLASSIFIERS:
+        raise unknown("model", name, CLASSIFIERS)
+    return CLASSIFIERS[name](
+        num_classes=num_classes, dropout=dropout, dtype=jnp.dtype(dtype), **options)

@@ -1,0 +1,141 @@
+"""Convolution that is not slow on a CPU; the same numbers, to rounding, as XLA's own.
+
+XLA's CPU backend has three weak spots, each several times slower than it need be: a 3-D
+convolution; the gradient of any convolution inside a loop (`lax.scan`), where the rewriting that
+makes it fast is not done; and the kernel gradient of a 1-wide convolution. Here a 3-D convolution
+is folded into a 2-D one, gradients are written as the plain convolutions that they are, and a
+1-wide convolution is a matrix product. Other backends get XLA's own.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from medjax.typing import Array
+
+_2D = ("NHWC", "HWIO", "NHWC")
+_3D = ("NDHWC", "DHWIO", "NDHWC")
+Pads = tuple[tuple[int, int], ...]
+
+
+def conv_general_dilated(
+    lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Sequence[tuple[int, int]] | str,
+    **options,
+) -> Array:
+    """A drop-in for `jax.lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`.
+
+    The CPU gets the forms of this file (reverse-mode derivatives only, of any order); every other
+    backend, and a convolution with groups or dilation, gets XLA's own.
+    """
+    def native(x, w):
+        return lax.conv_general_dilated(x, w, window_strides, padding, **options)
+
+    if not _is_plain(rhs.ndim, options):
+        return native(lhs, rhs)
+    strides = tuple(window_strides)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(lhs.shape[1:-1], rhs.shape[:-2], strides, padding)
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    form = conv2d if rhs.ndim == 4 else conv3d
+    return lax.platform_dependent(
+        lhs, rhs, cpu=lambda x, w: form(x, w, strides=strides, pads=pads), default=native)
+
+
+def _is_plain(rank: int, options) -> bool:
+    """True for a 2-D or 3-D convolution without groups or dilation, channels last."""
+    names = {4: _2D, 5: _3D}.get(rank)
+    if names is None:
+        return False
+    ones = all(set(options.get(k) or (1,)) <= {1} for k in ("lhs_dilation", "rhs_dilation"))
+    groups = options.get("feature_group_count", 1) * options.get("batch_group_count", 1)
+    layout = lax.conv_dimension_numbers((1,) * rank, (1,) * rank, names)
+    return ones and groups == 1 and options.get("dimension_numbers") in (names, layout)
+
+
+def conv3d(volumes: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) -> Array:
+    """A 3-D convolution as one 2-D convolution: depth taps become channels, depth joins the batch.
+
+    Args:
+      volumes: `[batch, depth, height, width, in]`.
+      kernel: `[kd, kh, kw, in, out]`.
+      strides: one a space axis.
+      pads: (low, high) a space axis.
+
+    Returns:
+      `[batch, depth', height', width', out]`.
+    """
+    chex.assert_rank([volumes, kernel], 5)
+    kd, kh, kw, c_in, c_out = kernel.shape
+    padded = jnp.pad(volumes, ((0, 0), pads[0], (0, 0), (0, 0), (0, 0)))
+    depth = (padded.shape[1] - kd) // strides[0] + 1
+    last = (depth - 1) * strides[0] + 1
+    taps = [padded[:, t : t + last : strides[0]] for t in range(kd)]
+    slabs = jnp.concatenate(taps, axis=-1)  # [batch, depth', height, width, kd * in]
+    slabs = slabs.reshape(-1, *slabs.shape[2:])
+    weights = kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kd * c_in, c_out)
+    out = conv2d(slabs, weights, strides=tuple(strides[1:]), pads=tuple(pads[1:]))
+    return out.reshape(volumes.shape[0], depth, *out.shape[1:])
+
+
+def conv2d(images: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) -> Array:
+    """A 2-D convolution (cross-correlation) with gradients that stay fast inside loops.
+
+    Args:
+      images: `[batch, height, width, in]`.
+      kernel: `[kh, kw, in, out]`.
+      strides: one a space axis.
+      pads: (low, high) a space axis.
+
+    Returns:
+      `[batch, height', width', out]`.
+    """
+    chex.assert_rank([images, kernel], 4)
+    if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
+        return images[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
+    return _conv2d(tuple(strides), tuple(pads), images, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv2d(strides: tuple[int, int], pads: Pads, x: Array, w: Array) -> Array:
+    return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=_2D)
+
+
+def _forward(strides, pads, x, w):
+    return _conv2d(strides, pads, x, w), (x, w)
+
+
+def _backward(strides, pads, saved, g):
+    x, w = saved
+    return _images_gradient(x, w, g, strides, pads), _kernel_gradient(x, w, g, strides, pads)
+
+
+def _images_gradient(x, w, g, strides, pads):
+    """The output gradient, spread out by the stride, convolved with the mirrored kernel."""
+    mirrored = jnp.flip(w, (0, 1)).swapaxes(2, 3)
+    around = [
+        (k - 1 - low, n + low - 1 - (m - 1) * s)
+        for k, n, m, s, (low, _) in zip(
+            w.shape, x.shape[1:3], g.shape[1:3], strides, pads, strict=False)
+    ]
+    return lax.conv_general_dilated(
+        g, mirrored, (1, 1), around, lhs_dilation=strides, dimension_numbers=_2D)
+
+
+def _kernel_gradient(x, w, g, strides, pads):
+    """The images convolved with the output gradient; batch is what is summed over."""
+    around = [
+        (low, (m - 1) * s + k - n - low)
+        for k, n, m, s, (low, _) in zip(
+            w.shape, x.shape[1:3], g.shape[1:3], strides, pads, strict=False)
+    ]
+    out = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), around, rhs_dilation=strides,
+        dimension_numbers=_2D)  # [in, kh, kw, out]
+    return out.transpose(1, 2, 0, 3)
+
+
+_conv2d.defvjp(_forward, _backward)

@@ -1,0 +1,107 @@
+"""Voxel grids, linear interpolation and affine maps.
+
+Coordinates are voxel indices in array order (`[row, column]` or `[i, j, k]`), voxel centres at
+whole numbers, so the corners of an image of n voxels lie at -0.5 and n - 0.5.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from medjax.typing import Array
+
+
+def identity_grid(shape: Sequence[int]) -> Array:
+    """The coordinates of every voxel: `[ndim, *shape]`, float32."""
+    axes = [jnp.arange(n, dtype=jnp.float32) for n in shape]
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij"))
+
+
+def sample(image: Array, coordinates: Array, *, fill: float | None = 0.0) -> Array:
+    """Linear interpolation of `image` at `coordinates`.
+
+    Args:
+      image: `[*space, channel]`.
+      coordinates: `[ndim, *out]`, voxel indices, fractional.
+      fill: the value outside the image, or None to repeat the nearest border voxel.
+
+    Returns:
+      `[*out, channel]`, in the dtype of `image`.
+    """
+    ndim = coordinates.shape[0]
+    chex.assert_rank(image, ndim + 1)
+    shape = image.shape[:-1]
+    low = jnp.floor(coordinates)
+    part = coordinates - low
+    low = low.astype(jnp.int32)
+    total = jnp.zeros((*coordinates.shape[1:], image.shape[-1]), jnp.float32)
+    for corner in itertools.product((0, 1), repeat=ndim):
+        index = [low[d] + corner[d] for d in range(ndim)]
+        weight = math.prod(part[d] if corner[d] else 1.0 - part[d] for d in range(ndim))
+        value = image[tuple(jnp.clip(i, 0, n - 1) for i, n in zip(index, shape, strict=True))]
+        if fill is not None:
+            inside = jnp.stack([(i >= 0) & (i < n) for i, n in zip(index, shape, strict=True)])
+            value = jnp.where(inside.all(0)[..., None], value, fill)
+        total += weight[..., None] * value
+    return total.astype(image.dtype)
+
+
+def affine_matrix(
+    rotation: Array, scale: Array, shear: Array, translation: Array
+) -> Array:
+    """An affine map that rotates, scales and shears, then translates.
+
+    Args:
+      rotation: radians: `[1]` in 2-D, `[3]` in 3-D (about axes 0, 1 and 2, applied in that order).
+      scale: `[ndim]`, factors along the axes, applied first.
+      shear: `[ndim * (ndim - 1) / 2]`, the upper triangle, row by row.
+      translation: `[ndim]`, voxels.
+
+    Returns:
+      `[ndim, ndim + 1]`; apply it with `transform_points`.
+    """
+    ndim = scale.shape[0]
+    chex.assert_shape(rotation, (1 if ndim == 2 else 3,))
+    turn = jnp.eye(ndim)
+    planes = [(0, 1)] if ndim == 2 else [(1, 2), (2, 0), (0, 1)]
+    for angle, (a, b) in zip(rotation, planes, strict=True):
+        c, s = jnp.cos(angle), jnp.sin(angle)
+        step = jnp.eye(ndim).at[a, a].set(c).at[b, b].set(c).at[a, b].set(-s).at[b, a].set(s)
+        turn = step @ turn
+    upper = jnp.eye(ndim).at[jnp.triu_indices(ndim, 1)].set(shear)
+    return jnp.concatenate([turn @ upper @ jnp.diag(scale), translation[:, None]], axis=1)
+
+
+def transform_points(matrix: Array, points: Array) -> Array:
+    """Applies `matrix` `[ndim, ndim + 1]` to `points` `[ndim, *any]`."""
+    chex.assert_rank(matrix, 2)
+    ndim = points.shape[0]
+    shift = matrix[:, ndim].reshape((ndim,) + (1,) * (points.ndim - 1))
+    return jnp.tensordot(matrix[:, :ndim], points, axes=1) + shift
+
+
+def resample(image: Array, matrix: Array, *, fill: float | None = 0.0) -> Array:
+    """The image seen through `matrix`, which maps output to input coordinates about the centre.
+
+    Args:
+      image: `[*space, channel]`.
+      matrix: `[ndim, ndim + 1]`, as of `affine_matrix`; the identity returns the image.
+      fill: as in `sample`.
+    """
+    chex.assert_rank(image, matrix.shape[0] + 1)
+    shape = image.shape[:-1]
+    centre = (jnp.asarray(shape, jnp.float32) - 1.0) / 2.0
+    centre = centre.reshape((-1,) + (1,) * len(shape))
+    grid = identity_grid(shape) - centre
+    return sample(image, transform_points(matrix, grid) + centre, fill=fill)
+
+
+def resize(image: Array, shape: Sequence[int]) -> Array:
+    """Linear resize with anti-aliasing to `shape`, the channel axis untouched."""
+    chex.assert_rank(image, len(shape) + 1)
+    size = (*shape, image.shape[-1])
+    return jax.image.resize(image.astype(jnp.float32), size, "linear", antialias=True)

@@ -1,0 +1,32 @@
+"""Intensity transforms of one image with values in [0, 1]."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from medjax.typing import Array, Key
+
+
+def standardise(image: Array, *, mean: Array, sd: Array) -> Array:
+    """`(image - mean) / sd`, with one mean and standard deviation per channel."""
+    chex.assert_rank([mean, sd], 1)
+    return (image.astype(jnp.float32) - mean) / sd
+
+
+def gamma(image: Array, exponent: Array) -> Array:
+    """`image ** exponent`, for values in [0, 1]; its gradient stays finite at zero."""
+    chex.assert_rank(exponent, 0)
+    return jnp.power(jnp.clip(image, 1e-6, 1.0), exponent)
+
+
+def contrast(image: Array, factor: Array, offset: Array) -> Array:
+    """Stretches the image about its mean by `factor`, then adds `offset`."""
+    chex.assert_rank([factor, offset], 0)
+    mean = image.mean()
+    return (image - mean) * factor + mean + offset
+
+
+def noise(key: Key, image: Array, sd: Array) -> Array:
+    """Adds Gaussian noise of standard deviation `sd`."""
+    chex.assert_rank(sd, 0)
+    return image + sd * jax.random.normal(key, image.shape)

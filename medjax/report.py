@@ -1,0 +1,136 @@
+"""What a run leaves behind: predictions, report and the table on the screen."""
+
+import csv
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax.errors import UserError
+from medjax.metrics import Metric, evaluate
+from medjax.stats import Estimate, bootstrap
+
+_PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Predictions:
+    """Cases with their labels and the probability of each class."""
+
+    def __init__(self, case_id: Sequence[str], subject_id: Sequence[str], label: np.ndarray,
+                 probability: np.ndarray, classes: Sequence[str]):
+        self.case_id, self.subject_id = list(case_id), list(subject_id)
+        self.label, self.probability = np.asarray(label, int), np.asarray(probability, float)
+        self.classes = list(classes)
+
+    def write(self, path: Path) -> None:
+        """One row a case: case_id, subject_id, label, and `p_CLASS` for each class."""
+        beside = path.with_name(path.name + ".part")
+        with beside.open("w", newline="") as f:
+            rows = csv.writer(f)
+            rows.writerow(["case_id", "subject_id", "label", *(f"p_{c}" for c in self.classes)])
+            for case, subject, y, p in zip(self.case_id, self.subject_id, self.label,
+                                           self.probability, strict=True):
+                rows.writerow([case, subject, self.classes[y], *(f"{v:.7g}" for v in p)])
+        os.replace(beside, path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Predictions":
+        """Reads what `write` wrote.
+
+        Raises:
+          UserError: if the file is not of that form; it names the line.
+        """
+        try:
+            with path.open(newline="") as f:
+                head, *rows = list(csv.reader(f))
+        except (OSError, ValueError, UnicodeDecodeError, csv.Error) as e:
+            raise UserError(f"{path}: not a readable predictions.csv ({e})") from None
+        classes = [h[2:] for h in head[3:]]
+        wanted = ["case_id", "subject_id", "label", *(f"p_{c}" for c in classes)]
+        if head != wanted or len(classes) < 2 or not rows:
+            raise UserError(f"{path}: expected the columns case_id, subject_id, label and p_CLASS "
+                            "of at least two classes, and one row a case")
+        labels, values = [], []
+        for number, row in enumerate(rows, start=2):
+            try:
+                labels.append(classes.index(row[2]))
+                values.append([float(v) for v in row[3:]])
+                if len(row) != len(head) or not np.isfinite(values[-1]).all():
+                    raise ValueError("a value is missing or not finite")
+            except (ValueError, IndexError) as e:
+                raise UserError(f"{path}, line {number}: {e}") from None
+        return cls([r[0] for r in rows], [r[1] for r in rows], np.array(labels), np.array(values),
+                   classes)
+
+    def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
+        """Each metric with its bootstrap interval over subjects."""
+        return {name: bootstrap(metric, self.label, self.probability, self.subject_id,
+                                samples=samples) for name, metric in metrics.items()}
+
+    def constant(self, frequency: np.ndarray) -> "Predictions":
+        """The trivial baseline: the training set's class frequencies for every case."""
+        return Predictions(self.case_id, self.subject_id, self.label,
+                           np.tile(frequency, (len(self.label), 1)), self.classes)
+
+    def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """Each metric without interval."""
+        return {name: evaluate(m, self.label, self.probability) for name, m in metrics.items()}
+
+
+def estimate_to_dict(estimate: Estimate) -> dict[str, Any]:
+    """As the report has it: value, low, high, and undefined where that is not zero."""
+    out = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {**out, "undefined": estimate.undefined} if estimate.undefined else out
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {"python": platform.python_version(),
+            **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+def device() -> str:
+    """What the run computed on, in words."""
+    import jax
+
+    first = jax.devices()[0]
+    name = f"{os.cpu_count()}-core {_processor()}" if first.platform == "cpu" else first.device_kind
+    return f"{jax.device_count()} x {name}" if jax.device_count() > 1 else name
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]],
+         notes: Sequence[str] = ()) -> None:
+    """Prints a table whose columns line up, then notes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if os.isatty(1) else 140
+    console = Console(width=width, highlight=False)
+    console.print()
+    console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True, markup=False)
+
+
+def with_interval(estimate: Estimate) -> str:
+    """`0.986 [0.979, 0.992]`."""
+    if np.isnan(estimate.low):
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -1,0 +1,112 @@
+"""Exam classification: one of several classes for each image."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from medjax import losses
+from medjax.ops import intensity
+from medjax.ops.augment import Augmentation, augment, mixup
+from medjax.typing import Array, Batch, Key, Logs, Params, Stats
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """From stored pixels to network input; fitted on the training split, kept with the weights.
+
+    Attributes:
+      low, high: these pixel values become 0 and 1; what lies beyond is clipped.
+      mean, sd: of each channel, after that.
+    """
+
+    low: float
+    high: float
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+    def unit(self, image: Array) -> Array:
+        """Pixels to [0, 1]: what augmentation works on."""
+        scaled = (image.astype(jnp.float32) - self.low) / (self.high - self.low)
+        return jnp.clip(scaled, 0.0, 1.0)
+
+    def standardise(self, image: Array) -> Array:
+        """[0, 1] to mean 0 and standard deviation 1 a channel."""
+        return intensity.standardise(image, mean=jnp.array(self.mean), sd=jnp.array(self.sd))
+
+
+class Classification(NamedTuple):
+    """The task; `make` builds it."""
+
+    loss: Callable[[Key, Params, Stats, Batch], tuple[Array, tuple[Stats, Logs]]]
+    predict: Callable[[Params, Stats, Array], Array]
+    score: Callable[[Array, Array], dict[str, tuple[Array, Array]]]
+
+
+def make(
+    model: Any, *, num_classes: int, preprocessing: Preprocessing,
+    augmentation: Augmentation = Augmentation(),
+    label_smoothing: float = 0.0, mixup_alpha: float = 0.0,
+    class_weights: Sequence[float] | None = None, views: int = 1,
+) -> Classification:
+    """Exam classification with `model`.
+
+    Args:
+      model: a network with `apply`, from `[batch, *space, channel]` to logits.
+      num_classes: how many classes.
+      preprocessing: what is done to pixels first.
+      augmentation: how images vary in training.
+      label_smoothing: share of the target that is spread over all classes.
+      mixup_alpha: parameter of mixup; 0 is off.
+      class_weights: the weight of each class in the loss.
+      views: predictions are the mean over this many random views (1: the image as it is).
+    """
+    weight_of = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights)
+
+    def inputs(key: Key, images: Array) -> Array:
+        unit = preprocessing.unit(images)
+        keys = jax.random.split(key, images.shape[0])
+        return jax.vmap(lambda k, x: augment(k, x, how=augmentation))(keys, unit)
+
+    def loss(key: Key, params: Params, stats: Stats, batch: Batch):
+        chex.assert_rank(batch["label"], 1)
+        augment_key, mixup_key, dropout_key = jax.random.split(key, 3)
+        images = inputs(augment_key, batch["image"])
+        target = jax.nn.one_hot(batch["label"], num_classes)
+        if mixup_alpha:
+            pair, other = (images, target), (jnp.flip(images, 0), jnp.flip(target, 0))
+            keys = jax.random.split(mixup_key, images.shape[0])
+            images, target = jax.vmap(lambda k, a, b: mixup(k, a, b, alpha=mixup_alpha))(
+                keys, pair, other)
+        logits, updated = model.apply(
+            {"params": params, "batch_stats": stats}, preprocessing.standardise(images),
+            train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key})
+        smooth = jax.vmap(lambda t: losses.smooth_labels(t, amount=label_smoothing))(target)
+        each = jax.vmap(losses.cross_entropy)(logits, smooth)
+        weight = target @ weight_of
+        value = jnp.sum(weight * each) / jnp.sum(weight)
+        hits = (logits.argmax(-1) == batch["label"]).mean()
+        return value, (updated.get("batch_stats", {}), {"loss": value, "accuracy": hits})
+
+    def predict(params: Params, stats: Stats, images: Array) -> Array:
+        unit = preprocessing.unit(images)
+
+        def view(number: Array) -> Array:
+            key = jax.random.fold_in(jax.random.key(0), number)
+            seen = jnp.where(number == 0, unit, inputs(key, images)) if views > 1 else unit
+            logits = model.apply({"params": params, "batch_stats": stats},
+                                 preprocessing.standardise(seen), train=False)
+            return jax.nn.softmax(logits)
+
+        return jax.lax.map(view, jnp.arange(views)).mean(0)
+
+    def score(probabilities: Array, label: Array) -> dict[str, tuple[Array, Array]]:
+        chex.assert_rank([probabilities, label], [1, 0])
+        one = jnp.ones(())
+        nll = -jnp.log(jnp.clip(probabilities[label], 1e-12))
+        return {"loss": (nll, one), "accuracy": ((probabilities.argmax() == label) * one, one)}
+
+    return Classification(loss, predict, score)

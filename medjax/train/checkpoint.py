@@ -1,0 +1,116 @@
+"""Checkpoints by orbax, verified: a flipped byte is found, and the newest whole one is read.
+
+orbax itself loads a damaged file without an error, so a crc32 of every leaf is stored beside.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from medjax.errors import UserError
+
+_policy = ocp.checkpoint_managers
+
+
+class Checkpoints:
+    """The checkpoints of one run: the newest `keep` and the best by a score, written aside."""
+
+    def __init__(self, folder: Path, *, keep: int = 2,
+                 say: Callable[[str], None] = lambda line: None):
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_score, best_mode="max", cleanup_tmp_directories=True,
+            preservation_policy=_policy.AnyPreservationPolicy([
+                _policy.LatestN(keep), _policy.BestN(get_metric_fn=_score, n=1)]))
+        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+        self._folder, self._say = folder, say
+
+    def save(self, step: int, state: Any, *, score: float, meta: Mapping[str, Any]) -> None:
+        """Writes `state` while training goes on. A step that is there already is left."""
+        if step in self._manager.all_steps():
+            return
+        host = jax.device_get(state)  # safe against donation, and what the sums are taken of
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave({**meta, "crc32": _sums(host)}))
+        self._write(lambda: self._manager.save(
+            step, args=items, metrics={"score": score if np.isfinite(score) else None}))
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on the disk."""
+        self._write(self._manager.wait_until_finished)
+
+    def close(self) -> None:
+        self._write(self._manager.close)
+
+    def _write(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except Exception as e:  # orbax, tensorstore and the system each have their own
+            raise UserError(f"could not write a checkpoint in {self._folder}: {_first_line(e)}; "
+                            "is the disk full or read-only?") from e
+
+    def newest(self, abstract: Any) -> tuple[Any, dict] | None:
+        """The newest whole checkpoint as (state, meta), or None where there is none.
+
+        Damaged ones are told of and removed, so that their steps can be saved again.
+
+        Args:
+          abstract: shapes, dtypes and shardings of the state.
+        """
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return self._read(step, abstract)
+            except Exception as e:
+                self._say(f"checkpoint {step} is damaged ({_first_line(e)}); trying an older one")
+                self._manager.delete(step)
+        return None
+
+    def best(self, abstract: Any) -> tuple[Any, dict]:
+        """The checkpoint with the highest score as (state, meta).
+
+        Raises:
+          UserError: if there is none, or it is damaged and no other is whole.
+        """
+        step = self._manager.best_step()
+        if step is not None:
+            try:
+                return self._read(step, abstract)
+            except Exception as e:
+                self._say(f"the best checkpoint, {step}, is damaged ({_first_line(e)}); "
+                          "using the newest whole one")
+        found = self.newest(abstract)
+        if found is None:
+            raise UserError(f"no whole checkpoint in {self._folder}; train first")
+        return found
+
+    def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
+        found = self._manager.restore(step, args=items)
+        sums = _sums(jax.device_get(found.state))
+        for name, value in found.meta["crc32"].items():
+            if sums.get(name) != value:
+                raise ValueError(f"checksum of {name} differs")
+        return found.state, found.meta
+
+
+def _score(metrics: Mapping[str, Any]) -> float:
+    """orbax drops the best checkpoint for one whose score is NaN; undefined counts as lowest."""
+    score = metrics.get("score")
+    return -np.inf if score is None else float(score)
+
+
+def _sums(tree: Any) -> dict[str, int]:
+    """The crc32 of every leaf, by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes())
+            for path, leaf in leaves}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

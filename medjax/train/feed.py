@@ -1,0 +1,80 @@
+"""Batches: a pure function of (key, step), so that nothing need be saved to resume them."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.ops.order import shuffled
+from medjax.typing import Array, Batch, Key
+
+Feed = Callable[[int, int], Any]
+CHUNK = 8  # updates a call when batches are streamed
+
+
+def batch_index(key: Key, step: Array, *, size: int, batch: int) -> Array:
+    """The examples of batch number `step` out of `size`: `[batch]`, int32.
+
+    Batches follow one another through endless shuffled epochs; one may hold the end of an epoch
+    and the start of the next.
+    """
+    position = step * batch + jnp.arange(batch)
+    return jax.vmap(lambda p: shuffled(key, p, size=size))(position)
+
+
+def pick_resident(*, batch: int) -> Callable[[Key, Batch, Array, Array], Batch]:
+    """Batches gathered on the device from a set that lies there whole."""
+    def pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
+        size = jax.tree.leaves(data)[0].shape[0]
+        index = batch_index(key, step, size=size, batch=batch)
+        return jax.tree.map(lambda x: x[index], data)
+
+    return pick
+
+
+def pick_streamed(key: Key, data: Batch, step: Array, i: Array) -> Batch:
+    """Batch `i` of a chunk that `stream` made."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), data)
+
+
+def resident(data: Any) -> Feed:
+    """The whole set, already on the device, at every step."""
+    return lambda step, count: data
+
+
+def stream(key: Key, read: Callable[[np.ndarray], Batch], *, size: int, batch: int) -> Feed:
+    """Chunks of `CHUNK` batches read on the host, the next one while the device works.
+
+    Args:
+      key: draws the order, the same as that of a resident set with this data key.
+      read: example indices `[n]` to a batch of numpy arrays `[n, ...]`.
+      size: how many examples there are.
+      batch: examples a batch.
+    """
+    index = jax.jit(jax.vmap(lambda step: batch_index(key, step, size=size, batch=batch)))
+    pool = ThreadPoolExecutor(1)
+    ahead: dict[int, Future] = {}
+
+    def chunk(step: int) -> Any:
+        rows = np.asarray(index(step + jnp.arange(CHUNK)))
+        flat = read(rows.reshape(-1))
+        return jax.tree.map(lambda x: x.reshape(CHUNK, batch, *x.shape[1:]), flat)
+
+    def feed(step: int, count: int) -> Any:
+        found = ahead.pop(step, None)
+        ahead.clear()
+        data = found.result() if found else chunk(step)
+        ahead[step + count] = pool.submit(chunk, step + count)
+        return data
+
+    return feed
+
+
+def padded(size: int, *, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every index once, in order: (`[batch]` index, `[batch]` valid); the tail is padded."""
+    for start in range(0, size, batch):
+        index = np.arange(start, start + batch)
+        yield np.minimum(index, size - 1), index < size

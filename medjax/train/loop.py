@@ -1,0 +1,75 @@
+"""The loop: the same for supervised and reinforcement learning, and the one place for its order."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from medjax.errors import UserError
+from medjax.train.feed import Feed
+from medjax.typing import Logs
+
+
+class Hook(NamedTuple):
+    """Something done between updates.
+
+    Attributes:
+      every: it is due at each multiple of this many steps, and at the last.
+      call: `call(step, state, logs, count)`; logs are sums over the last `count` updates.
+      always: called whenever updates were done, due or not.
+    """
+
+    every: int
+    call: Callable[[int, Any, Logs, int], None]
+    always: bool = False
+
+
+class Outcome(NamedTuple):
+    """The state, the step reached, and the seconds that the updates alone took."""
+
+    state: Any
+    step: int
+    seconds: float
+
+
+def fit(
+    advance: Callable[[Any, Any, int], tuple[Any, Logs]], state: Any, feed: Feed, *, start: int,
+    steps: int, hooks: Sequence[Hook] = (), stop: Callable[[], bool] = lambda: False,
+    pace_seconds: float = 1.0, longest: int = 10_000,
+) -> Outcome:
+    """Trains from update `start` to `steps`, or until `stop()`.
+
+    In this order: fetch data, advance, check that the loss is finite, call the hooks as listed
+    (so list logging, evaluation, checkpoint), ask `stop`. A hook's step is never run past. How
+    many updates one call does follows the clock (about `pace_seconds`); results do not depend on
+    it.
+
+    Args:
+      advance: `advance(state, data, count) -> state, logs`; may donate the state.
+      state: any tree.
+      feed: `feed(step, count) -> data`.
+      longest: the most updates a call.
+
+    Raises:
+      UserError: if a loss was not finite; the hooks did not see that state.
+    """
+    step, limit, total = start, 1, 0.0
+    while step < steps and not stop():
+        due = [hook.every - step % hook.every for hook in hooks]
+        count = min(limit, longest, steps - step, *due)
+        began = time.perf_counter()
+        state, logs = advance(state, feed(step, count), count)
+        logs = jax.device_get(logs)
+        seconds = time.perf_counter() - began
+        bad = np.max(logs["bad_step"])
+        if bad >= 0:
+            raise UserError(f"the loss is not finite at step {int(bad) + 1}; the last good "
+                            "checkpoint is kept; lower --learning_rate or set --clip_norm")
+        step, total = step + count, total + seconds
+        limit = min(max(1, int(pace_seconds * count / max(seconds, 1e-9))), 2 * count)
+        for hook in hooks:
+            if hook.always or step % hook.every == 0 or step == steps:
+                hook.call(step, state, logs, count)
+    return Outcome(state, step, total)

@@ -1,0 +1,96 @@
+"""Writing what happens: `metrics.jsonl`, and the progress line."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax.typing import Logs
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes all or nothing: to a file beside it, then renamed."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    os.replace(beside, path)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it; what is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(v) for v in value]
+    if isinstance(value, (np.integer, int)) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, (np.floating, float)):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one object a line, each written by one call, so a kill leaves whole lines."""
+
+    def __init__(self, path: Path, *, step: int):
+        """Opens `path`; lines after `step` (of a run that went further, then was killed) go."""
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step]
+        beside = path.with_name(path.name + ".part")
+        beside.write_bytes(b"".join(kept))
+        os.replace(beside, path)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        line = json.dumps({"step": step, **plain(values)}, allow_nan=False) + "\n"
+        os.write(self._file, line.encode())
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class Progress:
+    """Averages the logs, writes them every so often, and shows how far the run is."""
+
+    def __init__(self, file: MetricsFile, *, start: int, steps: int, batch: int, every: int):
+        self._file, self._batch, self._every, self._steps = file, batch, every, steps
+        self._start, self._began = start, time.perf_counter()
+        self._sums: dict[str, Any] = {}
+        self._count = 0
+        self._tty = sys.stdout.isatty()
+
+    def __call__(self, step: int, state: Any, logs: Logs, count: int) -> None:
+        for name, value in logs.items():
+            if name != "bad_step":
+                self._sums[name] = self._sums.get(name, 0.0) + np.mean(value)
+        self._count += count
+        seconds = time.perf_counter() - self._began
+        rate = (step - self._start) / seconds
+        means = {k: float(v) / self._count for k, v in self._sums.items()}
+        due = step % self._every == 0 or step == self._steps
+        if due or self._tty:
+            self._show(step, means, rate)
+        if due:
+            self._file.write(step, {**means, "examples_per_second": rate * self._batch})
+            self._sums, self._count = {}, 0
+
+    def _show(self, step: int, means: Mapping[str, float], rate: float) -> None:
+        left = clock((self._steps - step) / rate)
+        line = (f"step {step:>6}/{self._steps}  loss {means['loss']:.4f}  "
+                f"{rate * self._batch:>8,.0f} examples/s  {left} left")
+        print(f"\r{line}\033[K" if self._tty else line, end="" if self._tty else "\n", flush=True)
+
+    def say(self, line: str) -> None:
+        """Prints a line of its own, below which the progress goes on."""
+        print(f"\r\033[K{line}" if self._tty else line, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,107 @@
+"""A whole training run: compile, resume, train, evaluate, save."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.train import loop, record
+from medjax.train.checkpoint import Checkpoints
+from medjax.train.feed import CHUNK, Feed
+from medjax.train.step import Advance
+from medjax.typing import Key
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is trained, and how often things are done.
+
+    Attributes:
+      init: `init(keys) -> state`, every leaf with a leading seed axis; may be compiled.
+      advance: as of `make_advance`, already mapped over seeds.
+      evaluate: `evaluate(state) -> values` on the validation split; what is recorded.
+      score: the name in `values` that chooses the best checkpoint.
+      higher: whether a higher score is better.
+      keys: one a seed.
+      feed: where the data come from.
+      sharding: of the state.
+      steps, batch: updates, and examples an update (of one seed).
+      eval_every, log_every, keep: as their flags.
+      streamed: whether the feed gives chunks of at most `CHUNK` updates.
+    """
+
+    init: Callable[[Key], Any]
+    advance: Advance
+    evaluate: Callable[[Any], Mapping[str, float]]
+    score: str
+    higher: bool
+    keys: Key
+    feed: Feed
+    sharding: Any
+    steps: int
+    batch: int
+    eval_every: int
+    log_every: int
+    keep: int
+    streamed: bool
+
+    def abstract(self) -> Any:
+        """Shapes, dtypes and shardings of the state, without making it."""
+        shapes = jax.eval_shape(self.init, self.keys)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding), shapes)
+
+
+def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[[str], None]
+          ) -> dict[str, float]:
+    """Trains to the end, or until `stop()`, from the newest checkpoint if there is one.
+
+    Returns:
+      steps, seconds, compile_seconds, examples_per_second: seconds over all sittings, the rest
+      of this one; the rate counts training alone, all seeds together.
+    """
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=plan.keep, say=say)
+    found = checkpoints.newest(plan.abstract())
+    start, before = (found[1]["step"], found[1]["seconds"]) if found else (0, 0.0)
+    if found:
+        say(f"resuming at step {start}")
+    began = time.perf_counter()
+    state = found[0] if found else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
+    advance = jax.jit(plan.advance, donate_argnums=1)
+    compiled = advance.lower(plan.keys, state, plan.feed(start, 1), jnp.int32(1)).compile()
+    compile_seconds = time.perf_counter() - began
+
+    file = record.MetricsFile(workdir / "metrics.jsonl", step=start)
+    progress = record.Progress(file, start=start, steps=plan.steps, every=plan.log_every,
+                               batch=plan.batch * len(plan.keys))
+
+    def save(step: int, state: Any, score: float) -> None:
+        meta = {"step": step, "seconds": before + time.perf_counter() - began}
+        checkpoints.save(step, state, score=score, meta=meta)
+
+    def evaluate(step: int, state: Any, logs: Any, count: int) -> None:
+        values = plan.evaluate(state)
+        file.write(step, {f"validation_{k}": v for k, v in values.items()})
+        shown = "  ".join(f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score)))
+        progress.say(f"step {step:>6}/{plan.steps}  validation: {shown}")
+        save(step, state, values[plan.score] * (1 if plan.higher else -1))
+
+    done = loop.fit(
+        lambda state, data, count: compiled(plan.keys, state, data, jnp.int32(count)),
+        state, plan.feed, start=start, steps=plan.steps, stop=stop,
+        longest=CHUNK if plan.streamed else 10_000,
+        hooks=[loop.Hook(plan.log_every, progress, always=True),
+               loop.Hook(plan.eval_every, evaluate)])
+    if start < done.step < plan.steps:
+        save(done.step, done.state, np.nan)
+    checkpoints.close()
+    file.close()
+    examples = (done.step - start) * plan.batch * len(plan.keys)
+    return {"steps": done.step, "seconds": before + time.perf_counter() - began,
+            "compile_seconds": compile_seconds,
+            "examples_per_second": examples / done.seconds if done.seconds else 0.0}

@@ -1,0 +1,38 @@
+"""All that a training run carries from step to step. Nothing random is stored: keys are folded
+from the step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from medjax.typing import Array, Params, Stats
+
+
+class State(NamedTuple):
+    """One learner.
+
+    Attributes:
+      step: updates done, int32.
+      params, stats: weights and batch statistics.
+      opt: the optimiser's state.
+      mean: exponential moving average of (params, stats): what is evaluated and shared.
+    """
+
+    step: Array
+    params: Params
+    stats: Stats
+    opt: Any
+    mean: tuple[Params, Stats]
+
+
+def create(params: Params, stats: Stats, optimizer: optax.GradientTransformation) -> State:
+    """The state before the first update."""
+    return State(jnp.zeros((), jnp.int32), params, stats, optimizer.init(params), (params, stats))
+
+
+def average(mean: Any, new: Any, *, step: Array, decay: float) -> Any:
+    """The next moving average; early on it forgets faster, so that the start leaves no trace."""
+    rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda m, n: (rate * m + (1.0 - rate) * n).astype(m.dtype), mean, new)

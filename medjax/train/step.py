@@ -1,0 +1,86 @@
+"""From a loss to a compiled program of many updates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from medjax.train.state import State, average
+from medjax.typing import Array, Batch, Key, Logs
+
+Step = Callable[[Key, State, Batch], tuple[State, Logs]]
+Advance = Callable[[Key, State, Any, Array], tuple[State, Logs]]
+
+
+def make_step(loss: Callable, optimizer: optax.GradientTransformation, *,
+              ema_decay: float = 0.0) -> Step:
+    """One update: `step(key, state, batch) -> state, logs`.
+
+    Args:
+      loss: `loss(key, params, stats, batch) -> value, (stats, logs)`.
+      optimizer: makes updates of gradients.
+      ema_decay: of the moving average; 0 keeps the newest weights.
+    """
+    def step(key: Key, state: State, batch: Batch) -> tuple[State, Logs]:
+        key = jax.random.fold_in(key, state.step)
+        (_, (stats, logs)), grads = jax.value_and_grad(
+            lambda p: loss(key, p, state.stats, batch), has_aux=True)(state.params)
+        updates, opt = optimizer.update(grads, state.opt, state.params)
+        params = optax.apply_updates(state.params, updates)
+        mean = average(state.mean, (params, stats), step=state.step, decay=ema_decay)
+        logs = {**logs, "gradient_norm": optax.global_norm(grads)}
+        return State(state.step + 1, params, stats, opt, mean), logs
+
+    return step
+
+
+def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) -> Advance:
+    """Many updates in one program: `advance(key, state, data, count) -> state, logs`.
+
+    `count` is not a static argument: one program serves every count. The logs are sums over the
+    updates, and `bad_step`, the first step whose loss was not finite, else -1.
+
+    Args:
+      step: as of `make_step`.
+      pick: `pick(key, data, step, i) -> batch`: the batch for update `i` of this call.
+    """
+    def advance(key: Key, state: State, data: Any, count: Array) -> tuple[State, Logs]:
+        step_key, data_key = jax.random.split(key)
+
+        def body(i: Array, carry: tuple[State, Logs]) -> tuple[State, Logs]:
+            state, sums = carry
+            bad = sums["bad_step"]
+            state_next, logs = step(step_key, state, pick(data_key, data, state.step, i))
+            failed = (bad < 0) & ~jnp.isfinite(logs["loss"])
+            total = {k: sums[k] + v for k, v in logs.items()}
+            return state_next, {**total, "bad_step": jnp.where(failed, state.step, bad)}
+
+        first = pick(data_key, data, state.step, 0)
+        shapes = jax.eval_shape(step, step_key, state, first)[1]
+        zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in shapes.items()}
+        start = {**zeros, "bad_step": jnp.full((), -1, jnp.int32)}
+        return jax.lax.fori_loop(0, count, body, (state, start))
+
+    return advance
+
+
+def over_seeds(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
+    """`function` for many seeds in one program, as `jax.vmap(function, in_axes)` would be.
+
+    On a CPU the seeds run one after another inside the program (`lax.map`): a convolution with a
+    kernel a seed is a grouped one, which XLA's CPU backend is four times slower at.
+    """
+    def mapped(*args):
+        index = [i for i, axis in enumerate(in_axes) if axis is not None]
+
+        def one(parts):
+            whole = list(args)
+            for i, part in zip(index, parts, strict=True):
+                whole[i] = part
+            return function(*whole)
+
+        return jax.lax.map(one, tuple(args[i] for i in index))
+
+    return mapped if jax.default_backend() == "cpu" else jax.vmap(function, in_axes)

@@ -1,0 +1,13 @@
+"""Names for the things that pass between modules."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+Params = Mapping[str, Any]
+Stats = Mapping[str, Any]
+Batch = Mapping[str, Array]
+Logs = Mapping[str, Array]
