@@ -14,16 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, metrics, models, report, stats
+from medjax import app, metrics, models, plot, report, stats
 from medjax.data import preprocess, source
 from medjax.data.options import DataOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
+from medjax.models import pretrained
 from medjax.ops.augment import Augmentation
+from medjax.report import Predictions
 from medjax.tasks import classification
 from medjax.train import feed as feeds
 from medjax.train import mesh, optim, run, state, step
 from medjax.train.checkpoint import Checkpoints
+from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
 option = app.option
@@ -50,7 +53,9 @@ class Config:
     split_seed: int = option(0, "draws the splits where the set has none")
     subjects: int = option(300, "brain_planes: how many subjects to generate")
 
-    model: str = option("resnet_slim", "the network", choices=tuple(models.CLASSIFIERS))
+    model: str = option("cnn", "the network", choices=tuple(models.CLASSIFIERS))
+    init_from: str = option("", ".safetensors of a published ResNet or DenseNet to start from")
+    freeze: bool = option(False, "train the last layer only, on the features of --init_from")
     dropout: float = option(0.2, "before the last layer")
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
     steps: int = option(500, "updates")
@@ -106,12 +111,11 @@ def main(config: Config) -> None:
     parts = build(config, dataset)
     if not config.eval_only:
         app.open_workdir(workdir, "classify", config)
-    timing = {} if config.eval_only else run.train(plan(config, dataset, parts), workdir,
-                                                   stop=stop, say=print)
+        run.train(plan(config, dataset, parts), workdir, stop=stop, say=print)
     if stop():
         print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
         return
-    finish(config, dataset, parts, workdir, timing)
+    finish(config, dataset, parts, workdir)
 
 
 def check(config: Config) -> None:
@@ -161,12 +165,13 @@ def build(config: Config, dataset: Dataset) -> Parts:
         preprocessing=preprocess.fit(train.images, len(train)),
         augmentation=pick(Augmentation, config), label_smoothing=config.label_smoothing,
         mixup_alpha=config.mixup, views=config.views,
-        class_weights=1 / (len(classes) * frequency) if config.class_weights == "balanced"
+        frozen=config.freeze, class_weights=1 / (len(classes) * frequency) if config.class_weights == "balanced"
         else None)
     optimizer = optim.make(
         config.optimizer, learning_rate=config.learning_rate, steps=config.steps,
         warmup_steps=config.warmup_steps, schedule=config.schedule, momentum=config.momentum,
-        weight_decay=config.weight_decay, clip_norm=config.clip_norm)
+        weight_decay=config.weight_decay, clip_norm=config.clip_norm,
+        only=("fc",) if config.freeze else ())
     predict = jax.jit(step.over_seeds(task.predict, (0, 0, None)))
     return Parts(model, task, optimizer, predict, frequency)
 
@@ -185,9 +190,13 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
         feed = feeds.resident(jax.device_put(read(train, range(len(train))),
                                              mesh.replicated(devices)))
 
+    tensors = pretrained.read(Path(config.init_from)) if config.init_from else {}
+
     def init(key: Key) -> state.State:
         blank = jnp.zeros((1, *train.image_shape))
         variables = parts.model.init(key, blank, train=False)
+        if tensors:
+            variables = pretrained.from_torch(variables, tensors, head=False)
         return state.create(variables["params"], variables.get("batch_stats", {}), parts.optimizer)
 
     def pick_batch(*args: Any) -> Any:
@@ -231,17 +240,52 @@ def validate(config: Config, split: Split, parts: Parts, learner: state.State) -
     return {name: float(np.mean([e[name] for e in each])) for name in each[0]}
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, workdir: Path,
-           timing: dict[str, float]) -> None:
+def finish(config: Config, dataset: Dataset, parts: Parts, workdir: Path) -> None:
     """Reads the best checkpoint, and reports on test where there is one, else on validation."""
-    made = plan(config, dataset, parts)
-    best, _ = Checkpoints(workdir / "checkpoints", say=print).best(made.abstract())
+    abstract = plan(config, dataset, parts).abstract()
+    best, meta = Checkpoints(workdir / "checkpoints", say=print).best(abstract)
     split = dataset.splits[dataset.report_split]
-    probability = predict(config, split, parts, best)
-    for s in range(config.seeds):
-        print(config.seed+s, {n: round(metrics.evaluate(m, split.label, probability[s].astype(float)),4) for n,m in metrics.CLASSIFICATION.items()})
-    print('ens', {n: round(metrics.evaluate(m, split.label, probability.mean(0).astype(float)),4) for n,m in metrics.CLASSIFICATION.items()})
-    print(timing)
+    classes = dataset.info.classes
+    each = [Predictions(split.case_id, split.subject_id, split.label, p, classes)
+            for p in predict(config, split, parts, best)]
+    whole = Predictions(split.case_id, split.subject_id, split.label,
+                        np.mean([e.probability for e in each], axis=0), classes)
+    whole.write(workdir / "predictions.csv")
+    if len(each) > 1:
+        (workdir / "seeds").mkdir(exist_ok=True)
+        for s, one in enumerate(each, start=config.seed):
+            one.write(workdir / "seeds" / f"predictions_{s}.csv")
+    values = [one.values(metrics.CLASSIFICATION) for one in each]
+    lines = read_lines(workdir / "metrics.jsonl")
+    timing = next(line["train"] for line in reversed(lines) if "train" in line)
+    result = {
+        "experiment": "classify", "dataset": dataset.info.name, "split": dataset.report_split,
+        "synthetic": dataset.info.synthetic,
+        "cases": len(split), "subjects": len(set(split.subject_id)),
+        "model": config.model, "of": f"ensemble of {len(each)} seeds" if len(each) > 1 else "seed",
+        "metrics": whole.estimates(metrics.CLASSIFICATION, samples=config.bootstrap),
+        "baseline": whole.constant(parts.frequency).values(metrics.CLASSIFICATION),
+        "seeds": {"each": {str(config.seed + s): v for s, v in enumerate(values)},
+                  "mean": {name: stats.mean_interval([v[name] for v in values])
+                           for name in metrics.CLASSIFICATION}},
+        "parameters": state.count_parameters(best.params) // config.seeds,
+        "best_step": meta["step"], "train": timing, "notes": dataset.notes,
+        "device": report.device(), "versions": report.versions()}
+    report.write(workdir / "report.json", result)
+    draw(config, split, whole, lines, workdir)
+    report.show_result(result, workdir)
+
+
+def draw(config: Config, split: Split, found: Predictions, lines: list[dict], workdir: Path
+         ) -> None:
+    """The five figures."""
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    plot.learning_curve(folder / "learning_curve.png", lines, score=config.best)
+    plot.curves(folder / "roc_pr.png", found)
+    plot.confusion(folder / "confusion.png", found)
+    plot.reliability(folder / "reliability.png", found)
+    plot.mistakes(folder / "mistakes.png", found, split.read)
 
 
 if __name__ == "__main__":

@@ -80,10 +80,12 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
     if values["help"].value:
         _print_help(config, name)
         sys.exit(0)
-    if rest[1:]:
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
+    if rest[1:] and fields[0].name == "files":  # what stands without a flag
+        values["files"].value = rest[1:]
+    elif rest[1:]:
         raise UserError(f"{rest[1]!r}: flags are given as --name=value")
-    return config(**{f.name: _from_flag(f, values[f.name].value)
-                     for f in dataclasses.fields(config)})  # type: ignore[arg-type]
+    return config(**{f.name: _from_flag(f, values[f.name].value) for f in fields})
 
 
 def _define(field: dataclasses.Field, values: flags.FlagValues) -> None:

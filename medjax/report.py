@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+import medjax
 from medjax.errors import UserError
 from medjax.metrics import Metric, evaluate
 from medjax.stats import Estimate, bootstrap
+from medjax.train.record import write_json
 
-_PACKAGES = ("medjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Predictions:
@@ -87,9 +89,19 @@ def estimate_to_dict(estimate: Estimate) -> dict[str, Any]:
     return {**out, "undefined": estimate.undefined} if estimate.undefined else out
 
 
+def write(path: Path, result: Mapping[str, Any]) -> None:
+    """Writes the report, its estimates as objects."""
+    def convert(value: Any) -> Any:
+        if isinstance(value, Estimate):
+            return estimate_to_dict(value)
+        return {k: convert(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+    write_json(path, convert(result))
+
+
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
-    return {"python": platform.python_version(),
+    return {"medjax": medjax.__version__, "python": platform.python_version(),
             **{name: metadata.version(name) for name in _PACKAGES}}
 
 
@@ -134,3 +146,26 @@ def with_interval(estimate: Estimate) -> str:
     if np.isnan(estimate.low):
         return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def show_result(result: Mapping[str, Any], workdir: Path) -> None:
+    """The table at the end of a run, and where things were written."""
+    many = len(result["seeds"]["each"]) > 1
+    columns = ["metric", "value [95 % interval]", *(["mean of seeds"] if many else []), "baseline"]
+    rows = []
+    for name, estimate in result["metrics"].items():
+        mean = [with_interval(result["seeds"]["mean"][name])] if many else []
+        rows.append([name, with_interval(estimate), *mean, f"{result['baseline'][name]:.3f}"])
+    made = " (synthetic)" if result["synthetic"] else ""
+    timing = result["train"]
+    show(f"{result['dataset']}{made}, {result['split']}: {result['cases']} cases of "
+         f"{result['subjects']} subjects; {result['of']}", columns, rows, [
+             "intervals: bootstrap over subjects" + (
+                 "; of the mean: Student's t over seeds" if many else ""),
+             "baseline: the training set's class frequencies for every case",
+             f"{result['model']}, {result['parameters']:,} parameters, best step "
+             f"{result['best_step']}; {timing['seconds']:.0f} s in all, "
+             f"{timing['compile_seconds']:.0f} s of it compiling, "
+             f"{timing['examples_per_second']:,.0f} examples/s; {result['device']}",
+             "", *(f"wrote {workdir / name}" for name in (
+                 "report.json", "predictions.csv", "metrics.jsonl", "figures/", "checkpoints/"))])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from medjax.tasks.classification import Preprocessing
+from medjax.ops.preprocess import Preprocessing
 
 _EXAMPLES = 1000  # enough for a mean
 

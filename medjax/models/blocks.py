@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -79,8 +78,3 @@ class Head(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         x = nn.Dropout(self.dropout, deterministic=not train)(x.astype(jnp.float32))
         return nn.Dense(self.num_classes, name="linear")(x)
-
-
-def count_parameters(params: Any) -> int:
-    """How many numbers a tree of parameters holds."""
-    return sum(int(leaf.size) for leaf in jax.tree.leaves(params))

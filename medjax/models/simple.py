@@ -31,7 +31,7 @@ class CNN(nn.Module):
     """Convolution, norm, ReLU and pooling by two, once a width; then the mean over space."""
 
     num_classes: int
-    widths: Sequence[int] = (32, 64, 128)
+    widths: Sequence[int] = (16, 32, 64, 128)
     dropout: float = 0.0
     dtype: Any = jnp.float32
 

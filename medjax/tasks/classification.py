@@ -1,6 +1,5 @@
 """Exam classification: one of several classes for each image."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,33 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from medjax import losses
-from medjax.ops import intensity
 from medjax.ops.augment import Augmentation, augment, mixup
+from medjax.ops.preprocess import Preprocessing
 from medjax.typing import Array, Batch, Key, Logs, Params, Stats
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """From stored pixels to network input; fitted on the training split, kept with the weights.
-
-    Attributes:
-      low, high: these pixel values become 0 and 1; what lies beyond is clipped.
-      mean, sd: of each channel, after that.
-    """
-
-    low: float
-    high: float
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-
-    def unit(self, image: Array) -> Array:
-        """Pixels to [0, 1]: what augmentation works on."""
-        scaled = (image.astype(jnp.float32) - self.low) / (self.high - self.low)
-        return jnp.clip(scaled, 0.0, 1.0)
-
-    def standardise(self, image: Array) -> Array:
-        """[0, 1] to mean 0 and standard deviation 1 a channel."""
-        return intensity.standardise(image, mean=jnp.array(self.mean), sd=jnp.array(self.sd))
 
 
 class Classification(NamedTuple):
@@ -50,7 +25,7 @@ def make(
     model: Any, *, num_classes: int, preprocessing: Preprocessing,
     augmentation: Augmentation = Augmentation(),
     label_smoothing: float = 0.0, mixup_alpha: float = 0.0,
-    class_weights: Sequence[float] | None = None, views: int = 1,
+    class_weights: Sequence[float] | None = None, views: int = 1, frozen: bool = False,
 ) -> Classification:
     """Exam classification with `model`.
 
@@ -62,6 +37,7 @@ def make(
       label_smoothing: share of the target that is spread over all classes.
       mixup_alpha: parameter of mixup; 0 is off.
       class_weights: the weight of each class in the loss.
+      frozen: the network is used as it is at prediction: batch statistics stay, no dropout.
       views: predictions are the mean over this many random views (1: the image as it is).
     """
     weight_of = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights)
@@ -83,13 +59,13 @@ def make(
                 keys, pair, other)
         logits, updated = model.apply(
             {"params": params, "batch_stats": stats}, preprocessing.standardise(images),
-            train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key})
+            train=not frozen, mutable=["batch_stats"], rngs={"dropout": dropout_key})
         smooth = jax.vmap(lambda t: losses.smooth_labels(t, amount=label_smoothing))(target)
         each = jax.vmap(losses.cross_entropy)(logits, smooth)
         weight = target @ weight_of
         value = jnp.sum(weight * each) / jnp.sum(weight)
         hits = (logits.argmax(-1) == batch["label"]).mean()
-        return value, (updated.get("batch_stats", {}), {"loss": value, "accuracy": hits})
+        return value, (updated.get("batch_stats", stats), {"loss": value, "accuracy": hits})
 
     def predict(params: Params, stats: Stats, images: Array) -> Array:
         unit = preprocessing.unit(images)

@@ -13,7 +13,7 @@ SCHEDULES = ("cosine", "constant")
 def make(
     name: str, *, learning_rate: float, steps: int, warmup_steps: int = 0,
     schedule: str = "cosine", weight_decay: float = 0.0, momentum: float = 0.9,
-    clip_norm: float = 0.0,
+    clip_norm: float = 0.0, only: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
     """AdamW, or SGD with Nesterov momentum, with warm-up, schedule and clipping.
 
@@ -24,6 +24,7 @@ def make(
       weight_decay: decoupled (Loshchilov and Hutter 2019); not on biases and norms.
       momentum: of SGD; first moment of AdamW.
       clip_norm: gradients longer than this are shortened to it; 0 is off.
+      only: the top-level modules that are trained; empty means all.
 
     Raises:
       UserError: for an unknown optimiser or schedule.
@@ -37,7 +38,11 @@ def make(
     else:
         parts.append(optax.trace(decay=momentum, nesterov=True))
     parts.append(optax.add_decayed_weights(weight_decay, mask=_is_matrix))
-    return optax.chain(*parts, optax.scale_by_learning_rate(rate))
+    whole = optax.chain(*parts, optax.scale_by_learning_rate(rate))
+    if not only:
+        return whole
+    return optax.multi_transform({"train": whole, "keep": optax.set_to_zero()}, lambda params: {
+        name: "train" if name in only else "keep" for name in params})
 
 
 def _schedule(name: str, peak: float, warmup_steps: int, steps: int) -> optax.Schedule:

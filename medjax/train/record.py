@@ -53,6 +53,11 @@ class MetricsFile:
         os.close(self._file)
 
 
+def read_lines(path: Path) -> list[dict]:
+    """The objects of a `metrics.jsonl`."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 class Progress:
     """Averages the logs, writes them every so often, and shows how far the run is."""
 

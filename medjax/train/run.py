@@ -58,16 +58,18 @@ class Plan:
 
 
 def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[[str], None]
-          ) -> dict[str, float]:
+          ) -> None:
     """Trains to the end, or until `stop()`, from the newest checkpoint if there is one.
 
-    Returns:
-      steps, seconds, compile_seconds, examples_per_second: seconds over all sittings, the rest
-      of this one; the rate counts training alone, all seeds together.
+    The last line of `metrics.jsonl` then has `train`: steps, seconds (of all sittings),
+    compile_seconds (of this one, with initialisation) and examples_per_second (of the updates
+    alone, all seeds together).
     """
     checkpoints = Checkpoints(workdir / "checkpoints", keep=plan.keep, say=say)
     found = checkpoints.newest(plan.abstract())
     start, before = (found[1]["step"], found[1]["seconds"]) if found else (0, 0.0)
+    if start >= plan.steps:
+        return
     if found:
         say(f"resuming at step {start}")
     began = time.perf_counter()
@@ -100,8 +102,9 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
     if start < done.step < plan.steps:
         save(done.step, done.state, np.nan)
     checkpoints.close()
-    file.close()
     examples = (done.step - start) * plan.batch * len(plan.keys)
-    return {"steps": done.step, "seconds": before + time.perf_counter() - began,
-            "compile_seconds": compile_seconds,
-            "examples_per_second": examples / done.seconds if done.seconds else 0.0}
+    file.write(done.step, {"train": {
+        "steps": done.step, "seconds": before + time.perf_counter() - began,
+        "compile_seconds": compile_seconds,
+        "examples_per_second": examples / done.seconds if done.seconds else None}})
+    file.close()

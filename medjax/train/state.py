@@ -36,3 +36,8 @@ def average(mean: Any, new: Any, *, step: Array, decay: float) -> Any:
     """The next moving average; early on it forgets faster, so that the start leaves no trace."""
     rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda m, n: (rate * m + (1.0 - rate) * n).astype(m.dtype), mean, new)
+
+
+def count_parameters(params: Params) -> int:
+    """How many numbers a tree of parameters holds."""
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(params))

@@ -16,9 +16,9 @@ LEVELS_MM = {
 }
 _JITTER_MM = 3.0       # a slice lies within this of its level
 _TILT_DEGREES = 6.0    # standard deviation about the two axes of the plane
-_PIXEL_MM = 3.5
+_PIXEL_MM = 4.0
 _MIDDLE_Y_MM = 18.0   # the middle of the brain lies this far behind the origin
-_SIDE = 56
+_SIDE = 48
 _SEED = 152
 
 

@@ -1,0 +1,80 @@
+"""Weights that others trained: PyTorch names and layouts to ours.
+
+Takes a state dict as torchvision, timm and MONAI lay it out for ResNet and DenseNet, as a plain
+mapping from names to numpy arrays (read a `.safetensors` file; a pickle would run code).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax.errors import UserError
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean",
+           "var": "running_var"}
+_WRAPPERS = ("conv", "norm", "linear")  # our names for the flax layer inside a block
+_HEADS = ("fc", "classifier", "class_layers.out", "head.fc")
+
+
+def torch_names(path: tuple[str, ...]) -> list[str]:
+    """The names that the array at `path` of our variables may have in a state dict."""
+    *modules, leaf = path
+    if modules and modules[-1] in _WRAPPERS:
+        modules = modules[:-1]
+    end = _LEAVES[leaf]
+    if modules[0] == "fc":
+        return [f"{head}.{end}" for head in _HEADS]
+    first = re.sub(r"^(layer\d+)_(\d+)$", r"\1.\2", modules[0])
+    dense = re.match(r"^block(\d+)_(\d+)$", first)
+    step = re.match(r"^transition(\d+)_(norm|conv)$", first)
+    rest = [re.sub(r"_(\d+)$", r".\1", m) for m in modules[1:]]
+    if dense:
+        layer = f"features.denseblock{dense[1]}.denselayer{dense[2]}"
+        return [".".join([layer, *rest, end]), ".".join([layer, "layers", *rest, end])]
+    if step:
+        return [f"features.transition{step[1]}.{step[2]}.{end}"]
+    name = ".".join([first, *rest, end])
+    return [name, f"features.{name}"]
+
+
+def from_torch(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *,
+               head: bool = True) -> Any:
+    """`variables` with values from `tensors`; values change, structure never.
+
+    Args:
+      variables: params and batch_stats, as of `init` or `eval_shape`.
+      tensors: a state dict as numpy arrays.
+      head: also the last layer; without it, that keeps its values.
+
+    Raises:
+      UserError: if an array is missing, or its shape does not fit; it names the array.
+    """
+    def convert(path: Any, leaf: Any) -> Any:
+        names = tuple(p.key for p in path[1:])
+        if names[0] == "fc" and not head:
+            return leaf
+        known = [n for n in torch_names(names) if n in tensors]
+        if not known:
+            raise UserError(f"the weights lack {torch_names(names)[0]!r}; another architecture?")
+        value = np.asarray(tensors[known[0]])
+        if names[-1] == "kernel":  # [out, in, *space] -> [*space, in, out]
+            value = value.transpose(*range(2, value.ndim), 1, 0)
+        if value.shape != leaf.shape:
+            raise UserError(f"{known[0]!r} has shape {value.shape} where {leaf.shape} is needed")
+        return value.astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(convert, variables)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.safetensors` file."""
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except Exception as e:
+        raise UserError(f"{path}: not a readable .safetensors file ({e})") from e

@@ -1,0 +1,185 @@
+"""The pictures that a researcher looks at. Each function draws one figure and writes one PNG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax import metrics
+from medjax.report import Predictions
+
+_STYLE = {
+    "figure.dpi": 150, "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6,
+    "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8,
+    "figure.constrained_layout.use": True,
+}
+
+
+def _figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw) -> None:
+    """Makes the axes, lets `draw(figure, axes)` fill them, and writes the file."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        draw(figure, axes)
+        figure.savefig(path)
+        plt.close(figure)
+
+
+def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str) -> None:
+    """Loss of training and validation, and the score on validation, over steps."""
+    def series(key: str) -> tuple[list, list]:
+        rows = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+        return [r[0] for r in rows], [r[1] for r in rows]
+
+    def draw(figure, axes):
+        left, right = axes[0]
+        left.plot(*series("loss"), label="training (augmented)", color="C0")
+        left.plot(*series("validation_loss"), "o-", ms=3, label="validation", color="C1")
+        left.set(xlabel="step", ylabel="cross-entropy (nats)", title="Loss")
+        left.set_ylim(bottom=0)
+        left.legend()
+        right.plot(*series(f"validation_{score}"), "o-", ms=3, color="C1")
+        right.set(xlabel="step", ylabel=_title(score), title="Validation")
+
+    _figure(path, 1, 2, (7.2, 2.9), draw)
+
+
+def _title(name: str) -> str:
+    short = {"auc": "AUC", "ece": "ECE", "f1": "F1", "brier": "Brier score"}
+    return short.get(name, name.replace("_", " "))
+
+
+def curves(path: Path, found: Predictions) -> None:
+    """ROC and precision-recall: of class 1 with two classes, else one line a class."""
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    pair = len(found.classes) == 2
+    shown = range(1, 2) if pair else range(len(found.classes))
+    one = np.ones((1, len(found.label)))
+
+    def draw(figure, axes):
+        left, right = axes[0]
+        colours = _colours(len(shown))
+        for c, colour in zip(shown, colours, strict=True):
+            truth, score = (found.label == c).astype(float), found.probability[:, c]
+            if not 0 < truth.sum() < len(truth):
+                continue
+            auc = metrics.binary_auc(score, truth, one)[0]
+            precise = metrics.binary_average_precision(score, truth, one)[0]
+            name = found.classes[c]
+            x, y, _ = roc_curve(truth, score)
+            left.plot(x, y, color=colour, label=f"{name}: {auc:.3f}")
+            y, x, _ = precision_recall_curve(truth, score)
+            right.plot(x, y, color=colour, drawstyle="steps-post", label=f"{name}: {precise:.3f}")
+            if pair:
+                right.axhline(truth.mean(), color="0.6", ls=":", label="chance")
+        left.plot([0, 1], [0, 1], color="0.6", ls=":", label="chance")
+        left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC", aspect="equal")
+        right.set(xlabel="recall", ylabel="precision", title="Precision-recall", ylim=(0, 1.02),
+                  aspect="equal")
+        left.legend(title="area", loc="lower right", fontsize=8 if pair else 6)
+        right.legend(title="average precision", loc="lower left", fontsize=8 if pair else 6)
+
+    _figure(path, 1, 2, (7.6, 3.9), draw)
+
+
+def _colours(count: int) -> list:
+    import matplotlib
+
+    return [f"C{i}" for i in range(count)] if count <= 3 else list(
+        matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
+
+
+def confusion(path: Path, found: Predictions) -> None:
+    """True class by predicted class: counts, coloured by the share of the row."""
+    table = metrics.confusion(found.label, found.probability, np.ones((1, len(found.label))))[0]
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    n = len(found.classes)
+
+    def draw(figure, axes):
+        ax = axes[0, 0]
+        ax.grid(False)
+        image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for i in range(n):
+            for j in range(n):
+                if table[i, j]:
+                    ax.text(j, i, f"{table[i, j]:.0f}", ha="center", va="center",
+                            color="white" if share[i, j] > 0.55 else "black", fontsize=8)
+        ax.set_xticks(range(n), found.classes, rotation=0 if n < 4 else 45,
+                      ha="center" if n < 4 else "right")
+        ax.set_yticks(range(n), found.classes)
+        ax.set(xlabel="predicted", ylabel="true")
+        figure.colorbar(image, ax=ax, label="share of the true class", shrink=0.8)
+
+    side = 2.6 + 0.32 * n
+    _figure(path, 1, 1, (side + 1.2, side), draw)
+
+
+def reliability(path: Path, found: Predictions) -> None:
+    """Accuracy against confidence in bins, and how many cases each bin holds."""
+    weight = np.ones((1, len(found.label)))
+    bins = [tuple(float(v[0]) for v in b)
+            for b in metrics.reliability(found.label, found.probability, weight)]
+    edges = np.arange(metrics.ECE_BINS) / metrics.ECE_BINS
+    width = 1 / metrics.ECE_BINS
+    gap = metrics.evaluate(metrics.ece, found.label, found.probability)
+
+    def draw(figure, axes):
+        top, bottom = axes[:, 0]
+        top.bar(edges, [b[2] for b in bins], width, align="edge", color="C0", alpha=0.75,
+                edgecolor="white", label="accuracy")
+        points = [b for b in bins if b[0]]
+        top.plot([b[1] for b in points], [b[2] for b in points], "o", color="C3", ms=4,
+                 label="mean confidence")
+        top.plot([0, 1], [0, 1], color="0.5", ls=":", label="perfect")
+        top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1),
+                title=f"Reliability (ECE {gap:.3f})")
+        top.legend(loc="upper left")
+        bottom.bar(edges, [b[0] for b in bins], width, align="edge", color="0.6",
+                   edgecolor="white")
+        bottom.set(xlabel="confidence (highest probability)", ylabel="cases", xlim=(0, 1))
+
+    _figure(path, 2, 1, (4.2, 4.6), draw)
+
+
+def mistakes(path: Path, found: Predictions, read, *, most: int = 24) -> int:
+    """The wrong answers that were given with most confidence, worst first; returns how many.
+
+    Args:
+      read: case index to image `[*space, channel]`; of a volume the middle slice is shown.
+      most: how many at the most.
+    """
+    guess, top = found.probability.argmax(1), found.probability.max(1)
+    wrong = np.flatnonzero(guess != found.label)
+    worst = wrong[np.argsort(-top[wrong], kind="stable")][:most]
+    columns = min(6, max(len(worst), 1))
+    rows = max(-(-len(worst) // columns), 1)
+
+    def draw(figure, axes):
+        for ax in axes.flat:
+            ax.axis("off")
+        for ax, i in zip(axes.flat, worst, strict=False):
+            image = _flat(read(int(i)))
+            ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
+            ax.set_title(f"{found.classes[found.label[i]]}\nsaid {found.classes[guess[i]]} "
+                         f"{100 * top[i]:.0f} %", fontsize=7)
+        figure.suptitle(f"{len(wrong)} of {len(guess)} cases wrong"
+                        + (f"; the {len(worst)} most confident" if len(worst) else ""), fontsize=9)
+
+    _figure(path, rows, columns, (1.45 * columns, 1.8 * rows + 0.35), draw)
+    return len(wrong)
+
+
+def _flat(image: np.ndarray) -> np.ndarray:
+    """Something that can be shown: `[h, w]` or `[h, w, 3]` in [0, 1]."""
+    if image.ndim == 4:
+        image = image[:, :, image.shape[2] // 2]
+    image = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
+    low, high = float(image.min()), float(image.max())
+    return (image.astype(float) - low) / max(high - low, 1e-9)

@@ -1,0 +1,58 @@
+"""Our networks against MONAI's, weights copied across: outputs equal to 1e-4.
+
+Needs the extra `parity`; skipped, saying so, where it is absent.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax import models
+from medjax.models import pretrained
+
+torch = pytest.importorskip("torch", reason="needs the extra `parity`")
+nets = pytest.importorskip("monai.networks.nets", reason="needs the extra `parity`")
+
+
+def reference(name: str, ndim: int, channels: int):
+    family, stem = name.rsplit("_", 1)
+    if family == "densenet121":
+        return nets.DenseNet121(spatial_dims=ndim, in_channels=channels, out_channels=5)
+    depths = [2, 2, 2, 2] if family == "resnet18" else [3, 4, 6, 3]
+    block = "basic" if family == "resnet18" else "bottleneck"
+    small = stem == "28"
+    return nets.ResNet(
+        block, depths, [64, 128, 256, 512], spatial_dims=ndim, n_input_channels=channels,
+        conv1_t_size=3 if small else 7, conv1_t_stride=1 if small else 2, no_max_pool=small,
+        num_classes=5, bias_downsample=False)
+
+
+@pytest.mark.parametrize(("name", "ndim", "side"), [
+    ("resnet18_28", 2, 28), ("resnet18_28", 3, 12), ("resnet18_224", 2, 64),
+    ("resnet18_224", 3, 33), ("resnet50_28", 2, 28), ("resnet50_224", 2, 64),
+    ("resnet50_224", 3, 33), ("densenet121_224", 2, 64), ("densenet121_224", 3, 32)])
+def test_outputs_equal_the_reference(name, ndim, side):
+    torch.manual_seed(0)
+    net = reference(name, ndim, 2)
+    for module in net.modules():  # statistics and scales other than zero and one
+        if hasattr(module, "running_mean"):
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.7, 1.3)
+            torch.nn.init.uniform_(module.weight, 0.7, 1.3)
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+    net.eval()
+    images = np.random.default_rng(0).standard_normal((2, *(side,) * ndim, 2)).astype(np.float32)
+    model = models.classifier(name, num_classes=5)
+    shapes = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False))
+    variables = pretrained.from_torch(
+        {k: shapes[k] for k in ("params", "batch_stats")},
+        {k: v.numpy() for k, v in net.state_dict().items()})
+    ours = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    with torch.no_grad():
+        theirs = net(torch.from_numpy(np.moveaxis(images, -1, 1))).numpy()
+    scale = np.abs(theirs).max()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * max(scale, 1), rtol=1e-4)
+    count = sum(x.size for x in jax.tree.leaves(variables["params"]))
+    assert count == sum(p.numel() for p in net.parameters())

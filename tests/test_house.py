@@ -1,0 +1,119 @@
+"""The rules of the house: layers, imports, the grammar of functions, the size of files."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import typing
+from pathlib import Path
+
+import jax
+import pytest
+
+import medjax
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(m.name for m in pkgutil.walk_packages(medjax.__path__, "medjax."))
+FILES = sorted([*(ROOT / "medjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
+
+# What a module may import, from the bottom up: a part of medjax imports only from lower rows.
+LEVELS = [
+    {"errors", "typing"}, {"ops"}, {"losses", "metrics", "models", "data"}, {"stats"},
+    {"tasks", "train"}, {"report"}, {"plot", "app"}, {"experiments"},
+]
+ONLY_HERE = {
+    "flax": {"models"}, "orbax": {"train/checkpoint.py"}, "tensorflow_datasets": {"data"},
+    "matplotlib": {"plot.py"}, "nibabel": {"data"},
+}
+
+
+def part(module: str) -> str:
+    names = module.split(".")
+    return "experiments" if names[0] == "experiments" else names[1] if len(names) > 1 else ""
+
+
+def level(name: str) -> int:
+    return next(i for i, row in enumerate(LEVELS) if name in row)
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, anywhere in it; `from medjax import x` is medjax.x."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            deeper = node.module in ("medjax", "experiments")
+            found |= {f"{node.module}.{a.name}" for a in node.names} if deeper else {node.module}
+    return found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_imports_and_says_what_it_is(name):
+    assert importlib.import_module(name).__doc__
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down_only(path):
+    here = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    if here in ("medjax.__init__", "experiments.__init__"):
+        return
+    mine = part(here)
+    for name in imports(path):
+        if not name.startswith(("medjax", "experiments")) or name == "medjax":
+            continue
+        other = part(name)
+        if other == mine:
+            assert mine != "experiments", f"{here} imports another experiment, {name}"
+            continue
+        assert level(other) < level(mine), f"{here} must not import {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_libraries_stay_in_their_place(path):
+    inside = path.relative_to(ROOT).as_posix().removeprefix("medjax/")
+    for name in imports(path):
+        places = ONLY_HERE.get(name.split(".")[0])
+        if places:
+            assert any(inside == p or inside.startswith(p + "/") for p in places), (inside, name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_small(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def public_functions():
+    for name in MODULES:
+        if part(name) not in ("ops", "losses", "train", "data"):
+            continue
+        module = importlib.import_module(name)
+        for label, value in vars(module).items():
+            if inspect.isfunction(value) and value.__module__ == name and label[0] != "_":
+                yield pytest.param(value, id=f"{name}.{label}")
+
+
+@pytest.mark.parametrize("function", public_functions())
+def test_the_grammar_of_functions(function):
+    """Keys first; every option with a default is keyword-only; all is annotated; a docstring."""
+    parameters = list(inspect.signature(function).parameters.values())
+    assert function.__doc__ or len(inspect.getsource(function).splitlines()) <= 4
+    names = [p.name for p in parameters]
+    if "key" in names:
+        assert names[0] == "key"
+    for p in parameters:
+        assert p.annotation is not inspect.Parameter.empty, f"{p.name} has no annotation"
+        if p.default is not inspect.Parameter.empty:
+            assert p.kind == p.KEYWORD_ONLY, f"{p.name} has a default and is not keyword-only"
+    arrays = [typing.get_type_hints(function).get(p.name) is jax.Array for p in parameters]
+    positional = [a for a, p in zip(arrays, parameters, strict=True) if p.kind != p.KEYWORD_ONLY]
+    if part(function.__module__) in ("ops", "losses") and any(positional):
+        first = positional.index(True)
+        assert all(positional[first:]) or function.__name__ in ALLOWED, "arrays, then options"
+
+
+ALLOWED = {
+    "conv_general_dilated",  # has the signature of jax.lax's
+    "random_affine",         # the shape stands where the image would
+    "sample", "transform_points", "resample", "resize",
+}
