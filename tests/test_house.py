@@ -83,6 +83,14 @@ def test_files_are_small(path):
     assert len(path.read_text().splitlines()) <= 400
 
 
+ALLOWED = {
+    "conv_general_dilated",  # has the signature of jax.lax's
+    "resize",                # as jax.image.resize: the shape comes second
+    "random_affine",         # the shape stands where the image would
+    "mixup",                 # pairs of (image, target)
+}
+
+
 def public_functions():
     for name in MODULES:
         if part(name) not in ("ops", "losses", "train", "data"):
@@ -110,10 +118,3 @@ def test_the_grammar_of_functions(function):
     if part(function.__module__) in ("ops", "losses") and any(positional):
         first = positional.index(True)
         assert all(positional[first:]) or function.__name__ in ALLOWED, "arrays, then options"
-
-
-ALLOWED = {
-    "conv_general_dilated",  # has the signature of jax.lax's
-    "random_affine",         # the shape stands where the image would
-    "sample", "transform_points", "resample", "resize",
-}

@@ -9,6 +9,7 @@ is folded into a 2-D one, gradients are written as the plain convolutions that t
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import chex
 import jax
@@ -24,7 +25,7 @@ Pads = tuple[tuple[int, int], ...]
 
 def conv_general_dilated(
     lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Sequence[tuple[int, int]] | str,
-    **options,
+    **options: Any,
 ) -> Array:
     """A drop-in for `jax.lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`.
 

@@ -1,0 +1,247 @@
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medjax.data import preprocess, source
+from medjax.data.options import DataOptions
+from medjax.errors import UserError
+from tests.conftest import real_data
+
+
+def load(name, cache, **options):
+    return source.load(name, options=DataOptions(**options), cache_dir=cache)
+
+
+def write_npz(path, *, side=8, space=2, channels=(), labels=None, **changes):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 20), ("val", 8), ("test", 8)):
+        arrays[f"{split}_images"] = rng.integers(0, 255, (n, *(side,) * space, *channels), np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 2 if labels is None else labels[:n])[:, None]
+    np.savez(path, **{**arrays, **changes})
+
+
+@pytest.mark.parametrize(("name", "space", "channels", "shape"), [
+    ("pneumoniamnist", 2, (), (8, 8, 1)), ("nodulemnist3d", 3, (), (8, 8, 8, 1)),
+    ("breastmnist", 2, (3,), (8, 8, 3))])
+def test_medmnist_layout(tmp_path, cache_dir, name, space, channels, shape):
+    write_npz(tmp_path / f"{name}.npz", space=space, channels=channels)
+    found = load(name, cache_dir, data_dir=str(tmp_path))
+    assert {k: len(s) for k, s in found.splits.items()} == {
+        "train": 20, "validation": 8, "test": 8}
+    train = found.splits["train"]
+    assert train.image_shape == shape
+    stored = np.load(tmp_path / f"{name}.npz")["train_images"].reshape(-1, *shape)
+    np.testing.assert_array_equal(train.images(range(20)), stored)
+    assert train.label.tolist() == [0, 1] * 10
+    assert found.report_split == "test"
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"labels": np.full(20, 7)}, "label 7 is out of range, there are classes 0 to 1"),
+    ({"labels": np.zeros(20, int)}, "no example of pneumonia in the split"),
+    ({"train_labels": np.zeros((3, 1), int)}, "20 images but 3 labels in train"),
+])
+def test_bad_npz_is_told_and_leaves_nothing(tmp_path, changes, message):
+    write_npz(tmp_path / "pneumoniamnist.npz", **changes)
+    with pytest.raises(UserError, match=message):
+        load("pneumoniamnist", tmp_path / "cache", data_dir=str(tmp_path))
+
+
+def test_not_an_npz_and_missing(tmp_path, cache_dir):
+    with pytest.raises(UserError, match=r"holds no pneumoniamnist\.npz"):
+        load("pneumoniamnist", cache_dir, data_dir=str(tmp_path))
+    with pytest.raises(UserError, match="no such file or folder"):
+        load("pneumoniamnist", cache_dir, data_dir=str(tmp_path / "nowhere"))
+    (tmp_path / "pneumoniamnist.npz").write_bytes(b"junk")
+    with pytest.raises(UserError, match="not a readable .npz"):
+        load("pneumoniamnist", cache_dir, data_dir=str(tmp_path))
+    with pytest.raises(UserError, match="did you mean pneumoniamnist"):
+        load("pneumonianist", cache_dir)
+
+
+def test_a_pickle_in_an_npz_does_not_run(tmp_path, cache_dir):
+    np.savez(tmp_path / "pneumoniamnist.npz", **{
+        f"{s}_{k}": np.array([{"a": 1}], dtype=object) for s in ("train", "val", "test")
+        for k in ("images", "labels")})
+    with pytest.raises((UserError, ValueError), match="allow_pickle|not a readable"):
+        load("pneumoniamnist", cache_dir, data_dir=str(tmp_path))
+
+
+def test_a_folder_a_class(folder_of_images, cache_dir):
+    found = load("image_folder", cache_dir, data_dir=str(folder_of_images))
+    assert found.info.classes == ("bright", "dark")
+    assert sum(len(s) for s in found.splits.values()) == 24
+    for split in found.splits.values():
+        means = split.images(range(len(split))).mean((1, 2, 3))
+        np.testing.assert_array_equal(split.label, (means < 120).astype(int))
+    cases = [c for s in found.splits.values() for c in s.case_id]
+    assert len(set(cases)) == 24
+    assert "bright/00.png" in cases
+
+
+def test_preparing_happens_once_and_again_when_a_file_changes(folder_of_images, cache_dir):
+    said = []
+
+    def again():
+        source.load("image_folder", options=DataOptions(data_dir=str(folder_of_images)),
+                    cache_dir=cache_dir, say=said.append)
+
+    again()
+    again()
+    assert len(said) == 1
+    Image.fromarray(np.full((10, 12), 255, np.uint8)).save(folder_of_images / "bright" / "00.png")
+    again()
+    assert len(said) == 2
+
+
+def test_blocks_of_files_are_subjects(folder_of_images, cache_dir):
+    found = load("image_folder", cache_dir, data_dir=str(folder_of_images), subject_block=3)
+    subjects = {s for split in found.splits.values() for s in split.subject_id}
+    assert subjects == {f"{c}/{b:04d}" for c in ("bright", "dark") for b in range(4)}
+
+
+def test_split_folders(folder_of_images, tmp_path, cache_dir):
+    for split in ("train", "val", "test"):
+        (tmp_path / "splits").mkdir(exist_ok=True)
+        (folder_of_images.parent / "splits" / split).mkdir()
+    for label in ("bright", "dark"):
+        for i, file in enumerate(sorted((folder_of_images / label).iterdir())):
+            target = tmp_path / "splits" / ("train", "val", "test")[i % 3] / label
+            target.mkdir(exist_ok=True)
+            file.rename(target / file.name)
+    found = load("image_folder", cache_dir, data_dir=str(tmp_path / "splits"))
+    assert {k: len(s) for k, s in found.splits.items()} == {"train": 8, "validation": 8, "test": 8}
+
+
+def table(folder, rows, header=("image", "dx", "split", "patient", "sex")):
+    with (folder / "metadata.csv").open("w", newline="") as f:
+        csv.writer(f).writerows([header, *rows])
+
+
+COLUMNS = {"path_column": "image", "label_column": "dx", "subject_column": "patient",
+           "path_suffix": ".png", "metadata_columns": ("sex",)}
+
+
+def rows_of(folder):
+    out = []
+    for label in ("bright", "dark"):
+        for i in range(12):
+            out.append([f"{label}/{i:02d}", label, ("train", "val")[i % 2], f"{label}{i % 4}", "f"])
+    return out
+
+
+def test_metadata_csv(folder_of_images, cache_dir):
+    table(folder_of_images, rows_of(folder_of_images))
+    found = load("image_folder", cache_dir, data_dir=str(folder_of_images), **COLUMNS)
+    assert set(found.splits) == {"train", "validation"}
+    assert found.report_split == "validation"
+    assert found.splits["train"].metadata[0] == {"sex": "f"}
+
+
+@pytest.mark.parametrize(("change", "options", "message"), [
+    (lambda r: r.__setitem__(0, ["bright/00", "bright", "val", "bright2", "f"]), {},
+     "subject 'bright2' is in the splits"),
+    (lambda r: r.__setitem__(3, ["bright/99", "bright", "val", "bright3", "f"]), {},
+     r"99\.png: no such image file"),
+    (lambda r: r.__setitem__(3, ["", "bright", "val", "x", "f"]), {}, "line 5: path or label"),
+    (lambda r: r.__setitem__(3, ["bright/03", "bright", "", "x", "f"]), {}, "some rows have a spl"),
+    (lambda r: r.__setitem__(3, ["bright/03", "bright", "hold", "x", "f"]), {}, "unknown split"),
+    (lambda r: r.append(r[0]), {}, "named more than once"),
+    (lambda r: None, {"label_column": "diagnosis"}, "unknown column"),
+    (lambda r: None, {"subject_column": "pateint"}, "did you mean patient"),
+    (lambda r: r.clear(), {}, "has no rows"),
+])
+def test_bad_tables(folder_of_images, tmp_path, change, options, message):
+    rows = rows_of(folder_of_images)
+    change(rows)
+    table(folder_of_images, rows)
+    with pytest.raises(UserError, match=message):
+        load("image_folder", tmp_path / "cache", data_dir=str(folder_of_images),
+             **{**COLUMNS, **options})
+    left = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    assert not left, "a failed preparation leaves files"
+
+
+def test_bad_folders(folder_of_images, tmp_path):
+    def fails(message, folder=folder_of_images):
+        with pytest.raises(UserError, match=message):
+            load("image_folder", tmp_path / "cache", data_dir=str(folder))
+
+    Image.fromarray(np.zeros((9, 12), np.uint8)).save(folder_of_images / "dark" / "odd.png")
+    fails(r"odd\.png: shape \(9, 12\) where the first image has \(10, 12\); give --image_size")
+    Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(folder_of_images / "dark" / "odd.png")
+    fails(r"odd\.png: 3 channels where the first image has 1")
+    (folder_of_images / "dark" / "odd.png").write_bytes(b"\x89PNG broken")
+    fails(r"odd\.png: unreadable or truncated")
+    (folder_of_images / "dark" / "odd.png").unlink()
+    (folder_of_images / "empty").mkdir()
+    fails("no images of the class 'empty'")
+    fails("no such folder|no such file", folder_of_images / "nowhere")
+    (tmp_path / "nothing").mkdir()
+    fails("no images found", tmp_path / "nothing")
+    (tmp_path / "one" / "only").mkdir(parents=True)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "one" / "only" / "a.png")
+    fails("only the class 'only'", tmp_path / "one")
+
+
+def test_image_size_makes_shapes_equal(folder_of_images, cache_dir):
+    Image.fromarray(np.zeros((30, 20), np.uint8)).save(folder_of_images / "dark" / "big.png")
+    found = load("image_folder", cache_dir, data_dir=str(folder_of_images), image_size=6)
+    assert found.splits["train"].image_shape == (6, 6, 1)
+
+
+def test_duplicates_are_reported(folder_of_images, cache_dir):
+    pixels = (folder_of_images / "dark" / "00.png").read_bytes()
+    for i in range(12):
+        (folder_of_images / "dark" / f"{i:02d}.png").write_bytes(pixels)
+    found = load("image_folder", cache_dir, data_dir=str(folder_of_images))
+    assert any("stand in train too, byte for byte" in note for note in found.notes)
+
+
+def test_brain_planes(cache_dir):
+    found = load("brain_planes", cache_dir, subjects=20)
+    assert {k: len(s) for k, s in found.splits.items()} == {
+        "train": 120, "validation": 30, "test": 50}
+    assert found.info.synthetic
+
+
+def test_preprocessing_is_fitted_to_the_range():
+    eight = preprocess.fit(lambda i: np.full((len(i), 2, 2, 1), 51, np.uint8), 3)
+    assert (eight.low, eight.high) == (0.0, 255.0)
+    assert eight.mean == pytest.approx((0.2,))
+    rng = np.random.default_rng(0)
+    deep = preprocess.fit(lambda i: rng.normal(1000, 100, (len(i), 8, 8, 2)).astype(np.float32), 50)
+    assert 700 < deep.low < 800 < 1200 < deep.high < 1300
+    assert deep.mean == pytest.approx((0.5, 0.5), abs=0.03)
+    unit = deep.unit(np.array([0.0, 1e6]))
+    assert unit.tolist() == [0.0, 1.0]
+
+
+def test_options_change_the_fingerprint():
+    base = DataOptions()
+    assert base.fingerprint() == DataOptions().fingerprint()
+    assert base.fingerprint() != dataclasses.replace(base, image_size=7).fingerprint()
+
+
+def test_the_real_pneumonia_set(cache_dir):
+    found = load("pneumoniamnist", cache_dir, data_dir=str(real_data("pneumoniamnist")))
+    assert {k: len(s) for k, s in found.splits.items()} == {
+        "train": 4708, "validation": 524, "test": 624}
+    assert found.notes == ("8 images of validation stand in train too, byte for byte",)
+
+
+def test_the_real_skin_lesions(cache_dir):
+    found = load("image_folder", cache_dir, data_dir=str(real_data("ham10000")), image_size=16,
+                 path_column="image_id", label_column="dx", path_folder="images",
+                 path_suffix=".jpg", metadata_columns=("age", "sex", "localization"))
+    assert len(found.info.classes) == 7
+    assert {k: len(s) for k, s in found.splits.items()} == {"train": 1621, "validation": 288}
+
+
+def test_the_real_mednist_folder(cache_dir):
+    found = load("image_folder", cache_dir, data_dir=str(real_data("mednist")), subject_block=20)
+    assert sum(len(s) for s in found.splits.values()) == 4800

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from medjax import losses, metrics
+
+
+def case(seed: int, classes: int, n: int = 40, ties: bool = False):
+    rng = np.random.default_rng(seed)
+    label = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
+    p = rng.dirichlet(np.ones(classes), n)
+    if ties:
+        p = np.round(p, 1) + 1e-3
+        p /= p.sum(1, keepdims=True)
+    return label, p
+
+
+REFERENCE = {
+    "accuracy": lambda y, p, w: reference.accuracy_score(y, p.argmax(1), sample_weight=w),
+    "balanced_accuracy": lambda y, p, w: reference.balanced_accuracy_score(
+        y, p.argmax(1), sample_weight=w),
+    "kappa": lambda y, p, w: reference.cohen_kappa_score(
+        y, p.argmax(1), weights="quadratic", sample_weight=w),
+}
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("ties", [False, True])
+@given(seed=st.integers(0, 10**6))
+def test_metrics_equal_scikit_learn(classes, ties, seed):
+    y, p = case(seed, classes, ties=ties)
+    w = np.random.default_rng(seed).integers(1, 4, len(y)).astype(float)
+    found = {name: m(y, p, w[None])[0] for name, m in metrics.CLASSIFICATION.items()}
+    for name, function in REFERENCE.items():
+        assert found[name] == pytest.approx(function(y, p, w)), name
+    pair = classes == 2
+    one_hot = np.eye(classes)[y]
+    truth, score = (y, p[:, 1]) if pair else (one_hot, p)
+    assert found["auc"] == pytest.approx(
+        reference.roc_auc_score(truth, score, sample_weight=w))
+    assert found["average_precision"] == pytest.approx(
+        reference.average_precision_score(truth, score, sample_weight=w))
+    assert found["f1"] == pytest.approx(reference.f1_score(
+        y, p.argmax(1), average="binary" if pair else "macro", sample_weight=w))
+    squared = ((p - one_hot) ** 2).sum(1) / (2 if pair else 1)
+    assert found["brier"] == pytest.approx(np.average(squared, weights=w))
+
+
+def test_weights_are_counts():
+    y, p = case(3, 3)
+    counts = np.random.default_rng(0).integers(1, 4, len(y))
+    twice = np.repeat(np.arange(len(y)), counts)
+    for name, m in metrics.CLASSIFICATION.items():
+        assert m(y, p, counts[None].astype(float))[0] == pytest.approx(
+            metrics.evaluate(m, y[twice], p[twice])), name
+
+
+def test_auc_and_average_precision_by_hand():
+    """Scores .1 .4 .35 .8 of classes 0 0 1 1: 3 of 4 pairs are in order."""
+    y, score = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
+    one = np.ones((1, 4))
+    assert metrics.binary_auc(score, y, one)[0] == 0.75
+    assert metrics.binary_average_precision(score, y, one)[0] == pytest.approx(
+        0.5 * 1 + 0.5 * 2 / 3)
+    assert metrics.binary_auc(np.ones(4), y, one)[0] == 0.5
+
+
+def test_ece_by_hand():
+    """Ten cases at confidence 0.8, of which six are right: |0.6 - 0.8|."""
+    p = np.tile([0.2, 0.8], (10, 1))
+    y = np.array([1] * 6 + [0] * 4)
+    assert metrics.evaluate(metrics.ece, y, p) == pytest.approx(0.2)
+
+
+def test_undefined_is_nan():
+    y, p = np.zeros(4, int), np.full((4, 2), 0.5)
+    assert np.isnan(metrics.evaluate(metrics.CLASSIFICATION["auc"], y, p))
+    assert np.isnan(metrics.CLASSIFICATION["accuracy"](y, p, np.zeros((1, 4)))[0])
+    assert metrics.evaluate(metrics.balanced_accuracy, y, p) == 1.0  # of the classes there are
+
+
+def test_confusion_by_hand():
+    y, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    assert metrics.confusion(y, p, np.ones((1, 3)))[0].tolist() == [[1, 0], [1, 1]]
+
+
+def test_cross_entropy_and_smoothing_by_hand():
+    target = np.array([0.0, 1.0])
+    np.testing.assert_allclose(losses.smooth_labels(target, amount=0.1), [0.05, 0.95])
+    logits = np.log(np.array([0.25, 0.75]))
+    assert float(losses.cross_entropy(logits, target)) == pytest.approx(-np.log(0.75))
+    with pytest.raises(AssertionError):
+        losses.cross_entropy(np.zeros(2), np.zeros(3))
