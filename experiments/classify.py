@@ -105,17 +105,20 @@ def main(config: Config) -> None:
     app.check_workdir(workdir, "classify", config)
     app.setup(cache)
     stop = app.StopSignal()
+    if config.eval_only and not (workdir / "config.json").exists():
+        raise UserError(f"--workdir={workdir}: no run in it to evaluate; train first")
     dataset = source.load(config.dataset, options=pick(DataOptions, config), cache_dir=cache,
                           say=print)
     describe(dataset)
     parts = build(config, dataset)
+    training = plan(config, dataset, parts)
     if not config.eval_only:
         app.open_workdir(workdir, "classify", config)
-        run.train(plan(config, dataset, parts), workdir, stop=stop, say=print)
+        run.train(training, workdir, stop=stop, say=print)
     if stop():
         print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
         return
-    finish(config, dataset, parts, workdir)
+    finish(config, dataset, parts, training.abstract(), workdir)
 
 
 def check(config: Config) -> None:
@@ -156,7 +159,12 @@ class Parts(NamedTuple):
 
 
 def build(config: Config, dataset: Dataset) -> Parts:
+    """Raises UserError for settings that do not fit the set."""
     train, classes = dataset.splits["train"], dataset.info.classes
+    axes = len(train.image_shape) - 1
+    if any(not 0 <= axis < axes for axis in config.flip):
+        raise UserError(f"--flip={','.join(map(str, config.flip))}: the images have the axes 0 to "
+                        f"{axes - 1}")
     frequency = np.bincount(train.label, minlength=len(classes)) / len(train)
     model = models.classifier(
         config.model, num_classes=len(classes), dropout=config.dropout, dtype=config.dtype)
@@ -240,9 +248,8 @@ def validate(config: Config, split: Split, parts: Parts, learner: state.State) -
     return {name: float(np.mean([e[name] for e in each])) for name in each[0]}
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, workdir: Path) -> None:
+def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
     """Reads the best checkpoint, and reports on test where there is one, else on validation."""
-    abstract = plan(config, dataset, parts).abstract()
     best, meta = Checkpoints(workdir / "checkpoints", say=print).best(abstract)
     split = dataset.splits[dataset.report_split]
     classes = dataset.info.classes

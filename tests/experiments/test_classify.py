@@ -1,0 +1,272 @@
+"""`experiments.classify` through its real flags."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import classify
+from medjax import app
+from medjax.errors import UserError
+from tests.conftest import ROOT
+
+SMALL = {"subjects": 20, "steps": 4, "batch": 8, "eval_every": 2, "log_every": 2, "bootstrap": 50,
+         "model": "mlp", "warmup_steps": 1}
+
+
+def flags(workdir, cache, **changes):
+    values = {**SMALL, "workdir": workdir, "cache_dir": cache, **changes}
+    return [f"--{k}={v}" for k, v in values.items()]
+
+
+def run_here(workdir, cache, **changes):
+    classify.main(app.parse(classify.Config, ["classify", *flags(workdir, cache, **changes)],
+                            "classify"))
+
+
+def start(arguments, **environment):
+    """The experiment as a user starts it, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.classify", *arguments], cwd=ROOT, text=True,
+        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finished(process):
+    out, _ = process.communicate(timeout=300)
+    return process.returncode, out
+
+
+def report_of(workdir):
+    return json.loads((workdir / "report.json").read_text())
+
+
+def lines_of(workdir):
+    return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def newest_state(workdir):
+    """The bytes of every array of the newest checkpoint, by its stored checksums."""
+    steps = sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    meta = next((workdir / "checkpoints" / str(steps[-1]) / "meta").glob("metadata"))
+    return steps[-1], json.loads(meta.read_text())["crc32"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, cache_dir):
+    """A finished run of two seeds, made by the real command."""
+    workdir = tmp_path_factory.mktemp("done") / "run"
+    code, out = finished(start(flags(workdir, cache_dir, seeds=2)))
+    assert code == 0, out
+    return workdir, out
+
+
+def test_what_a_run_leaves_behind(done):
+    workdir, out = done
+    assert {p.name for p in workdir.iterdir()} == {
+        "config.json", "metrics.jsonl", "predictions.csv", "report.json", "figures", "checkpoints",
+        "seeds"}
+    assert {p.name for p in (workdir / "figures").iterdir()} == {
+        "learning_curve.png", "roc_pr.png", "confusion.png", "reliability.png", "mistakes.png"}
+    for figure in (workdir / "figures").iterdir():
+        assert Image.open(figure).size[0] > 300
+    assert "95 % interval" in out
+    assert "baseline" in out
+    assert f"wrote {workdir}/report.json" in out
+    assert "Traceback" not in out
+
+
+def test_the_report_keeps_its_contract(done):
+    found = report_of(done[0])
+    names = {"auc", "accuracy", "balanced_accuracy", "f1", "average_precision", "kappa", "ece",
+             "brier"}
+    assert set(found["metrics"]) == set(found["baseline"]) == names
+    for estimate in found["metrics"].values():
+        assert {"value", "low", "high"} <= set(estimate)
+    assert found["baseline"]["auc"] == 0.5
+    assert found["baseline"]["accuracy"] == pytest.approx(0.1)
+    assert found["experiment"] == "classify"
+    assert (found["dataset"], found["split"], found["cases"]) == ("brain_planes", "test", 50)
+    assert {"steps", "seconds", "compile_seconds", "examples_per_second"} <= set(found["train"])
+    assert {"device", "versions"} <= set(found)
+    assert set(found["seeds"]["each"]) == {"0", "1"}
+
+
+def test_predictions_hold_every_case_once(done):
+    workdir, _ = done
+    with (workdir / "predictions.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert len({r["case_id"] for r in rows}) == len(rows) == 50
+    chance = np.array([[float(v) for k, v in r.items() if k.startswith("p_")] for r in rows])
+    np.testing.assert_allclose(chance.sum(1), 1, atol=1e-5)
+    one, two = ((workdir / "seeds" / f"predictions_{s}.csv").read_text() for s in (0, 1))
+    assert one != two
+
+
+def test_metrics_file_has_training_and_validation(done):
+    lines = lines_of(done[0])
+    assert [x["step"] for x in lines if "loss" in x] == [2, 4]
+    assert [x["step"] for x in lines if "validation_auc" in x] == [2, 4]
+
+
+def test_eval_only_gives_the_same_numbers(done, cache_dir):
+    workdir, _ = done
+    before = report_of(workdir)["metrics"]
+    run_here(workdir, cache_dir, seeds=2, eval_only=True)
+    assert report_of(workdir)["metrics"] == before
+
+
+def test_other_settings_in_the_same_place_are_refused(done, cache_dir):
+    with pytest.raises(UserError, match=r"batch was 8, is 4; learning_rate was 0.002, is 0.1"):
+        run_here(done[0], cache_dir, seeds=2, batch=4, learning_rate=0.1)
+    with pytest.raises(UserError, match="not empty, and no run of medjax"):
+        run_here(done[0] / "figures", cache_dir)
+
+
+@pytest.mark.parametrize("changes", [
+    {"model": "cnn", "dtype": "bfloat16", "mixup": 0.2, "views": 2, "flip": "0,1"},
+    {"model": "resnet_slim", "optimizer": "sgd", "class_weights": "balanced", "feed": "stream"},
+], ids=["bfloat16", "streamed"])
+def test_two_steps_through_other_flags(tmp_path, cache_dir, changes):
+    run_here(tmp_path / "run", cache_dir, steps=2, **changes)
+    assert report_of(tmp_path / "run")["train"]["steps"] == 2
+
+
+def test_own_pictures(tmp_path, cache_dir, folder_of_images):
+    run_here(tmp_path / "run", cache_dir, dataset="image_folder", data_dir=folder_of_images,
+             best="brier")
+    found = report_of(tmp_path / "run")
+    assert (found["dataset"], found["split"]) == ("set", "test")
+
+
+def test_published_weights_and_a_frozen_trunk(tmp_path, cache_dir, folder_of_images):
+    save = pytest.importorskip("safetensors.numpy").save_file
+    import jax
+    import jax.numpy as jnp
+
+    from medjax import models
+    from tests.models.test_pretrained import as_torch
+
+    model = models.classifier("resnet18_28", num_classes=5)
+    shapes = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 10, 12, 1)), train=False))
+    tensors = as_torch({k: shapes[k] for k in ("params", "batch_stats")})
+    save({k: np.abs(v) if "var" in k else v for k, v in tensors.items()}, tmp_path / "w.safetensors")
+    run_here(tmp_path / "run", cache_dir, dataset="image_folder", data_dir=folder_of_images,
+             model="resnet18_28", init_from=tmp_path / "w.safetensors", freeze=True, steps=1)
+    assert report_of(tmp_path / "run")["train"]["steps"] == 1
+
+
+def test_kill_and_resume_is_bit_equal(tmp_path, cache_dir):
+    """Killed by SIGKILL at some moment after the first checkpoint; the same command goes on."""
+    settings = {"steps": 60, "eval_every": 10, "model": "cnn", "log_every": 10}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    code, out = finished(start(flags(whole, cache_dir, **settings)))
+    assert code == 0, out
+    process = start(flags(broken, cache_dir, **settings))
+    for line in process.stdout:
+        if "step     20/60  validation" in line:
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (broken / "report.json").exists()
+    code, out = finished(start(flags(broken, cache_dir, **settings)))
+    assert code == 0, out
+    assert "resuming at step" in out
+    assert newest_state(whole) == newest_state(broken)
+    for before, after in zip(*(lines_of(w) for w in (whole, broken)), strict=True):
+        for name in before.keys() - {"train", "examples_per_second"}:  # sums of float32: to rounding
+            assert before[name] == pytest.approx(after[name], rel=1e-5), name
+    assert (whole / "predictions.csv").read_bytes() == (broken / "predictions.csv").read_bytes()
+
+
+def test_sigterm_saves_and_ends_cleanly(tmp_path, cache_dir):
+    settings = {"steps": 100_000, "eval_every": 50_000, "log_every": 10}
+    process = start(flags(tmp_path / "run", cache_dir, **settings))
+    for line in process.stdout:
+        if line.startswith("step"):
+            break
+    process.terminate()
+    code, out = finished(process)
+    assert code == 0, out
+    assert "stopped by SIGTERM" in out
+    step, _ = newest_state(tmp_path / "run")
+    assert 10 <= step < 100_000
+
+
+def test_eight_devices_give_the_same_result(tmp_path, cache_dir):
+    eight = "--xla_backend_optimization_level=2 --xla_force_host_platform_device_count=8"
+    settings = {"model": "cnn", "batch": 16, "steps": 6, "optimizer": "sgd", "dropout": 0.0}
+    for name, xla in (("one", "--xla_backend_optimization_level=2"), ("eight", eight)):
+        code, out = finished(start(flags(tmp_path / name, cache_dir, **settings), XLA_FLAGS=xla))
+        assert code == 0, out
+    assert report_of(tmp_path / "eight")["device"].startswith("8 x")
+    for metric, found in report_of(tmp_path / "one")["metrics"].items():
+        assert report_of(tmp_path / "eight")["metrics"][metric]["value"] == pytest.approx(
+            found["value"], abs=2e-3), metric
+    # One device reads what eight wrote.
+    code, out = finished(start(flags(tmp_path / "eight", cache_dir, **settings, eval_only=True)))
+    assert code == 0, out
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, cache_dir):
+    with pytest.raises(UserError, match="the loss is not finite at step"):
+        run_here(tmp_path / "run", cache_dir, learning_rate=1e30, clip_norm=0.0, optimizer="sgd",
+                 steps=40, warmup_steps=0)
+    assert not (tmp_path / "run" / "report.json").exists()
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"dataset": "brain_plane"}, "unknown dataset 'brain_plane': did you mean brain_planes"),
+    ({"model": "resnet"}, "unknown value of --model 'resnet': did you mean"),
+    ({"steps": 0}, "--steps=0: must be at least 1"),
+    ({"dropout": 1.5}, "--dropout=1.5: must be from 0 to below 1"),
+    ({"learning_rate": -1}, "--learning_rate=-1.0: must not be negative"),
+    ({"data_dir": "/nowhere"}, "--data_dir=/nowhere: no such file or folder"),
+    ({"flip": "x"}, "--flip=x: entries must be int"),
+    ({"flip": "5"}, "--flip=5: the images have the axes 0 to 1"),
+    ({"steps": "many"}, "steps"),
+    ({"step": 3}, "unknown flag '--step': did you mean --steps"),
+    ({"init_from": "/nowhere.safetensors"}, "not a readable .safetensors"),
+    ({"eval_only": True}, "no run in"),
+])
+def test_bad_flags_are_told_in_one_line_and_leave_nothing(tmp_path, cache_dir, changes, message):
+    with pytest.raises(UserError, match=message) as error:
+        run_here(tmp_path / "run", cache_dir, **changes)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_is_one_line_and_exit_code_two(tmp_path):
+    code, out = finished(start([f"--workdir={tmp_path / 'run'}", "--dataset=pneumonia"]))
+    assert code == 2
+    assert out.strip().splitlines() == [out.strip()]
+    assert out.startswith("error: unknown dataset 'pneumonia': did you mean pneumoniamnist")
+
+
+def test_help_is_quick_and_complete():
+    began = time.perf_counter()
+    code, out = finished(start(["--help"]))
+    seconds = time.perf_counter() - began
+    assert code == 0
+    for name in ("--dataset", "--seeds", "--dtype"):
+        assert name in out
+    assert "python -m experiments.classify" in out
+    assert seconds < 10  # 4 s alone; here other tests run beside it
+
+
+@pytest.mark.slow
+def test_help_takes_less_than_four_seconds():
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        finished(start(["--help"]))
+        times.append(time.perf_counter() - began)
+    assert min(times) < 4

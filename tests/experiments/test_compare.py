@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+
+from experiments import compare
+from medjax import app
+from medjax.errors import UserError
+from medjax.report import Predictions
+
+
+def predictions(seed=0, n=40, names=("no", "yes")):
+    rng = np.random.default_rng(seed)
+    label = np.random.default_rng(9).integers(0, len(names), n)
+    p = rng.dirichlet(np.ones(len(names)), n)
+    return Predictions([f"c{i}" for i in range(n)], [f"s{i // 2}" for i in range(n)], label, p,
+                       names)
+
+
+def run(*arguments):
+    compare.main(app.parse(compare.Config, ["compare", *map(str, arguments)], "compare"))
+
+
+def test_two_files_are_compared(tmp_path, capsys):
+    predictions(0).write(tmp_path / "a.csv")
+    (tmp_path / "run").mkdir()
+    predictions(1).write(tmp_path / "run" / "predictions.csv")
+    run(tmp_path / "a.csv", tmp_path / "run", "--samples=50", f"--output={tmp_path / 'out.json'}")
+    out = capsys.readouterr().out
+    assert "40 cases of 20 subjects" in out
+    found = json.loads((tmp_path / "out.json").read_text())["accuracy"]
+    assert found["difference"]["value"] == pytest.approx(found["b"] - found["a"])
+    assert found["difference"]["low"] <= found["difference"]["value"] <= found["difference"]["high"]
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path):
+    a = predictions()
+    order = np.random.default_rng(1).permutation(40)
+    b = Predictions([a.case_id[i] for i in order], [a.subject_id[i] for i in order],
+                    a.label[order], a.probability[order], a.classes)
+    np.testing.assert_array_equal(compare.align(a, b).probability, a.probability)
+
+
+def test_files_round_trip(tmp_path):
+    a = predictions(names=("x", "y, z", "ü"))
+    a.write(tmp_path / "a.csv")
+    b = Predictions.read(tmp_path / "a.csv")
+    assert (b.case_id, b.subject_id, b.classes) == (a.case_id, a.subject_id, a.classes)
+    np.testing.assert_allclose(b.probability, a.probability, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda t: t.replace("yes", "maybe"), "the classes differ"),
+    (lambda t: t.replace("p_yes", "p_maybe"), "line 3: 'yes' is not in list"),
+    (lambda t: t.replace("c7,", "d7,"), "2 cases are in one file only"),
+    (lambda t: t.replace("c7,", "c6,"), "1 cases are in one file only"),
+    (lambda t: t.replace(",yes,", ",no,"), "the labels of some cases differ"),
+    (lambda t: t.replace("case_id", "case"), "expected the columns"),
+    (lambda t: t.replace("c7,s3", "c7"), "line 9"),
+    (lambda t: t.replace(t.splitlines()[3].split(",")[-1], "nan"), "line 4"),
+    (lambda t: "", "not a readable|expected the columns"),
+])
+def test_files_that_do_not_fit(tmp_path, change, message):
+    predictions(0).write(tmp_path / "a.csv")
+    predictions(1).write(tmp_path / "b.csv")
+    text = (tmp_path / "b.csv").read_text()
+    (tmp_path / "b.csv").write_text(change(text))
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "a.csv", tmp_path / "b.csv")
+
+
+def test_arguments_are_checked(tmp_path):
+    with pytest.raises(UserError, match="name two"):
+        run(tmp_path / "a.csv")
+    with pytest.raises(UserError, match="no such file"):
+        run(tmp_path / "a.csv", tmp_path / "b.csv")

@@ -1,0 +1,66 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax import models
+from medjax.errors import UserError
+from medjax.models import pretrained
+
+
+def shapes(name):
+    model = models.classifier(name, num_classes=2)
+    found = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+    return {k: found[k] for k in ("params", "batch_stats")}
+
+
+def as_torch(variables):
+    """A state dict in PyTorch's layout with made-up values."""
+    rng, out = np.random.default_rng(0), {}
+
+    def add(path, leaf):
+        names = tuple(p.key for p in path[1:])
+        value = rng.standard_normal(leaf.shape).astype(np.float32)
+        if names[-1] == "kernel":
+            value = value.transpose(value.ndim - 1, value.ndim - 2, *range(value.ndim - 2))
+        out[pretrained.torch_names(names)[0]] = value
+
+    jax.tree_util.tree_map_with_path(add, variables)
+    return out
+
+
+def test_names_are_those_of_torchvision():
+    resnet, dense = as_torch(shapes("resnet50_224")), as_torch(shapes("densenet121_224"))
+    assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv3.weight", "fc.bias",
+            "layer4.2.bn3.running_var", "layer2.0.downsample.0.weight",
+            "layer2.0.downsample.1.bias"} <= set(resnet)
+    assert len(resnet) == 267
+    assert {"conv0.weight", "features.denseblock4.denselayer16.conv2.weight",
+            "features.transition3.norm.weight", "norm5.bias"} <= set(dense)
+
+
+def test_values_arrive_and_the_head_may_stay():
+    variables = shapes("resnet18_224")
+    tensors = as_torch(variables)
+    found = pretrained.from_torch(variables, tensors)
+    kernel = found["params"]["layer1_0"]["conv1"]["conv"]["kernel"]
+    np.testing.assert_array_equal(kernel[0, 1, 2, 3], tensors["layer1.0.conv1.weight"][3, 2, 0, 1])
+    np.testing.assert_array_equal(found["params"]["fc"]["linear"]["kernel"],
+                                  tensors["fc.weight"].T)
+    kept = pretrained.from_torch(variables, tensors, head=False)
+    assert kept["params"]["fc"]["linear"]["kernel"] is variables["params"]["fc"]["linear"]["kernel"]
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    variables = shapes("resnet18_224")
+    tensors = as_torch(variables)
+    tensors["conv1.weight"] = tensors["conv1.weight"][:, :1]
+    with pytest.raises(UserError, match=r"'conv1.weight' has shape \(7, 7, 1, 64\)"):
+        pretrained.from_torch(variables, tensors)
+    del tensors["bn1.bias"], tensors["conv1.weight"]
+    with pytest.raises(UserError, match="the weights lack"):
+        pretrained.from_torch(variables, tensors)
+    (tmp_path / "x.safetensors").write_bytes(b"junk")
+    with pytest.raises(UserError, match="not a readable"):
+        pretrained.read(tmp_path / "x.safetensors")
