@@ -58,7 +58,7 @@ class Config:
     freeze: bool = option(False, "train the last layer only, on the features of --init_from")
     dropout: float = option(0.2, "before the last layer")
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
-    steps: int = option(500, "updates")
+    steps: int = option(1000, "updates")
     batch: int = option(64, "examples an update")
     seed: int = option(0, "of weights, order and augmentation; the first of --seeds")
     seeds: int = option(1, "so many models, trained as one program")
@@ -269,7 +269,7 @@ def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdi
         "experiment": "classify", "dataset": dataset.info.name, "split": dataset.report_split,
         "synthetic": dataset.info.synthetic,
         "cases": len(split), "subjects": len(set(split.subject_id)),
-        "model": config.model, "of": f"ensemble of {len(each)} seeds" if len(each) > 1 else "seed",
+        "model": config.model, "of": f"ensemble of {len(each)} seeds" if len(each) > 1 else "one seed",
         "metrics": whole.estimates(metrics.CLASSIFICATION, samples=config.bootstrap),
         "baseline": whole.constant(parts.frequency).values(metrics.CLASSIFICATION),
         "seeds": {"each": {str(config.seed + s): v for s, v in enumerate(values)},

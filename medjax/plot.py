@@ -65,28 +65,25 @@ def curves(path: Path, found: Predictions) -> None:
 
     def draw(figure, axes):
         left, right = axes[0]
-        colours = _colours(len(shown))
-        for c, colour in zip(shown, colours, strict=True):
+        for c, colour in zip(shown, _colours(len(shown)), strict=True):
             truth, score = (found.label == c).astype(float), found.probability[:, c]
             if not 0 < truth.sum() < len(truth):
                 continue
             auc = metrics.binary_auc(score, truth, one)[0]
             precise = metrics.binary_average_precision(score, truth, one)[0]
-            name = found.classes[c]
             x, y, _ = roc_curve(truth, score)
-            left.plot(x, y, color=colour, label=f"{name}: {auc:.3f}")
+            left.plot(x, y, color=colour, label=f"{found.classes[c]}  {auc:.3f}  {precise:.3f}")
             y, x, _ = precision_recall_curve(truth, score)
-            right.plot(x, y, color=colour, drawstyle="steps-post", label=f"{name}: {precise:.3f}")
+            right.plot(x, y, color=colour, drawstyle="steps-post")
             if pair:
-                right.axhline(truth.mean(), color="0.6", ls=":", label="chance")
+                right.axhline(truth.mean(), color="0.6", ls=":")
         left.plot([0, 1], [0, 1], color="0.6", ls=":", label="chance")
         left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC", aspect="equal")
         right.set(xlabel="recall", ylabel="precision", title="Precision-recall", ylim=(0, 1.02),
                   aspect="equal")
-        left.legend(title="area", loc="lower right", fontsize=8 if pair else 6)
-        right.legend(title="average precision", loc="lower left", fontsize=8 if pair else 6)
+        figure.legend(title="AUC, average precision", loc="outside right center")
 
-    _figure(path, 1, 2, (7.6, 3.9), draw)
+    _figure(path, 1, 2, (9.2, 3.6), draw)
 
 
 def _colours(count: int) -> list:
@@ -167,12 +164,12 @@ def mistakes(path: Path, found: Predictions, read, *, most: int = 24) -> int:
         for ax, i in zip(axes.flat, worst, strict=False):
             image = _flat(read(int(i)))
             ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
-            ax.set_title(f"{found.classes[found.label[i]]}\nsaid {found.classes[guess[i]]} "
-                         f"{100 * top[i]:.0f} %", fontsize=7)
+            ax.set_title(f"{found.classes[found.label[i]]}\nsaid {found.classes[guess[i]]}\n"
+                         f"at {100 * top[i]:.0f} %", fontsize=6)
         figure.suptitle(f"{len(wrong)} of {len(guess)} cases wrong"
                         + (f"; the {len(worst)} most confident" if len(worst) else ""), fontsize=9)
 
-    _figure(path, rows, columns, (1.45 * columns, 1.8 * rows + 0.35), draw)
+    _figure(path, rows, columns, (1.5 * columns, 1.95 * rows + 0.35), draw)
     return len(wrong)
 
 

@@ -128,15 +128,16 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]],
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    table = Table(show_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     width = None if os.isatty(1) else 140
     console = Console(width=width, highlight=False)
-    console.print()
+    console.print(f"\n{title}\n", style="bold", soft_wrap=True, markup=False)
     console.print(table)
+    console.print()
     for note in notes:
         console.print(note, soft_wrap=True, markup=False)
 

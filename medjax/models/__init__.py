@@ -16,6 +16,7 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
     "cnn": CNN,
     "resnet_slim": partial(ResNet, depths=(2, 2, 2), widths=(24, 48, 96), small_input=True),
+    "resnet_slim_224": partial(ResNet, widths=(32, 64, 128, 256)),
     "resnet18_28": partial(ResNet, small_input=True),
     "resnet18_224": ResNet,
     "resnet50_28": partial(ResNet, depths=(3, 4, 6, 3), block=Bottleneck, small_input=True),
