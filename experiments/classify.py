@@ -26,6 +26,7 @@ from medjax.tasks import classification
 from medjax.train import feed as feeds
 from medjax.train import mesh, optim, run, state, step
 from medjax.train.checkpoint import Checkpoints
+from medjax.train.feed import Pick
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
@@ -166,6 +167,7 @@ def build(config: Config, dataset: Dataset) -> Parts:
         raise UserError(f"--flip={','.join(map(str, config.flip))}: the images have the axes 0 to "
                         f"{axes - 1}")
     frequency = np.bincount(train.label, minlength=len(classes)) / len(train)
+    balanced = tuple((1 / (len(classes) * frequency)).tolist())
     model = models.classifier(
         config.model, num_classes=len(classes), dropout=config.dropout, dtype=config.dtype)
     task = classification.make(
@@ -173,8 +175,8 @@ def build(config: Config, dataset: Dataset) -> Parts:
         preprocessing=preprocess.fit(train.images, len(train)),
         augmentation=pick(Augmentation, config), label_smoothing=config.label_smoothing,
         mixup_alpha=config.mixup, views=config.views,
-        frozen=config.freeze, class_weights=1 / (len(classes) * frequency) if config.class_weights == "balanced"
-        else None)
+        frozen=config.freeze,
+        class_weights=balanced if config.class_weights == "balanced" else None)
     optimizer = optim.make(
         config.optimizer, learning_rate=config.learning_rate, steps=config.steps,
         warmup_steps=config.warmup_steps, schedule=config.schedule, momentum=config.momentum,
@@ -191,7 +193,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     keys = jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds))
     streamed = config.feed == "stream" or (config.feed == "auto" and train.nbytes > RESIDENT_BYTES)
     if streamed:
-        choose = feeds.pick_streamed
+        choose: Pick = feeds.pick_streamed
         feed = feeds.stream(keys[0], lambda i: read(train, i), size=len(train), batch=config.batch)
     else:
         choose = feeds.pick_resident(batch=config.batch)
@@ -269,7 +271,8 @@ def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdi
         "experiment": "classify", "dataset": dataset.info.name, "split": dataset.report_split,
         "synthetic": dataset.info.synthetic,
         "cases": len(split), "subjects": len(set(split.subject_id)),
-        "model": config.model, "of": f"ensemble of {len(each)} seeds" if len(each) > 1 else "one seed",
+        "model": config.model,
+        "of": f"ensemble of {len(each)} seeds" if len(each) > 1 else "one seed",
         "metrics": whole.estimates(metrics.CLASSIFICATION, samples=config.bootstrap),
         "baseline": whole.constant(parts.frequency).values(metrics.CLASSIFICATION),
         "seeds": {"each": {str(config.seed + s): v for s, v in enumerate(values)},

@@ -92,8 +92,6 @@ def _define(field: dataclasses.Field, values: flags.FlagValues) -> None:
     text = field.metadata["help"]
     if isinstance(field.default, tuple):
         flags.DEFINE_list(field.name, [str(v) for v in field.default], text, flag_values=values)
-    elif field.metadata["choices"]:
-        flags.DEFINE_string(field.name, field.default, text, flag_values=values)
     else:
         _KINDS[type(field.default)](field.name, field.default, text, flag_values=values)
 
@@ -138,7 +136,8 @@ def check_workdir(folder: Path, experiment: str, config: Any) -> None:
     new = _described(experiment, config)
     free = {f.name for f in dataclasses.fields(config) if f.metadata["free"]}
     keys = sorted((set(old) | set(new)) - free)
-    differ = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
+    differ = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
+              for k in keys if old.get(k) != new.get(k)]
     if differ:
         raise UserError(f"--workdir={folder} holds a run with other settings: {'; '.join(differ)}; "
                         "choose another --workdir or the same settings")

@@ -9,7 +9,7 @@ import numpy as np
 from medjax import metrics
 from medjax.report import Predictions
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "figure.dpi": 150, "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6,
     "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8,

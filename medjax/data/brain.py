@@ -11,6 +11,7 @@ Template: Fonov et al., NeuroImage 54 (2011) 313-327, as the nilearn package car
 import dataclasses
 import functools
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -27,7 +28,7 @@ def template() -> tuple[np.ndarray, np.ndarray]:
 
     name = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
     with resources.as_file(resources.files("nilearn.datasets") / "data" / name) as path:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         voxels = np.asarray(image.dataobj, np.float32) / 255.0
     return voxels, image.affine
 

@@ -1,6 +1,8 @@
 """Reads one image or volume from a file."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from medjax.errors import UserError
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom")
+Found = tuple[np.ndarray, tuple[float, ...] | None]  # pixels, spacing in mm
 SUFFIXES = PICTURES + NIFTI + DICOM
 
 
@@ -18,7 +21,7 @@ def suffix(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
-def read(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
+def read(path: Path) -> Found:
     """The pixels of `path`, `[*space, channel]`, and the spacing in mm where the file tells it.
 
     Pictures keep 8 or 16 bits; a TIFF of several pages is a volume; NIfTI and DICOM are float32 in
@@ -27,8 +30,9 @@ def read(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
     Raises:
       UserError: if the file cannot be read, or a pixel is not finite; it names the path.
     """
-    readers = dict.fromkeys(PICTURES, _picture) | dict.fromkeys(NIFTI, _nifti)
-    readers |= dict.fromkeys(DICOM, _dicom)
+    readers: dict[str, Callable[[Path], Found]] = {
+        **dict.fromkeys(PICTURES, _picture), **dict.fromkeys(NIFTI, _nifti),
+        **dict.fromkeys(DICOM, _dicom)}
     kind = suffix(path)
     if kind not in readers:
         raise UserError(f"{path}: cannot read {kind or 'a file without suffix'!r}; "
@@ -47,7 +51,7 @@ def read(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
     return pixels, spacing_mm
 
 
-def _picture(path: Path) -> tuple[np.ndarray, None]:
+def _picture(path: Path) -> Found:
     from PIL import Image, ImageSequence
 
     with Image.open(path) as picture:
@@ -60,7 +64,7 @@ def _page(picture) -> np.ndarray:
     gray = {"1": "L", "L": "L", "LA": "L", "La": "L"}
     if picture.mode.startswith("I") or picture.mode == "F":
         pixels = np.asarray(picture)
-        if picture.mode != "F" and 0 <= pixels.min() and pixels.max() < 2**16:
+        if picture.mode != "F" and pixels.min() >= 0 and pixels.max() < 2**16:
             return pixels.astype(np.uint16)[..., None]
         return pixels.astype(np.float32)[..., None]
     if picture.mode in gray:
@@ -68,10 +72,10 @@ def _page(picture) -> np.ndarray:
     return np.asarray(picture.convert("RGB"))
 
 
-def _nifti(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+def _nifti(path: Path) -> Found:
     import nibabel
 
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     pixels = np.asarray(image.dataobj, dtype=np.float32)
     spacing = image.header.get_zooms()[: pixels.ndim]
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -81,11 +85,12 @@ def _nifti(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     return pixels[..., None], tuple(float(s) for s in spacing)
 
 
-def _dicom(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
+def _dicom(path: Path) -> Found:
     try:
         import pydicom
     except ImportError:
-        raise UserError(f"{path}: reading DICOM needs pydicom; pip install 'medjax[dicom]'") from None
+        raise UserError(
+            f"{path}: reading DICOM needs pydicom; pip install 'medjax[dicom]'") from None
     record = pydicom.dcmread(path)
     pixels = record.pixel_array
     if record.get("SamplesPerPixel", 1) == 3:

@@ -43,8 +43,8 @@ class DenseNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         x = x.astype(self.dtype)
-        stem = {"kernel": 3, "stride": 1} if self.small_input else {"kernel": 7, "stride": 2}
-        x = blocks.Conv(self.stem, dtype=self.dtype, name="conv0", **stem)(x)
+        kernel, stride = (3, 1) if self.small_input else (7, 2)
+        x = blocks.Conv(self.stem, kernel, stride, dtype=self.dtype, name="conv0")(x)
         x = nn.relu(blocks.Norm(dtype=self.dtype, name="norm0")(x, train=train))
         if not self.small_input:
             x = blocks.max_pool(x, window=3, stride=2, pad=1)
@@ -52,7 +52,8 @@ class DenseNet(nn.Module):
             for i in range(1, depth + 1):
                 x = DenseLayer(self.growth, self.dtype, name=f"block{b}_{i}")(x, train=train)
             if b < len(self.depths):
-                x = nn.relu(blocks.Norm(dtype=self.dtype, name=f"transition{b}_norm")(x, train=train))
+                x = blocks.Norm(dtype=self.dtype, name=f"transition{b}_norm")(x, train=train)
+                x = nn.relu(x)
                 x = blocks.Conv(x.shape[-1] // 2, kernel=1, dtype=self.dtype,
                                 name=f"transition{b}_conv")(x)
                 x = blocks.avg_pool(x, window=2)

@@ -83,8 +83,8 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         x = x.astype(self.dtype)
-        stem = {"kernel": 3, "stride": 1} if self.small_input else {"kernel": 7, "stride": 2}
-        x = blocks.Conv(self.widths[0], dtype=self.dtype, name="conv1", **stem)(x)
+        kernel, stride = (3, 1) if self.small_input else (7, 2)
+        x = blocks.Conv(self.widths[0], kernel, stride, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(blocks.Norm(dtype=self.dtype, name="bn1")(x, train=train))
         if not self.small_input:
             x = blocks.max_pool(x, window=3, stride=2, pad=1)

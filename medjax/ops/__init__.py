@@ -1,1 +1,1 @@
-"""Pure functions of one image or volume, `[*space, channel]`, 2-D and 3-D alike; `vmap` for more."""
+"""Pure functions of one image or volume, `[*space, channel]`, 2-D or 3-D; `vmap` for more."""

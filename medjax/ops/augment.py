@@ -49,7 +49,7 @@ class Augmentation:
 
 
 def augment(key: Key, image: Array, *, how: Augmentation) -> Array:
-    """One random version of `image` `[*space, channel]`, values in [0, 1] before and about so after.
+    """One random version of `image` `[*space, channel]`, values in [0, 1] or about.
 
     Spatial transforms are composed and interpolated once; outside the image the border repeats.
     """
@@ -68,7 +68,7 @@ def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation) -> Arr
     ndim = len(shape)
     keys = jax.random.split(key, 7)
 
-    def spread(k: Key, size: int, limit: float) -> Array:
+    def spread(k: Key, size: int, limit: float | Array) -> Array:
         return jax.random.uniform(k, (size,), minval=-limit, maxval=limit)
 
     side = jnp.asarray(shape, jnp.float32)

@@ -4,8 +4,8 @@ Coordinates are voxel indices in array order (`[row, column]` or `[i, j, k]`), v
 whole numbers, so the corners of an image of n voxels lie at -0.5 and n - 0.5.
 """
 
+import functools
 import itertools
-import math
 from collections.abc import Sequence
 
 import chex
@@ -41,7 +41,8 @@ def sample(image: Array, coordinates: Array, *, fill: float | None = 0.0) -> Arr
     total = jnp.zeros((*coordinates.shape[1:], image.shape[-1]), jnp.float32)
     for corner in itertools.product((0, 1), repeat=ndim):
         index = [low[d] + corner[d] for d in range(ndim)]
-        weight = math.prod(part[d] if corner[d] else 1.0 - part[d] for d in range(ndim))
+        side = [part[d] if corner[d] else 1.0 - part[d] for d in range(ndim)]
+        weight = functools.reduce(jnp.multiply, side)
         value = image[tuple(jnp.clip(i, 0, n - 1) for i, n in zip(index, shape, strict=True))]
         if fill is not None:
             inside = jnp.stack([(i >= 0) & (i < n) for i, n in zip(index, shape, strict=True)])

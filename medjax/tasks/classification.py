@@ -12,6 +12,8 @@ from medjax.ops.augment import Augmentation, augment, mixup
 from medjax.ops.preprocess import Preprocessing
 from medjax.typing import Array, Batch, Key, Logs, Params, Stats
 
+NO_AUGMENTATION = Augmentation()
+
 
 class Classification(NamedTuple):
     """The task; `make` builds it."""
@@ -23,7 +25,7 @@ class Classification(NamedTuple):
 
 def make(
     model: Any, *, num_classes: int, preprocessing: Preprocessing,
-    augmentation: Augmentation = Augmentation(),
+    augmentation: Augmentation = NO_AUGMENTATION,
     label_smoothing: float = 0.0, mixup_alpha: float = 0.0,
     class_weights: Sequence[float] | None = None, views: int = 1, frozen: bool = False,
 ) -> Classification:

@@ -1,6 +1,6 @@
 """Batches: a pure function of (key, step), so that nothing need be saved to resume them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ from medjax.ops.order import shuffled
 from medjax.typing import Array, Batch, Key
 
 Feed = Callable[[int, int], Any]
+Pick = Callable[[Key, Batch, Array, Array], Batch]
 CHUNK = 8  # updates a call when batches are streamed
 
 
@@ -25,7 +26,7 @@ def batch_index(key: Key, step: Array, *, size: int, batch: int) -> Array:
     return jax.vmap(lambda p: shuffled(key, p, size=size))(position)
 
 
-def pick_resident(*, batch: int) -> Callable[[Key, Batch, Array, Array], Batch]:
+def pick_resident(*, batch: int) -> Pick:
     """Batches gathered on the device from a set that lies there whole."""
     def pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
         size = jax.tree.leaves(data)[0].shape[0]
@@ -45,7 +46,9 @@ def resident(data: Any) -> Feed:
     return lambda step, count: data
 
 
-def stream(key: Key, read: Callable[[np.ndarray], Batch], *, size: int, batch: int) -> Feed:
+def stream(
+    key: Key, read: Callable[[np.ndarray], Mapping[str, np.ndarray]], *, size: int, batch: int
+) -> Feed:
     """Chunks of `CHUNK` batches read on the host, the next one while the device works.
 
     Args:

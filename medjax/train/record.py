@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one object a line, each written by one call, so a kill leaves whole lines."""
+    """`metrics.jsonl`: one object a line, each written whole, so a kill leaves whole lines."""
 
     def __init__(self, path: Path, *, step: int):
         """Opens `path`; lines after `step` (of a run that went further, then was killed) go."""

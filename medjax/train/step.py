@@ -57,7 +57,7 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
             total = {k: sums[k] + v for k, v in logs.items()}
             return state_next, {**total, "bad_step": jnp.where(failed, state.step, bad)}
 
-        first = pick(data_key, data, state.step, 0)
+        first = pick(data_key, data, state.step, jnp.int32(0))
         shapes = jax.eval_shape(step, step_key, state, first)[1]
         zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in shapes.items()}
         start = {**zeros, "bad_step": jnp.full((), -1, jnp.int32)}

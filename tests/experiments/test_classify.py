@@ -157,7 +157,8 @@ def test_published_weights_and_a_frozen_trunk(tmp_path, cache_dir, folder_of_ima
     shapes = jax.eval_shape(
         lambda: model.init(jax.random.key(0), jnp.zeros((1, 10, 12, 1)), train=False))
     tensors = as_torch({k: shapes[k] for k in ("params", "batch_stats")})
-    save({k: np.abs(v) if "var" in k else v for k, v in tensors.items()}, tmp_path / "w.safetensors")
+    tensors = {k: np.abs(v) if "var" in k else v for k, v in tensors.items()}
+    save(tensors, tmp_path / "w.safetensors")
     run_here(tmp_path / "run", cache_dir, dataset="image_folder", data_dir=folder_of_images,
              model="resnet18_28", init_from=tmp_path / "w.safetensors", freeze=True, steps=1)
     assert report_of(tmp_path / "run")["train"]["steps"] == 1
@@ -182,7 +183,7 @@ def test_kill_and_resume_is_bit_equal(tmp_path, cache_dir):
     assert "resuming at step" in out
     assert newest_state(whole) == newest_state(broken)
     for before, after in zip(*(lines_of(w) for w in (whole, broken)), strict=True):
-        for name in before.keys() - {"train", "examples_per_second"}:  # sums of float32: to rounding
+        for name in before.keys() - {"train", "examples_per_second"}:  # float32 sums
             assert before[name] == pytest.approx(after[name], rel=1e-5), name
     assert (whole / "predictions.csv").read_bytes() == (broken / "predictions.csv").read_bytes()
 

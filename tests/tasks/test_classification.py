@@ -26,8 +26,8 @@ def test_the_loss_is_cross_entropy():
     value, (_, logs) = task.loss(jax.random.key(2), params, {}, batch)
     images = (batch["image"] / 255.0 - 0.5) / 0.25
     logits = model.apply({"params": params}, images, train=False)
-    expected = -np.mean([np.asarray(jax.nn.log_softmax(l))[y]
-                         for l, y in zip(logits, batch["label"], strict=True)])
+    expected = -np.mean([np.asarray(jax.nn.log_softmax(row))[y]
+                         for row, y in zip(logits, batch["label"], strict=True)])
     assert float(value) == pytest.approx(expected, rel=1e-5)
     assert float(logs["accuracy"]) == pytest.approx(
         np.mean(logits.argmax(-1) == batch["label"]))

@@ -100,15 +100,15 @@ def test_the_moving_average_by_hand():
 def test_fit_calls_hooks_at_their_steps_whatever_the_pace():
     optimizer = optax.sgd(0.1)
     advance = jax.jit(advance_with(optimizer))
-    seen = []
-    for pace in (0.0, 10.0):
+    def calls_at(pace):
         calls = []
         loop.fit(lambda s, d, n: advance(jax.random.key(0), s, d, n), fresh(optimizer),
                  feed.resident(data()), start=0, steps=23, pace_seconds=pace,
                  hooks=[loop.Hook(5, lambda step, *_: calls.append(step)),
                         loop.Hook(7, lambda step, *_: calls.append(-step))])
-        seen.append(calls)
-    assert seen[0] == seen[1] == [5, -7, 10, -14, 15, 20, -21, 23, -23]
+        return calls
+
+    assert calls_at(0.0) == calls_at(10.0) == [5, -7, 10, -14, 15, 20, -21, 23, -23]
 
 
 def test_fit_stops_when_asked_and_names_the_step_of_a_bad_loss():

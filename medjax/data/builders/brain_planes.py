@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from medjax.data import brain, splits
-from medjax.data.builders.exam import Example, ExamBuilder
+from medjax.data.builders.exam import ExamBuilder, Example
 from medjax.data.info import DatasetInfo
 
 # Axial levels: what they show, and their height z in the ICBM-152 template, mm.
@@ -22,7 +22,7 @@ _SIDE = 48
 _SEED = 152
 
 
-class BrainPlanes(ExamBuilder, skip_registration=True):
+class BrainPlanes(ExamBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Axial slices of the deformed ICBM-152 template; the class is the level of the cut.
 
     Each subject is a deformation of its own (`medjax.data.brain`) and gives one slice a level.

@@ -33,7 +33,7 @@ class ExamConfig(tfds.core.BuilderConfig):
     options: DataOptions = dataclasses.field(default_factory=DataOptions)
 
 
-class ExamBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ExamBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes examples as array_record. A subclass gives `describe` and `examples`."""
 
     VERSION = tfds.core.Version("1.0.0")

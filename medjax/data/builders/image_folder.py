@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medjax.data import images, splits
-from medjax.data.builders.exam import Example, ExamBuilder
+from medjax.data.builders.exam import ExamBuilder, Example
 from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions
 from medjax.errors import UserError, unknown
@@ -25,7 +25,7 @@ class Row:
     metadata: dict[str, str]
 
 
-class ImageFolder(ExamBuilder, skip_registration=True):
+class ImageFolder(ExamBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Labelled image files: PNG, JPEG, TIFF, BMP, NIfTI, DICOM; 2-D or 3-D.
 
     Either `metadata.csv` in the folder names path, label and perhaps split, subject and more, or

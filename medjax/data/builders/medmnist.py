@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data.builders.exam import Example, ExamBuilder
+from medjax.data.builders.exam import ExamBuilder, Example
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 
@@ -59,7 +59,7 @@ SETS = {
 }
 
 
-class MedMNIST(ExamBuilder, skip_registration=True):
+class MedMNIST(ExamBuilder, skip_registration=True):  # type: ignore[call-arg]
     """One set of MedMNIST; the class attribute `name` says which. It has no subject names."""
 
     def describe(self):

@@ -1,0 +1,84 @@
+"""The PyTorch side of `train_step`: MONAI's ResNet, channels last, eager or by `torch.compile`."""
+
+import os
+import platform
+import sys
+import time
+
+import monai
+import torch
+from monai.networks.nets.resnet import ResNet
+from torch.nn import functional
+
+from benchmarks import sides
+from benchmarks.cases import BATCHES, CASES, LEARNING_RATE, MOMENTUM, Case, Job, batches
+
+
+def network(case: Case) -> torch.nn.Module:
+    """The network of `case`, with medjax's stem and without a bias that batch norm would undo."""
+    stem = {"conv1_t_size": 3, "conv1_t_stride": 1} if case.small_input else {
+        "conv1_t_size": 7, "conv1_t_stride": 2}
+    return ResNet(
+        case.block, list(case.depths), [64, 128, 256, 512], spatial_dims=len(case.shape) - 1,
+        n_input_channels=case.shape[-1], num_classes=case.num_classes,
+        no_max_pool=case.small_input, bias_downsample=False, **stem)
+
+
+def use(device: str) -> torch.device:
+    """The device, with all cores of a CPU, and on a GPU what XLA does too (TF32, autotuning)."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    if device == "gpu":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    return torch.device({"cpu": "cpu", "gpu": "cuda"}[device])
+
+
+class Torch:
+    """A network in training."""
+
+    def __init__(self, job: Job):
+        case = CASES[job.case]
+        self._device, self._low = use(job.device), job.dtype == "bfloat16"
+        layout = torch.channels_last if len(case.shape) == 3 else torch.channels_last_3d
+        net = network(case).to(self._device, memory_format=layout).train()
+        compiled = "--compile" in sys.argv
+        self._net = torch.compile(net) if compiled else net
+        self._optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM,
+                                          nesterov=True, fused=True)
+        self._load(batches(case.shape, num_classes=case.num_classes, batch=job.batch))
+        seconds = sides.measure(self, 1, 1)["seconds"]  # compiles, and takes one step
+        self.about = {"device": self._name(), "compile_seconds": seconds if compiled else None,
+                      "parameters": sum(p.numel() for p in net.parameters()),
+                      "versions": {"torch": torch.__version__, "monai": monai.__version__}}
+
+    def _load(self, data: dict) -> None:
+        """To the device; moving the axis of a channels-last array keeps it channels last."""
+        self._images = torch.from_numpy(data["image"]).to(self._device).movedim(-1, 2)
+        self._labels = torch.from_numpy(data["label"]).to(self._device)
+        self._step = 0
+
+    def _name(self) -> str:
+        cpu = self._device.type == "cpu"
+        return platform.machine() if cpu else torch.cuda.get_device_name()
+
+    def advance(self, count: int) -> None:
+        for _ in range(count):
+            self._update(self._step % BATCHES)
+            self._step += 1
+
+    def _update(self, i: int) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+            logits = self._net(self._images[i])
+        self._loss = functional.cross_entropy(logits.float(), self._labels[i])
+        self._loss.backward()
+        self._optimizer.step()
+
+    def wait(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        return self._loss.item()
+
+
+if __name__ == "__main__":
+    sides.serve(Torch)

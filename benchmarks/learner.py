@@ -1,0 +1,58 @@
+"""medjax's side: a classifier and its training program, as an experiment would build them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.cases import BATCHES, LEARNING_RATE, MOMENTUM, batches
+from medjax import losses, models
+from medjax.train import feed, optim, state
+from medjax.train.step import Advance, make_advance, make_step
+from medjax.typing import Array, Batch, Key
+
+_PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}
+
+
+def use(device: str) -> None:
+    """Chooses the device (cpu or gpu); call it before anything else of JAX."""
+    jax.config.update("jax_platforms", _PLATFORMS[device])
+
+
+def make(name: str, *, shape: tuple[int, ...], num_classes: int, dtype: str = "float32",
+         ) -> tuple[Callable[[Key], state.State], Advance]:
+    """`init(key) -> state` and `advance` (as of `make_advance`) of the classifier `name`."""
+    model = models.classifier(name, num_classes=num_classes, dtype=dtype)
+    optimizer = optim.make(
+        "sgd", learning_rate=LEARNING_RATE, steps=1, schedule="constant", momentum=MOMENTUM)
+
+    def init(key: Key) -> state.State:
+        variables = model.init(key, jnp.zeros((1, *shape)), train=False)
+        return state.create(variables["params"], variables["batch_stats"], optimizer)
+
+    def loss(key: Key, params: Any, stats: Any, batch: Batch):
+        logits, updated = model.apply({"params": params, "batch_stats": stats}, batch["image"],
+                                      train=True, mutable=["batch_stats"])
+        target = jax.nn.one_hot(batch["label"], num_classes)
+        value = jax.vmap(losses.cross_entropy)(logits, target).mean()
+        return value, (updated["batch_stats"], {"loss": value})
+
+    return init, make_advance(make_step(loss, optimizer), _pick)
+
+
+def _pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
+    return feed.pick_streamed(key, data, step, step % BATCHES)
+
+
+def data(shape: tuple[int, ...], *, num_classes: int, batch: int) -> Batch:
+    """The batches, on the device."""
+    return jax.device_put(batches(shape, num_classes=num_classes, batch=batch))
+
+
+def about() -> dict[str, Any]:
+    """The device and the versions."""
+    import flax
+
+    return {"device": jax.devices()[0].device_kind,
+            "versions": {"jax": jax.__version__, "flax": flax.__version__}}
