@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-import time
 
 import monai
 import torch
@@ -47,19 +46,16 @@ class Torch:
                                           nesterov=True, fused=True)
         self._load(batches(case.shape, num_classes=case.num_classes, batch=job.batch))
         seconds = sides.measure(self, 1, 1)["seconds"]  # compiles, and takes one step
-        self.about = {"device": self._name(), "compile_seconds": seconds if compiled else None,
+        self.about = {"compile_seconds": seconds if compiled else None,
                       "parameters": sum(p.numel() for p in net.parameters()),
-                      "versions": {"torch": torch.__version__, "monai": monai.__version__}}
+                      "versions": {"torch": torch.__version__, "monai": monai.__version__,
+                                   "torch's python": platform.python_version()}}
 
     def _load(self, data: dict) -> None:
         """To the device; moving the axis of a channels-last array keeps it channels last."""
         self._images = torch.from_numpy(data["image"]).to(self._device).movedim(-1, 2)
         self._labels = torch.from_numpy(data["label"]).to(self._device)
         self._step = 0
-
-    def _name(self) -> str:
-        cpu = self._device.type == "cpu"
-        return platform.machine() if cpu else torch.cuda.get_device_name()
 
     def advance(self, count: int) -> None:
         for _ in range(count):

@@ -1,5 +1,6 @@
 """medjax's side: a classifier and its training program, as an experiment would build them."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,9 @@ _PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}
 
 
 def use(device: str) -> None:
-    """Chooses the device (cpu or gpu); call it before anything else of JAX."""
+    """Chooses the device (cpu or gpu), and compiles anew; call it before anything else of JAX."""
     jax.config.update("jax_platforms", _PLATFORMS[device])
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def make(name: str, *, shape: tuple[int, ...], num_classes: int, dtype: str = "float32",
@@ -48,6 +50,13 @@ def _pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
 def data(shape: tuple[int, ...], *, num_classes: int, batch: int) -> Batch:
     """The batches, on the device."""
     return jax.device_put(batches(shape, num_classes=num_classes, batch=batch))
+
+
+def compiled(advance: Advance, *given: Any) -> tuple[Any, float]:
+    """The program for (key, state, data) as given, and the seconds that compiling took."""
+    began = time.perf_counter()
+    program = jax.jit(advance, donate_argnums=1).lower(*given, jnp.int32(1)).compile()
+    return program, time.perf_counter() - began
 
 
 def about() -> dict[str, Any]:

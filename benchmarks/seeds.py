@@ -9,6 +9,7 @@ one program also runs its seeds one after another (see `medjax.train.step.over_s
 
 import dataclasses
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,16 +40,58 @@ class Config:
 
 
 class Learner:
-    """A training program and the state that it is given and gives back."""
+    """What a program is given, and the state that it gives back."""
 
-    def __init__(self, advance: Advance, key: Any, state: Any, data: Any):
-        self._given, self.state = (key, data), jax.tree.map(jnp.copy, state)
-        began = time.perf_counter()
-        self._program = jax.jit(advance, donate_argnums=1).lower(
-            key, self.state, data, jnp.int32(1)).compile()
-        self.compile_seconds = time.perf_counter() - began
+    def __init__(self, program: Any, key: Any, state: Any, data: Any):
+        self._program, self._key, self._state, self._data = program, key, state, data
 
     def train(self, count: int) -> None:
-        """Starts `count` updates."""
-        key, data = self._given
-        self.state, _ = self._program(key, self.state, data, jnp.int32(count))
+        """Does `count` updates."""
+        self._state, _ = self._program(self._key, self._state, self._data, jnp.int32(count))
+        jax.block_until_ready(self._state)
+
+
+def main(config: Config) -> None:
+    if min(config.seeds, config.batch, config.updates, config.repeats) < 1:
+        raise UserError("--seeds, --batch, --updates and --repeats must be at least 1")
+    learner.use(config.device)
+    before = common.machine()
+    init, advance = learner.make(
+        MODEL, shape=SHAPE, num_classes=NUM_CLASSES, dtype=config.dtype)
+    keys = jax.vmap(jax.random.key)(jnp.arange(config.seeds))
+    states = jax.jit(over_seeds(init, (0,)))(keys)
+    parameters = count_parameters(states.params) // config.seeds
+    rows = measure(config, advance, keys, states)
+    about = learner.about()
+    common.report(
+        f"{config.seeds} seeds of {MODEL}, batch {config.batch} of {'x'.join(map(str, SHAPE))} "
+        f"each, {config.dtype}, {parameters:,} parameters each, {config.repeats} repetitions",
+        rows, before=before, versions=about["versions"], device=about["device"], path=config.json)
+
+
+def measure(config: Config, advance: Advance, keys: Any, states: Any) -> list[Row]:
+    """Times both ways in turn."""
+    data = learner.data(SHAPE, num_classes=NUM_CLASSES, batch=config.batch)
+    each = [(keys[i], jax.tree.map(lambda x, i=i: x[i], states)) for i in range(config.seeds)]
+    many, many_seconds = learner.compiled(over_seeds(advance, (0, 0, None, None)), keys, states, data)
+    one, one_seconds = learner.compiled(advance, *each[0], data)
+    at_once = [Learner(many, keys, states, data)]
+    in_turn = [Learner(one, key, state, data) for key, state in each]
+    names = {f"{config.seeds} seeds at once": (at_once, many_seconds),
+             f"{config.seeds} seeds one after another": (in_turn, one_seconds)}
+    found = common.take_turns(
+        {name: partial(seconds, learners, config.updates)
+         for name, (learners, _) in names.items()}, repeats=config.repeats)
+    return [Row(name, times, names[name][1]) for name, times in found.items()]
+
+
+def seconds(learners: list[Learner], updates: int) -> float:
+    """Seconds a step, when each learner does its updates before the next."""
+    began = time.perf_counter()
+    for one in learners:
+        one.train(updates)
+    return (time.perf_counter() - began) / updates
+
+
+if __name__ == "__main__":
+    app.run(main, Config)

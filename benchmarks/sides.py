@@ -20,14 +20,13 @@ from benchmarks.cases import Job
 
 _ROOT = Path(__file__).parents[1]
 _ENVIRONMENT = {
-    "JAX_ENABLE_COMPILATION_CACHE": "false",  # compile times are those of a first run
-    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",  # compile times are those of a first run
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the sides share one GPU
 }
 
 
 class Trainer(Protocol):
-    """What a worker times. `about` has parameters, compile_seconds, device and versions."""
+    """What a worker times. `about` has parameters, compile_seconds and versions."""
 
     about: dict[str, Any]
 

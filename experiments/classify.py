@@ -252,7 +252,9 @@ def validate(config: Config, split: Split, parts: Parts, learner: state.State) -
 
 def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
     """Reads the best checkpoint, and reports on test where there is one, else on validation."""
-    best, meta = Checkpoints(workdir / "checkpoints", say=print).best(abstract)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep, say=print)
+    best, meta = checkpoints.best(abstract)
+    checkpoints.close()
     split = dataset.splits[dataset.report_split]
     classes = dataset.info.classes
     each = [Predictions(split.case_id, split.subject_id, split.label, p, classes)
@@ -266,7 +268,9 @@ def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdi
             one.write(workdir / "seeds" / f"predictions_{s}.csv")
     values = [one.values(metrics.CLASSIFICATION) for one in each]
     lines = read_lines(workdir / "metrics.jsonl")
-    timing = next(line["train"] for line in reversed(lines) if "train" in line)
+    unknown = dict.fromkeys(("compile_seconds", "examples_per_second"))  # a run that was killed
+    timing = next((line["train"] for line in reversed(lines) if "train" in line),
+                  {"steps": meta["step"], "seconds": meta["seconds"], **unknown})
     result = {
         "experiment": "classify", "dataset": dataset.info.name, "split": dataset.report_split,
         "synthetic": dataset.info.synthetic,

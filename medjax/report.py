@@ -158,7 +158,7 @@ def show_result(result: Mapping[str, Any], workdir: Path) -> None:
         mean = [with_interval(result["seeds"]["mean"][name])] if many else []
         rows.append([name, with_interval(estimate), *mean, f"{result['baseline'][name]:.3f}"])
     made = " (synthetic)" if result["synthetic"] else ""
-    timing = result["train"]
+    timing = {k: v if v is not None else np.nan for k, v in result["train"].items()}
     show(f"{result['dataset']}{made}, {result['split']}: {result['cases']} cases of "
          f"{result['subjects']} subjects; {result['of']}", columns, rows, [
              "intervals: bootstrap over subjects" + (

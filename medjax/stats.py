@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from medjax.metrics import Metric, evaluate
 
@@ -51,7 +51,7 @@ def mean_interval(values: Sequence[float]) -> Estimate:
     mean = float(x.mean())
     if len(x) < 2:
         return Estimate(mean, np.nan, np.nan)
-    half = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    half = float(stdtrit(len(x) - 1, 0.975) * x.std(ddof=1) / np.sqrt(len(x)))
     return Estimate(mean, mean - half, mean + half)
 
 

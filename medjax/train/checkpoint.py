@@ -10,11 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from medjax.errors import UserError
-
-_policy = ocp.checkpoint_managers
 
 
 class Checkpoints:
@@ -22,10 +19,14 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, keep: int = 2,
                  say: Callable[[str], None] = lambda line: None):
+        import orbax.checkpoint as ocp  # seconds of import: not for --help
+
+        policy = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
             best_fn=_score, best_mode="max", cleanup_tmp_directories=True,
-            preservation_policy=_policy.AnyPreservationPolicy([
-                _policy.LatestN(keep), _policy.BestN(get_metric_fn=_score, n=1)]))
+            preservation_policy=policy.AnyPreservationPolicy([
+                policy.LatestN(keep), policy.BestN(get_metric_fn=_score, n=1)]))
+        self._args = ocp.args
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
         self._folder, self._say = folder, say
 
@@ -34,9 +35,9 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         host = jax.device_get(state)  # safe against donation, and what the sums are taken of
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            meta=ocp.args.JsonSave({**meta, "crc32": _sums(host)}))
+        items = self._args.Composite(
+            state=self._args.StandardSave(state),
+            meta=self._args.JsonSave({**meta, "crc32": _sums(host)}))
         self._write(lambda: self._manager.save(
             step, args=items, metrics={"score": score if np.isfinite(score) else None}))
 
@@ -89,8 +90,8 @@ class Checkpoints:
         return found
 
     def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
+        items = self._args.Composite(
+            state=self._args.StandardRestore(abstract), meta=self._args.JsonRestore())
         found = self._manager.restore(step, args=items)
         sums = _sums(jax.device_get(found.state))
         for name, value in found.meta["crc32"].items():
