@@ -57,7 +57,8 @@ def augment(key: Key, image: Array, *, how: Augmentation) -> Array:
     space_key, flip_key, erase_key, tone_key = jax.random.split(key, 4)
     if how.is_spatial:
         matrix = random_affine(space_key, image.shape[:-1], how=how)
-        image = grid.resample(image, matrix, fill=None)
+        # The barrier keeps XLA from repeating the interpolation in each of its consumers.
+        image = jax.lax.optimization_barrier(grid.resample(image, matrix, fill=None))
     image = random_flip(flip_key, image, axes=how.flip)
     image = random_tone(tone_key, image, how=how)
     return random_erase(erase_key, image, share=how.erase) if how.erase else image
