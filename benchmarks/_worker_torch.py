@@ -15,12 +15,11 @@ from benchmarks.cases import BATCHES, CASES, LEARNING_RATE, MOMENTUM, Case, Job,
 
 def network(case: Case) -> torch.nn.Module:
     """The network of `case`, with medjax's stem and without a bias that batch norm would undo."""
-    stem = {"conv1_t_size": 3, "conv1_t_stride": 1} if case.small_input else {
-        "conv1_t_size": 7, "conv1_t_stride": 2}
+    kernel, stride = (3, 1) if case.small_input else (7, 2)
     return ResNet(
         case.block, list(case.depths), [64, 128, 256, 512], spatial_dims=len(case.shape) - 1,
-        n_input_channels=case.shape[-1], num_classes=case.num_classes,
-        no_max_pool=case.small_input, bias_downsample=False, **stem)
+        n_input_channels=case.shape[-1], num_classes=case.num_classes, conv1_t_size=kernel,
+        conv1_t_stride=stride, no_max_pool=case.small_input, bias_downsample=False)
 
 
 def use(device: str) -> torch.device:
@@ -32,6 +31,13 @@ def use(device: str) -> torch.device:
     return torch.device({"cpu": "cpu", "gpu": "cuda"}[device])
 
 
+def versions() -> dict[str, str]:
+    """Versions, and how OpenMP's threads wait, which matters on a busy machine."""
+    return {"torch": torch.__version__, "monai": monai.__version__,
+            "torch's python": platform.python_version(),
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set")}
+
+
 class Torch:
     """A network in training."""
 
@@ -39,7 +45,7 @@ class Torch:
         case = CASES[job.case]
         self._device, self._low = use(job.device), job.dtype == "bfloat16"
         layout = torch.channels_last if len(case.shape) == 3 else torch.channels_last_3d
-        net = network(case).to(self._device, memory_format=layout).train()
+        net = network(case).to(self._device).to(memory_format=layout).train()
         compiled = "--compile" in sys.argv
         self._net = torch.compile(net) if compiled else net
         self._optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM,
@@ -48,8 +54,7 @@ class Torch:
         seconds = sides.measure(self, 1, 1)["seconds"]  # compiles, and takes one step
         self.about = {"compile_seconds": seconds if compiled else None,
                       "parameters": sum(p.numel() for p in net.parameters()),
-                      "versions": {"torch": torch.__version__, "monai": monai.__version__,
-                                   "torch's python": platform.python_version()}}
+                      "versions": versions()}
 
     def _load(self, data: dict) -> None:
         """To the device; moving the axis of a channels-last array keeps it channels last."""

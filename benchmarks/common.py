@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from medjax.train.record import write_json
 
+BUSY = 0.2  # cores; with more at work for others, a timing is not to be trusted
 _HEADER = """| side | median ms a step | min | max | ratio | compile s |
 |---|---|---|---|---|---|"""
 
@@ -35,8 +36,24 @@ def take_turns(runs: Mapping[str, Callable[[], float]], *, repeats: int) -> dict
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its cores, and how busy it is with other things."""
-    return {"cpu": _cpu(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
+    """The processor and its cores."""
+    return {"cpu": _cpu(), "cores": os.cpu_count()}
+
+
+def busy_cores(seconds: float = 1.0) -> float:
+    """How many cores are at work, watched for so long; call it while nothing here computes."""
+    before = _ticks()
+    time.sleep(seconds)
+    return round((_ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds, 1)
+
+
+def _ticks() -> int:
+    """Clock ticks that all cores have worked since the machine started; 0 where none tells."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return 0
+    user, nice, system, _, _, *rest = map(int, path.read_text().splitlines()[0].split()[1:9])
+    return user + nice + system + sum(rest)
 
 
 def _cpu() -> str:
@@ -61,25 +78,32 @@ def _line(row: Row, base: float) -> str:
             f"{middle / base:.2f} | {compiled} |")
 
 
-def report(title: str, rows: Sequence[Row], *, before: Mapping[str, Any],
-           versions: Mapping[str, str], device: str, path: str) -> None:
+def report(title: str, rows: Sequence[Row], *, busy: float, versions: Mapping[str, str],
+           device: str, path: str) -> None:
     """Prints the header and the table; `path`, unless empty, gets the same as JSON.
 
     Args:
-      before: the machine, as `machine` saw it before the timing began.
+      busy: what `busy_cores` gave before the sides were started.
     """
-    date = time.strftime("%Y-%m-%d")
-    names = ", ".join(f"{k} {v}" for k, v in {"python": platform.python_version(),
-                                              **versions}.items())
-    print(f"\n{title}\n{date}; {before['cpu']}, {before['cores']} cores, load {before['load']} "
-          f"before; ran on {device}; {names}\n\n{table(rows)}\n\n"
-          "ratio: the median over that of the first row")
+    base = statistics.median(rows[0].seconds)
+    found = {
+        "title": title, "date": time.strftime("%Y-%m-%d"), "device": device,
+        "machine": {**machine(), "busy_before": busy, "busy_after": busy_cores()},
+        "versions": {"python": platform.python_version(), **versions},
+        "rows": [_described(row, base) for row in rows]}
+    print(f"\n{_header(found)}\n\n{table(rows)}\n\nratio: median over that of the first row")
     if path:
-        base = statistics.median(rows[0].seconds)
-        write_json(Path(path), {
-            "title": title, "date": date, "machine": before, "device": device,
-            "versions": {"python": platform.python_version(), **versions},
-            "rows": [_described(row, base) for row in rows]})
+        write_json(Path(path), found)
+
+
+def _header(found: Mapping[str, Any]) -> str:
+    on = found["machine"]
+    busy = f"others kept {on['busy_before']} cores busy before and {on['busy_after']} after"
+    if max(on["busy_before"], on["busy_after"]) > BUSY:
+        busy += ". WARNING: not idle; such ratios are not to be trusted"
+    names = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return (f"{found['title']}\n{found['date']}; {on['cpu']}, {on['cores']} cores; ran on "
+            f"{found['device']}; {names}\n{busy}")
 
 
 def _described(row: Row, base: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from benchmarks.cases import BATCHES, LEARNING_RATE, MOMENTUM, batches
 from medjax import losses, models
+from medjax.errors import UserError
 from medjax.train import feed, optim, state
 from medjax.train.step import Advance, make_advance, make_step
 from medjax.typing import Array, Batch, Key
@@ -17,9 +18,17 @@ _PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}
 
 
 def use(device: str) -> None:
-    """Chooses the device (cpu or gpu), and compiles anew; call it before anything else of JAX."""
+    """Chooses cpu or gpu, and compiles anew; call it before anything else of JAX.
+
+    Raises:
+      UserError: if there is no such device.
+    """
     jax.config.update("jax_platforms", _PLATFORMS[device])
     jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):  # the second where no plug-in for it is installed
+        raise UserError(f"--device={device}: JAX finds none here") from None
 
 
 def make(name: str, *, shape: tuple[int, ...], num_classes: int, dtype: str = "float32",

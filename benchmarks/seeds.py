@@ -55,7 +55,7 @@ def main(config: Config) -> None:
     if min(config.seeds, config.batch, config.updates, config.repeats) < 1:
         raise UserError("--seeds, --batch, --updates and --repeats must be at least 1")
     learner.use(config.device)
-    before = common.machine()
+    busy = common.busy_cores()
     init, advance = learner.make(
         MODEL, shape=SHAPE, num_classes=NUM_CLASSES, dtype=config.dtype)
     keys = jax.vmap(jax.random.key)(jnp.arange(config.seeds))
@@ -66,14 +66,15 @@ def main(config: Config) -> None:
     common.report(
         f"{config.seeds} seeds of {MODEL}, batch {config.batch} of {'x'.join(map(str, SHAPE))} "
         f"each, {config.dtype}, {parameters:,} parameters each, {config.repeats} repetitions",
-        rows, before=before, versions=about["versions"], device=about["device"], path=config.json)
+        rows, busy=busy, versions=about["versions"], device=about["device"], path=config.json)
 
 
 def measure(config: Config, advance: Advance, keys: Any, states: Any) -> list[Row]:
     """Times both ways in turn."""
     data = learner.data(SHAPE, num_classes=NUM_CLASSES, batch=config.batch)
     each = [(keys[i], jax.tree.map(lambda x, i=i: x[i], states)) for i in range(config.seeds)]
-    many, many_seconds = learner.compiled(over_seeds(advance, (0, 0, None, None)), keys, states, data)
+    together = over_seeds(advance, (0, 0, None, None))
+    many, many_seconds = learner.compiled(together, keys, states, data)
     one, one_seconds = learner.compiled(advance, *each[0], data)
     at_once = [Learner(many, keys, states, data)]
     in_turn = [Learner(one, key, state, data) for key, state in each]

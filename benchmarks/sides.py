@@ -5,6 +5,7 @@ UPDATES`, makes so many calls of so many updates, and answers each with a JSON l
 one worker at a time, so only one computes.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -52,7 +53,11 @@ def serve(build: Callable[[Job], Trainer]) -> None:
             say(measure(trainer, int(calls), int(updates)))
     except Exception as e:
         traceback.print_exc()
-        say({"failed": f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"})
+        say({"failed": f"{type(e).__name__}: {_first_paragraph(e)}"})
+
+
+def _first_paragraph(error: Exception) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())[:200]
 
 
 def measure(trainer: Trainer, calls: int, updates: int) -> dict[str, float]:
@@ -97,8 +102,9 @@ class Side:
           SideError: if the worker fails or its loss is no number.
         """
         assert self._process.stdin
-        self._process.stdin.write(f"go {calls} {updates}\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended; `_answer` tells
+            self._process.stdin.write(f"go {calls} {updates}\n")
+            self._process.stdin.flush()
         answer = self._answer()
         if not math.isfinite(answer["loss"]):
             raise SideError(f"the loss became {answer['loss']}")

@@ -7,6 +7,9 @@
 The sides take turns, so a machine that slows down slows both. Compiling is told of apart: for
 medjax, tracing and compiling one program that serves any number of updates; for `torch.compile`,
 its first step. Batches lie on the device. Weights stay float32 under bfloat16.
+
+Let nothing else run. PyTorch's OpenMP threads spin while they wait for one another: beside a
+program that held a core, a step took up to twelve times as long as under OMP_WAIT_POLICY=PASSIVE.
 """
 
 import dataclasses
@@ -47,7 +50,7 @@ def main(config: Config) -> None:
         raise UserError("--batch and --updates must not be negative, --repeats at least 1")
     case = CASES[config.case]
     job = Job(config.case, config.batch or case.batch, config.dtype, config.device)
-    before = common.machine()
+    busy = common.busy_cores()
     with ExitStack() as stack:
         medjax = start_medjax(job, stack)
         torch, failed = start_torch(job, config.torch_python or sys.executable, stack)
@@ -60,7 +63,7 @@ def main(config: Config) -> None:
     common.report(
         f"{config.case}: batch {job.batch} of {shape}, {config.dtype}, "
         f"{medjax.about['parameters']:,} parameters, {config.repeats} repetitions",
-        rows + failed, before=before, versions=versions, path=config.json,
+        rows + failed, busy=busy, versions=versions, path=config.json,
         device=medjax.about["device"])
 
 
@@ -115,8 +118,8 @@ def check_parameters(medjax: Side, torch: dict[str, Side]) -> None:
 
 def measure(medjax: Side, torch: dict[str, Side], *, updates: int, repeats: int) -> list[Row]:
     """Times all sides in turn; raises UserError if one fails on the way."""
-    names = {f"medjax, {updates} updates a call": (medjax, 1, updates),
-             "medjax, 1 update a call": (medjax, updates, 1),
+    many = {f"medjax, {updates} updates a call": (medjax, 1, updates)} if updates > 1 else {}
+    names = {**many, "medjax, 1 update a call": (medjax, updates, 1),
              **{name: (side, 1, updates) for name, side in torch.items()}}
     runs = {name: partial(side.seconds, calls, count)
             for name, (side, calls, count) in names.items()}

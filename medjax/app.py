@@ -157,6 +157,9 @@ def _described(experiment: str, config: Any) -> dict:
 def setup(cache_dir: Path) -> None:
     """Switches on the persistent compilation cache, in `cache_dir`."""
     import jax
+    from absl import logging
+
+    logging.set_verbosity(logging.FATAL)  # orbax logs a traceback of errors that it raises as well
 
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
     jax.config.update("jax_compilation_cache_dir", folder)

@@ -118,3 +118,19 @@ def test_the_grammar_of_functions(function):
     if part(function.__module__) in ("ops", "losses") and any(positional):
         first = positional.index(True)
         assert all(positional[first:]) or function.__name__ in ALLOWED, "arrays, then options"
+
+
+def test_every_flag_that_the_documents_name_exists():
+    import dataclasses
+    import re
+
+    known = {"help", "extra"}
+    for path in [*(ROOT / "experiments").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
+        if "class Config" in path.read_text():
+            module = importlib.import_module(f"{path.parent.name}.{path.stem}")
+            known |= {f.name for f in dataclasses.fields(module.Config)}
+    documents = [ROOT / "README.md", *(ROOT / "experiments").glob("*.py"),
+                 ROOT / "benchmarks" / "README.md"]
+    for path in documents:
+        for flag in re.findall(r"(?<![\w-])--([a-z][a-z_0-9]+)", path.read_text()):
+            assert flag in known, f"{path.name} names --{flag}, which nothing has"

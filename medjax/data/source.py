@@ -108,8 +108,14 @@ def _prepare(builder, say: Callable[[str], None]) -> None:
         return
     say(f"preparing {builder.name} (once), into {builder.data_dir}")
     tfds.disable_progress_bar()
-    with _quietly():
-        builder.download_and_prepare(file_format="array_record")
+    try:
+        with _quietly():
+            builder.download_and_prepare(file_format="array_record")
+    except RuntimeError as e:  # array_record has no exception of its own for it
+        if "No space left" not in str(e):
+            raise
+        raise UserError(f"--cache_dir: the disk is full while preparing {builder.data_dir}; "
+                        "make room or choose another") from e
 
 
 @contextlib.contextmanager

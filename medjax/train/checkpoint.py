@@ -52,8 +52,10 @@ class Checkpoints:
         try:
             call()
         except Exception as e:  # orbax, tensorstore and the system each have their own
-            raise UserError(f"could not write a checkpoint in {self._folder}: {_first_line(e)}; "
-                            "is the disk full or read-only?") from e
+            full = "RESOURCE_EXHAUSTED" in str(e) or "No space left" in str(e)
+            raise UserError(f"could not write a checkpoint in {self._folder}: "
+                            f"{'the disk is full' if full else _first_line(e)}; make room or "
+                            "choose another --workdir; the checkpoints before are kept") from e
 
     def newest(self, abstract: Any) -> tuple[Any, dict] | None:
         """The newest whole checkpoint as (state, meta), or None where there is none.

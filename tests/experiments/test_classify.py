@@ -224,6 +224,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, cache_dir):
     assert not (tmp_path / "run" / "report.json").exists()
 
 
+def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
+    tiny = tmp_path / "tiny"
+    tiny.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", tiny],
+                      capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        settings = {"model": "cnn", "steps": 40, "eval_every": 5}
+        code, out = finished(start(flags(tiny / "run", cache_dir, **settings)))
+        assert code == 2, out
+        assert out.splitlines()[-1].startswith("error: could not write a checkpoint")
+        assert "the disk is full" in out
+        assert "Traceback" not in out
+    finally:
+        subprocess.run(["umount", tiny], check=False)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"dataset": "brain_plane"}, "unknown dataset 'brain_plane': did you mean brain_planes"),
     ({"model": "resnet"}, "unknown value of --model 'resnet': did you mean"),
