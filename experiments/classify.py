@@ -2,6 +2,16 @@
 
     python -m experiments.classify
     python -m experiments.classify --dataset=image_folder --data_dir=MY_IMAGES
+
+PneumoniaMNIST, official test split of 624 images, 5 seeds, settings chosen on validation
+(2026-11-23, two cores of an AMD EPYC, jax 0.12.0.1, 59 minutes beside other work, 12 a seed):
+mean over seeds AUC 0.988 [0.985, 0.990], accuracy 0.949 [0.945, 0.954]; ensemble 0.990
+[0.982, 0.995] and 0.954 [0.936, 0.970]; always the commoner class: 0.500 and 0.625.
+
+    python -m experiments.classify --dataset=pneumoniamnist --data_dir=DIR --model=resnet_slim \
+      --seeds=5 --steps=1110 --batch=128 --rotate_degrees=15 --scale=0.15 --shear=0.1 \
+      --translate=0.1 --contrast=0.3 --brightness=0.2 --gamma=0.4 --noise=0.05 --dropout=0.3 \
+      --label_smoothing=0.1 --ema_decay=0.995 --weight_decay=0.05 --workdir=runs/pneumonia
 """
 
 import dataclasses
