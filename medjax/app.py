@@ -155,15 +155,23 @@ def _described(experiment: str, config: Any) -> dict:
 
 
 def setup(cache_dir: Path) -> None:
-    """Switches on the persistent compilation cache, in `cache_dir`."""
+    """Switches on the persistent compilation cache, in `cache_dir`, and quiets the libraries."""
     import jax
     from absl import logging
 
     logging.set_verbosity(logging.FATAL)  # orbax logs a traceback of errors that it raises as well
 
+    sys.excepthook = _report_uncaught
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _report_uncaught(kind: Any, value: Any, trace: Any) -> None:
+    """As Python does, but for what tensorstore's threads say after a save that failed: the event
+    loop that orbax closed. The failure itself is an error of its own."""
+    if str(value) != "Event loop is closed":
+        sys.__excepthook__(kind, value, trace)
 
 
 class StopSignal:
