@@ -104,7 +104,8 @@ class Config:
     eval_every: int = option(0, "updates between evaluations and checkpoints; 0: a tenth of all")
     log_every: int = option(50, "updates between lines of metrics.jsonl", free=True)
     keep: int = option(2, "newest checkpoints kept, beside the best", free=True)
-    feed: str = option("auto", "auto keeps sets below 4 GB on the device", free=True,
+    feed: str = option("auto", "auto keeps sets below 4 GB on the device; streamed seeds share "
+                       "one order",
                        choices=("auto", "resident", "stream"))
     bootstrap: int = option(2000, "samples for the intervals", free=True)
     eval_only: bool = option(False, "read the best checkpoint and report", free=True)
@@ -134,12 +135,16 @@ def main(config: Config) -> None:
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
-    for name in ("steps", "batch", "seeds", "log_every", "keep", "views", "bootstrap"):
+    for name in ("steps", "batch", "seeds", "log_every", "keep", "views", "bootstrap", "subjects",
+                 "subject_block"):
         if getattr(config, name) < 1:
             raise UserError(f"--{name}={getattr(config, name)}: must be at least 1")
-    for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "image_size"):
-        if getattr(config, name) < 0:
-            raise UserError(f"--{name}={getattr(config, name)}: must not be negative")
+    for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "image_size", "seed",
+                 "mixup", "eval_every", "rotate_degrees", "scale", "stretch", "shear",
+                 "translate", "contrast", "brightness", "gamma", "noise"):
+        value = getattr(config, name)
+        if not 0 <= value < (2**31 if isinstance(value, int) else np.inf):
+            raise UserError(f"--{name}={getattr(config, name)}: must not be negative, and finite")
     for name in ("dropout", "ema_decay", "label_smoothing", "crop", "erase", "momentum"):
         if not 0 <= getattr(config, name) < 1:
             raise UserError(f"--{name}={getattr(config, name)}: must be from 0 to below 1")
@@ -204,7 +209,8 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     streamed = config.feed == "stream" or (config.feed == "auto" and train.nbytes > RESIDENT_BYTES)
     if streamed:
         choose: Pick = feeds.pick_streamed
-        feed = feeds.stream(keys[0], lambda i: read(train, i), size=len(train), batch=config.batch)
+        data_key = jax.random.split(keys[0])[1]  # as make_advance splits it
+        feed = feeds.stream(data_key, lambda i: read(train, i), size=len(train), batch=config.batch)
     else:
         choose = feeds.pick_resident(batch=config.batch)
         feed = feeds.resident(jax.device_put(read(train, range(len(train))),
@@ -262,7 +268,7 @@ def validate(config: Config, split: Split, parts: Parts, learner: state.State) -
 
 def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
     """Reads the best checkpoint, and reports on test where there is one, else on validation."""
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep, say=print)
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True, say=print)
     best, meta = checkpoints.best(abstract)
     checkpoints.close()
     split = dataset.splits[dataset.report_split]

@@ -16,6 +16,8 @@ from medjax.errors import UserError, unknown
 from medjax.train.record import plain, write_json
 
 Config = TypeVar("Config")
+_DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
+         errno.EPERM)  # what a user can mend
 _KINDS: dict[Any, Callable] = {
     bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float,
     str: flags.DEFINE_string,
@@ -50,7 +52,7 @@ def run(main: Callable[[Any], None], config: type) -> None:
     except UserError as e:
         _leave(str(e), 2)
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if e.errno not in _DISK:
             raise
         _leave(f"{e.filename or 'the disk'}: {e.strerror}; free space, or choose another "
                "--workdir or --cache_dir", 1)
@@ -131,6 +133,8 @@ def check_workdir(folder: Path, experiment: str, config: Any) -> None:
         return
     try:
         old = json.loads(path.read_text())
+        if not isinstance(old, dict):
+            raise ValueError
     except ValueError:
         raise UserError(f"{path}: not readable; choose another --workdir") from None
     new = _described(experiment, config)
@@ -161,17 +165,17 @@ def setup(cache_dir: Path) -> None:
 
     logging.set_verbosity(logging.FATAL)  # orbax logs a traceback of errors that it raises as well
 
-    sys.excepthook = _report_uncaught
+    sys.unraisablehook = _report_unraisable
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _report_uncaught(kind: Any, value: Any, trace: Any) -> None:
+def _report_unraisable(found: Any) -> None:
     """As Python does, but for what tensorstore's threads say after a save that failed: the event
     loop that orbax closed. The failure itself is an error of its own."""
-    if str(value) != "Event loop is closed":
-        sys.__excepthook__(kind, value, trace)
+    if str(found.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(found)
 
 
 class StopSignal:

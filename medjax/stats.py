@@ -82,9 +82,9 @@ def compare(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,
         swap = rng.integers(0, 2, int(index.max()) + 1).astype(bool)[index][:, None]
         chance = (evaluate(metric, label, np.where(swap, a, b))
                   - evaluate(metric, label, np.where(swap, b, a)))
-        as_large += abs(chance) >= abs(seen) - 1e-12
-    return Comparison(value_a, value_b, Estimate(seen, *interval(spread)),
-                      (1 + as_large) / (1 + samples))
+        as_large += not abs(chance) < abs(seen) - 1e-12  # an undefined one counts as large
+    p_value = np.nan if np.isnan(seen) else (1 + as_large) / (1 + samples)
+    return Comparison(value_a, value_b, Estimate(seen, *interval(spread)), p_value)
 
 
 def _blockwise(metric: Metric, label, probability, weights: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ def _dicom(path: Path) -> Found:
         import pydicom
     except ImportError:
         raise UserError(
-            f"{path}: reading DICOM needs pydicom; pip install 'medjax[dicom]'") from None
+            f"{path}: reading DICOM needs pydicom; pip install pydicom") from None
     record = pydicom.dcmread(path)
     pixels = record.pixel_array
     if record.get("SamplesPerPixel", 1) == 3:

@@ -17,18 +17,18 @@ from medjax.errors import UserError
 class Checkpoints:
     """The checkpoints of one run: the newest `keep` and the best by a score, written aside."""
 
-    def __init__(self, folder: Path, *, keep: int = 2,
+    def __init__(self, folder: Path, *, keep: int = 2, read_only: bool = False,
                  say: Callable[[str], None] = lambda line: None):
         import orbax.checkpoint as ocp  # seconds of import: not for --help
 
         policy = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
-            best_fn=_score, best_mode="max", cleanup_tmp_directories=True,
+            best_fn=_score, best_mode="max", cleanup_tmp_directories=not read_only,
             preservation_policy=policy.AnyPreservationPolicy([
                 policy.LatestN(keep), policy.BestN(get_metric_fn=_score, n=1)]))
         self._args = ocp.args
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
-        self._folder, self._say = folder, say
+        self._folder, self._say, self._read_only = folder, say, read_only
 
     def save(self, step: int, state: Any, *, score: float, meta: Mapping[str, Any]) -> None:
         """Writes `state` while training goes on. A step that is there already is left."""
@@ -60,17 +60,30 @@ class Checkpoints:
     def newest(self, abstract: Any) -> tuple[Any, dict] | None:
         """The newest whole checkpoint as (state, meta), or None where there is none.
 
-        Damaged ones are told of and removed, so that their steps can be saved again.
+        Damaged ones are told of; once an older one was read they are removed, so that their steps
+        can be saved again.
 
         Args:
           abstract: shapes, dtypes and shardings of the state.
+
+        Raises:
+          UserError: if there are checkpoints, but none can be read; all are left as they are.
         """
+        damaged: list[int] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return self._read(step, abstract)
+                found = self._read(step, abstract)
             except Exception as e:
                 self._say(f"checkpoint {step} is damaged ({_first_line(e)}); trying an older one")
-                self._manager.delete(step)
+                damaged.append(step)
+                continue
+            if not self._read_only:
+                for late in damaged:
+                    self._manager.delete(late)
+            return found
+        if damaged:
+            raise UserError(f"none of the checkpoints {damaged} in {self._folder} can be read; "
+                            "written by another version? choose another --workdir")
         return None
 
     def best(self, abstract: Any) -> tuple[Any, dict]:

@@ -63,10 +63,11 @@ def fit(
         state, logs = advance(state, feed(step, count), count)
         logs = jax.device_get(logs)
         seconds = time.perf_counter() - began
-        bad = np.max(logs["bad_step"])
-        if bad >= 0:
-            raise UserError(f"the loss is not finite at step {int(bad) + 1}; the last good "
-                            "checkpoint is kept; lower --learning_rate or set --clip_norm")
+        bad = np.atleast_1d(logs["bad_step"])
+        if (bad >= 0).any():
+            raise UserError(f"the loss is not finite at step {bad[bad >= 0].min() + 1}; the last "
+                            "good checkpoint is kept; lower --learning_rate or set --clip_norm, "
+                            "in another --workdir")
         step, total = step + count, total + seconds
         limit = min(max(1, int(pace_seconds * count / max(seconds, 1e-9))), 2 * count)
         for hook in hooks:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.errors import UserError
 from medjax.train import loop, record
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.feed import CHUNK, Feed
@@ -69,6 +70,7 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
     found = checkpoints.newest(plan.abstract())
     start, before = (found[1]["step"], found[1]["seconds"]) if found else (0, 0.0)
     if start >= plan.steps:
+        checkpoints.close()
         return
     if found:
         say(f"resuming at step {start}")
@@ -88,17 +90,23 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
 
     def evaluate(step: int, state: Any, logs: Any, count: int) -> None:
         values = plan.evaluate(state)
+        if not np.isfinite(values["loss"]):
+            raise UserError(f"the validation loss is not finite at step {step}; the last good "
+                            "checkpoint is kept; lower --learning_rate, in another --workdir")
         file.write(step, {f"validation_{k}": v for k, v in values.items()})
         shown = "  ".join(f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score)))
         progress.say(f"step {step:>6}/{plan.steps}  validation: {shown}")
         save(step, state, values[plan.score] * (1 if plan.higher else -1))
 
-    done = loop.fit(
-        lambda state, data, count: compiled(plan.keys, state, data, jnp.int32(count)),
-        state, plan.feed, start=start, steps=plan.steps, stop=stop,
-        longest=CHUNK if plan.streamed else 10_000,
-        hooks=[loop.Hook(plan.log_every, progress, always=True),
-               loop.Hook(plan.eval_every, evaluate)])
+    try:
+        done = loop.fit(
+            lambda state, data, count: compiled(plan.keys, state, data, jnp.int32(count)),
+            state, plan.feed, start=start, steps=plan.steps, stop=stop,
+            longest=CHUNK if plan.streamed else 10_000,
+            hooks=[loop.Hook(plan.log_every, progress, always=True),
+                   loop.Hook(plan.eval_every, evaluate)])
+    finally:
+        checkpoints.wait()  # what was saved is kept, whatever happens
     if start < done.step < plan.steps:
         save(done.step, done.state, np.nan)
     checkpoints.close()

@@ -40,7 +40,7 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
     """Many updates in one program: `advance(key, state, data, count) -> state, logs`.
 
     `count` is not a static argument: one program serves every count. The logs are sums over the
-    updates, and `bad_step`, the first step whose loss was not finite, else -1.
+    updates, and `bad_step`, the first step whose loss or gradient was not finite, else -1.
 
     Args:
       step: as of `make_step`.
@@ -53,7 +53,8 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
             state, sums = carry
             bad = sums["bad_step"]
             state_next, logs = step(step_key, state, pick(data_key, data, state.step, i))
-            failed = (bad < 0) & ~jnp.isfinite(logs["loss"])
+            fine = jnp.isfinite(logs["loss"]) & jnp.isfinite(logs["gradient_norm"])
+            failed = (bad < 0) & ~fine
             total = {k: sums[k] + v for k, v in logs.items()}
             return state_next, {**total, "bad_step": jnp.where(failed, state.step, bad)}
 

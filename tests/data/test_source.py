@@ -67,7 +67,7 @@ def test_a_pickle_in_an_npz_does_not_run(tmp_path, cache_dir):
     np.savez(tmp_path / "pneumoniamnist.npz", **{
         f"{s}_{k}": np.array([{"a": 1}], dtype=object) for s in ("train", "val", "test")
         for k in ("images", "labels")})
-    with pytest.raises((UserError, ValueError), match=r"allow_pickle|not a readable"):
+    with pytest.raises(UserError, match=r"not a readable \.npz"):
         load("pneumoniamnist", cache_dir, data_dir=str(tmp_path))
 
 

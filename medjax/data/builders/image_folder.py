@@ -94,8 +94,11 @@ def find_rows(options: DataOptions) -> list[Row]:
 
 
 def _from_table(table: Path, options: DataOptions) -> list[Row]:
-    with table.open(newline="", encoding="utf-8-sig") as f:
-        lines = list(csv.DictReader(f))
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as f:
+            lines = list(csv.DictReader(f))
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f"{table}: not a CSV file in UTF-8 ({e})") from None
     if not lines:
         raise UserError(f"{table}: has no rows")
     columns = [c for c in lines[0] if c]
@@ -108,7 +111,8 @@ def _from_table(table: Path, options: DataOptions) -> list[Row]:
         if column not in columns:
             raise unknown(f"column of {table}", column, columns)
     rows = []
-    for number, line in enumerate(lines, start=2):
+    for number, raw in enumerate(lines, start=2):
+        line = {column: (value or "").strip() for column, value in raw.items() if column}
         name, label = line[options.path_column], line[options.label_column]
         if not name or not label:
             raise UserError(f"{table}, line {number}: path or label is empty")

@@ -70,19 +70,21 @@ class MedMNIST(ExamBuilder, skip_registration=True):  # type: ignore[call-arg]
             shape = (28,) * (3 if self.name.endswith("3d") else 2)
             rgb = self.name in ("pathmnist", "dermamnist", "retinamnist", "bloodmnist")
             return info, (*shape, 3 if rgb else 1), np.uint8
-        with _open(_local_file(self.options.data_dir, self.name)) as arrays:
-            return info, _with_channel(arrays["train_images"], self.name).shape[1:], np.uint8
+        arrays = _open(_local_file(self.options.data_dir, self.name))
+        return info, _with_channel(arrays["train_images"], self.name).shape[1:], np.uint8
 
     def examples(self, download):
         folder = self.options.data_dir
         path = _local_file(folder, self.name) if folder else self._fetch(download)
-        with _open(path) as arrays:
-            names = {"train": "train", "val": "validation", "test": "test"}
-            splits = {name: (_with_channel(arrays[f"{key}_images"], self.name),
-                             arrays[f"{key}_labels"].reshape(-1)) for key, name in names.items()}
+        names = {"train": "train", "val": "validation", "test": "test"}
+        arrays = _open(path)
+        splits = {name: (_with_channel(arrays[f"{key}_images"], self.name),
+                         arrays[f"{key}_labels"].reshape(-1)) for key, name in names.items()}
         return {name: self._rows(name, *found, path) for name, found in splits.items()}
 
     def _rows(self, split: str, images, labels, path: Path) -> Iterator[Example]:
+        if not len(images):
+            raise UserError(f"{path}: no images in {split}")
         if len(images) != len(labels):
             raise UserError(f"{path}: {len(images)} images but {len(labels)} labels in {split}")
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -112,12 +114,13 @@ def _local_file(data_dir: str, name: str) -> Path:
     return path
 
 
-def _open(path: Path):
-    """The arrays of an `.npz`; never runs a pickle."""
+def _open(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz`, read whole; never runs a pickle."""
     wanted = {f"{s}_{k}" for s in ("train", "val", "test") for k in ("images", "labels")}
     try:
-        arrays = np.load(path, allow_pickle=False)
-        missing = wanted - set(arrays.files)
+        with np.load(path, allow_pickle=False) as stored:
+            missing = wanted - set(stored.files)
+            arrays = {name: stored[name] for name in wanted - missing}
     except Exception as e:
         raise UserError(f"{path}: not a readable .npz file ({e})") from e
     if missing:
