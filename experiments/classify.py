@@ -73,7 +73,8 @@ class Config:
     batch: int = option(64, "examples an update")
     seed: int = option(0, "of weights, order and augmentation; the first of --seeds")
     seeds: int = option(1, "so many models, trained as one program")
-    optimizer: str = option("adamw", "", choices=optim.OPTIMIZERS)
+    optimizer: str = option("adamw", "AdamW, or SGD with Nesterov momentum",
+                           choices=optim.OPTIMIZERS)
     learning_rate: float = option(2e-3, "its peak")
     schedule: str = option("cosine", "of the learning rate", choices=optim.SCHEDULES)
     warmup_steps: int = option(50, "updates until the peak")
@@ -145,6 +146,8 @@ def check(config: Config) -> None:
         value = getattr(config, name)
         if not 0 <= value < (2**31 if isinstance(value, int) else np.inf):
             raise UserError(f"--{name}={getattr(config, name)}: must not be negative, and finite")
+    if config.freeze and not config.init_from:
+        raise UserError("--freeze trains on the features of published weights; give --init_from")
     for name in ("dropout", "ema_decay", "label_smoothing", "crop", "erase", "momentum"):
         if not 0 <= getattr(config, name) < 1:
             raise UserError(f"--{name}={getattr(config, name)}: must be from 0 to below 1")
@@ -182,6 +185,10 @@ def build(config: Config, dataset: Dataset) -> Parts:
         raise UserError(f"--flip={','.join(map(str, config.flip))}: the images have the axes 0 to "
                         f"{axes - 1}")
     frequency = np.bincount(train.label, minlength=len(classes)) / len(train)
+    smallest = models.smallest_side(config.model)
+    if min(train.image_shape[:-1]) < smallest:
+        raise UserError(f"--model={config.model} needs images of {smallest} voxels a side or more; "
+                        f"these have {train.image_shape[:-1]}: give --image_size, or another model")
     balanced = tuple((1 / (len(classes) * frequency)).tolist())
     model = models.classifier(
         config.model, num_classes=len(classes), dropout=config.dropout, dtype=config.dtype)

@@ -85,7 +85,6 @@ def test_files_are_small(path):
 
 ALLOWED = {
     "conv_general_dilated",  # has the signature of jax.lax's
-    "resize",                # as jax.image.resize: the shape comes second
     "random_affine",         # the shape stands where the image would
     "mixup",                 # pairs of (image, target)
 }

@@ -77,6 +77,13 @@ def test_comparison_finds_a_difference_and_none(rng):
     assert same.p_value == 1.0
 
 
+def test_an_undefined_difference_has_no_p_value():
+    p = np.full((4, 2), 0.5)
+    found = stats.compare(metrics.CLASSIFICATION["auc"], np.zeros(4, int), p, p, list("abcd"),
+                          samples=20)
+    assert np.isnan(found.p_value)
+
+
 def test_permutation_agrees_with_mcnemar(rng):
     """On accuracy the permutation test is the exact McNemar test, up to sampling."""
     y, a = answers(rng, 200, 0.7)

@@ -72,6 +72,8 @@ def load(name: str, *, options: DataOptions, cache_dir: str | Path,
     """
     if name not in names():
         raise unknown("dataset", name, names())
+    if options.image_size and name != "image_folder":
+        raise UserError(f"--image_size is for image_folder; the images of {name} have one size")
     builder = _builder(name, options, Path(cache_dir) / "datasets")
     _prepare(builder, say)
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
@@ -81,7 +83,7 @@ def load(name: str, *, options: DataOptions, cache_dir: str | Path,
     again = split_rules.duplicates(*zip(*rows, strict=True))
     opened = {name: split for name, (split, _) in found.items()}
     _check(opened, info)
-    notes = tuple(f"{n} images of {b} stand in {a} too, byte for byte"
+    notes = tuple(f"{n} images of {b} stand in {a} too, pixel for pixel"
                   for (a, b), n in again.items())
     return Dataset(info, opened, notes)
 

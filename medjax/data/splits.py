@@ -31,7 +31,7 @@ def assign(subjects: Sequence[str], labels: Sequence[int], *, seed: int,
     Args:
       subjects: the subject of each example.
       labels: the class of each example; a subject counts for its most frequent one.
-      seed: another seed, another draw; the draw depends on nothing but seed and subject names.
+      seed: another seed, another draw; the same subjects and labels always give the same.
       shares: split names and their shares, which add up to one.
     """
     seen: dict[str, Counter] = defaultdict(Counter)

@@ -26,6 +26,11 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+def smallest_side(name: str) -> int:
+    """The shortest side at which the network called `name` still pools something."""
+    return 32 if name.endswith("_224") else 8
+
+
 def classifier(name: str, *, num_classes: int, dropout: float = 0.0, dtype: str = "float32",
                **options: Any) -> nn.Module:
     """The network called `name`, for 2-D or 3-D input alike.

@@ -59,5 +59,4 @@ class DenseNet(nn.Module):
                 x = blocks.avg_pool(x, window=2)
         x = nn.relu(blocks.Norm(dtype=self.dtype, name="norm5")(x, train=train))
         x = blocks.global_mean(x)
-        self.sow("intermediates", "features", x)
         return blocks.Head(self.num_classes, self.dropout, name="fc")(x, train=train)

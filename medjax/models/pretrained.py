@@ -72,8 +72,11 @@ def from_torch(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], 
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a `.safetensors` file."""
-    from safetensors.numpy import load_file
-
+    try:
+        from safetensors.numpy import load_file
+    except ImportError:
+        raise UserError(f"{path}: reading weights needs safetensors; pip install safetensors"
+                        ) from None
     try:
         return load_file(path)
     except Exception as e:

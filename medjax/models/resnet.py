@@ -94,5 +94,4 @@ class ResNet(nn.Module):
                 x = self.block(width, stride, self.dtype, name=f"layer{stage + 1}_{i}")(
                     x, train=train)
         x = blocks.global_mean(x)
-        self.sow("intermediates", "features", x)
         return blocks.Head(self.num_classes, self.dropout, name="fc")(x, train=train)

@@ -23,7 +23,6 @@ class MLP(nn.Module):
         x = x.reshape(x.shape[0], -1).astype(self.dtype)
         for i, width in enumerate(self.widths, start=1):
             x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"dense{i}")(x))
-        self.sow("intermediates", "features", x)
         return blocks.Head(self.num_classes, self.dropout, name="fc")(x, train=train)
 
 
@@ -43,5 +42,4 @@ class CNN(nn.Module):
             x = nn.relu(blocks.Norm(dtype=self.dtype, name=f"bn{i}")(x, train=train))
             x = blocks.max_pool(x, window=2, stride=2) if min(x.shape[1:-1]) > 1 else x
         x = blocks.global_mean(x)
-        self.sow("intermediates", "features", x)
         return blocks.Head(self.num_classes, self.dropout, name="fc")(x, train=train)

@@ -54,7 +54,9 @@ def _is_plain(rank: int, options) -> bool:
     ones = all(set(options.get(k) or (1,)) <= {1} for k in ("lhs_dilation", "rhs_dilation"))
     groups = options.get("feature_group_count", 1) * options.get("batch_group_count", 1)
     layout = lax.conv_dimension_numbers((1,) * rank, (1,) * rank, names)
-    return ones and groups == 1 and options.get("dimension_numbers") in (names, layout)
+    exact = options.get("precision") or options.get("preferred_element_type")
+    named = options.get("dimension_numbers") in (names, layout)
+    return ones and groups == 1 and exact is None and named
 
 
 def conv3d(volumes: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) -> Array:

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Sequence
 
 import chex
-import jax
 import jax.numpy as jnp
 
 from medjax.typing import Array
@@ -99,10 +98,3 @@ def resample(image: Array, matrix: Array, *, fill: float | None = 0.0) -> Array:
     centre = centre.reshape((-1,) + (1,) * len(shape))
     grid = identity_grid(shape) - centre
     return sample(image, transform_points(matrix, grid) + centre, fill=fill)
-
-
-def resize(image: Array, shape: Sequence[int]) -> Array:
-    """Linear resize with anti-aliasing to `shape`, the channel axis untouched."""
-    chex.assert_rank(image, len(shape) + 1)
-    size = (*shape, image.shape[-1])
-    return jax.image.resize(image.astype(jnp.float32), size, "linear", antialias=True)

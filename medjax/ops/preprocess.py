@@ -10,7 +10,7 @@ from medjax.typing import Array
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From stored pixels to network input; fitted on the training split, kept with the weights.
+    """From stored pixels to network input; fitted on the training split.
 
     Attributes:
       low, high: these pixel values become 0 and 1; what lies beyond is clipped.

@@ -199,7 +199,7 @@ def test_duplicates_are_reported(folder_of_images, cache_dir):
     for i in range(12):
         (folder_of_images / "dark" / f"{i:02d}.png").write_bytes(pixels)
     found = load("image_folder", cache_dir, data_dir=str(folder_of_images))
-    assert any("stand in train too, byte for byte" in note for note in found.notes)
+    assert any("stand in train too, pixel for pixel" in note for note in found.notes)
 
 
 def test_brain_planes(cache_dir):
@@ -232,7 +232,7 @@ def test_the_real_pneumonia_set(cache_dir):
     found = load("pneumoniamnist", cache_dir, data_dir=str(real_data("pneumoniamnist")))
     assert {k: len(s) for k, s in found.splits.items()} == {
         "train": 4708, "validation": 524, "test": 624}
-    assert found.notes == ("8 images of validation stand in train too, byte for byte",)
+    assert found.notes == ("8 images of validation stand in train too, pixel for pixel",)
 
 
 def test_the_real_skin_lesions(cache_dir):
@@ -246,3 +246,37 @@ def test_the_real_skin_lesions(cache_dir):
 def test_the_real_mednist_folder(cache_dir):
     found = load("image_folder", cache_dir, data_dir=str(real_data("mednist")), subject_block=20)
     assert sum(len(s) for s in found.splits.values()) == 4800
+
+
+def test_split_folders_beside_others_and_their_subjects(folder_of_images, tmp_path, cache_dir):
+    root = tmp_path / "splits"
+    for split in ("train", "val"):
+        for label in ("bright", "dark"):
+            (root / split / label).mkdir(parents=True)
+            for i, file in enumerate(sorted((folder_of_images / label).iterdir())):
+                (root / split / label / f"{i}.png").write_bytes(file.read_bytes())
+    found = load("image_folder", cache_dir, data_dir=str(root), subject_block=4)
+    assert len(set(found.splits["train"].subject_id)) == 6
+    (root / "unlabelled").mkdir()
+    with pytest.raises(UserError, match="'unlabelled' stands beside folders that name splits"):
+        load("image_folder", cache_dir, data_dir=str(root))
+
+
+@pytest.mark.parametrize(("row", "message"), [
+    (["/bright/00", "bright", "train", "bright0", "f"], "line 2: '/bright/00' leaves the folder"),
+    (["../bright/00", "bright", "train", "bright0", "f"], "leaves the folder"),
+    (["bright/00", "bright", "train", " ", "f"], "line 2: the subject is empty"),
+    (["bright/00", "bright", "train", "bright1 ", "f"], "subject 'bright1' is in the splits"),
+])
+def test_paths_and_subjects_of_a_table_are_checked(folder_of_images, tmp_path, row, message):
+    rows = rows_of(folder_of_images)
+    rows[0] = row
+    table(folder_of_images, rows)
+    with pytest.raises(UserError, match=message):
+        load("image_folder", tmp_path / "cache", data_dir=str(folder_of_images), **COLUMNS)
+
+
+def test_a_table_in_another_encoding(folder_of_images, tmp_path):
+    (folder_of_images / "metadata.csv").write_bytes("image,dx\nä,b\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"metadata\.csv: not a CSV file in UTF-8"):
+        load("image_folder", tmp_path / "cache", data_dir=str(folder_of_images))

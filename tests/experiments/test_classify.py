@@ -255,6 +255,12 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
     ({"step": 3}, "unknown flag '--step': did you mean --steps"),
     ({"init_from": "/nowhere.safetensors"}, "not a readable .safetensors"),
     ({"eval_only": True}, "no run in"),
+    ({"freeze": True}, "--freeze trains on the features of published weights"),
+    ({"model": "cnn", "image_size": 20}, "--image_size is for image_folder"),
+    ({"eval_every": -3}, "--eval_every=-3: must not be negative"),
+    ({"seed": 2**40}, "--seed=1099511627776: must not be negative, and finite"),
+    ({"learning_rate": "nan"}, "--learning_rate=nan: must not be negative, and finite"),
+    ({"subjects": 0}, "--subjects=0: must be at least 1"),
 ])
 def test_bad_flags_are_told_in_one_line_and_leave_nothing(tmp_path, cache_dir, changes, message):
     with pytest.raises(UserError, match=message) as error:

@@ -96,6 +96,6 @@ def check(example: Example, shape: tuple[int, ...], dtype: Any, num_classes: int
                         f"there are classes 0 to {num_classes - 1}")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise UserError(f"{example.origin}: NaN or infinite pixels; mend or remove the image")
-    if np.dtype(dtype).kind == "u" and image.dtype != dtype:
+    if image.dtype != dtype:
         raise UserError(f"{example.origin}: pixels are {image.dtype} where the first image has "
                         f"{np.dtype(dtype)}; convert the images to one kind")

@@ -118,9 +118,14 @@ def _from_table(table: Path, options: DataOptions) -> list[Row]:
             raise UserError(f"{table}, line {number}: path or label is empty")
         split = line.get(options.split_column) or None
         origin = f"{table}, line {number}"
+        if Path(options.path_folder, name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(f"{origin}: {name!r} leaves the folder; paths are relative to it")
+        subject = line.get(options.subject_column, name)
+        if not subject:
+            raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
         rows.append(Row(
             table.parent / options.path_folder / (name + options.path_suffix), label,
-            line.get(options.subject_column) or name,
+            subject,
             splits.split_name(split, origin=origin) if split else None,
             {c: line[c] or "" for c in options.metadata_columns}))
     if 0 < sum(row.split is None for row in rows) < len(rows):
@@ -133,9 +138,14 @@ def _from_table(table: Path, options: DataOptions) -> list[Row]:
 
 def _from_folders(root: Path, options: DataOptions) -> list[Row]:
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if folders and all(splits.is_split_name(p.name) for p in folders):
-        return [dataclasses.replace(row, split=splits.split_name(p.name, origin=str(p)))
+    other = [p.name for p in folders if not splits.is_split_name(p.name)]
+    if folders and not other:
+        return [dataclasses.replace(row, split=splits.split_name(p.name, origin=str(p)),
+                                    subject=f"{p.name}/{row.subject}")
                 for p in folders for row in _from_folders(p, options)]
+    if len(other) < len(folders):
+        raise UserError(f"{root}: {other[0]!r} stands beside folders that name splits; move it, or "
+                        "have folders of splits only")
     rows = []
     for folder in folders:
         files = sorted(f for f in folder.rglob("*")
