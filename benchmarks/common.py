@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from medjax import report as report_of_run
 from medjax.train.record import write_json
 
 BUSY = 0.2  # cores; with more at work for others, a timing is not to be trusted
@@ -37,7 +38,7 @@ def take_turns(runs: Mapping[str, Callable[[], float]], *, repeats: int) -> dict
 
 def machine() -> dict[str, Any]:
     """The processor and its cores."""
-    return {"cpu": _cpu(), "cores": os.cpu_count()}
+    return {"cpu": report_of_run.processor(), "cores": os.cpu_count()}
 
 
 def busy_cores(seconds: float = 1.0) -> float:
@@ -54,13 +55,6 @@ def _ticks() -> int:
         return 0
     user, nice, system, _, _, *rest = map(int, path.read_text().splitlines()[0].split()[1:9])
     return user + nice + system + sum(rest)
-
-
-def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def table(rows: Sequence[Row]) -> str:

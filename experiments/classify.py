@@ -145,7 +145,7 @@ def check(config: Config) -> None:
                  "translate", "contrast", "brightness", "gamma", "noise"):
         value = getattr(config, name)
         if not 0 <= value < (2**31 if isinstance(value, int) else np.inf):
-            raise UserError(f"--{name}={getattr(config, name)}: must not be negative, and finite")
+            raise UserError(f"--{name}={value}: must not be negative, and finite")
     if config.freeze and not config.init_from:
         raise UserError("--freeze trains on the features of published weights; give --init_from")
     for name in ("dropout", "ema_decay", "label_smoothing", "crop", "erase", "momentum"):
@@ -196,8 +196,7 @@ def build(config: Config, dataset: Dataset) -> Parts:
         model, num_classes=len(classes),
         preprocessing=preprocess.fit(train.images, len(train)),
         augmentation=pick(Augmentation, config), label_smoothing=config.label_smoothing,
-        mixup_alpha=config.mixup, views=config.views,
-        frozen=config.freeze,
+        mixup_alpha=config.mixup, views=config.views, frozen=config.freeze,
         class_weights=balanced if config.class_weights == "balanced" else None)
     optimizer = optim.make(
         config.optimizer, learning_rate=config.learning_rate, steps=config.steps,

@@ -110,11 +110,12 @@ def device() -> str:
     import jax
 
     first = jax.devices()[0]
-    name = f"{os.cpu_count()}-core {_processor()}" if first.platform == "cpu" else first.device_kind
+    name = f"{os.cpu_count()}-core {processor()}" if first.platform == "cpu" else first.device_kind
     return f"{jax.device_count()} x {name}" if jax.device_count() > 1 else name
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
