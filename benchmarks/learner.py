@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.cases import BATCHES, LEARNING_RATE, MOMENTUM, batches
-from medjax import losses, models
+from medjax import app, losses, models
 from medjax.errors import UserError
 from medjax.train import feed, optim, state
 from medjax.train.step import Advance, make_advance, make_step
@@ -23,6 +23,7 @@ def use(device: str) -> None:
     Raises:
       UserError: if there is no such device.
     """
+    app.fast_cpu()
     jax.config.update("jax_platforms", _PLATFORMS[device])
     jax.config.update("jax_enable_compilation_cache", False)
     try:
@@ -53,7 +54,7 @@ def make(name: str, *, shape: tuple[int, ...], num_classes: int, dtype: str = "f
 
 
 def _pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
-    return feed.pick_streamed(key, data, step, step % BATCHES)
+    return feed.pick_streamed(key, data, step % BATCHES, i)
 
 
 def data(shape: tuple[int, ...], *, num_classes: int, batch: int) -> Batch:

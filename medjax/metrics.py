@@ -20,12 +20,6 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> Floats:
     return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
 
 
-def _mean_defined(values: list[Floats]) -> Floats:
-    """The mean over classes, leaving out those that are undefined."""
-    stack = np.stack(values)
-    return _ratio(np.nansum(stack, 0), (~np.isnan(stack)).sum(0))
-
-
 def _tied(score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> tuple[Floats, Floats]:
     """The weight of positives and negatives at each distinct score, ascending: two `[b, k]`."""
     order = np.argsort(score, kind="stable")
@@ -56,8 +50,8 @@ def _one_vs_rest(metric: Callable) -> Metric:
     """With two classes, of class 1; with more, the mean over classes against the rest."""
     def over_classes(label, probability, weight):
         classes = range(1, 2) if probability.shape[1] == 2 else range(probability.shape[1])
-        return _mean_defined([metric(probability[:, c], (label == c).astype(float), weight)
-                              for c in classes])
+        each = [metric(probability[:, c], (label == c).astype(float), weight) for c in classes]
+        return np.mean(each, axis=0)
 
     return over_classes
 
@@ -78,7 +72,7 @@ def balanced_accuracy(label, probability, weight) -> Floats:
     """Mean over classes of the share found (recall)."""
     table = confusion(label, probability, weight)
     recall = _ratio(np.diagonal(table, axis1=1, axis2=2), table.sum(2))
-    return _mean_defined(list(recall.T))
+    return recall.mean(1)
 
 
 def f1(label, probability, weight) -> Floats:
@@ -86,7 +80,7 @@ def f1(label, probability, weight) -> Floats:
     table = confusion(label, probability, weight)
     hits = np.diagonal(table, axis1=1, axis2=2)
     each = _ratio(2 * hits, table.sum(1) + table.sum(2))
-    return each[:, 1] if each.shape[1] == 2 else _mean_defined(list(each.T))
+    return each[:, 1] if each.shape[1] == 2 else each.mean(1)
 
 
 def kappa(label, probability, weight) -> Floats:

@@ -23,25 +23,34 @@ class Predictions:
     """Cases with their labels and the probability of each class."""
 
     def __init__(self, case_id: Sequence[str], subject_id: Sequence[str], label: np.ndarray,
-                 probability: np.ndarray, classes: Sequence[str]):
+                 probability: np.ndarray, classes: Sequence[str],
+                 metadata: Sequence[Mapping[str, str]] = ()):
+        self.metadata = list(metadata)
         self.case_id, self.subject_id = list(case_id), list(subject_id)
         self.label, self.probability = np.asarray(label, int), np.asarray(probability, float)
         self.classes = list(classes)
 
     def write(self, path: Path) -> None:
-        """One row a case: case_id, subject_id, label, and `p_CLASS` for each class."""
+        """One row a case: case_id, subject_id, label, `p_CLASS` for each class, and the metadata.
+
+        The metadata's columns are called `meta_NAME`.
+        """
+        extra = list(self.metadata[0]) if self.metadata else []
         beside = path.with_name(path.name + ".part")
         with beside.open("w", newline="") as f:
             rows = csv.writer(f)
-            rows.writerow(["case_id", "subject_id", "label", *(f"p_{c}" for c in self.classes)])
-            for case, subject, y, p in zip(self.case_id, self.subject_id, self.label,
-                                           self.probability, strict=True):
-                rows.writerow([case, subject, self.classes[y], *(f"{v:.7g}" for v in p)])
+            rows.writerow(["case_id", "subject_id", "label", *(f"p_{c}" for c in self.classes),
+                           *(f"meta_{name}" for name in extra)])
+            for case, subject, y, p, more in zip(
+                    self.case_id, self.subject_id, self.label, self.probability,
+                    self.metadata or [{}] * len(self.case_id), strict=True):
+                rows.writerow([case, subject, self.classes[y], *(f"{v:.7g}" for v in p),
+                               *(more[name] for name in extra)])
         os.replace(beside, path)
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
-        """Reads what `write` wrote.
+        """Reads what `write` wrote, without the metadata.
 
         Raises:
           UserError: if the file is not of that form; it names the line.
@@ -51,6 +60,8 @@ class Predictions:
                 head, *rows = list(csv.reader(f))
         except (OSError, ValueError, UnicodeDecodeError, csv.Error) as e:
             raise UserError(f"{path}: not a readable predictions.csv ({e})") from None
+        width = len(head)
+        head = [h for h in head if not h.startswith("meta_")]
         classes = [h[2:] for h in head[3:]]
         wanted = ["case_id", "subject_id", "label", *(f"p_{c}" for c in classes)]
         if head != wanted or len(classes) < 2 or not rows:
@@ -60,8 +71,8 @@ class Predictions:
         for number, row in enumerate(rows, start=2):
             try:
                 labels.append(classes.index(row[2]))
-                values.append([float(v) for v in row[3:]])
-                if len(row) != len(head) or not np.isfinite(values[-1]).all():
+                values.append([float(v) for v in row[3 : len(head)]])
+                if len(row) != width or not np.isfinite(values[-1]).all():
                     raise ValueError("a value is missing or not finite")
             except (ValueError, IndexError) as e:
                 raise UserError(f"{path}, line {number}: {e}") from None

@@ -61,8 +61,14 @@ def test_a_work_directory_holds_one_run(tmp_path):
     folder = tmp_path / "run"
     app.check_workdir(folder, "classify", Config())
     assert not folder.exists()
-    app.open_workdir(folder, "classify", Config())
-    app.check_workdir(folder, "classify", Config(where="elsewhere"))
+    with app.open_workdir(folder, "classify", Config(), data="a"):
+        app.check_workdir(folder, "classify", Config(where="elsewhere"))
+        with (pytest.raises(UserError, match="another process is at work in it"),
+              app.open_workdir(folder, "classify", Config(), data="a")):
+            pass
+    with (pytest.raises(UserError, match="data was 'a', is 'b'"),
+          app.open_workdir(folder, "classify", Config(), data="b")):
+        pass
     with pytest.raises(UserError, match="size was 3, is 4"):
         app.check_workdir(folder, "classify", Config(size=4))
     with pytest.raises(UserError, match="experiment was 'classify', is 'other'"):

@@ -14,17 +14,25 @@ import medjax
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(m.name for m in pkgutil.walk_packages(medjax.__path__, "medjax."))
+PROGRAMS = sorted(f"{f.parent.name}.{f.stem}" for folder in ("experiments", "benchmarks")
+                  for f in (ROOT / folder).glob("*.py") if f.stem != "_worker_torch")
 FILES = sorted([*(ROOT / "medjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
 
 # What a module may import, from the bottom up: a part of medjax imports only from lower rows.
 LEVELS = [
-    {"errors", "typing"}, {"ops"}, {"losses", "metrics", "models", "data"}, {"stats"},
+    {"errors", "lock", "typing"}, {"ops"}, {"losses", "metrics", "models", "data"}, {"stats"},
     {"tasks", "train"}, {"report"}, {"plot", "app"}, {"experiments"},
 ]
 ONLY_HERE = {
     "flax": {"models"}, "orbax": {"train/checkpoint.py"}, "tensorflow_datasets": {"data"},
     "matplotlib": {"plot.py"}, "nibabel": {"data"},
 }
+
+
+def test_every_experiment_has_a_test_of_its_flags():
+    for path in (ROOT / "experiments").glob("[a-z]*.py"):
+        tests = (ROOT / "tests" / "experiments" / f"test_{path.stem}.py").read_text()
+        assert f"{path.stem}.main(" in tests or f"experiments.{path.stem}" in tests, path
 
 
 def part(module: str) -> str:
@@ -48,7 +56,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [*MODULES, *PROGRAMS])
 def test_every_module_imports_and_says_what_it_is(name):
     assert importlib.import_module(name).__doc__
 

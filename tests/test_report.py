@@ -68,3 +68,15 @@ def test_tables_line_up(capsys):
 def test_versions_and_device_are_named():
     assert {"medjax", "python", "jax", "flax"} <= set(report.versions())
     assert report.device()
+
+
+def test_metadata_stand_behind_and_are_no_classes(tmp_path):
+    found = predictions(3, n=5)
+    found.metadata = [{"age": str(40 + i), "p_odd": "x"} for i in range(5)]
+    found.write(tmp_path / "p.csv")
+    head, first, *_ = (tmp_path / "p.csv").read_text().splitlines()
+    assert head.endswith("p_class 2,meta_age,meta_p_odd")
+    assert first.endswith(",40,x")
+    again = Predictions.read(tmp_path / "p.csv")
+    assert again.classes == found.classes
+    np.testing.assert_allclose(again.probability, found.probability, rtol=1e-6)

@@ -103,3 +103,15 @@ def test_two_thousand_samples_take_seconds(rng):
     for metric in metrics.CLASSIFICATION.values():
         stats.bootstrap(metric, y, p, list(map(str, range(2000))))
     assert time.perf_counter() - start < 60
+
+
+def test_the_permutation_test_is_scipys(rng):
+    """Accuracy is a mean over cases, and exchanging two answers flips a difference's sign."""
+    y, a = answers(rng, 12, 0.4)
+    b = a.copy()
+    b[:5] = np.eye(2)[y[:5]] * 0.8 + 0.1
+    found = stats.compare(ACCURACY, y, a, b, list(map(str, range(12))), samples=20_000)
+    gain = (b.argmax(1) == y) * 1.0 - (a.argmax(1) == y)
+    exact = reference.permutation_test(
+        (gain,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True)
+    assert found.p_value == pytest.approx(exact.pvalue, abs=0.02)

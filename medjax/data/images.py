@@ -78,8 +78,8 @@ def _nifti(path: Path) -> Found:
     image: Any = nibabel.load(path)
     pixels = np.asarray(image.dataobj, dtype=np.float32)
     spacing = image.header.get_zooms()[: pixels.ndim]
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels, spacing = pixels[..., 0], spacing[:2]
+    while pixels.ndim > 2 and pixels.shape[-1] == 1:
+        pixels, spacing = pixels[..., 0], spacing[: pixels.ndim - 1]
     if pixels.ndim not in (2, 3):
         raise UserError(f"{path}: has {pixels.ndim} axes; one image has 2 or 3")
     return pixels[..., None], tuple(float(s) for s in spacing)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 
 
@@ -36,9 +37,12 @@ class DataOptions:
     subjects: int = 300
 
     def fingerprint(self) -> str:
-        """Changes whenever the options do, or the name, size or time of any file."""
-        root = Path(self.data_dir).resolve() if self.data_dir else None
-        files = [root] if root and root.is_file() else sorted(root.rglob("*")) if root else []
+        """Changes whenever the options do, or the name, size or time of any file, links followed.
+        """
+        root = Path(self.data_dir).resolve()
+        files = [root] if root.is_file() else sorted(
+            Path(folder, name) for folder, _, names in os.walk(root, followlinks=True)
+            for name in names) if self.data_dir else []
         stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
         text = json.dumps([dataclasses.asdict(self), stats])
         return hashlib.sha1(text.encode()).hexdigest()[:12]

@@ -6,19 +6,21 @@ import numpy as np
 
 from medjax.ops.preprocess import Preprocessing
 
-_EXAMPLES = 1000  # enough for a mean
+_EXAMPLES, _VALUES = 1000, 10**8  # enough for a mean; and what memory holds with ease
 
 
 def fit(read: Callable[[Sequence[int]], np.ndarray], size: int) -> Preprocessing:
     """The range, mean and standard deviation of up to 1,000 evenly spread examples.
 
     8-bit pixels range from 0 to 255; others between the 0.5th and 99.5th percentiles.
+    Of large images fewer are read.
 
     Args:
       read: example indices to images `[n, *space, channel]`.
       size: how many examples there are.
     """
-    chosen = np.unique(np.linspace(0, size - 1, min(size, _EXAMPLES)).astype(int))
+    count = min(size, _EXAMPLES, max(1, _VALUES // read([0]).size))
+    chosen = np.unique(np.linspace(0, size - 1, count).astype(int))
     pixels = read(list(chosen))
     if pixels.dtype == np.uint8:
         low, high = 0.0, 255.0

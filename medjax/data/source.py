@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from medjax import lock
 from medjax.data import splits as split_rules
 from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions
@@ -48,6 +51,7 @@ class Dataset:
 
     info: DatasetInfo
     splits: Mapping[str, Split]
+    digest: str                  # changes with any case, subject, label, pixel or split
     notes: tuple[str, ...] = ()
 
     @property
@@ -82,10 +86,17 @@ def load(name: str, *, options: DataOptions, cache_dir: str | Path,
     rows = [(name, d) for name, (_, digests) in found.items() for d in digests]
     again = split_rules.duplicates(*zip(*rows, strict=True))
     opened = {name: split for name, (split, _) in found.items()}
-    _check(opened, info)
+    try:
+        _check(opened, info)
+    except UserError:
+        shutil.rmtree(builder.data_dir)
+        raise
+    digest = hashlib.sha1(json.dumps([
+        [name, s.case_id, s.subject_id, s.label.tolist(), digests]
+        for name, (s, digests) in found.items()]).encode()).hexdigest()
     notes = tuple(f"{n} images of {b} stand in {a} too, pixel for pixel"
                   for (a, b), n in again.items())
-    return Dataset(info, opened, notes)
+    return Dataset(info, opened, digest, notes)
 
 
 def _builder(name: str, options: DataOptions, folder: Path):
@@ -104,10 +115,18 @@ def _builder(name: str, options: DataOptions, folder: Path):
 
 
 def _prepare(builder, say: Callable[[str], None]) -> None:
+    done, folder = Path(builder.data_dir), Path(builder.data_dir).parent
+    if done.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.hold(folder / ".lock", wait=True):  # other processes may want the same set
+        if not done.exists():
+            _write(builder, say)
+
+
+def _write(builder, say: Callable[[str], None]) -> None:
     import tensorflow_datasets as tfds
 
-    if Path(builder.data_dir).exists():
-        return
     say(f"preparing {builder.name} (once), into {builder.data_dir}")
     tfds.disable_progress_bar()
     try:

@@ -117,15 +117,32 @@ def _backward(strides, pads, saved, g):
 
 
 def _images_gradient(x, w, g, strides, pads):
-    """The output gradient, spread out by the stride, convolved with the mirrored kernel."""
-    mirrored = jnp.flip(w, (0, 1)).swapaxes(2, 3)
-    around = [
-        (k - 1 - low, n + low - 1 - (m - 1) * s)
-        for k, n, m, s, (low, _) in zip(
-            w.shape, x.shape[1:3], g.shape[1:3], strides, pads, strict=False)
-    ]
-    return lax.conv_general_dilated(
-        g, mirrored, (1, 1), around, lhs_dilation=strides, dimension_numbers=_2D)
+    """The output gradient convolved with the mirrored kernel.
+
+    With a stride s, every s-th pixel of the images is reached by every s-th tap of the kernel: one
+    small convolution for each phase, laid side by side (no product with a zero that a stride
+    puts between).
+    """
+    count = [-(-n // s) for n, s in zip(x.shape[1:3], strides, strict=True)]
+    rows = [jnp.stack([_phase(w, g, (r, c), strides, pads, count) for c in range(strides[1])], 3)
+            for r in range(strides[0])]
+    whole = jnp.stack(rows, 2)  # [batch, count, stride, count, stride, in]
+    spread = whole.reshape(x.shape[0], *(n * s for n, s in zip(count, strides, strict=True)), -1)
+    return spread[:, : x.shape[1], : x.shape[2]]
+
+
+def _phase(w, g, phase, strides, pads, count):
+    """The images' gradient at the pixels `phase`, `phase + stride`, ...: `[batch, *count, in]`."""
+    taps, around = w, []
+    for axis in (0, 1):
+        ahead, first = divmod(phase[axis] + pads[axis][0], strides[axis])
+        taps = lax.slice_in_dim(taps, min(first, w.shape[axis]), None, strides[axis], axis)
+        low = taps.shape[axis] - 1 - ahead
+        around.append((low, count[axis] + ahead - g.shape[1 + axis]))
+    if 0 in taps.shape:
+        return jnp.zeros((g.shape[0], *count, w.shape[2]), g.dtype)
+    mirrored = jnp.flip(taps, (0, 1)).swapaxes(2, 3)
+    return lax.conv_general_dilated(g, mirrored, (1, 1), around, dimension_numbers=_2D)
 
 
 def _kernel_gradient(x, w, g, strides, pads):

@@ -85,6 +85,6 @@ def make(
         chex.assert_rank([probabilities, label], [1, 0])
         one = jnp.ones(())
         nll = -jnp.log(jnp.clip(probabilities[label], 1e-12))
-        return {"loss": (nll, one), "accuracy": ((probabilities.argmax() == label) * one, one)}
+        return {"loss": (nll, one)}
 
     return Classification(loss, predict, score)

@@ -1,5 +1,6 @@
 """Batches: a pure function of (key, step), so that nothing need be saved to resume them."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,7 +14,7 @@ from medjax.typing import Array, Batch, Key
 
 Feed = Callable[[int, int], Any]
 Pick = Callable[[Key, Batch, Array, Array], Batch]
-CHUNK = 8  # updates a call when batches are streamed
+CHUNK = 8  # batches read at once when they are streamed
 
 
 def batch_index(key: Key, step: Array, *, size: int, batch: int) -> Array:
@@ -37,19 +38,23 @@ def pick_resident(*, batch: int) -> Pick:
 
 
 def pick_streamed(key: Key, data: Batch, step: Array, i: Array) -> Batch:
-    """Batch `i` of a chunk that `stream` made."""
-    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), data)
+    """The batch of `step` in the chunk that `stream` made."""
+    return jax.tree.map(
+        lambda x: jax.lax.dynamic_index_in_dim(x, step % CHUNK, keepdims=False), data)
 
 
-def resident(data: Any) -> Feed:
-    """The whole set, already on the device, at every step."""
-    return lambda step, count: data
+def resident(load: Callable[[], Any]) -> Feed:
+    """The whole set at every step; `load` puts it onto the device when it is first asked for."""
+    load = functools.cache(load)
+    return lambda step, count: load()
 
 
 def stream(
     key: Key, read: Callable[[np.ndarray], Mapping[str, np.ndarray]], *, size: int, batch: int
 ) -> Feed:
     """Chunks of `CHUNK` batches read on the host, the next one while the device works.
+
+    Chunks start at multiples of `CHUNK`; no call may ask for steps of two of them.
 
     Args:
       key: draws the order, the same as that of a resident set with this data key.
@@ -61,17 +66,19 @@ def stream(
     pool = ThreadPoolExecutor(1)
     ahead: dict[int, Future] = {}
 
-    def chunk(step: int) -> Any:
-        rows = np.asarray(index(step + jnp.arange(CHUNK)))
+    def chunk(number: int) -> Any:
+        rows = np.asarray(index(number * CHUNK + jnp.arange(CHUNK)))
         flat = read(rows.reshape(-1))
-        return jax.tree.map(lambda x: x.reshape(CHUNK, batch, *x.shape[1:]), flat)
+        return jax.tree.map(lambda x: jax.device_put(x.reshape(CHUNK, batch, *x.shape[1:])), flat)
 
     def feed(step: int, count: int) -> Any:
-        found = ahead.pop(step, None)
-        ahead.clear()
-        data = found.result() if found else chunk(step)
-        ahead[step + count] = pool.submit(chunk, step + count)
-        return data
+        now = step // CHUNK
+        for number in (now, now + 1):
+            if number not in ahead:
+                ahead[number] = pool.submit(chunk, number)
+        for number in [n for n in ahead if n < now]:
+            del ahead[number]
+        return ahead[now].result()
 
     return feed
 

@@ -42,7 +42,7 @@ def fit(
     """Trains from update `start` to `steps`, or until `stop()`.
 
     In this order: fetch data, advance, check that the loss is finite, call the hooks as listed
-    (so list logging, evaluation, checkpoint), ask `stop`. A hook's step is never run past. How
+    (so list evaluation, logging, checkpoint), ask `stop`. A hook's step is never run past. How
     many updates one call does follows the clock (about `pace_seconds`); results do not depend on
     it.
 
@@ -50,7 +50,7 @@ def fit(
       advance: `advance(state, data, count) -> state, logs`; may donate the state.
       state: any tree.
       feed: `feed(step, count) -> data`.
-      longest: the most updates a call.
+      longest: no call runs past a multiple of this.
 
     Raises:
       UserError: if a loss was not finite; the hooks did not see that state.
@@ -58,7 +58,7 @@ def fit(
     step, limit, total = start, 1, 0.0
     while step < steps and not stop():
         due = [hook.every - step % hook.every for hook in hooks]
-        count = min(limit, longest, steps - step, *due)
+        count = min(limit, longest - step % longest, steps - step, *due)
         began = time.perf_counter()
         state, logs = advance(state, feed(step, count), count)
         logs = jax.device_get(logs)

@@ -46,16 +46,18 @@ class MetricsFile:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        line = json.dumps({"step": step, **plain(values)}, allow_nan=False) + "\n"
-        os.write(self._file, line.encode())
+        line = (json.dumps({"step": step, **plain(values)}, allow_nan=False) + "\n").encode()
+        while line:  # a full disk takes a part, then none
+            line = line[os.write(self._file, line):]
 
     def close(self) -> None:
         os.close(self._file)
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The objects of a `metrics.jsonl`."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The objects of a `metrics.jsonl`; a last line that was cut off is no line."""
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 class Progress:
@@ -66,6 +68,7 @@ class Progress:
         self._start, self._began = start, time.perf_counter()
         self._sums: dict[str, Any] = {}
         self._count = 0
+        self._beside: dict[str, Any] = {}
         self._tty = sys.stdout.isatty()
 
     def __call__(self, step: int, state: Any, logs: Logs, count: int) -> None:
@@ -76,12 +79,17 @@ class Progress:
         seconds = time.perf_counter() - self._began
         rate = (step - self._start) / seconds
         means = {k: float(v) / self._count for k, v in self._sums.items()}
-        due = step % self._every == 0 or step == self._steps
+        due = step % self._every == 0 or step == self._steps or bool(self._beside)
         if due or self._tty:
             self._show(step, means, rate)
         if due:
-            self._file.write(step, {**means, "examples_per_second": rate * self._batch})
-            self._sums, self._count = {}, 0
+            self._file.write(
+                step, {**means, "examples_per_second": rate * self._batch, **self._beside})
+            self._sums, self._count, self._beside = {}, 0, {}
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Has `values` stand in the line of this step."""
+        self._beside.update(values)
 
     def _show(self, step: int, means: Mapping[str, float], rate: float) -> None:
         left = clock((self._steps - step) / rate)

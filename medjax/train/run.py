@@ -33,7 +33,7 @@ class Plan:
       sharding: of the state.
       steps, batch: updates, and examples an update (of one seed).
       eval_every, log_every, keep: as their flags.
-      streamed: whether the feed gives chunks of at most `CHUNK` updates.
+      streamed: whether the feed gives chunks of `CHUNK` updates.
     """
 
     init: Callable[[Key], Any]
@@ -88,14 +88,18 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
         meta = {"step": step, "seconds": before + time.perf_counter() - began}
         checkpoints.save(step, state, score=score, meta=meta)
 
+    values: dict[str, float] = {}  # of the newest evaluation
+
     def evaluate(step: int, state: Any, logs: Any, count: int) -> None:
-        values = plan.evaluate(state)
+        values.update(plan.evaluate(state))
         if not np.isfinite(values["loss"]):
             raise UserError(f"the validation loss is not finite at step {step}; the last good "
                             "checkpoint is kept; lower --learning_rate, in another --workdir")
-        file.write(step, {f"validation_{k}": v for k, v in values.items()})
+        progress.add({f"validation_{k}": v for k, v in values.items()})
         shown = "  ".join(f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score)))
         progress.say(f"step {step:>6}/{plan.steps}  validation: {shown}")
+
+    def keep(step: int, state: Any, logs: Any, count: int) -> None:
         save(step, state, values[plan.score] * (1 if plan.higher else -1))
 
     try:
@@ -103,8 +107,9 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
             lambda state, data, count: compiled(plan.keys, state, data, jnp.int32(count)),
             state, plan.feed, start=start, steps=plan.steps, stop=stop,
             longest=CHUNK if plan.streamed else 10_000,
-            hooks=[loop.Hook(plan.log_every, progress, always=True),
-                   loop.Hook(plan.eval_every, evaluate)])
+            hooks=[loop.Hook(plan.eval_every, evaluate),
+                   loop.Hook(plan.log_every, progress, always=True),
+                   loop.Hook(plan.eval_every, keep)])
     finally:
         checkpoints.wait()  # what was saved is kept, whatever happens
     if start < done.step < plan.steps:

@@ -1,5 +1,7 @@
 import csv
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 from medjax.data import preprocess, source
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
-from tests.conftest import real_data
+from tests.conftest import ROOT, real_data
 
 
 def load(name, cache, **options):
@@ -49,6 +51,30 @@ def test_bad_npz_is_told_and_leaves_nothing(tmp_path, changes, message):
     write_npz(tmp_path / "pneumoniamnist.npz", **changes)
     with pytest.raises(UserError, match=message):
         load("pneumoniamnist", tmp_path / "cache", data_dir=str(tmp_path))
+    left = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
+    assert not left
+
+
+def test_two_processes_may_want_the_same_set(tmp_path):
+    write_npz(tmp_path / "pneumoniamnist.npz")
+    program = ("import sys\nfrom medjax.data import source\n"
+               "from medjax.data.options import DataOptions\n"
+               "found = source.load('pneumoniamnist', options=DataOptions(data_dir=sys.argv[1]),"
+               " cache_dir=sys.argv[2])\nprint(found.digest)")
+    command = [sys.executable, "-c", program, str(tmp_path), str(tmp_path / "cache")]
+    both = [subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE) for _ in range(2)]
+    (first, error_1), (second, error_2) = (p.communicate(timeout=120) for p in both)
+    assert first == second, error_1 + error_2
+    assert len(first.strip()) == 40
+
+
+def test_the_digest_of_a_set_changes_with_its_data(tmp_path):
+    write_npz(tmp_path / "pneumoniamnist.npz")
+    before = load("pneumoniamnist", tmp_path / "a", data_dir=str(tmp_path)).digest
+    assert before == load("pneumoniamnist", tmp_path / "b", data_dir=str(tmp_path)).digest
+    write_npz(tmp_path / "pneumoniamnist.npz", test_labels=np.arange(8)[:, None] // 4)
+    assert before != load("pneumoniamnist", tmp_path / "a", data_dir=str(tmp_path)).digest
 
 
 def test_not_an_npz_and_missing(tmp_path, cache_dir):
@@ -162,7 +188,7 @@ def test_bad_tables(folder_of_images, tmp_path, change, options, message):
     with pytest.raises(UserError, match=message):
         load("image_folder", tmp_path / "cache", data_dir=str(folder_of_images),
              **{**COLUMNS, **options})
-    left = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    left = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
     assert not left, "a failed preparation leaves files"
 
 

@@ -69,12 +69,27 @@ def test_a_stream_gives_the_batches_of_a_resident_set():
     chunked = jax.jit(step.make_advance(update, feed.pick_streamed))
     a, _ = resident(key, fresh(optimizer), whole, 13)
     b = fresh(optimizer)
-    for start, count in ((0, 8), (8, 5)):
+    for start, count in ((0, 3), (3, 5), (8, 5)):
         b, _ = chunked(key, b, streamed(start, count), count)
     np.testing.assert_allclose(a.params["w"], b.params["w"], rtol=1e-6)
-    np.testing.assert_array_equal(  # asked out of turn, as after a resume
-        streamed(5, 1)["x"][0], read(np.asarray(feed.batch_index(data_key, 5, size=12, batch=4)))[
-            "x"])
+    late = feed.stream(data_key, read, size=12, batch=4)(29, 1)  # as after a resume
+    np.testing.assert_array_equal(
+        late["x"][29 % feed.CHUNK],
+        read(np.asarray(feed.batch_index(data_key, 29, size=12, batch=4)))["x"])
+
+
+def test_a_stream_reads_no_batch_twice():
+    """Calls of one update each, as where an update takes long."""
+    asked = []
+
+    def read(index):
+        asked.append(len(index))
+        return {"x": np.zeros((len(index), 1))}
+
+    streamed = feed.stream(jax.random.key(0), read, size=12, batch=4)
+    for step_ in range(2 * feed.CHUNK):
+        streamed(step_, 1)
+    assert sum(asked) <= 3 * feed.CHUNK * 4  # the third chunk is read ahead
 
 
 def test_an_epoch_of_batches_holds_each_example_once():
@@ -103,7 +118,7 @@ def test_fit_calls_hooks_at_their_steps_whatever_the_pace():
     def calls_at(pace):
         calls = []
         loop.fit(lambda s, d, n: advance(jax.random.key(0), s, d, n), fresh(optimizer),
-                 feed.resident(data()), start=0, steps=23, pace_seconds=pace,
+                 feed.resident(data), start=0, steps=23, pace_seconds=pace,
                  hooks=[loop.Hook(5, lambda step, *_: calls.append(step)),
                         loop.Hook(7, lambda step, *_: calls.append(-step))])
         return calls
@@ -116,14 +131,14 @@ def test_fit_stops_when_asked_and_names_the_step_of_a_bad_loss():
     advance = jax.jit(advance_with(optimizer))
     call = lambda s, d, n: advance(jax.random.key(0), s, d, n)  # noqa: E731
     answers = iter([False, False, True])
-    done = loop.fit(call, fresh(optimizer), feed.resident(data()), start=0, steps=100,
+    done = loop.fit(call, fresh(optimizer), feed.resident(data), start=0, steps=100,
                     stop=lambda: next(answers), pace_seconds=0.0)
     assert done.step == 2
     wild = optax.sgd(1e30)
     advance = jax.jit(advance_with(wild))
     saved = []
     with pytest.raises(UserError, match=r"not finite at step [23]; the last good checkpoint"):
-        loop.fit(call, fresh(wild), feed.resident(data()), start=0, steps=50,
+        loop.fit(call, fresh(wild), feed.resident(data), start=0, steps=50,
                  hooks=[loop.Hook(50, lambda step, *_: saved.append(step))])
     assert not saved
 

@@ -85,6 +85,9 @@ class ExamBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
 def check(example: Example, shape: tuple[int, ...], dtype: Any, num_classes: int) -> None:
     """Raises UserError unless the example fits the set."""
     image = example.image
+    if image.ndim != len(shape):
+        raise UserError(f"{example.origin}: {image.ndim - 1} axes where the first image has "
+                        f"{len(shape) - 1}; keep pictures and volumes in sets of their own")
     if image.shape[-1] != shape[-1]:
         raise UserError(f"{example.origin}: {image.shape[-1]} channels where the first image has "
                         f"{shape[-1]}; convert the images to one kind")
