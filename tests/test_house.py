@@ -120,7 +120,9 @@ def test_the_grammar_of_functions(function):
         assert p.annotation is not inspect.Parameter.empty, f"{p.name} has no annotation"
         if p.default is not inspect.Parameter.empty:
             assert p.kind == p.KEYWORD_ONLY, f"{p.name} has a default and is not keyword-only"
-    arrays = [typing.get_type_hints(function).get(p.name) is jax.Array for p in parameters]
+    hints = typing.get_type_hints(function)
+    kinds = [hints.get(p.name) for p in parameters]
+    arrays = [kind is jax.Array or hasattr(kind, "_fields") for kind in kinds]  # or a tuple of them
     positional = [a for a, p in zip(arrays, parameters, strict=True) if p.kind != p.KEYWORD_ONLY]
     if part(function.__module__) in ("ops", "losses") and any(positional):
         first = positional.index(True)

@@ -10,7 +10,9 @@ from flax import linen as nn
 from medjax.errors import unknown
 from medjax.models.densenet import DenseNet
 from medjax.models.resnet import Bottleneck, ResNet
+from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
 from medjax.models.simple import CNN, MLP
+from medjax.models.unet import UNet
 
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -23,6 +25,15 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "resnet50_224": partial(ResNet, depths=(3, 4, 6, 3), block=Bottleneck),
     "densenet121_28": partial(DenseNet, small_input=True),
     "densenet121_224": DenseNet,
+}
+
+LANDMARKERS: dict[str, Callable[..., nn.Module]] = {
+    "conv": ConvOnly,
+    "downsampling": Downsampling,
+    "unet": UNet,
+    "scn": SCN,
+    "scn_local": partial(SCN, spatial=False),
+    "scn2019": SCN2019,
 }
 
 
@@ -42,3 +53,15 @@ def classifier(name: str, *, num_classes: int, dropout: float = 0.0, dtype: str 
         raise unknown("model", name, CLASSIFIERS)
     return CLASSIFIERS[name](
         num_classes=num_classes, dropout=dropout, dtype=jnp.dtype(dtype), **options)
+
+
+def landmarker(name: str, *, num_landmarks: int, dtype: str = "float32", **options: Any
+               ) -> nn.Module:
+    """The network called `name` that gives a heatmap a landmark, for 2-D or 3-D input alike.
+
+    Raises:
+      UserError: if there is no such network.
+    """
+    if name not in LANDMARKERS:
+        raise unknown("model", name, LANDMARKERS)
+    return LANDMARKERS[name](num_outputs=num_landmarks, dtype=jnp.dtype(dtype), **options)

@@ -1,8 +1,9 @@
 """The layers that every network here is built from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -24,6 +25,7 @@ class Conv(nn.Module):
     use_bias: bool = False
     dtype: Any = jnp.float32
     kernel_init: Callable[..., Any] = he_normal
+    bias_init: Callable[..., Any] = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -31,8 +33,16 @@ class Conv(nn.Module):
         return nn.Conv(
             self.features, (self.kernel,) * ndim, (self.stride,) * ndim,
             padding=[(self.kernel // 2,) * 2] * ndim, use_bias=self.use_bias, dtype=self.dtype,
-            kernel_init=self.kernel_init, conv_general_dilated=conv_general_dilated,
-            name="conv")(x)
+            kernel_init=self.kernel_init, bias_init=self.bias_init,
+            conv_general_dilated=conv_general_dilated, name="conv")(x)
+
+
+def convolve(x: Array, kernel: Array) -> Array:
+    """`[batch, *space, in]` with `kernel` `[*size, in, out]` of odd sides, padded to keep space."""
+    ndim = x.ndim - 2
+    layout = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}[ndim]
+    return conv_general_dilated(x, kernel, (1,) * ndim, [(n // 2,) * 2 for n in kernel.shape[:-2]],
+                                dimension_numbers=layout)
 
 
 class Norm(nn.Module):
@@ -51,6 +61,45 @@ class Norm(nn.Module):
             scale_init=self.scale_init, name="norm")(x)
 
 
+class InstanceNorm(nn.Module):
+    """Each channel of each example to mean 0 and variance 1 over space (Ulyanov et al. 2016)."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        space = tuple(range(1, x.ndim - 1))
+        wide = x.astype(jnp.float32)
+        mean = wide.mean(space, keepdims=True)
+        variance = jnp.square(wide - mean).mean(space, keepdims=True)
+        factor = scale * jax.lax.rsqrt(variance + 1e-5)
+        return ((wide - mean) * factor + bias).astype(self.dtype)
+
+
+class UpConv(nn.Module):
+    """Transposed convolution, 2 wide with stride 2: every voxel becomes a block of 2 a side.
+
+    Written as a matrix product, which a CPU is many times faster at.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        ndim = x.ndim - 2
+        kernel = self.param("kernel", he_normal, ((2,) * ndim) + (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        into = jnp.moveaxis(kernel, -2, 0).reshape(x.shape[-1], -1)  # [in, 2 * .. * 2 * out]
+        out = (x @ into.astype(self.dtype)).reshape(
+            *x.shape[:-1], *(2,) * ndim, self.features)  # [batch, *space, *two, out]
+        order = [0, *(a for d in range(ndim) for a in (1 + d, 1 + ndim + d)), 1 + 2 * ndim]
+        shape = (x.shape[0], *(2 * n for n in x.shape[1:-1]), self.features)
+        return out.transpose(order).reshape(shape) + bias.astype(self.dtype)
+
+
 def max_pool(x: Array, *, window: int, stride: int, pad: int = 0) -> Array:
     """Maximum over windows of `[batch, *space, channel]`; padding never wins."""
     ndim = x.ndim - 2
@@ -61,6 +110,11 @@ def avg_pool(x: Array, *, window: int) -> Array:
     """Mean over windows that do not overlap, `[batch, *space, channel]`."""
     ndim = x.ndim - 2
     return nn.avg_pool(x, (window,) * ndim, (window,) * ndim)
+
+
+def resize(x: Array, shape: Sequence[int], *, method: str = "linear") -> Array:
+    """`[batch, *space, channel]` with the sides `shape`, enlarged linearly or cubically."""
+    return jax.image.resize(x, (x.shape[0], *shape, x.shape[-1]), method)
 
 
 def global_mean(x: Array) -> Array:

@@ -56,3 +56,54 @@ def test_outputs_equal_the_reference(name, ndim, side):
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * max(scale, 1), rtol=1e-4)
     count = sum(x.size for x in jax.tree.leaves(variables["params"]))
     assert count == sum(p.numel() for p in net.parameters())
+
+
+def from_basic_unet(state: dict, params: dict) -> dict:
+    """MONAI's BasicUNet in our names; its levels count down on the way up."""
+    levels = sum(name.startswith("down") for name in params)
+
+    def at(name: str) -> np.ndarray:
+        return state[name].numpy()
+
+    def conv(prefix: str) -> dict:
+        kernel = at(f"{prefix}.weight")
+        return {"kernel": np.moveaxis(kernel, (0, 1), (-1, -2)), "bias": at(f"{prefix}.bias")}
+
+    def double(prefix: str) -> dict:
+        out = {}
+        for i in (1, 2):
+            out[f"conv{i}"] = {"conv": conv(f"{prefix}.conv_{i - 1}.conv")}
+            norm = f"{prefix}.conv_{i - 1}.adn.N"
+            out[f"norm{i}"] = {"scale": at(f"{norm}.weight"), "bias": at(f"{norm}.bias")}
+        return out
+
+    out = {"down0": double("conv_0"), "out": {"conv": conv("final_conv")}}
+    for level in range(1, levels):
+        out[f"down{level}"] = double(f"down_{level}.convs")
+    for level in range(levels - 1):
+        up = f"upcat_{level + 1}"
+        weight = np.moveaxis(at(f"{up}.upsample.deconv.weight"), (0, 1), (-2, -1))
+        out[f"up{level}"] = {"kernel": weight, "bias": at(f"{up}.upsample.deconv.bias")}
+        out[f"merge{level}"] = double(f"{up}.convs")
+    return out
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_unet_equals_monais(ndim):
+    torch.manual_seed(0)
+    widths = (6, 8, 12, 16, 20)
+    net = nets.BasicUNet(spatial_dims=ndim, in_channels=2, out_channels=3,
+                         features=(*widths, widths[0])).eval()
+    for name, value in net.named_parameters():
+        if ".adn.N." in name:
+            torch.nn.init.uniform_(value, 0.7, 1.3)
+    images = np.random.default_rng(0).standard_normal((2, *(32,) * ndim, 2)).astype(np.float32)
+    model = models.landmarker("unet", num_landmarks=3, widths=widths)
+    shapes = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False))["params"]
+    params = from_basic_unet(net.state_dict(), shapes)
+    assert jax.tree.map(np.shape, params) == jax.tree.map(lambda x: x.shape, shapes)
+    ours = jax.jit(lambda p, x: model.apply({"params": p}, x, train=False))(params, images)
+    with torch.no_grad():
+        theirs = net(torch.from_numpy(np.moveaxis(images, -1, 1)))
+    np.testing.assert_allclose(ours, np.moveaxis(theirs.numpy(), 1, -1), atol=1e-4, rtol=1e-4)

@@ -1,0 +1,69 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medjax.ops import heatmap
+
+
+def test_a_gaussian_by_hand():
+    found = heatmap.gaussian(jnp.array([1.0, 2.0]), jnp.array(2.0), shape=(4, 5))
+    assert found.shape == (4, 5)
+    assert found[1, 2] == 1.0
+    assert float(found[3, 3]) == pytest.approx(np.exp(-(2**2 + 1**2) / 8))
+
+
+def test_a_missing_point_has_an_empty_map():
+    assert not heatmap.gaussian(jnp.array([jnp.nan, 2.0]), jnp.array(2.0), shape=(4, 5)).any()
+    slope = jax.grad(lambda s: heatmap.gaussian(
+        jnp.array([jnp.nan, 2.0]), s, shape=(4, 5)).sum())(2.0)
+    assert slope == 0.0
+
+
+@given(place=st.lists(st.floats(3.0, 9.0), min_size=2, max_size=3))
+def test_the_peak_of_a_gaussian_is_found_exactly(place):
+    point = jnp.array(place)
+    field = heatmap.gaussian(point, jnp.array(1.5), shape=(13,) * len(place))
+    found, height = heatmap.peak(field)
+    np.testing.assert_allclose(found, point, atol=2e-3)
+    assert float(height) == pytest.approx(float(field.max()))
+
+
+def test_the_parabola_by_hand():
+    """Values 1, 3, 2 with one at zero beside: 0.5 (1 - 2) / (1 - 6 + 2) = 1 / 6."""
+    field = jnp.array([[0.0, -5.0, 0.0, 0.0], [0.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    logs = np.log([1.0, 3.0, 2.0])
+    found, height = heatmap.peak(field)
+    across = 2 + 0.5 * (logs[0] - logs[2]) / (logs[0] - 2 * logs[1] + logs[2])
+    np.testing.assert_allclose(found, [1.0, across], rtol=1e-5)  # zero above and below: no logs
+    assert height == 3.0
+    found, _ = heatmap.peak(field - 1.5)  # one of the three is negative
+    assert float(found[1]) == pytest.approx(2 + 1 / 6, abs=1e-6)
+
+
+def test_a_peak_at_the_border_stays_on_its_voxel():
+    found, _ = heatmap.peak(jnp.zeros((5, 5)).at[0, 4].set(1.0))
+    assert found.tolist() == [0.0, 4.0]
+    flat, _ = heatmap.peak(jnp.zeros((5, 5)))
+    assert np.isfinite(flat).all()
+
+
+def test_soft_argmax_and_its_confidence():
+    logits = jnp.full((9, 9), -50.0).at[2, 3].set(0.0).at[2, 4].set(0.0)
+    point, confidence = heatmap.soft_argmax(logits)
+    np.testing.assert_allclose(point, [2.0, 3.5], atol=1e-4)
+    assert float(confidence) == pytest.approx(1.0)
+    _, torn = heatmap.soft_argmax(jnp.full((19, 19), -50.0).at[0, 0].set(0.0).at[18, 18].set(0.0))
+    assert float(torn) == pytest.approx(0.0, abs=1e-6)  # two places, and the mean is at neither
+    assert np.isfinite(jax.grad(lambda x: heatmap.soft_argmax(x)[0].sum())(logits)).all()
+
+
+def test_the_centre_of_mass_looks_at_its_window_only():
+    field = jnp.zeros((12, 12)).at[3, 3].set(2.0).at[3, 4].set(1.0).at[10, 10].set(1.9)
+    point, height = heatmap.centre_of_mass(field, radius=2)
+    np.testing.assert_allclose(point, [3.0, 3 + 1 / 3], rtol=1e-6)
+    assert height == 2.0
+    empty, _ = heatmap.centre_of_mass(-jnp.ones((4, 4)), radius=1)
+    assert empty.tolist() == [0.0, 0.0]
