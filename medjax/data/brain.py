@@ -27,7 +27,8 @@ def template() -> tuple[np.ndarray, np.ndarray]:
     import nibabel
 
     name = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    with resources.as_file(resources.files("nilearn.datasets") / "data" / name) as path:
+    folder = resources.files("nilearn") / "datasets" / "data"  # its modules take seconds to import
+    with resources.as_file(folder / name) as path:
         image: Any = nibabel.load(path)
         voxels = np.asarray(image.dataobj, np.float32) / 255.0
     return voxels, image.affine
