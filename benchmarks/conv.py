@@ -29,7 +29,6 @@ CASES = {
     "3-D, 3 wide, 32 channels": ((2, 32, 32, 32, 32), (3, 3, 3, 32, 32), 1),
     "3-D, 3 wide, stride 2": ((4, 32, 32, 32, 16), (3, 3, 3, 16, 32), 2),
 }
-_LAYOUT = {4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ def seconds(form: Callable[..., Array], images: tuple[int, ...], kernel: tuple[i
     start = (jax.random.normal(keys[0], images), 0.01 * jax.random.normal(keys[1], kernel))
 
     def energy(pair: tuple[Array, Array]) -> Array:
-        out = form(*pair, (stride,) * ndim, pads, dimension_numbers=_LAYOUT[ndim + 2])
+        out = form(*pair, (stride,) * ndim, pads, dimension_numbers=conv.LAYOUT[ndim + 2])
         return (out**2).mean()
 
     def body(i: int, pair: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from medjax.ops.conv import conv_general_dilated
+from medjax.ops.conv import LAYOUT, conv_general_dilated
 from medjax.typing import Array
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -40,9 +40,8 @@ class Conv(nn.Module):
 def convolve(x: Array, kernel: Array) -> Array:
     """`[batch, *space, in]` with `kernel` `[*size, in, out]` of odd sides, padded to keep space."""
     ndim = x.ndim - 2
-    layout = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}[ndim]
     return conv_general_dilated(x, kernel, (1,) * ndim, [(n // 2,) * 2 for n in kernel.shape[:-2]],
-                                dimension_numbers=layout)
+                                dimension_numbers=LAYOUT[x.ndim])
 
 
 class Norm(nn.Module):

@@ -19,7 +19,7 @@ from jax import lax
 from medjax.typing import Array
 
 _2D = ("NHWC", "HWIO", "NHWC")
-_3D = ("NDHWC", "DHWIO", "NDHWC")
+LAYOUT = {4: _2D, 5: ("NDHWC", "DHWIO", "NDHWC")}  # channels last, by the rank of the images
 Pads = tuple[tuple[int, int], ...]
 
 
@@ -48,7 +48,7 @@ def conv_general_dilated(
 
 def _is_plain(rank: int, options) -> bool:
     """True for a 2-D or 3-D convolution without groups or dilation, channels last."""
-    names = {4: _2D, 5: _3D}.get(rank)
+    names = LAYOUT.get(rank)
     if names is None:
         return False
     ones = all(set(options.get(k) or (1,)) <= {1} for k in ("lhs_dilation", "rhs_dilation"))

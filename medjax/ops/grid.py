@@ -20,6 +20,12 @@ def identity_grid(shape: Sequence[int]) -> Array:
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij"))
 
 
+def column(vector: Array, *, ndim: int) -> Array:
+    """`[n]` as `[n, 1, ..., 1]`, with `ndim` ones: to meet coordinates `[n, *space]`."""
+    chex.assert_rank(vector, 1)
+    return vector.reshape((-1,) + (1,) * ndim)
+
+
 def sample(image: Array, coordinates: Array, *, fill: float | None = 0.0) -> Array:
     """Linear interpolation of `image` at `coordinates`.
 
@@ -80,8 +86,19 @@ def transform_points(matrix: Array, points: Array) -> Array:
     """Applies `matrix` `[ndim, ndim + 1]` to `points` `[ndim, *any]`."""
     chex.assert_rank(matrix, 2)
     ndim = points.shape[0]
-    shift = matrix[:, ndim].reshape((ndim,) + (1,) * (points.ndim - 1))
+    shift = column(matrix[:, ndim], ndim=points.ndim - 1)
     return jnp.tensordot(matrix[:, :ndim], points, axes=1) + shift
+
+
+def centre_of(shape: Sequence[int]) -> Array:
+    """The middle of an image of this shape: `[ndim]`."""
+    return (jnp.asarray(shape, jnp.float32) - 1.0) / 2.0
+
+
+def transform_about_centre(matrix: Array, points: Array, *, shape: Sequence[int]) -> Array:
+    """As `transform_points`, with the middle of an image of this shape as the origin."""
+    centre = column(centre_of(shape), ndim=points.ndim - 1)
+    return transform_points(matrix, points - centre) + centre
 
 
 def resample(image: Array, matrix: Array, *, fill: float | None = 0.0) -> Array:
@@ -94,7 +111,5 @@ def resample(image: Array, matrix: Array, *, fill: float | None = 0.0) -> Array:
     """
     chex.assert_rank(image, matrix.shape[0] + 1)
     shape = image.shape[:-1]
-    centre = (jnp.asarray(shape, jnp.float32) - 1.0) / 2.0
-    centre = centre.reshape((-1,) + (1,) * len(shape))
-    grid = identity_grid(shape) - centre
-    return sample(image, transform_points(matrix, grid) + centre, fill=fill)
+    where = transform_about_centre(matrix, identity_grid(shape), shape=shape)
+    return sample(image, where, fill=fill)

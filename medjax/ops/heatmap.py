@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from medjax.ops.grid import identity_grid
+from medjax.ops import grid
 from medjax.typing import Array
 
 
@@ -46,7 +46,7 @@ def peak(heatmap: Array) -> tuple[Array, Array]:
       The point `[ndim]`, and the height of the highest voxel: a confidence.
     """
     chex.assert_rank(heatmap, {2, 3})
-    top = jnp.stack(jnp.unravel_index(jnp.argmax(heatmap), heatmap.shape))
+    top = _highest(heatmap)
     height = heatmap[tuple(top)]
 
     def move(axis: int) -> Array:
@@ -74,10 +74,8 @@ def soft_argmax(logits: Array) -> tuple[Array, Array]:
     """
     chex.assert_rank(logits, {2, 3})
     chance = jax.nn.softmax(logits.reshape(-1)).reshape(logits.shape)
-    grid = identity_grid(logits.shape)
-    point = (grid * chance).reshape(logits.ndim, -1).sum(1)
-    away = jnp.abs(grid - point.reshape((-1,) + (1,) * logits.ndim)).max(0)
-    return point, jnp.where(away <= 3.0, chance, 0.0).sum()
+    point = _first_moment(chance)
+    return point, jnp.where(_away(point, logits.shape) <= 3.0, chance, 0.0).sum()
 
 
 def centre_of_mass(heatmap: Array, *, radius: int) -> tuple[Array, Array]:
@@ -91,10 +89,24 @@ def centre_of_mass(heatmap: Array, *, radius: int) -> tuple[Array, Array]:
       The point `[ndim]`, and the height of the highest voxel: a confidence.
     """
     chex.assert_rank(heatmap, {2, 3})
-    top = jnp.stack(jnp.unravel_index(jnp.argmax(heatmap), heatmap.shape))
-    grid = identity_grid(heatmap.shape)
-    near = (jnp.abs(grid - top.reshape((-1,) + (1,) * heatmap.ndim)) <= radius).all(0)
+    top = _highest(heatmap)
+    near = _away(top, heatmap.shape) <= radius
     mass = jnp.where(near, jnp.maximum(heatmap, 0.0), 0.0)
     total = mass.sum()
-    centre = (grid * mass).reshape(heatmap.ndim, -1).sum(1) / jnp.where(total > 0, total, 1.0)
+    centre = _first_moment(mass) / jnp.where(total > 0, total, 1.0)
     return jnp.where(total > 0, centre, top), heatmap[tuple(top)]
+
+
+def _highest(heatmap: Array) -> Array:
+    """The index of the highest voxel: `[ndim]`."""
+    return jnp.stack(jnp.unravel_index(jnp.argmax(heatmap), heatmap.shape))
+
+
+def _first_moment(mass: Array) -> Array:
+    """The sum over voxels of mass times position: `[ndim]`."""
+    return (grid.identity_grid(mass.shape) * mass).reshape(mass.ndim, -1).sum(1)
+
+
+def _away(point: Array, shape: tuple[int, ...]) -> Array:
+    """How far each voxel is from `point` along the axis where it is farthest: `[*shape]`."""
+    return jnp.abs(grid.identity_grid(shape) - grid.column(point, ndim=len(shape))).max(0)

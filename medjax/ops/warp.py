@@ -39,7 +39,7 @@ def place(transform: Transform, x: Array, *, shape: tuple[int, ...]) -> Array:
     u = transform.control
     for position, n, count in zip(x, shape, transform.control.shape[1:], strict=True):
         u = jnp.tensordot(u, _weights(position, n, count), axes=(1, 0))
-    return _affine(transform, x, shape) + u
+    return grid.transform_about_centre(transform.matrix, x, shape=shape) + u
 
 
 def places(transform: Transform, *, shape: tuple[int, ...]) -> Array:
@@ -48,7 +48,8 @@ def places(transform: Transform, *, shape: tuple[int, ...]) -> Array:
     for n, count in zip(shape, transform.control.shape[1:], strict=True):
         # Each turn contracts the first space axis and puts its voxels last.
         u = jnp.tensordot(u, _weights(jnp.arange(n, dtype=jnp.float32), n, count), axes=(1, 1))
-    return _affine(transform, grid.identity_grid(shape), shape) + u
+    every = grid.identity_grid(shape)
+    return grid.transform_about_centre(transform.matrix, every, shape=shape) + u
 
 
 def image(picture: Array, transform: Transform, *, fill: float | None = None) -> Array:
@@ -65,7 +66,7 @@ def mask(labels: Array, transform: Transform, *, fill: int = 0) -> Array:
     """A mask of whole numbers `[*space]` seen through the transform: the nearest voxel's."""
     chex.assert_rank(labels, transform.matrix.shape[0])
     where = jnp.rint(places(transform, shape=labels.shape)).astype(jnp.int32)
-    size = jnp.asarray(labels.shape).reshape((-1,) + (1,) * labels.ndim)
+    size = grid.column(jnp.asarray(labels.shape), ndim=labels.ndim)
     inside = ((where >= 0) & (where < size)).all(0)
     return jnp.where(inside, labels[tuple(jnp.clip(where, 0, size - 1))], fill)
 
@@ -77,7 +78,7 @@ def points(found: Array, transform: Transform, *, shape: tuple[int, ...]) -> Arr
     A point that is NaN stays so; one may come to lie outside the image.
     """
     chex.assert_rank(found, 2)
-    centre = _centre(shape)
+    centre = grid.centre_of(shape)
     linear, shift = transform.matrix[:, :-1], transform.matrix[:, -1]
 
     def one(y: Array) -> Array:
@@ -97,15 +98,6 @@ def fold_limit(shape: tuple[int, ...], *, count: int) -> Array:
     Choi and Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline functions (2000).
     """
     return 0.4 * (jnp.asarray(shape) - 1.0) / (count - 1.0)
-
-
-def _affine(transform: Transform, x: Array, shape: tuple[int, ...]) -> Array:
-    centre = _centre(shape).reshape((-1,) + (1,) * (x.ndim - 1))
-    return grid.transform_points(transform.matrix, x - centre) + centre
-
-
-def _centre(shape: tuple[int, ...]) -> Array:
-    return (jnp.asarray(shape, jnp.float32) - 1.0) / 2.0
 
 
 def _weights(position: Array, n: int, count: int) -> Array:

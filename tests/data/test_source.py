@@ -17,6 +17,11 @@ def load(name, cache, **options):
     return source.load(name, options=DataOptions(**options), cache_dir=cache)
 
 
+def prepared(cache):
+    """What lies in the cache, but for the lock."""
+    return [p for p in cache.rglob("*") if p.is_file() and p.name != ".lock"]
+
+
 def write_npz(path, *, side=8, space=2, channels=(), labels=None, **changes):
     rng = np.random.default_rng(0)
     arrays = {}
@@ -51,8 +56,7 @@ def test_bad_npz_is_told_and_leaves_nothing(tmp_path, changes, message):
     write_npz(tmp_path / "pneumoniamnist.npz", **changes)
     with pytest.raises(UserError, match=message):
         load("pneumoniamnist", tmp_path / "cache", data_dir=str(tmp_path))
-    left = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
-    assert not left
+    assert not prepared(tmp_path / "cache")
 
 
 def test_two_processes_may_want_the_same_set(tmp_path):
@@ -188,8 +192,7 @@ def test_bad_tables(folder_of_images, tmp_path, change, options, message):
     with pytest.raises(UserError, match=message):
         load("image_folder", tmp_path / "cache", data_dir=str(folder_of_images),
              **{**COLUMNS, **options})
-    left = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
-    assert not left, "a failed preparation leaves files"
+    assert not prepared(tmp_path / "cache"), "a failed preparation leaves files"
 
 
 def test_bad_folders(folder_of_images, tmp_path):
