@@ -21,3 +21,23 @@ def cross_entropy(logits: Array, target: Array) -> Array:
     chex.assert_equal_shape([logits, target])
     chex.assert_rank(logits, 1)
     return -jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)))
+
+
+def squared_error(heatmap: Array, target: Array) -> Array:
+    """Half the sum over voxels of the squared difference, both `[*space]`.
+
+    Payer et al. 2016, equation 2, for one landmark.
+    """
+    chex.assert_equal_shape([heatmap, target])
+    return 0.5 * jnp.sum((heatmap.astype(jnp.float32) - target) ** 2)
+
+
+def voxel_cross_entropy(logits: Array, target: Array) -> Array:
+    """`-sum_x p(x) log softmax(logits)(x)` in nats over voxels, both `[*space]`.
+
+    The target is scaled to a sum of one; where it is zero everywhere the loss is zero.
+    """
+    chex.assert_equal_shape([logits, target])
+    flat = target.reshape(-1)
+    share = flat / jnp.maximum(flat.sum(), 1e-12)
+    return -jnp.sum(share * jax.nn.log_softmax(logits.astype(jnp.float32).reshape(-1)))

@@ -15,7 +15,7 @@ Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], Floats]
 ECE_BINS = 15
 
 
-def _ratio(a: np.ndarray, b: np.ndarray) -> Floats:
+def ratio(a: np.ndarray, b: np.ndarray) -> Floats:
     """a / b, NaN where b is 0."""
     return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
 
@@ -33,7 +33,7 @@ def binary_auc(score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> F
     """Area under the ROC curve: P(score of a positive > of a negative), ties counting one half."""
     pos, neg = _tied(score, positive, weight)
     below = np.cumsum(neg, 1) - neg
-    return _ratio((pos * (below + neg / 2)).sum(1), pos.sum(1) * neg.sum(1))
+    return ratio((pos * (below + neg / 2)).sum(1), pos.sum(1) * neg.sum(1))
 
 
 def binary_average_precision(
@@ -43,7 +43,7 @@ def binary_average_precision(
     pos, neg = (side[:, ::-1] for side in _tied(score, positive, weight))
     hits, all_ = np.cumsum(pos, 1), np.cumsum(pos + neg, 1)
     precision = np.divide(hits, all_, out=np.zeros_like(hits), where=all_ > 0)
-    return _ratio((pos * precision).sum(1), pos.sum(1))
+    return ratio((pos * precision).sum(1), pos.sum(1))
 
 
 def _one_vs_rest(metric: Callable) -> Metric:
@@ -65,13 +65,13 @@ def confusion(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) ->
 
 def accuracy(label, probability, weight) -> Floats:
     """Share of examples whose most probable class is the true one."""
-    return _ratio(weight @ (probability.argmax(1) == label), weight.sum(1))
+    return ratio(weight @ (probability.argmax(1) == label), weight.sum(1))
 
 
 def balanced_accuracy(label, probability, weight) -> Floats:
     """Mean over classes of the share found (recall)."""
     table = confusion(label, probability, weight)
-    recall = _ratio(np.diagonal(table, axis1=1, axis2=2), table.sum(2))
+    recall = ratio(np.diagonal(table, axis1=1, axis2=2), table.sum(2))
     return recall.mean(1)
 
 
@@ -79,7 +79,7 @@ def f1(label, probability, weight) -> Floats:
     """2 TP / (2 TP + FP + FN): of class 1 with two classes, else the mean over classes."""
     table = confusion(label, probability, weight)
     hits = np.diagonal(table, axis1=1, axis2=2)
-    each = _ratio(2 * hits, table.sum(1) + table.sum(2))
+    each = ratio(2 * hits, table.sum(1) + table.sum(2))
     return each[:, 1] if each.shape[1] == 2 else each.mean(1)
 
 
@@ -90,7 +90,7 @@ def kappa(label, probability, weight) -> Floats:
     cost = (index[:, None] - index) ** 2.0
     chance = table.sum(2)[:, :, None] * table.sum(1)[:, None, :]
     total = table.sum((1, 2))
-    return 1.0 - _ratio((cost * table).sum((1, 2)) * total, (cost * chance).sum((1, 2)))
+    return 1.0 - ratio((cost * table).sum((1, 2)) * total, (cost * chance).sum((1, 2)))
 
 
 def reliability(label, probability, weight) -> Iterator[tuple[Floats, Floats, Floats]]:
@@ -100,7 +100,7 @@ def reliability(label, probability, weight) -> Iterator[tuple[Floats, Floats, Fl
     bins = np.clip(np.ceil(top * ECE_BINS) - 1, 0, ECE_BINS - 1)
     for b in range(ECE_BINS):
         inside = weight * (bins == b)
-        yield inside.sum(1), _ratio(inside @ top, inside.sum(1)), _ratio(
+        yield inside.sum(1), ratio(inside @ top, inside.sum(1)), ratio(
             inside @ hit, inside.sum(1))
 
 
@@ -108,7 +108,7 @@ def ece(label, probability, weight) -> Floats:
     """Expected calibration error (Guo et al. 2017): mean |accuracy - confidence| over bins."""
     gaps = [np.nan_to_num(w * np.abs(a - c))
             for w, c, a in reliability(label, probability, weight)]
-    return _ratio(np.sum(gaps, 0), weight.sum(1))
+    return ratio(np.sum(gaps, 0), weight.sum(1))
 
 
 def brier(label, probability, weight) -> Floats:
@@ -116,7 +116,7 @@ def brier(label, probability, weight) -> Floats:
     """
     truth = np.eye(probability.shape[1])[label]
     error = ((probability - truth) ** 2).sum(1)
-    return _ratio(weight @ (error / 2 if probability.shape[1] == 2 else error), weight.sum(1))
+    return ratio(weight @ (error / 2 if probability.shape[1] == 2 else error), weight.sum(1))
 
 
 CLASSIFICATION: dict[str, Metric] = {

@@ -17,7 +17,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def _figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw) -> None:
+def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw) -> None:
     """Makes the axes, lets `draw(figure, axes)` fill them, and writes the file."""
     import matplotlib
 
@@ -31,7 +31,8 @@ def _figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw
         plt.close(figure)
 
 
-def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str) -> None:
+def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str,
+                   unit: str = "cross-entropy (nats)") -> None:
     """Loss of training and validation, and the score on validation, over steps."""
     def series(key: str) -> tuple[list, list]:
         rows = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
@@ -41,17 +42,18 @@ def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str
         left, right = axes[0]
         left.plot(*series("loss"), label="training (augmented)", color="C0")
         left.plot(*series("validation_loss"), "o-", ms=3, label="validation", color="C1")
-        left.set(xlabel="step", ylabel="cross-entropy (nats)", title="Loss")
+        left.set(xlabel="step", ylabel=unit, title="Loss")
         left.set_ylim(bottom=0)
         left.legend()
         right.plot(*series(f"validation_{score}"), "o-", ms=3, color="C1")
         right.set(xlabel="step", ylabel=_title(score), title="Validation")
 
-    _figure(path, 1, 2, (7.2, 2.9), draw)
+    new_figure(path, 1, 2, (7.2, 2.9), draw)
 
 
 def _title(name: str) -> str:
-    short = {"auc": "AUC", "ece": "ECE", "f1": "F1", "brier": "Brier score"}
+    short = {"auc": "AUC", "ece": "ECE", "f1": "F1", "brier": "Brier score",
+             "error_mm": "error (mm)"}
     return short.get(name, name.replace("_", " "))
 
 
@@ -83,7 +85,7 @@ def curves(path: Path, found: Predictions) -> None:
                   aspect="equal")
         figure.legend(title="AUC, average precision", loc="outside right center")
 
-    _figure(path, 1, 2, (9.2, 3.6), draw)
+    new_figure(path, 1, 2, (9.2, 3.6), draw)
 
 
 def _colours(count: int) -> list:
@@ -115,7 +117,7 @@ def confusion(path: Path, found: Predictions) -> None:
         figure.colorbar(image, ax=ax, label="share of the true class", shrink=0.8)
 
     side = 2.6 + 0.32 * n
-    _figure(path, 1, 1, (side + 1.2, side), draw)
+    new_figure(path, 1, 1, (side + 1.2, side), draw)
 
 
 def reliability(path: Path, found: Predictions) -> None:
@@ -142,7 +144,7 @@ def reliability(path: Path, found: Predictions) -> None:
                    edgecolor="white")
         bottom.set(xlabel="confidence (highest probability)", ylabel="cases", xlim=(0, 1))
 
-    _figure(path, 2, 1, (4.2, 4.6), draw)
+    new_figure(path, 2, 1, (4.2, 4.6), draw)
 
 
 def mistakes(path: Path, found: Predictions, read, *, most: int = 24) -> int:
@@ -162,18 +164,18 @@ def mistakes(path: Path, found: Predictions, read, *, most: int = 24) -> int:
         for ax in axes.flat:
             ax.axis("off")
         for ax, i in zip(axes.flat, worst, strict=False):
-            image = _flat(read(int(i)))
+            image = flat(read(int(i)))
             ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
             ax.set_title(f"{found.classes[found.label[i]]}\nsaid {found.classes[guess[i]]}\n"
                          f"at {100 * top[i]:.0f} %", fontsize=6)
         figure.suptitle(f"{len(wrong)} of {len(guess)} cases wrong"
                         + (f"; the {len(worst)} most confident" if len(worst) else ""), fontsize=9)
 
-    _figure(path, rows, columns, (1.5 * columns, 1.95 * rows + 0.35), draw)
+    new_figure(path, rows, columns, (1.5 * columns, 1.95 * rows + 0.35), draw)
     return len(wrong)
 
 
-def _flat(image: np.ndarray) -> np.ndarray:
+def flat(image: np.ndarray) -> np.ndarray:
     """Something that can be shown: `[h, w]` or `[h, w, 3]` in [0, 1]."""
     if image.ndim == 4:
         image = image[:, :, image.shape[2] // 2]

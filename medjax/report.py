@@ -161,8 +161,8 @@ def with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def show_result(result: Mapping[str, Any], workdir: Path) -> None:
-    """The table at the end of a run, and where things were written."""
+def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str] = ()) -> None:
+    """The table at the end of a run, and where things were written; `wrote` are further places."""
     many = len(result["seeds"]["each"]) > 1
     columns = ["metric", "value [95 % interval]", *(["mean of seeds"] if many else []), "baseline"]
     rows = []
@@ -175,10 +175,10 @@ def show_result(result: Mapping[str, Any], workdir: Path) -> None:
          f"{result['subjects']} subjects; {result['of']}", columns, rows, [
              "intervals: bootstrap over subjects" + (
                  "; of the mean: Student's t over seeds" if many else ""),
-             "baseline: the training set's class frequencies for every case",
+             f"baseline: {result['baseline_is']}",
              f"{result['model']}, {result['parameters']:,} parameters, best step "
              f"{result['best_step']}; {timing['seconds']:.0f} s in all, "
              f"{timing['compile_seconds']:.0f} s of it compiling, "
              f"{timing['examples_per_second']:,.0f} examples/s; {result['device']}",
              "", *(f"wrote {workdir / name}" for name in (
-                 "report.json", "predictions.csv", "metrics.jsonl", "figures/", "checkpoints/"))])
+                 "report.json", "predictions.csv", *wrote, "metrics.jsonl", "figures/", "checkpoints/"))])

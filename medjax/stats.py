@@ -92,3 +92,22 @@ def _blockwise(metric: Metric, label, probability, weights: np.ndarray) -> np.nd
     parts = [metric(label, probability, weights[i : i + _BLOCK])
              for i in range(0, len(weights), _BLOCK)]
     return np.concatenate(parts)
+
+
+def nan_mean(values: np.ndarray, *, axis: int | None = None) -> np.ndarray:
+    """The mean of what is defined; NaN where nothing is."""
+    known = ~np.isnan(values)
+    count = known.sum(axis)
+    total = np.where(known, values, 0.0).sum(axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def conformal_radius(error: np.ndarray, *, level: float) -> float:
+    """The radius that holds a further point with probability `level` (split conformal prediction).
+
+    The ceil((n + 1) level)-th smallest of the n calibration errors; infinite where n is too small
+    for the level. Vovk et al. 2005; Angelopoulos and Bates 2023, equation 1.
+    """
+    known = np.sort(error[~np.isnan(error)])
+    rank = int(np.ceil((len(known) + 1) * level))
+    return float(known[rank - 1]) if 1 <= rank <= len(known) else np.inf

@@ -114,6 +114,18 @@ def make_subject(seed: int, index: int, *, how: Variation | None = None) -> Subj
         noise=float(rng.uniform(0.02, how.noise_limit)))
 
 
+def within_midplane(subject: Subject) -> Subject:
+    """The same subject, altered so that its plane x = 0 shows the template's plane x = 0.
+
+    What leads out of the plane is left out: turns about y and z, shifts and displacements along x.
+    """
+    matrix = subject.matrix.copy()
+    matrix[0, 1:] = matrix[1:, 0] = 0.0
+    keep = np.array([0.0, 1.0, 1.0])
+    return dataclasses.replace(subject, matrix=matrix, shift_mm=subject.shift_mm * keep,
+                               control_mm=subject.control_mm * keep[:, None, None, None])
+
+
 def _spline(control: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
     """The cubic spline through `control` at `points_mm` `[3, *any]`; constant beyond the box."""
     first = (_CENTRE_MM - _HALF_MM)[:, None]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,23 @@ from medjax.errors import UserError
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom")
-Found = tuple[np.ndarray, tuple[float, ...] | None]  # pixels, spacing in mm
 SUFFIXES = PICTURES + NIFTI + DICOM
+
+
+class Found(NamedTuple):
+    """An image as it is stored.
+
+    Attributes:
+      pixels: `[*space, channel]`.
+      spacing_mm: of each axis, where the file tells it.
+      affine: from voxel to world (RAS mm), where the file tells it: NIfTI volumes.
+      axes: which of the file's coordinates each axis counts, as `yx` of a picture.
+    """
+
+    pixels: np.ndarray
+    spacing_mm: tuple[float, ...] | None = None
+    affine: np.ndarray | None = None
+    axes: str = "yx"
 
 
 def suffix(path: Path) -> str:
@@ -22,7 +37,7 @@ def suffix(path: Path) -> str:
 
 
 def read(path: Path) -> Found:
-    """The pixels of `path`, `[*space, channel]`, and the spacing in mm where the file tells it.
+    """The pixels of `path`, and what the file tells of their geometry.
 
     Pictures keep 8 or 16 bits; a TIFF of several pages is a volume; NIfTI and DICOM are float32 in
     the units of the file's own scaling.
@@ -38,17 +53,18 @@ def read(path: Path) -> Found:
         raise UserError(f"{path}: cannot read {kind or 'a file without suffix'!r}; "
                         f"known are {', '.join(SUFFIXES)}")
     try:
-        pixels, spacing_mm = readers[kind](path)
+        found = readers[kind](path)
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such image file") from None
     except Exception as e:  # each decoder has its own exceptions; all mean the same to the user
         raise UserError(f"{path}: unreadable or truncated image ({e})") from e
+    pixels = found.pixels
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise UserError(f"{path}: {count} NaN or infinite pixels; mend or remove the image")
-    return pixels, spacing_mm
+    return found
 
 
 def _picture(path: Path) -> Found:
@@ -56,7 +72,7 @@ def _picture(path: Path) -> Found:
 
     with Image.open(path) as picture:
         pages = [_page(p) for p in ImageSequence.Iterator(picture)]
-    return (pages[0] if len(pages) == 1 else np.stack(pages)), None
+    return Found(pages[0]) if len(pages) == 1 else Found(np.stack(pages), axes="zyx")
 
 
 def _page(picture) -> np.ndarray:
@@ -82,7 +98,9 @@ def _nifti(path: Path) -> Found:
         pixels, spacing = pixels[..., 0], spacing[: pixels.ndim - 1]
     if pixels.ndim not in (2, 3):
         raise UserError(f"{path}: has {pixels.ndim} axes; one image has 2 or 3")
-    return pixels[..., None], tuple(float(s) for s in spacing)
+    known = tuple(float(s) for s in spacing) if (np.asarray(spacing) > 0).all() else None
+    volume = pixels.ndim == 3
+    return Found(pixels[..., None], known, image.affine if volume else None, "xyz"[: pixels.ndim])
 
 
 def _dicom(path: Path) -> Found:
@@ -94,7 +112,7 @@ def _dicom(path: Path) -> Found:
     record = pydicom.dcmread(path)
     pixels = record.pixel_array
     if record.get("SamplesPerPixel", 1) == 3:
-        return np.asarray(pixels, np.uint8), None
+        return Found(np.asarray(pixels, np.uint8))
     slope, offset = (float(record.get(k, d)) for k, d in
                      (("RescaleSlope", 1), ("RescaleIntercept", 0)))
     pixels = pixels.astype(np.float32) * slope + offset
@@ -102,7 +120,8 @@ def _dicom(path: Path) -> Found:
         pixels = pixels.max() + pixels.min() - pixels
     spacing = record.get("PixelSpacing")
     known = spacing is not None and pixels.ndim == 2
-    return pixels[..., None], tuple(float(s) for s in spacing) if known else None
+    return Found(pixels[..., None], tuple(float(s) for s in spacing) if known else None,
+                 axes="yx" if pixels.ndim == 2 else "zyx")
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -5,11 +5,14 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """Facts about a set of labelled images.
+    """Facts about a set of images with classes or landmarks.
 
     Attributes:
       name: short name.
       classes: class names, in the order of the labels.
+      landmarks: landmark names, in the order of the points.
+      mirrored: pairs of landmarks that change places in a mirror image, as left and right do.
+      unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
       modality: how the images were made.
       spacing_mm: distance between voxels along each axis, or None where it is not known.
       licence: the terms of the images.
@@ -18,7 +21,11 @@ class DatasetInfo:
     """
 
     name: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    _: dataclasses.KW_ONLY
+    landmarks: tuple[str, ...] = ()
+    mirrored: tuple[tuple[str, str], ...] = ()
+    unordered: tuple[tuple[str, str], ...] = ()
     modality: str = "unknown"
     spacing_mm: tuple[float, ...] | None = None
     licence: str = "unknown"
@@ -30,6 +37,12 @@ class DatasetInfo:
 
     @classmethod
     def from_dict(cls, values: dict) -> "DatasetInfo":
-        spacing = values.get("spacing_mm")
-        return cls(**{**values, "classes": tuple(values["classes"]),
-                      "spacing_mm": None if spacing is None else tuple(spacing)})
+        def frozen(value):
+            return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
+
+        return cls(**{name: frozen(value) for name, value in values.items()})
+
+    def pairs(self, which: tuple[tuple[str, str], ...]) -> tuple[tuple[int, int], ...]:
+        """Pairs of names as pairs of numbers."""
+        index = self.landmarks.index
+        return tuple((index(a), index(b)) for a, b in which)

@@ -8,31 +8,22 @@ from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
-class DataOptions:
-    """How to find and read a set of labelled images.
+class Options:
+    """What every set can be asked for.
 
     Attributes:
-      data_dir: the folder (or `.npz` file) that holds it; empty where it is generated.
-      image_size: resize every side to this many voxels; 0 keeps the size.
-      path_column, label_column, split_column, subject_column: columns of `metadata.csv`.
-      metadata_columns: further columns to keep.
-      path_folder, path_suffix: put before and after each entry of the path column.
-      subject_block: where there is no subject column, this many files in a row (by name, within
-        a class) count as one subject.
+      data_dir: the folder (or file) that holds it; empty where it is generated.
+      path_folder, path_suffix: put before and after each file name of a table.
+      split_column, subject_column: columns of the table.
       split_seed: draws the splits where the set has none.
       subjects: how many subjects to generate, where the set is generated.
     """
 
     data_dir: str = ""
-    image_size: int = 0
-    path_column: str = "path"
-    label_column: str = "label"
-    split_column: str = "split"
-    subject_column: str = "subject"
-    metadata_columns: tuple[str, ...] = ()
     path_folder: str = ""
     path_suffix: str = ""
-    subject_block: int = 1
+    split_column: str = "split"
+    subject_column: str = "subject"
     split_seed: int = 0
     subjects: int = 300
 
@@ -46,3 +37,51 @@ class DataOptions:
         stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
         text = json.dumps([dataclasses.asdict(self), stats])
         return hashlib.sha1(text.encode()).hexdigest()[:12]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions(Options):
+    """How to find and read a set of labelled images.
+
+    Attributes:
+      image_size: resize every side to this many voxels; 0 keeps the size.
+      path_column, label_column: columns of `metadata.csv`.
+      metadata_columns: further columns to keep.
+      subject_block: where there is no subject column, this many files in a row (by name, within
+        a class) count as one subject.
+    """
+
+    image_size: int = 0
+    path_column: str = "path"
+    label_column: str = "label"
+    metadata_columns: tuple[str, ...] = ()
+    subject_block: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkOptions(Options):
+    """How to find and read a set of images with landmarks.
+
+    Attributes:
+      path_column, name_column: columns of `landmarks.csv`: the image, and in long form the
+        landmark; empty: the first of the usual names that it has.
+      coordinates: what its columns x, y, z mean, where their names do not say: pixel, voxel, LPS
+        or RAS.
+      spacing_column: its column with the size of a pixel in mm, for images that do not know it.
+      image_shape: what every image is brought to, in the order of the array; empty: the set's own.
+      grid_mm: size of a voxel then; 0: each image is scaled to fit into the shape.
+      window: intensities that become black and white; empty: percentiles of each image.
+      ndim: 2 or 3, for the set that is generated.
+      fold: hand_xray: which cross-validation fold; wrist: which points give its scale.
+    """
+
+    path_column: str = ""
+    name_column: str = ""
+    coordinates: str = ""
+    spacing_column: str = "spacing_mm"
+    image_shape: tuple[int, ...] = ()
+    grid_mm: float = 0.0
+    window: tuple[float, ...] = ()
+    ndim: int = 2
+    fold: int = 1
+    wrist: str = "payer"

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,18 @@ from absl import logging
 from medjax import lock
 from medjax.data import splits as split_rules
 from medjax.data.info import DatasetInfo
-from medjax.data.options import DataOptions
+from medjax.data.options import DataOptions, LandmarkOptions, Options
 from medjax.errors import UserError, unknown
+
+
+_TEXTS = ("case_id", "subject_id", "digest", "metadata")
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split: n examples."""
+    """One split: n examples. `split[NAME]` is a column of targets, `[n, ...]`."""
 
-    label: np.ndarray            # [n] int32
+    targets: Mapping[str, np.ndarray]
     case_id: list[str]
     subject_id: list[str]
     metadata: list[dict[str, str]]
@@ -33,7 +36,10 @@ class Split:
     image_dtype: np.dtype
 
     def __len__(self) -> int:
-        return len(self.label)
+        return len(self.case_id)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.targets[name]
 
     @property
     def nbytes(self) -> int:
@@ -43,6 +49,13 @@ class Split:
     def images(self, index: Any) -> np.ndarray:
         """The images at `index`, stacked: `[len(index), *space, channel]`."""
         return np.stack([self.read(int(i)) for i in index])
+
+    def batch(self, index: Any, columns: Iterable[str]) -> dict[str, np.ndarray]:
+        """The images at `index`, and those columns; float64 becomes float32."""
+        rows = np.asarray(index)
+        picked = {name: self.targets[name][rows] for name in columns}
+        return {"image": self.images(rows), **{
+            k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in picked.items()}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,24 +73,16 @@ class Dataset:
         return "test" if "test" in self.splits else "validation"
 
 
-def names() -> list[str]:
-    """The sets that `load` knows."""
-    from medjax.data.builders.medmnist import SETS
-
-    return ["brain_planes", "image_folder", *SETS]
-
-
-def load(name: str, *, options: DataOptions, cache_dir: str | Path,
+def load(name: str, *, options: Options, cache_dir: str | Path,
          say: Callable[[str], None] = lambda line: None) -> Dataset:
     """Opens the set `name`, preparing it in `cache_dir` first if that was not done before.
+
+    Args:
+      options: `DataOptions` for a set with classes, `LandmarkOptions` for one with landmarks.
 
     Raises:
       UserError: for whatever is wrong with name, options or files.
     """
-    if name not in names():
-        raise unknown("dataset", name, names())
-    if options.image_size and name != "image_folder":
-        raise UserError(f"--image_size is for image_folder; the images of {name} have one size")
     builder = _builder(name, options, Path(cache_dir) / "datasets")
     _prepare(builder, say)
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
@@ -92,26 +97,49 @@ def load(name: str, *, options: DataOptions, cache_dir: str | Path,
         shutil.rmtree(builder.data_dir)
         raise
     digest = hashlib.sha1(json.dumps([
-        [name, s.case_id, s.subject_id, s.label.tolist(), digests]
+        [name, s.case_id, s.subject_id, {k: v.tolist() for k, v in s.targets.items()}, digests]
         for name, (s, digests) in found.items()]).encode()).hexdigest()
     notes = tuple(f"{n} images of {b} stand in {a} too, pixel for pixel"
                   for (a, b), n in again.items())
+    outside = {name: int(s["outside"].sum()) for name, s in opened.items() if info.landmarks}
+    notes += tuple(f"{n} landmarks of {name} lie outside their image; they count as missing"
+                   for name, n in outside.items() if n)
     return Dataset(info, opened, digest, notes)
 
 
-def _builder(name: str, options: DataOptions, folder: Path):
-    from medjax.data.builders.brain_planes import BrainPlanes
-    from medjax.data.builders.exam import ExamConfig
-    from medjax.data.builders.image_folder import ImageFolder
-    from medjax.data.builders.medmnist import MedMNIST
+def _builder(name: str, options: Options, folder: Path):
+    from medjax.data.builders.base import Config
 
+    kinds = _landmark_kinds() if isinstance(options, LandmarkOptions) else _exam_kinds()
+    if name not in kinds:
+        raise unknown("dataset", name, kinds)
+    if isinstance(options, DataOptions) and options.image_size and name != "image_folder":
+        raise UserError(f"--image_size is for image_folder; the images of {name} have one size")
     if options.data_dir and not Path(options.data_dir).exists():
         raise UserError(f"--data_dir={options.data_dir}: no such file or folder")
-    kinds = {"brain_planes": BrainPlanes, "image_folder": ImageFolder}
-    kind = kinds.get(name) or type(name, (MedMNIST,), {"name": name}, skip_registration=True)
-    config = ExamConfig(name=options.fingerprint(), options=options)
+    config = Config(name=options.fingerprint(), options=options)
     with _quietly():
-        return kind(data_dir=str(folder), config=config, file_format="array_record")
+        return kinds[name](data_dir=str(folder), config=config, file_format="array_record")
+
+
+def _exam_kinds() -> dict[str, type]:
+    from medjax.data.builders.brain_planes import BrainPlanes
+    from medjax.data.builders.image_folder import ImageFolder
+    from medjax.data.builders.medmnist import SETS, MedMNIST
+
+    return {"brain_planes": BrainPlanes, "image_folder": ImageFolder, **_named(MedMNIST, SETS)}
+
+
+def _landmark_kinds() -> dict[str, type]:
+    from medjax.data.builders.landmarks import Landmarks
+    from medjax.data.landmark_sets import SETS
+
+    return _named(Landmarks, SETS)
+
+
+def _named(kind: type, names: Iterable[str]) -> dict[str, type]:
+    """A subclass a name: tensorflow-datasets reads the name from the class."""
+    return {name: type(name, (kind,), {"name": name}, skip_registration=True) for name in names}
 
 
 def _prepare(builder, say: Callable[[str], None]) -> None:
@@ -160,7 +188,8 @@ def _open(records) -> tuple[Split, list[str]]:
         return [c[key].decode() if isinstance(c[key], bytes) else str(c[key]) for c in columns]
 
     split = Split(
-        label=np.array([c["label"] for c in columns], np.int32), case_id=text("case_id"),
+        targets={k: np.array([c[k] for c in columns]) for k in columns[0] if k not in _TEXTS},
+        case_id=text("case_id"),
         subject_id=text("subject_id"), metadata=[json.loads(m) for m in text("metadata")],
         read=lambda i: records[i]["image"], image_shape=first.shape, image_dtype=first.dtype)
     return split, text("digest")
@@ -168,8 +197,8 @@ def _open(records) -> tuple[Split, list[str]]:
 
 def _check(splits: Mapping[str, Split], info: DatasetInfo) -> None:
     """The rules that hold for every set, whoever built it."""
-    flat = [(name, y, who) for name, s in splits.items()
-            for y, who in zip(s.label, s.subject_id, strict=True)]
-    where, labels, subjects = zip(*flat, strict=True)
-    split_rules.check_leaks(where, subjects)
-    split_rules.check_classes(where, labels, info.classes)
+    where = [name for name, s in splits.items() for _ in s.case_id]
+    split_rules.check_leaks(where, [who for s in splits.values() for who in s.subject_id])
+    if info.classes:
+        labels = [int(y) for s in splits.values() for y in s["label"]]
+        split_rules.check_classes(where, labels, info.classes)

@@ -65,7 +65,7 @@ def complete(splits: Sequence[str] | None, subjects: Sequence[str], labels: Sequ
     """
     if splits is None:
         shares = {"train": 0.7, "validation": 0.15, "test": 0.15}
-        return assign(subjects, labels, seed=seed, shares=shares)
+        return _with_validation(assign(subjects, labels, seed=seed, shares=shares))
     out = list(splits)
     if "train" not in out:
         raise UserError("no example is in the split train; name a split column that has it")
@@ -75,7 +75,13 @@ def complete(splits: Sequence[str] | None, subjects: Sequence[str], labels: Sequ
                        shares={"train": 0.85, "validation": 0.15})
         for i, name in zip(rows, drawn, strict=True):
             out[i] = name
-    return out
+    return _with_validation(out)
+
+
+def _with_validation(splits: list[str]) -> list[str]:
+    if "validation" not in splits:
+        raise UserError("too few subjects to draw a validation split; add some, or name splits")
+    return splits
 
 
 def check_leaks(splits: Iterable[str], subjects: Iterable[str]) -> None:

@@ -30,7 +30,7 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
 LANDMARKERS: dict[str, Callable[..., nn.Module]] = {
     "conv": ConvOnly,
     "downsampling": Downsampling,
-    "unet": UNet,
+    "unet": UNet.of,
     "scn": SCN,
     "scn_local": partial(SCN, spatial=False),
     "scn2019": SCN2019,
@@ -53,6 +53,12 @@ def classifier(name: str, *, num_classes: int, dropout: float = 0.0, dtype: str 
         raise unknown("model", name, CLASSIFIERS)
     return CLASSIFIERS[name](
         num_classes=num_classes, dropout=dropout, dtype=jnp.dtype(dtype), **options)
+
+
+def divisor(name: str, *, levels: int = 0) -> int:
+    """Each side of the input of the landmark network called `name` must divide by this."""
+    fixed = {"conv": 1, "downsampling": 4, "scn": 8, "scn_local": 1, "scn2019": 16}
+    return fixed.get(name) or 2 ** ((levels or 5) - 1)
 
 
 def landmarker(name: str, *, num_landmarks: int, dtype: str = "float32", **options: Any

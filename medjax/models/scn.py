@@ -114,26 +114,24 @@ class SCN2019(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        def conv(x: Array, kernel: int = 3) -> Array:
-            x = blocks.Conv(self.width, kernel, use_bias=True, dtype=self.dtype)(x)
+        def conv(x: Array, name: str, kernel: int = 3) -> Array:
+            x = blocks.Conv(self.width, kernel, use_bias=True, dtype=self.dtype, name=name)(x)
             return nn.leaky_relu(x, 0.1)
 
-        def block(x: Array) -> Array:
-            x = nn.Dropout(self.dropout, deterministic=not train)(conv(x))
-            return conv(x)
-
-        x = conv(x.astype(self.dtype))
+        x = conv(x.astype(self.dtype), "first")
         sides = []
         for level in range(self.levels):
-            x = block(blocks.avg_pool(x, window=2) if level else x)
-            sides.append(conv(x))
+            x = conv(blocks.avg_pool(x, window=2) if level else x, f"down{level}_a")
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = conv(x, f"down{level}_b")
+            sides.append(conv(x, f"side{level}"))
         x = sides.pop()
-        for side in reversed(sides):
-            x = conv(side + blocks.resize(x, side.shape[1:-1]))
+        for level, side in reversed(list(enumerate(sides))):
+            x = conv(side + blocks.resize(x, side.shape[1:-1]), f"up{level}")
         local = _linear(x, self.num_outputs, 3, name="local")
         small = blocks.avg_pool(local, window=self.pool).astype(self.dtype)
-        for _ in range(3):
-            small = conv(small, self.reach)
+        for i in range(3):
+            small = conv(small, f"spatial{i}", self.reach)
         config = jnp.tanh(_linear(small, self.num_outputs, self.reach, bias=1.0, name="spatial"))
         return local * blocks.resize(config, x.shape[1:-1], method="cubic")
 

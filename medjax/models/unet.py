@@ -41,6 +41,12 @@ class UNet(nn.Module):
     widths: Sequence[int] = (32, 32, 64, 128, 256)
     dtype: Any = jnp.float32
 
+    @classmethod
+    def of(cls, num_outputs: int, *, width: int = 32, levels: int = 5, dtype: Any = jnp.float32
+           ) -> "UNet":
+        """One whose finest level has `width` features, each further one twice as many."""
+        return cls(num_outputs, tuple(width * 2**i for i in range(levels)), dtype)
+
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         x = x.astype(self.dtype)

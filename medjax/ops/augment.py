@@ -1,12 +1,15 @@
-"""Random augmentation of one image or volume, on the device, inside the training step."""
+"""Random augmentation of one image or volume, with its landmarks and mask, inside the training step.
+"""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from medjax.ops import grid, intensity
+from medjax.ops import grid, intensity, warp
 from medjax.typing import Array, Key
 
 
@@ -22,6 +25,8 @@ class Augmentation:
       shear: shear within +- this.
       translate: shift within +- this fraction of each side.
       crop: zooms into a random window of at least this share of each side (0 off).
+      elastic: displacements up to this share of what can never fold (see `warp.fold_limit`).
+      elastic_points: control points of the displacement along each axis.
       contrast: contrast factor within 1 +- this.
       brightness: offset within +- this.
       gamma: exponent within [1 / (1 + gamma), 1 + gamma].
@@ -36,6 +41,8 @@ class Augmentation:
     shear: float = 0.0
     translate: float = 0.0
     crop: float = 0.0
+    elastic: float = 0.0
+    elastic_points: int = 5
     contrast: float = 0.0
     brightness: float = 0.0
     gamma: float = 0.0
@@ -45,23 +52,80 @@ class Augmentation:
     @property
     def is_spatial(self) -> bool:
         return any([self.rotate_degrees, self.scale, self.stretch, self.shear, self.translate,
-                    self.crop])
+                    self.crop, self.elastic])
+
+
+class Sample(NamedTuple):
+    """What moves together.
+
+    Attributes:
+      image: `[*space, channel]`, values in [0, 1] or about.
+      points: `[n, ndim]`, voxels; NaN where missing.
+      mask: `[*space]`, whole numbers, or None.
+    """
+
+    image: Array
+    points: Array
+    mask: Array | None = None
 
 
 def augment(key: Key, image: Array, *, how: Augmentation) -> Array:
-    """One random version of `image` `[*space, channel]`, values in [0, 1] or about.
-
-    Spatial transforms are composed and interpolated once; outside the image the border repeats.
-    """
+    """One random version of `image` `[*space, channel]`, values in [0, 1] or about."""
     chex.assert_rank(image, {3, 4})
+    return augment_together(key, Sample(image, jnp.zeros((0, image.ndim - 1))), how=how).image
+
+
+def augment_together(key: Key, sample: Sample, *, how: Augmentation,
+                     mirrored: tuple[tuple[int, int], ...] = (), into: warp.Shape | None = None
+                     ) -> Sample:
+    """One random version of an image, its points and its mask.
+
+    Spatial transforms are composed and interpolated once; outside the image the border repeats. A
+    point that leaves the image is missing.
+
+    Args:
+      mirrored: pairs of points that change places when the image is a mirror image.
+      into: space of the output; smaller than the input it is a random window.
+    """
+    chex.assert_rank(sample.image, {3, 4})
     space_key, flip_key, erase_key, tone_key = jax.random.split(key, 4)
-    if how.is_spatial:
-        matrix = random_affine(space_key, image.shape[:-1], how=how)
-        # The barrier keeps XLA from repeating the interpolation in each of its consumers.
-        image = jax.lax.optimization_barrier(grid.resample(image, matrix, fill=None))
-    image = random_flip(flip_key, image, axes=how.flip)
-    image = random_tone(tone_key, image, how=how)
-    return random_erase(erase_key, image, share=how.erase) if how.erase else image
+    space = into or sample.image.shape[:-1]
+    if how.is_spatial or into:
+        transform = random_transform(space_key, sample.image.shape[:-1], how=how, into=into)
+        sample = _warp(sample, transform, into)
+    sample = random_flip(flip_key, sample, axes=how.flip, mirrored=mirrored)
+    inside = ((sample.points >= -0.5) & (sample.points <= jnp.asarray(space) - 0.5)).all(1)
+    image = random_tone(tone_key, sample.image, how=how)
+    image = random_erase(erase_key, image, share=how.erase) if how.erase else image
+    return Sample(image, jnp.where(inside[:, None], sample.points, jnp.nan), sample.mask)
+
+
+def _warp(sample: Sample, transform: warp.Transform, into: warp.Shape | None) -> Sample:
+    shape = sample.image.shape[:-1]
+    # The barrier keeps XLA from repeating the interpolation in each of its consumers.
+    image = jax.lax.optimization_barrier(warp.image(sample.image, transform, into=into))
+    points = warp.points(sample.points, transform, shape=shape, into=into) if len(
+        sample.points) else sample.points
+    mask = None if sample.mask is None else warp.mask(sample.mask, transform, into=into)
+    return Sample(image, points, mask)
+
+
+def random_transform(key: Key, shape: tuple[int, ...], *, how: Augmentation,
+                     into: warp.Shape | None = None) -> warp.Transform:
+    """A random affine, elastic and window transform of an image of this shape."""
+    elastic_key, window_key = jax.random.split(jax.random.fold_in(key, 1))
+    matrix = random_affine(key, shape, how=how)
+    if into:
+        room = (jnp.asarray(shape) - jnp.asarray(into)) / 2.0
+        shift = jax.random.uniform(window_key, room.shape, minval=-1.0) * jnp.maximum(room, 0.0)
+        matrix = matrix.at[:, -1].add(shift)
+    if not how.elastic:
+        return warp.Transform(matrix)
+    ndim, count = len(shape), how.elastic_points
+    limit = how.elastic * warp.fold_limit(into or shape, count=count)
+    size = (ndim, *(count + 2,) * ndim)
+    part = jax.random.uniform(elastic_key, size, minval=-1.0)
+    return warp.Transform(matrix, grid.column(limit, ndim=ndim) * part)
 
 
 def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation) -> Array:
@@ -85,12 +149,33 @@ def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation) -> Arr
     return grid.affine_matrix(rotation, factor, shear, shift)
 
 
-def random_flip(key: Key, image: Array, *, axes: tuple[int, ...]) -> Array:
-    """Mirrors each of `axes` with probability one half."""
-    chex.assert_rank(image, {3, 4})
+def random_flip(key: Key, sample: Sample, *, axes: tuple[int, ...],
+                mirrored: tuple[tuple[int, int], ...] = ()) -> Sample:
+    """Mirrors each of `axes` with probability one half.
+
+    An odd number of mirrors makes a mirror image, in which the `mirrored` points change places.
+    """
+    chex.assert_rank(sample.image, {3, 4})
+    image, points, mask = sample
+    odd = jnp.zeros((), bool)
     for axis, k in zip(axes, jax.random.split(key, max(len(axes), 1)), strict=False):
-        image = jnp.where(jax.random.bernoulli(k), jnp.flip(image, axis), image)
-    return image
+        now = jax.random.bernoulli(k)
+        image = jnp.where(now, jnp.flip(image, axis), image)
+        across = points.at[:, axis].set(image.shape[axis] - 1.0 - points[:, axis])
+        points = jnp.where(now, across, points)
+        mask = None if mask is None else jnp.where(now, jnp.flip(mask, axis), mask)
+        odd = odd ^ now
+    points = jnp.where(odd, swap(points, pairs=mirrored), points) if mirrored else points
+    return Sample(image, points, mask)
+
+
+def swap(points: Array, *, pairs: Sequence[tuple[int, int]]) -> Array:
+    """The points `[n, ndim]` with those of each pair exchanged."""
+    chex.assert_rank(points, 2)
+    order = list(range(len(points)))
+    for a, b in pairs:
+        order[a], order[b] = b, a
+    return points[jnp.array(order)]
 
 
 def random_tone(key: Key, image: Array, *, how: Augmentation) -> Array:

@@ -93,23 +93,3 @@ def transform_points(matrix: Array, points: Array) -> Array:
 def centre_of(shape: Sequence[int]) -> Array:
     """The middle of an image of this shape: `[ndim]`."""
     return (jnp.asarray(shape, jnp.float32) - 1.0) / 2.0
-
-
-def transform_about_centre(matrix: Array, points: Array, *, shape: Sequence[int]) -> Array:
-    """As `transform_points`, with the middle of an image of this shape as the origin."""
-    centre = column(centre_of(shape), ndim=points.ndim - 1)
-    return transform_points(matrix, points - centre) + centre
-
-
-def resample(image: Array, matrix: Array, *, fill: float | None = 0.0) -> Array:
-    """The image seen through `matrix`, which maps output to input coordinates about the centre.
-
-    Args:
-      image: `[*space, channel]`.
-      matrix: `[ndim, ndim + 1]`, as of `affine_matrix`; the identity returns the image.
-      fill: as in `sample`.
-    """
-    chex.assert_rank(image, matrix.shape[0] + 1)
-    shape = image.shape[:-1]
-    where = transform_about_centre(matrix, identity_grid(shape), shape=shape)
-    return sample(image, where, fill=fill)

@@ -34,10 +34,12 @@ def gaussian(point: Array, sigma: Array, *, shape: tuple[int, ...]) -> Array:
 
 
 def peak(heatmap: Array) -> tuple[Array, Array]:
-    """The highest voxel, moved to the top of the parabola through it and its two neighbours.
+    """The highest voxel, moved to the top of the quadratic through it and its neighbours.
 
-    One parabola an axis, through the logarithms where all three are positive (exact for a
-    Gaussian), else through the values; none at a border. The move is at most half a voxel.
+    The quadratic has the central differences as its derivatives, of the logarithms where all
+    neighbours are positive (exact for any Gaussian, also an oblique one), else of the values. It
+    moves along no axis at whose border the voxel lies, not at all where it has no top, and by at
+    most one voxel.
 
     Args:
       heatmap: `[*space]`.
@@ -46,21 +48,29 @@ def peak(heatmap: Array) -> tuple[Array, Array]:
       The point `[ndim]`, and the height of the highest voxel: a confidence.
     """
     chex.assert_rank(heatmap, {2, 3})
+    ndim, size = heatmap.ndim, jnp.array(heatmap.shape)
     top = _highest(heatmap)
-    height = heatmap[tuple(top)]
+    near = jnp.stack(jnp.meshgrid(*[jnp.arange(-1, 2)] * ndim, indexing="ij"))
+    index = jnp.clip(top.reshape((-1,) + (1,) * ndim) + near, 0,
+                     size.reshape((-1,) + (1,) * ndim) - 1)
+    cube = heatmap[tuple(index)]  # 3 voxels a side
+    cube = jnp.where((cube > 0).all(), jnp.log(jnp.maximum(cube, 1e-30)), cube)
+    steps = jnp.eye(ndim, dtype=int)
 
-    def move(axis: int) -> Array:
-        n = heatmap.shape[axis]
-        at = [heatmap[tuple(top.at[axis].set(jnp.clip(top[axis] + s, 0, n - 1)))] for s in (-1, 1)]
-        three = jnp.stack([at[0], height, at[1]])
-        three = jnp.where((three > 0).all(), jnp.log(jnp.maximum(three, 1e-30)), three)
-        low, middle, high = three
-        curve = low - 2.0 * middle + high
-        offset = 0.5 * (low - high) / jnp.where(curve < 0, curve, -1.0)
-        inside = (top[axis] > 0) & (top[axis] < n - 1) & (curve < 0)
-        return jnp.where(inside, jnp.clip(offset, -0.5, 0.5), 0.0)
+    def at(offset: Array) -> Array:
+        return cube[tuple(offset + 1)]
 
-    return top + jnp.stack([move(axis) for axis in range(heatmap.ndim)]), height
+    slope = jnp.stack([at(e) - at(-e) for e in steps]) / 2.0
+    bend = jnp.stack([jnp.stack([
+        at(e) - 2.0 * at(0 * e) + at(-e) if i == j
+        else (at(e + f) - at(e - f) - at(f - e) + at(-e - f)) / 4.0
+        for j, f in enumerate(steps)]) for i, e in enumerate(steps)])
+    free = (top > 0) & (top < size - 1)
+    slope = jnp.where(free, slope, 0.0)
+    bend = jnp.where(free[:, None] & free[None], bend, -jnp.eye(ndim))
+    has_top = (jnp.linalg.eigvalsh(bend) < 0).all()
+    offset = -jnp.linalg.solve(jnp.where(has_top, bend, -jnp.eye(ndim)), slope)
+    return top + jnp.where(has_top, jnp.clip(offset, -1.0, 1.0), 0.0), heatmap[tuple(top)]
 
 
 def soft_argmax(logits: Array) -> tuple[Array, Array]:
@@ -75,7 +85,13 @@ def soft_argmax(logits: Array) -> tuple[Array, Array]:
     chex.assert_rank(logits, {2, 3})
     chance = jax.nn.softmax(logits.reshape(-1)).reshape(logits.shape)
     point = _first_moment(chance)
-    return point, jnp.where(_away(point, logits.shape) <= 3.0, chance, 0.0).sum()
+    return point, mass_near(chance, point, radius=3)
+
+
+def mass_near(chance: Array, point: Array, *, radius: int) -> Array:
+    """The sum of the map `[*space]` in a box about `point` that reaches `radius` voxels far."""
+    chex.assert_rank([chance, point], [{2, 3}, 1])
+    return jnp.where(_away(point, chance.shape) <= radius, chance, 0.0).sum()
 
 
 def centre_of_mass(heatmap: Array, *, radius: int) -> tuple[Array, Array]:

@@ -15,7 +15,8 @@ def gray(rng):
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
 def test_gray_pictures(tmp_path, gray, suffix):
     Image.fromarray(gray).save(tmp_path / f"a.{suffix}")
-    pixels, spacing = images.read(tmp_path / f"a.{suffix}")
+    found = images.read(tmp_path / f"a.{suffix}")
+    pixels, spacing = found.pixels, found.spacing_mm
     np.testing.assert_array_equal(pixels[..., 0], gray)
     assert spacing is None
 
@@ -31,7 +32,7 @@ def test_jpeg_is_close_and_rgb_keeps_channels(tmp_path, gray):
 def test_sixteen_bits_and_palette(tmp_path, gray):
     deep = gray.astype(np.uint16) * 200
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    pixels, _ = images.read(tmp_path / "deep.png")
+    pixels = images.read(tmp_path / "deep.png").pixels
     assert pixels.dtype == np.uint16
     np.testing.assert_array_equal(pixels[..., 0], deep)
     Image.fromarray(gray).convert("P").save(tmp_path / "palette.png")
@@ -48,7 +49,8 @@ def test_a_tiff_of_pages_is_a_volume(tmp_path, gray):
 def test_nifti_with_spacing(tmp_path, rng, suffix):
     volume = rng.standard_normal((4, 5, 6)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(volume, np.diag([1, 2, 3, 1.0])), tmp_path / f"v.{suffix}")
-    pixels, spacing = images.read(tmp_path / f"v.{suffix}")
+    found = images.read(tmp_path / f"v.{suffix}")
+    pixels, spacing = found.pixels, found.spacing_mm
     np.testing.assert_array_equal(pixels[..., 0], volume)
     assert spacing == (1.0, 2.0, 3.0)
 
@@ -73,7 +75,8 @@ def test_dicom(tmp_path, gray):
     record.RescaleSlope, record.RescaleIntercept = 2, -1000
     record.PixelData = gray.astype(np.uint16).tobytes()
     record.save_as(tmp_path / "a.dcm")
-    pixels, spacing = images.read(tmp_path / "a.dcm")
+    found = images.read(tmp_path / "a.dcm")
+    pixels, spacing = found.pixels, found.spacing_mm
     np.testing.assert_array_equal(pixels[..., 0], gray * 2.0 - 1000)
     assert spacing == (0.5, 0.25)
 

@@ -52,3 +52,8 @@ def test_what_is_wrong_is_named():
 def test_duplicates_across_splits_are_counted():
     found = splits.duplicates(["train", "train", "validation", "test"], ["x", "x", "x", "y"])
     assert found == {("train", "validation"): 1}
+
+
+def test_too_few_subjects_for_a_validation_split_are_refused():
+    with pytest.raises(UserError, match="too few subjects"):
+        splits.complete(["train"] * 3, ["a", "b", "c"], [0, 0, 0], seed=0)

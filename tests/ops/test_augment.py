@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medjax.ops import intensity
+from medjax.ops import grid, intensity
 from medjax.ops.augment import (
     Augmentation,
+    Sample,
     augment,
+    augment_together,
     mixup,
     random_affine,
     random_erase,
@@ -37,7 +39,8 @@ def test_nothing_changes_nothing():
     np.testing.assert_array_equal(augment(jax.random.key(1), image, how=Augmentation()), image)
 
 
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Augmentation)])
+@pytest.mark.parametrize("name", [
+    f.name for f in dataclasses.fields(Augmentation) if f.name != "elastic_points"])
 def test_each_transform_does_something(name):
     how = Augmentation(**{name: {"flip": (0,), "rotate_degrees": 30.0, "crop": 0.5}.get(name, 0.4)})
     image = jax.random.uniform(jax.random.key(0), (8, 8, 1), minval=0.2, maxval=0.8)
@@ -67,7 +70,8 @@ def test_a_crop_stays_inside_the_image(seed):
 def test_flip_is_a_mirror_half_of_the_time():
     image = jnp.arange(6.0).reshape(2, 3, 1)
     keys = jax.random.split(jax.random.key(0), 400)
-    out = jax.vmap(lambda k: random_flip(k, image, axes=(1,)))(keys)
+    sample = Sample(image, jnp.zeros((0, 2)))
+    out = jax.vmap(lambda k: random_flip(k, sample, axes=(1,)))(keys).image
     flipped = (out == image[:, ::-1]).all((1, 2, 3))
     kept = (out == image).all((1, 2, 3))
     assert (flipped ^ kept).all()
@@ -108,3 +112,57 @@ def test_intensity_by_hand():
         [[[-1.0], [2.0]]])
     assert np.isfinite(jax.grad(lambda x: intensity.gamma(x, jnp.float32(0.5)).sum())(
         jnp.zeros((2, 2, 1)))).all()
+
+
+@pytest.mark.parametrize(("shape", "into"), [
+    ((64, 56), None), ((40, 48, 44), None), ((64, 56), (40, 48)), ((40, 48, 44), (32, 32, 32))])
+def test_painted_dots_their_points_and_the_mask_stay_together(shape, into):
+    """Everything at once; the dots are found again where the points say, within 0.1 voxel."""
+    ndim = len(shape)
+    how = Augmentation(flip=tuple(range(ndim)), rotate_degrees=25, scale=0.15, stretch=0.05,
+                       shear=0.05, translate=0.05, elastic=0.3)
+    keys = jax.random.split(jax.random.key(5), 8)
+    points = jnp.asarray(shape) / 2.0 + jnp.array([[3.3, -2.6, 1.2], [-6.1, 5.4, -3.7]])[:, :ndim]
+    away = grid.identity_grid(shape)[None] - points.reshape((2, ndim) + (1,) * ndim)
+    dots = jnp.moveaxis(jnp.exp(-(away**2).sum(1) / (2 * 1.25**2)), 0, -1)
+    mask = dots.argmax(-1) + 1
+
+    def both(key):
+        return augment_together(key, Sample(dots, points, mask), how=how, into=into)
+
+    out = jax.jit(jax.vmap(both))(keys)
+    for image, found, labels in zip(out.image, out.points, out.mask, strict=True):
+        for c in range(2):
+            if np.isnan(found[c]).any():
+                continue
+            edge = np.minimum(found[c], np.array(image.shape[:-1]) - 1 - found[c]).min()
+            if edge > 4:
+                core = np.maximum(image[..., c] - 0.2 * image[..., c].max(), 0.0)
+                at = np.asarray(grid.identity_grid(core.shape))
+                centre = (at * core).reshape(ndim, -1).sum(1) / core.sum()
+                assert np.linalg.norm(centre - found[c]) < 0.1
+                assert labels[tuple(np.rint(found[c]).astype(int))] == c + 1
+    assert np.isfinite(out.points).all((1, 2)).sum() >= 4
+
+
+def test_left_and_right_change_places_in_a_mirror_image_only():
+    sample = Sample(jnp.zeros((8, 8, 1)), jnp.array([[1.0, 2.0], [1.0, 5.0], [4.0, 3.0]]))
+    keys = jax.random.split(jax.random.key(0), 60)
+    flip = jax.vmap(lambda k: random_flip(k, sample, axes=(0, 1), mirrored=((0, 1),)).points)
+    seen = {tuple(map(tuple, np.asarray(p).tolist())) for p in flip(keys)}
+    assert seen == {
+        ((1, 2), (1, 5), (4, 3)),  # as it was
+        ((6, 5), (6, 2), (3, 3)),  # rows reversed: a mirror image
+        ((1, 2), (1, 5), (4, 4)),  # columns reversed: a mirror image
+        ((6, 5), (6, 2), (3, 4)),  # both: a half turn
+    }
+
+
+def test_a_point_that_leaves_the_image_is_missing():
+    sample = Sample(jnp.zeros((8, 8, 1)), jnp.array([[0.0, 4.0]]))
+    how = Augmentation(translate=0.5)
+    keys = jax.random.split(jax.random.key(0), 50)
+    out = jax.vmap(lambda k: augment_together(k, sample, how=how).points)(keys)[:, 0]
+    gone = np.isnan(out).any(1)
+    assert 10 < gone.sum() < 40
+    assert ((out[~gone] >= -0.5) & (out[~gone] <= 7.5)).all()

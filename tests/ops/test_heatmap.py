@@ -31,16 +31,30 @@ def test_the_peak_of_a_gaussian_is_found_exactly(place):
     assert float(height) == pytest.approx(float(field.max()))
 
 
-def test_the_parabola_by_hand():
-    """Values 1, 3, 2 with one at zero beside: 0.5 (1 - 2) / (1 - 6 + 2) = 1 / 6."""
-    field = jnp.array([[0.0, -5.0, 0.0, 0.0], [0.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
-    logs = np.log([1.0, 3.0, 2.0])
+def oblique(shape, point):
+    """A quadratic form about `point` whose axes are not those of the grid."""
+    form = np.array([[2.0, 0.5, 0.2], [0.5, 1.0, -0.3], [0.2, -0.3, 1.5]])[:len(shape), :len(shape)]
+    away = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) - point
+    return np.einsum("...a,ab,...b", away, form, away)
+
+
+@pytest.mark.parametrize("point", [[3.2, 4.7], [3.3, 4.1, 2.8]])
+def test_the_top_of_an_oblique_quadratic_is_found_exactly(point):
+    form = oblique((7, 8, 6)[: len(point)], np.array(point))
+    found, _ = heatmap.peak(jnp.asarray(0.05 - form, jnp.float32))  # of the values: all but one < 0
+    np.testing.assert_allclose(found, point, atol=1e-4)
+    found, height = heatmap.peak(jnp.asarray(np.exp(-form / 4), jnp.float32))  # of the logarithms
+    np.testing.assert_allclose(found, point, atol=1e-4)
+    assert float(height) == pytest.approx(np.exp(-form / 4).max())
+
+
+def test_one_axis_by_hand():
+    """Values 1, 3, 2 in a row: the top is at 0.5 (1 - 2) / (1 - 6 + 2) = 1 / 6 beside the middle."""
+    row = jnp.array([-9.0, 1.0, 3.0, 2.0, -9.0])
+    field = jnp.stack([row - 5.0, row, row - 5.0])
     found, height = heatmap.peak(field)
-    across = 2 + 0.5 * (logs[0] - logs[2]) / (logs[0] - 2 * logs[1] + logs[2])
-    np.testing.assert_allclose(found, [1.0, across], rtol=1e-5)  # zero above and below: no logs
+    np.testing.assert_allclose(found, [1.0, 2.0 + 1 / 6], rtol=1e-6)
     assert height == 3.0
-    found, _ = heatmap.peak(field - 1.5)  # one of the three is negative
-    assert float(found[1]) == pytest.approx(2 + 1 / 6, abs=1e-6)
 
 
 def test_a_peak_at_the_border_stays_on_its_voxel():

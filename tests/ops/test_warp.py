@@ -92,13 +92,27 @@ def test_a_painted_dot_and_its_point_stay_together(ndim, seed):
     point = jnp.full((1, ndim), 31.5) + jax.random.uniform(
         jax.random.key(seed), (1, ndim), minval=-8.0, maxval=8.0)
     squared = ((grid.identity_grid(shape) - point[0].reshape((-1,) + (1,) * ndim)) ** 2).sum(0)
-    dot = jnp.exp(-squared / (2 * 1.5**2))
+    dot = jnp.exp(-squared / (2 * 1.25**2))
     seen = jax.jit(lambda p: warp.image(p, t, fill=0.0))(dot[..., None])[..., 0]
     where = warp.points(point, t, shape=shape)[0]
-    # About the point the transform is its tangent; a dot's centre of mass follows to second order.
-    core = jnp.where(seen > 0.5, seen - 0.5, 0.0)
+    # So small a dot that the transform is its tangent there: its centre of mass stays its centre.
+    core = jnp.maximum(seen - 0.2 * seen.max(), 0.0)
     centre = (grid.identity_grid(shape) * core).reshape(ndim, -1).sum(1) / core.sum()
     assert float(jnp.linalg.norm(centre - where)) < 0.1
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_crop_is_a_window_of_the_image(ndim):
+    picture = jax.random.normal(jax.random.key(0), (*SHAPES[ndim], 1))
+    into = (9,) * ndim
+    # Without a shift the window is about the middle; this one puts its corner at (3, 4[, 5]).
+    corner = jnp.arange(3.0, 3.0 + ndim)
+    shift = corner + grid.centre_of(into) - grid.centre_of(SHAPES[ndim])
+    t = warp.Transform(jnp.concatenate([jnp.eye(ndim), shift[:, None]], 1))
+    window = tuple(slice(3 + a, 12 + a) for a in range(ndim))
+    np.testing.assert_allclose(warp.image(picture, t, into=into), picture[window], atol=1e-4)
+    moved = warp.points(corner[None] + 2.0, t, shape=SHAPES[ndim], into=into)
+    np.testing.assert_allclose(moved, [[2.0] * ndim], atol=1e-4)
 
 
 def test_masks_keep_their_labels_and_missing_points_stay_missing():

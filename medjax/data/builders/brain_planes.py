@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from medjax.data import brain, splits
-from medjax.data.builders.exam import ExamBuilder, Example
+from medjax.data.builders.base import Builder, Example
 from medjax.data.info import DatasetInfo
 
 # Axial levels: what they show, and their height z in the ICBM-152 template, mm.
@@ -22,7 +22,7 @@ _SIDE = 48
 _SEED = 152
 
 
-class BrainPlanes(ExamBuilder, skip_registration=True):  # type: ignore[call-arg]
+class BrainPlanes(Builder, skip_registration=True):  # type: ignore[call-arg]
     """Axial slices of the deformed ICBM-152 template; the class is the level of the cut.
 
     Each subject is a deformation of its own (`medjax.data.brain`) and gives one slice a level.
@@ -34,8 +34,9 @@ class BrainPlanes(ExamBuilder, skip_registration=True):  # type: ignore[call-arg
         citation = ("Fonov et al., Unbiased average age-appropriate atlases for pediatric studies. "
                     "NeuroImage 54:313-327, 2011 (the template).")
         info = DatasetInfo(
-            self.name, tuple(LEVELS_MM), "T1-weighted MR, simulated from a template",
-            (_PIXEL_MM, _PIXEL_MM), "template: permissive (McGill)", citation, synthetic=True)
+            self.name, tuple(LEVELS_MM), modality="T1-weighted MR, simulated from a template",
+            spacing_mm=(_PIXEL_MM, _PIXEL_MM), licence="template: permissive (McGill)",
+            citation=citation, synthetic=True)
         return info, (_SIDE, _SIDE, 1), np.uint8
 
     def examples(self, download):
@@ -51,7 +52,7 @@ class BrainPlanes(ExamBuilder, skip_registration=True):  # type: ignore[call-arg
             slices = render_slices(_SEED, index)
             for label, (level, image) in enumerate(zip(LEVELS_MM, slices, strict=True)):
                 case = f"subject_{index:04d}_{level.replace(' ', '_')}"
-                yield Example(image, label, case, f"subject_{index:04d}", origin=case)
+                yield Example(image, {"label": label}, case, f"subject_{index:04d}", origin=case)
 
 
 def render_slices(seed: int, index: int) -> list[np.ndarray]:

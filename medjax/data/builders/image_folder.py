@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medjax.data import images, splits
-from medjax.data.builders.exam import ExamBuilder, Example
+from medjax.data.builders.base import Builder, Example
 from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions
 from medjax.errors import UserError, unknown
@@ -25,7 +25,7 @@ class Row:
     metadata: dict[str, str]
 
 
-class ImageFolder(ExamBuilder, skip_registration=True):  # type: ignore[call-arg]
+class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
     """Labelled image files: PNG, JPEG, TIFF, BMP, NIfTI, DICOM; 2-D or 3-D.
 
     Either `metadata.csv` in the folder names path, label and perhaps split, subject and more, or
@@ -47,7 +47,8 @@ class ImageFolder(ExamBuilder, skip_registration=True):  # type: ignore[call-arg
 
     @functools.cached_property
     def _description(self):
-        pixels, spacing = images.read(self.rows[0].path)
+        found = images.read(self.rows[0].path)
+        pixels, spacing = found.pixels, found.spacing_mm
         size = self.options.image_size
         shape = (size,) * (pixels.ndim - 1) if size else pixels.shape[:-1]
         if spacing and size:
@@ -70,11 +71,11 @@ class ImageFolder(ExamBuilder, skip_registration=True):  # type: ignore[call-arg
     def _read(self, rows: list[tuple[Row, int]]) -> Iterator[Example]:
         root = Path(self.options.data_dir)
         for row, label in rows:
-            pixels, _ = images.read(row.path)
+            pixels = images.read(row.path).pixels
             if self.options.image_size:
                 pixels = images.resize(pixels, self.options.image_size)
             case = row.path.relative_to(root).as_posix()
-            yield Example(pixels, label, case, row.subject, str(row.path), row.metadata)
+            yield Example(pixels, {"label": label}, case, row.subject, str(row.path), row.metadata)
 
 
 def find_rows(options: DataOptions) -> list[Row]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data.builders.exam import ExamBuilder, Example
+from medjax.data.builders.base import Builder, Example
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 
@@ -59,13 +59,13 @@ SETS = {
 }
 
 
-class MedMNIST(ExamBuilder, skip_registration=True):  # type: ignore[call-arg]
+class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
     """One set of MedMNIST; the class attribute `name` says which. It has no subject names."""
 
     def describe(self):
         modality, _, classes = SETS[self.name]
         licence = "CC BY-NC 4.0" if self.name == "dermamnist" else "CC BY 4.0"
-        info = DatasetInfo(self.name, classes, modality, licence=licence, citation=_CITATION)
+        info = DatasetInfo(self.name, classes, modality=modality, licence=licence, citation=_CITATION)
         if not self.options.data_dir:
             shape = (28,) * (3 if self.name.endswith("3d") else 2)
             rgb = self.name in ("pathmnist", "dermamnist", "retinamnist", "bloodmnist")
@@ -89,7 +89,7 @@ class MedMNIST(ExamBuilder, skip_registration=True):  # type: ignore[call-arg]
             raise UserError(f"{path}: {len(images)} images but {len(labels)} labels in {split}")
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             case = f"{split}_{i:05d}"
-            yield Example(image, int(label), case, case, origin=f"{path}, {split} image {i}")
+            yield Example(image, {"label": int(label)}, case, case, origin=f"{path}, {split} image {i}")
 
     def _fetch(self, download) -> Path:
         url = _RECORD.format(self.name)

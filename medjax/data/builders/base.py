@@ -1,4 +1,4 @@
-"""What every builder of labelled images has in common: features, checks and description."""
+"""What every builder has in common: features, checks and description."""
 
 import dataclasses
 import hashlib
@@ -10,16 +10,16 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from medjax.data.info import DatasetInfo
-from medjax.data.options import DataOptions
+from medjax.data.options import Options
 from medjax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One labelled image on its way into the prepared set."""
+    """One image with its targets, on its way into the prepared set."""
 
     image: np.ndarray  # [*space, channel]
-    label: int
+    targets: Mapping[str, Any]  # what `target_features` names
     case_id: str
     subject_id: str
     origin: str        # for messages: a path, or a place in a file
@@ -27,19 +27,19 @@ class Example:
 
 
 @dataclasses.dataclass(eq=False)
-class ExamConfig(tfds.core.BuilderConfig):
+class Config(tfds.core.BuilderConfig):
     """The options that a prepared set was made with; `name` is their fingerprint."""
 
-    options: DataOptions = dataclasses.field(default_factory=DataOptions)
+    options: Options = dataclasses.field(default_factory=Options)
 
 
-class ExamBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes examples as array_record. A subclass gives `describe` and `examples`."""
 
     VERSION = tfds.core.Version("1.0.0")
 
     @property
-    def options(self) -> DataOptions:
+    def options(self) -> Any:
         return self.builder_config.options
 
     def describe(self) -> tuple[DatasetInfo, tuple[int, ...], Any]:
@@ -54,7 +54,7 @@ class ExamBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         info, shape, dtype = self.describe()
         features = tfds.features.FeaturesDict({
             "image": tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes"),
-            "label": tfds.features.ClassLabel(names=list(info.classes)),
+            **target_features(info, len(shape) - 1),
             "case_id": tfds.features.Text(),
             "subject_id": tfds.features.Text(),
             "digest": tfds.features.Text(),
@@ -71,10 +71,10 @@ class ExamBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     def _generate_examples(self, examples: Iterable[Example]) -> Iterator[tuple[int, dict]]:
         info, shape, dtype = self.describe()
         for key, example in enumerate(examples):
-            check(example, shape, dtype, len(info.classes))
+            check(example, shape, dtype, info)
             yield key, {
                 "image": np.ascontiguousarray(example.image, dtype),
-                "label": int(example.label),
+                **example.targets,
                 "case_id": example.case_id,
                 "subject_id": example.subject_id,
                 "digest": hashlib.sha1(example.image.tobytes()).hexdigest(),
@@ -82,7 +82,22 @@ class ExamBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
             }
 
 
-def check(example: Example, shape: tuple[int, ...], dtype: Any, num_classes: int) -> None:
+def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.FeatureConnector]:
+    """A label where the set has classes, points and their geometry where it has landmarks."""
+    def tensor(*shape: int) -> tfds.features.Tensor:
+        return tfds.features.Tensor(shape=shape, dtype=np.float64)
+
+    out: dict[str, Any] = {}
+    if info.classes:
+        out["label"] = tfds.features.ClassLabel(names=list(info.classes))
+    if info.landmarks:
+        out |= {"landmarks": tensor(len(info.landmarks), ndim),
+                "to_world": tensor(ndim + 1, ndim + 1), "to_file": tensor(ndim + 1, ndim + 1),
+                "outside": tfds.features.Scalar(dtype=np.int32)}
+    return out
+
+
+def check(example: Example, shape: tuple[int, ...], dtype: Any, info: DatasetInfo) -> None:
     """Raises UserError unless the example fits the set."""
     image = example.image
     if image.ndim != len(shape):
@@ -94,9 +109,10 @@ def check(example: Example, shape: tuple[int, ...], dtype: Any, num_classes: int
     if image.shape != shape:
         raise UserError(f"{example.origin}: shape {image.shape[:-1]} where the first image has "
                         f"{shape[:-1]}; give --image_size=N to resize all")
-    if not 0 <= example.label < num_classes:
-        raise UserError(f"{example.origin}: label {example.label} is out of range, "
-                        f"there are classes 0 to {num_classes - 1}")
+    label, last = example.targets.get("label", 0), max(len(info.classes) - 1, 0)
+    if not 0 <= label <= last:
+        raise UserError(f"{example.origin}: label {label} is out of range, "
+                        f"there are classes 0 to {last}")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise UserError(f"{example.origin}: NaN or infinite pixels; mend or remove the image")
     if image.dtype != dtype:

@@ -1,0 +1,280 @@
+"""Landmarks by heatmap regression: from images and points to coordinates in millimetres.
+
+    python -m experiments.heatmap
+    python -m experiments.heatmap --ndim=3
+    python -m experiments.heatmap --dataset=landmark_folder --data_dir=MY_IMAGES
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medjax import app, landmark_metrics, landmark_plot, landmark_report, models, plot, report
+from medjax import settings
+from medjax.data import preprocess, source
+from medjax.data.landmark_sets import WRIST
+from medjax.data.options import LandmarkOptions
+from medjax.data.source import Dataset, Split
+from medjax.errors import UserError
+from medjax.landmark_report import LandmarkPredictions
+from medjax.ops.preprocess import Preprocessing
+from medjax.stats import conformal_radius, nan_mean
+from medjax.tasks import heatmap
+from medjax.train import feed as feeds
+from medjax.train import state, step
+from medjax.train.record import read_lines
+from medjax.typing import Array, Key
+
+option = app.option
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(settings.Augmenting, settings.Training, settings.Files):
+    """The settings of one run; its fields are the flags."""
+
+    workdir: str = option("runs/heatmap", "where everything is written", free=True)
+    dataset: str = option("brain_landmarks", "brain_landmarks, landmark_folder, hc18, mouse_skull, "
+                          "hippocampus, afids, isbi2015 or hand_xray")
+    ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes")
+    subjects: int = option(200, "brain_landmarks: how many to generate")
+    path_column: str = option("", "landmarks.csv: column of the images; empty: the usual names")
+    name_column: str = option("", "landmarks.csv, a row a landmark: column of their names")
+    coordinates: str = option("", "landmarks.csv: what x, y, z are where their names do not say",
+                              choices=("", "pixel", "voxel", "LPS", "RAS"))
+    spacing_column: str = option("spacing_mm", "landmarks.csv: column with the size of a pixel")
+    image_shape: tuple[int, ...] = option((), "bring every image to this shape; empty: the set's "
+                                          "own", item=int)
+    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit")
+    window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
+                                       "percentiles of each image", item=float)
+    fold: int = option(1, "hand_xray: cross-validation fold")
+    wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=tuple(WRIST))
+
+    model: str = option("unet", "the network", choices=tuple(models.LANDMARKERS))
+    width: int = option(16, "its features, at the finest level")
+    levels: int = option(4, "unet, scn2019: sizes that it works at")
+    loss: str = option("cross_entropy", "l2: heights, cross_entropy: probabilities over voxels",
+                       choices=heatmap.LOSSES)
+    decoder: str = option("mass", "from map to point: highest voxel with a parabola, mean over all "
+                          "voxels, or centre of mass about the highest", choices=heatmap.DECODERS)
+    sigma: float = option(2.0, "of the target's Gaussian, voxels")
+    learn_sigma: float = option(0.0, "weight of |sigma|^2 where sigma is learned; 0: it is not")
+    coordinate_weight: float = option(0.0, "in the loss, of the distance of the soft-arg-max")
+    absent_below: float = option(0.0, "a point found with less confidence counts as absent")
+    radii_mm: tuple[float, ...] = option((2.0, 2.5, 3.0, 4.0, 10.0), "of the success rates",
+                                         item=float)
+    level: float = option(0.9, "share of points that the conformal radius is to hold")
+    steps: int = option(600, "updates")
+    batch: int = option(8, "examples an update")
+    best: str = option("error_mm", "metric that chooses the checkpoint, on validation",
+                       choices=("error_mm", "error_mm_median", "loss"))
+
+
+def main(config: Config) -> None:
+    cache, workdir = Path(config.cache_dir).expanduser(), Path(config.workdir)
+    settings.check(config, sizes=("width", "levels", "fold"), amounts=(
+        "grid_mm", "learn_sigma", "coordinate_weight", "absent_below"))
+    check(config)
+    app.check_workdir(workdir, "heatmap", config)
+    app.setup(cache)
+    stop = app.StopSignal()
+    dataset = source.load(config.dataset, options=settings.pick(LandmarkOptions, config),
+                          cache_dir=cache, say=print)
+    settings.describe(dataset)
+    train = dataset.splits["train"]
+    scaling = preprocess.fit(train.images, len(train))
+    parts = build(config, dataset, scaling)
+    training = settings.plan(
+        config, train, columns=("landmarks",), loss=parts.task.loss, optimizer=parts.optimizer,
+        init=lambda key: start(key, train, parts), score=config.best, higher=False,
+        evaluate=lambda s: validate(config, dataset, parts, s))
+    facts = {"data_sha1": dataset.digest, "preprocessing": dataclasses.asdict(scaling)}
+    settings.train_and_report(
+        config, "heatmap", training, facts,
+        lambda abstract: finish(config, dataset, parts, abstract, workdir), stop)
+
+
+def check(config: Config) -> None:
+    """Raises UserError for values that no run can have."""
+    if config.ndim not in (2, 3):
+        raise UserError(f"--ndim={config.ndim}: images have 2 or 3 axes")
+    if any(n < 1 for n in config.image_shape) or len(config.image_shape) not in (0, 2, 3):
+        raise UserError("--image_shape: give the 2 or 3 sides, comma-separated")
+    if config.sigma <= 0:
+        raise UserError(f"--sigma={config.sigma}: must be positive")
+    if not 0 < config.level < 1:
+        raise UserError(f"--level={config.level}: must lie between 0 and 1")
+    if not config.radii_mm or min(config.radii_mm) <= 0:
+        raise UserError("--radii_mm: give one or more positive radii")
+    if len(config.window) not in (0, 2) or list(config.window) != sorted(set(config.window)):
+        raise UserError("--window: give two intensities, the lower first")
+    if config.loss == "l2" and (config.coordinate_weight or config.decoder == "soft_argmax"):
+        raise UserError("--coordinate_weight and --decoder=soft_argmax are for "
+                        "--loss=cross_entropy")
+    if config.learn_sigma and config.loss != "l2":
+        raise UserError("--learn_sigma is for --loss=l2")
+
+
+class Parts(NamedTuple):
+    """What the settings and the set make together."""
+
+    task: heatmap.Heatmap
+    optimizer: optax.GradientTransformation
+    predict: Callable[[Any, Any, Array, Array], tuple[heatmap.Found, Array]]  # leading seed axis
+    unordered: tuple[tuple[int, int], ...]
+
+
+def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
+    """Raises UserError for settings that do not fit the set."""
+    info, shape = dataset.info, dataset.splits["train"].image_shape[:-1]
+    divisor = models.divisor(config.model, levels=config.levels)
+    if any(n % divisor for n in shape):
+        raise UserError(f"--model={config.model} needs sides that divide by {divisor}; the images "
+                        f"have {shape}: give --image_shape, or fewer --levels")
+    model = models.landmarker(
+        config.model, num_landmarks=len(info.landmarks), dtype=config.dtype, width=config.width,
+        **({"levels": config.levels} if config.model in ("unet", "scn2019") else {}))
+    unordered = info.pairs(info.unordered)
+    task = heatmap.make(
+        model, num_landmarks=len(info.landmarks), preprocessing=scaling,
+        augmentation=settings.augmentation(config, axes=len(shape)), loss=config.loss,
+        decoder=config.decoder, sigma=config.sigma, learn_sigma=config.learn_sigma,
+        coordinate_weight=config.coordinate_weight, mirrored=info.pairs(info.mirrored),
+        unordered=unordered)
+
+    def predict(params: Any, stats: Any, images: Array, points: Array):
+        maps = task.maps(params, stats, images)
+        known = ~jnp.isnan(points).any(-1)
+        losses = jax.vmap(task.score, (None, 0, 0, 0))(params, maps, points, known)
+        return jax.vmap(task.decode)(maps), losses
+
+    return Parts(task, settings.optimizer(config),
+                 jax.jit(step.over_seeds(predict, (0, 0, None, None))), unordered)
+
+
+def start(key: Key, train: Split, parts: Parts) -> state.State:
+    params, stats = parts.task.init(key, jnp.zeros(train.image_shape))
+    return state.create(params, stats, parts.optimizer)
+
+
+def predict(config: Config, dataset: Dataset, name: str, parts: Parts, learner: state.State
+            ) -> tuple[list[LandmarkPredictions], np.ndarray]:
+    """Every case of a split once, in order: the predictions of each seed, and their losses."""
+    split, (params, stats) = dataset.splits[name], learner.mean
+    found = []
+    for index, valid in feeds.padded(len(split), batch=config.batch):
+        batch = split.batch(index, ("landmarks",))
+        result = parts.predict(params, stats, batch["image"], batch["landmarks"])
+        found.append(jax.tree.map(lambda x, keep=valid: np.asarray(x)[:, keep], result))
+    (points, confidence), losses = jax.tree.map(lambda *x: np.concatenate(x, 1), *found)
+    return [named(config, dataset, name, parts, p, c)
+            for p, c in zip(points, confidence, strict=True)], losses
+
+
+def named(config: Config, dataset: Dataset, name: str, parts: Parts, points: np.ndarray,
+          confidence: np.ndarray) -> LandmarkPredictions:
+    """Points in voxels, `[case, landmark, ndim]`, as predictions in pixels and mm."""
+    found = landmark_report.from_voxels(
+        dataset.splits[name], dataset.info.landmarks, points, confidence, unordered=parts.unordered)
+    return found.without(found.confidence < config.absent_below)
+
+
+def together(each: list[LandmarkPredictions]) -> LandmarkPredictions:
+    """The ensemble: the mean of the seeds' points, where most seeds found one."""
+    def mean(name: str) -> np.ndarray:
+        values = np.stack([getattr(e, name) for e in each])
+        return np.where(np.isnan(values).mean(0) <= 0.5, nan_mean(values, axis=0), np.nan)
+
+    if len(each) == 1:
+        return each[0]
+    return each[0]._replace(**{k: mean(k) for k in ("found", "found_mm", "confidence")})
+
+
+def validate(config: Config, dataset: Dataset, parts: Parts, learner: state.State
+             ) -> dict[str, float]:
+    """Loss and metrics on validation, the mean over seeds."""
+    each, losses = predict(config, dataset, "validation", parts, learner)
+    declared = landmark_metrics.declared(config.radii_mm)
+    values = [e.values(declared) for e in each]
+    return {"loss": float(losses.mean()),
+            **{name: float(np.mean([v[name] for v in values])) for name in declared}}
+
+
+def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> LandmarkPredictions:
+    """The trivial baseline: each landmark at its mean position in the training images."""
+    mean = np.nanmean(dataset.splits["train"]["landmarks"], 0)
+    points = np.tile(mean, (len(dataset.splits[name]), 1, 1))
+    return named(config, dataset, name, parts, points, np.full(points.shape[:2], np.inf))
+
+
+def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
+    """Reads the best checkpoint, and reports on test where there is one, else on validation."""
+    best, meta = settings.best_of(workdir, abstract)
+    declared = landmark_metrics.declared(config.radii_mm)
+    each, _ = predict(config, dataset, dataset.report_split, parts, best)
+    whole = together(each)
+    tuned = whole if dataset.report_split == "validation" else together(
+        predict(config, dataset, "validation", parts, best)[0])
+    whole.write(workdir / "predictions.csv")
+    volumes = whole.found.shape[-1] == 3
+    if volumes:
+        whole.write_lists(workdir / "landmarks")
+    baseline = mean_shape(config, dataset, dataset.report_split, parts)
+    regions = conformal(tuned, whole, level=config.level)
+    table = {name: {**whole.one(i).values(declared), **regions["landmarks"][name]}
+             for i, name in enumerate(whole.names)}
+    result = {
+        **settings.facts(config, "heatmap", dataset, best, meta, workdir),
+        "metrics": whole.estimates(declared, samples=config.bootstrap),
+        "baseline": baseline.values(declared),
+        "baseline_is": "each landmark at its mean position in the training images",
+        "definitions": landmark_metrics.definitions(declared),
+        "missing_in_reference": int((~whole.present).sum()),
+        "conformal": {k: v for k, v in regions.items() if k != "landmarks"},
+        "landmarks": table,
+        "seeds": settings.by_seed(config, [e.values(declared) for e in each])}
+    report.write(workdir / "report.json", result)
+    draw(config, dataset, whole, baseline, workdir)
+    report.show_result(result, workdir, wrote=("landmarks/",) if volumes else ())
+
+
+def conformal(tuned: LandmarkPredictions, whole: LandmarkPredictions, *, level: float
+              ) -> dict[str, Any]:
+    """A radius a landmark from the validation split, and how many points of the report it holds.
+
+    Where the report itself is on validation, each case is judged by the radius of all others.
+    """
+    error, same = whole.error_mm, tuned is whole
+    cases, count = error.shape
+    radius = np.array([conformal_radius(tuned.error_mm[:, j], level=level) for j in range(count)])
+    held = np.array([[conformal_radius(np.delete(error[:, j], i), level=level) for j in range(count)]
+                     for i in range(cases)]) if same else np.tile(radius, (cases, 1))
+    inside = np.where(np.isnan(error), np.nan, error <= held)
+    return {
+        "level": level, "coverage": float(nan_mean(inside)), "points": int((~np.isnan(inside)).sum()),
+        "judged": "each case by the others" if same else "on the split of the report",
+        "landmarks": {name: {"conformal_radius_mm": float(radius[j]),
+                             "coverage": float(nan_mean(inside[:, j]))}
+                      for j, name in enumerate(whole.names)}}
+
+
+def draw(config: Config, dataset: Dataset, found: LandmarkPredictions,
+         baseline: LandmarkPredictions, workdir: Path) -> None:
+    """The figures."""
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    plot.learning_curve(folder / "learning_curve.png", read_lines(workdir / "metrics.jsonl"),
+                        score=config.best, unit="training loss")
+    landmark_plot.cumulative(folder / "cumulative_error.png", found, baseline)
+    landmark_plot.per_landmark(folder / "error_per_landmark.png", found)
+    landmark_plot.worst(folder / "worst_cases.png", found, dataset.splits[dataset.report_split])
+
+
+if __name__ == "__main__":
+    app.run(main, Config)

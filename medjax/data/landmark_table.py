@@ -1,0 +1,136 @@
+"""Landmarks in a CSV file, long (a row a landmark) or wide (a row an image).
+
+Column names say what coordinates are: `i, j, k` are voxel indices; `x, y[, z]` are pixels of a
+picture; `x_lps_mm, ...` and `x_ras_mm, ...` are millimetres in the world. In wide form each stands
+behind the landmark's name: `nasion_x, nasion_y`. Millimetres that say neither LPS nor RAS have to
+be declared.
+"""
+
+import csv
+import math
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from medjax.errors import UserError, unknown
+
+PATHS = ("path", "image", "volume", "case", "file")
+NAMES = ("landmark", "name", "label", "afid")
+SYSTEMS = ("voxel", "pixel", "LPS", "RAS")
+_COLUMN = re.compile(r"(?:(?P<name>.+)_)?(?P<axis>[xyz]|[ijk])(?:_(?P<world>lps|ras))?(?P<mm>_mm)?")
+
+
+class Entry(NamedTuple):
+    """One image of the table: its points in `system`, and its other columns."""
+
+    points: dict[str, tuple[float, ...]]
+    system: str
+    row: dict[str, str]
+    line: int
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as dicts of trimmed text; raises UserError where it is none."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as f:
+            rows = list(csv.DictReader(f))
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({e})") from None
+    if not rows:
+        raise UserError(f"{path}: has no rows")
+    return [{k: (v or "").strip() for k, v in row.items() if k} for row in rows]
+
+
+def read(path: Path, *, path_column: str = "", name_column: str = "", coordinates: str = "",
+         ndim: int) -> dict[str, Entry]:
+    """The entries by image.
+
+    Args:
+      path_column, name_column: their names, or empty for the first of the usual ones.
+      coordinates: voxel, pixel, LPS or RAS, where the columns do not say, or to choose one of
+        several.
+      ndim: axes of the images.
+
+    Raises:
+      UserError: for columns that are missing or unclear, and for what stands twice or is no number;
+        it names the line.
+    """
+    if coordinates and coordinates not in SYSTEMS:
+        raise unknown("value of --coordinates", coordinates, SYSTEMS)
+    rows = read_rows(path)
+    key = _column(path, rows[0], path_column, PATHS, "images", "--path_column")
+    groups = _groups(list(rows[0]), ndim)
+    long = "" in {name for name, _ in groups}
+    system = _choose(path, {s for name, s in groups if not long or name == ""}, coordinates, ndim)
+    chosen = {name: c for (name, s), c in groups.items()
+              if s in (system, "world") and (name == "") == long}
+    title = _column(path, rows[0], name_column, NAMES, "landmarks", "--name_column") if long else ""
+    found: dict[str, Entry] = {}
+    for line, row in enumerate(rows, start=2):
+        origin = f"{path}, line {line}"
+        image = row[key]
+        if not image:
+            raise UserError(f"{origin}: names no image")
+        if not long and image in found:
+            raise UserError(f"{origin}: {image} stands in the table twice")
+        entry = found.setdefault(image, Entry({}, system, row, line))
+        for name, columns in chosen.items():
+            label = row[title] if long else name
+            if not label:
+                raise UserError(f"{origin}: names no landmark")
+            if label in entry.points:
+                raise UserError(f"{origin}: the landmark {label!r} of {image} stands in the table "
+                                "twice")
+            entry.points[label] = _numbers([row[c] for c in columns], origin)
+    return found
+
+
+def _column(path: Path, row: dict, wish: str, usual: tuple[str, ...], what: str, flag: str) -> str:
+    if wish and wish not in row:
+        raise unknown(f"column of {path}", wish, row)
+    for name in (wish, *usual):
+        if name in row:
+            return name
+    raise UserError(f"{path}: no column of the {what} ({', '.join(usual)}); name it with {flag}")
+
+
+def _groups(columns: list[str], ndim: int) -> dict[tuple[str, str], list[str]]:
+    """(landmark or "", system) to its coordinate columns; `world` is mm of no known system."""
+    seen: dict[tuple[str, str], dict[str, str]] = {}
+    for column in columns:
+        match = _COLUMN.fullmatch(column)
+        if match:
+            voxel = match["axis"] in "ijk"
+            axis = "xyz"["ijk".index(match["axis"])] if voxel else match["axis"]
+            bare = "world" if match["mm"] or ndim == 3 else "pixel"
+            system = (match["world"] or "").upper() or ("voxel" if voxel else bare)
+            seen.setdefault((match["name"] or "", system), {})[axis] = column
+    return {group: [found[a] for a in "xyz"[:ndim]] for group, found in seen.items()
+            if set("xyz"[:ndim]) == set(found)}
+
+
+def _choose(path: Path, systems: set[str], wish: str, ndim: int) -> str:
+    if wish and (wish in systems or "world" in systems):
+        return wish
+    if wish:
+        raise UserError(f"{path}: no {ndim}-D columns of {wish} coordinates; found "
+                        f"{', '.join(sorted(systems)) or 'none'}")
+    for system in ("voxel", "pixel", "RAS", "LPS"):
+        if system in systems:
+            return system
+    if "world" in systems:
+        raise UserError(f"{path}: x, y, z of volumes can be LPS or RAS millimetres or voxels; say "
+                        "which: --coordinates=LPS, RAS, pixel or voxel, or call the columns "
+                        "x_lps_mm, x_ras_mm or i, j, k")
+    raise UserError(f"{path}: no columns of {ndim}-D coordinates (x, y{', z' * (ndim == 3)}, or "
+                    "behind a landmark's name NAME_x, ...); are the images of another dimension?")
+
+
+def _numbers(texts: list[str], origin: str) -> tuple[float, ...]:
+    """Numbers; all empty means missing."""
+    if not any(texts):
+        return (math.nan,) * len(texts)
+    try:
+        return tuple(float(t) for t in texts)
+    except ValueError:
+        raise UserError(f"{origin}: {', '.join(texts)!r} are no coordinates") from None

@@ -1,0 +1,83 @@
+"""Landmark metrics, each declared here once, with example weights for many weightings at once.
+
+Each takes `present` `[n, landmark]` (the reference has the point), `error_mm` `[n, landmark]` (the
+Euclidean distance, NaN where the network found none) and `weight` `[b, n]`, and returns `[b]`.
+A point that the reference lacks counts nowhere; one that was not found has no error, but it is no
+success either.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from medjax.metrics import Floats, Metric, ratio
+
+
+def error_mm(present, error_mm, weight) -> Floats:
+    """mean distance of found points, mm"""
+    found = present & ~np.isnan(error_mm)
+    total = np.where(found, error_mm, 0.0).sum(1)
+    return ratio(weight @ total, weight @ found.sum(1))
+
+
+def error_mm_median(present, error_mm, weight) -> Floats:
+    """median distance of found points, mm"""
+    found = present & ~np.isnan(error_mm)
+    case, _ = np.nonzero(found)
+    values = error_mm[found]
+    if not len(values):
+        return np.full(len(weight), np.nan)
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weight[:, case[order]], 1)
+    half = below[:, -1:] / 2
+    last = len(values) - 1
+    low = np.minimum((below < half).sum(1), last)
+    high = np.minimum((below <= half).sum(1), last)
+    middle = (values[order][low] + values[order][high]) / 2
+    return np.where(half[:, 0] > 0, middle, np.nan)
+
+
+def error_mm_sd(present, error_mm_, weight) -> Floats:
+    """standard deviation of the distance of found points, mm"""
+    square = error_mm(present, error_mm_**2, weight) - error_mm(present, error_mm_, weight) ** 2
+    return np.sqrt(np.maximum(square, 0.0))
+
+
+def image_error_mm(present, error_mm, weight) -> Floats:
+    """mean over images of the mean distance within the image, mm"""
+    found = present & ~np.isnan(error_mm)
+    each = ratio(np.where(found, error_mm, 0.0).sum(1), found.sum(1).astype(float))
+    has = ~np.isnan(each)
+    return ratio(weight @ np.nan_to_num(each), weight @ has)
+
+
+def sdr(present, error_mm, weight, *, radius_mm: float) -> Floats:
+    """share of all points found nearer than the radius (<); one that was not found is not"""
+    hits = present & (np.nan_to_num(error_mm, nan=np.inf) < radius_mm)
+    return ratio(weight @ hits.sum(1), weight @ present.sum(1))
+
+
+def outliers(present, error_mm, weight, *, radius_mm: float) -> Floats:
+    """number of found points as far as the radius or farther (>=)"""
+    return weight @ (present & (error_mm >= radius_mm)).sum(1).astype(float)
+
+
+def not_found(present, error_mm, weight) -> Floats:
+    """number of points of the reference for which the network found none"""
+    return weight @ (present & np.isnan(error_mm)).sum(1).astype(float)
+
+
+def declared(radii_mm: Sequence[float]) -> dict[str, Metric]:
+    """All metrics by name, the success rates at these radii, the outliers at the last."""
+    last = radii_mm[-1]
+    return {"error_mm": error_mm, "error_mm_median": error_mm_median, "error_mm_sd": error_mm_sd,
+            "image_error_mm": image_error_mm,
+            **{f"sdr_{r:g}mm": partial(sdr, radius_mm=r) for r in radii_mm},
+            f"outliers_{last:g}mm": partial(outliers, radius_mm=last), "not_found": not_found}
+
+
+def definitions(metrics: dict[str, Metric]) -> list[str]:
+    """A line a metric: its name and what it is."""
+    texts = {name: getattr(m, "func", m).__doc__ for name, m in metrics.items()}
+    return [f"{name}: {text}" for name, text in texts.items()]

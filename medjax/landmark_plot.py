@@ -1,0 +1,94 @@
+"""Pictures of landmarks: over their images, and of their errors."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medjax.data import geometry
+from medjax.data.source import Split
+from medjax.landmark_report import LandmarkPredictions
+from medjax.plot import flat, new_figure
+from medjax.stats import nan_mean
+
+
+def cumulative(path: Path, found: LandmarkPredictions, baseline: LandmarkPredictions) -> None:
+    """The share of points nearer than a distance, of the network and of the mean shape."""
+    def draw(figure, axes):
+        ax = axes[0, 0]
+        for what, label, style in ((found, "network", "-"), (baseline, "mean shape", "--")):
+            error = np.nan_to_num(what.error_mm[what.present], nan=np.inf)
+            share = np.arange(1, len(error) + 1) / len(error)
+            ax.step(np.sort(error), share, style, where="post", label=label,
+                    color="C0" if what is found else "0.5")
+        every = np.concatenate([w.error_mm[w.present] for w in (found, baseline)])
+        ax.set_xscale("log")
+        ax.set(xlabel="error (mm)", ylabel="share of points with a smaller error", ylim=(0, 1.02),
+               xlim=np.nanquantile(every, [0.01, 1.0]) * [0.8, 1.2])
+        ax.legend(loc="lower right")
+
+    new_figure(path, 1, 1, (4.4, 3.2), draw)
+
+
+def per_landmark(path: Path, found: LandmarkPredictions) -> None:
+    """The errors of each landmark: median, quartiles and outliers."""
+    errors = [e[~np.isnan(e)] for e in found.error_mm.T]
+
+    def draw(figure, axes):
+        ax = axes[0, 0]
+        places = np.arange(len(errors))[::-1]
+        ax.boxplot(errors, positions=places, vert=False, widths=0.6, showfliers=True,
+                   flierprops={"marker": ".", "ms": 3, "mec": "C3"},
+                   medianprops={"color": "C0", "lw": 1.6})
+        ax.set_yticks(places, found.names)
+        ax.set(xlabel="error (mm)", xlim=(0, None))
+        ax.grid(axis="y", visible=False)
+
+    new_figure(path, 1, 1, (6.0, 0.9 + 0.22 * len(errors)), draw)
+
+
+def worst(path: Path, found: LandmarkPredictions, split: Split, *, most: int = 8) -> None:
+    """The cases with the largest mean error first: true and found points, and lines between them.
+
+    A volume is shown as three projections of its highest intensities.
+    """
+    mean = np.nan_to_num(nan_mean(found.error_mm, axis=1), nan=np.inf)
+    chosen = np.argsort(-mean, kind="stable")[:most]
+    volumes = found.found.shape[-1] == 3
+    views = ((0, 1), (0, 2), (1, 2)) if volumes else ((0, 1),)
+    columns = 3 if volumes else min(4, len(chosen))
+    chosen = chosen[:4] if volumes else chosen
+    rows = -(-len(chosen) * len(views) // columns)
+    ratio = split.image_shape[0] / split.image_shape[1] if not volumes else 1.0
+
+    def draw(figure, axes):
+        for ax in axes.flat:
+            ax.axis("off")
+        panels = ((i, view) for i in chosen for view in views)
+        for ax, (i, view) in zip(axes.flat, panels, strict=False):
+            inverse = np.linalg.inv(split["to_file"][i])
+            image = split.read(int(i))
+            _panel(ax, image, view, *(geometry.apply(inverse, p[i])
+                                      for p in (found.true, found.found)))
+            if view == views[0]:
+                ax.set_title(f"{found.case_id[i]}\nmean {mean[i]:.2f} mm", fontsize=7, loc="left")
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+
+    new_figure(path, rows, columns, (2.6 * columns, (2.6 * ratio + 0.35) * rows + 0.3), draw)
+
+
+def _panel(ax, image: np.ndarray, view: tuple[int, int], true: np.ndarray, found: np.ndarray
+           ) -> None:
+    """One image, or one projection of a volume; `view` are the axes that are shown."""
+    if image.ndim == 4:  # the first of the two runs to the right, the second upwards
+        (drop,) = {0, 1, 2} - set(view)
+        picture, right, up = image.max(drop)[..., 0].T, view[0], view[1]
+        ax.imshow(picture, cmap="gray", origin="lower")
+    else:
+        right, up = 1, 0
+        ax.imshow(flat(image), cmap="gray")
+    ax.set_autoscale_on(False)
+    for a, b in zip(true, found, strict=True):
+        ax.plot([a[right], b[right]], [a[up], b[up]], color="C1", lw=1.0)
+    ax.plot(true[:, right], true[:, up], "o", ms=3.5, mfc="none", mec="C2", label="reference")
+    ax.plot(found[:, right], found[:, up], "x", ms=3.5, color="C3", label="found")

@@ -1,0 +1,146 @@
+"""What a run with landmarks leaves behind: points in pixels and in millimetres, and their errors."""
+
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from medjax.data import geometry, slicer
+from medjax.data.source import Split
+from medjax.errors import UserError
+from medjax.metrics import Metric, evaluate
+from medjax.stats import Estimate, bootstrap
+
+
+class LandmarkPredictions(NamedTuple):
+    """Found and true points of n cases; NaN where there is none.
+
+    Attributes:
+      case_id, subject_id: `[n]`.
+      names: of the landmarks.
+      found, true: `[n, landmark, ndim]`, x, y[, z] in pixels of the file.
+      found_mm, true_mm: the same in the world (RAS of a volume).
+      confidence: `[n, landmark]`.
+    """
+
+    case_id: list[str]
+    subject_id: list[str]
+    names: tuple[str, ...]
+    found: np.ndarray
+    true: np.ndarray
+    found_mm: np.ndarray
+    true_mm: np.ndarray
+    confidence: np.ndarray
+
+    @property
+    def error_mm(self) -> np.ndarray:
+        """The distance of each point: `[n, landmark]`."""
+        return np.sqrt(((self.found_mm - self.true_mm) ** 2).sum(-1))
+
+    @property
+    def present(self) -> np.ndarray:
+        """Whether the reference has the point: `[n, landmark]`."""
+        return ~np.isnan(self.true_mm).any(-1)
+
+    def without(self, absent: np.ndarray) -> "LandmarkPredictions":
+        """With no point found where `absent` `[n, landmark]`."""
+        gone = absent[..., None]
+        return self._replace(found=np.where(gone, np.nan, self.found),
+                             found_mm=np.where(gone, np.nan, self.found_mm))
+
+    def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
+        """Each metric with its bootstrap interval over subjects."""
+        return {name: bootstrap(m, self.present, self.error_mm, self.subject_id, samples=samples)
+                for name, m in metrics.items()}
+
+    def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """Each metric without interval."""
+        return {name: evaluate(m, self.present, self.error_mm) for name, m in metrics.items()}
+
+    def one(self, index: int) -> "LandmarkPredictions":
+        """Landmark number `index` alone."""
+        part = slice(index, index + 1)
+        return self._replace(names=self.names[part], confidence=self.confidence[:, part], **{
+            k: getattr(self, k)[:, part] for k in ("found", "true", "found_mm", "true_mm")})
+
+    def write(self, path: Path) -> None:
+        """One row a case and landmark; empty where there is no point."""
+        axes = "xyz"[: self.found.shape[-1]]
+        columns = {"pred_{}": self.found, "true_{}": self.true, "pred_{}_mm": self.found_mm,
+                   "true_{}_mm": self.true_mm}
+        beside = path.with_name(path.name + ".part")
+        with beside.open("w", newline="") as f:
+            rows = csv.writer(f)
+            rows.writerow(["case_id", "landmark", *(k.format(a) for k in columns for a in axes),
+                           "error_mm", "confidence", "subject_id"])
+            for i, case in enumerate(self.case_id):
+                for j, name in enumerate(self.names):
+                    numbers = [*(v for k in columns.values() for v in k[i, j]),
+                               self.error_mm[i, j], self.confidence[i, j]]
+                    rows.writerow([case, name, *("" if np.isnan(v) else f"{v:.7g}"
+                                                 for v in numbers), self.subject_id[i]])
+        os.replace(beside, path)
+
+    @classmethod
+    def read(cls, path: Path) -> "LandmarkPredictions":
+        """Reads what `write` wrote; raises UserError if the file is not of that form."""
+        try:
+            with path.open(newline="") as f:
+                rows = list(csv.DictReader(f))
+            cases = list(dict.fromkeys(r["case_id"] for r in rows))
+            names = tuple(dict.fromkeys(r["landmark"] for r in rows))
+            if not rows or [(r["case_id"], r["landmark"]) for r in rows] != [
+                    (c, n) for c in cases for n in names]:
+                raise ValueError("not one row a case and landmark")
+            axes = [a for a in "xyz" if f"pred_{a}" in rows[0]]
+
+            def column(name: str) -> np.ndarray:
+                values = [float(r[name]) if r[name] else math.nan for r in rows]
+                return np.array(values).reshape(len(cases), len(names))
+
+            def points(form: str) -> np.ndarray:
+                return np.stack([column(form.format(a)) for a in axes], -1)
+
+            subjects = [rows[i]["subject_id"] for i in range(0, len(rows), len(names))]
+            return cls(cases, subjects, names, points("pred_{}"), points("true_{}"),
+                       points("pred_{}_mm"), points("true_{}_mm"), column("confidence"))
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as e:
+            raise UserError(f"{path}: not a predictions.csv of landmarks ({e})") from None
+
+    def write_lists(self, folder: Path) -> None:
+        """One `.mrk.json` a case, in LPS: what 3D Slicer opens over the volume."""
+        folder.mkdir(exist_ok=True)
+        for case, points in zip(self.case_id, self.found_mm, strict=True):
+            name = case.replace("/", "_").removesuffix(".gz").removesuffix(".nii")
+            named = dict(zip(self.names, geometry.ras(points, "LPS"), strict=True))
+            slicer.write_json(folder / f"{name}.mrk.json", named)
+
+
+def from_voxels(split: Split, names: Sequence[str], points: np.ndarray, confidence: np.ndarray, *,
+                unordered: Sequence[tuple[int, int]] = ()) -> LandmarkPredictions:
+    """Predictions of points `[n, landmark, ndim]` in voxels of the prepared images.
+
+    Args:
+      unordered: pairs of landmarks without an order of their own; their points change places
+        where that brings them nearer to the reference.
+    """
+    truth = split["landmarks"]
+
+    def mapped(affines: np.ndarray, what: np.ndarray) -> np.ndarray:
+        return np.stack([geometry.apply(a, p) for a, p in zip(affines, what, strict=True)])
+
+    points, confidence = points.astype(float), confidence.astype(float)
+    for a, b in unordered:
+        cost = [np.linalg.norm(points[:, i] - truth[:, j], axis=-1)
+                for i, j in ((a, a), (b, b), (a, b), (b, a))]
+        swap = (cost[2] + cost[3] < cost[0] + cost[1])[:, None]
+        points[:, [a, b]] = np.where(swap[..., None], points[:, [b, a]], points[:, [a, b]])
+        confidence[:, [a, b]] = np.where(swap, confidence[:, [b, a]], confidence[:, [a, b]])
+    return LandmarkPredictions(
+        split.case_id, split.subject_id, tuple(names), mapped(split["to_file"], points),
+        mapped(split["to_file"], truth), mapped(split["to_world"], points),
+        mapped(split["to_world"], truth), confidence)

@@ -1,0 +1,251 @@
+"""The flags that trained experiments share, and what follows from them alone."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medjax import report, stats
+from medjax.app import open_workdir, option
+from medjax.data.source import Dataset, Split
+from medjax.errors import UserError
+from medjax.ops.augment import Augmentation
+from medjax.train import feed as feeds
+from medjax.train import mesh, optim, run, state, step
+from medjax.train.checkpoint import Checkpoints
+from medjax.train.feed import Pick
+from medjax.train.record import read_lines
+from medjax.typing import Key
+
+RESIDENT_BYTES = 4 * 10**9  # larger sets are streamed
+Columns = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Where things are."""
+
+    data_dir: str = option("", "folder or file of the set; empty: made or downloaded", free=True)
+    workdir: str = option("", "where everything is written", free=True)
+    cache_dir: str = option("~/.cache/medjax", "prepared sets and compiled programs", free=True)
+    path_folder: str = option("", "tables: folder put before each file name")
+    path_suffix: str = option("", "tables: suffix put after each file name")
+    split_column: str = option("split", "tables: column of train, val, test")
+    subject_column: str = option("subject", "tables: column of the subjects")
+    split_seed: int = option(0, "draws the splits where the set has none")
+    subjects: int = option(300, "generated sets: how many subjects")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a network is trained."""
+
+    dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    steps: int = option(1000, "updates")
+    batch: int = option(64, "examples an update")
+    seed: int = option(0, "of weights, order and augmentation; the first of --seeds")
+    seeds: int = option(1, "so many models, trained as one program")
+    optimizer: str = option("adamw", "AdamW, or SGD with Nesterov momentum",
+                            choices=optim.OPTIMIZERS)
+    learning_rate: float = option(2e-3, "its peak")
+    schedule: str = option("cosine", "of the learning rate", choices=optim.SCHEDULES)
+    warmup_steps: int = option(50, "updates until the peak")
+    weight_decay: float = option(0.01, "decoupled, on kernels only")
+    momentum: float = option(0.9, "of SGD; first moment of AdamW")
+    clip_norm: float = option(1.0, "longest gradient; 0 is off")
+    ema_decay: float = option(0.99, "moving average of the weights; 0 is off")
+    eval_every: int = option(0, "updates between evaluations and checkpoints; 0: a tenth of all")
+    log_every: int = option(50, "updates between lines of metrics.jsonl", free=True)
+    keep: int = option(2, "newest checkpoints kept, beside the best", free=True)
+    feed: str = option("auto", "auto keeps sets below 4 GB on the device; streamed seeds share "
+                       "one order", choices=("auto", "resident", "stream"))
+    bootstrap: int = option(2000, "samples for the intervals", free=True)
+    eval_only: bool = option(False, "read the best checkpoint and report", free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmenting:
+    """How images vary in training; the fields are those of `Augmentation`."""
+
+    flip: tuple[int, ...] = option((), "axes mirrored at random, comma-separated", item=int)
+    rotate_degrees: float = option(10.0, "random rotation, at most")
+    scale: float = option(0.1, "random size, at most this much more or less")
+    stretch: float = option(0.0, "the same for each axis alone")
+    shear: float = option(0.0, "random shear, at most")
+    translate: float = option(0.05, "random shift, at most this share of a side")
+    crop: float = option(0.0, "random window, at least this share of a side; 0 is off")
+    elastic: float = option(0.0, "random deformation, at most this share of what could fold")
+    elastic_points: int = option(5, "its control points along each axis")
+    contrast: float = option(0.2, "random contrast, at most")
+    brightness: float = option(0.1, "random brightness, at most")
+    gamma: float = option(0.2, "random gamma, at most")
+    noise: float = option(0.0, "random noise, at most")
+    erase: float = option(0.0, "random erased box, at most this share of a side")
+
+
+_AT_LEAST_ONE = ("steps", "batch", "seeds", "log_every", "keep", "views", "bootstrap", "subjects",
+                 "subject_block")
+_BELOW_ONE = ("dropout", "ema_decay", "label_smoothing", "crop", "erase", "momentum", "elastic")
+
+
+def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
+    """Raises UserError for values that no run can have.
+
+    Args:
+      sizes: further fields that must be at least 1.
+      amounts: further fields that must be finite and not negative.
+    """
+    names = {f.name for f in dataclasses.fields(config)}
+    for name in (*_AT_LEAST_ONE, *sizes):
+        if name in names and getattr(config, name) < 1:
+            raise UserError(f"--{name}={getattr(config, name)}: must be at least 1")
+    for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "seed",
+                 "eval_every", "rotate_degrees", "scale", "stretch", "shear", "translate",
+                 "contrast", "brightness", "gamma", "noise", *amounts):
+        value = getattr(config, name)
+        if not 0 <= value < (2**31 if isinstance(value, int) else np.inf):
+            raise UserError(f"--{name}={value}: must not be negative, and finite")
+    for name in _BELOW_ONE:
+        if name in names and not 0 <= getattr(config, name) < 1:
+            raise UserError(f"--{name}={getattr(config, name)}: must be from 0 to below 1")
+    if config.elastic_points < 3:
+        raise UserError(f"--elastic_points={config.elastic_points}: must be at least 3")
+    inside = Path(config.workdir).resolve().parents
+    if config.data_dir and Path(config.data_dir).resolve() in inside:
+        raise UserError(f"--workdir={config.workdir} lies in --data_dir, where its figures would "
+                        "be taken for images; choose another")
+    if config.eval_only and not (Path(config.workdir) / "config.json").exists():
+        raise UserError(f"--workdir={config.workdir}: no run in it to evaluate; train first")
+
+
+def pick(kind: type, config: Any) -> Any:
+    """A `kind`, its fields taken from the config's fields of the same names."""
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
+
+
+def augmentation(config: Any, *, axes: int) -> Augmentation:
+    """Raises UserError if an axis to flip is none of the images' `axes`."""
+    if any(not 0 <= axis < axes for axis in config.flip):
+        raise UserError(f"--flip={','.join(map(str, config.flip))}: the images have the axes 0 to "
+                        f"{axes - 1}")
+    return pick(Augmentation, config)
+
+
+def describe(dataset: Dataset) -> None:
+    """Prints what a set is."""
+    info = dataset.info
+    sizes = ", ".join(f"{len(s)} {name}" for name, s in dataset.splits.items())
+    kind = "synthetic, " if info.synthetic else ""
+    what = f"{len(info.classes)} classes" if info.classes else f"{len(info.landmarks)} landmarks"
+    print(f"{info.name}: {kind}{info.modality}; {what}; {sizes}", flush=True)
+    for note in dataset.notes:
+        print(f"note: {note}")
+
+
+def optimizer(config: Training, *, only: Columns = ()) -> optax.GradientTransformation:
+    """As the flags have it; `only` as of `optim.make`."""
+    return optim.make(
+        config.optimizer, learning_rate=config.learning_rate, steps=config.steps,
+        warmup_steps=config.warmup_steps, schedule=config.schedule, momentum=config.momentum,
+        weight_decay=config.weight_decay, clip_norm=config.clip_norm, only=only)
+
+
+def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Key], state.State],
+         loss: Callable, optimizer: optax.GradientTransformation,
+         evaluate: Callable[[state.State], Mapping[str, float]], score: str, higher: bool
+         ) -> run.Plan:
+    """The training run: every leaf of its state has a leading seed axis.
+
+    Args:
+      train: what is trained on.
+      columns: the targets that a batch has beside its images.
+      init: makes the state of one seed.
+      loss: as of `step.make_step`.
+      evaluate, score, higher: as of `run.Plan`.
+    """
+    devices = mesh.make()
+    mesh.check_batch(config.batch, mesh=devices)
+    keys = jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds))
+    streamed = config.feed == "stream" or (config.feed == "auto" and train.nbytes > RESIDENT_BYTES)
+
+    def read(index: Any) -> dict[str, np.ndarray]:
+        return train.batch(index, columns)
+
+    if streamed:
+        choose: Pick = feeds.pick_streamed
+        data_key = jax.random.split(keys[0])[1]  # as make_advance splits it
+        feed = feeds.stream(data_key, read, size=len(train), batch=config.batch)
+    else:
+        choose = feeds.pick_resident(batch=config.batch)
+        feed = feeds.resident(lambda: jax.device_put(read(range(len(train))),
+                                                     mesh.replicated(devices)))
+
+    def pick_batch(*args: Any) -> Any:
+        return mesh.split_batch(choose(*args), mesh=devices)
+
+    update = step.make_step(loss, optimizer, ema_decay=config.ema_decay)
+    advance = step.make_advance(update, pick_batch)
+    return run.Plan(
+        init=step.over_seeds(init, (0,)), advance=step.over_seeds(advance, (0, 0, None, None)),
+        evaluate=evaluate, score=score, higher=higher, keys=keys, feed=feed,
+        sharding=mesh.replicated(devices), steps=config.steps, batch=config.batch,
+        eval_every=config.eval_every or max(config.steps // 10, 1), log_every=config.log_every,
+        keep=config.keep, streamed=streamed)
+
+
+def best_of(workdir: Path, abstract: Any) -> tuple[state.State, dict[str, Any]]:
+    """The best checkpoint and its meta data."""
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True, say=print)
+    best, meta = checkpoints.best(abstract)
+    checkpoints.close()
+    return best, meta
+
+
+def timing(config: Training, workdir: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report says of the training, also of one that was killed at its end."""
+    unknown = dict.fromkeys(("compile_seconds", "examples_per_second"))
+    ended = [line["train"] for line in read_lines(workdir / "metrics.jsonl") if "train" in line]
+    return next((t for t in reversed(ended) if t["steps"] == config.steps),
+                {"steps": meta["step"], "seconds": meta["seconds"], **unknown})
+
+
+def facts(config: Any, experiment: str, dataset: Dataset, learner: state.State,
+          meta: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+    """What every report has beside its metrics."""
+    split = dataset.splits[dataset.report_split]
+    return {
+        "experiment": experiment, "dataset": dataset.info.name, "split": dataset.report_split,
+        "synthetic": dataset.info.synthetic, "cases": len(split),
+        "subjects": len(set(split.subject_id)), "model": config.model,
+        "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
+        "parameters": state.count_parameters(learner.params) // config.seeds,
+        "best_step": meta["step"], "train": timing(config, workdir, meta), "notes": dataset.notes,
+        "device": report.device(), "versions": report.versions()}
+
+
+def by_seed(config: Any, values: list[dict[str, float]]) -> dict[str, Any]:
+    """The metrics of each seed, and their mean with its interval."""
+    return {"each": {str(config.seed + s): v for s, v in enumerate(values)},
+            "mean": {name: stats.mean_interval([v[name] for v in values]) for name in values[0]}}
+
+
+def train_and_report(config: Any, experiment: str, plan: run.Plan, facts: Mapping[str, Any],
+                     finish: Callable[[Any], None], stop: Callable[[], bool]) -> None:
+    """Trains in the work directory unless only evaluation is asked for, then `finish(abstract)`.
+
+    Args:
+      facts: what results depend on beside the settings; stands in `config.json`.
+    """
+    workdir = Path(config.workdir)
+    with open_workdir(workdir, experiment, config, **facts):
+        if not config.eval_only:
+            run.train(plan, workdir, stop=stop, say=print)
+        if stop():
+            print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
+            return
+        finish(plan.abstract())

@@ -1,0 +1,159 @@
+"""Landmark localisation by heatmap regression.
+
+Payer et al., MICCAI 2016 (doi 10.1007/978-3-319-46723-8_27) and Medical Image
+Analysis 54 (2019). A network gives one map a landmark; its target is a Gaussian about the point.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from medjax import losses
+from medjax.ops import heatmap
+from medjax.ops.augment import Augmentation, Sample, augment_together, swap
+from medjax.ops.preprocess import Preprocessing
+from medjax.typing import Array, Batch, Key, Logs, Params, Stats
+
+LOSSES = ("l2", "cross_entropy")
+DECODERS = ("peak", "soft_argmax", "mass")
+NO_AUGMENTATION = Augmentation()
+Pairs = Sequence[tuple[int, int]]
+
+
+class Found(NamedTuple):
+    """What is found in one image.
+
+    Attributes:
+      points: `[landmark, ndim]`, voxels of the network's input.
+      confidence: `[landmark]`: height of the map (`l2`), or probability near the point.
+    """
+
+    points: Array
+    confidence: Array
+
+
+class Heatmap(NamedTuple):
+    """The task; `make` builds it."""
+
+    init: Callable[[Key, Array], tuple[Params, Stats]]
+    loss: Callable[[Key, Params, Stats, Batch], tuple[Array, tuple[Stats, Logs]]]
+    maps: Callable[[Params, Stats, Array], Array]
+    decode: Callable[[Array], Found]
+    score: Callable[[Params, Array, Array, Array], Array]
+
+
+def make(
+    model: Any, *, num_landmarks: int, preprocessing: Preprocessing,
+    augmentation: Augmentation = NO_AUGMENTATION, loss: str = "l2", decoder: str = "peak",
+    sigma: float = 3.0, learn_sigma: float = 0.0, coordinate_weight: float = 0.0,
+    mirrored: Pairs = (), unordered: Pairs = (), window: tuple[int, ...] | None = None,
+) -> Heatmap:
+    """Heatmap regression with `model`.
+
+    The parameters are `{"net": ..., "log_sigma": [landmark]}`.
+
+    Args:
+      model: a network with `apply`, from `[batch, *space, channel]` to a map a landmark.
+      num_landmarks: how many landmarks.
+      preprocessing: what is done to pixels first.
+      augmentation: how images vary in training.
+      loss: `l2`, or `cross_entropy` between the softmax over all voxels and the target.
+      decoder: peak, soft_argmax or mass (centre of mass about the peak).
+      sigma: of the target, voxels; where it is learned, at the start.
+      learn_sigma: weight of `|sigma|^2` in the loss, with targets of constant mass (2019,
+        equation 5); 0 keeps sigma.
+      coordinate_weight: of the distance, in voxels, between soft-arg-max and point; both the
+        weight and the decoder soft_argmax are for cross_entropy, whose maps are logits.
+      mirrored: pairs that change places in a mirror image.
+      unordered: pairs without an order of their own: the order with the smaller loss counts.
+      window: train on random windows of this shape; None: on whole images.
+    """
+    if loss not in LOSSES or decoder not in DECODERS:
+        raise ValueError(f"loss {loss!r}, decoder {decoder!r}: known are {LOSSES}, {DECODERS}")
+    if loss == "l2" and (decoder == "soft_argmax" or coordinate_weight):
+        raise ValueError("heights are no logits: soft_argmax needs the loss cross_entropy")
+
+    def init(key: Key, image: Array) -> tuple[Params, Stats]:
+        variables = dict(model.init(key, image[None], train=False))
+        width = jnp.full((num_landmarks,), jnp.log(sigma))
+        return {"net": variables["params"], "log_sigma": width}, variables.get("batch_stats", {})
+
+    def network(params: Params, stats: Stats, images: Array, *, train: bool, key: Key | None = None
+                ) -> tuple[Array, Stats]:
+        maps, updated = model.apply(
+            {"params": params["net"], "batch_stats": stats}, preprocessing.standardise(images),
+            train=train, mutable=["batch_stats"], rngs=None if key is None else {"dropout": key})
+        return maps, updated.get("batch_stats", stats)
+
+    def one(logits: Array, point: Array, known: Array, log_sigma: Array) -> Array:
+        """The loss of one landmark; zero where it is not known, while one that is known to lie
+        outside has an empty target (l2) or none (cross-entropy)."""
+        width = jnp.exp(log_sigma) if learn_sigma else jnp.full((), sigma)
+        target = heatmap.gaussian(point, width, shape=logits.shape)
+        if loss == "l2":
+            scale = (sigma / width) ** logits.ndim  # constant mass; the peak is 1 at the start
+            value = losses.squared_error(logits, scale * target) + learn_sigma * width**2
+        else:
+            value = losses.voxel_cross_entropy(logits, target)
+        if coordinate_weight:
+            guess, _ = heatmap.soft_argmax(logits)
+            away = jnp.sqrt(jnp.sum((guess - jnp.nan_to_num(point)) ** 2) + 1e-6)
+            value += jnp.where(jnp.isnan(point).any(), 0.0, coordinate_weight * away)
+        return jnp.where(known, value, 0.0)
+
+    def score(params: Params, maps: Array, points: Array, known: Array) -> Array:
+        chex.assert_rank([maps, points, known], [{3, 4}, 2, 1])
+        each = jax.vmap(one)
+        first = jnp.moveaxis(maps, -1, 0)
+        values = each(first, points, known, params["log_sigma"])
+        if unordered:
+            other = each(first, swap(points, pairs=unordered), known, params["log_sigma"])
+            for a, b in unordered:
+                pair = jnp.array([a, b])
+                best = jnp.where(values[pair].sum() <= other[pair].sum(), values[pair], other[pair])
+                values = values.at[pair].set(best)
+        return values.mean()
+
+    def batch_loss(key: Key, params: Params, stats: Stats, batch: Batch):
+        augment_key, dropout_key = jax.random.split(key)
+        keys = jax.random.split(augment_key, batch["image"].shape[0])
+
+        def vary(k: Key, image: Array, points: Array) -> Sample:
+            return augment_together(k, Sample(preprocessing.unit(image), points), how=augmentation,
+                                    mirrored=tuple(mirrored), into=window)
+
+        seen = jax.vmap(vary)(keys, batch["image"], batch["landmarks"])
+        maps, stats = network(params, stats, seen.image, train=True, key=dropout_key)
+        known = ~jnp.isnan(batch["landmarks"]).any(-1)
+        each = jax.vmap(lambda m, p, k: score(params, m, p, k))(maps, seen.points, known)
+        value = each.mean()
+        logs = {"loss": value}
+        return value, (stats, {**logs, "sigma": jnp.exp(params["log_sigma"]).mean()} if learn_sigma
+                       else logs)
+
+    def maps(params: Params, stats: Stats, images: Array) -> Array:
+        return network(params, stats, preprocessing.unit(images), train=False)[0]
+
+    def decode(found: Array) -> Found:
+        chex.assert_rank(found, {3, 4})
+        return Found(*jax.vmap(lambda m: _decode(m, loss, decoder, sigma), in_axes=-1)(found))
+
+    return Heatmap(init, batch_loss, maps, decode, score)
+
+
+def _decode(logits: Array, loss: str, decoder: str, sigma: float) -> tuple[Array, Array]:
+    if loss == "cross_entropy":
+        point, chance = heatmap.soft_argmax(logits)
+        if decoder == "soft_argmax":
+            return point, chance
+        logits = jax.nn.softmax(logits.reshape(-1)).reshape(logits.shape)
+    radius = max(2, round(2 * sigma))
+    point, height = heatmap.peak(logits) if decoder == "peak" else heatmap.centre_of_mass(
+        logits, radius=radius)
+    if loss == "cross_entropy":
+        height = heatmap.mass_near(logits, point, radius=radius)
+    return point, height
+

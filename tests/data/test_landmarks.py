@@ -1,0 +1,262 @@
+"""Sets with landmarks, from files to prepared arrays and back."""
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from medjax.data import geometry, slicer, source
+from medjax.data.options import LandmarkOptions
+from medjax.errors import UserError
+from tests.conftest import real_data
+from tests.data.test_geometry import rotated
+
+
+def load(cache, name="landmark_folder", **options):
+    return source.load(name, options=LandmarkOptions(**options), cache_dir=cache)
+
+
+def everything(dataset):
+    """case -> (landmarks, to_file, to_world, image) over all splits."""
+    return {case: (s["landmarks"][i], s["to_file"][i], s["to_world"][i], s.read(i))
+            for s in dataset.splits.values() for i, case in enumerate(s.case_id)}
+
+
+def dot(shape, at, spacing, size_mm=3.0):
+    """A bright blob of this size about the voxel `at`."""
+    where = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    away = (((where - np.array(at)) * spacing) ** 2).sum(-1)
+    return np.exp(-away / (2 * size_mm**2))
+
+
+def brightest(image):
+    core = np.maximum(image[..., 0].astype(float) - 0.5 * image.max(), 0)
+    grid = np.meshgrid(*map(np.arange, core.shape), indexing="ij")
+    return np.array([(g * core).sum() / core.sum() for g in grid])
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Six pictures, 30 x 40, each with a dot; column x, row y."""
+    folder, rng = tmp_path / "pictures", np.random.default_rng(0)
+    folder.mkdir()
+    lines = ["image,landmark,x,y,split,spacing_mm"]
+    for i in range(6):
+        y, x = rng.uniform(8, 22), rng.uniform(8, 32)
+        blob = np.rint(255 * dot((30, 40), (y, x), np.ones(2))).astype(np.uint8)
+        Image.fromarray(blob).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,dot,{x},{y},{'train' if i < 4 else 'val'},0.5")
+    (folder / "landmarks.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_pictures_keep_their_points_through_the_new_grid(pictures, cache_dir):
+    dataset = load(cache_dir, data_dir=str(pictures), image_shape=(48, 48))
+    assert dataset.info.landmarks == ("dot",)
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 4, "validation": 2}
+    rows = [r.split(",") for r in (pictures / "landmarks.csv").read_text().splitlines()[1:]]
+    for name, _, x, y, *_ in rows:
+        points, to_file, to_world, image = everything(dataset)[name]
+        assert image.shape == (48, 48, 1)
+        np.testing.assert_allclose(brightest(image), points[0], atol=0.3)
+        np.testing.assert_allclose(geometry.apply(to_file, points)[0], [float(x), float(y)])
+        np.testing.assert_allclose(
+            geometry.apply(to_world, points)[0], [0.5 * float(x), 0.5 * float(y)])
+
+
+@pytest.mark.parametrize("form", ["LPS", "RAS", "voxel", ".mrk.json", ".fcsv"])
+def test_volumes_of_any_orientation_keep_their_points(tmp_path, cache_dir, form):
+    folder = tmp_path / "volumes"
+    folder.mkdir()
+    lines, truth = [], {}
+    for i in range(4):
+        affine = rotated(i, flips=True)
+        at = np.array([11.0, 13.0, 9.0]) + i
+        blob = dot((24, 26, 22), at, geometry.spacing_mm(affine)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(blob, affine), folder / f"v{i}.nii.gz")
+        world = geometry.apply(affine, at)
+        truth[f"v{i}.nii.gz"] = at, world
+        given = {"LPS": geometry.ras(world, "LPS"), "RAS": world, "voxel": at}
+        if form == ".mrk.json":
+            slicer.write_json(folder / f"v{i}.mrk.json", {"dot": given["LPS"]})
+        elif form == ".fcsv":
+            slicer.write_fcsv(folder / f"v{i}.fcsv", {"dot": given["RAS"]}, system="RAS")
+        else:
+            lines.append(f"v{i},dot,{','.join(map(str, given[form]))},{'train' if i < 3 else 'val'}")
+    columns = {"LPS": "x_lps_mm,y_lps_mm,z_lps_mm", "RAS": "x,y,z", "voxel": "i,j,k"}
+    if lines:
+        (folder / "landmarks.csv").write_text(
+            "\n".join([f"volume,landmark,{columns[form]},split", *lines]) + "\n")
+    else:
+        (folder / "metadata.csv").write_text("path,split\n" + "".join(
+            f"v{i}.nii.gz,{'train' if i < 3 else 'val'}\n" for i in range(4)))
+    dataset = load(cache_dir, data_dir=str(folder), image_shape=(32, 32, 32),
+                   coordinates="RAS" if form == "RAS" else "")
+    for name, (at, world) in truth.items():
+        points, to_file, to_world, image = everything(dataset)[name]
+        np.testing.assert_allclose(geometry.apply(to_file, points)[0], at, atol=1e-3)
+        np.testing.assert_allclose(geometry.apply(to_world, points)[0], world, atol=1e-3)
+        np.testing.assert_allclose(brightest(image), points[0], atol=0.5)
+        assert image.dtype == np.uint8
+
+
+def edit(folder, change):
+    path = folder / "landmarks.csv"
+    path.write_text(change(path.read_text()))
+
+
+def test_points_outside_are_missing_and_counted(pictures, cache_dir):
+    edit(pictures, lambda t: t.replace(t.splitlines()[1], "0.png,dot,60,5,train,0.5"))
+    dataset = load(cache_dir, data_dir=str(pictures))
+    assert np.isnan(everything(dataset)["0.png"][0]).all()
+    assert dataset.notes == ("1 landmarks of train lie outside their image; they count as missing",)
+
+
+def test_a_point_that_a_file_lacks_is_nan(pictures, cache_dir):
+    edit(pictures, lambda t: t + "1.png,second,5,6,train,0.5\n")
+    found = everything(load(cache_dir, data_dir=str(pictures)))
+    assert np.isfinite(found["1.png"][0]).all()
+    assert np.isnan(found["2.png"][0][1]).all()
+    assert np.isfinite(found["2.png"][0][0]).all()
+
+
+@pytest.mark.parametrize(("change", "options", "words"), [
+    (lambda t: t.replace(",spacing_mm", ",other"), {}, "0.png: the size of its pixels is not known"),
+    (lambda t: t.replace(",0.5", ",-1"), {}, "line 2: the spacing '-1' is no positive number"),
+    (lambda t: t.replace("0.png", "9.png"), {}, "line 2: no image .*9.png"),
+    (lambda t: t.replace("0.png", "../0.png"), {}, "leaves the folder"),
+    (lambda t: t.replace("0.png,dot,", "0.png,dot,a"), {}, "line 2: .* are no coordinates"),
+    (lambda t: t.replace("train", "tran"), {}, "unknown split 'tran'"),
+    (lambda t: t.replace("0.5", "0.5", 1).replace("train,0.5", ",0.5", 1), {}, "has no split"),
+    (lambda t: t, {"image_shape": (8, 8, 8)}, "has 2 axes where the grid has 3"),
+    (lambda t: t, {"coordinates": "LPS"}, "no 2-D columns of LPS"),
+])
+def test_what_does_not_fit_is_refused_in_one_line(pictures, tmp_path, change, options, words):
+    edit(pictures, change)
+    with pytest.raises(UserError, match=words) as e:
+        load(tmp_path / "cache", data_dir=str(pictures), **options)
+    assert "\n" not in str(e.value)
+
+
+def test_a_volume_with_flat_landmarks_and_a_broken_affine_are_refused(tmp_path):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    volume = np.random.default_rng(0).normal(size=(8, 9, 7)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / "a.nii")
+    (folder / "landmarks.csv").write_text("volume,landmark,x,y\na,tip,1,2\n")
+    with pytest.raises(UserError, match="no columns of 3-D coordinates"):
+        load(tmp_path / "cache", data_dir=str(folder))
+    (folder / "landmarks.csv").write_text("volume,landmark,i,j,k\na,tip,1,2,3\n")
+    image = nibabel.Nifti1Image(volume, np.eye(4))
+    image.header.set_sform(np.diag([1.0, 1.0, 0.0, 1.0]), code=1)
+    image.header["qform_code"] = 0
+    nibabel.save(image, folder / "a.nii")
+    raw = bytearray((folder / "a.nii").read_bytes())
+    raw[280:328] = np.zeros(12, "<f4").tobytes()  # srow_x, srow_y, srow_z
+    raw[254:256] = (1).to_bytes(2, "little")      # sform_code
+    (folder / "a.nii").write_bytes(bytes(raw))
+    with pytest.raises(UserError, match="affine cannot be inverted"):
+        load(tmp_path / "cache", data_dir=str(folder))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_embedded_set_has_its_points_where_the_template_has_them(ndim, cache_dir):
+    from medjax.data import brain
+    from medjax.data.afids import AFIDS_RAS_MM
+    from medjax.data.landmark_sets import _SEED
+
+    dataset = load(cache_dir, "brain_landmarks", ndim=ndim, subjects=12)
+    assert len(dataset.info.landmarks) == (10 if ndim == 2 else 32)
+    assert dataset.info.synthetic
+    for split in dataset.splits.values():
+        for i, case in enumerate(split.case_id):
+            subject = brain.make_subject(_SEED, int(case[-4:]))
+            world = geometry.apply(split["to_world"][i], split["landmarks"][i])
+            truth = np.array([AFIDS_RAS_MM[n] for n in dataset.info.landmarks])
+            if ndim == 2:  # a picture: to the front, and downwards
+                subject = brain.within_midplane(subject)
+                world = np.stack([0 * world[:, 0], world[:, 0], -world[:, 1]], 1)
+                truth[:, 0] = 0
+            np.testing.assert_allclose(subject.to_template(world.T).T, truth, atol=1e-3)
+
+
+def test_hc18_is_halved_as_its_images_are(cache_dir):
+    dataset = load(cache_dir, "hc18", data_dir=str(real_data("hc18")))
+    split = dataset.splits["train"]
+    assert {k: len(v) for k, v in dataset.splits.items()} == {"train": 609, "validation": 128}
+    i = split.case_id.index("images/000_HC.png")
+    centre = geometry.apply(split["to_file"][i], split["landmarks"][i])[0]
+    np.testing.assert_allclose(centre, [(409.47 + 0.5) / 2 - 0.5, (377.76 + 0.5) / 2 - 0.5])
+    world = geometry.apply(split["to_world"][i], split["landmarks"][i])
+    # The long axis: 0.0691358 mm a full pixel times the distance of its ends, 223.57 pixels.
+    assert np.linalg.norm(world[1] - world[2]) == pytest.approx(0.0691358041432 * np.hypot(
+        454.57 - 364.38, 275.59 - 479.94), rel=1e-6)
+
+
+def test_mouse_skulls_agree_in_millimetres_and_in_voxels(cache_dir):
+    from medjax.data.landmark_table import read_rows
+
+    folder = real_data("mouse_skull")
+    dataset = load(cache_dir, "mouse_skull", data_dir=str(folder))
+    rows = {(r["volume"], r["landmark"]): r for r in read_rows(folder / "landmarks.csv")}
+    assert len(dataset.info.landmarks) == 45
+    for split in dataset.splits.values():
+        voxels = geometry.apply(split["to_file"][0], split["landmarks"][0])
+        for name, found in zip(dataset.info.landmarks, voxels, strict=True):
+            row = rows[split.subject_id[0], name]
+            if not np.isnan(found).any():
+                np.testing.assert_allclose(found, [float(row[a]) for a in "ijk"], atol=0.02)
+
+
+def test_hippocampi_and_afids_open(cache_dir):
+    hippocampus = load(cache_dir, "hippocampus", data_dir=str(real_data("hippocampus")))
+    assert {k: len(v) for k, v in hippocampus.splits.items()} == {"train": 170, "validation": 30}
+    assert not np.isnan(hippocampus.splits["train"]["landmarks"]).any()
+    afids = load(cache_dir, "afids", data_dir=str(real_data("afids_mni")))
+    assert sum(map(len, afids.splits.values())) == 2
+
+
+def test_cephalograms_in_the_challenges_layout(tmp_path, cache_dir):
+    rng = np.random.default_rng(0)
+    for folder, numbers in (("TrainingData", range(1, 8)), ("Test1Data", (151,)),
+                            ("Test2Data", (301,))):
+        (tmp_path / "RawImage" / folder).mkdir(parents=True)
+        for n in numbers:
+            Image.fromarray(rng.integers(0, 255, (240, 193, 3)).astype(np.uint8)).save(
+                tmp_path / "RawImage" / folder / f"{n:03d}.bmp")
+            points = rng.integers(20, 180, (19, 2))
+            for who, offset in (("senior", 0), ("junior", 4)):
+                path = tmp_path / "AnnotationsByMD" / f"400_{who}"
+                path.mkdir(parents=True, exist_ok=True)
+                (path / f"{n:03d}.txt").write_text("\n".join(
+                    f"{x + offset},{y}" for x, y in points) + "\n1\n1\n2\n")
+    dataset = load(cache_dir, "isbi2015", data_dir=str(tmp_path), image_shape=(64, 64))
+    assert {k: len(v) for k, v in dataset.splits.items()} == {
+        "train": 6, "validation": 1, "test": 2}
+    test = dataset.splits["test"]
+    last = geometry.apply(test["to_file"][1], test["landmarks"][1])
+    np.testing.assert_allclose(last, points + [2.0, 0.0], atol=1e-6)  # the mean of the raters
+    assert test.metadata[1]["rater_error_mm"].split() == ["0.4000"] * 19
+
+
+def test_hands_in_payers_layout_under_both_scalings(tmp_path, cache_dir):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "setup" / "cv1").mkdir(parents=True)
+    names, rows = [f"{3000 + i}" for i in range(6)], []
+    for name in names:
+        Image.fromarray(rng.integers(0, 255, (60, 50)).astype(np.uint8)).save(
+            tmp_path / "images" / f"{name}.jpg")
+        rows.append(rng.uniform(5, 45, (37, 2)))
+    (tmp_path / "setup" / "all.csv").write_text("".join(
+        f"{n},{','.join(f'{v:.4f}' for v in r.reshape(-1))}\n"
+        for n, r in zip(names, rows, strict=True)))
+    (tmp_path / "setup" / "cv1" / "train.txt").write_text("\n".join(names[:5]))
+    (tmp_path / "setup" / "cv1" / "test.txt").write_text(names[5])
+    for wrist, (a, b) in (("payer", (1, 5)), ("uald", (0, 4))):
+        split = load(cache_dir, "hand_xray", data_dir=str(tmp_path), wrist=wrist,
+                     image_shape=(64, 64)).splits["test"]
+        world = geometry.apply(split["to_world"][0], split["landmarks"][0])
+        assert np.linalg.norm(world[a] - world[b]) == pytest.approx(50.0, rel=1e-4)
+        np.testing.assert_allclose(
+            geometry.apply(split["to_file"][0], split["landmarks"][0]), rows[5], atol=1e-3)
