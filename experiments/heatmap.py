@@ -15,8 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, landmark_metrics, landmark_plot, landmark_report, models, plot, report
-from medjax import settings
+from medjax import (
+    app,
+    biometry,
+    landmark_metrics,
+    landmark_plot,
+    landmark_report,
+    models,
+    plot,
+    report,
+    settings,
+)
 from medjax.data import preprocess, source
 from medjax.data.landmark_sets import WRIST
 from medjax.data.options import LandmarkOptions
@@ -40,9 +49,10 @@ class Config(settings.Augmenting, settings.Training, settings.Files):
 
     workdir: str = option("runs/heatmap", "where everything is written", free=True)
     dataset: str = option("brain_landmarks", "brain_landmarks, landmark_folder, hc18, mouse_skull, "
-                          "hippocampus, afids, isbi2015 or hand_xray")
+                          "hippocampus, afids, isbi2015, hand_xray or synthetic_hand")
     ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes")
-    subjects: int = option(200, "brain_landmarks: how many to generate")
+    subjects: int = option(200, "generated sets: how many subjects")
+    train_cases: int = option(0, "train on so many cases only; 0: on all")
     path_column: str = option("", "landmarks.csv: column of the images; empty: the usual names")
     name_column: str = option("", "landmarks.csv, a row a landmark: column of their names")
     coordinates: str = option("", "landmarks.csv: what x, y, z are where their names do not say",
@@ -55,6 +65,9 @@ class Config(settings.Augmenting, settings.Training, settings.Files):
                                        "percentiles of each image", item=float)
     fold: int = option(1, "hand_xray: cross-validation fold")
     wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=tuple(WRIST))
+
+    patch: tuple[int, ...] = option((), "train on random windows of this shape, predict by "
+                                    "overlapping ones; empty: whole images", item=int)
 
     model: str = option("unet", "the network", choices=tuple(models.LANDMARKERS))
     width: int = option(16, "its features, at the finest level")
@@ -79,7 +92,7 @@ class Config(settings.Augmenting, settings.Training, settings.Files):
 def main(config: Config) -> None:
     cache, workdir = Path(config.cache_dir).expanduser(), Path(config.workdir)
     settings.check(config, sizes=("width", "levels", "fold"), amounts=(
-        "grid_mm", "learn_sigma", "coordinate_weight", "absent_below"))
+        "grid_mm", "train_cases", "learn_sigma", "coordinate_weight", "absent_below"))
     check(config)
     app.check_workdir(workdir, "heatmap", config)
     app.setup(cache)
@@ -87,7 +100,7 @@ def main(config: Config) -> None:
     dataset = source.load(config.dataset, options=settings.pick(LandmarkOptions, config),
                           cache_dir=cache, say=print)
     settings.describe(dataset)
-    train = dataset.splits["train"]
+    train = dataset.splits["train"].first(config.train_cases)
     scaling = preprocess.fit(train.images, len(train))
     parts = build(config, dataset, scaling)
     training = settings.plan(
@@ -117,6 +130,9 @@ def check(config: Config) -> None:
     if config.loss == "l2" and (config.coordinate_weight or config.decoder == "soft_argmax"):
         raise UserError("--coordinate_weight and --decoder=soft_argmax are for "
                         "--loss=cross_entropy")
+    if config.patch and (config.loss != "l2" or min(config.patch) < 1):
+        raise UserError("--patch: give positive sides, and --loss=l2; probabilities over a window "
+                        "are none over the image")
     if config.learn_sigma and config.loss != "l2":
         raise UserError("--learn_sigma is for --loss=l2")
 
@@ -126,7 +142,7 @@ class Parts(NamedTuple):
 
     task: heatmap.Heatmap
     optimizer: optax.GradientTransformation
-    predict: Callable[[Any, Any, Array, Array], tuple[heatmap.Found, Array]]  # leading seed axis
+    predict: Callable[..., tuple[heatmap.Found, Array]]  # leading seed axis
     unordered: tuple[tuple[int, int], ...]
 
 
@@ -134,9 +150,13 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     """Raises UserError for settings that do not fit the set."""
     info, shape = dataset.info, dataset.splits["train"].image_shape[:-1]
     divisor = models.divisor(config.model, levels=config.levels)
-    if any(n % divisor for n in shape):
+    patch = config.patch or None
+    if patch and (len(patch) != len(shape) or (np.array(patch) > shape).any()):
+        raise UserError(f"--patch={','.join(map(str, patch))} does not fit into images of {shape}")
+    if any(n % divisor for n in patch or shape):
         raise UserError(f"--model={config.model} needs sides that divide by {divisor}; the images "
-                        f"have {shape}: give --image_shape, or fewer --levels")
+                        f"or windows have {patch or shape}: give --image_shape, or fewer "
+                        "--levels")
     model = models.landmarker(
         config.model, num_landmarks=len(info.landmarks), dtype=config.dtype, width=config.width,
         **({"levels": config.levels} if config.model in ("unet", "scn2019") else {}))
@@ -146,7 +166,7 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
         augmentation=settings.augmentation(config, axes=len(shape)), loss=config.loss,
         decoder=config.decoder, sigma=config.sigma, learn_sigma=config.learn_sigma,
         coordinate_weight=config.coordinate_weight, mirrored=info.pairs(info.mirrored),
-        unordered=unordered)
+        unordered=unordered, window=patch)
 
     def predict(params: Any, stats: Any, images: Array, points: Array):
         maps = task.maps(params, stats, images)
@@ -193,7 +213,8 @@ def together(each: list[LandmarkPredictions]) -> LandmarkPredictions:
 
     if len(each) == 1:
         return each[0]
-    return each[0]._replace(**{k: mean(k) for k in ("found", "found_mm", "confidence")})
+    return each[0]._replace(found=mean("found"), found_mm=mean("found_mm"),
+                            confidence=mean("confidence"))
 
 
 def validate(config: Config, dataset: Dataset, parts: Parts, learner: state.State
@@ -216,7 +237,8 @@ def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> Lan
 def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
     """Reads the best checkpoint, and reports on test where there is one, else on validation."""
     best, meta = settings.best_of(workdir, abstract)
-    declared = landmark_metrics.declared(config.radii_mm)
+    declared, split = landmark_metrics.declared(config.radii_mm), dataset.splits[
+        dataset.report_split]
     each, _ = predict(config, dataset, dataset.report_split, parts, best)
     whole = together(each)
     tuned = whole if dataset.report_split == "validation" else together(
@@ -227,21 +249,37 @@ def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdi
         whole.write_lists(workdir / "landmarks")
     baseline = mean_shape(config, dataset, dataset.report_split, parts)
     regions = conformal(tuned, whole, level=config.level)
+    true = biometry.truth(dataset.info, split)
+    found = biometry.measure(dataset.info, whole.found_mm)
+    guess = biometry.constant(true, biometry.truth(dataset.info, dataset.splits["train"]))
     table = {name: {**whole.one(i).values(declared), **regions["landmarks"][name]}
              for i, name in enumerate(whole.names)}
     result = {
         **settings.facts(config, "heatmap", dataset, best, meta, workdir),
-        "metrics": whole.estimates(declared, samples=config.bootstrap),
-        "baseline": baseline.values(declared),
-        "baseline_is": "each landmark at its mean position in the training images",
-        "definitions": landmark_metrics.definitions(declared),
+        "metrics": {**whole.estimates(declared, samples=config.bootstrap), **biometry.estimates(
+            true, found, whole.subject_id, samples=config.bootstrap)},
+        "baseline": {**baseline.values(declared), **guess},
+        "baseline_is": "each landmark at its mean position in the training images" + (
+            ", each length at its median there" if guess else ""),
+        "definitions": landmark_metrics.definitions(
+            declared | (biometry.METRICS if guess else {})),
         "missing_in_reference": int((~whole.present).sum()),
         "conformal": {k: v for k, v in regions.items() if k != "landmarks"},
         "landmarks": table,
+        "raters": rater_error(split),
         "seeds": settings.by_seed(config, [e.values(declared) for e in each])}
     report.write(workdir / "report.json", result)
     draw(config, dataset, whole, baseline, workdir)
+    for name in true:
+        landmark_plot.agreement(workdir / "figures" / f"agreement_{name}.png", name, true[name],
+                                found[name])
     report.show_result(result, workdir, wrote=("landmarks/",) if volumes else ())
+
+
+def rater_error(split: Split) -> dict[str, float] | None:
+    """The distance between two raters, where the set has them: its mean over points, mm."""
+    rows = [m["rater_error_mm"].split() for m in split.metadata if "rater_error_mm" in m]
+    return {"error_mm": float(np.array(rows, float).mean())} if rows else None
 
 
 def conformal(tuned: LandmarkPredictions, whole: LandmarkPredictions, *, level: float
@@ -253,11 +291,13 @@ def conformal(tuned: LandmarkPredictions, whole: LandmarkPredictions, *, level: 
     error, same = whole.error_mm, tuned is whole
     cases, count = error.shape
     radius = np.array([conformal_radius(tuned.error_mm[:, j], level=level) for j in range(count)])
-    held = np.array([[conformal_radius(np.delete(error[:, j], i), level=level) for j in range(count)]
+    held = np.array([[conformal_radius(np.delete(error[:, j], i), level=level)
+                      for j in range(count)]
                      for i in range(cases)]) if same else np.tile(radius, (cases, 1))
     inside = np.where(np.isnan(error), np.nan, error <= held)
     return {
-        "level": level, "coverage": float(nan_mean(inside)), "points": int((~np.isnan(inside)).sum()),
+        "level": level, "coverage": float(nan_mean(inside)),
+        "points": int((~np.isnan(inside)).sum()),
         "judged": "each case by the others" if same else "on the split of the report",
         "landmarks": {name: {"conformal_radius_mm": float(radius[j]),
                              "coverage": float(nan_mean(inside[:, j]))}

@@ -46,6 +46,27 @@ def per_landmark(path: Path, found: LandmarkPredictions) -> None:
     new_figure(path, 1, 1, (6.0, 0.9 + 0.22 * len(errors)), draw)
 
 
+def agreement(path: Path, name: str, true: np.ndarray, found: np.ndarray) -> None:
+    """Difference against mean of two measurements (Bland and Altman 1986), with the limits."""
+    known = ~np.isnan(true + found)
+    middle, apart = (true + found)[known] / 2, (found - true)[known]
+    bias, spread = apart.mean(), 1.96 * apart.std(ddof=1) if len(apart) > 1 else np.nan
+
+    def draw(figure, axes):
+        ax = axes[0, 0]
+        ax.plot(middle, apart, "o", ms=3.5, alpha=0.6, mec="none")
+        for value, label in ((bias, f"bias {bias:+.2f}"), (bias + spread, f"{bias + spread:+.2f}"),
+                             (bias - spread, f"{bias - spread:+.2f}")):
+            ax.axhline(value, color="C3", ls="-" if value == bias else "--", lw=1.0)
+            ax.annotate(label, (1.0, value), xycoords=("axes fraction", "data"), fontsize=8,
+                        xytext=(4, 0), textcoords="offset points", va="center", color="C3")
+        ax.set(xlabel=f"mean of reference and network: {name.upper()} (mm)",
+               ylabel="network - reference (mm)",
+               title=f"n = {known.sum()}; dashed: 95 % limits of agreement")
+
+    new_figure(path, 1, 1, (4.8, 3.2), draw)
+
+
 def worst(path: Path, found: LandmarkPredictions, split: Split, *, most: int = 8) -> None:
     """The cases with the largest mean error first: true and found points, and lines between them.
 

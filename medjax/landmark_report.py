@@ -1,4 +1,4 @@
-"""What a run with landmarks leaves behind: points in pixels and in millimetres, and their errors."""
+"""What a run with landmarks leaves behind: points in pixels and in mm, and their errors."""
 
 import csv
 import math

@@ -161,7 +161,8 @@ def with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str] = ()) -> None:
+def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str] = ()
+                ) -> None:
     """The table at the end of a run, and where things were written; `wrote` are further places."""
     many = len(result["seeds"]["each"]) > 1
     columns = ["metric", "value [95 % interval]", *(["mean of seeds"] if many else []), "baseline"]
@@ -181,4 +182,5 @@ def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str
              f"{timing['compile_seconds']:.0f} s of it compiling, "
              f"{timing['examples_per_second']:,.0f} examples/s; {result['device']}",
              "", *(f"wrote {workdir / name}" for name in (
-                 "report.json", "predictions.csv", *wrote, "metrics.jsonl", "figures/", "checkpoints/"))])
+                 "report.json", "predictions.csv", *wrote, "metrics.jsonl", "figures/",
+                 "checkpoints/"))])

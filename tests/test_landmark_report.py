@@ -21,7 +21,7 @@ def split(points):
 
 def predictions():
     truth = np.array([[[1.0, 2, 3], [4, 5, 6]], [[2, 2, 2], [np.nan] * 3]])
-    found = truth + [0.0, 0.0, 1.5]
+    found = truth + np.array([0.0, 0.0, 1.5])
     found[0, 1] = 7.0
     return landmark_report.from_voxels(split(truth), ("a", "b"), found, np.full((2, 2), 0.5))
 
@@ -50,7 +50,7 @@ def test_predictions_survive_their_file(tmp_path):
 @pytest.mark.parametrize("text", ["", "case_id,landmark\na,b\n", "x\n1\n"])
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "p.csv").write_text(text)
-    with pytest.raises(UserError, match="not a predictions.csv of landmarks"):
+    with pytest.raises(UserError, match=r"not a predictions\.csv of landmarks"):
         landmark_report.LandmarkPredictions.read(tmp_path / "p.csv")
 
 

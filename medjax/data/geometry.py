@@ -64,14 +64,14 @@ def canonical(pixels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nd
     Returns:
       The array, and the affine from its indices to those of `pixels`.
     """
-    import nibabel.orientations as orientations
+    from nibabel import orientations
 
     now = orientations.io_orientation(affine)
     order = tuple(int(a) for a in np.argsort(now[:, 0]))
     flip = tuple(bool(now[a, 1] < 0) for a in order)
     back = reversal(pixels.shape[:-1], order, flip)
     turned = pixels.transpose(*order, pixels.ndim - 1)
-    return np.flip(turned, [a for a, f in enumerate(flip) if f]), back
+    return np.flip(turned, tuple(a for a, f in enumerate(flip) if f)), back
 
 
 def fit(pixels: np.ndarray, spacing: np.ndarray, *, shape: tuple[int, ...], grid_mm: float

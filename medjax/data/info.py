@@ -13,6 +13,8 @@ class DatasetInfo:
       landmarks: landmark names, in the order of the points.
       mirrored: pairs of landmarks that change places in a mirror image, as left and right do.
       unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
+      lengths: (name, landmark, landmark): distances that are reported.
+      ellipses: (name, length, length): circumferences from two axes.
       modality: how the images were made.
       spacing_mm: distance between voxels along each axis, or None where it is not known.
       licence: the terms of the images.
@@ -26,6 +28,8 @@ class DatasetInfo:
     landmarks: tuple[str, ...] = ()
     mirrored: tuple[tuple[str, str], ...] = ()
     unordered: tuple[tuple[str, str], ...] = ()
+    lengths: tuple[tuple[str, str, str], ...] = ()
+    ellipses: tuple[tuple[str, str, str], ...] = ()
     modality: str = "unknown"
     spacing_mm: tuple[float, ...] | None = None
     licence: str = "unknown"

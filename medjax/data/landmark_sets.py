@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medjax.data import brain, geometry, images, landmark_table, slicer, splits
+from medjax.data import brain, geometry, hand, images, landmark_table, slicer, splits
 from medjax.data.afids import AFIDS_RAS_MM, MIDLINE, MIRRORED
 from medjax.data.info import DatasetInfo
 from medjax.data.options import LandmarkOptions
@@ -40,7 +40,7 @@ class Case(NamedTuple):
     points: Mapping[str, Sequence[float]]
     system: str
     spacing_mm: float | None = None
-    metadata: Mapping[str, str] = {}  # noqa: RUF012 - never written to
+    metadata: Mapping[str, str] = {}
 
 
 class LandmarkSet(NamedTuple):
@@ -189,6 +189,8 @@ def hc18(options: LandmarkOptions) -> LandmarkSet:
     info = DatasetInfo(
         "hc18", landmarks=names, modality="ultrasound, fetal head",
         unordered=(("ofd_left", "ofd_right"), ("bpd_top", "bpd_bottom")),
+        lengths=(("bpd", "bpd_top", "bpd_bottom"), ("ofd", "ofd_left", "ofd_right")),
+        ellipses=(("hc", "ofd", "bpd"),),
         licence="CC BY 4.0", citation="van den Heuvel et al., Automated measurement of fetal head "
         "circumference using 2D ultrasound images. PLoS ONE 13(8):e0200412, 2018.")
     return LandmarkSet(info, cases, (128, 192), 0.0)
@@ -354,7 +356,8 @@ def brain_landmarks(options: LandmarkOptions) -> LandmarkSet:
     info = DatasetInfo(
         "brain_landmarks", landmarks=names, mirrored=MIRRORED if options.ndim == 3 else (),
         modality="T1-weighted MR, simulated from a template", synthetic=True,
-        licence="template: permissive (McGill); points: CC BY 4.0", citation=f"{_TEMPLATE} {_AFIDS}")
+        licence="template: permissive (McGill); points: CC BY 4.0",
+        citation=f"{_TEMPLATE} {_AFIDS}")
     slices = options.ndim == 2
     return LandmarkSet(info, cases, (96, 112) if slices else (48, 64, 48), 2.0 if slices else 4.0)
 
@@ -379,10 +382,25 @@ def _render(subject: brain.Subject, index: int, ndim: int) -> images.Found:
     return images.Found(pixels, (step,) * ndim, affine, "yx" if ndim == 2 else "xyz")
 
 
+def synthetic_hand(options: LandmarkOptions) -> LandmarkSet:
+    """Drawn hands with 37 points and finger tips that look alike."""
+    subjects = [f"hand_{i:04d}" for i in range(options.subjects)]
+    chosen = splits.assign(subjects, [0] * len(subjects), seed=_SEED,
+                           shares={"train": 0.5, "validation": 0.2, "test": 0.3})
+    names, cases = hand.names(7), []
+    for i, (name, split) in enumerate(zip(subjects, chosen, strict=True)):
+        image, points = hand.draw(_SEED, i)
+        found = images.Found(image, (1.0, 1.0))
+        cases.append(Case(lambda found=found: found, name, name, name, split,
+                          dict(zip(names, points, strict=True)), "voxel"))
+    info = DatasetInfo("synthetic_hand", landmarks=names, modality="drawn", synthetic=True)
+    return LandmarkSet(info, cases, (hand.SIDE, hand.SIDE), 1.0)
+
+
 SETS: dict[str, Callable[[LandmarkOptions], LandmarkSet]] = {
     "brain_landmarks": brain_landmarks, "landmark_folder": landmark_folder, "hc18": hc18,
     "mouse_skull": mouse_skull, "hippocampus": hippocampus, "afids": afids, "isbi2015": isbi2015,
-    "hand_xray": hand_xray,
+    "hand_xray": hand_xray, "synthetic_hand": synthetic_hand,
 }
 
 

@@ -19,7 +19,6 @@ from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions, LandmarkOptions, Options
 from medjax.errors import UserError, unknown
 
-
 _TEXTS = ("case_id", "subject_id", "digest", "metadata")
 
 
@@ -49,6 +48,15 @@ class Split:
     def images(self, index: Any) -> np.ndarray:
         """The images at `index`, stacked: `[len(index), *space, channel]`."""
         return np.stack([self.read(int(i)) for i in index])
+
+    def first(self, count: int) -> "Split":
+        """The first `count` examples; 0 is all."""
+        if not count:
+            return self
+        return dataclasses.replace(
+            self, targets={k: v[:count] for k, v in self.targets.items()},
+            case_id=self.case_id[:count], subject_id=self.subject_id[:count],
+            metadata=self.metadata[:count])
 
     def batch(self, index: Any, columns: Iterable[str]) -> dict[str, np.ndarray]:
         """The images at `index`, and those columns; float64 becomes float32."""

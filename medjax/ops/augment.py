@@ -1,5 +1,4 @@
-"""Random augmentation of one image or volume, with its landmarks and mask, inside the training step.
-"""
+"""Random augmentation of one image, its landmarks and its mask, inside the training step."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ Payer et al., MICCAI 2016 (doi 10.1007/978-3-319-46723-8_27) and Medical Image
 Analysis 54 (2019). A network gives one map a landmark; its target is a Gaussian about the point.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from medjax import losses
 from medjax.ops import heatmap
 from medjax.ops.augment import Augmentation, Sample, augment_together, swap
 from medjax.ops.preprocess import Preprocessing
+from medjax.ops.window import tiled
 from medjax.typing import Array, Batch, Key, Logs, Params, Stats
 
 LOSSES = ("l2", "cross_entropy")
@@ -69,15 +71,22 @@ def make(
         weight and the decoder soft_argmax are for cross_entropy, whose maps are logits.
       mirrored: pairs that change places in a mirror image.
       unordered: pairs without an order of their own: the order with the smaller loss counts.
-      window: train on random windows of this shape; None: on whole images.
+      window: train on random windows of this shape and predict by overlapping ones, for `l2`;
+        None: whole images.
     """
     if loss not in LOSSES or decoder not in DECODERS:
         raise ValueError(f"loss {loss!r}, decoder {decoder!r}: known are {LOSSES}, {DECODERS}")
     if loss == "l2" and (decoder == "soft_argmax" or coordinate_weight):
         raise ValueError("heights are no logits: soft_argmax needs the loss cross_entropy")
+    if loss == "cross_entropy" and window:
+        raise ValueError("probabilities over a window are none over the image: use the loss l2")
+
+    one = functools.partial(landmark_loss, kind=loss, sigma=sigma, learn_sigma=learn_sigma,
+                            coordinate_weight=coordinate_weight)
 
     def init(key: Key, image: Array) -> tuple[Params, Stats]:
-        variables = dict(model.init(key, image[None], train=False))
+        shape = (*(window or image.shape[:-1]), image.shape[-1])
+        variables = dict(model.init(key, jnp.zeros((1, *shape)), train=False))
         width = jnp.full((num_landmarks,), jnp.log(sigma))
         return {"net": variables["params"], "log_sigma": width}, variables.get("batch_stats", {})
 
@@ -88,29 +97,12 @@ def make(
             train=train, mutable=["batch_stats"], rngs=None if key is None else {"dropout": key})
         return maps, updated.get("batch_stats", stats)
 
-    def one(logits: Array, point: Array, known: Array, log_sigma: Array) -> Array:
-        """The loss of one landmark; zero where it is not known, while one that is known to lie
-        outside has an empty target (l2) or none (cross-entropy)."""
-        width = jnp.exp(log_sigma) if learn_sigma else jnp.full((), sigma)
-        target = heatmap.gaussian(point, width, shape=logits.shape)
-        if loss == "l2":
-            scale = (sigma / width) ** logits.ndim  # constant mass; the peak is 1 at the start
-            value = losses.squared_error(logits, scale * target) + learn_sigma * width**2
-        else:
-            value = losses.voxel_cross_entropy(logits, target)
-        if coordinate_weight:
-            guess, _ = heatmap.soft_argmax(logits)
-            away = jnp.sqrt(jnp.sum((guess - jnp.nan_to_num(point)) ** 2) + 1e-6)
-            value += jnp.where(jnp.isnan(point).any(), 0.0, coordinate_weight * away)
-        return jnp.where(known, value, 0.0)
-
     def score(params: Params, maps: Array, points: Array, known: Array) -> Array:
         chex.assert_rank([maps, points, known], [{3, 4}, 2, 1])
-        each = jax.vmap(one)
-        first = jnp.moveaxis(maps, -1, 0)
-        values = each(first, points, known, params["log_sigma"])
+        first, sigmas = jnp.moveaxis(maps, -1, 0), params["log_sigma"]
+        values = jax.vmap(one)(first, points, known, sigmas)
         if unordered:
-            other = each(first, swap(points, pairs=unordered), known, params["log_sigma"])
+            other = jax.vmap(one)(first, swap(points, pairs=unordered), known, sigmas)
             for a, b in unordered:
                 pair = jnp.array([a, b])
                 best = jnp.where(values[pair].sum() <= other[pair].sum(), values[pair], other[pair])
@@ -135,13 +127,42 @@ def make(
                        else logs)
 
     def maps(params: Params, stats: Stats, images: Array) -> Array:
-        return network(params, stats, preprocessing.unit(images), train=False)[0]
+        def whole(images: Array) -> Array:
+            return network(params, stats, images, train=False)[0]
+
+        unit = preprocessing.unit(images)
+        if window is None:
+            return whole(unit)
+        return jax.lax.map(
+            lambda x: tiled(x, apply=lambda part: whole(part[None])[0], window=window), unit)
 
     def decode(found: Array) -> Found:
         chex.assert_rank(found, {3, 4})
         return Found(*jax.vmap(lambda m: _decode(m, loss, decoder, sigma), in_axes=-1)(found))
 
     return Heatmap(init, batch_loss, maps, decode, score)
+
+
+def landmark_loss(logits: Array, point: Array, known: Array, log_sigma: Array, *, kind: str,
+                  sigma: float, learn_sigma: float = 0.0, coordinate_weight: float = 0.0) -> Array:
+    """The loss of one landmark, by its map `[*space]`; the options are those of `make`.
+
+    It is zero where the landmark is not `known`. One that is known, but whose point is NaN, lies
+    outside: its target is empty (`l2`) or there is none (`cross_entropy`).
+    """
+    chex.assert_rank([logits, point, known, log_sigma], [{2, 3}, 1, 0, 0])
+    width = jnp.exp(log_sigma) if learn_sigma else jnp.full((), sigma)
+    target = heatmap.gaussian(point, width, shape=logits.shape)
+    if kind == "l2":
+        scale = (sigma / width) ** logits.ndim  # constant mass; the peak is 1 at the start
+        value = losses.squared_error(logits, scale * target) + learn_sigma * width**2
+    else:
+        value = losses.voxel_cross_entropy(logits, target)
+    if coordinate_weight:
+        guess, _ = heatmap.soft_argmax(logits)
+        away = jnp.sqrt(jnp.sum((guess - jnp.nan_to_num(point)) ** 2) + 1e-6)
+        value += jnp.where(jnp.isnan(point).any(), 0.0, coordinate_weight * away)
+    return jnp.where(known, value, 0.0)
 
 
 def _decode(logits: Array, loss: str, decoder: str, sigma: float) -> tuple[Array, Array]:

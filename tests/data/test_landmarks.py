@@ -82,7 +82,8 @@ def test_volumes_of_any_orientation_keep_their_points(tmp_path, cache_dir, form)
         elif form == ".fcsv":
             slicer.write_fcsv(folder / f"v{i}.fcsv", {"dot": given["RAS"]}, system="RAS")
         else:
-            lines.append(f"v{i},dot,{','.join(map(str, given[form]))},{'train' if i < 3 else 'val'}")
+            lines.append(",".join([f"v{i}", "dot", *map(str, given[form]),
+                                   "train" if i < 3 else "val"]))
     columns = {"LPS": "x_lps_mm,y_lps_mm,z_lps_mm", "RAS": "x,y,z", "voxel": "i,j,k"}
     if lines:
         (folder / "landmarks.csv").write_text(
@@ -121,7 +122,7 @@ def test_a_point_that_a_file_lacks_is_nan(pictures, cache_dir):
 
 
 @pytest.mark.parametrize(("change", "options", "words"), [
-    (lambda t: t.replace(",spacing_mm", ",other"), {}, "0.png: the size of its pixels is not known"),
+    (lambda t: t.replace(",spacing_mm", ",other"), {}, "0.png: the size of its pixels is not"),
     (lambda t: t.replace(",0.5", ",-1"), {}, "line 2: the spacing '-1' is no positive number"),
     (lambda t: t.replace("0.png", "9.png"), {}, "line 2: no image .*9.png"),
     (lambda t: t.replace("0.png", "../0.png"), {}, "leaves the folder"),
@@ -235,7 +236,8 @@ def test_cephalograms_in_the_challenges_layout(tmp_path, cache_dir):
         "train": 6, "validation": 1, "test": 2}
     test = dataset.splits["test"]
     last = geometry.apply(test["to_file"][1], test["landmarks"][1])
-    np.testing.assert_allclose(last, points + [2.0, 0.0], atol=1e-6)  # the mean of the raters
+    mean = points + np.array([2.0, 0.0])  # of the two raters
+    np.testing.assert_allclose(last, mean, atol=1e-6)
     assert test.metadata[1]["rater_error_mm"].split() == ["0.4000"] * 19
 
 

@@ -103,6 +103,8 @@ def test_a_point_of_little_confidence_is_absent(tmp_path, cache_dir):
     ({"loss": "l2", "decoder": "soft_argmax"}, "--loss=cross_entropy"),
     ({"learn_sigma": 0.1}, "--learn_sigma is for --loss=l2"),
     ({"flip": "2"}, "the images have the axes 0 to 1"), ({"width": 0}, "--width=0"),
+    ({"patch": "16,16"}, "--patch: .*--loss=l2"),
+    ({"patch": "64,16", "loss": "l2", "decoder": "peak"}, "does not fit into images"),
     ({"dataset": "hc81"}, "did you mean hc18"), ({"elastic_points": 2}, "--elastic_points=2"),
     ({"dataset": "hc18"}, "--data_dir=: no such folder"),
 ])
@@ -111,6 +113,11 @@ def test_bad_settings_are_told_in_one_line_and_leave_nothing(tmp_path, cache_dir
         run_here(tmp_path / "w", cache_dir, **changes)
     assert "\n" not in str(e.value)
     assert not (tmp_path / "w").exists()
+
+
+def test_windows_that_are_smaller_than_the_image(tmp_path, cache_dir):
+    report = run_here(tmp_path / "w", cache_dir, patch="16,16", loss="l2", decoder="peak")
+    assert np.isfinite(report["metrics"]["error_mm"]["value"])
 
 
 def test_the_named_sets_train(tmp_path, cache_dir):

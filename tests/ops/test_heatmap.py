@@ -49,7 +49,7 @@ def test_the_top_of_an_oblique_quadratic_is_found_exactly(point):
 
 
 def test_one_axis_by_hand():
-    """Values 1, 3, 2 in a row: the top is at 0.5 (1 - 2) / (1 - 6 + 2) = 1 / 6 beside the middle."""
+    """Values 1, 3, 2 in a row: the top is 0.5 (1 - 2) / (1 - 6 + 2) = 1 / 6 off."""
     row = jnp.array([-9.0, 1.0, 3.0, 2.0, -9.0])
     field = jnp.stack([row - 5.0, row, row - 5.0])
     found, height = heatmap.peak(field)

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.ops.preprocess import Preprocessing
 from medjax.ops import heatmap as maps
+from medjax.ops.preprocess import Preprocessing
 from medjax.tasks import heatmap
 
 PLAIN = Preprocessing(0.0, 255.0, (0.0,), (1.0,))
@@ -114,7 +114,8 @@ def test_sigma_is_learned_where_it_is_asked_for():
     for weight in (0.0, 0.1):
         task = make(learn_sigma=weight)
         params, stats = task.init(jax.random.key(0), image[0])
-        slope = jax.grad(lambda p: task.loss(jax.random.key(0), p, stats, batch)[0])(params)
+        slope = jax.grad(lambda p, t, s: t.loss(jax.random.key(0), p, s, batch)[0])(
+            params, task, stats)
         assert (np.abs(slope["log_sigma"]).max() > 1e-3) == bool(weight)
 
 

@@ -105,8 +105,9 @@ def _world(found: Found, case: Case) -> np.ndarray:
     ndim = found.pixels.ndim - 1
     spacing = found.spacing_mm or ((case.spacing_mm,) * ndim if case.spacing_mm else None)
     if spacing is None:
-        raise UserError(f"{case.origin}: the size of its pixels is not known; give it in mm, in the "
-                        "column spacing_mm of landmarks.csv or metadata.csv (--spacing_column)")
+        raise UserError(f"{case.origin}: the size of its pixels is not known; give it in mm, in "
+                        "the column spacing_mm of landmarks.csv or metadata.csv "
+                        "(--spacing_column)")
     return _file_order(found) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
 
 

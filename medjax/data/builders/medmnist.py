@@ -65,7 +65,8 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
     def describe(self):
         modality, _, classes = SETS[self.name]
         licence = "CC BY-NC 4.0" if self.name == "dermamnist" else "CC BY 4.0"
-        info = DatasetInfo(self.name, classes, modality=modality, licence=licence, citation=_CITATION)
+        info = DatasetInfo(self.name, classes, modality=modality, licence=licence,
+                           citation=_CITATION)
         if not self.options.data_dir:
             shape = (28,) * (3 if self.name.endswith("3d") else 2)
             rgb = self.name in ("pathmnist", "dermamnist", "retinamnist", "bloodmnist")
@@ -89,7 +90,8 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
             raise UserError(f"{path}: {len(images)} images but {len(labels)} labels in {split}")
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             case = f"{split}_{i:05d}"
-            yield Example(image, {"label": int(label)}, case, case, origin=f"{path}, {split} image {i}")
+            yield Example(image, {"label": int(label)}, case, case,
+                          origin=f"{path}, {split} image {i}")
 
     def _fetch(self, download) -> Path:
         url = _RECORD.format(self.name)
