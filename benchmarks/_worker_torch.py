@@ -6,6 +6,7 @@ import sys
 
 import monai
 import torch
+from monai.networks.nets.basic_unet import BasicUNet
 from monai.networks.nets.resnet import ResNet
 from torch.nn import functional
 
@@ -15,6 +16,9 @@ from benchmarks.cases import BATCHES, CASES, LEARNING_RATE, MOMENTUM, Case, Job,
 
 def network(case: Case) -> torch.nn.Module:
     """The network of `case`, with medjax's stem and without a bias that batch norm would undo."""
+    if case.widths:
+        return BasicUNet(len(case.shape) - 1, case.shape[-1], case.num_classes,
+                         (*case.widths, case.widths[0]))
     kernel, stride = (3, 1) if case.small_input else (7, 2)
     return ResNet(
         case.block, list(case.depths), [64, 128, 256, 512], spatial_dims=len(case.shape) - 1,
@@ -42,7 +46,8 @@ class Torch:
     """A network in training."""
 
     def __init__(self, job: Job):
-        case = CASES[job.case]
+        case, self._predict = CASES[job.case], job.mode == "predict"
+        self._maps = bool(case.widths)
         self._device, self._low = use(job.device), job.dtype == "bfloat16"
         layout = torch.channels_last if len(case.shape) == 3 else torch.channels_last_3d
         net = network(case).to(self._device).to(memory_format=layout).train()
@@ -50,7 +55,7 @@ class Torch:
         self._net = torch.compile(net) if compiled else net
         self._optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM,
                                           nesterov=True, fused=True)
-        self._load(batches(case.shape, num_classes=case.num_classes, batch=job.batch))
+        self._load(batches(case, batch=job.batch))
         seconds = sides.measure(self, 1, 1)["seconds"]  # compiles, and takes one step
         self.about = {"compile_seconds": seconds if compiled else None,
                       "parameters": sum(p.numel() for p in net.parameters()),
@@ -60,6 +65,7 @@ class Torch:
         """To the device; moving the axis of a channels-last array keeps it channels last."""
         self._images = torch.from_numpy(data["image"]).to(self._device).movedim(-1, 2)
         self._labels = torch.from_numpy(data["label"]).to(self._device)
+        self._labels = self._labels.movedim(-1, 2) if self._maps else self._labels
         self._step = 0
 
     def advance(self, count: int) -> None:
@@ -68,10 +74,15 @@ class Torch:
             self._step += 1
 
     def _update(self, i: int) -> None:
+        if self._predict:
+            with torch.inference_mode():
+                self._loss = self._net(self._images[i]).ravel()[0]
+            return
         self._optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
             logits = self._net(self._images[i])
-        self._loss = functional.cross_entropy(logits.float(), self._labels[i])
+        loss = functional.mse_loss if self._maps else functional.cross_entropy
+        self._loss = loss(logits.float(), self._labels[i])
         self._loss.backward()
         self._optimizer.step()
 

@@ -13,12 +13,13 @@ class Case(NamedTuple):
     """A network and its input.
 
     Attributes:
-      model: its name in `medjax.models.CLASSIFIERS`.
+      model: its name in `medjax.models`.
       shape: of one example, `[*space, channel]`.
-      num_classes: outputs.
+      num_classes: outputs; of a U-Net, maps.
       batch: examples a step.
       updates: steps in one repetition.
-      block, depths, small_input: the same network in MONAI's words.
+      block, depths, small_input: the same ResNet in MONAI's words.
+      widths: the features of a U-Net.
     """
 
     model: str
@@ -26,9 +27,10 @@ class Case(NamedTuple):
     num_classes: int
     batch: int
     updates: int
-    block: str
-    depths: tuple[int, ...]
-    small_input: bool
+    block: str = ""
+    depths: tuple[int, ...] = ()
+    small_input: bool = False
+    widths: tuple[int, ...] = ()
 
 
 CASES = {
@@ -38,6 +40,7 @@ CASES = {
         "resnet18_28", (32, 32, 32, 1), 10, 4, 4, "basic", (2, 2, 2, 2), True),
     "resnet50_224": Case(  # meant for a GPU
         "resnet50_224", (224, 224, 3), 1000, 32, 20, "bottleneck", (3, 4, 6, 3), False),
+    "unet_3d": Case("unet", (64, 64, 64, 1), 8, 1, 2, widths=(16, 16, 32, 64, 128)),
 }
 
 
@@ -48,10 +51,15 @@ class Job(NamedTuple):
     batch: int
     dtype: str
     device: str
+    mode: str = "train"  # or predict: a forward pass
 
 
-def batches(shape: tuple[int, ...], *, num_classes: int, batch: int) -> dict[str, np.ndarray]:
-    """Random images `[BATCHES, batch, *shape]` and labels `[BATCHES, batch]`, always the same."""
+def batches(case: Case, *, batch: int) -> dict[str, np.ndarray]:
+    """Random images `[BATCHES, batch, *shape]`, always the same, and what is asked of them: labels
+    `[BATCHES, batch]`, or for a U-Net maps `[BATCHES, batch, *space, num_classes]`."""
     rng = np.random.default_rng(0)
-    return {"image": rng.standard_normal((BATCHES, batch, *shape), dtype=np.float32),
-            "label": rng.integers(num_classes, size=(BATCHES, batch))}
+    image = rng.standard_normal((BATCHES, batch, *case.shape), dtype=np.float32)
+    if not case.widths:
+        return {"image": image, "label": rng.integers(case.num_classes, size=(BATCHES, batch))}
+    maps = (BATCHES, batch, *case.shape[:-1], case.num_classes)
+    return {"image": image, "label": rng.random(maps, dtype=np.float32)}

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.cases import BATCHES, LEARNING_RATE, MOMENTUM, batches
+from benchmarks.cases import BATCHES, LEARNING_RATE, MOMENTUM, Case, batches
 from medjax import app, losses, models
 from medjax.errors import UserError
+from medjax.models.unet import UNet
 from medjax.train import feed, optim, state
 from medjax.train.step import Advance, make_advance, make_step
 from medjax.typing import Array, Batch, Key
@@ -32,23 +33,32 @@ def use(device: str) -> None:
         raise UserError(f"--device={device}: JAX finds none here") from None
 
 
-def make(name: str, *, shape: tuple[int, ...], num_classes: int, dtype: str = "float32",
-         ) -> tuple[Callable[[Key], state.State], Advance]:
-    """`init(key) -> state` and `advance` (as of `make_advance`) of the classifier `name`."""
-    model = models.classifier(name, num_classes=num_classes, dtype=dtype)
+def network(case: Case, *, dtype: str = "float32") -> Any:
+    """The network of `case`."""
+    if case.widths:
+        return UNet(case.num_classes, case.widths, dtype=jnp.dtype(dtype))
+    return models.classifier(case.model, num_classes=case.num_classes, dtype=dtype)
+
+
+def make(case: Case, *, dtype: str = "float32") -> tuple[Callable[[Key], state.State], Advance]:
+    """`init(key) -> state` and `advance` (as of `make_advance`) of the network of `case`."""
+    model = network(case, dtype=dtype)
     optimizer = optim.make(
         "sgd", learning_rate=LEARNING_RATE, steps=1, schedule="constant", momentum=MOMENTUM)
 
     def init(key: Key) -> state.State:
-        variables = model.init(key, jnp.zeros((1, *shape)), train=False)
-        return state.create(variables["params"], variables["batch_stats"], optimizer)
+        variables = model.init(key, jnp.zeros((1, *case.shape)), train=False)
+        return state.create(variables["params"], variables.get("batch_stats", {}), optimizer)
 
     def loss(key: Key, params: Any, stats: Any, batch: Batch):
         logits, updated = model.apply({"params": params, "batch_stats": stats}, batch["image"],
                                       train=True, mutable=["batch_stats"])
-        target = jax.nn.one_hot(batch["label"], num_classes)
-        value = jax.vmap(losses.cross_entropy)(logits, target).mean()
-        return value, (updated["batch_stats"], {"loss": value})
+        if case.widths:
+            value = jnp.square(logits - batch["label"]).mean()
+        else:
+            target = jax.nn.one_hot(batch["label"], case.num_classes)
+            value = jax.vmap(losses.cross_entropy)(logits, target).mean()
+        return value, (updated.get("batch_stats", stats), {"loss": value})
 
     return init, make_advance(make_step(loss, optimizer), _pick)
 
@@ -57,9 +67,9 @@ def _pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
     return feed.pick_streamed(key, data, step % BATCHES, i)
 
 
-def data(shape: tuple[int, ...], *, num_classes: int, batch: int) -> Batch:
+def data(case: Case, *, batch: int) -> Batch:
     """The batches, on the device."""
-    return jax.device_put(batches(shape, num_classes=num_classes, batch=batch))
+    return jax.device_put(batches(case, batch=batch))
 
 
 def compiled(advance: Advance, *given: Any) -> tuple[Any, float]:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import common, learner
+from benchmarks.cases import Case
 from benchmarks.common import Row
 from medjax import app
 from medjax.errors import UserError
@@ -23,7 +24,7 @@ from medjax.train.state import count_parameters
 from medjax.train.step import Advance, over_seeds
 
 option = app.option
-MODEL, SHAPE, NUM_CLASSES = "resnet_slim", (28, 28, 1), 10
+CASE = Case("resnet_slim", (28, 28, 1), 10, batch=64, updates=4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,22 +57,22 @@ def main(config: Config) -> None:
         raise UserError("--seeds, --batch, --updates and --repeats must be at least 1")
     learner.use(config.device)
     busy = common.busy_cores()
-    init, advance = learner.make(
-        MODEL, shape=SHAPE, num_classes=NUM_CLASSES, dtype=config.dtype)
+    init, advance = learner.make(CASE, dtype=config.dtype)
     keys = jax.vmap(jax.random.key)(jnp.arange(config.seeds))
     states = jax.jit(over_seeds(init, (0,)))(keys)
     parameters = count_parameters(states.params) // config.seeds
     rows = measure(config, advance, keys, states)
     about = learner.about()
     common.report(
-        f"{config.seeds} seeds of {MODEL}, batch {config.batch} of {'x'.join(map(str, SHAPE))} "
-        f"each, {config.dtype}, {parameters:,} parameters each, {config.repeats} repetitions",
+        f"{config.seeds} seeds of {CASE.model}, batch {config.batch} of "
+        f"{'x'.join(map(str, CASE.shape))} each, {config.dtype}, {parameters:,} parameters "
+        f"each, {config.repeats} repetitions",
         rows, busy=busy, versions=about["versions"], device=about["device"], path=config.json)
 
 
 def measure(config: Config, advance: Advance, keys: Any, states: Any) -> list[Row]:
     """Times both ways in turn."""
-    data = learner.data(SHAPE, num_classes=NUM_CLASSES, batch=config.batch)
+    data = learner.data(CASE, batch=config.batch)
     each = [(keys[i], jax.tree.map(lambda x, i=i: x[i], states)) for i in range(config.seeds)]
     together = over_seeds(advance, (0, 0, None, None))
     many, many_seconds = learner.compiled(together, keys, states, data)

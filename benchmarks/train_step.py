@@ -1,7 +1,8 @@
-"""One training step of a ResNet, medjax against PyTorch: forward, backward, SGD, batch norm.
+"""One training step, or one forward pass, of a ResNet or U-Net, medjax against PyTorch.
 
     python -m benchmarks.train_step --case=resnet18_28
     python -m benchmarks.train_step --case=resnet18_3d --torch_python=/path/to/python
+    python -m benchmarks.train_step --case=unet_3d --mode=predict
     python -m benchmarks.train_step --case=resnet50_224 --device=gpu --dtype=bfloat16
 
 The sides take turns, so a machine that slows down slows both. Compiling is told of apart: for
@@ -36,6 +37,7 @@ class Config:
     """The settings; the fields are the flags."""
 
     case: str = option("resnet18_28", "network and input", choices=tuple(CASES))
+    mode: str = option("train", "an update, or a forward pass", choices=("train", "predict"))
     batch: int = option(0, "examples a step; 0: as the case has it")
     updates: int = option(0, "steps in one repetition; 0: as the case has it")
     repeats: int = option(7, "repetitions, of which the median is reported")
@@ -49,7 +51,8 @@ def main(config: Config) -> None:
     if min(config.batch, config.updates, config.repeats - 1) < 0:
         raise UserError("--batch and --updates must not be negative, --repeats at least 1")
     case = CASES[config.case]
-    job = Job(config.case, config.batch or case.batch, config.dtype, config.device)
+    job = Job(config.case, config.batch or case.batch, config.dtype, config.device,
+              config.mode)
     busy = common.busy_cores()
     with ExitStack() as stack:
         medjax = start_medjax(job, stack)
@@ -61,7 +64,7 @@ def main(config: Config) -> None:
                 for k, v in side.about["versions"].items()}
     shape = "x".join(map(str, case.shape))
     common.report(
-        f"{config.case}: batch {job.batch} of {shape}, {config.dtype}, "
+        f"{config.case}, {config.mode}: batch {job.batch} of {shape}, {config.dtype}, "
         f"{medjax.about['parameters']:,} parameters, {config.repeats} repetitions",
         rows + failed, busy=busy, versions=versions, path=config.json,
         device=medjax.about["device"])

@@ -2,18 +2,22 @@
 
     python -m experiments.compare A/predictions.csv B/predictions.csv
 
-Prints each metric of A and B, the difference B - A with its 95 % interval (paired bootstrap over
-subjects) and the p-value of a paired permutation test; `--output=FILE` writes them as JSON.
+The files are those of `experiments.classify`, or of `experiments.heatmap`. Prints each metric of A
+and B, the difference B - A with its 95 % interval (paired bootstrap over subjects) and the p-value
+of a paired permutation test; `--output=FILE` writes them as JSON.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from medjax import app, report, stats
+from medjax import app, landmark_metrics, report, stats
 from medjax.errors import UserError
-from medjax.metrics import CLASSIFICATION
+from medjax.landmark_report import LandmarkPredictions
+from medjax.metrics import CLASSIFICATION, Metric
 from medjax.report import Predictions
 from medjax.train.record import write_json
 
@@ -27,6 +31,8 @@ class Config:
     files: tuple[str, ...] = option((), "predictions.csv of A and of B")
     samples: int = option(2000, "bootstrap samples, and permutations")
     seed: int = option(0, "of both")
+    radii_mm: tuple[float, ...] = option((2.0, 2.5, 3.0, 4.0, 10.0), "of the success rates of "
+                                         "landmarks", item=float)
     output: str = option("", "write the numbers here as JSON")
 
 
@@ -35,15 +41,16 @@ def main(config: Config) -> None:
         raise UserError("name two predictions.csv files, or the work directories that hold them")
     if config.samples < 1:
         raise UserError(f"--samples={config.samples}: must be at least 1")
-    a, b = (Predictions.read(_file(name)) for name in config.files)
-    b = align(a, b)
-    found = {name: stats.compare(metric, a.label, a.probability, b.probability, a.subject_id,
+    if min(config.radii_mm, default=0.0) <= 0:
+        raise UserError("--radii_mm: give one or more positive radii")
+    answers = read([_file(name) for name in config.files], config.radii_mm)
+    found = {name: stats.compare(metric, answers.truth, answers.a, answers.b, answers.subject_id,
                                  samples=config.samples, seed=config.seed)
-             for name, metric in CLASSIFICATION.items()}
+             for name, metric in answers.metrics.items()}
     rows = [(name, f"{c.a:.4f}", f"{c.b:.4f}", f"{c.difference.value:+.4f}",
              f"[{c.difference.low:+.4f}, {c.difference.high:+.4f}]", f"{c.p_value:.4f}")
             for name, c in found.items()]
-    report.show(f"{len(a.label)} cases of {len(set(a.subject_id))} subjects",
+    report.show(f"{len(answers.truth)} cases of {len(set(answers.subject_id))} subjects",
                 ("metric", "A", "B", "B - A", "95 % interval", "p"), rows,
                 [f"A: {config.files[0]}", f"B: {config.files[1]}",
                  "p-values are not corrected for the number of metrics"])
@@ -61,6 +68,61 @@ def _file(name: str) -> Path:
     return path
 
 
+class Answers(NamedTuple):
+    """What two models answered to the same cases, as the metrics take it."""
+
+    truth: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    subject_id: list[str]
+    metrics: dict[str, Metric]
+
+
+def read(paths: list[Path], radii_mm: Sequence[float]) -> Answers:
+    """Of classes, or of landmarks where the first file has a column `landmark`.
+
+    Raises:
+      UserError: unless both files hold the same cases.
+    """
+    with paths[0].open(errors="replace") as f:
+        landmarks = "landmark" in f.readline().strip().split(",")
+    if landmarks:
+        p, q = (LandmarkPredictions.read(path) for path in paths)
+        q = align_landmarks(p, q)
+        return Answers(p.present, p.error_mm, q.error_mm, p.subject_id,
+                       landmark_metrics.declared(radii_mm))
+    a, b = (Predictions.read(path) for path in paths)
+    b = align(a, b)
+    return Answers(a.label, a.probability, b.probability, a.subject_id, CLASSIFICATION)
+
+
+def order(a: list[str], b: list[str]) -> list[int]:
+    """Where the cases of `a` stand in `b`; raises UserError unless both hold the same."""
+    place = {case: i for i, case in enumerate(b)}
+    odd = set(a) ^ set(b)
+    if odd:
+        raise UserError(f"{len(odd)} cases are in one file only, such as {min(odd)!r}")
+    if len(place) != len(b) or len(a) != len(b):
+        raise UserError("a case stands more than once in a file")
+    return [place[case] for case in a]
+
+
+def align_landmarks(a: LandmarkPredictions, b: LandmarkPredictions) -> LandmarkPredictions:
+    """`b` in the order of `a`.
+
+    Raises:
+      UserError: unless both hold the same cases with the same landmarks at the same places.
+    """
+    if a.names != b.names:
+        raise UserError("the landmarks differ")
+    rows = order(a.case_id, b.case_id)
+    if not np.allclose(a.true_mm, b.true_mm[rows], atol=1e-3, equal_nan=True):
+        raise UserError("the reference points of some cases differ; these are not the same data")
+    return LandmarkPredictions(
+        a.case_id, a.subject_id, a.names, b.found[rows], b.true[rows], b.found_mm[rows],
+        b.true_mm[rows], b.confidence[rows])
+
+
 def align(a: Predictions, b: Predictions) -> Predictions:
     """`b` in the order of `a`.
 
@@ -69,16 +131,10 @@ def align(a: Predictions, b: Predictions) -> Predictions:
     """
     if a.classes != b.classes:
         raise UserError(f"the classes differ: {', '.join(a.classes)} and {', '.join(b.classes)}")
-    place = {case: i for i, case in enumerate(b.case_id)}
-    odd = set(a.case_id) ^ set(b.case_id)
-    if odd:
-        raise UserError(f"{len(odd)} cases are in one file only, such as {min(odd)!r}")
-    if len(place) != len(b.case_id) or len(a.case_id) != len(b.case_id):
-        raise UserError("a case stands more than once in a file")
-    order = [place[case] for case in a.case_id]
-    if (b.label[order] != a.label).any():
+    rows = order(a.case_id, b.case_id)
+    if (b.label[rows] != a.label).any():
         raise UserError("the labels of some cases differ; these are not the same data")
-    return Predictions(a.case_id, a.subject_id, a.label, np.asarray(b.probability)[order],
+    return Predictions(a.case_id, a.subject_id, a.label, np.asarray(b.probability)[rows],
                        a.classes)
 
 

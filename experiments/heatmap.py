@@ -27,7 +27,7 @@ from medjax import (
     settings,
 )
 from medjax.data import preprocess, source
-from medjax.data.landmark_sets import WRIST
+from medjax.data.landmarks.published import WRIST
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
@@ -123,7 +123,7 @@ def check(config: Config) -> None:
         raise UserError(f"--sigma={config.sigma}: must be positive")
     if not 0 < config.level < 1:
         raise UserError(f"--level={config.level}: must lie between 0 and 1")
-    if not config.radii_mm or min(config.radii_mm) <= 0:
+    if min(config.radii_mm, default=0.0) <= 0:
         raise UserError("--radii_mm: give one or more positive radii")
     if len(config.window) not in (0, 2) or list(config.window) != sorted(set(config.window)):
         raise UserError("--window: give two intensities, the lower first")

@@ -15,7 +15,7 @@ import medjax
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(m.name for m in pkgutil.walk_packages(medjax.__path__, "medjax."))
 PROGRAMS = sorted(f"{f.parent.name}.{f.stem}" for folder in ("experiments", "benchmarks")
-                  for f in (ROOT / folder).glob("*.py") if f.stem != "_worker_torch")
+                  for f in (ROOT / folder).glob("*.py") if "torch" not in f.stem)
 FILES = sorted([*(ROOT / "medjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
 
 # What a module may import, from the bottom up: a part of medjax imports only from lower rows.

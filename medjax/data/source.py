@@ -140,7 +140,7 @@ def _exam_kinds() -> dict[str, type]:
 
 def _landmark_kinds() -> dict[str, type]:
     from medjax.data.builders.landmarks import Landmarks
-    from medjax.data.landmark_sets import SETS
+    from medjax.data.landmarks import SETS
 
     return _named(Landmarks, SETS)
 

@@ -164,14 +164,14 @@ def test_a_volume_with_flat_landmarks_and_a_broken_affine_are_refused(tmp_path):
 def test_the_embedded_set_has_its_points_where_the_template_has_them(ndim, cache_dir):
     from medjax.data import brain
     from medjax.data.afids import AFIDS_RAS_MM
-    from medjax.data.landmark_sets import _SEED
+    from medjax.data.landmarks.generated import SEED
 
     dataset = load(cache_dir, "brain_landmarks", ndim=ndim, subjects=12)
     assert len(dataset.info.landmarks) == (10 if ndim == 2 else 32)
     assert dataset.info.synthetic
     for split in dataset.splits.values():
         for i, case in enumerate(split.case_id):
-            subject = brain.make_subject(_SEED, int(case[-4:]))
+            subject = brain.make_subject(SEED, int(case[-4:]))
             world = geometry.apply(split["to_world"][i], split["landmarks"][i])
             truth = np.array([AFIDS_RAS_MM[n] for n in dataset.info.landmarks])
             if ndim == 2:  # a picture: to the front, and downwards

@@ -6,6 +6,7 @@ import pytest
 from experiments import compare
 from medjax import app
 from medjax.errors import UserError
+from medjax.landmark_report import LandmarkPredictions
 from medjax.report import Predictions
 
 
@@ -74,3 +75,40 @@ def test_arguments_are_checked(tmp_path):
         run(tmp_path / "a.csv")
     with pytest.raises(UserError, match="no such file"):
         run(tmp_path / "a.csv", tmp_path / "b.csv")
+
+
+def landmarks(path, *, seed=0, shift=0.0, names=("a", "b")):
+    rng = np.random.default_rng(3)
+    true = rng.normal(size=(20, len(names), 3))
+    found = true + np.random.default_rng(seed).normal(0, 1, true.shape) + shift
+    cases = [f"c{i}" for i in range(20)]
+    LandmarkPredictions(cases, cases, names, found, true, found, true,
+                        np.ones(true.shape[:2])).write(path)
+
+
+def test_two_runs_with_landmarks_are_compared(tmp_path, capsys):
+    landmarks(tmp_path / "a.csv", seed=0)
+    landmarks(tmp_path / "b.csv", seed=1, shift=3.0)
+    run(tmp_path / "a.csv", tmp_path / "b.csv", "--samples=200", "--radii_mm=2,4",
+        f"--output={tmp_path / 'out.json'}")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert {"error_mm", "sdr_2mm", "sdr_4mm"} <= set(found)
+    assert found["error_mm"]["difference"]["low"] > 1.0
+    assert found["error_mm"]["p_value"] < 0.02
+    assert "20 cases of 20 subjects" in capsys.readouterr().out
+
+
+def test_other_landmarks_or_another_reference_are_refused(tmp_path):
+    landmarks(tmp_path / "a.csv")
+    landmarks(tmp_path / "b.csv", names=("a", "c"))
+    with pytest.raises(UserError, match="the landmarks differ"):
+        run(tmp_path / "a.csv", tmp_path / "b.csv")
+    text = (tmp_path / "a.csv").read_text().splitlines()
+    cells = text[1].split(",")
+    cells[11] = "55.5"  # true_x_mm
+    (tmp_path / "c.csv").write_text("\n".join([text[0], ",".join(cells), *text[2:]]) + "\n")
+    with pytest.raises(UserError, match="reference points of some cases differ"):
+        run(tmp_path / "a.csv", tmp_path / "c.csv")
+    predictions(0).write(tmp_path / "classes.csv")
+    with pytest.raises(UserError, match=r"not a predictions\.csv of landmarks"):
+        run(tmp_path / "a.csv", tmp_path / "classes.csv")

@@ -48,6 +48,6 @@ def confused(name, count):
 @pytest.mark.parametrize("count", [10, 100])
 def test_local_appearance_confuses_fingers_and_the_spatial_configuration_does_not(count):
     local, whole = confused("scn_local", count), confused("scn", count)
-    print(f"{count} hands: {local:.3f} of the tips confused by local appearance, {whole:.3f} by SCN")
+    print(f"{count} hands, tips confused: {local:.3f} by local appearance, {whole:.3f} by SCN")
     assert local > 0.2
     assert whole < 0.05

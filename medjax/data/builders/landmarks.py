@@ -8,12 +8,13 @@ import numpy as np
 from medjax.data import geometry, splits
 from medjax.data.builders.base import Builder, Example
 from medjax.data.images import Found
-from medjax.data.landmark_sets import SETS, Case, LandmarkSet
+from medjax.data.landmarks import SETS
+from medjax.data.landmarks.case import Case, LandmarkSet
 from medjax.errors import UserError
 
 
 class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
-    """A set of `medjax.data.landmark_sets`; the class attribute `name` says which.
+    """A set of `medjax.data.landmarks`; the class attribute `name` says which.
 
     Each example has `landmarks` in voxels of the prepared array (NaN where missing or outside),
     `to_file` and `to_world`, affines from those voxels, and `outside`, how many points lay outside.

@@ -1,0 +1,107 @@
+"""One image with its points, where it comes from, and the set that it belongs to."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from medjax.data import images, landmark_table, slicer, splits
+from medjax.data.info import DatasetInfo
+from medjax.data.options import LandmarkOptions
+from medjax.errors import UserError
+
+
+class Case(NamedTuple):
+    """One image with its points, before its pixels are read.
+
+    Attributes:
+      read: the image.
+      points: by landmark; in `system`: voxel (order of the array), pixel (x, y[, z] of the file),
+        or LPS or RAS mm.
+      spacing_mm: of every axis, where the file does not tell it.
+    """
+
+    read: Callable[[], images.Found]
+    origin: str
+    case_id: str
+    subject: str
+    split: str | None
+    points: Mapping[str, Sequence[float]]
+    system: str
+    spacing_mm: float | None = None
+    metadata: Mapping[str, str] = {}
+
+
+class LandmarkSet(NamedTuple):
+    """The cases, and the grid that every image is brought to where no other is asked for."""
+
+    info: DatasetInfo
+    cases: list[Case]
+    shape: tuple[int, ...]
+    grid_mm: float
+
+
+def from_file(root: Path, path: Path, *, points: Mapping, system: str, subject: str = "",
+              split: str | None = None, spacing_mm: float | None = None,
+              metadata: Mapping[str, str] | None = None) -> Case:
+    """A case whose image is a file below `root`."""
+    name = path.relative_to(root).as_posix()
+    return Case(functools.partial(images.read, path), str(path), name, subject or name, split,
+                points, system, spacing_mm, metadata or {})
+
+
+def root_of(options: LandmarkOptions) -> Path:
+    """The folder that holds the set; raises UserError where there is none."""
+    root = Path(options.data_dir)
+    if not options.data_dir or not root.is_dir():
+        raise UserError(f"--data_dir={options.data_dir}: no such folder")
+    return root
+
+
+def find_image(root: Path, options: LandmarkOptions, name: str, origin: str) -> Path:
+    """The file of an image, with or without its suffix in the table."""
+    base = root / options.path_folder
+    path = base / (name + options.path_suffix)
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{origin}: {name!r} leaves the folder; paths are relative to it")
+    tries = [path, *(base / (name + s) for s in images.SUFFIXES)]
+    found = next((p for p in tries if p.is_file()), None)
+    if found is None:
+        raise UserError(f"{origin}: no image {path}; --path_folder and --path_suffix are put "
+                        "before and after each name")
+    return found
+
+
+def read_metadata(root: Path, options: LandmarkOptions) -> dict[str, dict[str, str]]:
+    """The rows of `metadata.csv` by image; none where there is no such file."""
+    path = root / "metadata.csv"
+    if not path.exists():
+        return {}
+    rows = landmark_table.read_rows(path)
+    names = (options.path_column, *landmark_table.PATHS)
+    key = next((c for c in names if c in rows[0]), None)
+    if key is None:
+        raise UserError(f"{path}: no column of the images ({', '.join(landmark_table.PATHS)})")
+    return {row[key]: row for row in rows}
+
+
+def from_lists(root: Path, options: LandmarkOptions) -> list[Case]:
+    """The images below `root` that have a list of 3D Slicer of their name beside them."""
+    more = read_metadata(root, options)
+    cases = []
+    for path in sorted(p for p in root.rglob("*") if images.suffix(p) in images.SUFFIXES):
+        stem = path.name[: -len(images.suffix(path))]
+        lists = [path.with_name(stem + s) for s in slicer.SUFFIXES]
+        present = [p for p in lists if p.exists()]
+        if len(present) > 1:
+            raise UserError(f"{path}: has both {present[0].name} and {present[1].name}; keep one")
+        if present:
+            points, system = slicer.read(present[0])
+            name = path.relative_to(root).as_posix()
+            row = more.get(name, {})
+            split = row.get(options.split_column) or None
+            cases.append(from_file(
+                root, path, points=points, system="voxel" if system == "IJK" else system,
+                subject=row.get(options.subject_column, ""),
+                split=splits.split_name(split, origin=name) if split else None))
+    return cases
