@@ -63,6 +63,8 @@ class Config(settings.Augmenting, settings.Training, settings.Files):
     grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit")
     window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
                                        "percentiles of each image", item=float)
+    pose_from: str = option("", "work directory of an earlier run on the same images: its "
+                            "predictions turn them into one pose")
     fold: int = option(1, "hand_xray: cross-validation fold")
     wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=tuple(WRIST))
 

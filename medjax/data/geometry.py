@@ -74,28 +74,80 @@ def canonical(pixels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.flip(turned, tuple(a for a, f in enumerate(flip) if f)), back
 
 
-def fit(pixels: np.ndarray, spacing: np.ndarray, *, shape: tuple[int, ...], grid_mm: float
-        ) -> tuple[np.ndarray, np.ndarray]:
-    """The image `[*space, channel]` on a grid of `shape` with cubic voxels, about the same centre.
+def fitted(size: tuple[int, ...], spacing: np.ndarray, *, shape: tuple[int, ...], grid_mm: float
+           ) -> np.ndarray:
+    """The affine from a grid of `shape` with cubic voxels to an image about the same centre.
 
     Args:
-      spacing: of the image, mm.
+      size, spacing: of the image; voxels, mm.
       grid_mm: of the grid; what lies beyond it is cut off. 0: as fine as holds the whole image.
+    """
+    extent, goal = np.array(size, float), np.array(shape, float)
+    factor = (grid_mm or (extent * spacing / goal).max()) / spacing
+    return scaling(factor, (extent - 1) / 2 - factor * (goal - 1) / 2)
 
-    Returns:
-      The array (linearly interpolated, smoothed first where it gets coarser, lowest value outside),
-      and the affine from its indices to those of `pixels`.
+
+def resample(pixels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    """The image `[*space, channel]` on a grid of `shape`; `back` leads from it to the image.
+
+    Linearly interpolated, smoothed first where it gets coarser, the lowest value outside.
     """
     from scipy import ndimage
 
-    size, goal = np.array(pixels.shape[:-1], float), np.array(shape, float)
-    factor = (grid_mm or (size * spacing / goal).max()) / spacing
-    back = scaling(factor, (size - 1) / 2 - factor * (goal - 1) / 2)
-    values = pixels.astype(np.float32)
-    values = ndimage.gaussian_filter(values, [*np.maximum(0.0, (factor - 1) / 2), 0.0])
+    # How far one step of the grid, along whichever axis, goes along each axis of the image.
+    factor = np.abs(back[:-1, :-1]).max(1)
+    values = ndimage.gaussian_filter(
+        pixels.astype(np.float32), [*np.maximum(0.0, (factor - 1) / 2), 0.0])
     out = np.stack([
-        ndimage.affine_transform(values[..., c], factor, back[:-1, -1], output_shape=shape, order=1,
-                                 mode="constant", cval=float(values[..., c].min()))
+        ndimage.affine_transform(values[..., c], back[:-1, :-1], back[:-1, -1], output_shape=shape,
+                                 order=1, mode="constant", cval=float(values[..., c].min()))
         for c in range(pixels.shape[-1])], -1)
     out = np.rint(out) if pixels.dtype.kind == "u" else out
-    return out.astype(pixels.dtype), back
+    return out.astype(pixels.dtype)
+
+
+def rigid(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """The rotation and shift that bring `points` `[n, ndim]` nearest to `onto`, as an affine.
+
+    Least squares (Kabsch 1976) over the pairs that both have; NaN is missing.
+
+    Raises:
+      ValueError: if fewer than `ndim` pairs are known.
+    """
+    known = ~np.isnan(points + onto).any(1)
+    ndim = points.shape[1]
+    if known.sum() < ndim:
+        raise ValueError(f"{known.sum()} known pairs; a pose needs {ndim}")
+    a, b = points[known], onto[known]
+    u, _, vt = np.linalg.svd((a - a.mean(0)).T @ (b - b.mean(0)))
+    sign = np.ones(ndim)
+    sign[-1] = np.sign(np.linalg.det(u @ vt))
+    turn = (u @ np.diag(sign) @ vt).T
+    out = np.eye(ndim + 1)
+    out[:-1, :-1], out[:-1, -1] = turn, b.mean(0) - turn @ a.mean(0)
+    return out
+
+
+def robust_rigid(points: np.ndarray, onto: np.ndarray, *, keep: float = 0.7) -> np.ndarray:
+    """As `rigid`, by the share `keep` of the pairs that agree best: a few may be far off."""
+    found = rigid(points, onto)
+    for _ in range(10):
+        away = np.linalg.norm(apply(found, points) - onto, axis=1)
+        near = away <= np.nanquantile(away, keep)
+        found = rigid(np.where(near[:, None], points, np.nan), onto)
+    return found
+
+
+def mean_shape(shapes: np.ndarray, *, rounds: int = 10) -> np.ndarray:
+    """The mean of shapes `[case, n, ndim]` after each is turned and shifted onto it.
+
+    Generalised Procrustes analysis (Gower 1975), without scaling; it has the pose of the most
+    complete shape. NaN is missing.
+    """
+    mean = shapes[np.isnan(shapes).any(-1).sum(1).argmin()]
+    for _ in range(rounds):
+        moved = np.stack([apply(rigid(s, mean), s) for s in shapes])
+        known = ~np.isnan(moved)
+        total = np.where(known, moved, 0.0).sum(0)
+        mean = np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+    return mean

@@ -35,8 +35,12 @@ class Options:
             Path(folder, name) for folder, _, names in os.walk(root, followlinks=True)
             for name in names) if self.data_dir else []
         stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
-        text = json.dumps([dataclasses.asdict(self), stats])
+        text = json.dumps([dataclasses.asdict(self), stats, self.others()])
         return hashlib.sha1(text.encode()).hexdigest()[:12]
+
+    def others(self) -> list:
+        """The state of further files that the set depends on."""
+        return []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +74,7 @@ class LandmarkOptions(Options):
       spacing_column: its column with the size of a pixel in mm, for images that do not know it.
       image_shape: what every image is brought to, in the order of the array; empty: the set's own.
       grid_mm: size of a voxel then; 0: each image is scaled to fit into the shape.
+      pose_from: a run whose predictions bring all images into one pose; empty: they keep theirs.
       window: intensities that become black and white; empty: percentiles of each image.
       ndim: 2 or 3, for the set that is generated.
       fold: hand_xray: which cross-validation fold; wrist: which points give its scale.
@@ -81,7 +86,12 @@ class LandmarkOptions(Options):
     spacing_column: str = "spacing_mm"
     image_shape: tuple[int, ...] = ()
     grid_mm: float = 0.0
+    pose_from: str = ""
     window: tuple[float, ...] = ()
     ndim: int = 2
     fold: int = 1
     wrist: str = "payer"
+
+    def others(self) -> list:
+        file = Path(self.pose_from, "predictions.csv") if self.pose_from else Path()
+        return [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else []

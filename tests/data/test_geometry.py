@@ -46,7 +46,8 @@ def test_a_blob_is_found_where_the_new_grid_says(grid_mm):
     at = np.array([22.0, 12.0, 7.0])
     where = np.stack(np.meshgrid(*map(np.arange, (40, 24, 14)), indexing="ij"), -1)
     blob = np.exp(-(((where - at) * spacing) ** 2).sum(-1) / (2 * 3.0**2))[..., None]
-    out, back = geometry.fit(blob.astype(np.float32), spacing, shape=(20, 20, 20), grid_mm=grid_mm)
+    back = geometry.fitted((40, 24, 14), spacing, shape=(20, 20, 20), grid_mm=grid_mm)
+    out = geometry.resample(blob.astype(np.float32), back, shape=(20, 20, 20))
     grid = np.stack(np.meshgrid(*[np.arange(20)] * 3, indexing="ij"), -1).reshape(-1, 3)
     core = np.maximum(out.reshape(-1) - 0.3 * out.max(), 0)
     centre = (core[:, None] * grid).sum(0) / core.sum()
@@ -56,8 +57,7 @@ def test_a_blob_is_found_where_the_new_grid_says(grid_mm):
 
 
 def test_a_fitted_grid_has_the_same_centre_and_the_whole_image():
-    _, back = geometry.fit(np.zeros((10, 30, 1), np.uint8), np.array([1.0, 1.0]), shape=(16, 16),
-                           grid_mm=0.0)
+    back = geometry.fitted((10, 30), np.ones(2), shape=(16, 16), grid_mm=0.0)
     np.testing.assert_allclose(geometry.apply(back, np.array([7.5, 7.5])), [4.5, 14.5])
     np.testing.assert_allclose(geometry.apply(back, np.array([-0.5, -0.5]))[1], -0.5)
 
@@ -68,3 +68,43 @@ def test_a_fitted_grid_has_the_same_centre_and_the_whole_image():
 def test_affines_that_cannot_be_inverted_are_refused(affine):
     with pytest.raises(UserError, match=r"a\.nii: its affine cannot be inverted"):
         geometry.check_affine(affine, origin="a.nii")
+
+
+def turned(points, seed, noise=0.0):
+    affine = rotated(seed, flips=False)
+    affine[:3, :3] /= np.linalg.norm(affine[:3, :3], axis=0)
+    rng = np.random.default_rng(seed)
+    return geometry.apply(affine, points) + rng.normal(0, noise, points.shape), affine
+
+
+@given(seed=st.integers(0, 10**6))
+def test_a_pose_is_found_again_though_points_are_missing_or_far_off(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(0, 10, (12, 3))
+    moved, affine = turned(points, seed)
+    gaps = points.copy()
+    gaps[:3] = np.nan
+    np.testing.assert_allclose(geometry.rigid(gaps, moved), affine, atol=1e-8)
+    wrong = points.copy()
+    wrong[:2] += 40.0
+    np.testing.assert_allclose(geometry.robust_rigid(wrong, moved, keep=0.8), affine, atol=1e-6)
+
+
+def test_a_mirror_image_is_no_pose(rng):
+    points = rng.normal(size=(8, 3))
+    found = geometry.rigid(points, points * [-1.0, 1.0, 1.0])
+    assert np.linalg.det(found[:3, :3]) == pytest.approx(1.0)
+
+
+def test_too_few_pairs_have_no_pose():
+    with pytest.raises(ValueError, match="2 known pairs"):
+        geometry.rigid(np.zeros((2, 3)), np.zeros((2, 3)))
+
+
+def test_the_mean_shape_does_not_depend_on_poses(rng):
+    shape = rng.normal(0, 10, (9, 3))
+    shapes = np.stack([turned(shape, s, noise=0.01)[0] for s in range(6)])
+    shapes[1, 4] = np.nan
+    mean = geometry.mean_shape(shapes)
+    back = geometry.apply(geometry.rigid(mean, shape), mean)
+    np.testing.assert_allclose(back, shape, atol=0.05)

@@ -262,3 +262,46 @@ def test_hands_in_payers_layout_under_both_scalings(tmp_path, cache_dir):
         assert np.linalg.norm(world[a] - world[b]) == pytest.approx(50.0, rel=1e-4)
         np.testing.assert_allclose(
             geometry.apply(split["to_file"][0], split["landmarks"][0]), rows[5], atol=1e-3)
+
+
+def test_a_first_run_brings_volumes_into_one_pose(tmp_path, cache_dir):
+    """Five dots in fixed arrangement, the volumes in any pose: afterwards they stand alike."""
+    folder, run = tmp_path / "volumes", tmp_path / "run"
+    folder.mkdir()
+    run.mkdir()
+    shape = np.array([[0.0, 0, 0], [14, 2, 0], [3, 11, 1], [1, 4, 16], [9, 9, 9]])
+    lines, predicted = ["volume,landmark,x_ras_mm,y_ras_mm,z_ras_mm,split"], []
+    for i in range(6):
+        rng = np.random.default_rng(i)
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        turn[:, 0] *= np.sign(np.linalg.det(turn))
+        world = (shape - shape.mean(0)) @ turn.T + rng.normal(0, 2, 3)
+        voxels = world + 24.0
+        volume = sum(dot((48,) * 3, v, np.ones(3), 1.5) for v in voxels)
+        affine = geometry.scaling(np.ones(3), np.full(3, -24.0))
+        nibabel.save(nibabel.Nifti1Image(volume.astype(np.float32), affine),
+                     folder / f"v{i}.nii.gz")
+        split = "train" if i < 4 else "val"
+        for j, point in enumerate(world):
+            lines.append(f"v{i},p{j},{','.join(map(str, point))},{split}")
+            rough = point + rng.normal(0, 0.02, 3) if j else point + 30.0  # one is far off
+            if i >= 4:
+                predicted.append(f"v{i}.nii.gz,p{j},{','.join(map(str, rough))}")
+    (folder / "landmarks.csv").write_text("\n".join(lines) + "\n")
+    head = "case_id,landmark,pred_x_mm,pred_y_mm,pred_z_mm\n"
+    (run / "predictions.csv").write_text(head + "\n".join(predicted) + "\n")
+    found = everything(load(cache_dir, data_dir=str(folder), pose_from=str(run),
+                            image_shape=(32, 32, 32)))
+    first = found["v0.nii.gz"]
+    for name, (points, to_file, to_world, image) in found.items():
+        np.testing.assert_allclose(points, first[0], atol=0.2)
+        np.testing.assert_allclose(
+            geometry.apply(to_file, points), geometry.apply(to_world, points) + 24.0, atol=1e-6)
+        for point in points:  # every dot is where its point says
+            box = tuple(slice(max(0, round(c) - 1), round(c) + 2) for c in point)
+            assert image[box].max() > 150, name
+    (run / "predictions.csv").write_text(head + "\n".join(predicted[:5]) + "\n")
+    with pytest.raises(UserError, match=r"no prediction for v5\.nii\.gz"):
+        load(cache_dir, data_dir=str(folder), pose_from=str(run), image_shape=(32, 32, 32))
+    with pytest.raises(UserError, match=r"is no predictions\.csv of these landmarks"):
+        load(cache_dir, data_dir=str(folder), pose_from=str(tmp_path / "no"))

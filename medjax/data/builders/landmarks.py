@@ -2,14 +2,15 @@
 
 import functools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from medjax.data import geometry, splits
 from medjax.data.builders.base import Builder, Example
-from medjax.data.images import Found
 from medjax.data.landmarks import SETS
-from medjax.data.landmarks.case import Case, LandmarkSet
+from medjax.data.landmarks.case import Case, LandmarkSet, file_order, index_of, world_of
+from medjax.data.landmarks.pose import Pose, common_poses
 from medjax.errors import UserError
 
 
@@ -31,6 +32,14 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     def describe(self):
         first = next(self._prepared(self.found.cases[:1]))
         return self.found.info, first.image.shape, first.image.dtype
+
+    @functools.cached_property
+    def poses(self) -> dict[str, Pose]:
+        """By case; empty where images keep their pose."""
+        if not self.options.pose_from:
+            return {}
+        return common_poses(self.found, Path(self.options.pose_from), shape=self.shape,
+                            grid_mm=self.grid_mm)
 
     @property
     def grid_mm(self) -> float:
@@ -54,12 +63,15 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     def _prepared(self, cases: list[Case]) -> Iterator[Example]:
         for case in cases:
             yield prepare(case, self.found.info.landmarks, shape=self.shape, grid_mm=self.grid_mm,
-                          window=self.options.window)
+                          window=self.options.window, pose=self.poses.get(case.case_id))
 
 
 def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_mm: float,
-            window: tuple[float, ...] = ()) -> Example:
+            window: tuple[float, ...] = (), pose: Pose | None = None) -> Example:
     """Reads one image, in 8 bits, and brings it and its points onto the grid.
+
+    Args:
+      pose: turns the image, where it is not to stay as it is.
 
     Raises:
       UserError: if image, spacing, affine and points do not go together; it names the image.
@@ -69,21 +81,25 @@ def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_
     if len(shape) != ndim:
         raise UserError(f"{case.origin}: has {ndim} axes where the grid has {len(shape)}; "
                         "--image_shape has one number an axis")
-    world = _world(found, case)
-    placed = np.array([_index(case.points.get(name), case, found, world) for name in names])
+    world = world_of(found, case)
+    placed = np.array([index_of(case.points.get(name), case, found, world) for name in names])
     size = np.array(found.pixels.shape[:-1])
     inside = ((placed >= -0.5) & (placed <= size - 0.5)).all(1)
     pixels, turn = found.pixels, np.eye(ndim + 1)
     if ndim == 3 and found.affine is not None:
         pixels, turn = geometry.canonical(pixels, world)
-    spacing = geometry.spacing_mm(world @ turn)
-    image, back = geometry.fit(eight_bits(pixels, window), spacing, shape=shape, grid_mm=grid_mm)
+    if pose is None:
+        spacing = geometry.spacing_mm(world @ turn)
+        back = geometry.fitted(pixels.shape[:-1], spacing, shape=shape, grid_mm=grid_mm)
+    else:
+        back = np.linalg.inv(pose.to_common @ world @ turn) @ pose.grid
+    image = geometry.resample(eight_bits(pixels, window), back, shape=shape)
     to_array = turn @ back
     points = geometry.apply(np.linalg.inv(to_array), placed)
     inside &= ((points >= -0.5) & (points <= np.array(shape) - 0.5)).all(1)
     outside = int((~inside & ~np.isnan(placed).any(1)).sum())
     targets = {"landmarks": np.where(inside[:, None], points, np.nan),
-               "to_world": world @ to_array, "to_file": _file_order(found) @ to_array,
+               "to_world": world @ to_array, "to_file": file_order(found) @ to_array,
                "outside": outside}
     return Example(image, targets, case.case_id, case.subject, case.origin, case.metadata)
 
@@ -96,43 +112,3 @@ def eight_bits(pixels: np.ndarray, window: tuple[float, ...]) -> np.ndarray:
     low, high = window or np.quantile(pixels, [0.005, 0.995])
     unit = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
     return np.rint(255 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)
-
-
-def _world(found: Found, case: Case) -> np.ndarray:
-    """From indices of the stored array to the world."""
-    if found.affine is not None:
-        geometry.check_affine(found.affine, origin=case.origin)
-        return found.affine
-    ndim = found.pixels.ndim - 1
-    spacing = found.spacing_mm or ((case.spacing_mm,) * ndim if case.spacing_mm else None)
-    if spacing is None:
-        raise UserError(f"{case.origin}: the size of its pixels is not known; give it in mm, in "
-                        "the column spacing_mm of landmarks.csv or metadata.csv "
-                        "(--spacing_column)")
-    return _file_order(found) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
-
-
-def _file_order(found: Found) -> np.ndarray:
-    """From indices of the stored array to x, y[, z] of the file."""
-    order = [found.axes.index(a) for a in sorted(found.axes)]
-    return np.eye(len(order) + 1)[[*order, len(order)]]
-
-
-def _index(point, case: Case, found: Found, world: np.ndarray) -> np.ndarray:
-    """A point of the case as an index into the stored array; NaN where there is none."""
-    ndim = found.pixels.ndim - 1
-    if point is None:
-        return np.full(ndim, np.nan)
-    given = np.asarray(point, float)
-    if len(given) != ndim:
-        raise UserError(f"{case.origin}: has {ndim} axes but its landmarks have {len(given)}; "
-                        "give the landmarks of this image")
-    if case.system == "voxel":
-        return given
-    if case.system == "pixel":
-        return geometry.apply(np.linalg.inv(_file_order(found)), given)
-    if case.system in geometry.SYSTEMS:
-        if found.affine is None:
-            raise UserError(f"{case.origin}: landmarks in {case.system} mm need a NIfTI volume")
-        given = geometry.ras(given, case.system)
-    return geometry.apply(np.linalg.inv(world), given)

@@ -3,9 +3,11 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from medjax.data import images, landmark_table, slicer, splits
+import numpy as np
+
+from medjax.data import geometry, images, landmark_table, slicer, splits
 from medjax.data.info import DatasetInfo
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
@@ -105,3 +107,51 @@ def from_lists(root: Path, options: LandmarkOptions) -> list[Case]:
                 subject=row.get(options.subject_column, ""),
                 split=splits.split_name(split, origin=name) if split else None))
     return cases
+
+
+def world_of(found: images.Found, case: Case) -> np.ndarray:
+    """From indices of the stored array to the world."""
+    if found.affine is not None:
+        geometry.check_affine(found.affine, origin=case.origin)
+        return found.affine
+    ndim = found.pixels.ndim - 1
+    spacing = found.spacing_mm or ((case.spacing_mm,) * ndim if case.spacing_mm else None)
+    if spacing is None:
+        raise UserError(f"{case.origin}: the size of its pixels is not known; give it in mm, in "
+                        "the column spacing_mm of landmarks.csv or metadata.csv "
+                        "(--spacing_column)")
+    return file_order(found) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
+
+
+def file_order(found: images.Found) -> np.ndarray:
+    """From indices of the stored array to x, y[, z] of the file."""
+    order = [found.axes.index(a) for a in sorted(found.axes)]
+    return np.eye(len(order) + 1)[[*order, len(order)]]
+
+
+def index_of(point: Any, case: Case, found: images.Found, world: np.ndarray) -> np.ndarray:
+    """A point of the case as an index into the stored array; NaN where there is none."""
+    ndim = found.pixels.ndim - 1
+    if point is None:
+        return np.full(ndim, np.nan)
+    given = np.asarray(point, float)
+    if len(given) != ndim:
+        raise UserError(f"{case.origin}: has {ndim} axes but its landmarks have {len(given)}; "
+                        "give the landmarks of this image")
+    if case.system == "voxel":
+        return given
+    if case.system == "pixel":
+        return geometry.apply(np.linalg.inv(file_order(found)), given)
+    if case.system in geometry.SYSTEMS:
+        if found.affine is None:
+            raise UserError(f"{case.origin}: landmarks in {case.system} mm need a NIfTI volume")
+        given = geometry.ras(given, case.system)
+    return geometry.apply(np.linalg.inv(world), given)
+
+
+def world_points(case: Case, names: tuple[str, ...]) -> np.ndarray:
+    """The points of a case in mm of the world: `[landmark, ndim]`, NaN where missing."""
+    found = case.read()
+    world = world_of(found, case)
+    return geometry.apply(world, np.array([
+        index_of(case.points.get(name), case, found, world) for name in names]))

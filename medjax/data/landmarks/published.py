@@ -47,8 +47,9 @@ def mouse_skull(options: LandmarkOptions) -> LandmarkSet:
                        system="LPS", subject=name,
                        split=splits.split_name(facts[name]["split"], origin=name))
              for name, entry in entries.items() if name in facts]
+    names = tuple(dict.fromkeys(name for case in cases for name in case.points))
     info = DatasetInfo(
-        "mouse_skull", landmarks=tuple(cases[0].points), modality="micro-CT, head of a mouse",
+        "mouse_skull", landmarks=names, modality="micro-CT, head of a mouse",
         licence="GPL-3.0", citation="Maga et al., A population level atlas of Mus musculus "
         "craniofacial skeleton and automated image-based shape analysis. Journal of Anatomy "
         "231:433-443, 2017.")
