@@ -8,7 +8,7 @@ from medjax.models import blocks, scn
 
 TINY = {"scn": {"width": 4, "pool": 4, "reach": 3}, "scn_local": {"width": 4},
         "scn2019": {"width": 4, "levels": 2, "pool": 4, "reach": 3},
-        "unet": {"widths": (4, 8)}, "conv": {"width": 4, "kernel": 3, "depth": 2},
+        "unet": {"width": 4, "levels": 2}, "conv": {"width": 4, "kernel": 3, "depth": 2},
         "downsampling": {"width": 4, "levels": 2}}
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from medjax import models
 from medjax.models import pretrained
+from medjax.models.unet import UNet
 
 torch = pytest.importorskip("torch", reason="needs the extra `parity`")
 nets = pytest.importorskip("monai.networks.nets", reason="needs the extra `parity`")
@@ -98,7 +99,7 @@ def test_the_unet_equals_monais(ndim):
         if ".adn.N." in name:
             torch.nn.init.uniform_(value, 0.7, 1.3)
     images = np.random.default_rng(0).standard_normal((2, *(32,) * ndim, 2)).astype(np.float32)
-    model = models.landmarker("unet", num_landmarks=3, widths=widths)
+    model = UNet(3, widths)
     shapes = jax.eval_shape(
         lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False))["params"]
     params = from_basic_unet(net.state_dict(), shapes)
