@@ -14,9 +14,9 @@ mean over seeds AUC 0.988 [0.985, 0.990], accuracy 0.949 [0.945, 0.954]; ensembl
       --label_smoothing=0.1 --ema_decay=0.995 --weight_decay=0.05 --workdir=runs/pneumonia
 
 HAM10000, one image a lesion, seven classes, 1,621 to train; validation split of 288 lesions, which
-also chose the checkpoint (2026-11-23, same machine, 45 minutes beside other work): balanced accuracy
-0.680 [0.606, 0.755], AUC 0.928 [0.905, 0.950]; a constant guess: 0.143 and 0.500. Half the steps and
-one view: 0.662.
+also chose the checkpoint (2026-11-23, same machine, 45 minutes beside other work): balanced
+accuracy 0.680 [0.606, 0.755], AUC 0.928 [0.905, 0.950]; a constant guess: 0.143 and 0.500. Half the
+steps and one view: 0.662.
 
     python -m experiments.classify --dataset=image_folder --data_dir=DIR --image_size=112 \
       --path_column=image_id --path_folder=images --path_suffix=.jpg --label_column=dx \

@@ -5,18 +5,18 @@
     python -m experiments.heatmap --dataset=landmark_folder --data_dir=MY_IMAGES
 
 HC18, published split, 609 images to train; validation split of 128, which also chose the checkpoint
-(2026-11-23, two cores of an AMD EPYC, 31 minutes beside other work): BPD NME 0.023 [0.016, 0.031], OFD
-NME 0.024 [0.019, 0.032] (mean of |found - true| / true), head circumference 2.8 mm [2.2, 3.6] off
-the official one; the median length as a guess: 0.30, 0.31, 44 mm. The ends of an axis have no order:
-the loss takes the better of the two, and so does the report.
+(2026-11-23, two cores of an AMD EPYC, 31 minutes beside other work): BPD NME 0.023 [0.016, 0.031],
+OFD NME 0.024 [0.019, 0.032] (mean of |found - true| / true), head circumference 2.8 mm [2.2, 3.6]
+off the official one; the median length as a guess: 0.30, 0.31, 44 mm. The ends of an axis have no
+order: the loss takes the better of the two, and so does the report.
 
     python -m experiments.heatmap --dataset=hc18 --data_dir=DIR --levels=5 --steps=1500 --sigma=2 \
       --coordinate_weight=0.05 --decoder=soft_argmax --flip=0,1 --rotate_degrees=30 --scale=0.15 \
       --translate=0.08 --elastic=0.2 --contrast=0.3 --gamma=0.3 --eval_every=150 \
       --ema_decay=0.995 --workdir=runs/hc18
 
-Hippocampus, five points derived from masks; 30 validation cases, which also chose the checkpoint (same
-day and machine, 6 minutes beside other work): 1.46 mm [1.24, 1.69]; the mean shape: 2.72 mm.
+Hippocampus, five points derived from masks; 30 validation cases, which also chose the checkpoint
+(same day and machine, 6 minutes beside other work): 1.46 mm [1.24, 1.69]; the mean shape: 2.72 mm.
 
     python -m experiments.heatmap --dataset=hippocampus --data_dir=DIR --image_shape=32,40,32 \
       --grid_mm=1.5 --width=8 --batch=4 --steps=600 --learning_rate=3e-3 --sigma=1.2 \
