@@ -51,7 +51,7 @@ from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.landmark_report import LandmarkPredictions
 from medjax.ops.preprocess import Preprocessing
-from medjax.stats import conformal_radius, nan_mean
+from medjax.stats import nan_mean
 from medjax.tasks import heatmap
 from medjax.train import feed as feeds
 from medjax.train import state, step
@@ -120,7 +120,7 @@ def main(config: Config) -> None:
     dataset = source.load(config.dataset, options=settings.pick(LandmarkOptions, config),
                           cache_dir=cache, say=print)
     settings.describe(dataset)
-    train = dataset.splits["train"].first(config.train_cases)
+    train = trained_on(config, dataset)
     scaling = preprocess.fit(train.images, len(train))
     parts = build(config, dataset, scaling)
     training = settings.plan(
@@ -131,6 +131,10 @@ def main(config: Config) -> None:
     settings.train_and_report(
         config, "heatmap", training, facts,
         lambda abstract: finish(config, dataset, parts, abstract, workdir), stop)
+
+
+def trained_on(config: Config, dataset: Dataset) -> Split:
+    return dataset.splits["train"].first(config.train_cases)
 
 
 def check(config: Config) -> None:
@@ -249,7 +253,7 @@ def validate(config: Config, dataset: Dataset, parts: Parts, learner: state.Stat
 
 def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> LandmarkPredictions:
     """The trivial baseline: each landmark at its mean position in the training images."""
-    mean = np.nanmean(dataset.splits["train"]["landmarks"], 0)
+    mean = np.nanmean(trained_on(config, dataset)["landmarks"], 0)
     points = np.tile(mean, (len(dataset.splits[name]), 1, 1))
     return named(config, dataset, name, parts, points, np.full(points.shape[:2], np.inf))
 
@@ -257,27 +261,35 @@ def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> Lan
 def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
     """Reads the best checkpoint, and reports on test where there is one, else on validation."""
     best, meta = settings.best_of(workdir, abstract)
-    declared, split = landmark_metrics.declared(config.radii_mm), dataset.splits[
-        dataset.report_split]
     each, _ = predict(config, dataset, dataset.report_split, parts, best)
     whole = together(each)
     tuned = whole if dataset.report_split == "validation" else together(
         predict(config, dataset, "validation", parts, best)[0])
+    baseline = mean_shape(config, dataset, dataset.report_split, parts)
     whole.write(workdir / "predictions.csv")
     volumes = whole.found.shape[-1] == 3
     if volumes:
         whole.write_lists(workdir / "landmarks")
-    baseline = mean_shape(config, dataset, dataset.report_split, parts)
-    regions = conformal(tuned, whole, level=config.level)
-    true = biometry.truth(dataset.info, split)
-    found = biometry.measure(dataset.info, whole.found_mm)
-    guess = biometry.constant(true, biometry.truth(dataset.info, dataset.splits["train"]))
-    table = {name: {**whole.one(i).values(declared), **regions["landmarks"][name]}
-             for i, name in enumerate(whole.names)}
-    result = {
-        **settings.facts(config, "heatmap", dataset, best, meta, workdir),
-        "metrics": {**whole.estimates(declared, samples=config.bootstrap), **biometry.estimates(
-            true, found, whole.subject_id, samples=config.bootstrap)},
+    result = {**settings.facts(config, "heatmap", dataset, best, meta, workdir),
+              **results(config, dataset, each, whole, tuned, baseline)}
+    report.write(workdir / "report.json", result)
+    draw(config, dataset, whole, baseline, workdir)
+    report.show_result(result, workdir, wrote=("landmarks/",) if volumes else ())
+
+
+def results(config: Config, dataset: Dataset, each: list[LandmarkPredictions],
+            whole: LandmarkPredictions, tuned: LandmarkPredictions, baseline: LandmarkPredictions
+            ) -> dict[str, Any]:
+    """The numbers of the report; `tuned` are the predictions on validation."""
+    info, split = dataset.info, dataset.splits[dataset.report_split]
+    declared = landmark_metrics.declared(config.radii_mm)
+    regions = landmark_report.conformal(tuned, whole, level=config.level)
+    true = biometry.truth(info, split)
+    guess = biometry.constant(true, biometry.truth(info, trained_on(config, dataset)))
+    lengths = biometry.estimates(true, biometry.measure(info, whole.found_mm), whole.subject_id,
+                                 samples=config.bootstrap)
+    return {
+        "metrics": {**whole.estimates(declared, samples=config.bootstrap), **lengths},
         "baseline": {**baseline.values(declared), **guess},
         "baseline_is": "each landmark at its mean position in the training images" + (
             ", each length at its median there" if guess else ""),
@@ -285,15 +297,10 @@ def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdi
             declared | (biometry.METRICS if guess else {})),
         "missing_in_reference": int((~whole.present).sum()),
         "conformal": {k: v for k, v in regions.items() if k != "landmarks"},
-        "landmarks": table,
+        "landmarks": {name: {**whole.one(i).values(declared), **regions["landmarks"][name]}
+                      for i, name in enumerate(whole.names)},
         "raters": rater_error(split),
         "seeds": settings.by_seed(config, [e.values(declared) for e in each])}
-    report.write(workdir / "report.json", result)
-    draw(config, dataset, whole, baseline, workdir)
-    for name in true:
-        landmark_plot.agreement(workdir / "figures" / f"agreement_{name}.png", name, true[name],
-                                found[name])
-    report.show_result(result, workdir, wrote=("landmarks/",) if volumes else ())
 
 
 def rater_error(split: Split) -> dict[str, float] | None:
@@ -302,38 +309,20 @@ def rater_error(split: Split) -> dict[str, float] | None:
     return {"error_mm": float(np.array(rows, float).mean())} if rows else None
 
 
-def conformal(tuned: LandmarkPredictions, whole: LandmarkPredictions, *, level: float
-              ) -> dict[str, Any]:
-    """A radius a landmark from the validation split, and how many points of the report it holds.
-
-    Where the report itself is on validation, each case is judged by the radius of all others.
-    """
-    error, same = whole.error_mm, tuned is whole
-    cases, count = error.shape
-    radius = np.array([conformal_radius(tuned.error_mm[:, j], level=level) for j in range(count)])
-    held = np.array([[conformal_radius(np.delete(error[:, j], i), level=level)
-                      for j in range(count)]
-                     for i in range(cases)]) if same else np.tile(radius, (cases, 1))
-    inside = np.where(np.isnan(error), np.nan, error <= held)
-    return {
-        "level": level, "coverage": float(nan_mean(inside)),
-        "points": int((~np.isnan(inside)).sum()),
-        "judged": "each case by the others" if same else "on the split of the report",
-        "landmarks": {name: {"conformal_radius_mm": float(radius[j]),
-                             "coverage": float(nan_mean(inside[:, j]))}
-                      for j, name in enumerate(whole.names)}}
-
-
 def draw(config: Config, dataset: Dataset, found: LandmarkPredictions,
          baseline: LandmarkPredictions, workdir: Path) -> None:
     """The figures."""
     folder = workdir / "figures"
     folder.mkdir(exist_ok=True)
     plot.learning_curve(folder / "learning_curve.png", read_lines(workdir / "metrics.jsonl"),
-                        score=config.best, unit="training loss")
+                        score=config.best, unit="loss")
     landmark_plot.cumulative(folder / "cumulative_error.png", found, baseline)
     landmark_plot.per_landmark(folder / "error_per_landmark.png", found)
-    landmark_plot.worst(folder / "worst_cases.png", found, dataset.splits[dataset.report_split])
+    split = dataset.splits[dataset.report_split]
+    landmark_plot.worst(folder / "worst_cases.png", found, split)
+    measured = biometry.measure(dataset.info, found.found_mm)
+    for name, true in biometry.truth(dataset.info, split).items():
+        landmark_plot.agreement(folder / f"agreement_{name}.png", name, true, measured[name])
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def agreement(path: Path, name: str, true: np.ndarray, found: np.ndarray) -> Non
 def worst(path: Path, found: LandmarkPredictions, split: Split, *, most: int = 8) -> None:
     """The cases with the largest mean error first: true and found points, and lines between them.
 
-    A volume is shown as three projections of its highest intensities.
+    A volume is shown as three slices through the middle of its true points, which lie before or
+    behind them.
     """
     mean = np.nan_to_num(nan_mean(found.error_mm, axis=1), nan=np.inf)
     chosen = np.argsort(-mean, kind="stable")[:most]
@@ -100,10 +101,12 @@ def worst(path: Path, found: LandmarkPredictions, split: Split, *, most: int = 8
 
 def _panel(ax, image: np.ndarray, view: tuple[int, int], true: np.ndarray, found: np.ndarray
            ) -> None:
-    """One image, or one projection of a volume; `view` are the axes that are shown."""
+    """One image, or one slice of a volume; `view` are the axes that are shown."""
     if image.ndim == 4:  # the first of the two runs to the right, the second upwards
         (drop,) = {0, 1, 2} - set(view)
-        picture, right, up = image.max(drop)[..., 0].T, view[0], view[1]
+        middle = nan_mean(true[:, drop])
+        at = image.shape[drop] // 2 if np.isnan(middle) else round(float(middle))
+        picture, right, up = image.take(at, drop)[..., 0].T, view[0], view[1]
         ax.imshow(picture, cmap="gray", origin="lower")
     else:
         right, up = 1, 0

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from medjax.data import geometry, slicer
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.metrics import Metric, evaluate
-from medjax.stats import Estimate, bootstrap
+from medjax.stats import Estimate, bootstrap, conformal_radius, nan_mean
 
 
 class LandmarkPredictions(NamedTuple):
@@ -144,3 +144,25 @@ def from_voxels(split: Split, names: Sequence[str], points: np.ndarray, confiden
         split.case_id, split.subject_id, tuple(names), mapped(split["to_file"], points),
         mapped(split["to_file"], truth), mapped(split["to_world"], points),
         mapped(split["to_world"], truth), confidence)
+
+
+def conformal(tuned: LandmarkPredictions, whole: LandmarkPredictions, *, level: float
+              ) -> dict[str, Any]:
+    """A radius a landmark from the validation split, and how many points of the report it holds.
+
+    Where the report itself is on validation, each case is judged by the radius of all others.
+    """
+    error, same = whole.error_mm, tuned is whole
+    cases, count = error.shape
+    radius = np.array([conformal_radius(tuned.error_mm[:, j], level=level) for j in range(count)])
+    held = np.array([[conformal_radius(np.delete(error[:, j], i), level=level)
+                      for j in range(count)]
+                     for i in range(cases)]) if same else np.tile(radius, (cases, 1))
+    inside = np.where(np.isnan(error), np.nan, error <= held)
+    return {
+        "level": level, "coverage": float(nan_mean(inside)),
+        "points": int((~np.isnan(inside)).sum()),
+        "judged": "each case by the others" if same else "on the split of the report",
+        "landmarks": {name: {"conformal_radius_mm": float(radius[j]),
+                             "coverage": float(nan_mean(inside[:, j]))}
+                      for j, name in enumerate(whole.names)}}

@@ -72,3 +72,27 @@ def test_pairs_without_order_are_matched_to_the_nearer():
     out = landmark_report.from_voxels(split(truth), "abc", found, confidence, unordered=[(0, 1)])
     np.testing.assert_allclose(out.error_mm, 0.0)
     np.testing.assert_allclose(out.confidence, [[0.2, 0.1, 0.3], [0.1, 0.2, 0.3]])
+
+
+def with_errors(errors):
+    """Predictions of one landmark that lie so far off, mm."""
+    truth = np.zeros((len(errors), 1, 2))
+    found = truth.copy()
+    found[:, 0, 0] = np.array(errors) / 2.0  # voxels of 2 mm
+    return landmark_report.from_voxels(split(truth), "a", found, np.ones((len(errors), 1)))
+
+
+def test_conformal_regions_of_another_split_by_hand():
+    tuned, whole = with_errors(range(1, 10)), with_errors([1.0, 8.9, 9.1, 20.0])
+    found = landmark_report.conformal(tuned, whole, level=0.9)  # the ninth of nine: 9 mm
+    assert found["landmarks"]["a"]["conformal_radius_mm"] == pytest.approx(9.0)
+    assert found["coverage"] == 0.5
+    assert found["points"] == 4
+
+
+def test_a_split_that_judges_itself_leaves_each_case_out():
+    whole = with_errors([1.0, 2.0, 3.0])
+    found = landmark_report.conformal(whole, whole, level=0.5)
+    # Of two others the rank is ceil(3 / 2) = 2, the larger: 3, 3 and 2 against 1, 2 and 3.
+    assert found["coverage"] == pytest.approx(2 / 3)
+    assert found["landmarks"]["a"]["conformal_radius_mm"] == pytest.approx(2.0)
