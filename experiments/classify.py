@@ -37,7 +37,7 @@ import numpy as np
 import optax
 
 from medjax import app, metrics, models, plot, report, settings
-from medjax.data import preprocess, source
+from medjax.data import preprocess
 from medjax.data.options import DataOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
@@ -78,23 +78,16 @@ class Config(settings.Augmenting, settings.Training, settings.Files):
 
 
 def main(config: Config) -> None:
-    cache, workdir = Path(config.cache_dir).expanduser(), Path(config.workdir)
-    settings.check(config, amounts=("image_size", "mixup"))
+    settings.check(config, sizes=("views", "subject_block"), amounts=("image_size", "mixup"))
     if config.freeze and not config.init_from:
         raise UserError("--freeze trains on the features of published weights; give --init_from")
-    app.check_workdir(workdir, "classify", config)
-    app.setup(cache)
-    stop = app.StopSignal()
-    dataset = source.load(config.dataset, options=settings.pick(DataOptions, config),
-                          cache_dir=cache, say=print)
-    settings.describe(dataset)
+    dataset, stop = settings.begin(config, "classify", DataOptions)
     scaling = preprocess.fit(dataset.splits["train"].images, len(dataset.splits["train"]))
     parts = build(config, dataset, scaling)
     training = plan(config, dataset, parts)
-    facts = {"data_sha1": dataset.digest, "preprocessing": dataclasses.asdict(scaling)}
     settings.train_and_report(
-        config, "classify", training, facts,
-        lambda abstract: finish(config, dataset, parts, abstract, workdir), stop)
+        config, "classify", training, dataset, scaling,
+        lambda abstract: finish(config, dataset, parts, abstract, Path(config.workdir)), stop)
 
 
 class Parts(NamedTuple):

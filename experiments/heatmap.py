@@ -44,7 +44,7 @@ from medjax import (
     report,
     settings,
 )
-from medjax.data import preprocess, source
+from medjax.data import preprocess
 from medjax.data.landmarks.published import WRIST
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
@@ -110,16 +110,10 @@ class Config(settings.Augmenting, settings.Training, settings.Files):
 
 
 def main(config: Config) -> None:
-    cache, workdir = Path(config.cache_dir).expanduser(), Path(config.workdir)
     settings.check(config, sizes=("width", "levels", "fold"), amounts=(
         "grid_mm", "train_cases", "learn_sigma", "coordinate_weight", "absent_below"))
     check(config)
-    app.check_workdir(workdir, "heatmap", config)
-    app.setup(cache)
-    stop = app.StopSignal()
-    dataset = source.load(config.dataset, options=settings.pick(LandmarkOptions, config),
-                          cache_dir=cache, say=print)
-    settings.describe(dataset)
+    dataset, stop = settings.begin(config, "heatmap", LandmarkOptions)
     train = trained_on(config, dataset)
     scaling = preprocess.fit(train.images, len(train))
     parts = build(config, dataset, scaling)
@@ -127,10 +121,9 @@ def main(config: Config) -> None:
         config, train, columns=("landmarks",), loss=parts.task.loss, optimizer=parts.optimizer,
         init=lambda key: start(key, train, parts), score=config.best, higher=False,
         evaluate=lambda s: validate(config, dataset, parts, s))
-    facts = {"data_sha1": dataset.digest, "preprocessing": dataclasses.asdict(scaling)}
     settings.train_and_report(
-        config, "heatmap", training, facts,
-        lambda abstract: finish(config, dataset, parts, abstract, workdir), stop)
+        config, "heatmap", training, dataset, scaling,
+        lambda abstract: finish(config, dataset, parts, abstract, Path(config.workdir)), stop)
 
 
 def trained_on(config: Config, dataset: Dataset) -> Split:

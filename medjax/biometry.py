@@ -7,7 +7,7 @@ import numpy as np
 from medjax.data import geometry
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
-from medjax.metrics import Floats, Metric, ratio
+from medjax.metrics import Floats, Metric, mean_defined
 from medjax.stats import Estimate, bootstrap
 
 Lengths = dict[str, np.ndarray]  # by name, [n] mm
@@ -29,28 +29,21 @@ def circumference(long: np.ndarray, short: np.ndarray) -> np.ndarray:
 
 def truth(info: DatasetInfo, split: Split) -> Lengths:
     """As `measure` of the reference's points; where the metadata have `NAME_mm_official`, that."""
-    points = np.stack([geometry.apply(a, p) for a, p in
-                       zip(split["to_world"], split["landmarks"], strict=True)])
-    out = measure(info, points)
+    out = measure(info, geometry.apply_each(split["to_world"], split["landmarks"]))
     for name in out:
         if split.metadata and f"{name}_mm_official" in split.metadata[0]:
             out[name] = np.array([float(m[f"{name}_mm_official"]) for m in split.metadata])
     return out
 
 
-def _mean_where_known(error: np.ndarray, weight: np.ndarray) -> Floats:
-    known = ~np.isnan(error)
-    return ratio(weight @ np.where(known, error, 0.0), weight @ known.astype(float))
-
-
 def nme(true, found, weight) -> Floats:
     """mean over images of |found - true| / true, lengths in mm"""
-    return _mean_where_known(np.abs(found - true) / true, weight)
+    return mean_defined(np.abs(found - true) / true, weight)
 
 
 def mae_mm(true, found, weight) -> Floats:
     """mean over images of |found - true|, mm"""
-    return _mean_where_known(np.abs(found - true), weight)
+    return mean_defined(np.abs(found - true), weight)
 
 
 METRICS: dict[str, Metric] = {"nme": nme, "mae_mm": mae_mm}

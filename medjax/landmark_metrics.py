@@ -11,14 +11,12 @@ from functools import partial
 
 import numpy as np
 
-from medjax.metrics import Floats, Metric, ratio
+from medjax.metrics import Floats, Metric, mean_defined, ratio
 
 
 def error_mm(present, error_mm, weight) -> Floats:
     """mean distance of found points, mm"""
-    found = present & ~np.isnan(error_mm)
-    total = np.where(found, error_mm, 0.0).sum(1)
-    return ratio(weight @ total, weight @ found.sum(1))
+    return mean_defined(np.where(present, error_mm, np.nan), weight)
 
 
 def error_mm_median(present, error_mm, weight) -> Floats:
@@ -47,9 +45,8 @@ def error_mm_sd(present, error_mm_, weight) -> Floats:
 def image_error_mm(present, error_mm, weight) -> Floats:
     """mean over images of the mean distance within the image, mm"""
     found = present & ~np.isnan(error_mm)
-    each = ratio(np.where(found, error_mm, 0.0).sum(1), found.sum(1).astype(float))
-    has = ~np.isnan(each)
-    return ratio(weight @ np.nan_to_num(each), weight @ has)
+    each = ratio(np.where(found, error_mm, 0.0).sum(1), found.sum(1))
+    return mean_defined(each, weight)
 
 
 def sdr(present, error_mm, weight, *, radius_mm: float) -> Floats:

@@ -128,11 +128,7 @@ def from_voxels(split: Split, names: Sequence[str], points: np.ndarray, confiden
       unordered: pairs of landmarks without an order of their own; their points change places
         where that brings them nearer to the reference.
     """
-    truth = split["landmarks"]
-
-    def mapped(affines: np.ndarray, what: np.ndarray) -> np.ndarray:
-        return np.stack([geometry.apply(a, p) for a, p in zip(affines, what, strict=True)])
-
+    truth, to_file, to_world = split["landmarks"], split["to_file"], split["to_world"]
     points, confidence = points.astype(float), confidence.astype(float)
     for a, b in unordered:
         cost = [np.linalg.norm(points[:, i] - truth[:, j], axis=-1)
@@ -141,9 +137,9 @@ def from_voxels(split: Split, names: Sequence[str], points: np.ndarray, confiden
         points[:, [a, b]] = np.where(swap[..., None], points[:, [b, a]], points[:, [a, b]])
         confidence[:, [a, b]] = np.where(swap, confidence[:, [b, a]], confidence[:, [a, b]])
     return LandmarkPredictions(
-        split.case_id, split.subject_id, tuple(names), mapped(split["to_file"], points),
-        mapped(split["to_file"], truth), mapped(split["to_world"], points),
-        mapped(split["to_world"], truth), confidence)
+        split.case_id, split.subject_id, tuple(names), geometry.apply_each(to_file, points),
+        geometry.apply_each(to_file, truth), geometry.apply_each(to_world, points),
+        geometry.apply_each(to_world, truth), confidence)
 
 
 def conformal(tuned: LandmarkPredictions, whole: LandmarkPredictions, *, level: float

@@ -20,6 +20,13 @@ def ratio(a: np.ndarray, b: np.ndarray) -> Floats:
     return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=b > 0)
 
 
+def mean_defined(values: np.ndarray, weight: np.ndarray) -> Floats:
+    """The weighted mean of values `[n, ...]`, where NaN counts nowhere; `[b]`."""
+    flat = values.reshape(len(values), -1)
+    known = ~np.isnan(flat)
+    return ratio(weight @ np.where(known, flat, 0.0).sum(1), weight @ known.sum(1))
+
+
 def _tied(score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> tuple[Floats, Floats]:
     """The weight of positives and negatives at each distinct score, ascending: two `[b, k]`."""
     order = np.argsort(score, kind="stable")

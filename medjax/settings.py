@@ -11,10 +11,12 @@ import numpy as np
 import optax
 
 from medjax import report, stats
-from medjax.app import open_workdir, option
+from medjax.app import StopSignal, check_workdir, open_workdir, option, setup
+from medjax.data import source
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
+from medjax.ops.preprocess import Preprocessing
 from medjax.train import feed as feeds
 from medjax.train import mesh, optim, run, state, step
 from medjax.train.checkpoint import Checkpoints
@@ -88,8 +90,7 @@ class Augmenting:
     erase: float = option(0.0, "random erased box, at most this share of a side")
 
 
-_AT_LEAST_ONE = ("steps", "batch", "seeds", "log_every", "keep", "views", "bootstrap", "subjects",
-                 "subject_block")
+_AT_LEAST_ONE = ("steps", "batch", "seeds", "log_every", "keep", "bootstrap", "subjects")
 _BELOW_ONE = ("dropout", "ema_decay", "label_smoothing", "crop", "erase", "momentum", "elastic")
 
 
@@ -102,7 +103,7 @@ def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
     """
     names = {f.name for f in dataclasses.fields(config)}
     for name in (*_AT_LEAST_ONE, *sizes):
-        if name in names and getattr(config, name) < 1:
+        if getattr(config, name) < 1:
             raise UserError(f"--{name}={getattr(config, name)}: must be at least 1")
     for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "seed",
                  "eval_every", "rotate_degrees", "scale", "stretch", "shear", "translate",
@@ -136,8 +137,22 @@ def augmentation(config: Any, *, axes: int) -> Augmentation:
     return pick(Augmentation, config)
 
 
-def describe(dataset: Dataset) -> None:
-    """Prints what a set is."""
+def begin(config: Any, experiment: str, options: type) -> tuple[Dataset, StopSignal]:
+    """Sets the machine up and loads the set, whose options are a part of the settings.
+
+    Returns:
+      The set, and what says whether the process is to end.
+    """
+    cache = Path(config.cache_dir).expanduser()
+    check_workdir(Path(config.workdir), experiment, config)
+    setup(cache)
+    stop = StopSignal()
+    dataset = source.load(config.dataset, options=pick(options, config), cache_dir=cache, say=print)
+    _describe(dataset)
+    return dataset, stop
+
+
+def _describe(dataset: Dataset) -> None:
     info = dataset.info
     sizes = ", ".join(f"{len(s)} {name}" for name, s in dataset.splits.items())
     kind = "synthetic, " if info.synthetic else ""
@@ -234,14 +249,13 @@ def by_seed(config: Any, values: list[dict[str, float]]) -> dict[str, Any]:
             "mean": {name: stats.mean_interval([v[name] for v in values]) for name in values[0]}}
 
 
-def train_and_report(config: Any, experiment: str, plan: run.Plan, facts: Mapping[str, Any],
-                     finish: Callable[[Any], None], stop: Callable[[], bool]) -> None:
-    """Trains in the work directory unless only evaluation is asked for, then `finish(abstract)`.
-
-    Args:
-      facts: what results depend on beside the settings; stands in `config.json`.
-    """
+def train_and_report(config: Any, experiment: str, plan: run.Plan, dataset: Dataset,
+                     scaling: Preprocessing, finish: Callable[[Any], None], stop: StopSignal
+                     ) -> None:
+    """Trains in the work directory unless only evaluation is asked for, then `finish(abstract)`."""
     workdir = Path(config.workdir)
+    # Results depend on these too, so they stand in config.json.
+    facts = {"data_sha1": dataset.digest, "preprocessing": dataclasses.asdict(scaling)}
     with open_workdir(workdir, experiment, config, **facts):
         if not config.eval_only:
             run.train(plan, workdir, stop=stop, say=print)

@@ -5,7 +5,7 @@ contrast curve, a bias field and noise. Coordinates are RAS millimetres. `to_tem
 of the subject to the template, so an image is sampled through it, and points of the template are
 carried to the subject by its inverse: image and points move together.
 
-Template: Fonov et al., NeuroImage 54 (2011) 313-327, as the nilearn package carries it.
+The template is that of `CITATION`, as the nilearn package carries it.
 """
 
 import dataclasses
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+CITATION = ("Fonov et al., Unbiased average age-appropriate atlases for pediatric studies. "
+            "NeuroImage 54:313-327, 2011 (the template).")
 _GRID_MM = 40.0   # between control points of the deformation and of the bias field
 _HALF_MM = np.array([80.0, 110.0, 90.0])  # the box that the control points cover, about...
 _CENTRE_MM = np.array([0.0, -18.0, 8.0])  # ...the middle of the brain

@@ -18,6 +18,16 @@ def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ affine[:-1, :-1].T + affine[:-1, -1]
 
 
+def apply_each(affines: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Where each of n affines takes its own of `points` `[n, ..., ndim]`."""
+    return np.stack([apply(a, p) for a, p in zip(affines, points, strict=True)])
+
+
+def inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which points `[n, ndim]`, in voxels, lie in an image of this shape; NaN does not."""
+    return np.all((points >= -0.5) & (points <= np.array(shape) - 0.5), axis=1)
+
+
 def ras(points_mm: np.ndarray, system: str) -> np.ndarray:
     """World points `[..., 3]`, given as RAS or LPS, as RAS; the same call leads back."""
     if system not in SYSTEMS:

@@ -6,12 +6,12 @@ behind the landmark's name: `nasion_x, nasion_y`. Millimetres that say neither L
 be declared.
 """
 
-import csv
 import math
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+from medjax.data import table
 from medjax.errors import UserError, unknown
 
 PATHS = ("path", "image", "volume", "case", "file")
@@ -29,16 +29,9 @@ class Entry(NamedTuple):
     line: int
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file as dicts of trimmed text; raises UserError where it is none."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as f:
-            rows = list(csv.DictReader(f))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({e})") from None
-    if not rows:
-        raise UserError(f"{path}: has no rows")
-    return [{k: (v or "").strip() for k, v in row.items() if k} for row in rows]
+def image_column(path: Path, row: table.Row, wish: str) -> str:
+    """The column of the images; raises UserError where there is none."""
+    return table.column(path, row, wish=wish, usual=PATHS, what="images", flag="--path_column")
 
 
 def read(path: Path, *, path_column: str = "", name_column: str = "", coordinates: str = "",
@@ -57,14 +50,15 @@ def read(path: Path, *, path_column: str = "", name_column: str = "", coordinate
     """
     if coordinates and coordinates not in SYSTEMS:
         raise unknown("value of --coordinates", coordinates, SYSTEMS)
-    rows = read_rows(path)
-    key = _column(path, rows[0], path_column, PATHS, "images", "--path_column")
+    rows = table.read_rows(path)
+    key = image_column(path, rows[0], path_column)
     groups = _groups(list(rows[0]), ndim)
     long = "" in {name for name, _ in groups}
     system = _choose(path, {s for name, s in groups if not long or name == ""}, coordinates, ndim)
     chosen = {name: c for (name, s), c in groups.items()
               if s in (system, "world") and (name == "") == long}
-    title = _column(path, rows[0], name_column, NAMES, "landmarks", "--name_column") if long else ""
+    title = table.column(path, rows[0], wish=name_column, usual=NAMES, what="landmarks",
+                         flag="--name_column") if long else ""
     found: dict[str, Entry] = {}
     for line, row in enumerate(rows, start=2):
         origin = f"{path}, line {line}"
@@ -83,15 +77,6 @@ def read(path: Path, *, path_column: str = "", name_column: str = "", coordinate
                                 "twice")
             entry.points[label] = _numbers([row[c] for c in columns], origin)
     return found
-
-
-def _column(path: Path, row: dict, wish: str, usual: tuple[str, ...], what: str, flag: str) -> str:
-    if wish and wish not in row:
-        raise unknown(f"column of {path}", wish, row)
-    for name in (wish, *usual):
-        if name in row:
-            return name
-    raise UserError(f"{path}: no column of the {what} ({', '.join(usual)}); name it with {flag}")
 
 
 def _groups(columns: list[str], ndim: int) -> dict[tuple[str, str], list[str]]:

@@ -120,11 +120,11 @@ def make(
         seen = jax.vmap(vary)(keys, batch["image"], batch["landmarks"])
         maps, stats = network(params, stats, seen.image, train=True, key=dropout_key)
         known = ~jnp.isnan(batch["landmarks"]).any(-1)
-        each = jax.vmap(lambda m, p, k: score(params, m, p, k))(maps, seen.points, known)
-        value = each.mean()
+        value = jax.vmap(score, (None, 0, 0, 0))(params, maps, seen.points, known).mean()
         logs = {"loss": value}
-        return value, (stats, {**logs, "sigma": jnp.exp(params["log_sigma"]).mean()} if learn_sigma
-                       else logs)
+        if learn_sigma:
+            logs["sigma"] = jnp.exp(params["log_sigma"]).mean()
+        return value, (stats, logs)
 
     def maps(params: Params, stats: Stats, images: Array) -> Array:
         def whole(images: Array) -> Array:
@@ -166,10 +166,9 @@ def landmark_loss(logits: Array, point: Array, known: Array, log_sigma: Array, *
 
 
 def _decode(logits: Array, loss: str, decoder: str, sigma: float) -> tuple[Array, Array]:
+    if decoder == "soft_argmax":
+        return heatmap.soft_argmax(logits)
     if loss == "cross_entropy":
-        point, chance = heatmap.soft_argmax(logits)
-        if decoder == "soft_argmax":
-            return point, chance
         logits = jax.nn.softmax(logits.reshape(-1)).reshape(logits.shape)
     radius = max(2, round(2 * sigma))
     point, height = heatmap.peak(logits) if decoder == "peak" else heatmap.centre_of_mass(
@@ -177,4 +176,3 @@ def _decode(logits: Array, loss: str, decoder: str, sigma: float) -> tuple[Array
     if loss == "cross_entropy":
         height = heatmap.mass_near(logits, point, radius=radius)
     return point, height
-

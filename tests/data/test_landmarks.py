@@ -195,7 +195,7 @@ def test_hc18_is_halved_as_its_images_are(cache_dir):
 
 
 def test_mouse_skulls_agree_in_millimetres_and_in_voxels(cache_dir):
-    from medjax.data.landmark_table import read_rows
+    from medjax.data.table import read_rows
 
     folder = real_data("mouse_skull")
     dataset = load(cache_dir, "mouse_skull", data_dir=str(folder))

@@ -31,12 +31,10 @@ class BrainPlanes(Builder, skip_registration=True):  # type: ignore[call-arg]
     name = "brain_planes"
 
     def describe(self):
-        citation = ("Fonov et al., Unbiased average age-appropriate atlases for pediatric studies. "
-                    "NeuroImage 54:313-327, 2011 (the template).")
         info = DatasetInfo(
             self.name, tuple(LEVELS_MM), modality="T1-weighted MR, simulated from a template",
             spacing_mm=(_PIXEL_MM, _PIXEL_MM), licence="template: permissive (McGill)",
-            citation=citation, synthetic=True)
+            citation=brain.CITATION, synthetic=True)
         return info, (_SIDE, _SIDE, 1), np.uint8
 
     def examples(self, download):

@@ -1,13 +1,12 @@
 """One's own images: a folder a class, or a `metadata.csv`."""
 
-import csv
 import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from medjax.data import images, splits
+from medjax.data import images, splits, table
 from medjax.data.builders.base import Builder, Example
 from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions
@@ -64,8 +63,8 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         chosen = splits.complete(given or None, subjects, labels, seed=self.options.split_seed)
         splits.check_leaks(chosen, subjects)
         splits.check_classes(chosen, labels, self.classes)
-        table = list(zip(self.rows, labels, chosen, strict=True))
-        return {name: self._read([(r, y) for r, y, s in table if s == name])
+        every = list(zip(self.rows, labels, chosen, strict=True))
+        return {name: self._read([(r, y) for r, y, s in every if s == name])
                 for name in splits.SPLITS if name in chosen}
 
     def _read(self, rows: list[tuple[Row, int]]) -> Iterator[Example]:
@@ -83,8 +82,8 @@ def find_rows(options: DataOptions) -> list[Row]:
     root = Path(options.data_dir)
     if not options.data_dir or not root.is_dir():
         raise UserError(f"--data_dir={options.data_dir}: no such folder")
-    table = root / "metadata.csv"
-    rows = _from_table(table, options) if table.exists() else _from_folders(root, options)
+    listed = root / "metadata.csv"
+    rows = _from_table(listed, options) if listed.exists() else _from_folders(root, options)
     if not rows:
         raise UserError(f"--data_dir={root}: no images found; expected metadata.csv, or a folder "
                         f"a class with {', '.join(images.SUFFIXES)} files")
@@ -94,46 +93,35 @@ def find_rows(options: DataOptions) -> list[Row]:
     return rows
 
 
-def _from_table(table: Path, options: DataOptions) -> list[Row]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as f:
-            lines = list(csv.DictReader(f))
-    except (UnicodeDecodeError, csv.Error) as e:
-        raise UserError(f"{table}: not a CSV file in UTF-8 ({e})") from None
-    if not lines:
-        raise UserError(f"{table}: has no rows")
-    columns = [c for c in lines[0] if c]
+def _from_table(path: Path, options: DataOptions) -> list[Row]:
+    lines = table.read_rows(path)
     needed = [options.path_column, options.label_column, *options.metadata_columns]
     defaults = DataOptions()
     for flag in ("split_column", "subject_column"):  # a default may be absent, a wish may not
         if getattr(options, flag) != getattr(defaults, flag):
             needed.append(getattr(options, flag))
     for column in needed:
-        if column not in columns:
-            raise unknown(f"column of {table}", column, columns)
+        if column not in lines[0]:
+            raise unknown(f"column of {path}", column, lines[0])
     rows = []
-    for number, raw in enumerate(lines, start=2):
-        line = {column: (value or "").strip() for column, value in raw.items() if column}
+    for number, line in enumerate(lines, start=2):
+        origin = f"{path}, line {number}"
         name, label = line[options.path_column], line[options.label_column]
         if not name or not label:
-            raise UserError(f"{table}, line {number}: path or label is empty")
-        split = line.get(options.split_column) or None
-        origin = f"{table}, line {number}"
-        if Path(options.path_folder, name).is_absolute() or ".." in Path(name).parts:
-            raise UserError(f"{origin}: {name!r} leaves the folder; paths are relative to it")
+            raise UserError(f"{origin}: path or label is empty")
+        table.check_path(options.path_folder, name, origin=origin)
         subject = line.get(options.subject_column, name)
         if not subject:
             raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
         rows.append(Row(
-            table.parent / options.path_folder / (name + options.path_suffix), label,
-            subject,
-            splits.split_name(split, origin=origin) if split else None,
-            {c: line[c] or "" for c in options.metadata_columns}))
+            path.parent / options.path_folder / (name + options.path_suffix), label, subject,
+            table.split_of(line, options.split_column, origin=origin),
+            {c: line[c] for c in options.metadata_columns}))
     if 0 < sum(row.split is None for row in rows) < len(rows):
-        raise UserError(f"{table}: some rows have a split and some have none; give all or none")
+        raise UserError(f"{path}: some rows have a split and some have none; give all or none")
     twice = [p for p, n in Counter(row.path for row in rows).items() if n > 1]
     if twice:
-        raise UserError(f"{table}: {twice[0]} is named more than once")
+        raise UserError(f"{path}: {twice[0]} is named more than once")
     return rows
 
 

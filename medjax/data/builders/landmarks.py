@@ -83,8 +83,6 @@ def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_
                         "--image_shape has one number an axis")
     world = world_of(found, case)
     placed = np.array([index_of(case.points.get(name), case, found, world) for name in names])
-    size = np.array(found.pixels.shape[:-1])
-    inside = ((placed >= -0.5) & (placed <= size - 0.5)).all(1)
     pixels, turn = found.pixels, np.eye(ndim + 1)
     if ndim == 3 and found.affine is not None:
         pixels, turn = geometry.canonical(pixels, world)
@@ -96,7 +94,7 @@ def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_
     image = geometry.resample(eight_bits(pixels, window), back, shape=shape)
     to_array = turn @ back
     points = geometry.apply(np.linalg.inv(to_array), placed)
-    inside &= ((points >= -0.5) & (points <= np.array(shape) - 0.5)).all(1)
+    inside = geometry.inside(placed, found.pixels.shape[:-1]) & geometry.inside(points, shape)
     outside = int((~inside & ~np.isnan(placed).any(1)).sum())
     targets = {"landmarks": np.where(inside[:, None], points, np.nan),
                "to_world": world @ to_array, "to_file": file_order(found) @ to_array,

@@ -1,13 +1,14 @@
 """One image with its points, where it comes from, and the set that it belongs to."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data import geometry, images, landmark_table, slicer, splits
+from medjax.data import geometry, images, landmark_table, slicer, table
 from medjax.data.info import DatasetInfo
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
@@ -19,7 +20,7 @@ class Case(NamedTuple):
     Attributes:
       read: the image.
       points: by landmark; in `system`: voxel (order of the array), pixel (x, y[, z] of the file),
-        or LPS or RAS mm.
+        or LPS or RAS mm; or mm, in the world of a picture.
       spacing_mm: of every axis, where the file does not tell it.
     """
 
@@ -64,8 +65,7 @@ def find_image(root: Path, options: LandmarkOptions, name: str, origin: str) -> 
     """The file of an image, with or without its suffix in the table."""
     base = root / options.path_folder
     path = base / (name + options.path_suffix)
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise UserError(f"{origin}: {name!r} leaves the folder; paths are relative to it")
+    table.check_path(options.path_folder, name, origin=origin)
     tries = [path, *(base / (name + s) for s in images.SUFFIXES)]
     found = next((p for p in tries if p.is_file()), None)
     if found is None:
@@ -79,12 +79,27 @@ def read_metadata(root: Path, options: LandmarkOptions) -> dict[str, dict[str, s
     path = root / "metadata.csv"
     if not path.exists():
         return {}
-    rows = landmark_table.read_rows(path)
-    names = (options.path_column, *landmark_table.PATHS)
-    key = next((c for c in names if c in rows[0]), None)
-    if key is None:
-        raise UserError(f"{path}: no column of the images ({', '.join(landmark_table.PATHS)})")
+    rows = table.read_rows(path)
+    wish = options.path_column if options.path_column in rows[0] else ""
+    key = landmark_table.image_column(path, rows[0], wish)
     return {row[key]: row for row in rows}
+
+
+def said_of(row: table.Row, options: LandmarkOptions, *, origin: str) -> dict[str, Any]:
+    """Subject, split and spacing, as the row of an image has them, for `from_file`."""
+    return {"subject": row.get(options.subject_column, ""),
+            "split": table.split_of(row, options.split_column, origin=origin),
+            "spacing_mm": _spacing(row.get(options.spacing_column, ""), origin)}
+
+
+def _spacing(text: str, origin: str) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not 0 < value < math.inf:
+        raise UserError(f"{origin}: the spacing {text!r} is no positive number of mm")
+    return value
 
 
 def from_lists(root: Path, options: LandmarkOptions) -> list[Case]:
@@ -100,12 +115,9 @@ def from_lists(root: Path, options: LandmarkOptions) -> list[Case]:
         if present:
             points, system = slicer.read(present[0])
             name = path.relative_to(root).as_posix()
-            row = more.get(name, {})
-            split = row.get(options.split_column) or None
             cases.append(from_file(
                 root, path, points=points, system="voxel" if system == "IJK" else system,
-                subject=row.get(options.subject_column, ""),
-                split=splits.split_name(split, origin=name) if split else None))
+                **said_of(more.get(name, {}), options, origin=name)))
     return cases
 
 

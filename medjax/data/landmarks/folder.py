@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data import geometry, images, landmark_table, slicer, splits
+from medjax.data import geometry, images, landmark_table, slicer, table
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import (
     Case,
@@ -15,6 +15,7 @@ from medjax.data.landmarks.case import (
     from_lists,
     read_metadata,
     root_of,
+    said_of,
 )
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
@@ -26,8 +27,8 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     A `metadata.csv` may give split, subject and spacing where `landmarks.csv` does not.
     """
     root = root_of(options)
-    table = root / "landmarks.csv"
-    cases = _from_table(table, options) if table.exists() else from_lists(root, options)
+    path = root / "landmarks.csv"
+    cases = _from_table(path, options) if path.exists() else from_lists(root, options)
     if not cases:
         raise UserError(f"--data_dir={root}: neither landmarks.csv, nor images with "
                         f"{' or '.join(slicer.SUFFIXES)} beside them")
@@ -42,35 +43,20 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     return LandmarkSet(DatasetInfo(root.resolve().name, landmarks=names), cases, shape, 0.0)
 
 
-def _from_table(table: Path, options: LandmarkOptions) -> list[Case]:
-    root = table.parent
-    first = landmark_table.read_rows(table)[0]
-    guess = next((first[c] for c in (options.path_column, *landmark_table.PATHS) if c in first), "")
-    sample = images.read(find_image(root, options, guess, f"{table}, line 2"))
+def _from_table(path: Path, options: LandmarkOptions) -> list[Case]:
+    root = path.parent
+    first = table.read_rows(path)[0]
+    name = first[landmark_table.image_column(path, first, options.path_column)]
+    sample = images.read(find_image(root, options, name, f"{path}, line 2"))
     entries = landmark_table.read(
-        table, path_column=options.path_column, name_column=options.name_column,
+        path, path_column=options.path_column, name_column=options.name_column,
         coordinates=options.coordinates, ndim=sample.pixels.ndim - 1)
     more = read_metadata(root, options)
     cases = []
     for image, entry in entries.items():
-        origin = f"{table}, line {entry.line}"
-        row = {**entry.row, **more.get(image, {})}
-        split = row.get(options.split_column) or None
+        origin = f"{path}, line {entry.line}"
         cases.append(from_file(
             root, find_image(root, options, image, origin), points=entry.points,
             system=entry.system,
-            subject=row.get(options.subject_column, ""),
-            split=splits.split_name(split, origin=origin) if split else None,
-            spacing_mm=_spacing(row.get(options.spacing_column, ""), origin)))
+            **said_of({**entry.row, **more.get(image, {})}, options, origin=origin)))
     return cases
-
-
-
-def _spacing(text: str, origin: str) -> float | None:
-    try:
-        value = float(text) if text else None
-    except ValueError:
-        value = math.nan
-    if value is not None and not 0 < value < math.inf:
-        raise UserError(f"{origin}: the spacing {text!r} is no positive number of mm")
-    return value

@@ -10,8 +10,6 @@ from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import Case, LandmarkSet
 from medjax.data.options import LandmarkOptions
 
-_TEMPLATE = ("Fonov et al., Unbiased average age-appropriate atlases for pediatric studies. "
-             "NeuroImage 54:313-327, 2011 (the template).")
 SEED = 153
 
 
@@ -40,7 +38,7 @@ def brain_landmarks(options: LandmarkOptions) -> LandmarkSet:
         "brain_landmarks", landmarks=names, mirrored=MIRRORED if options.ndim == 3 else (),
         modality="T1-weighted MR, simulated from a template", synthetic=True,
         licence="template: permissive (McGill); points: CC BY 4.0",
-        citation=f"{_TEMPLATE} {CITATION}")
+        citation=f"{brain.CITATION} {CITATION}")
     slices = options.ndim == 2
     return LandmarkSet(info, cases, (96, 112) if slices else (48, 64, 48), 2.0 if slices else 4.0)
 
@@ -49,13 +47,12 @@ def _render(subject: brain.Subject, index: int, ndim: int) -> images.Found:
     """The slice x = 0, its top row the highest and its first column the hindmost, or a volume."""
     rng = np.random.default_rng([SEED, index, ndim])
     step = 2.0 if ndim == 2 else 4.0
-    x, y, z = (np.arange(low, low + n * step, step) for low, n in (
-        (-94.0, 48), (-130.0, 64), (-86.0, 48)))
     if ndim == 2:
         y, z = np.arange(-130.0, 94.0, step), np.arange(104.0, -88.0, -step)
         points = np.stack(np.broadcast_arrays(0.0, y[None], z[:, None]))
         affine = np.array([[0.0, step, y[0]], [step, 0.0, -z[0]], [0.0, 0.0, 1.0]])
     else:
+        x, y, z = (low + step * np.arange(n) for low, n in ((-94.0, 48), (-130.0, 64), (-86.0, 48)))
         points = np.stack(np.meshgrid(x, y, z, indexing="ij"))
         affine = geometry.scaling(np.full(3, step), np.array([x[0], y[0], z[0]]))
     pixels = np.rint(255 * subject.render(points, rng)).astype(np.uint8)[..., None]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data import landmark_table, splits
+from medjax.data import landmark_table, splits, table
 from medjax.data.afids import AFIDS_RAS_MM, CITATION, MIRRORED
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import LandmarkSet, find_image, from_file, from_lists, root_of
@@ -15,8 +15,8 @@ from medjax.errors import UserError
 def hc18(options: LandmarkOptions) -> LandmarkSet:
     """HC18: fetal heads in ultrasound, axes of the ellipses fitted to the experts' outlines."""
     root = root_of(options)
-    table = root / "landmarks.csv"
-    entries = landmark_table.read(table, path_column="image", coordinates="pixel", ndim=2)
+    path = root / "landmarks.csv"
+    entries = landmark_table.read(path, path_column="image", coordinates="pixel", ndim=2)
     cases = []
     for image, entry in entries.items():
         # Given in pixels of the full image; those here are twice as large.
@@ -24,7 +24,7 @@ def hc18(options: LandmarkOptions) -> LandmarkSet:
         row = entry.row
         cases.append(from_file(
             root, root / "images" / image, points=half, system="pixel", subject=row["exam"],
-            split=splits.split_name(row["split"], origin=f"{table}, line {entry.line}"),
+            split=splits.split_name(row["split"], origin=f"{path}, line {entry.line}"),
             spacing_mm=2 * float(row["pixel_size_mm"]),
             metadata={"hc_mm_official": row["hc_mm_official"]}))
     names = ("centre", "ofd_left", "ofd_right", "bpd_top", "bpd_bottom")
@@ -41,7 +41,7 @@ def hc18(options: LandmarkOptions) -> LandmarkSet:
 def mouse_skull(options: LandmarkOptions) -> LandmarkSet:
     """Heads of mice in micro-CT, 45 manual points each, in any pose."""
     root = root_of(options)
-    facts = {row["volume"]: row for row in landmark_table.read_rows(root / "volumes.csv")}
+    facts = {row["volume"]: row for row in table.read_rows(root / "volumes.csv")}
     entries = landmark_table.read(root / "landmarks.csv", coordinates="LPS", ndim=3)
     cases = [from_file(root, root / "volumes" / f"{name}.nii.gz", points=entry.points,
                        system="LPS", subject=name,
@@ -79,11 +79,11 @@ def afids(options: LandmarkOptions) -> LandmarkSet:
     the templates, with a table `NAME_landmarks.csv` beside `NAME_T1w.nii.gz`."""
     root = root_of(options)
     cases = from_lists(root, options)
-    for table in sorted(root.glob("*_landmarks.csv")):
-        path = table.with_name(table.name.replace("_landmarks.csv", "_T1w.nii.gz"))
-        rows = landmark_table.read_rows(table)
+    for path in sorted(root.glob("*_landmarks.csv")):
+        volume = path.with_name(path.name.replace("_landmarks.csv", "_T1w.nii.gz"))
+        rows = table.read_rows(path)
         points = {r["name"]: [float(r[f"{a}_ras_mm"]) for a in "xyz"] for r in rows}
-        cases.append(from_file(root, path, points=points, system="RAS"))
+        cases.append(from_file(root, volume, points=points, system="RAS"))
     known = [c._replace(points={n: p for n, p in c.points.items() if n in AFIDS_RAS_MM})
              for c in cases]
     if not cases or not all(c.points for c in known):
@@ -146,10 +146,10 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
     images have no spacing: the wrist (`--wrist`: which two points) is taken to be 50 mm wide.
     """
     root = root_of(options)
-    table = root / "setup" / "all.csv"
+    listed = root / "setup" / "all.csv"
     fold = root / "setup" / f"cv{options.fold}"
     try:
-        lines = [line.split(",") for line in table.read_text().splitlines() if line.strip()]
+        lines = [line.split(",") for line in listed.read_text().splitlines() if line.strip()]
         points = {row[0].strip(): np.array(row[1:75], float).reshape(37, 2) for row in lines}
         split_of = {name: split for split in ("train", "test")
                     for name in (fold / f"{split}.txt").read_text().split()}
@@ -161,7 +161,7 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
     cases = []
     for name, split in split_of.items():
         if name not in points:
-            raise UserError(f"{table}: has no points of {name}, which cv{options.fold} names")
+            raise UserError(f"{listed}: has no points of {name}, which cv{options.fold} names")
         path = find_image(root / "images", LandmarkOptions(), name, str(fold))
         wide = float(np.linalg.norm(points[name][a] - points[name][b]))
         cases.append(from_file(

@@ -1,0 +1,50 @@
+"""Tables in CSV files that name images, one a row."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medjax.data import splits
+from medjax.errors import UserError, unknown
+
+Row = Mapping[str, str]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as dicts of trimmed text; raises UserError where it is none."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as f:
+            rows = list(csv.DictReader(f))
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({e})") from None
+    if not rows:
+        raise UserError(f"{path}: has no rows")
+    return [{k: (v or "").strip() for k, v in row.items() if k} for row in rows]
+
+
+def column(path: Path, row: Row, *, wish: str, usual: Sequence[str], what: str, flag: str) -> str:
+    """The column `wish`, or without a wish the first of the usual ones that the row has.
+
+    Raises:
+      UserError: if there is none; it names `flag`, which chooses one.
+    """
+    if wish and wish not in row:
+        raise unknown(f"column of {path}", wish, row)
+    found = wish or next((name for name in usual if name in row), "")
+    if not found:
+        raise UserError(f"{path}: no column of the {what} ({', '.join(usual)}); name it with "
+                        f"{flag}")
+    return found
+
+
+def split_of(row: Row, name: str, *, origin: str) -> str | None:
+    """What the column `name` says of the split, or None; raises UserError for an unknown one."""
+    text = row.get(name)
+    return splits.split_name(text, origin=origin) if text else None
+
+
+def check_path(*parts: str, origin: str) -> None:
+    """Raises UserError if a path of these parts leaves the folder that it is relative to."""
+    path = Path(*parts)
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{origin}: {parts[-1]!r} leaves the folder; paths are relative to it")
