@@ -20,9 +20,10 @@ FILES = sorted([*(ROOT / "medjax").rglob("*.py"), *(ROOT / "experiments").rglob(
 
 # What a module may import, from the bottom up: a part of medjax imports only from lower rows.
 LEVELS = [
-    {"errors", "lock", "typing"}, {"ops"}, {"losses", "metrics", "models", "data"},
-    {"stats", "landmark_metrics"}, {"tasks", "train"}, {"report", "landmark_report", "biometry"},
-    {"plot", "app"}, {"landmark_plot", "settings"}, {"experiments"},
+    {"errors", "lock", "typing"}, {"ops"}, {"losses", "metrics", "models", "data", "envs"},
+    {"stats", "landmark_metrics"}, {"tasks", "train", "rl"},
+    {"report", "landmark_report", "biometry"}, {"plot", "app"}, {"landmark_plot", "settings"},
+    {"experiments"},
 ]
 ONLY_HERE = {
     "flax": {"models"}, "orbax": {"train/checkpoint.py"}, "tensorflow_datasets": {"data"},

@@ -1,0 +1,1 @@
+"""Learning from rewards: knows nothing of medicine."""

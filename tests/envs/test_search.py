@@ -1,0 +1,212 @@
+"""The environment of landmark search, against steps worked out by hand and random episodes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.envs import search
+from medjax.envs.search import Levels, Rules, Volumes
+
+ONE = Levels(jnp.array([1]), jnp.array([1]), jnp.array([0.5]))
+TWO = Levels(jnp.array([2, 1]), jnp.array([3, 1]), jnp.array([2.0, 0.5]))
+UP, DOWN, RIGHT, LEFT = 1, 0, 2, 3  # of a picture [row, column]
+
+
+def picture(target=(2.0, 5.0), shape=(5, 7), levels=1):
+    """One padded picture of 5 x 7 whose pixels count from 1."""
+    pixels = np.zeros((levels, 1, 8, 8), np.uint8)
+    pixels[:, 0, : shape[0], : shape[1]] = 1 + np.arange(np.prod(shape)).reshape(shape)
+    return Volumes(jnp.asarray(pixels), jnp.array([shape]), jnp.array([[target]]))
+
+
+def begin(position, rules, level=0):
+    zero = jnp.int32(0)
+    return search.start(jnp.array(position), case=zero, landmark=zero, level=jnp.int32(level),
+                        rules=rules)
+
+
+def walk(state, moves, rules, *, volumes=None, levels=ONE, values=None):
+    """The states and time steps of a walk."""
+    volumes, seen = volumes or picture(), []
+    for action, value in zip(moves, values or [0.0] * len(moves), strict=True):
+        state, result = search.step(state, jnp.int32(action), jnp.float32(value), volumes=volumes,
+                                    levels=levels, rules=rules)
+        seen.append((state, result))
+    return seen
+
+
+def test_actions_go_forth_and_back_along_each_axis():
+    np.testing.assert_array_equal(search.actions(2), [[1, 0], [-1, 0], [0, 1], [0, -1]])
+    assert search.actions(3).shape == (6, 3)
+
+
+@pytest.mark.parametrize(("at", "level", "wanted"), [
+    ((2, 3), 1, [[10, 11, 12], [17, 18, 19], [24, 25, 26]]),
+    ((0, 0), 1, [[0, 0, 0], [0, 1, 2], [0, 8, 9]]),
+    ((4, 6), 1, [[27, 28, 0], [34, 35, 0], [0, 0, 0]]),  # the padding beyond is not seen
+    ((2, 3), 0, [[2, 4, 6], [16, 18, 20], [30, 32, 34]]),
+])
+def test_a_crop_has_what_lies_about_its_middle(at, level, wanted):
+    rules = Rules((3, 3), history=2)
+    found = search.observe(begin(at, rules, level), volumes=picture(levels=2), levels=TWO,
+                           rules=rules)
+    assert found.shape == (3, 3, 2)
+    np.testing.assert_array_equal(found[..., 0], wanted)
+    np.testing.assert_array_equal(found[..., 1], wanted)  # it has stood nowhere else
+
+
+def test_the_newest_crop_comes_first():
+    rules = Rules((1, 1), history=3)
+    (_, _), (state, _) = walk(begin((2, 2), rules), [RIGHT, DOWN], rules)
+    seen = search.observe(state, volumes=picture(), levels=ONE, rules=rules)
+    np.testing.assert_array_equal(seen[0, 0], [1 + 3 * 7 + 3, 1 + 2 * 7 + 3, 1 + 2 * 7 + 2])
+
+
+@pytest.mark.parametrize(("rules", "level", "move", "reward"), [
+    ({}, 1, RIGHT, 1.0),                                           # 3 - 2
+    ({"clip": 0.0}, 1, DOWN, 3 - 10**0.5),                         # from (2, 2) to (3, 2)
+    ({"reward": "squared", "clip": 0.0}, 1, RIGHT, 5.0),           # 9 - 4
+    ({"reward": "squared"}, 1, RIGHT, 1.0),
+    ({"clip": 0.0}, 0, RIGHT, 1.0),                                # three voxels, in one step
+    ({"reward": "squared", "clip": 0.0}, 0, RIGHT, 1.0),           # 9 / 3^2
+])
+def test_rewards_by_hand(rules, level, move, reward):
+    rules = Rules((3, 3), **rules)
+    ((_, result),) = walk(begin((2, 2), rules, level), [move], rules, levels=TWO,
+                          volumes=picture(levels=2))
+    assert float(result.reward) == pytest.approx(reward, abs=1e-6)
+
+
+def test_outside_is_no_place_to_go():
+    stay, leave = Rules((3, 3)), Rules((3, 3), outside="leave")
+    ((state, result),) = walk(begin((0, 3), stay), [UP], stay)
+    assert (state.position.tolist(), float(result.reward)) == ([0, 3], -1.0)
+    assert not result.terminated
+    first, second = walk(begin((4, 3), leave), [DOWN, UP], leave)  # 4 is the last row
+    assert int(first[0].status) == search.LEFT
+    assert first[1].terminated
+    assert second[0].position.tolist() == [4, 3]
+    assert (float(second[1].reward), bool(second[1].terminated)) == (0.0, False)
+
+
+def test_arriving_at_one_level_starts_the_next_and_at_the_last_ends():
+    rules = Rules((3, 3))
+    seen = walk(begin((2, 0), rules), [RIGHT, RIGHT, RIGHT], rules, levels=TWO,
+                volumes=picture(levels=2))
+    state, result = seen[0]  # (2, 3): two voxels off
+    assert (int(state.level), int(state.status)) == (1, search.RUNNING)
+    assert not result.terminated
+    assert state.past.tolist() == [[2, 3]] * 4
+    state, result = seen[2]
+    assert (state.position.tolist(), int(state.status)) == ([2, 5], search.ARRIVED)
+    assert result.terminated
+    assert not result.truncated
+
+
+def test_patience_ends_without_an_end_of_the_search():
+    rules = Rules((3, 3), limit=2)
+    first, second, third = walk(begin((0, 0), rules), [DOWN, UP, DOWN], rules)
+    assert not first[1].truncated
+    assert second[1].truncated
+    assert not second[1].terminated
+    assert int(second[0].status) == search.TIMED_OUT
+    assert not third[1].truncated  # told once
+    one = Rules((3, 3), limit=1)  # arrives with its last step
+    ((_, result),) = walk(begin((2, 4), one), [RIGHT], one)
+    assert result.terminated
+    assert not result.truncated
+
+
+@pytest.mark.parametrize(("answer", "column"), [
+    ("centre", 4),  # of its cycle, 4 and 5: 4.5, to the even
+    ("lowest", 3),  # 2.0, of the state three moves before; 0.0 lies further back than four
+])
+def test_where_an_agent_rests(answer, column):
+    """Columns 3, 4, 5, 4, 3, 4, 5, 4: the fourth visit of 4 is after seven moves."""
+    rules = Rules((3, 3), rests=True, visits=4, answer=answer)
+    seen = walk(begin((2, 3), rules), [RIGHT, RIGHT, LEFT, LEFT] * 2, rules,
+                values=[9.0, 9.0, 0.0, 9.0, 2.0, 9.0, 9.0, 9.0])
+    assert [int(s.status) for s, _ in seen] == [search.RUNNING] * 6 + [search.RESTED] * 2
+    assert seen[6][1].terminated
+    assert seen[6][0].position.tolist() == [2, column]
+
+
+def test_the_answer_of_a_cycle_and_of_values():
+    trail = jnp.array([[0, 0], [0, 2], [2, 2], [2, 0], [0, 0], [9, 9]])
+    value = jnp.array([jnp.inf, 4.0, 1.0, 3.0, 0.5, 0.0])
+    centre = search.resting_point(trail, value, rules=Rules((3, 3), answer="centre"))
+    lowest = search.resting_point(trail, value, rules=Rules((3, 3), answer="lowest"))
+    assert centre.tolist() == [1, 1]
+    assert lowest.tolist() == [0, 0]  # 0.5, the fourth back; 0.0 is further
+
+
+def test_rest_at_a_coarse_level_starts_the_next():
+    rules = Rules((3, 3), rests=True, visits=2, answer="lowest")
+    seen = walk(begin((2, 3), rules), [RIGHT, LEFT], rules, levels=TWO, volumes=picture(levels=2),
+                values=[5.0, 1.0])
+    state, result = seen[-1]
+    assert (int(state.level), state.position.tolist()) == (1, [2, 6])  # where Q was 1
+    assert not result.terminated
+
+
+def test_an_absent_landmark_gives_no_reward_and_no_end():
+    rules = Rules((3, 3))
+    for _, result in walk(begin((2, 2), rules), [RIGHT, DOWN], rules,
+                          volumes=picture(target=(jnp.nan, jnp.nan))):
+        assert float(result.reward) == 0.0
+        assert not result.terminated
+
+
+@pytest.mark.parametrize("rules", [
+    Rules((3, 5, 3), limit=30), Rules((5, 3, 3), reward="squared", outside="leave", limit=30),
+    Rules((3, 3, 3), rests=True, answer="centre", limit=30, clip=0.0)])
+def test_random_episodes_keep_to_the_volume(rules):
+    """Many agents under one jit: all finite, in its range, traced once; what has ended stays."""
+    shapes = np.array([[6, 8, 7], [8, 5, 8]])
+    rng = np.random.default_rng(0)
+    volumes = Volumes(jnp.asarray(rng.integers(0, 255, (2, 2, 8, 8, 8)), jnp.uint8),
+                      jnp.asarray(shapes), jnp.asarray(rng.uniform(1, 4, (2, 3, 3)), jnp.float32))
+    traced = 0
+
+    @jax.jit
+    def advance(states, key):
+        nonlocal traced
+        traced += 1
+        action = jax.random.randint(key, states.time.shape, 0, 6)
+        new, result = jax.vmap(functools.partial(
+            search.step, volumes=volumes, levels=TWO, rules=rules))(
+                states, action, jnp.zeros(states.time.shape))
+        seen = jax.vmap(functools.partial(
+            search.observe, volumes=volumes, levels=TWO, rules=rules))(new)
+        return new, result, seen
+
+    case = jnp.arange(16) % 2
+    begin_all = functools.partial(search.start, rules=rules, level=jnp.int32(0))
+    states = jax.vmap(lambda p, c, m: begin_all(p, case=c, landmark=m))(
+        jnp.asarray(rng.integers(0, 5, (16, 3))), case, jnp.arange(16) % 3)
+    ends = np.zeros(16, int)
+    for i in range(40):
+        before = states
+        states, result, seen = advance(states, jax.random.key(i))
+        assert seen.shape == (16, *rules.crop, 4)
+        assert (states.position >= 0).all()
+        assert (states.position < shapes[case]).all()
+        assert np.isfinite(result.reward).all()
+        ended = np.asarray(before.status != search.RUNNING)
+        assert (np.asarray(result.reward)[ended] == 0).all()
+        np.testing.assert_array_equal(states.past[ended], before.past[ended])
+        assert not (result.terminated & result.truncated).any()
+        ends += np.asarray(result.terminated | result.truncated)
+    assert traced == 1
+    assert (ends == 1).all()  # each episode ends, once
+    assert set(np.unique(states.status)) <= {1, 2, 3, 4}
+
+
+def test_rules_that_nobody_knows_are_refused():
+    with pytest.raises(ValueError, match="sides must be odd"):
+        Rules((4, 3))
+    with pytest.raises(ValueError, match="reward 'cubed': known are distance, squared"):
+        Rules((3, 3), reward="cubed")
