@@ -1,0 +1,81 @@
+"""What agents have lived through: a ring of the last steps of many agents, on the device.
+
+A row is what one agent did at one time: whatever the caller stores, and `ended`, whether its
+episode ends with this step. Rows of an agent follow each other in time, so that the states before
+and the rewards after a step need not be stored with it.
+"""
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from medjax.typing import Array, Key
+
+
+class Ring(NamedTuple):
+    """The memory.
+
+    Attributes:
+      rows: a tree of `[length, agent, ...]`.
+      written: how many times all agents have been written, ever; int32.
+    """
+
+    rows: Any
+    written: Array
+
+    @property
+    def length(self) -> int:
+        return jax.tree.leaves(self.rows)[0].shape[0]
+
+
+def create(row: Any, *, length: int) -> Ring:
+    """An empty ring for rows like `row`, a tree of `[agent, ...]`."""
+    return Ring(jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), row), jnp.int32(0))
+
+
+def bytes_of(row: Any) -> float:
+    """What one step of one agent takes."""
+    leaves = jax.tree.leaves(row)
+    return sum(x.nbytes for x in leaves) / leaves[0].shape[0]
+
+
+def add(ring: Ring, row: Any) -> Ring:
+    """The ring with one more row of every agent, in place of the oldest."""
+    at = ring.written % ring.length
+    return Ring(jax.tree.map(lambda old, new: old.at[at].set(new), ring.rows, row),
+                ring.written + 1)
+
+
+def available(ring: Ring, *, before: int, after: int) -> Array:
+    """How many times can be drawn: those with `before` older and `after` newer rows in the ring."""
+    return jnp.minimum(ring.written, ring.length) - before - after
+
+
+def draw(key: Key, ring: Ring, *, agents: int, before: int, after: int) -> tuple[Array, Array]:
+    """One step at random, each as probable as any: its time (counted as `written`) and agent."""
+    time_key, agent_key = jax.random.split(key)
+    oldest = jnp.maximum(ring.written - ring.length, 0) + before
+    count = available(ring, before=before, after=after)
+    time = oldest + jax.random.randint(time_key, (), 0, jnp.maximum(count, 1))
+    return time, jax.random.randint(agent_key, (), 0, agents)
+
+
+def window(ring: Ring, time: Array, agent: Array, *, before: int, after: int) -> Any:
+    """The rows of one agent from `before` older than `time` to `after` newer: `[n, ...]`."""
+    chex.assert_rank([time, agent], 0)
+    index = (time + jnp.arange(-before, after + 1)) % ring.length
+    return jax.tree.map(lambda x: x[index, agent], ring.rows)
+
+
+def same_episode(ended: Array) -> Array:
+    """For the rows up to now (`ended` `[n]` of each, oldest first, the last is now), the index of
+    the row to use in place of each: itself, or the first of the present episode.
+
+    So the history of a state never reaches into the episode before.
+    """
+    chex.assert_rank(ended, 1)
+    index = jnp.arange(len(ended))
+    first = jnp.max(jnp.where(ended[:-1], index[1:], 0), initial=0)
+    return jnp.maximum(index, first)

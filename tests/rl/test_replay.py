@@ -1,0 +1,54 @@
+"""The ring of steps: what is kept, what is drawn, and that episodes stay apart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.rl import replay
+
+
+def filled(count, length=6, agents=3):
+    """Row t of agent a holds 10 t + a."""
+    ring = replay.create({"x": jnp.zeros(agents, jnp.int16), "y": jnp.zeros((agents, 2))},
+                         length=length)
+    for t in range(count):
+        row = 10 * t + jnp.arange(agents)
+        ring = replay.add(ring, {"x": row.astype(jnp.int16), "y": jnp.stack([row, -row], 1) * 1.0})
+    return ring
+
+
+def test_the_newest_rows_take_the_place_of_the_oldest():
+    ring = filled(8)
+    assert ring.rows["x"][:, 1].tolist() == [61, 71, 21, 31, 41, 51]
+    assert int(ring.written) == 8
+
+
+def test_bytes_a_step():
+    assert replay.bytes_of({"x": jnp.zeros(4, jnp.int16), "y": jnp.zeros((4, 2))}) == 2 + 8
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(2, -1), (4, 1), (6, 3), (50, 3)])
+def test_how_many_can_be_drawn(count, wanted):
+    assert int(replay.available(filled(count), before=2, after=1)) == wanted
+
+
+@pytest.mark.parametrize(("count", "times"), [(5, {2, 3}), (9, {5, 6, 7})])
+def test_drawn_steps_have_their_past_and_future_in_the_ring(count, times):
+    ring = filled(count)
+    keys = jax.random.split(jax.random.key(0), 600)
+    time, agent = jax.vmap(lambda k: replay.draw(k, ring, agents=3, before=2, after=1))(keys)
+    assert set(np.unique(time)) == times
+    share = np.bincount(np.asarray(agent), minlength=3) / 600
+    np.testing.assert_allclose(share, 1 / 3, atol=0.08)  # 4 standard deviations
+    rows = jax.vmap(lambda t, a: replay.window(ring, t, a, before=2, after=1))(time, agent)
+    wanted = 10 * (np.asarray(time)[:, None] + np.arange(-2, 2)) + np.asarray(agent)[:, None]
+    np.testing.assert_array_equal(rows["x"], wanted)
+    np.testing.assert_array_equal(rows["y"][..., 1], -wanted)
+
+
+@pytest.mark.parametrize(("ended", "wanted"), [
+    ([0, 0, 0, 0], [0, 1, 2, 3]), ([0, 1, 0, 0], [2, 2, 2, 3]), ([1, 1, 0, 1], [2, 2, 2, 3]),
+    ([0, 0, 1, 1], [3, 3, 3, 3]), ([1], [0])])
+def test_history_does_not_reach_into_the_episode_before(ended, wanted):
+    assert replay.same_episode(jnp.array(ended, bool)).tolist() == wanted
