@@ -60,7 +60,6 @@ from medjax import (
     settings,
 )
 from medjax.data import preprocess
-from medjax.data.landmarks.published import WRIST
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
@@ -77,30 +76,14 @@ option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(settings.Augmenting, settings.Training, settings.Files):
+class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/heatmap", "where everything is written", free=True)
     dataset: str = option("brain_landmarks", "brain_landmarks, landmark_folder, hc18, mouse_skull, "
                           "hippocampus, afids, isbi2015, hand_xray or synthetic_hand")
     ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes")
-    subjects: int = option(200, "generated sets: how many subjects")
     train_cases: int = option(0, "train on so many cases only; 0: on all")
-    path_column: str = option("", "landmarks.csv: column of the images; empty: the usual names")
-    name_column: str = option("", "landmarks.csv, a row a landmark: column of their names")
-    coordinates: str = option("", "landmarks.csv: what x, y, z are where their names do not say",
-                              choices=("", "pixel", "voxel", "LPS", "RAS"))
-    spacing_column: str = option("spacing_mm", "landmarks.csv: column with the size of a pixel")
-    image_shape: tuple[int, ...] = option((), "bring every image to this shape; empty: the set's "
-                                          "own", item=int)
-    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit")
-    window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
-                                       "percentiles of each image", item=float)
-    pose_from: str = option("", "work directory of an earlier run on the same images: its "
-                            "predictions turn them into one pose")
-    fold: int = option(1, "hand_xray: cross-validation fold")
-    wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=tuple(WRIST))
-
     patch: tuple[int, ...] = option((), "train on random windows of this shape, predict by "
                                     "overlapping ones; empty: whole images", item=int)
 
@@ -125,8 +108,8 @@ class Config(settings.Augmenting, settings.Training, settings.Files):
 
 
 def main(config: Config) -> None:
-    settings.check(config, sizes=("width", "levels", "fold"), amounts=(
-        "grid_mm", "train_cases", "learn_sigma", "coordinate_weight", "absent_below"))
+    settings.check(config, sizes=("width", "levels"), amounts=(
+        "train_cases", "learn_sigma", "coordinate_weight", "absent_below"))
     check(config)
     dataset, stop = settings.begin(config, "heatmap", LandmarkOptions)
     train = trained_on(config, dataset)
@@ -147,18 +130,13 @@ def trained_on(config: Config, dataset: Dataset) -> Split:
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
-    if config.ndim not in (2, 3):
-        raise UserError(f"--ndim={config.ndim}: images have 2 or 3 axes")
-    if any(n < 1 for n in config.image_shape) or len(config.image_shape) not in (0, 2, 3):
-        raise UserError("--image_shape: give the 2 or 3 sides, comma-separated")
+    settings.check_landmarks(config, ndim=config.ndim)
     if config.sigma <= 0:
         raise UserError(f"--sigma={config.sigma}: must be positive")
     if not 0 < config.level < 1:
         raise UserError(f"--level={config.level}: must lie between 0 and 1")
     if min(config.radii_mm, default=0.0) <= 0:
         raise UserError("--radii_mm: give one or more positive radii")
-    if len(config.window) not in (0, 2) or list(config.window) != sorted(set(config.window)):
-        raise UserError("--window: give two intensities, the lower first")
     if config.loss == "l2" and (config.coordinate_weight or config.decoder == "soft_argmax"):
         raise UserError("--coordinate_weight and --decoder=soft_argmax are for "
                         "--loss=cross_entropy")

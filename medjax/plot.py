@@ -1,6 +1,7 @@
 """The pictures that a researcher looks at. Each function draws one figure and writes one PNG."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw) -> None:
-    """Makes the axes, lets `draw(figure, axes)` fill them, and writes the file."""
+@contextlib.contextmanager
+def _axes(rows: int, columns: int, size: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -26,9 +27,26 @@ def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], d
 
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        yield figure, axes
+        plt.close(figure)
+
+
+def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw) -> None:
+    """Makes the axes, lets `draw(figure, axes)` fill them, and writes the file."""
+    with _axes(rows, columns, size) as (figure, axes):
         draw(figure, axes)
         figure.savefig(path)
-        plt.close(figure)
+
+
+def animate(path: Path, rows: int, columns: int, size: tuple[float, float], draw, *, frames: int,
+            frames_per_second: int = 6) -> None:
+    """Writes a GIF whose frame number t is what `draw(figure, axes, t)` leaves; the last stays."""
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
+    order = [*range(frames), *[frames - 1] * (2 * frames_per_second)]
+    with _axes(rows, columns, size) as (figure, axes):
+        moving = FuncAnimation(figure, lambda t: draw(figure, axes, t), frames=order)
+        moving.save(path, PillowWriter(fps=frames_per_second), dpi=90)
 
 
 def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str,
@@ -41,10 +59,11 @@ def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str
     def draw(figure, axes):
         left, right = axes[0]
         left.plot(*series("loss"), label="training (augmented)", color="C0")
-        left.plot(*series("validation_loss"), "o-", ms=3, label="validation", color="C1")
+        if series("validation_loss")[0]:
+            left.plot(*series("validation_loss"), "o-", ms=3, label="validation", color="C1")
+            left.legend()
         left.set(xlabel="step", ylabel=unit, title="Loss")
         left.set_ylim(bottom=0)
-        left.legend()
         right.plot(*series(f"validation_{score}"), "o-", ms=3, color="C1")
         right.set(xlabel="step", ylabel=_title(score), title="Validation")
 

@@ -180,7 +180,7 @@ def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str
              f"{result['model']}, {result['parameters']:,} parameters, best step "
              f"{result['best_step']}; {timing['seconds']:.0f} s in all, "
              f"{timing['compile_seconds']:.0f} s of it compiling, "
-             f"{timing['examples_per_second']:,.0f} examples/s; {result['device']}",
+             f"{timing['examples_per_second']:,.0f} {result['unit']}/s; {result['device']}",
              "", *(f"wrote {workdir / name}" for name in (
                  "report.json", "predictions.csv", *wrote, "metrics.jsonl", "figures/",
                  "checkpoints/"))])

@@ -13,6 +13,7 @@ import optax
 from medjax import report, stats
 from medjax.app import StopSignal, check_workdir, open_workdir, option, setup
 from medjax.data import source
+from medjax.data.landmarks.published import WRIST
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
@@ -41,6 +42,27 @@ class Files:
     subject_column: str = option("subject", "tables: column of the subjects")
     split_seed: int = option(0, "draws the splits where the set has none")
     subjects: int = option(300, "generated sets: how many subjects")
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkFiles(Files):
+    """Where images with landmarks are, and the grid that they are brought to."""
+
+    subjects: int = option(200, "generated sets: how many subjects")
+    path_column: str = option("", "landmarks.csv: column of the images; empty: the usual names")
+    name_column: str = option("", "landmarks.csv, a row a landmark: column of their names")
+    coordinates: str = option("", "landmarks.csv: what x, y, z are where their names do not say",
+                              choices=("", "pixel", "voxel", "LPS", "RAS"))
+    spacing_column: str = option("spacing_mm", "landmarks.csv: column with the size of a pixel")
+    image_shape: tuple[int, ...] = option((), "bring every image to this shape; empty: the set's "
+                                          "own", item=int)
+    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit")
+    window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
+                                       "percentiles of each image", item=float)
+    pose_from: str = option("", "work directory of an earlier run on the same images: its "
+                            "predictions turn them into one pose")
+    fold: int = option(1, "hand_xray: cross-validation fold")
+    wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=tuple(WRIST))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +113,10 @@ class Augmenting:
 
 
 _AT_LEAST_ONE = ("steps", "batch", "seeds", "log_every", "keep", "bootstrap", "subjects")
-_BELOW_ONE = ("dropout", "ema_decay", "label_smoothing", "crop", "erase", "momentum", "elastic")
+_AMOUNTS = ("rotate_degrees", "scale", "stretch", "shear", "translate", "contrast", "brightness",
+            "gamma", "noise")
+_BELOW_ONE = ("dropout", "ema_decay", "label_smoothing", "momentum")
+_SHARES = ("crop", "erase", "elastic")
 
 
 def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
@@ -102,19 +127,20 @@ def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
       amounts: further fields that must be finite and not negative.
     """
     names = {f.name for f in dataclasses.fields(config)}
+    varies = isinstance(config, Augmenting)
+    amounts += _AMOUNTS if varies else ()
     for name in (*_AT_LEAST_ONE, *sizes):
         if getattr(config, name) < 1:
             raise UserError(f"--{name}={getattr(config, name)}: must be at least 1")
     for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "seed",
-                 "eval_every", "rotate_degrees", "scale", "stretch", "shear", "translate",
-                 "contrast", "brightness", "gamma", "noise", *amounts):
+                 "eval_every", *amounts):
         value = getattr(config, name)
         if not 0 <= value < (2**31 if isinstance(value, int) else np.inf):
             raise UserError(f"--{name}={value}: must not be negative, and finite")
-    for name in _BELOW_ONE:
+    for name in (*_BELOW_ONE, *(_SHARES if varies else ())):
         if name in names and not 0 <= getattr(config, name) < 1:
             raise UserError(f"--{name}={getattr(config, name)}: must be from 0 to below 1")
-    if config.elastic_points < 3:
+    if varies and config.elastic_points < 3:
         raise UserError(f"--elastic_points={config.elastic_points}: must be at least 3")
     inside = Path(config.workdir).resolve().parents
     if config.data_dir and Path(config.data_dir).resolve() in inside:
@@ -122,6 +148,20 @@ def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
                         "be taken for images; choose another")
     if config.eval_only and not (Path(config.workdir) / "config.json").exists():
         raise UserError(f"--workdir={config.workdir}: no run in it to evaluate; train first")
+
+
+def check_landmarks(config: LandmarkFiles, *, ndim: int) -> None:
+    """Raises UserError for values that no set of landmarks can have."""
+    if ndim not in (2, 3):
+        raise UserError(f"--ndim={ndim}: images have 2 or 3 axes")
+    if any(n < 1 for n in config.image_shape) or len(config.image_shape) not in (0, 2, 3):
+        raise UserError("--image_shape: give the 2 or 3 sides, comma-separated")
+    if not 0 <= config.grid_mm < np.inf:
+        raise UserError(f"--grid_mm={config.grid_mm}: must not be negative, and finite")
+    if config.fold < 1:
+        raise UserError(f"--fold={config.fold}: must be at least 1")
+    if len(config.window) not in (0, 2) or list(config.window) != sorted(set(config.window)):
+        raise UserError("--window: give two intensities, the lower first")
 
 
 def pick(kind: type, config: Any) -> Any:
@@ -185,7 +225,6 @@ def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Ke
     """
     devices = mesh.make()
     mesh.check_batch(config.batch, mesh=devices)
-    keys = jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds))
     streamed = config.feed == "stream" or (config.feed == "auto" and train.nbytes > RESIDENT_BYTES)
 
     def read(index: Any) -> dict[str, np.ndarray]:
@@ -193,7 +232,7 @@ def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Ke
 
     if streamed:
         choose: Pick = feeds.pick_streamed
-        data_key = jax.random.split(keys[0])[1]  # as make_advance splits it
+        data_key = jax.random.split(jax.random.key(config.seed))[1]  # as make_advance splits it
         feed = feeds.stream(data_key, read, size=len(train), batch=config.batch)
     else:
         choose = feeds.pick_resident(batch=config.batch)
@@ -204,16 +243,27 @@ def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Ke
         return mesh.split_batch(choose(*args), mesh=devices)
 
     update = step.make_step(loss, optimizer, ema_decay=config.ema_decay)
-    advance = step.make_advance(update, pick_batch)
+    return seeded(
+        config, init=init, advance=step.make_advance(update, pick_batch), evaluate=evaluate,
+        score=score, higher=higher, feed=feed, sharding=mesh.replicated(devices),
+        batch=config.batch, streamed=streamed)
+
+
+def seeded(config: Training, *, init: Callable, advance: step.Advance, **others: Any) -> run.Plan:
+    """The training run of all seeds as one program, as the flags have it.
+
+    Args:
+      init, advance: of one seed.
+      others: what else a `run.Plan` has.
+    """
     return run.Plan(
         init=step.over_seeds(init, (0,)), advance=step.over_seeds(advance, (0, 0, None, None)),
-        evaluate=evaluate, score=score, higher=higher, keys=keys, feed=feed,
-        sharding=mesh.replicated(devices), steps=config.steps, batch=config.batch,
+        keys=jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds)), steps=config.steps,
         eval_every=config.eval_every or max(config.steps // 10, 1), log_every=config.log_every,
-        keep=config.keep, streamed=streamed)
+        keep=config.keep, **others)
 
 
-def best_of(workdir: Path, abstract: Any) -> tuple[state.State, dict[str, Any]]:
+def best_of(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
     """The best checkpoint and its meta data."""
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True, say=print)
     best, meta = checkpoints.best(abstract)
@@ -230,8 +280,8 @@ def timing(config: Training, workdir: Path, meta: Mapping[str, Any]) -> dict[str
 
 
 def facts(config: Any, experiment: str, dataset: Dataset, learner: state.State,
-          meta: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """What every report has beside its metrics."""
+          meta: Mapping[str, Any], workdir: Path, *, unit: str = "examples") -> dict[str, Any]:
+    """What every report has beside its metrics; `unit` is what its speed counts."""
     split = dataset.splits[dataset.report_split]
     return {
         "experiment": experiment, "dataset": dataset.info.name, "split": dataset.report_split,
@@ -239,8 +289,8 @@ def facts(config: Any, experiment: str, dataset: Dataset, learner: state.State,
         "subjects": len(set(split.subject_id)), "model": config.model,
         "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
         "parameters": state.count_parameters(learner.params) // config.seeds,
-        "best_step": meta["step"], "train": timing(config, workdir, meta), "notes": dataset.notes,
-        "device": report.device(), "versions": report.versions()}
+        "best_step": meta["step"], "train": timing(config, workdir, meta), "unit": unit,
+        "notes": dataset.notes, "device": report.device(), "versions": report.versions()}
 
 
 def by_seed(config: Any, values: list[dict[str, float]]) -> dict[str, Any]:

@@ -20,9 +20,10 @@ FILES = sorted([*(ROOT / "medjax").rglob("*.py"), *(ROOT / "experiments").rglob(
 
 # What a module may import, from the bottom up: a part of medjax imports only from lower rows.
 LEVELS = [
-    {"errors", "lock", "typing"}, {"ops"}, {"losses", "metrics", "models", "data", "envs"},
-    {"stats", "landmark_metrics"}, {"tasks", "train", "rl"},
-    {"report", "landmark_report", "biometry"}, {"plot", "app"}, {"landmark_plot", "settings"},
+    {"errors", "lock", "typing"}, {"ops"}, {"losses", "metrics", "models", "data", "envs", "rl"},
+    {"stats", "landmark_metrics"}, {"tasks", "train", "search_metrics"},
+    {"report", "landmark_report", "biometry"}, {"plot", "app", "search_report"},
+    {"landmark_plot", "search_plot", "search_run", "settings"},
     {"experiments"},
 ]
 ONLY_HERE = {

@@ -97,6 +97,19 @@ def fitted(size: tuple[int, ...], spacing: np.ndarray, *, shape: tuple[int, ...]
     return scaling(factor, (extent - 1) / 2 - factor * (goal - 1) / 2)
 
 
+def covered(size: tuple[int, ...], back: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    """The box of a grid of `shape` that an image fills: `[[first, ...], [beyond, ...]]`, int32.
+
+    Args:
+      size: of the image.
+      back: leads from the grid to it.
+    """
+    corners = np.stack(np.meshgrid(*((-0.5, n - 0.5) for n in size)), -1).reshape(-1, len(size))
+    there = apply(np.linalg.inv(back), corners)
+    low, high = np.ceil(there.min(0) - 1e-6), np.floor(there.max(0) + 1e-6) + 1
+    return np.clip([low, high], 0, shape).astype(np.int32)
+
+
 def resample(pixels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
     """The image `[*space, channel]` on a grid of `shape`; `back` leads from it to the image.
 

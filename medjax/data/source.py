@@ -51,12 +51,16 @@ class Split:
 
     def first(self, count: int) -> "Split":
         """The first `count` examples; 0 is all."""
-        if not count:
-            return self
+        return self.only(range(min(count, len(self)))) if count else self
+
+    def only(self, index: Iterable[int]) -> "Split":
+        """The examples at `index`, in that order."""
+        rows = [int(i) for i in index]
         return dataclasses.replace(
-            self, targets={k: v[:count] for k, v in self.targets.items()},
-            case_id=self.case_id[:count], subject_id=self.subject_id[:count],
-            metadata=self.metadata[:count])
+            self, targets={k: v[rows] for k, v in self.targets.items()},
+            case_id=[self.case_id[i] for i in rows],
+            subject_id=[self.subject_id[i] for i in rows],
+            metadata=[self.metadata[i] for i in rows], read=lambda i: self.read(rows[i]))
 
     def batch(self, index: Any, columns: Iterable[str]) -> dict[str, np.ndarray]:
         """The images at `index`, and those columns; float64 becomes float32."""

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from medjax.typing import Array
 
-RUNNING, ARRIVED, RESTED, LEFT, TIMED_OUT = range(5)
+STATUS = ("running", "arrived", "rested", "left", "timed out")
+RUNNING, ARRIVED, RESTED, LEFT, TIMED_OUT = range(len(STATUS))
 NOWHERE = -(2**14)  # no agent comes here: what a trail holds before it has been walked
 
 
@@ -166,12 +167,9 @@ def step(state: State, action: Array, value: Array, *, volumes: Volumes, levels:
     moved = state._replace(
         past=_push(state.past, place), trail=_push(state.trail, place), time=state.time + 1,
         value=_push(state.value.at[0].set(value), jnp.inf))
-    ended, point = _level_ends(moved, after, levels, rules)
+    ended = _level_ends(moved, after, levels, rules)
     last = state.level == len(levels.step) - 1
-    past, trail = _stand(point, rules)
-    down = moved._replace(past=past, trail=trail, value=jnp.full_like(state.value, jnp.inf),
-                          level=jnp.minimum(state.level + 1, len(levels.step) - 1))
-    moved = _choose(ended, down, moved)
+    moved = _choose(ended & ~last, _go_down(moved, rules), moved)
     left = ~inside & (rules.outside == "leave")
     status = jnp.select(
         [left, ended & last, moved.time >= rules.limit],
@@ -202,23 +200,41 @@ def _gain(before: Array, after: Array, length: Array, rules: Rules) -> Array:
     return jnp.nan_to_num(gain)
 
 
-def _level_ends(state: State, distance: Array, levels: Levels, rules: Rules
-                ) -> tuple[Array, Array]:
-    """Whether the search at this level is over, and at which point."""
+def _level_ends(state: State, distance: Array, levels: Levels, rules: Rules) -> Array:
+    """Whether the search at this level is over."""
     if not rules.rests:
-        return distance <= levels.radius[state.level], state.position
-    again = (state.trail == state.position).all(1)
-    return again.sum() >= rules.visits, resting_point(state.trail, state.value, rules=rules)
+        return distance <= levels.radius[state.level]
+    return (state.trail == state.position).all(1).sum() >= rules.visits
+
+
+def _go_down(state: State, rules: Rules) -> State:
+    """At the next level, on the nearest voxel to where it came to rest or has arrived."""
+    point = resting_point(state.trail, state.value, rules=rules) if rules.rests else state.position
+    past, trail = _stand(jnp.rint(point).astype(jnp.int32), rules)
+    return state._replace(past=past, trail=trail, value=jnp.full_like(state.value, jnp.inf),
+                          level=state.level + 1)
 
 
 def resting_point(trail: Array, value: Array, *, rules: Rules) -> Array:
-    """The answer of an agent that rests; `trail` `[n, ndim]` and `value` `[n]`, newest first."""
+    """Where an agent rests, `[ndim]`; `trail` `[n, ndim]` and `value` `[n]`, newest first.
+
+    The centre of a cycle is the mean over all rounds that the trail holds.
+    """
     if rules.answer == "lowest":
-        return trail[jnp.argmin(value[1:5]) + 1]  # the newest has no value yet
+        return trail[jnp.argmin(value[1:5]) + 1].astype(jnp.float32)  # the newest has none yet
     again = (trail == trail[0]).all(1)
-    period = jnp.argmax(again[1:]) + 1  # back to when it last stood here
-    cycle = (jnp.arange(len(trail)) < period)[:, None]
-    return jnp.rint(jnp.where(cycle, trail, 0).sum(0) / period).astype(jnp.int32)
+    oldest = jnp.max(jnp.where(again, jnp.arange(len(trail)), 0))
+    rounds = jnp.maximum(oldest, 1)
+    return jnp.where((jnp.arange(len(trail)) < rounds)[:, None], trail, 0).sum(0) / rounds
+
+
+def answer(state: State, *, rules: Rules) -> Array:
+    """The landmark's place `[ndim]`, by what the agent did: where it rests, else where it stands;
+    NaN where it has left the volume: it declares the landmark absent."""
+    chex.assert_rank(state.time, 0)
+    rest = resting_point(state.trail, state.value, rules=rules)
+    place = jnp.where(state.status == RESTED, rest, state.position)
+    return jnp.where(state.status == LEFT, jnp.nan, place)
 
 
 def observe(state: State, *, volumes: Volumes, levels: Levels, rules: Rules) -> Array:

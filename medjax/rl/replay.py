@@ -48,18 +48,28 @@ def add(ring: Ring, row: Any) -> Ring:
                 ring.written + 1)
 
 
-def available(ring: Ring, *, before: int, after: int) -> Array:
-    """How many times can be drawn: those with `before` older and `after` newer rows in the ring."""
-    return jnp.minimum(ring.written, ring.length) - before - after
+def draw(key: Key, ring: Ring, priority: Array, *, count: int, before: int, after: int
+         ) -> tuple[Array, Array, Array]:
+    """Steps at random, each with a probability in proportion to its priority.
 
+    Args:
+      priority: `[length, agent]`, of the ring's rows; all alike draws uniformly.
 
-def draw(key: Key, ring: Ring, *, agents: int, before: int, after: int) -> tuple[Array, Array]:
-    """One step at random, each as probable as any: its time (counted as `written`) and agent."""
-    time_key, agent_key = jax.random.split(key)
-    oldest = jnp.maximum(ring.written - ring.length, 0) + before
-    count = available(ring, before=before, after=after)
-    time = oldest + jax.random.randint(time_key, (), 0, jnp.maximum(count, 1))
-    return time, jax.random.randint(agent_key, (), 0, agents)
+    Returns:
+      Their times (counted as `written`), their agents, and the factors by which their losses make
+      up for the uneven draw, the largest 1 (Schaul et al. 2016, section 3.4, with beta = 1).
+    """
+    chex.assert_rank(priority, 2)
+    length, agents = priority.shape
+    newest = ring.written - 1
+    age = (newest - jnp.arange(length)) % length  # 0 is the newest row
+    usable = (age >= after) & (age < jnp.minimum(ring.written, length) - before)
+    edges = jnp.cumsum(jnp.where(usable[:, None], priority, 0.0).reshape(-1))
+    at = jax.random.uniform(key, (count,)) * edges[-1]
+    index = jnp.minimum(jnp.searchsorted(edges, at, side="right"), length * agents - 1)
+    row, agent = index // agents, index % agents
+    chosen = priority[row, agent]
+    return newest - age[row], agent, chosen.min() / chosen
 
 
 def window(ring: Ring, time: Array, agent: Array, *, before: int, after: int) -> Any:

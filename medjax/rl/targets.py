@@ -42,16 +42,3 @@ def q_target(reward: Array, discount: Array, target_q_t: Array, choose_q_t: Arra
     """
     chex.assert_rank([reward, discount, target_q_t, choose_q_t], [0, 0, 1, 1])
     return jax.lax.stop_gradient(reward + discount * target_q_t[jnp.argmax(choose_q_t)])
-
-
-def dueling(value: Array, advantage: Array) -> Array:
-    """Q `[action]` of the value of a state and the advantages of its actions (Wang et al. 2016,
-    equation 9)."""
-    chex.assert_rank([value, advantage], [0, 1])
-    return value + advantage - advantage.mean()
-
-
-def huber(error: Array, *, delta: float = 1.0) -> Array:
-    """Half the square of an error up to `delta`, beyond it linear (Huber 1964)."""
-    size = jnp.abs(error)
-    return jnp.where(size <= delta, 0.5 * error**2, delta * (size - 0.5 * delta))

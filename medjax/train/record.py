@@ -61,9 +61,14 @@ def read_lines(path: Path) -> list[dict]:
 
 
 class Progress:
-    """Averages the logs, writes them every so often, and shows how far the run is."""
+    """Averages the logs, writes them every so often, and shows how far the run is.
 
-    def __init__(self, file: MetricsFile, *, start: int, steps: int, batch: int, every: int):
+    An update is counted as `batch` of what `unit` names.
+    """
+
+    def __init__(self, file: MetricsFile, *, start: int, steps: int, batch: int, every: int,
+                 unit: str = "examples"):
+        self._unit = unit
         self._file, self._batch, self._every, self._steps = file, batch, every, steps
         self._start, self._began = start, time.perf_counter()
         self._sums: dict[str, Any] = {}
@@ -94,7 +99,7 @@ class Progress:
     def _show(self, step: int, means: Mapping[str, float], rate: float) -> None:
         left = clock((self._steps - step) / rate)
         line = (f"step {step:>6}/{self._steps}  loss {means['loss']:.4f}  "
-                f"{rate * self._batch:>8,.0f} examples/s  {left} left")
+                f"{rate * self._batch:>8,.0f} {self._unit}/s  {left} left")
         print(f"\r{line}\033[K" if self._tty else line, end="" if self._tty else "\n", flush=True)
 
     def say(self, line: str) -> None:

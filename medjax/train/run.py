@@ -30,8 +30,9 @@ class Plan:
       higher: whether a higher score is better.
       keys: one a seed.
       feed: where the data come from.
-      sharding: of the state.
+      sharding: of the state, or of whole parts of it.
       steps, batch: updates, and examples an update (of one seed).
+      unit: what these examples are called.
       eval_every, log_every, keep: as their flags.
       streamed: whether the feed gives chunks of `CHUNK` updates.
     """
@@ -49,13 +50,15 @@ class Plan:
     eval_every: int
     log_every: int
     keep: int
-    streamed: bool
+    streamed: bool = False
+    unit: str = "examples"
 
     def abstract(self) -> Any:
         """Shapes, dtypes and shardings of the state, without making it."""
         shapes = jax.eval_shape(self.init, self.keys)
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding), shapes)
+            lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes,
+            jax.tree.broadcast(self.sharding, shapes))
 
 
 def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[[str], None]
@@ -82,7 +85,7 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
 
     file = record.MetricsFile(workdir / "metrics.jsonl", step=start)
     progress = record.Progress(file, start=start, steps=plan.steps, every=plan.log_every,
-                               batch=plan.batch * len(plan.keys))
+                               batch=plan.batch * len(plan.keys), unit=plan.unit)
 
     def save(step: int, state: Any, score: float) -> None:
         meta = {"step": step, "seconds": before + time.perf_counter() - began}
@@ -92,11 +95,12 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
 
     def evaluate(step: int, state: Any, logs: Any, count: int) -> None:
         values.update(plan.evaluate(state))
-        if not np.isfinite(values["loss"]):
+        if not np.isfinite(values.get("loss", 0.0)):
             raise UserError(f"the validation loss is not finite at step {step}; the last good "
                             "checkpoint is kept; lower --learning_rate, in another --workdir")
         progress.add({f"validation_{k}": v for k, v in values.items()})
-        shown = "  ".join(f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score)))
+        shown = "  ".join(f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score))
+                          if k in values)
         progress.say(f"step {step:>6}/{plan.steps}  validation: {shown}")
 
     def keep(step: int, state: Any, logs: Any, count: int) -> None:

@@ -10,12 +10,12 @@ import optax
 from medjax.train.state import State, average
 from medjax.typing import Array, Batch, Key, Logs
 
-Step = Callable[[Key, State, Batch], tuple[State, Logs]]
-Advance = Callable[[Key, State, Any, Array], tuple[State, Logs]]
+Step = Callable[[Key, Any, Any], tuple[Any, Logs]]
+Advance = Callable[[Key, Any, Any, Array], tuple[Any, Logs]]
 
 
 def make_step(loss: Callable, optimizer: optax.GradientTransformation, *,
-              ema_decay: float = 0.0) -> Step:
+              ema_decay: float = 0.0) -> Callable[[Key, State, Batch], tuple[State, Logs]]:
     """One update: `step(key, state, batch) -> state, logs`.
 
     Args:
@@ -39,6 +39,7 @@ def make_step(loss: Callable, optimizer: optax.GradientTransformation, *,
 def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) -> Advance:
     """Many updates in one program: `advance(key, state, data, count) -> state, logs`.
 
+    The state is anything that knows its `step`.
     `count` is not a static argument: one program serves every count. The logs are sums over the
     updates, and `bad_step`, the first step whose loss or gradient was not finite, else -1.
 
@@ -46,10 +47,10 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
       step: as of `make_step`.
       pick: `pick(key, data, step, i) -> batch`: the batch for update `i` of this call.
     """
-    def advance(key: Key, state: State, data: Any, count: Array) -> tuple[State, Logs]:
+    def advance(key: Key, state: Any, data: Any, count: Array) -> tuple[Any, Logs]:
         step_key, data_key = jax.random.split(key)
 
-        def body(i: Array, carry: tuple[State, Logs]) -> tuple[State, Logs]:
+        def body(i: Array, carry: tuple[Any, Logs]) -> tuple[Any, Logs]:
             state, sums = carry
             bad = sums["bad_step"]
             state_next, logs = step(step_key, state, pick(data_key, data, state.step, i))

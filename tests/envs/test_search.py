@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.envs import search
+from medjax.envs import kit, search
 from medjax.envs.search import Levels, Rules, Volumes
 
 ONE = Levels(jnp.array([1]), jnp.array([1]), jnp.array([0.5]))
@@ -89,6 +89,7 @@ def test_outside_is_no_place_to_go():
     assert int(first[0].status) == search.LEFT
     assert first[1].terminated
     assert second[0].position.tolist() == [4, 3]
+    assert jnp.isnan(search.answer(second[0], rules=leave)).all()
     assert (float(second[1].reward), bool(second[1].terminated)) == (0.0, False)
 
 
@@ -121,8 +122,8 @@ def test_patience_ends_without_an_end_of_the_search():
 
 
 @pytest.mark.parametrize(("answer", "column"), [
-    ("centre", 4),  # of its cycle, 4 and 5: 4.5, to the even
-    ("lowest", 3),  # 2.0, of the state three moves before; 0.0 lies further back than four
+    ("centre", 25 / 6),  # of 4, 5, 4, 3, 4, 5, the rounds since it first stood here
+    ("lowest", 3),       # 2.0, of the state three moves before; 0.0 lies further back than four
 ])
 def test_where_an_agent_rests(answer, column):
     """Columns 3, 4, 5, 4, 3, 4, 5, 4: the fourth visit of 4 is after seven moves."""
@@ -131,7 +132,9 @@ def test_where_an_agent_rests(answer, column):
                 values=[9.0, 9.0, 0.0, 9.0, 2.0, 9.0, 9.0, 9.0])
     assert [int(s.status) for s, _ in seen] == [search.RUNNING] * 6 + [search.RESTED] * 2
     assert seen[6][1].terminated
-    assert seen[6][0].position.tolist() == [2, column]
+    assert search.answer(seen[6][0], rules=rules).tolist() == pytest.approx([2, column])
+    running = search.answer(seen[3][0], rules=rules)
+    assert running.tolist() == [2, 3]  # it does not rest: where it stands
 
 
 def test_the_answer_of_a_cycle_and_of_values():
@@ -139,7 +142,7 @@ def test_the_answer_of_a_cycle_and_of_values():
     value = jnp.array([jnp.inf, 4.0, 1.0, 3.0, 0.5, 0.0])
     centre = search.resting_point(trail, value, rules=Rules((3, 3), answer="centre"))
     lowest = search.resting_point(trail, value, rules=Rules((3, 3), answer="lowest"))
-    assert centre.tolist() == [1, 1]
+    assert centre.tolist() == [1, 1]  # of the four before it comes back
     assert lowest.tolist() == [0, 0]  # 0.5, the fourth back; 0.0 is further
 
 
@@ -163,46 +166,33 @@ def test_an_absent_landmark_gives_no_reward_and_no_end():
 @pytest.mark.parametrize("rules", [
     Rules((3, 5, 3), limit=30), Rules((5, 3, 3), reward="squared", outside="leave", limit=30),
     Rules((3, 3, 3), rests=True, answer="centre", limit=30, clip=0.0)])
-def test_random_episodes_keep_to_the_volume(rules):
-    """Many agents under one jit: all finite, in its range, traced once; what has ended stays."""
-    shapes = np.array([[6, 8, 7], [8, 5, 8]])
+def test_random_episodes_keep_to_the_rules(rules):
+    """Volumes of two shapes; every kind of reward, answer and end."""
     rng = np.random.default_rng(0)
     volumes = Volumes(jnp.asarray(rng.integers(0, 255, (2, 2, 8, 8, 8)), jnp.uint8),
-                      jnp.asarray(shapes), jnp.asarray(rng.uniform(1, 4, (2, 3, 3)), jnp.float32))
-    traced = 0
+                      jnp.array([[6, 8, 7], [8, 5, 8]]),
+                      jnp.asarray(rng.uniform(1, 4, (2, 3, 3)), jnp.float32))
+    ends = kit.check_random_episodes(jax.random.key(0), volumes=volumes, levels=TWO, rules=rules)
+    assert ends <= {search.ARRIVED, search.RESTED, search.LEFT, search.TIMED_OUT}
+    assert (search.RESTED in ends) == rules.rests
+    assert (search.LEFT in ends) == (rules.outside == "leave")
 
-    @jax.jit
-    def advance(states, key):
-        nonlocal traced
-        traced += 1
-        action = jax.random.randint(key, states.time.shape, 0, 6)
-        new, result = jax.vmap(functools.partial(
-            search.step, volumes=volumes, levels=TWO, rules=rules))(
-                states, action, jnp.zeros(states.time.shape))
-        seen = jax.vmap(functools.partial(
-            search.observe, volumes=volumes, levels=TWO, rules=rules))(new)
-        return new, result, seen
 
-    case = jnp.arange(16) % 2
-    begin_all = functools.partial(search.start, rules=rules, level=jnp.int32(0))
-    states = jax.vmap(lambda p, c, m: begin_all(p, case=c, landmark=m))(
-        jnp.asarray(rng.integers(0, 5, (16, 3))), case, jnp.arange(16) % 3)
-    ends = np.zeros(16, int)
-    for i in range(40):
-        before = states
-        states, result, seen = advance(states, jax.random.key(i))
-        assert seen.shape == (16, *rules.crop, 4)
-        assert (states.position >= 0).all()
-        assert (states.position < shapes[case]).all()
-        assert np.isfinite(result.reward).all()
-        ended = np.asarray(before.status != search.RUNNING)
-        assert (np.asarray(result.reward)[ended] == 0).all()
-        np.testing.assert_array_equal(states.past[ended], before.past[ended])
-        assert not (result.terminated & result.truncated).any()
-        ends += np.asarray(result.terminated | result.truncated)
-    assert traced == 1
-    assert (ends == 1).all()  # each episode ends, once
-    assert set(np.unique(states.status)) <= {1, 2, 3, 4}
+def test_the_kit_finds_what_is_wrong(monkeypatch):
+    """An agent that walks out of its volume; one whose reward is NaN."""
+    volumes = Volumes(jnp.zeros((1, 1, 8, 8), jnp.uint8), jnp.array([[5, 5]]),
+                      jnp.array([[[2.0, 2.0]]]))
+    wide = volumes._replace(shape=jnp.array([[8, 8]]))
+    right = search.step
+    play = functools.partial(kit.check_random_episodes, jax.random.key(0), volumes=volumes,
+                             levels=ONE, rules=Rules((3, 3), limit=30))
+    monkeypatch.setattr(search, "step", lambda *a, volumes, **k: right(*a, volumes=wide, **k))
+    with pytest.raises(AssertionError, match="outside its volume"):
+        play()
+    monkeypatch.setattr(search, "step", lambda *a, **k: (
+        right(*a, **k)[0], right(*a, **k)[1]._replace(reward=jnp.nan)))
+    with pytest.raises(AssertionError, match="reward that is not finite"):
+        play()
 
 
 def test_rules_that_nobody_knows_are_refused():

@@ -28,23 +28,30 @@ def test_bytes_a_step():
     assert replay.bytes_of({"x": jnp.zeros(4, jnp.int16), "y": jnp.zeros((4, 2))}) == 2 + 8
 
 
-@pytest.mark.parametrize(("count", "wanted"), [(2, -1), (4, 1), (6, 3), (50, 3)])
-def test_how_many_can_be_drawn(count, wanted):
-    assert int(replay.available(filled(count), before=2, after=1)) == wanted
-
-
 @pytest.mark.parametrize(("count", "times"), [(5, {2, 3}), (9, {5, 6, 7})])
 def test_drawn_steps_have_their_past_and_future_in_the_ring(count, times):
     ring = filled(count)
-    keys = jax.random.split(jax.random.key(0), 600)
-    time, agent = jax.vmap(lambda k: replay.draw(k, ring, agents=3, before=2, after=1))(keys)
+    time, agent, weight = replay.draw(jax.random.key(0), ring, jnp.ones((6, 3)), count=600,
+                                      before=2, after=1)
     assert set(np.unique(time)) == times
+    assert (weight == 1).all()
     share = np.bincount(np.asarray(agent), minlength=3) / 600
     np.testing.assert_allclose(share, 1 / 3, atol=0.08)  # 4 standard deviations
     rows = jax.vmap(lambda t, a: replay.window(ring, t, a, before=2, after=1))(time, agent)
     wanted = 10 * (np.asarray(time)[:, None] + np.arange(-2, 2)) + np.asarray(agent)[:, None]
     np.testing.assert_array_equal(rows["x"], wanted)
     np.testing.assert_array_equal(rows["y"][..., 1], -wanted)
+
+
+def test_steps_are_drawn_in_proportion_to_their_priority():
+    """After nine of six rows, row 1 holds time 7; agent 2 of it is three times as likely."""
+    priority = jnp.zeros((6, 3)).at[1].set(jnp.array([1.0, 0.0, 3.0]))
+    time, agent, weight = replay.draw(jax.random.key(0), filled(9), priority, count=1000,
+                                      before=0, after=0)
+    assert set(np.unique(time)) == {7}
+    share = np.bincount(np.asarray(agent), minlength=3) / 1000
+    np.testing.assert_allclose(share, [0.25, 0.0, 0.75], atol=0.06)
+    np.testing.assert_allclose(weight, np.where(np.asarray(agent) == 2, 1 / 3, 1.0), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("ended", "wanted"), [

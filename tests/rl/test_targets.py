@@ -38,13 +38,6 @@ def test_no_gradient_flows_into_a_target():
     np.testing.assert_array_equal(jax.grad(loss)(jnp.array([1.0, 2.0])), [0.0, 0.0])
 
 
-def test_dueling_and_huber_by_hand():
-    np.testing.assert_allclose(targets.dueling(jnp.float32(10.0), jnp.array([1.0, 2.0, 6.0])),
-                               [8.0, 9.0, 13.0])
-    np.testing.assert_allclose(targets.huber(jnp.array([0.5, -1.0, 3.0])), [0.125, 0.5, 2.5])
-    np.testing.assert_allclose(targets.huber(jnp.array([0.5, 3.0]), delta=2.0), [0.125, 4.0])
-
-
 def test_exploring_falls_and_differs():
     def at(step, agent, **more):
         return float(explore.epsilon(jnp.array(step), jnp.array(agent), agents=3, first=1.0,

@@ -93,7 +93,8 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
     if info.landmarks:
         out |= {"landmarks": tensor(len(info.landmarks), ndim),
                 "to_world": tensor(ndim + 1, ndim + 1), "to_file": tensor(ndim + 1, ndim + 1),
-                "outside": tfds.features.Scalar(dtype=np.int32)}
+                "outside": tfds.features.Scalar(dtype=np.int32),
+                "box": tfds.features.Tensor(shape=(2, ndim), dtype=np.int32)}
     return out
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from medjax.data import geometry, splits
 from medjax.data.builders.base import Builder, Example
@@ -18,8 +19,11 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     """A set of `medjax.data.landmarks`; the class attribute `name` says which.
 
     Each example has `landmarks` in voxels of the prepared array (NaN where missing or outside),
-    `to_file` and `to_world`, affines from those voxels, and `outside`, how many points lay outside.
+    `to_file` and `to_world`, affines from those voxels, `outside`, how many points lay outside,
+    and `box`, the first voxel that lies in the image and the first beyond; the rest is padding.
     """
+
+    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 had no `box`
 
     @functools.cached_property
     def found(self) -> LandmarkSet:
@@ -98,7 +102,8 @@ def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_
     outside = int((~inside & ~np.isnan(placed).any(1)).sum())
     targets = {"landmarks": np.where(inside[:, None], points, np.nan),
                "to_world": world @ to_array, "to_file": file_order(found) @ to_array,
-               "outside": outside}
+               "outside": outside,
+               "box": geometry.covered(pixels.shape[:-1], back, shape=shape)}
     return Example(image, targets, case.case_id, case.subject, case.origin, case.metadata)
 
 

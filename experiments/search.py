@@ -1,0 +1,370 @@
+"""Landmark search by reinforcement-learning agents; environment, replay and learning compiled.
+
+    python -m experiments.search
+    python -m experiments.search --dataset=hippocampus --data_dir=DIR \
+      --landmarks=anterior_tip,posterior_tip
+    python -m experiments.search --ndim=2 --scales=16,8,4,2
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medjax import (
+    app,
+    landmark_metrics,
+    plot,
+    report,
+    search_metrics,
+    search_plot,
+    search_report,
+    search_run,
+    settings,
+)
+from medjax.data import preprocess, volumes
+from medjax.data.options import LandmarkOptions
+from medjax.data.source import Dataset, Split
+from medjax.envs import search as env
+from medjax.errors import UserError, unknown
+from medjax.models.qnet import QNetwork
+from medjax.ops.preprocess import Preprocessing
+from medjax.search_report import Searches
+from medjax.stats import nan_mean
+from medjax.tasks import search
+from medjax.train import feed as feeds
+from medjax.train import mesh, run, step
+from medjax.train.record import read_lines
+from medjax.typing import Array, Key
+
+option = app.option
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(settings.Training, settings.LandmarkFiles):
+    """The settings of one run; its fields are the flags."""
+
+    workdir: str = option("runs/search", "where everything is written", free=True)
+    dataset: str = option("brain_landmarks", "brain_landmarks, landmark_folder, hc18, mouse_skull, "
+                          "hippocampus, afids, isbi2015, hand_xray or synthetic_hand")
+    ndim: int = option(3, "brain_landmarks: 2 for slices, 3 for volumes")
+    landmarks: tuple[str, ...] = option(("AC", "PC"), "those that are searched, comma-separated")
+
+    scales: tuple[float, ...] = option((), "mm between two samples of what an agent sees, coarse "
+                                       "to fine; empty: 4, 2 and 1 voxels", item=float)
+    strides: tuple[float, ...] = option((), "mm of a move at each scale; empty: as --scales",
+                                        item=float)
+    crop: int = option(15, "samples along each side of what an agent sees")
+    history: int = option(1, "so many crops, of its last places")
+    reward: str = option("distance", "how much the distance fell, or its square",
+                         choices=("distance", "squared"))
+    clip_reward: float = option(1.0, "rewards lie within this; 0: anywhere")
+    outside: str = option("stay", "an agent that would leave the volume stays and pays, or leaves "
+                          "and so declares the landmark absent", choices=("stay", "leave"))
+    limit: int = option(60, "steps after which a team goes to another volume")
+    search_limit: int = option(200, "steps after which a search is cut off")
+    trail: int = option(20, "last places that tell whether an agent rests...")
+    visits: int = option(4, "...which is when it is on one of them for this many times")
+    answer: str = option("centre", "where it rests: centre of its cycle, or the place of the last "
+                         "four whose largest Q is lowest", choices=("centre", "lowest"))
+
+    variant: str = option("double", "of deep Q-learning", choices=search.VARIANTS)
+    agents: int = option(64, "searches at once, of each landmark")
+    act_steps: int = option(1, "moves of each between two updates")
+    gamma: float = option(0.9, "discount of a step")
+    n_step: int = option(1, "rewards summed before the value that follows")
+    epsilon: float = option(1.0, "share of moves made at random, at first...")
+    epsilon_last: float = option(0.1, "...and after...")
+    explore_steps: int = option(300, "...so many updates")
+    explore_spread: float = option(0.0, "some agents explore less: exponents from 1 to 1 + this")
+    replay: int = option(500, "steps of each agent that are remembered")
+    fill: int = option(40, "of them, made at random before the first update")
+    target_every: int = option(100, "updates between copies into the target network")
+    priority: float = option(0.0, "exponent of the error that steps are drawn by; 0: uniformly")
+    margin: float = option(0.1, "share of each side near which no search begins")
+
+    patch: int = option(3, "the network's first layer cuts crops into patches of this side")
+    width: int = option(32, "its features there")
+    hidden: int = option(128, "and in its dense layers")
+    communicate: bool = option(False, "agents in one volume tell each other what they see")
+
+    starts: int = option(100, "searches of each volume and landmark that are reported")
+    validation_starts: int = option(10, "and on validation, while training")
+    validation_cases: int = option(20, "volumes there; 0: all")
+    outlier_sd: float = option(0.0, "a shape model replaces answers that lie so many standard "
+                               "deviations off; 0: none does")
+    beside: str = option("", "work directory of a run of experiments.heatmap on the same cases, "
+                         "to stand in the same table", free=True)
+    radii_mm: tuple[float, ...] = option((1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates",
+                                         item=float)
+    steps: int = option(1000, "updates")
+    batch: int = option(64, "remembered steps an update, of every landmark")
+    learning_rate: float = option(1e-3, "its peak")
+    weight_decay: float = option(1e-4, "decoupled, on kernels only")
+    best: str = option("error_mm", "metric that chooses the checkpoint, on validation",
+                       choices=("error_mm", "error_mm_median"))
+
+    @property
+    def model(self) -> str:
+        return f"{self.variant} Q-network"
+
+
+def main(config: Config) -> None:
+    settings.check(
+        config, sizes=("crop", "history", "limit", "search_limit", "visits", "agents", "act_steps",
+                       "n_step", "explore_steps", "replay", "fill", "target_every", "patch",
+                       "width", "hidden", "starts", "validation_starts"),
+        amounts=("clip_reward", "explore_spread", "priority", "validation_cases", "outlier_sd"))
+    check(config)
+    dataset, stop = settings.begin(config, "search", LandmarkOptions)
+    dataset = searched(config, dataset)
+    train = dataset.splits["train"]
+    scaling = preprocess.fit(train.images, len(train))
+    parts = build(config, dataset, scaling)
+    settings.train_and_report(
+        config, "search", plan(config, dataset, parts), dataset, scaling,
+        lambda abstract: finish(config, dataset, parts, abstract, Path(config.workdir)), stop)
+
+
+def check(config: Config) -> None:
+    """Raises UserError for values that no run can have."""
+    settings.check_landmarks(config, ndim=config.ndim)
+    for name, top in (("gamma", 1.0), ("epsilon", 1.0), ("epsilon_last", 1.0), ("margin", 0.499)):
+        if not 0 <= getattr(config, name) <= top:
+            raise UserError(f"--{name}={getattr(config, name)}: must lie between 0 and {top}")
+    if config.crop % 2 == 0 or config.crop % config.patch:
+        raise UserError(f"--crop={config.crop}: must be odd, so that the agent stands in its "
+                        f"middle, and divide by --patch={config.patch}")
+    if config.trail < config.visits:
+        raise UserError(f"--trail={config.trail} is shorter than --visits={config.visits}")
+    usable = config.fill - (config.history - 1) - (config.n_step - 1)
+    if config.fill > config.replay or usable * config.agents < config.batch:
+        raise UserError(f"--fill={config.fill} of --agents={config.agents} gives "
+                        f"{max(usable, 0) * config.agents} steps to draw from, fewer than "
+                        f"--batch={config.batch}, or more than --replay={config.replay} holds")
+    if min(config.radii_mm, default=0.0) <= 0:
+        raise UserError("--radii_mm: give one or more positive radii")
+    if not config.landmarks or len(set(config.landmarks)) < len(config.landmarks):
+        raise UserError("--landmarks: give one or more names, each once")
+    if config.outlier_sd and len(config.landmarks) < 4:
+        raise UserError("--outlier_sd needs four --landmarks or more: three lay the shape model, "
+                        "and one is judged")
+    if config.beside and not Path(config.beside, "predictions.csv").is_file():
+        raise UserError(f"--beside={config.beside}: has no predictions.csv")
+
+
+def searched(config: Config, dataset: Dataset) -> Dataset:
+    """The set with the landmarks that are searched alone; who lacks one does not train."""
+    info = dataset.info
+    for name in config.landmarks:
+        if name not in info.landmarks:
+            raise unknown(f"landmark of {info.name}", name, info.landmarks)
+    column = [info.landmarks.index(name) for name in config.landmarks]
+
+    def narrow(split: Split) -> Split:
+        return dataclasses.replace(split, targets={
+            **split.targets, "landmarks": split["landmarks"][:, column]})
+
+    splits = {name: narrow(split) for name, split in dataset.splits.items()}
+    lacking = np.isnan(splits["train"]["landmarks"]).any((1, 2))
+    if lacking.all():
+        raise UserError(f"{info.name}: no volume of train has all of {','.join(config.landmarks)}")
+    for i in np.flatnonzero(lacking):
+        print(f"note: {splits['train'].case_id[i]} lacks a landmark, or it lies outside: left out "
+              "of train")
+    splits["train"] = splits["train"].only(np.flatnonzero(~lacking))
+    info = dataclasses.replace(info, landmarks=config.landmarks, mirrored=(), unordered=())
+    return dataclasses.replace(dataset, splits=splits, info=info)
+
+
+class Parts(NamedTuple):
+    """What the settings and the set make together."""
+
+    task: search.Search
+    game: search.Game
+    optimizer: optax.GradientTransformation
+    voxel_mm: float
+    walk: Callable[..., search.Found]  # of parameters with a leading seed axis
+    wander: Callable[..., search.Found]  # at random; one seed
+    trace: Callable[..., tuple[Array, Array]]
+
+
+def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
+    """Raises UserError for settings that do not fit the set."""
+    train = dataset.splits["train"]
+    size = volumes.voxel_mm(train)
+    game = play(config, train.image_shape[:-1], size)
+    count, moves = len(config.landmarks), 2 * len(game.rules.crop)
+    model = QNetwork(
+        count, moves, patch=config.patch, width=config.width, hidden=config.hidden,
+        num_levels=len(game.levels.step), dueling="dueling" in config.variant,
+        communicate=config.communicate, dtype=jnp.dtype(config.dtype))
+    task = search.make(model, num_landmarks=count, game=game, preprocessing=scaling)
+
+    def by_value(walk: Callable) -> Callable:
+        def of_seed(params: Any, key: Key, data: env.Volumes, case: Array, places: Array):
+            return walk(key, lambda _, agents: task.q(params, agents, data), data, case, places,
+                        game=game)
+
+        return jax.jit(step.over_seeds(of_seed, (0, None, None, None, None)))
+
+    def wander(key: Key, data: env.Volumes, case: Array, places: Array) -> search.Found:
+        def anything(key: Key, agents: env.State) -> Array:
+            return jax.random.uniform(key, (*agents.case.shape, moves))
+
+        found = search.walk(key, anything, data, case, places, game=game)
+        return jax.tree.map(lambda x: x[None], found)
+
+    return Parts(task, game, settings.optimizer(config), size, by_value(search.walk),
+                 jax.jit(wander), by_value(search.trace))
+
+
+def play(config: Config, shape: tuple[int, ...], voxel_mm: float) -> search.Game:
+    """Scales, rules and ways of learning, in volumes of this shape."""
+    if config.crop > min(shape):
+        raise UserError(f"--crop={config.crop} is larger than the padded volumes, {shape}")
+    scales = config.scales or (4 * voxel_mm, 2 * voxel_mm, voxel_mm)
+    spacing = in_voxels(scales, voxel_mm, "scales")
+    strides = config.strides or scales
+    if len(strides) != len(scales):
+        raise UserError(f"--strides gives {len(strides)} lengths for {len(scales)} scales")
+    stride = in_voxels(strides, voxel_mm, "strides")
+    levels = env.Levels(jnp.array(spacing), jnp.array(stride),
+                        jnp.array(stride, jnp.float32))  # a stride off is as near as it gets
+    rules = env.Rules(
+        (config.crop,) * len(shape), history=config.history, reward=config.reward,
+        clip=config.clip_reward, outside=config.outside, limit=config.limit, trail=config.trail,
+        visits=config.visits, answer=config.answer)
+    resting = dataclasses.replace(rules, rests=True, limit=config.search_limit)
+    return search.Game(levels, rules, resting, settings.pick(search.Learning, config))
+
+
+def in_voxels(lengths_mm: tuple[float, ...], voxel_mm: float, flag: str) -> list[int]:
+    """Raises UserError unless all are whole numbers of voxels, the largest first."""
+    whole = [round(length / voxel_mm) for length in lengths_mm]
+    if any(n < 1 or abs(n * voxel_mm - length) > 0.01 * length
+           for n, length in zip(whole, lengths_mm, strict=True)) or whole != sorted(whole)[::-1]:
+        raise UserError(f"--{flag}={','.join(f'{v:g}' for v in lengths_mm)}: give whole multiples "
+                        f"of the voxels of {voxel_mm:g} mm, the largest first")
+    return whole
+
+
+def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
+    """The training run, its agents split over the devices."""
+    devices = mesh.make()
+    mesh.check_batch(config.agents, mesh=devices, flag="--agents")
+    data = search_run.on_device(dataset.splits["train"], levels=parts.game.levels)
+    held = dataset.splits["validation"].first(config.validation_cases)
+    seen = search_run.on_device(held, levels=parts.game.levels)
+    kit = {"game": parts.game, "optimizer": parts.optimizer}
+    init = partial(search_run.create, data=data, task=parts.task, **kit)
+    search_run.check_memory(jax.eval_shape(init, jax.random.key(0)).world, seeds=config.seeds)
+    update = search_run.make_update(parts.task, batch=config.batch, ema_decay=config.ema_decay,
+                                    **kit)
+
+    def evaluate(now: search_run.Run) -> dict[str, float]:
+        found = explore(config, held, seen, partial(parts.walk, now.learner.mean[0]),
+                        count=config.validation_starts)
+        return found.values(search_metrics.declared(config.radii_mm))
+
+    return settings.seeded(
+        config, init=init, advance=step.make_advance(update, lambda key, data, step, i: data),
+        evaluate=evaluate, score=config.best, higher=False,
+        feed=feeds.resident(lambda: jax.device_put(data, mesh.replicated(devices))),
+        sharding=search_run.placing(devices), unit="agent-steps",
+        batch=config.agents * config.act_steps * len(config.landmarks))
+
+
+def explore(config: Config, split: Split, data: env.Volumes, walk: Callable, *, count: int
+            ) -> Searches:
+    return search_run.explore(walk, split, data, names=config.landmarks, count=count,
+                              seed=config.seed, margin=config.margin)
+
+
+def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
+    """Searches from the best checkpoint, on test where there is one, else on validation."""
+    best, meta = settings.best_of(workdir, abstract)
+    split, params = dataset.splits[dataset.report_split], best.learner.mean[0]
+    data = search_run.on_device(split, levels=parts.game.levels)
+    print(f"searching {len(split)} volumes from {config.starts} places each", flush=True)
+    found = explore(config, split, data, partial(parts.walk, params), count=config.starts)
+    result = {**settings.facts(config, "search", dataset, best.learner, meta, workdir,
+                              unit="agent-steps"),
+              "of": "one seed" if config.seeds == 1 else f"{config.seeds} seeds, pooled",
+              **results(config, dataset, parts, data, found, workdir)}
+    found.write(workdir / "predictions.csv")
+    report.write(workdir / "report.json", result)
+    draw(config, split, parts, data, params, found, workdir)
+    report.show_result(result, workdir, wrote=("consensus.csv",))
+    search_report.show_beside(result["beside"], result["compared"], config.radii_mm)
+
+
+def results(config: Config, dataset: Dataset, parts: Parts, data: env.Volumes,
+            found: Searches, workdir: Path) -> dict[str, Any]:
+    """The numbers of the report, and `consensus.csv`, one answer a volume and landmark."""
+    split, declared = dataset.splits[dataset.report_split], search_metrics.declared(config.radii_mm)
+    shapes = dataset.splits["train"]["landmarks"]
+    consensus = search_report.consensus(split, found)
+    mean = search_report.as_searches(search_report.at_voxels(split, found.names, np.tile(
+        shapes.mean(0), (len(split), 1, 1))))
+    answers = {"median of the starts": search_report.as_searches(consensus)}
+    if config.outlier_sd:
+        consensus = search_report.corrected(split, consensus, shapes, threshold=config.outlier_sd)
+        answers["corrected by shape"] = search_report.as_searches(consensus)
+    consensus.write(workdir / "consensus.csv")
+    others = {"mean position in train": mean}
+    if config.beside:
+        others[config.beside] = search_report.from_run(Path(config.beside, "predictions.csv"), mean)
+    wander = explore(config, split, data, parts.wander, count=config.starts)
+    rows = {"search, each start": found, **answers, **others, "random walk": wander}
+    median = answers["median of the starts"]
+    seeds = [found.of(seed=s).values(declared) for s in range(config.seeds)]
+    return {
+        "metrics": found.estimates(declared, samples=config.bootstrap),
+        "baseline": mean.values(declared),
+        "baseline_is": "each landmark at its mean position in the training volumes",
+        "definitions": landmark_metrics.definitions(declared),
+        "missing_in_reference": int(np.isnan(found.true).any(-1).sum()),
+        "variance": found.variance(), "starts": config.starts, "voxel_mm": parts.voxel_mm,
+        "landmarks": {name: found.of(landmark=i).values(declared)
+                      for i, name in enumerate(found.names)},
+        "beside": {who: row.estimates(declared, samples=config.bootstrap)
+                   for who, row in rows.items()},
+        "compared": {who: search_report.compare(median, row, samples=config.bootstrap)
+                     for who, row in others.items()},
+        "seeds": settings.by_seed(config, seeds)}
+
+
+def draw(config: Config, split: Split, parts: Parts, data: env.Volumes, params: Any,
+         found: Searches, workdir: Path) -> None:
+    """The figures; ways are shown of the volume whose mean error is the median."""
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    plot.learning_curve(folder / "learning_curve.png", read_lines(workdir / "metrics.jsonl"),
+                        score=config.best, unit="Huber loss of Q")
+    search_plot.histogram(folder / "errors.png", {
+        name: found.error_mm[:, i] for i, name in enumerate(found.names)})
+    each = nan_mean(found.error_mm.reshape(len(split), -1), axis=1)
+    case = int(np.argsort(each, kind="stable")[len(each) // 2])  # NaN comes last
+    key, places = search_run.beginnings(data, case, count=min(config.starts, 12),
+                                        seed=config.seed, margin=config.margin)
+    trace, level = (np.asarray(x)[0] for x in parts.trace(
+        params, key, data, jnp.int32(case), places))
+    shape = np.asarray(data.shape[case])
+    image = np.asarray(data.pixels[-1, case])[tuple(slice(n) for n in shape)]
+    target = np.asarray(data.target[case])
+    search_plot.paths(folder / "paths.png", image, found.names, target, trace, level)
+    search_plot.animation(
+        folder / "search.gif", image, found.names[0], target[0], trace[:, 0, 0], level[:, 0, 0],
+        voxel_mm=parts.voxel_mm, spacing=np.asarray(parts.game.levels.spacing).tolist(),
+        crop=(config.crop,) * image.ndim)
+
+
+if __name__ == "__main__":
+    app.run(main, Config)

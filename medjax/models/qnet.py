@@ -1,0 +1,76 @@
+"""The network of landmark-search agents: from crops about each agent to the value of its moves."""
+
+from typing import Any
+
+import chex
+import jax.numpy as jnp
+from flax import linen as nn
+
+from medjax.models import blocks
+from medjax.typing import Array
+
+
+class QNetwork(nn.Module):
+    """One trunk for all landmarks, and a head of its own for each.
+
+    The first layer cuts the crop into patches that do not overlap and multiplies them by one
+    matrix: a convolution whose stride is its kernel, in the form that a CPU is fast at. The second
+    is a convolution; then come dense layers, which keep where things are.
+
+    Attributes:
+      num_landmarks, num_actions: heads, and outputs of each.
+      patch: side of a patch; the sides of the crop divide by it.
+      width: features of the patches; twice as many of the convolution.
+      hidden: features of the dense layers.
+      num_levels: scales of the search; the network is told the agent's.
+      dueling: value and advantage apart (Wang et al. 2016).
+      communicate: each agent also sees the mean over all agents of the same volume of what their
+        heads make of their crops (Leroy et al. 2020, doi 10.1007/978-3-030-66843-3_18).
+    """
+
+    num_landmarks: int
+    num_actions: int
+    patch: int = 3
+    width: int = 32
+    hidden: int = 128
+    num_levels: int = 1
+    dueling: bool = False
+    communicate: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, crops: Array, level: Array) -> Array:
+        """`[batch, landmark, *crop, history]` and `[batch, landmark]` to Q `[batch, landmark,
+        action]`."""
+        chex.assert_rank([crops, level], [{5, 6}, 2])
+        x = crops.reshape(-1, *crops.shape[2:]).astype(self.dtype)
+        x = patches(x, self.patch)
+        x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="patch")(x))
+        x = nn.relu(blocks.Conv(2 * self.width, use_bias=True, dtype=self.dtype, name="conv")(x))
+        x = x.reshape(*level.shape, -1)
+        told = nn.Embed(self.num_levels, self.hidden, dtype=self.dtype, name="level")(level)
+        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="shared")(x) + told)
+        x = nn.relu(self.each("own", self.hidden)(x))
+        if self.communicate:
+            message = jnp.broadcast_to(x.mean(1, keepdims=True), x.shape)
+            x = nn.relu(self.each("heard", self.hidden)(jnp.concatenate([x, message], -1)))
+        advantage = self.each("advantage", self.num_actions)(x).astype(jnp.float32)
+        if not self.dueling:
+            return advantage
+        value = self.each("value", 1)(x).astype(jnp.float32)
+        return value + advantage - advantage.mean(-1, keepdims=True)
+
+    def each(self, name: str, features: int) -> nn.Module:
+        """A dense layer with weights of its own for every landmark, `[batch, landmark, in]`."""
+        dense = nn.vmap(nn.Dense, in_axes=1, out_axes=1, axis_size=self.num_landmarks,
+                        variable_axes={"params": 0}, split_rngs={"params": True})
+        return dense(features, dtype=self.dtype, name=name)
+
+
+def patches(x: Array, side: int) -> Array:
+    """`[batch, *space, channel]` to `[batch, *(space / side), side ** ndim * channel]`."""
+    ndim = x.ndim - 2
+    split = [n for s in x.shape[1:-1] for n in (s // side, side)]
+    x = x.reshape(x.shape[0], *split, x.shape[-1])
+    order = [0, *range(1, 2 * ndim, 2), *range(2, 2 * ndim + 1, 2), 2 * ndim + 1]
+    return x.transpose(order).reshape(x.shape[0], *split[::2], -1)

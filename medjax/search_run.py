@@ -1,0 +1,120 @@
+"""A run of landmark search: what it carries, one update of it, and searches put to the test."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medjax import search_report
+from medjax.data import volumes
+from medjax.data.source import Split
+from medjax.envs import search as env
+from medjax.envs import starts
+from medjax.errors import UserError
+from medjax.rl import replay
+from medjax.search_report import Searches
+from medjax.tasks import search
+from medjax.train import mesh, state, step
+from medjax.typing import Array, Key, Logs
+
+
+class Run(NamedTuple):
+    """All that is carried from update to update."""
+
+    learner: state.State
+    target: Any  # parameters of the target network
+    world: search.World
+
+    @property
+    def step(self) -> Array:
+        return self.learner.step
+
+
+def placing(devices: jax.sharding.Mesh) -> Any:
+    """The sharding of a `Run` whose leaves have a leading seed axis: teams over the devices."""
+    whole, teams = mesh.replicated(devices), partial(mesh.along, mesh=devices)
+    ring: Any = replay.Ring(teams(2), whole)  # type: ignore[arg-type]
+    return Run(whole, whole, search.World(teams(1), ring, teams(2)))  # type: ignore[arg-type]
+
+
+def create(key: Key, data: env.Volumes, *, task: search.Search, game: search.Game,
+           optimizer: optax.GradientTransformation) -> Run:
+    """A run before its first update."""
+    params_key, world_key = jax.random.split(key)
+    params = task.init(params_key)
+    return Run(state.create(params, {}, optimizer), params,
+               search.populate(world_key, data, game=game))
+
+
+def make_update(task: search.Search, *, game: search.Game, batch: int, ema_decay: float,
+                optimizer: optax.GradientTransformation) -> Any:
+    """Act, remember, draw, learn; now and then copy the weights into the target network:
+    `update(key, run, data) -> run, logs`."""
+    learn = step.make_step(task.loss, optimizer, ema_decay=ema_decay)
+
+    def update(key: Key, run: Run, data: env.Volumes) -> tuple[Run, Logs]:
+        act_key, draw_key = jax.random.split(jax.random.fold_in(key, run.step))
+        world = search.act(act_key, lambda agents: task.q(run.learner.params, agents, data),
+                           run.world, data, run.step, game=game)
+        drawn, which = search.draw(draw_key, world, data, game=game, batch=batch)
+        learner, logs = learn(key, run.learner, {**drawn, "target": run.target})
+        logs = dict(logs)
+        world = search.surprised(world, which, logs.pop("surprise"))
+        due = learner.step % game.learning.target_every == 0
+        target = jax.tree.map(lambda new, old: jnp.where(due, new, old), learner.params, run.target)
+        return Run(learner, target, world), logs
+
+    return update
+
+
+def check_memory(world: search.World, *, seeds: int) -> None:
+    """Raises UserError if what agents remember does not fit the device."""
+    needed = seeds * sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(world))
+    there = mesh.memory_bytes()
+    if needed > 0.8 * there:
+        length, teams = world.priority.shape
+        raise UserError(f"--replay={length} steps of --agents={teams} and --seeds={seeds} need "
+                        f"{needed / 1e9:.1f} GB; the device has {there / 1e9:.1f}: lower one")
+
+
+def on_device(split: Split, *, levels: env.Levels) -> env.Volumes:
+    """The volumes of a split, at all scales."""
+    packed = volumes.pack(split, spacing=np.asarray(levels.spacing).tolist())
+    target = split["landmarks"] - packed.first[:, None]
+    return env.Volumes(*jax.device_put((packed.pixels, packed.shape, target.astype(np.float32))))
+
+
+def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, *,
+            names: Sequence[str], count: int, seed: int, margin: float) -> Searches:
+    """Searches of every volume of a split, from the same `count` places whoever searches.
+
+    Args:
+      walk: `walk(key, data, case, places) -> Found` with a leading seed axis.
+      names: of the landmarks.
+      seed: draws the places; `margin` as of `starts.anywhere`.
+    """
+    begun, ended = [], []
+    for case in range(len(split)):
+        key, places = beginnings(data, case, count=count, seed=seed, margin=margin)
+        begun.append(np.asarray(places))
+        ended.append(jax.tree.map(np.asarray, walk(key, data, jnp.int32(case), places)))
+    ends = jax.tree.map(lambda *x: np.stack(x), *ended)  # [n, seed, start, landmark, ...]
+    order = (0, 3, 1, 2)
+    first = np.broadcast_to(np.stack(begun)[:, None], ends.point.shape)
+    corner = split["box"][:, :1, None, None]
+    return search_report.in_world(
+        split, names, first.transpose(*order, 4) + corner, ends.point.transpose(*order, 4) + corner,
+        ends.steps.transpose(order), ends.status.transpose(order))
+
+
+def beginnings(data: env.Volumes, case: int, *, count: int, seed: int, margin: float
+               ) -> tuple[Key, Array]:
+    """Where searches of a volume begin: a key for what follows, and `[count, landmark, ndim]`."""
+    key, place_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), case))
+    keys = jax.random.split(place_key, (count, data.target.shape[1]))
+    anywhere = partial(starts.anywhere, margin=margin)
+    return key, jax.vmap(jax.vmap(anywhere, (0, None)), (0, None))(keys, data.shape[case])

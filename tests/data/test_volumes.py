@@ -1,0 +1,53 @@
+"""Volumes for search: the box that an image fills, and packing into a corner."""
+
+import numpy as np
+import pytest
+
+from medjax.data import geometry, volumes
+from medjax.data.source import Split
+from medjax.errors import UserError
+
+
+def test_the_box_that_an_image_fills():
+    back = geometry.fitted((4, 10), np.array([1.0, 1.0]), shape=(8, 8), grid_mm=1.0)
+    # Four rows about the middle of eight: 2 to 5; of ten columns the middle eight.
+    np.testing.assert_array_equal(geometry.covered((4, 10), back, shape=(8, 8)), [[2, 0], [6, 8]])
+    coarse = geometry.fitted((4, 10), np.array([1.0, 1.0]), shape=(8, 8), grid_mm=2.0)
+    # Voxels of 2 with their centres in it: rows 3 and 4; columns 1 (at -0.5, its edge) to 6.
+    np.testing.assert_array_equal(geometry.covered((4, 10), coarse, shape=(8, 8)),
+                                  [[3, 1], [5, 7]])
+
+
+def two(sizes=(1.0, 1.0)):
+    """Two pictures of 6 x 6; the second fills 4 x 3 of it, from (1, 2)."""
+    images = np.arange(1, 73, dtype=np.uint8).reshape(2, 6, 6, 1)
+    world = np.stack([np.diag([s, s, 1.0]) for s in sizes])
+    box = np.array([[[0, 0], [6, 6]], [[1, 2], [5, 5]]])
+    return Split({"box": box, "to_world": world}, ["a", "b"], ["a", "b"], [{}, {}],
+                 lambda i: images[i], (6, 6, 1), np.dtype(np.uint8))
+
+
+def test_images_stand_in_the_corner_and_the_rest_is_padding():
+    packed = volumes.pack(two(), spacing=[4, 1])
+    assert packed.pixels.shape == (2, 2, 6, 6)
+    np.testing.assert_array_equal(packed.shape, [[6, 6], [4, 3]])
+    np.testing.assert_array_equal(packed.first, [[0, 0], [1, 2]])
+    fine = packed.pixels[1]
+    np.testing.assert_array_equal(fine[1, :4, :3], 37 + 6 * np.arange(1, 5)[:, None]
+                                  + np.arange(2, 5))
+    assert (fine[1, 4:] == 0).all()
+    assert (fine[1, :, 3:] == 0).all()
+    assert np.std(packed.pixels[0, 0]) < np.std(fine[0])  # smoothed
+
+
+def test_voxels_must_have_one_size():
+    assert volumes.voxel_mm(two((2.0, 2.0))) == pytest.approx(2.0)
+    with pytest.raises(UserError, match="1 to 2 mm; steps of one length need one size"):
+        volumes.voxel_mm(two((1.0, 2.0)))
+
+
+def test_a_part_of_a_split_reads_its_own_images():
+    part = two().only([1])
+    assert part.case_id == ["b"]
+    assert part.read(0)[0, 0, 0] == 37
+    assert part["box"].shape == (1, 2, 2)

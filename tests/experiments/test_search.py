@@ -1,0 +1,129 @@
+"""`experiments.search` through its real flags."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments import search
+from medjax import app
+from medjax.errors import UserError
+from tests.conftest import ROOT
+
+SMALL = {"subjects": 14, "steps": 4, "batch": 4, "agents": 4, "eval_every": 2, "log_every": 1,
+         "bootstrap": 50, "ndim": 2, "width": 4, "hidden": 8, "crop": 9, "starts": 3,
+         "validation_starts": 2, "validation_cases": 2, "fill": 4, "replay": 20, "limit": 10,
+         "search_limit": 15, "warmup_steps": 1, "explore_steps": 2}
+FIGURES = {"learning_curve.png", "errors.png", "paths.png", "search.gif"}
+
+
+def flags(workdir, cache, **changes):
+    values = {**SMALL, "workdir": workdir, "cache_dir": cache, **changes}
+    return [f"--{k}={v}" for k, v in values.items()]
+
+
+def run_here(workdir, cache, **changes):
+    search.main(app.parse(search.Config, ["search", *flags(workdir, cache, **changes)], "search"))
+    return json.loads((workdir / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, cache_dir):
+    """One run on slices."""
+    workdir = tmp_path_factory.mktemp("run") / "w"
+    return run_here(workdir, cache_dir), workdir
+
+
+def test_the_report_keeps_the_contract(done):
+    report, workdir = done
+    assert {"experiment", "dataset", "split", "cases", "metrics", "baseline", "train", "device",
+            "versions", "landmarks", "definitions", "synthetic", "variance", "beside", "compared",
+            "seeds"} <= set(report)
+    assert {"error_mm", "error_mm_median", "success_2mm", "steps_to_rest", "left_volume",
+            "never_rested"} <= set(report["metrics"])
+    assert set(report["beside"]) == {"search, each start", "median of the starts",
+                                     "mean position in train", "random walk"}
+    assert set(report["landmarks"]) == {"AC", "PC"}
+    assert sum(v for v in report["variance"].values()) == pytest.approx(1.0)
+    assert {p.name for p in (workdir / "figures").iterdir()} == FIGURES
+    assert all((workdir / "figures" / f).stat().st_size > 5000 for f in FIGURES)
+
+
+def test_the_predictions_add_up_to_the_report(done):
+    report, workdir = done
+    with (workdir / "predictions.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert len(rows) == 2 * 3 * report["cases"]
+    error = [np.hypot(*(float(r[f"pred_{a}_mm"]) - float(r[f"true_{a}_mm"]) for a in "xy"))
+             for r in rows]
+    np.testing.assert_allclose(error, [float(r["error_mm"]) for r in rows], rtol=1e-4, atol=1e-4)
+    assert np.mean(error) == pytest.approx(report["metrics"]["error_mm"]["value"], rel=1e-4)
+    rested = [float(r["steps"]) for r in rows if r["ended"] == "rested"]
+    wanted = report["metrics"]["steps_to_rest"]["value"]
+    assert np.mean(rested) == pytest.approx(wanted) if rested else wanted is None
+
+
+def test_evaluation_alone_says_the_same_beside_another_run(done, cache_dir, tmp_path):
+    report, workdir = done
+    beside = tmp_path / "other"
+    beside.mkdir()
+    (workdir / "consensus.csv").rename(beside / "predictions.csv")
+    again = run_here(workdir, cache_dir, eval_only=True, beside=beside)
+    assert again["metrics"] == report["metrics"]
+    row = again["beside"][str(beside)]
+    assert row["error_mm"]["value"] == pytest.approx(
+        again["beside"]["median of the starts"]["error_mm"]["value"], rel=1e-5)
+    assert again["compared"][str(beside)]["p_value"] == 1.0
+
+
+def test_volumes_four_landmarks_two_seeds_and_all_that_can_be_chosen(tmp_path, cache_dir):
+    report = run_here(
+        tmp_path / "w", cache_dir, ndim=3, image_shape="24,32,24", grid_mm=8, seeds=2, steps=2,
+        eval_every=1, history=3, n_step=2, priority=0.6, variant="dueling_double",
+        communicate=True, reward="squared", clip_reward=0, outside="leave", answer="lowest",
+        scales="24,8", strides="24,8", outlier_sd=3, landmarks="AC,PC,genu of CC,splenium of CC",
+        act_steps=2, fill=8)
+    assert report["of"] == "2 seeds, pooled"
+    assert set(report["seeds"]["each"]) == {"0", "1"}
+    assert "corrected by shape" in report["beside"]
+
+
+def test_killed_and_resumed_it_ends_bit_equal(done, cache_dir, tmp_path):
+    """Learner, target network, agents and replay all go on where they were."""
+    _, whole = done
+    workdir = tmp_path / "w"
+    command = [sys.executable, "-m", "experiments.search", *flags(workdir, cache_dir)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    deadline = time.time() + 240
+    while not list((workdir / "checkpoints").glob("[0-9]*")) and process.poll() is None:
+        assert time.time() < deadline, "no checkpoint within 240 s"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=300)
+    assert (workdir / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"landmarks": "AC,PB"}, "unknown landmark of brain_landmarks 'PB': did you mean PC"),
+    ({"crop": 99}, "--crop=99 is larger than the padded volumes"),
+    ({"crop": 10}, "must be odd"),
+    ({"scales": "5,2"}, r"--scales=5,2: give whole multiples of the voxels of 2 mm"),
+    ({"scales": "2,4"}, "the largest first"),
+    ({"strides": "8,4"}, "gives 2 lengths for 3 scales"),
+    ({"fill": 1, "agents": 2}, "gives 2 steps to draw from, fewer than --batch=4"),
+    ({"replay": 10**9}, r"--replay=1000000000 steps of --agents=4 and --seeds=1 need .* GB"),
+    ({"outlier_sd": 3}, "needs four --landmarks"),
+    ({"beside": "nowhere"}, "has no predictions.csv"),
+    ({"gamma": 1.5}, "--gamma=1.5: must lie between 0 and 1"),
+])
+def test_bad_settings_get_one_clear_line(tmp_path, cache_dir, changes, message):
+    with pytest.raises(UserError, match=message):
+        run_here(tmp_path / "w", cache_dir, **changes)
+    assert not (tmp_path / "w" / "report.json").exists()

@@ -1,0 +1,57 @@
+"""The network of agents: patches, heads and what they tell each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.models.qnet import QNetwork, patches
+
+
+def test_patches_are_blocks_of_the_image():
+    x = jnp.arange(2 * 4 * 6 * 1.0).reshape(2, 4, 6, 1)
+    out = patches(x, 2)
+    assert out.shape == (2, 2, 3, 4)
+    np.testing.assert_array_equal(out[0, 1, 2], [16, 17, 22, 23])  # rows 2-3, columns 4-5
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return jax.random.normal(jax.random.key(1), (2, 3, 9, 9, 2))
+
+
+def outputs(crops, **options):
+    net = QNetwork(3, 4, width=4, hidden=8, num_levels=2, **options)
+    level = jnp.zeros(crops.shape[:2], jnp.int32)
+    params = net.init(jax.random.key(0), crops, level)
+    return net, params, net.apply(params, crops, level)
+
+
+@pytest.mark.parametrize("communicate", [False, True])
+def test_agents_hear_each_other_only_if_they_are_to(crops, communicate):
+    net, params, q = outputs(crops, communicate=communicate)
+    assert q.shape == (2, 3, 4)
+    level = jnp.zeros((2, 3), jnp.int32)
+    other = net.apply(params, crops.at[0, 1].add(1.0), level)
+    changed = np.abs(other - q).max(-1) > 1e-6
+    wanted = [[communicate, True, communicate], [False] * 3]
+    np.testing.assert_array_equal(changed, wanted)
+
+
+def test_each_landmark_has_a_head_of_its_own_and_knows_its_scale(crops):
+    net, params, _ = outputs(crops)
+    same = jnp.broadcast_to(crops[:, :1], crops.shape)
+    level = jnp.zeros((2, 3), jnp.int32)
+    q = net.apply(params, same, level)
+    assert np.abs(q[:, 0] - q[:, 1]).max() > 1e-3
+    finer = net.apply(params, same, level.at[0, 0].set(1))
+    changed = np.abs(finer - q).max(-1) > 1e-6
+    np.testing.assert_array_equal(changed, [[True, False, False], [False] * 3])
+
+
+def test_dueling_centres_the_advantages(crops):
+    net, params, q = outputs(crops, dueling=True)
+    _, seen = net.apply(params, crops, jnp.zeros((2, 3), jnp.int32), capture_intermediates=True)
+    value = seen["intermediates"]["value"]["__call__"][0]
+    np.testing.assert_allclose(q.mean(-1), value[..., 0], atol=1e-5)  # Wang et al., equation 9
+    assert np.abs(q - q.mean(-1, keepdims=True)).max() > 1e-3

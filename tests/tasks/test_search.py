@@ -1,0 +1,164 @@
+"""Learning to search: what is learned from a step, by hand, and that agents learn."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax import search_run
+from medjax.envs import search as env
+from medjax.envs import starts
+from medjax.envs.search import Levels, Rules, Volumes
+from medjax.models.qnet import QNetwork
+from medjax.ops.preprocess import Preprocessing
+from medjax.tasks import search
+from medjax.tasks.search import Row
+from medjax.train import optim, step
+
+T, F = True, False
+
+
+def rows(place, after, *, level=None, level_after=None, reward=None, terminated=None,
+         truncated=None):
+    """Steps along one axis."""
+    n = len(place)
+    level = level or [0] * n
+    return Row(jnp.array(place)[:, None], jnp.array(after)[:, None], jnp.array(level),
+               jnp.array(level_after or level), jnp.zeros(n, int), jnp.arange(n),
+               jnp.array(reward or [1.0] * n), jnp.array(terminated or [F] * n),
+               jnp.array(truncated or [F] * n))
+
+
+def learned(steps, *, history=3, gamma=0.5):
+    past, level, action, reward, discount, after, level_after = search.transition(
+        steps, history=history, gamma=gamma)
+    return (past[:, 0].tolist(), int(level), int(action), float(reward), float(discount),
+            after[:, 0].tolist(), int(level_after))
+
+
+def test_a_step_amid_an_episode():
+    found = learned(rows([5, 6, 7], [6, 7, 8]))
+    assert found == ([7, 6, 5], 0, 2, 1.0, 0.5, [8, 7, 6], 0)
+
+
+def test_history_begins_with_the_episode():
+    steps = rows([5, 20, 21], [6, 21, 22], terminated=[T, F, F])
+    assert learned(steps) == ([21, 20, 20], 0, 2, 1.0, 0.5, [22, 21, 20], 0)
+
+
+def test_an_end_is_not_looked_beyond_but_a_cut_is():
+    arrived = rows([5, 6, 7], [6, 7, 8], terminated=[F, F, T])
+    assert learned(arrived)[4] == 0.0
+    cut = rows([5, 6, 7], [6, 7, 8], truncated=[F, F, T])
+    assert learned(cut)[4:] == (0.5, [8, 7, 6], 0)
+
+
+def test_another_level_has_another_history():
+    steps = rows([5, 6, 6], [6, 6, 7], level=[0, 0, 1], level_after=[0, 1, 1])
+    assert learned(steps) == ([6, 6, 6], 1, 2, 1.0, 0.5, [7, 6, 6], 1)
+    now = rows([5, 6, 7], [6, 7, 8], level=[0, 0, 0], level_after=[0, 0, 1])
+    assert learned(now) == ([7, 6, 5], 0, 2, 1.0, 0.5, [8, 8, 8], 1)
+
+
+@pytest.mark.parametrize(("ends", "wanted"), [
+    ({}, ([6, 5], 0, 1, 1 + 2 / 2 + 4 / 4, 0.125, [9, 8], 0)),
+    ({"terminated": [F, F, T, F]}, ([6, 5], 0, 1, 1 + 2 / 2, 0.0, [8, 7], 0)),
+    ({"truncated": [F, T, F, F]}, ([6, 5], 0, 1, 1.0, 0.5, [7, 6], 0)),
+])
+def test_rewards_of_three_steps(ends, wanted):
+    steps = rows([5, 6, 7, 8], [6, 7, 8, 9], reward=[9.0, 1.0, 2.0, 4.0], **ends)
+    assert learned(steps, history=2) == wanted
+
+
+LEVELS = Levels(jnp.array([2, 1]), jnp.array([2, 1]), jnp.array([2.0, 1.0]))
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """24 pictures of 24 x 24, each with one bright blob, which is to be found."""
+    rng = np.random.default_rng(0)
+    target = rng.uniform(5, 18, (24, 1, 2))
+    grid = np.stack(np.meshgrid(np.arange(24), np.arange(24), indexing="ij"), -1)
+    far = np.linalg.norm(grid - target[:, :, None], axis=-1).reshape(24, 24, 24)
+    pixels = (255 * np.exp(-far / 8)).astype(np.uint8)
+    return Volumes(jnp.asarray(np.stack([pixels, pixels])), jnp.full((24, 2), 24),
+                   jnp.asarray(target, jnp.float32))
+
+
+def built(variant="double", **learning):
+    rules = Rules((9, 9), history=2, limit=20, answer="centre")
+    resting = Rules((9, 9), history=2, limit=60, answer="centre", rests=True)
+    game = search.Game(LEVELS, rules, resting, search.Learning(
+        agents=16, replay=100, fill=10, explore_steps=50, target_every=20, variant=variant,
+        **learning))
+    model = QNetwork(1, 4, width=8, hidden=32, num_levels=2, dueling="dueling" in variant)
+    task = search.make(model, num_landmarks=1, game=game,
+                       preprocessing=Preprocessing(0.0, 255.0, (0.4,), (0.3,)))
+    optimizer = optim.make("adamw", learning_rate=3e-3, steps=1000)
+    update = search_run.make_update(task, game=game, batch=32, ema_decay=0.0, optimizer=optimizer)
+    create = functools.partial(search_run.create, task=task, game=game, optimizer=optimizer)
+    advance = step.make_advance(update, lambda key, data, step, i: data)
+    return task, game, jax.jit(create), jax.jit(advance)
+
+
+def searched(task, game, params, volumes, cases=8):
+    def one(case):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(5), case), (4, 1))
+        places = jax.vmap(jax.vmap(lambda k: starts.anywhere(k, volumes.shape[case])))(keys)
+        return search.walk(jax.random.key(0), lambda _, s: task.q(params, s, volumes), volumes,
+                           case, places, game=game)
+
+    found = jax.jit(jax.vmap(one))(jnp.arange(cases))
+    return np.asarray(jnp.linalg.norm(found.point - volumes.target[:cases, None], axis=-1))
+
+
+@pytest.mark.parametrize(("variant", "learning"), [
+    ("double", {}), ("dueling", {"n_step": 2, "priority": 0.6, "explore_spread": 2.0})])
+def test_agents_learn_to_find_a_blob(blobs, variant, learning):
+    task, game, create, advance = built(variant, **learning)
+    key = jax.random.key(0)
+    run = create(key, blobs)
+    before = searched(task, game, run.learner.params, blobs)
+    run, logs = advance(key, run, blobs, jnp.int32(250))
+    after = searched(task, game, run.learner.params, blobs)
+    assert np.nanmean(before) > 5
+    assert np.nanmean(after) < 1.5
+    assert int(logs["bad_step"]) == -1
+
+
+def test_the_program_is_traced_once_and_one_seed_gives_one_result(blobs):
+    _, _, create, advance = built()
+    key = jax.random.key(3)
+
+    def run(counts):
+        state = create(key, blobs)
+        for count in counts:
+            state, _ = advance(key, state, blobs, jnp.int32(count))
+        return jax.device_get(state)
+
+    one, two = run([7]), run([3, 4])  # one program for any count; cut anywhere, the same result
+    assert advance._cache_size() == 1
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_what_is_remembered_takes_few_bytes(blobs):
+    _, _, create, _ = built()
+    world = jax.eval_shape(create, jax.random.key(0), blobs).world
+    per_step = sum(x.dtype.itemsize * np.prod(x.shape[3:]) for x in world.ring.rows)
+    assert per_step + 4 <= 100  # and the priority of its team
+    assert per_step == 2 * 2 + 2 * 2 + 1 + 1 + 2 + 1 + 4 + 1 + 1
+
+
+def test_drawn_crops_are_those_that_were_seen(blobs):
+    """What is cut again from the replay equals what the agent saw when it acted."""
+    _, game, create, _ = built(n_step=2)
+    run = create(jax.random.key(1), blobs)
+    batch, (time, team) = search.draw(jax.random.key(2), run.world, blobs, game=game, batch=64)
+    rows = jax.tree.map(lambda x: x[time % 100, team, 0], run.world.ring.rows)
+    here = jax.vmap(lambda r: env.crops(
+        r.place.astype(jnp.int32)[None], r.case.astype(jnp.int32), r.level.astype(jnp.int32),
+        volumes=blobs, levels=LEVELS, shape=(9, 9)))(rows)
+    np.testing.assert_array_equal(batch["seen"][:, 0, ..., :1], here)
+    assert (batch["discount"][:, 0][np.asarray(rows.terminated)] == 0).all()
