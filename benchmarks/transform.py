@@ -9,13 +9,10 @@ interpolate linearly and repeat the border. A step is the whole batch; the sides
 
 import dataclasses
 import sys
-from contextlib import ExitStack, closing
-from functools import partial
 
 from benchmarks import common
 from benchmarks.cases import Job
-from benchmarks.common import Row
-from benchmarks.sides import Side, SideError
+from benchmarks.race import race
 from medjax import app
 from medjax.errors import UserError
 
@@ -41,28 +38,15 @@ def main(config: Config) -> None:
     if min(config.side, config.batch, config.updates, config.repeats) < 1:
         raise UserError("--side, --batch, --updates and --repeats must be at least 1")
     job = Job(str(config.side), config.batch, "float32", config.device)
-    busy, failed = common.busy_cores(), []
-    python = config.torch_python or sys.executable
-    with ExitStack() as stack:
-        try:
-            sides = {"medjax": stack.enter_context(
-                closing(Side(sys.executable, "benchmarks._worker_transform_jax", job)))}
-        except SideError as e:
-            raise UserError(f"medjax: {e}") from None
-        for name, peer in PEERS.items():
-            try:
-                sides[name] = stack.enter_context(closing(
-                    Side(python, "benchmarks._worker_transform_torch", job, peer)))
-            except SideError as e:
-                failed.append(Row(name, failed=str(e)))
-        runs = {name: partial(side.seconds, 1, config.updates) for name, side in sides.items()}
-        found = common.take_turns(runs, repeats=config.repeats)
-    rows = [Row(name, seconds, sides[name].about["compile_seconds"])
-            for name, seconds in found.items()]
-    versions = {k: v for side in sides.values() for k, v in side.about["versions"].items()}
+    busy, python = common.busy_cores(), config.torch_python or sys.executable
+    rows, about = race({
+        "medjax": (sys.executable, "benchmarks._worker_transform_jax"),
+        **{name: (python, "benchmarks._worker_transform_torch", peer)
+           for name, peer in PEERS.items()},
+    }, job, updates=config.updates, repeats=config.repeats)
     common.report(f"affine + elastic, batch {config.batch} of {config.side}^3, {config.repeats} "
-                  "repetitions", rows + failed, busy=busy, versions=versions, path=config.json,
-                  device=sides["medjax"].about["device"])
+                  "repetitions", rows, busy=busy, versions=about["versions"], path=config.json,
+                  device=about["device"])
 
 
 if __name__ == "__main__":

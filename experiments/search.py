@@ -33,7 +33,7 @@ from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
 from medjax.envs import search as env
 from medjax.errors import UserError, unknown
-from medjax.models.qnet import QNetwork
+from medjax.models import qnet
 from medjax.ops.preprocess import Preprocessing
 from medjax.search_report import Searches
 from medjax.stats import nan_mean
@@ -89,6 +89,8 @@ class Config(settings.Training, settings.LandmarkFiles):
     priority: float = option(0.0, "exponent of the error that steps are drawn by; 0: uniformly")
     margin: float = option(0.1, "share of each side near which no search begins")
 
+    trunk: str = option("patches", "of the network; convolutions: those of Alansary et al.",
+                        choices=qnet.TRUNKS)
     patch: int = option(3, "the network's first layer cuts crops into patches of this side")
     width: int = option(32, "its features there")
     hidden: int = option(128, "and in its dense layers")
@@ -138,9 +140,13 @@ def check(config: Config) -> None:
     for name, top in (("gamma", 1.0), ("epsilon", 1.0), ("epsilon_last", 1.0), ("margin", 0.499)):
         if not 0 <= getattr(config, name) <= top:
             raise UserError(f"--{name}={getattr(config, name)}: must lie between 0 and {top}")
-    if config.crop % 2 == 0 or config.crop % config.patch:
+    whole = config.trunk == "convolutions" or config.crop % config.patch == 0
+    if config.crop % 2 == 0 or not whole:
         raise UserError(f"--crop={config.crop}: must be odd, so that the agent stands in its "
                         f"middle, and divide by --patch={config.patch}")
+    if config.trunk == "convolutions" and config.crop < qnet.SMALLEST_CROP:
+        raise UserError(f"--crop={config.crop}: --trunk=convolutions needs {qnet.SMALLEST_CROP} or "
+                        "more")
     if config.trail < config.visits:
         raise UserError(f"--trail={config.trail} is shorter than --visits={config.visits}")
     usable = config.fill - (config.history - 1) - (config.n_step - 1)
@@ -201,9 +207,9 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     size = volumes.voxel_mm(train)
     game = play(config, train.image_shape[:-1], size)
     count, moves = len(config.landmarks), 2 * len(game.rules.crop)
-    model = QNetwork(
-        count, moves, patch=config.patch, width=config.width, hidden=config.hidden,
-        num_levels=len(game.levels.step), dueling="dueling" in config.variant,
+    model = qnet.QNetwork(
+        count, moves, trunk=config.trunk, patch=config.patch, width=config.width,
+        hidden=config.hidden, num_levels=len(game.levels.step), dueling="dueling" in config.variant,
         communicate=config.communicate, dtype=jnp.dtype(config.dtype))
     task = search.make(model, num_landmarks=count, game=game, preprocessing=scaling)
 
@@ -259,9 +265,9 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     """The training run, its agents split over the devices."""
     devices = mesh.make()
     mesh.check_batch(config.agents, mesh=devices, flag="--agents")
-    data = search_run.on_device(dataset.splits["train"], levels=parts.game.levels)
+    data = search_run.on_device(dataset.splits["train"], game=parts.game)
     held = dataset.splits["validation"].first(config.validation_cases)
-    seen = search_run.on_device(held, levels=parts.game.levels)
+    seen = search_run.on_device(held, game=parts.game)
     kit = {"game": parts.game, "optimizer": parts.optimizer}
     init = partial(search_run.create, data=data, task=parts.task, **kit)
     search_run.check_memory(jax.eval_shape(init, jax.random.key(0)).world, seeds=config.seeds)
@@ -291,7 +297,7 @@ def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdi
     """Searches from the best checkpoint, on test where there is one, else on validation."""
     best, meta = settings.best_of(workdir, abstract)
     split, params = dataset.splits[dataset.report_split], best.learner.mean[0]
-    data = search_run.on_device(split, levels=parts.game.levels)
+    data = search_run.on_device(split, game=parts.game)
     print(f"searching {len(split)} volumes from {config.starts} places each", flush=True)
     found = explore(config, split, data, partial(parts.walk, params), count=config.starts)
     result = {**settings.facts(config, "search", dataset, best.learner, meta, workdir,
@@ -356,8 +362,8 @@ def draw(config: Config, split: Split, parts: Parts, data: env.Volumes, params: 
                                         seed=config.seed, margin=config.margin)
     trace, level = (np.asarray(x)[0] for x in parts.trace(
         params, key, data, jnp.int32(case), places))
-    shape = np.asarray(data.shape[case])
-    image = np.asarray(data.pixels[-1, case])[tuple(slice(n) for n in shape)]
+    box = split["box"][case]
+    image = split.read(case)[..., 0][tuple(slice(a, b) for a, b in box.T)]
     target = np.asarray(data.target[case])
     search_plot.paths(folder / "paths.png", image, found.names, target, trace, level)
     search_plot.animation(

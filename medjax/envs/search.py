@@ -6,8 +6,6 @@ so are all lengths. Everything here is of one agent.
 """
 
 import dataclasses
-import functools
-import operator
 from typing import NamedTuple
 
 import chex
@@ -39,12 +37,17 @@ class Volumes(NamedTuple):
     """Volumes on the device, padded to one shape.
 
     Attributes:
-      pixels: `[level, case, *space]`, each level smoothed for its spacing.
-      shape: `[case, ndim]`, the part of each that is not padding.
+      pixels: `[level, case, *space]`, each level smoothed and combed for its spacing, so that what
+        lies `spacing` apart is stored side by side; see `data.volumes.comb`.
+      tooth: `[level, ndim]`, how far apart the teeth of the combs begin.
+      room: so much padding lies before and behind each tooth.
+      shape: `[case, ndim]`, of the volumes themselves.
       target: `[case, landmark, ndim]`, NaN where absent.
     """
 
     pixels: Array
+    tooth: Array
+    room: Array
     shape: Array
     target: Array
 
@@ -245,17 +248,16 @@ def observe(state: State, *, volumes: Volumes, levels: Levels, rules: Rules) -> 
 
 def crops(past: Array, case: Array, level: Array, *, volumes: Volumes, levels: Levels,
           shape: tuple[int, ...]) -> Array:
-    """Crops about positions `[history, ndim]` of one case at one level: `[*shape, history]`."""
+    """Crops about positions `[history, ndim]` of one case at one level: `[*shape, history]`.
+
+    Each is a block of the combed volume; its sides must not exceed `2 room + 1`.
+    """
     chex.assert_rank([past, case, level], [2, 0, 0])
-    size = volumes.shape[case]
-    spacing = levels.spacing[level]
+    spacing, half = levels.spacing[level], jnp.array(shape) // 2
 
     def one(position: Array) -> Array:
-        where = jnp.ix_(*(position[a] + spacing * (jnp.arange(n) - n // 2)
-                          for a, n in enumerate(shape)))
-        inside = [(x >= 0) & (x < size[a]) for a, x in enumerate(where)]
-        index = [jnp.clip(x, 0, size[a] - 1) for a, x in enumerate(where)]
-        found = volumes.pixels[(level, case, *index)]
-        return jnp.where(functools.reduce(operator.and_, inside), found, 0)
+        first = (position % spacing) * volumes.tooth[level] + position // spacing
+        corner = (level, case, *(first + volumes.room - half))
+        return jax.lax.dynamic_slice(volumes.pixels, corner, (1, 1, *shape))[0, 0]
 
     return jnp.moveaxis(jax.vmap(one)(past), 0, -1)

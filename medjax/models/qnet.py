@@ -7,18 +7,25 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from medjax.models import blocks
+from medjax.ops.conv import conv_general_dilated
 from medjax.typing import Array
+
+TRUNKS = ("patches", "convolutions")
+_CONVOLUTIONS = ((32, 5), (32, 5), (64, 4), (64, 3))  # features and kernel; pooled in between
+SMALLEST_CROP = 35  # that these leave something of
 
 
 class QNetwork(nn.Module):
     """One trunk for all landmarks, and a head of its own for each.
 
-    The first layer cuts the crop into patches that do not overlap and multiplies them by one
-    matrix: a convolution whose stride is its kernel, in the form that a CPU is fast at. The second
-    is a convolution; then come dense layers, which keep where things are.
+    The trunk `patches` cuts the crop into patches that do not overlap and multiplies them by one
+    matrix: a convolution whose stride is its kernel, in the form that a CPU is fast at; then comes
+    a convolution. `convolutions` is the one of Alansary et al. 2019. Dense layers follow, which
+    keep where things are.
 
     Attributes:
       num_landmarks, num_actions: heads, and outputs of each.
+      trunk: `patches` or `convolutions`.
       patch: side of a patch; the sides of the crop divide by it.
       width: features of the patches; twice as many of the convolution.
       hidden: features of the dense layers.
@@ -30,6 +37,7 @@ class QNetwork(nn.Module):
 
     num_landmarks: int
     num_actions: int
+    trunk: str = "patches"
     patch: int = 3
     width: int = 32
     hidden: int = 128
@@ -44,9 +52,7 @@ class QNetwork(nn.Module):
         action]`."""
         chex.assert_rank([crops, level], [{5, 6}, 2])
         x = crops.reshape(-1, *crops.shape[2:]).astype(self.dtype)
-        x = patches(x, self.patch)
-        x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="patch")(x))
-        x = nn.relu(blocks.Conv(2 * self.width, use_bias=True, dtype=self.dtype, name="conv")(x))
+        x = self.convolutions(x) if self.trunk == "convolutions" else self.patches(x)
         x = x.reshape(*level.shape, -1)
         told = nn.Embed(self.num_levels, self.hidden, dtype=self.dtype, name="level")(level)
         x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="shared")(x) + told)
@@ -59,6 +65,20 @@ class QNetwork(nn.Module):
             return advantage
         value = self.each("value", 1)(x).astype(jnp.float32)
         return value + advantage - advantage.mean(-1, keepdims=True)
+
+    def patches(self, x: Array) -> Array:
+        x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="patch")(patches(x, self.patch)))
+        return nn.relu(blocks.Conv(2 * self.width, use_bias=True, dtype=self.dtype, name="conv")(x))
+
+    def convolutions(self, x: Array) -> Array:
+        ndim = x.ndim - 2
+        for i, (features, kernel) in enumerate(_CONVOLUTIONS, start=1):
+            last = i == len(_CONVOLUTIONS)
+            x = nn.Conv(features, (kernel,) * ndim, padding=0 if last else 1, dtype=self.dtype,
+                        conv_general_dilated=conv_general_dilated, name=f"conv{i}")(x)
+            x = nn.relu(x)
+            x = x if last else blocks.max_pool(x, window=2, stride=2)
+        return x
 
     def each(self, name: str, features: int) -> nn.Module:
         """A dense layer with weights of its own for every landmark, `[batch, landmark, in]`."""

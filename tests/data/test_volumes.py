@@ -28,16 +28,27 @@ def two(sizes=(1.0, 1.0)):
 
 
 def test_images_stand_in_the_corner_and_the_rest_is_padding():
-    packed = volumes.pack(two(), spacing=[4, 1])
-    assert packed.pixels.shape == (2, 2, 6, 6)
+    packed = volumes.pack(two(), spacing=[4, 1], room=2)
+    # Teeth of ceil(6 / 4) and of 6 voxels, each with 2 before it, and 2 behind the last.
+    np.testing.assert_array_equal(packed.tooth, [[4, 4], [8, 8]])
+    assert packed.pixels.shape == (2, 2, 4 * 4 + 2, 4 * 4 + 2)
     np.testing.assert_array_equal(packed.shape, [[6, 6], [4, 3]])
     np.testing.assert_array_equal(packed.first, [[0, 0], [1, 2]])
-    fine = packed.pixels[1]
+    fine = packed.pixels[1, :, 2:, 2:]
+    assert (packed.pixels[1, :, :2] == 0).all()
     np.testing.assert_array_equal(fine[1, :4, :3], 37 + 6 * np.arange(1, 5)[:, None]
                                   + np.arange(2, 5))
     assert (fine[1, 4:] == 0).all()
     assert (fine[1, :, 3:] == 0).all()
-    assert np.std(packed.pixels[0, 0]) < np.std(fine[0])  # smoothed
+    seen = packed.pixels[0, 0]
+    assert (seen > 0).sum() == 36
+    assert np.std(seen[seen > 0]) < np.std(fine[0][fine[0] > 0])  # smoothed
+
+
+def test_a_comb_brings_together_what_lies_apart():
+    into = np.zeros(14, int)
+    volumes.comb(np.arange(1, 8), into, spacing=3, tooth=np.array([4]), room=1)
+    np.testing.assert_array_equal(into, [0, 1, 4, 7, 0, 2, 5, 0, 0, 3, 6, 0, 0, 0])
 
 
 def test_voxels_must_have_one_size():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.data.volumes import comb, tooth_of
 from medjax.envs import kit, search
 from medjax.envs.search import Levels, Rules, Volumes
 
@@ -17,9 +18,21 @@ UP, DOWN, RIGHT, LEFT = 1, 0, 2, 3  # of a picture [row, column]
 
 def picture(target=(2.0, 5.0), shape=(5, 7), levels=1):
     """One padded picture of 5 x 7 whose pixels count from 1."""
-    pixels = np.zeros((levels, 1, 8, 8), np.uint8)
-    pixels[:, 0, : shape[0], : shape[1]] = 1 + np.arange(np.prod(shape)).reshape(shape)
-    return Volumes(jnp.asarray(pixels), jnp.array([shape]), jnp.array([[target]]))
+    image = 1 + np.arange(np.prod(shape)).reshape(shape)
+    return stored([image], [2, 1][-levels:], [[target]])
+
+
+def stored(images, spacing, target):
+    """Images as the environment takes them, with room for crops of 5."""
+    shape = np.array([image.shape for image in images])
+    tooth = np.stack([tooth_of(shape.max(0), spacing=s, room=2) for s in spacing])
+    size = (tooth * np.array(spacing)[:, None] + 2).max(0)
+    pixels = np.zeros((len(spacing), len(images), *size), np.uint8)
+    for i, image in enumerate(images):
+        for level, s in enumerate(spacing):
+            comb(image, pixels[level, i], spacing=s, tooth=tooth[level], room=2)
+    return Volumes(jnp.asarray(pixels), jnp.asarray(tooth), jnp.int32(2), jnp.asarray(shape),
+                   jnp.asarray(target, jnp.float32))
 
 
 def begin(position, rules, level=0):
@@ -169,9 +182,8 @@ def test_an_absent_landmark_gives_no_reward_and_no_end():
 def test_random_episodes_keep_to_the_rules(rules):
     """Volumes of two shapes; every kind of reward, answer and end."""
     rng = np.random.default_rng(0)
-    volumes = Volumes(jnp.asarray(rng.integers(0, 255, (2, 2, 8, 8, 8)), jnp.uint8),
-                      jnp.array([[6, 8, 7], [8, 5, 8]]),
-                      jnp.asarray(rng.uniform(1, 4, (2, 3, 3)), jnp.float32))
+    volumes = stored([rng.integers(0, 255, (6, 8, 7)), rng.integers(0, 255, (8, 5, 8))], [2, 1],
+                     rng.uniform(1, 4, (2, 3, 3)))
     ends = kit.check_random_episodes(jax.random.key(0), volumes=volumes, levels=TWO, rules=rules)
     assert ends <= {search.ARRIVED, search.RESTED, search.LEFT, search.TIMED_OUT}
     assert (search.RESTED in ends) == rules.rests
@@ -180,8 +192,7 @@ def test_random_episodes_keep_to_the_rules(rules):
 
 def test_the_kit_finds_what_is_wrong(monkeypatch):
     """An agent that walks out of its volume; one whose reward is NaN."""
-    volumes = Volumes(jnp.zeros((1, 1, 8, 8), jnp.uint8), jnp.array([[5, 5]]),
-                      jnp.array([[[2.0, 2.0]]]))
+    volumes = stored([np.zeros((5, 5))], [1], [[[2.0, 2.0]]])
     wide = volumes._replace(shape=jnp.array([[8, 8]]))
     right = search.step
     play = functools.partial(kit.check_random_episodes, jax.random.key(0), volumes=volumes,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.models.qnet import QNetwork, patches
+from medjax.models.qnet import SMALLEST_CROP, QNetwork, patches
 
 
 def test_patches_are_blocks_of_the_image():
@@ -55,3 +55,12 @@ def test_dueling_centres_the_advantages(crops):
     value = seen["intermediates"]["value"]["__call__"][0]
     np.testing.assert_allclose(q.mean(-1), value[..., 0], atol=1e-5)  # Wang et al., equation 9
     assert np.abs(q - q.mean(-1, keepdims=True)).max() > 1e-3
+
+
+@pytest.mark.parametrize(("side", "length"), [(SMALLEST_CROP, 64), (45, 64 * 4)])
+def test_the_convolutions_leave_what_they_should(side, length):
+    """35: 33, 16, 14, 7, 6, 3 and 1; 45: 43, 21, 19, 9, 8, 4 and 2, a side."""
+    net = QNetwork(1, 4, trunk="convolutions", hidden=8)
+    crops, level = jnp.zeros((1, 1, side, side, 2)), jnp.zeros((1, 1), jnp.int32)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), crops, level)
+    assert shapes["params"]["shared"]["kernel"].shape == (length, 8)

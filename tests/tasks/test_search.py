@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from medjax import search_run
+from medjax.data.source import Split
 from medjax.envs import search as env
 from medjax.envs import starts
-from medjax.envs.search import Levels, Rules, Volumes
+from medjax.envs.search import Levels, Rules
 from medjax.models.qnet import QNetwork
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks import search
@@ -83,8 +84,10 @@ def blobs():
     grid = np.stack(np.meshgrid(np.arange(24), np.arange(24), indexing="ij"), -1)
     far = np.linalg.norm(grid - target[:, :, None], axis=-1).reshape(24, 24, 24)
     pixels = (255 * np.exp(-far / 8)).astype(np.uint8)
-    return Volumes(jnp.asarray(np.stack([pixels, pixels])), jnp.full((24, 2), 24),
-                   jnp.asarray(target, jnp.float32))
+    box = np.tile([[[0, 0], [24, 24]]], (24, 1, 1))
+    split = Split({"box": box, "landmarks": target}, [""] * 24, [""] * 24, [{}] * 24,
+                  lambda i: pixels[i, ..., None], (24, 24, 1), pixels.dtype)
+    return search_run.on_device(split, game=built()[1])
 
 
 def built(variant="double", **learning):
