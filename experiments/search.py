@@ -47,7 +47,7 @@ option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(settings.Training, settings.LandmarkFiles):
+class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/search", "where everything is written", free=True)
@@ -56,11 +56,12 @@ class Config(settings.Training, settings.LandmarkFiles):
     ndim: int = option(3, "brain_landmarks: 2 for slices, 3 for volumes")
     landmarks: tuple[str, ...] = option(("AC", "PC"), "those that are searched, comma-separated")
 
+    copies: int = option(0, "search so many random versions of each training volume too")
     scales: tuple[float, ...] = option((), "mm between two samples of what an agent sees, coarse "
                                        "to fine; empty: 4, 2 and 1 voxels", item=float)
     strides: tuple[float, ...] = option((), "mm of a move at each scale; empty: as --scales",
                                         item=float)
-    crop: int = option(15, "samples along each side of what an agent sees")
+    crop_size: int = option(15, "samples along each side of what an agent sees")
     history: int = option(1, "so many crops, of its last places")
     reward: str = option("distance", "how much the distance fell, or its square",
                          choices=("distance", "squared"))
@@ -119,10 +120,12 @@ class Config(settings.Training, settings.LandmarkFiles):
 
 def main(config: Config) -> None:
     settings.check(
-        config, sizes=("crop", "history", "limit", "search_limit", "visits", "agents", "act_steps",
-                       "n_step", "explore_steps", "replay", "fill", "target_every", "patch",
-                       "width", "hidden", "starts", "validation_starts"),
-        amounts=("clip_reward", "explore_spread", "priority", "validation_cases", "outlier_sd"))
+        config,
+        sizes=("crop_size", "history", "limit", "search_limit", "visits", "agents", "act_steps",
+               "n_step", "explore_steps", "replay", "fill", "target_every", "patch", "width",
+               "hidden", "starts", "validation_starts"),
+        amounts=("clip_reward", "explore_spread", "priority", "validation_cases", "outlier_sd",
+                 "copies"))
     check(config)
     dataset, stop = settings.begin(config, "search", LandmarkOptions)
     dataset = searched(config, dataset)
@@ -140,12 +143,12 @@ def check(config: Config) -> None:
     for name, top in (("gamma", 1.0), ("epsilon", 1.0), ("epsilon_last", 1.0), ("margin", 0.499)):
         if not 0 <= getattr(config, name) <= top:
             raise UserError(f"--{name}={getattr(config, name)}: must lie between 0 and {top}")
-    whole = config.trunk == "convolutions" or config.crop % config.patch == 0
-    if config.crop % 2 == 0 or not whole:
-        raise UserError(f"--crop={config.crop}: must be odd, so that the agent stands in its "
-                        f"middle, and divide by --patch={config.patch}")
-    if config.trunk == "convolutions" and config.crop < qnet.SMALLEST_CROP:
-        raise UserError(f"--crop={config.crop}: --trunk=convolutions needs {qnet.SMALLEST_CROP} or "
+    size, convolutions = config.crop_size, config.trunk == "convolutions"
+    if size % 2 == 0 or not (convolutions or size % config.patch == 0):
+        raise UserError(f"--crop_size={size}: must be odd, so that the agent stands in its middle, "
+                        f"and divide by --patch={config.patch}")
+    if convolutions and size < qnet.SMALLEST_CROP:
+        raise UserError(f"--crop_size={size}: --trunk=convolutions needs {qnet.SMALLEST_CROP} or "
                         "more")
     if config.trail < config.visits:
         raise UserError(f"--trail={config.trail} is shorter than --visits={config.visits}")
@@ -233,8 +236,9 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
 
 def play(config: Config, shape: tuple[int, ...], voxel_mm: float) -> search.Game:
     """Scales, rules and ways of learning, in volumes of this shape."""
-    if config.crop > min(shape):
-        raise UserError(f"--crop={config.crop} is larger than the padded volumes, {shape}")
+    if config.crop_size > min(shape):
+        raise UserError(f"--crop_size={config.crop_size} is larger than the padded volumes, "
+                        f"{shape}")
     scales = config.scales or (4 * voxel_mm, 2 * voxel_mm, voxel_mm)
     spacing = in_voxels(scales, voxel_mm, "scales")
     strides = config.strides or scales
@@ -244,7 +248,7 @@ def play(config: Config, shape: tuple[int, ...], voxel_mm: float) -> search.Game
     levels = env.Levels(jnp.array(spacing), jnp.array(stride),
                         jnp.array(stride, jnp.float32))  # a stride off is as near as it gets
     rules = env.Rules(
-        (config.crop,) * len(shape), history=config.history, reward=config.reward,
+        (config.crop_size,) * len(shape), history=config.history, reward=config.reward,
         clip=config.clip_reward, outside=config.outside, limit=config.limit, trail=config.trail,
         visits=config.visits, answer=config.answer)
     resting = dataclasses.replace(rules, rests=True, limit=config.search_limit)
@@ -265,7 +269,9 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     """The training run, its agents split over the devices."""
     devices = mesh.make()
     mesh.check_batch(config.agents, mesh=devices, flag="--agents")
-    data = search_run.on_device(dataset.splits["train"], game=parts.game)
+    data = search_run.on_device(search_run.vary(
+        jax.random.key(config.seed), dataset.splits["train"], copies=config.copies,
+        how=settings.augmentation(config, axes=len(parts.game.rules.crop))), game=parts.game)
     held = dataset.splits["validation"].first(config.validation_cases)
     seen = search_run.on_device(held, game=parts.game)
     kit = {"game": parts.game, "optimizer": parts.optimizer}
@@ -369,7 +375,7 @@ def draw(config: Config, split: Split, parts: Parts, data: env.Volumes, params: 
     search_plot.animation(
         folder / "search.gif", image, found.names[0], target[0], trace[:, 0, 0], level[:, 0, 0],
         voxel_mm=parts.voxel_mm, spacing=np.asarray(parts.game.levels.spacing).tolist(),
-        crop=(config.crop,) * image.ndim)
+        crop=(config.crop_size,) * image.ndim)
 
 
 if __name__ == "__main__":

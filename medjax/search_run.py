@@ -1,5 +1,6 @@
 """A run of landmark search: what it carries, one update of it, and searches put to the test."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from medjax.data.source import Split
 from medjax.envs import search as env
 from medjax.envs import starts
 from medjax.errors import UserError
+from medjax.ops.augment import Augmentation, Sample, augment_together
 from medjax.rl import replay
 from medjax.search_report import Searches
 from medjax.tasks import search
@@ -79,6 +81,35 @@ def check_memory(world: search.World, *, seeds: int) -> None:
         length, teams = world.priority.shape
         raise UserError(f"--replay={length} steps of --agents={teams} and --seeds={seeds} need "
                         f"{needed / 1e9:.1f} GB; the device has {there / 1e9:.1f}: lower one")
+
+
+def vary(key: Key, split: Split, *, copies: int, how: Augmentation) -> Split:
+    """A split with 8-bit images, and behind it so many random versions of each, points and all.
+
+    A version whose points do not all lie within what was image is left out.
+    """
+    @jax.jit
+    def one(key: Key, image: Array, points: Array) -> tuple[Array, Array]:
+        moved = augment_together(key, Sample(image / 255.0, points), how=how)
+        return jnp.rint(255.0 * jnp.clip(moved.image, 0.0, 1.0)).astype(jnp.uint8), moved.points
+
+    if not copies:
+        return split
+    rows, images, points = list(range(len(split))), [], []
+    for number in range(copies * len(split)):
+        row = number % len(split)
+        image, moved = map(np.asarray, one(
+            jax.random.fold_in(key, number), split.read(row), split["landmarks"][row]))
+        low, beyond = split["box"][row]
+        if ((moved >= low) & (moved <= beyond - 1)).all():  # NaN does not
+            rows.append(row)
+            images.append(image)
+            points.append(moved)
+    every = split.only(rows)
+    landmarks = np.concatenate([split["landmarks"], points]) if points else split["landmarks"]
+    return dataclasses.replace(
+        every, targets={**every.targets, "landmarks": landmarks},
+        read=lambda i: split.read(i) if i < len(split) else images[i - len(split)])
 
 
 def on_device(split: Split, *, game: search.Game) -> env.Volumes:

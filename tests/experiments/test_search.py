@@ -17,7 +17,7 @@ from medjax.errors import UserError
 from tests.conftest import ROOT
 
 SMALL = {"subjects": 14, "steps": 4, "batch": 4, "agents": 4, "eval_every": 2, "log_every": 1,
-         "bootstrap": 50, "ndim": 2, "width": 4, "hidden": 8, "crop": 9, "starts": 3,
+         "bootstrap": 50, "ndim": 2, "width": 4, "hidden": 8, "crop_size": 9, "starts": 3,
          "validation_starts": 2, "validation_cases": 2, "fill": 4, "replay": 20, "limit": 10,
          "search_limit": 15, "warmup_steps": 1, "explore_steps": 2}
 FIGURES = {"learning_curve.png", "errors.png", "paths.png", "search.gif"}
@@ -88,7 +88,7 @@ def test_volumes_four_landmarks_two_seeds_and_all_that_can_be_chosen(tmp_path, c
         eval_every=1, history=3, n_step=2, priority=0.6, variant="dueling_double",
         communicate=True, reward="squared", clip_reward=0, outside="leave", answer="lowest",
         scales="24,8", strides="24,8", outlier_sd=3, landmarks="AC,PC,genu of CC,splenium of CC",
-        act_steps=2, fill=8)
+        act_steps=2, fill=8, copies=1)
     assert report["of"] == "2 seeds, pooled"
     assert set(report["seeds"]["each"]) == {"0", "1"}
     assert "corrected by shape" in report["beside"]
@@ -110,10 +110,22 @@ def test_killed_and_resumed_it_ends_bit_equal(done, cache_dir, tmp_path):
     assert (workdir / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 
+def test_agents_on_four_devices_do_what_they_do_on_one(done, cache_dir, tmp_path):
+    _, one = done
+    workdir = tmp_path / "w"
+    many = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4 "
+            "--xla_backend_optimization_level=2"}
+    found = subprocess.run(
+        [sys.executable, "-m", "experiments.search", *flags(workdir, cache_dir)], cwd=ROOT,
+        env=many, check=True, capture_output=True, text=True, timeout=300)
+    assert "4 x" in found.stdout
+    assert (workdir / "predictions.csv").read_bytes() == (one / "predictions.csv").read_bytes()
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"landmarks": "AC,PB"}, "unknown landmark of brain_landmarks 'PB': did you mean PC"),
-    ({"crop": 99}, "--crop=99 is larger than the padded volumes"),
-    ({"crop": 10}, "must be odd"),
+    ({"crop_size": 99}, "--crop_size=99 is larger than the padded volumes"),
+    ({"crop_size": 10}, "must be odd"),
     ({"scales": "5,2"}, r"--scales=5,2: give whole multiples of the voxels of 2 mm"),
     ({"scales": "2,4"}, "the largest first"),
     ({"strides": "8,4"}, "gives 2 lengths for 3 scales"),

@@ -13,6 +13,7 @@ from medjax.envs import search as env
 from medjax.envs import starts
 from medjax.envs.search import Levels, Rules
 from medjax.models.qnet import QNetwork
+from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks import search
 from medjax.tasks.search import Row
@@ -165,3 +166,25 @@ def test_drawn_crops_are_those_that_were_seen(blobs):
         volumes=blobs, levels=LEVELS, shape=(9, 9)))(rows)
     np.testing.assert_array_equal(batch["seen"][:, 0, ..., :1], here)
     assert (batch["discount"][:, 0][np.asarray(rows.terminated)] == 0).all()
+
+
+def test_random_versions_stand_behind_the_originals():
+    """Shifted by up to a fifth: the bright voxel goes with its point, or the version is left out.
+    """
+    images = np.zeros((3, 16, 16, 1), np.uint8)
+    points = np.array([[[8.0, 8.0]], [[3.0, 12.0]], [[15.0, 15.0]]])
+    for image, point in zip(images, points.astype(int), strict=True):
+        image[tuple(point[0])] = 255
+    split = Split({"box": np.tile([[[0, 0], [16, 16]]], (3, 1, 1)), "landmarks": points},
+                  ["a", "b", "c"], ["a", "b", "c"], [{}] * 3, lambda i: images[i], (16, 16, 1),
+                  images.dtype)
+    how = Augmentation(translate=0.2)
+    every = search_run.vary(jax.random.key(0), split, copies=4, how=how)
+    assert every.case_id[:3] == ["a", "b", "c"]
+    assert set(every.case_id[3:]) >= {"a", "b"}
+    assert len(every) < 15  # some of c went out
+    np.testing.assert_array_equal(every.read(2), images[2])
+    for i in range(3, len(every)):
+        image, point = every.read(i)[..., 0], every["landmarks"][i, 0]
+        assert np.abs(np.unravel_index(image.argmax(), image.shape) - point).max() <= 0.51
+    assert len({p.tobytes() for p in every["landmarks"]}) == len(every)
