@@ -68,7 +68,7 @@ def _line(row: Row, base: float) -> str:
         return f"| {row.side} | failed: {row.failed.replace('|', '/')} | | | | |"
     middle, low, high = (f(row.seconds) for f in (statistics.median, min, max))
     compiled = "-" if row.compile_seconds is None else f"{row.compile_seconds:.1f}"
-    return (f"| {row.side} | {1e3 * middle:.1f} | {1e3 * low:.1f} | {1e3 * high:.1f} | "
+    return (f"| {row.side} | {1e3 * middle:.4g} | {1e3 * low:.4g} | {1e3 * high:.4g} | "
             f"{middle / base:.2f} | {compiled} |")
 
 
