@@ -1,9 +1,21 @@
 """Landmark search by reinforcement-learning agents; environment, replay and learning compiled.
 
     python -m experiments.search
-    python -m experiments.search --dataset=hippocampus --data_dir=DIR \
-      --landmarks=anterior_tip,posterior_tip
     python -m experiments.search --ndim=2 --scales=16,8,4,2
+    python -m experiments.search --dataset=landmark_folder --data_dir=MY_VOLUMES --landmarks=A,B
+
+The default, AC and PC in volumes of the deformed template (synthetic), 4 mm voxels, 120 to train;
+test split, 50 subjects, 100 searches of each landmark from anywhere (2026-11-24, two cores of an
+AMD EPYC, 6.5 minutes beside other work): 4.26 mm [3.82, 4.72], which is 1.07 voxels; each at its
+mean position: 8.43 mm; a random walk: 109 mm.
+
+Hippocampus, points derived from masks, 170 to train; validation split of 30, which also chose the
+checkpoint (same day and machine, 13 minutes beside other work): 1.73 mm [1.51, 1.97]; the mean
+position: 2.87 mm.
+
+    python -m experiments.search --dataset=hippocampus --data_dir=DIR --agents=48 --batch=48 \
+      --landmarks=anterior_tip,posterior_tip,anterior_part_centroid,posterior_part_centroid \
+      --steps=1200 --explore_steps=400 --workdir=runs/hippocampus_search
 """
 
 import dataclasses

@@ -100,11 +100,13 @@ def fitted(size: tuple[int, ...], spacing: np.ndarray, *, shape: tuple[int, ...]
 def covered(size: tuple[int, ...], back: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
     """The box of a grid of `shape` that an image fills: `[[first, ...], [beyond, ...]]`, int32.
 
+    A voxel whose centre lies beyond the image's outermost ones is half made up, and left out.
+
     Args:
       size: of the image.
       back: leads from the grid to it.
     """
-    corners = np.stack(np.meshgrid(*((-0.5, n - 0.5) for n in size)), -1).reshape(-1, len(size))
+    corners = np.stack(np.meshgrid(*((0.0, n - 1.0) for n in size)), -1).reshape(-1, len(size))
     there = apply(np.linalg.inv(back), corners)
     low, high = np.ceil(there.min(0) - 1e-6), np.floor(there.max(0) + 1e-6) + 1
     return np.clip([low, high], 0, shape).astype(np.int32)

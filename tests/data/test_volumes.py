@@ -13,9 +13,9 @@ def test_the_box_that_an_image_fills():
     # Four rows about the middle of eight: 2 to 5; of ten columns the middle eight.
     np.testing.assert_array_equal(geometry.covered((4, 10), back, shape=(8, 8)), [[2, 0], [6, 8]])
     coarse = geometry.fitted((4, 10), np.array([1.0, 1.0]), shape=(8, 8), grid_mm=2.0)
-    # Voxels of 2 with their centres in it: rows 3 and 4; columns 1 (at -0.5, its edge) to 6.
+    # Voxels of 2: rows 3 and 4 (at 0.5 and 2.5); columns 2 to 5 (at 1.5 to 7.5; 1 is at -0.5).
     np.testing.assert_array_equal(geometry.covered((4, 10), coarse, shape=(8, 8)),
-                                  [[3, 1], [5, 7]])
+                                  [[3, 2], [5, 6]])
 
 
 def two(sizes=(1.0, 1.0)):
