@@ -94,6 +94,7 @@ def worst(path: Path, found: LandmarkPredictions, split: Split, *, most: int = 8
             if view == views[0]:
                 ax.set_title(f"{found.case_id[i]}\nmean {mean[i]:.2f} mm", fontsize=7, loc="left")
         handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.get_layout_engine().set(rect=(0, 0, 1, 0.97))  # titles of hidden axes do not count
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
 
     new_figure(path, rows, columns, (2.6 * columns, (2.6 * ratio + 0.35) * rows + 0.3), draw)

@@ -56,6 +56,7 @@ def paths(path: Path, image: np.ndarray, names: Sequence[str], target: np.ndarra
                 ax.plot(*target[row, list(view)], "o", ms=7, mfc="none", mec="C2", mew=1.4)
             axes[row, 0].set_title(name, **_SMALL)
         _key(axes[0, 0], levels)
+        figure.get_layout_engine().set(rect=(0, 0, 1, 0.98))  # titles of hidden axes do not count
         figure.legend(loc="outside lower center", ncols=levels + 2)
 
     size = 2.5
