@@ -50,11 +50,19 @@ def test_each_landmark_has_a_head_of_its_own_and_knows_its_scale(crops):
 
 
 def test_dueling_centres_the_advantages(crops):
+    """Wang et al., equation 9: the mean over actions is the value, what remains the advantages."""
     net, params, q = outputs(crops, dueling=True)
-    _, seen = net.apply(params, crops, jnp.zeros((2, 3), jnp.int32), capture_intermediates=True)
-    value = seen["intermediates"]["value"]["__call__"][0]
-    np.testing.assert_allclose(q.mean(-1), value[..., 0], atol=1e-5)  # Wang et al., equation 9
-    assert np.abs(q - q.mean(-1, keepdims=True)).max() > 1e-3
+
+    def without(name):
+        kept = {k: jax.tree.map(jnp.zeros_like, v) if k == name else v
+                for k, v in params["params"].items()}
+        return net.apply({"params": kept}, crops, jnp.zeros((2, 3), jnp.int32))
+
+    mean = q.mean(-1, keepdims=True)
+    np.testing.assert_allclose(without("advantage"), jnp.broadcast_to(mean, q.shape), atol=1e-5)
+    np.testing.assert_allclose(without("value"), q - mean, atol=1e-5)
+    assert np.abs(q - mean).max() > 1e-3
+    assert np.abs(mean).max() > 1e-3
 
 
 @pytest.mark.parametrize(("side", "length"), [(SMALLEST_CROP, 64), (45, 64 * 4)])
