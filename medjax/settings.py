@@ -124,13 +124,13 @@ def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
 
     Args:
       sizes: further fields that must be at least 1.
-      amounts: further fields that must be finite and not negative.
+      amounts: fields that must be finite and not negative, where 0 has a meaning.
     """
     names = {f.name for f in dataclasses.fields(config)}
     varies = isinstance(config, Augmenting)
     amounts += _AMOUNTS if varies else ()
     for name in (*_AT_LEAST_ONE, *sizes):
-        if getattr(config, name) < 1:
+        if getattr(config, name) < (name not in amounts):
             raise UserError(f"--{name}={getattr(config, name)}: must be at least 1")
     for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "seed",
                  "eval_every", *amounts):
