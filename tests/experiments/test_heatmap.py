@@ -102,7 +102,7 @@ def test_a_point_of_little_confidence_is_absent(tmp_path, cache_dir):
     ({"radii_mm": "0,2"}, "--radii_mm"), ({"window": "3,1"}, "--window"),
     ({"loss": "l2", "decoder": "soft_argmax"}, "--loss=cross_entropy"),
     ({"learn_sigma": 0.1}, "--learn_sigma is for --loss=l2"),
-    ({"flip": "2"}, "the images have the axes 0 to 1"), ({"width": 0}, "--width=0"),
+    ({"flip": "2"}, "the images have the axes 0 to 1"), ({"width": -1}, "--width=-1"),
     ({"patch": "16,16"}, "--patch: .*--loss=l2"),
     ({"patch": "64,16", "loss": "l2", "decoder": "peak"}, "does not fit into images"),
     ({"dataset": "hc81"}, "did you mean hc18"), ({"elastic_points": 2}, "--elastic_points=2"),
