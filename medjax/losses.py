@@ -32,6 +32,23 @@ def squared_error(heatmap: Array, target: Array) -> Array:
     return 0.5 * jnp.sum((heatmap.astype(jnp.float32) - target) ** 2)
 
 
+def temporal_structure(curve: Array, target: Array, known: Array, *, cyclic: bool = False) -> Array:
+    """How much `curve` rises where `target` falls, and falls where it rises; all `[time]`.
+
+    Kong et al. 2016, equation 5: half the mean over known frames of the hinges of both. Of a cycle
+    the first frame follows the last known one.
+    """
+    chex.assert_equal_shape([curve, target, known])
+    chex.assert_rank(curve, 1)
+    count = jnp.maximum(known.sum(), 1)
+    before = jnp.mod(jnp.arange(curve.shape[0]) - 1, count if cyclic else curve.shape[0])
+    pair = known & known[before] & (cyclic | (jnp.arange(curve.shape[0]) > 0))
+    rise, wanted = curve - curve[before], target - target[before]
+    wrong = jnp.where(wanted > 0, jnp.maximum(-rise, 0.0),
+                      jnp.where(wanted < 0, jnp.maximum(rise, 0.0), 0.0))
+    return jnp.sum(jnp.where(pair, wrong, 0.0)) / (2 * count)
+
+
 def voxel_cross_entropy(logits: Array, target: Array) -> Array:
     """`-sum_x p(x) log softmax(logits)(x)` in nats over voxels, both `[*space]`.
 

@@ -66,6 +66,22 @@ class LandmarkFiles(Files):
 
 
 @dataclasses.dataclass(frozen=True)
+class SequenceFiles(Files):
+    """Where sequences with named frames are, and the frame that they are brought to."""
+
+    subjects: int = option(200, "generated sets: how many subjects")
+    path_column: str = option("", "frames.csv: column of the sequences; empty: the usual names")
+    image_shape: tuple[int, ...] = option((), "bring every frame to this height and width; empty: "
+                                          "the set's own", item=int)
+    grid_mm: float = option(0.0, "size of a pixel then; 0: each frame is scaled to fit")
+    window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
+                                       "percentiles of each sequence", item=float)
+    frame_ms: float = option(0.0, "from one frame to the next, where no file tells it")
+    cyclic: bool = option(False, "sequence_folder: each sequence is one whole cycle")
+    fold: int = option(1, "sunnybrook_cine: the patient that is left out, from 1")
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
     """How a network is trained."""
 
@@ -160,7 +176,21 @@ def check_landmarks(config: LandmarkFiles, *, ndim: int) -> None:
         raise UserError(f"--grid_mm={config.grid_mm}: must not be negative, and finite")
     if config.fold < 1:
         raise UserError(f"--fold={config.fold}: must be at least 1")
-    if len(config.window) not in (0, 2) or list(config.window) != sorted(set(config.window)):
+    check_window(config.window)
+
+
+def check_sequences(config: SequenceFiles) -> None:
+    """Raises UserError for values that no set of sequences can have."""
+    if any(n < 1 for n in config.image_shape) or len(config.image_shape) not in (0, 2):
+        raise UserError("--image_shape: give height and width, comma-separated")
+    if config.fold < 1:
+        raise UserError(f"--fold={config.fold}: must be at least 1")
+    check_window(config.window)
+
+
+def check_window(window: tuple[float, ...]) -> None:
+    """Raises UserError unless it is empty or a range of intensities."""
+    if len(window) not in (0, 2) or list(window) != sorted(set(window)):
         raise UserError("--window: give two intensities, the lower first")
 
 
@@ -196,7 +226,9 @@ def _describe(dataset: Dataset) -> None:
     info = dataset.info
     sizes = ", ".join(f"{len(s)} {name}" for name, s in dataset.splits.items())
     kind = "synthetic, " if info.synthetic else ""
-    what = f"{len(info.classes)} classes" if info.classes else f"{len(info.landmarks)} landmarks"
+    what = (f"{len(info.classes)} classes" if info.classes
+            else f"{len(info.landmarks)} landmarks" if info.landmarks
+            else f"sequences, named frames {', '.join(info.frames)}")
     print(f"{info.name}: {kind}{info.modality}; {what}; {sizes}", flush=True)
     for note in dataset.notes:
         print(f"note: {note}")

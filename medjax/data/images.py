@@ -138,3 +138,13 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     if pixels.dtype.kind == "u":
         values = np.rint(values)
     return values.astype(pixels.dtype)
+
+
+def eight_bits(pixels: np.ndarray, window: tuple[float, ...]) -> np.ndarray:
+    """Pixels from 0 to 255: the window's values, else (unless they have 8 bits already) from the
+    0.5th to the 99.5th percentile of this image."""
+    if pixels.dtype == np.uint8 and not window:
+        return pixels
+    low, high = window or np.quantile(pixels, [0.005, 0.995])
+    unit = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
+    return np.rint(255 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)

@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """Facts about a set of images with classes or landmarks.
+    """Facts about a set of images with classes or landmarks, or of sequences.
 
     Attributes:
       name: short name.
@@ -13,6 +13,8 @@ class DatasetInfo:
       landmarks: landmark names, in the order of the points.
       mirrored: pairs of landmarks that change places in a mirror image, as left and right do.
       unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
+      frames: names of the frames that matter in a sequence.
+      cyclic: True where a sequence is one whole cycle, its first frame following its last.
       lengths: (name, landmark, landmark): distances that are reported.
       ellipses: (name, length, length): circumferences from two axes.
       modality: how the images were made.
@@ -28,6 +30,8 @@ class DatasetInfo:
     landmarks: tuple[str, ...] = ()
     mirrored: tuple[tuple[str, str], ...] = ()
     unordered: tuple[tuple[str, str], ...] = ()
+    frames: tuple[str, ...] = ()
+    cyclic: bool = False
     lengths: tuple[tuple[str, str, str], ...] = ()
     ellipses: tuple[tuple[str, str, str], ...] = ()
     modality: str = "unknown"

@@ -95,3 +95,26 @@ class LandmarkOptions(Options):
     def others(self) -> list:
         file = Path(self.pose_from, "predictions.csv") if self.pose_from else Path()
         return [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else []
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceOptions(Options):
+    """How to find and read a set of sequences.
+
+    Attributes:
+      path_column: column of `frames.csv` with the file; empty: the first of the usual names.
+      image_shape: height and width that every frame is brought to; empty: the set's own.
+      grid_mm: size of a pixel then; 0: each frame is scaled to fit into the shape.
+      window: intensities that become black and white; empty: percentiles of each sequence.
+      frame_ms: from one frame to the next, where neither file nor table tells it.
+      cyclic: each sequence is one whole cycle (sequence_folder; other sets know).
+      fold: sunnybrook_cine: the patient that is left out.
+    """
+
+    path_column: str = ""
+    image_shape: tuple[int, ...] = ()
+    grid_mm: float = 0.0
+    window: tuple[float, ...] = ()
+    frame_ms: float = 0.0
+    cyclic: bool = False
+    fold: int = 1

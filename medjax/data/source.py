@@ -16,7 +16,7 @@ from absl import logging
 from medjax import lock
 from medjax.data import splits as split_rules
 from medjax.data.info import DatasetInfo
-from medjax.data.options import DataOptions, LandmarkOptions, Options
+from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
 from medjax.errors import UserError, unknown
 
 _TEXTS = ("case_id", "subject_id", "digest", "metadata")
@@ -90,7 +90,8 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     """Opens the set `name`, preparing it in `cache_dir` first if that was not done before.
 
     Args:
-      options: `DataOptions` for a set with classes, `LandmarkOptions` for one with landmarks.
+      options: `DataOptions` for a set with classes, `LandmarkOptions` for one with landmarks,
+        `SequenceOptions` for one of sequences.
 
     Raises:
       UserError: for whatever is wrong with name, options or files.
@@ -122,7 +123,7 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
 def _builder(name: str, options: Options, folder: Path):
     from medjax.data.builders.base import Config
 
-    kinds = _landmark_kinds() if isinstance(options, LandmarkOptions) else _exam_kinds()
+    kinds = _kinds(options)
     if name not in kinds:
         raise unknown("dataset", name, kinds)
     if isinstance(options, DataOptions) and options.image_size and name != "image_folder":
@@ -132,6 +133,12 @@ def _builder(name: str, options: Options, folder: Path):
     config = Config(name=options.fingerprint(), options=options)
     with _quietly():
         return kinds[name](data_dir=str(folder), config=config, file_format="array_record")
+
+
+def _kinds(options: Options) -> dict[str, type]:
+    if isinstance(options, LandmarkOptions):
+        return _landmark_kinds()
+    return _sequence_kinds() if isinstance(options, SequenceOptions) else _exam_kinds()
 
 
 def _exam_kinds() -> dict[str, type]:
@@ -147,6 +154,13 @@ def _landmark_kinds() -> dict[str, type]:
     from medjax.data.landmarks import SETS
 
     return _named(Landmarks, SETS)
+
+
+def _sequence_kinds() -> dict[str, type]:
+    from medjax.data.builders.sequences import Sequences
+    from medjax.data.sequences import SETS
+
+    return _named(Sequences, SETS)
 
 
 def _named(kind: type, names: Iterable[str]) -> dict[str, type]:

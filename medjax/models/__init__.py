@@ -7,11 +7,13 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from medjax.errors import unknown
+from medjax.errors import UserError, unknown
 from medjax.models.densenet import DenseNet
+from medjax.models.recurrent import RECURRENCES, Temporal
 from medjax.models.resnet import Bottleneck, ResNet
 from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
 from medjax.models.simple import CNN, MLP
+from medjax.models.sononet import SmallNet, SonoNet
 from medjax.models.unet import UNet
 
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
@@ -25,6 +27,10 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "resnet50_224": partial(ResNet, depths=(3, 4, 6, 3), block=Bottleneck),
     "densenet121_28": partial(DenseNet, small_input=True),
     "densenet121_224": DenseNet,
+    "sononet16": SonoNet,
+    "sononet32": partial(SonoNet, width=32),
+    "sononet64": partial(SonoNet, width=64),
+    "sononet_small": SmallNet,
 }
 
 LANDMARKERS: dict[str, Callable[..., nn.Module]] = {
@@ -39,7 +45,7 @@ LANDMARKERS: dict[str, Callable[..., nn.Module]] = {
 
 def smallest_side(name: str) -> int:
     """The shortest side at which the network called `name` still pools something."""
-    return 32 if name.endswith("_224") else 8
+    return 32 if name.endswith("_224") else 16 if name.startswith("sononet") else 8
 
 
 def classifier(name: str, *, num_classes: int, dropout: float = 0.0, dtype: str = "float32",
@@ -71,3 +77,19 @@ def landmarker(name: str, *, num_landmarks: int, dtype: str = "float32", **optio
     if name not in LANDMARKERS:
         raise unknown("model", name, LANDMARKERS)
     return LANDMARKERS[name](num_outputs=num_landmarks, dtype=jnp.dtype(dtype), **options)
+
+
+def over_time(name: str, *, recurrence: str, features: int, hidden: int, outputs: int,
+              dropout: float = 0.0, dtype: str = "float32", remat: bool = False) -> Temporal:
+    """A recurrence over what the classifier called `name` gives each frame in place of classes.
+
+    Raises:
+      UserError: if there is no such network or recurrence, or the two do not go together.
+    """
+    if recurrence not in RECURRENCES:
+        raise unknown("recurrence", recurrence, RECURRENCES)
+    if recurrence == "convlstm" and name != "cnn":
+        raise UserError("--recurrence=convlstm works on maps, which --encoder=cnn has")
+    encoder = classifier(name, num_classes=0 if recurrence == "convlstm" else features,
+                         dropout=dropout, dtype=dtype)
+    return Temporal(encoder, recurrence, hidden=hidden, outputs=outputs, remat=remat)

@@ -27,7 +27,10 @@ class MLP(nn.Module):
 
 
 class CNN(nn.Module):
-    """Convolution, norm, ReLU and pooling by two, once a width; then the mean over space."""
+    """Convolution, norm, ReLU and pooling by two, once a width; then the mean over space.
+
+    With `num_classes=0` the maps before that mean.
+    """
 
     num_classes: int
     widths: Sequence[int] = (16, 32, 64, 128)
@@ -41,5 +44,7 @@ class CNN(nn.Module):
             x = blocks.Conv(width, dtype=self.dtype, name=f"conv{i}")(x)
             x = nn.relu(blocks.Norm(dtype=self.dtype, name=f"bn{i}")(x, train=train))
             x = blocks.max_pool(x, window=2, stride=2) if min(x.shape[1:-1]) > 1 else x
+        if not self.num_classes:
+            return x
         x = blocks.global_mean(x)
         return blocks.Head(self.num_classes, self.dropout, name="fc")(x, train=train)

@@ -83,7 +83,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 
 
 def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.FeatureConnector]:
-    """A label where the set has classes, points and their geometry where it has landmarks."""
+    """A label where the set has classes, points and their geometry where it has landmarks, marked
+    frames where it has sequences; there `ndim` counts time too."""
     def tensor(*shape: int) -> tfds.features.Tensor:
         return tfds.features.Tensor(shape=shape, dtype=np.float64)
 
@@ -95,6 +96,10 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
                 "to_world": tensor(ndim + 1, ndim + 1), "to_file": tensor(ndim + 1, ndim + 1),
                 "outside": tfds.features.Scalar(dtype=np.int32),
                 "box": tfds.features.Tensor(shape=(2, ndim), dtype=np.int32)}
+    if info.frames:
+        out |= {"marks": tfds.features.Tensor(shape=(None, len(info.frames)), dtype=np.uint8),
+                "length": tfds.features.Scalar(dtype=np.int32),
+                "frame_ms": tfds.features.Scalar(dtype=np.float64)}
     return out
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax.data import geometry, splits
+from medjax.data import geometry, images, splits
 from medjax.data.builders.base import Builder, Example
 from medjax.data.landmarks import SETS
 from medjax.data.landmarks.case import Case, LandmarkSet, file_order, index_of, world_of
@@ -95,7 +95,7 @@ def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_
         back = geometry.fitted(pixels.shape[:-1], spacing, shape=shape, grid_mm=grid_mm)
     else:
         back = np.linalg.inv(pose.to_common @ world @ turn) @ pose.grid
-    image = geometry.resample(eight_bits(pixels, window), back, shape=shape)
+    image = geometry.resample(images.eight_bits(pixels, window), back, shape=shape)
     to_array = turn @ back
     points = geometry.apply(np.linalg.inv(to_array), placed)
     inside = geometry.inside(placed, found.pixels.shape[:-1]) & geometry.inside(points, shape)
@@ -105,13 +105,3 @@ def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_
                "outside": outside,
                "box": geometry.covered(pixels.shape[:-1], back, shape=shape)}
     return Example(image, targets, case.case_id, case.subject, case.origin, case.metadata)
-
-
-def eight_bits(pixels: np.ndarray, window: tuple[float, ...]) -> np.ndarray:
-    """Pixels from 0 to 255: the window's values, else (unless they have 8 bits already) from the
-    0.5th to the 99.5th percentile of this image."""
-    if pixels.dtype == np.uint8 and not window:
-        return pixels
-    low, high = window or np.quantile(pixels, [0.005, 0.995])
-    unit = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
-    return np.rint(255 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)

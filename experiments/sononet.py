@@ -1,0 +1,97 @@
+"""Fetal standard planes by SonoNet with its authors' weights: what a frame shows, and where.
+
+    python -m experiments.sononet --weights=SonoNet16.npz --input=MY_FRAMES
+
+Each frame is a picture as the scanner saved it; `--crop` cuts its image out. The box is weakly
+supervised, as the network never saw one (Baumgartner et al. 2017, section III-C): guided
+back-propagation of the class map's positive part, blurred, thresholded, the components that matter.
+"""
+
+import csv
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax import app, report, sononet
+from medjax.data import images
+from medjax.errors import UserError
+from medjax.models import sononet as network
+
+option = app.option
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings; the fields are the flags."""
+
+    weights: str = option("", "the authors' .npz of SonoNet-16, -32 or -64")
+    input: str = option("", "a picture, or a folder of pictures")
+    workdir: str = option("runs/sononet", "where everything is written", free=True)
+    crop: tuple[int, ...] = option((115, 734, 81, 874), "first and last row, first and last column "
+                                   "of the image within a frame; empty: all", item=int)
+    threshold: float = option(0.3, "share of the saliency's peak from which it counts")
+
+
+def main(config: Config) -> None:
+    if len(config.crop) not in (0, 4):
+        raise UserError("--crop: give first and last row, first and last column")
+    if not 0 < config.threshold < 1:
+        raise UserError(f"--threshold={config.threshold}: must lie between 0 and 1")
+    paths, workdir = pictures(Path(config.input)), Path(config.workdir)
+    read = sononet.load(Path(config.weights))
+    found = []
+    for number, path in enumerate(paths, start=1):
+        frame, corner = cut(images.read(path).pixels, config.crop, origin=path)
+        seen = read(frame, config.threshold)
+        found.append((path, frame, corner, seen))
+        print(f"{number}/{len(paths)} {path.name}: {seen.plane} {seen.confidence:.3f}", flush=True)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write(workdir / "predictions.csv", found)
+    sononet.draw(workdir / "boxes.png", [(p.name, frame, seen) for p, frame, _, seen in found])
+    report.show("SonoNet", ["frame", "plane", "probability"], [
+        [p.name, seen.plane, f"{seen.confidence:.3f}"] for p, _, _, seen in found],
+        [f"wrote {workdir / name}" for name in ("predictions.csv", "boxes.png")])
+
+
+def pictures(path: Path) -> list[Path]:
+    """Raises UserError if there are none."""
+    if not path.name or not path.exists():
+        raise UserError(f"--input={path}: no such file or folder")
+    found = [path] if path.is_file() else sorted(
+        p for p in path.iterdir() if images.suffix(p) in images.PICTURES)
+    if not found:
+        raise UserError(f"--input={path}: no pictures in it ({', '.join(images.PICTURES)})")
+    return found
+
+
+def cut(pixels: np.ndarray, crop: tuple[int, ...], *, origin: Path
+        ) -> tuple[np.ndarray, tuple[int, int]]:
+    """The image within a frame, and its first row and column."""
+    top, bottom, left, right = crop or (0, pixels.shape[0], 0, pixels.shape[1])
+    if not (0 <= top < bottom <= pixels.shape[0] and 0 <= left < right <= pixels.shape[1]):
+        raise UserError(f"{origin}: is {pixels.shape[1]} x {pixels.shape[0]}, and --crop="
+                        f"{','.join(map(str, crop))} does not lie in it; give the rows and columns "
+                        "of your scanner, or --crop= for the whole picture")
+    return pixels[top:bottom, left:right], (top, left)
+
+
+def write(path: Path, found: list[tuple[Path, Any, tuple[int, int], sononet.Seen]]) -> None:
+    """One row a frame: plane, probabilities, and the box in pixels of the file."""
+    beside = path.with_name(path.name + ".part")
+    with beside.open("w", newline="") as f:
+        rows = csv.writer(f)
+        rows.writerow(["case_id", "plane", "confidence", "left", "top", "right", "bottom",
+                       *(f"p_{name}" for name in network.PLANES)])
+        for file, _, (top, left), seen in found:
+            box = ["", "", "", ""] if seen.box is None else [
+                f"{v + o:.1f}" for v, o in zip(seen.box, (left, top, left, top), strict=True)]
+            rows.writerow([file.name, seen.plane, f"{seen.confidence:.6f}", *box,
+                           *(f"{p:.6g}" for p in seen.probability)])
+    os.replace(beside, path)
+
+
+if __name__ == "__main__":
+    app.run(main, Config)

@@ -1,0 +1,363 @@
+"""Temporal localisation: the frames that matter in a sequence, by a recurrence over CNN features.
+
+    python -m experiments.temporal
+    python -m experiments.temporal --dataset=brain_sweeps --task=planes --recurrence=bilstm
+    python -m experiments.temporal --dataset=sequence_folder --data_dir=MY_SEQUENCES
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medjax import (
+    app,
+    landmark_metrics,
+    models,
+    plot,
+    report,
+    settings,
+    temporal_metrics,
+    temporal_plot,
+    temporal_report,
+)
+from medjax.data import preprocess
+from medjax.data.options import SequenceOptions
+from medjax.data.source import Dataset, Split
+from medjax.errors import UserError
+from medjax.metrics import Metric
+from medjax.models import pretrained, sononet
+from medjax.ops import sequence
+from medjax.ops.preprocess import Preprocessing
+from medjax.stats import Estimate
+from medjax.tasks import temporal
+from medjax.temporal_report import SequencePredictions
+from medjax.train import feed as feeds
+from medjax.train import run, state, step
+from medjax.train.record import read_lines
+from medjax.typing import Array, Key
+
+option = app.option
+WIDTHS = (1, 3, 5, 7, 9)  # frames of a moving average, of which validation chooses
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(settings.Augmenting, settings.Training, settings.SequenceFiles):
+    """The settings of one run; its fields are the flags."""
+
+    workdir: str = option("runs/temporal", "where everything is written", free=True)
+    dataset: str = option("beating_heart", "beating_heart, brain_sweeps, sequence_folder, "
+                          "sunnybrook_cine, acdc or echonet_dynamic")
+    task: str = option("frames", "each name has one frame, or (planes) any number",
+                       choices=tuple(temporal.LOSSES))
+
+    encoder: str = option("cnn", "network of a frame", choices=tuple(models.CLASSIFIERS))
+    features: int = option(64, "numbers that it gives a frame")
+    recurrence: str = option("bilstm", "what runs over them", choices=models.RECURRENCES)
+    hidden: int = option(64, "its features")
+    init_from: str = option("", "where weights come from: .safetensors (ResNet, DenseNet) or .npz "
+                            "(SonoNet) for the encoder, or the work directory of a run")
+    encoder_rate: float = option(1.0, "learning rate of the encoder, as a share; 0: frozen")
+    remat: bool = option(False, "keep less in memory, compute it twice")
+    dropout: float = option(0.0, "before the encoder's last layer")
+
+    loss: str = option("", "frames: time (cross-entropy over frames) or curve (Kong et al. 2016; "
+                       "ED, ES); planes: joint (Chen et al. 2015) or softmax; empty: the first",
+                       choices=("", *(k for of in temporal.LOSSES.values() for k in of)))
+    structure: float = option(1.0, "curve: weight of the loss that keeps it falling and rising")
+    balance: float = option(0.5, "planes: exponent of how rare a name is, as its weight")
+    reverse: bool = option(False, "train on reversed sequences too")
+    train_window: int = option(0, "train on so many frames in a row; 0: all")
+    smooth: int = option(1, "scores are means over so many frames")
+    rival: bool = option(True, "train the same encoder without recurrence too, averaged over "
+                         "frames, to stand in the same table")
+    units: str = option("ms", "report milliseconds too, or frames only", choices=("ms", "frames"))
+    hit_frames: int = option(2, "planes: a hit is at most so many frames off")
+    steps: int = option(400, "updates")
+    batch: int = option(8, "sequences an update")
+
+    @property
+    def model(self) -> str:
+        return f"{self.encoder} + {self.recurrence}"
+
+
+def main(config: Config) -> None:
+    settings.check(config, sizes=("features", "hidden", "smooth"), amounts=(
+        "structure", "balance", "train_window", "hit_frames", "encoder_rate", "frame_ms",
+        "grid_mm"))
+    config = dataclasses.replace(config, loss=config.loss or temporal.LOSSES[config.task][0])
+    check(config)
+    dataset, stop = settings.begin(config, "temporal", SequenceOptions)
+    check_set(config, dataset)
+    train = dataset.splits["train"]
+    scaling = fit(config, train)
+
+    def train_one(config: Config, done: Callable[[Any, "Parts"], None]) -> None:
+        parts = build(config, dataset, scaling)
+        settings.train_and_report(config, "temporal", plan(config, dataset, parts), dataset,
+                                  scaling, lambda abstract: done(abstract, parts), stop)
+
+    def report_with_rival(abstract: Any, parts: "Parts") -> None:
+        others: dict[str, SequencePredictions] = {}
+        alone = dataclasses.replace(config, recurrence="none", init_from="" if Path(
+            config.init_from).is_dir() else config.init_from,
+            workdir=str(Path(config.workdir, "per_frame")))
+        if config.rival and config.recurrence != "none":
+            print("the same encoder without recurrence:", flush=True)
+            train_one(alone, lambda abstract, parts: others.update(
+                averaged(alone, dataset, parts, abstract)))
+        if not stop():
+            finish(config, dataset, parts, abstract, others, Path(config.workdir))
+
+    train_one(config, report_with_rival)
+
+
+def check(config: Config) -> None:
+    """Raises UserError for values that no run can have."""
+    if config.loss not in temporal.LOSSES[config.task]:
+        raise UserError(f"--loss={config.loss} is not for --task={config.task}; choose "
+                        f"{' or '.join(temporal.LOSSES[config.task])}")
+    if config.smooth % 2 == 0:
+        raise UserError(f"--smooth={config.smooth}: must be odd, so that no frame is shifted")
+    if config.train_window == 1:
+        raise UserError("--train_window=1: a window has two frames or more")
+    settings.check_sequences(config)
+    if config.init_from and not Path(config.init_from).exists():
+        raise UserError(f"--init_from={config.init_from}: no such file or folder")
+    if config.encoder_rate == 0 and not config.init_from:
+        raise UserError("--encoder_rate=0 uses the features of --init_from; give it")
+
+
+def check_set(config: Config, dataset: Dataset) -> None:
+    """Raises UserError for settings that do not fit the set."""
+    info = dataset.info
+    if config.loss == "curve" and len(info.frames) != 2:
+        raise UserError(f"--loss=curve is for two names, ED and ES; {info.name} has "
+                        f"{', '.join(info.frames)}: give --loss=time")
+    if info.cyclic and config.train_window:
+        raise UserError(f"--train_window: the sequences of {info.name} are whole cycles")
+    for name, split in dataset.splits.items():
+        if config.task == "frames":
+            several = np.argwhere(split["marks"].sum(1) > 1)
+            if len(several):
+                i, j = several[0]
+                raise UserError(f"{split.case_id[i]} of {name} has several frames called "
+                                f"{info.frames[j]}; give --task=planes")
+        unknown = np.isnan(split["frame_ms"])
+        if config.task == "frames" and config.units == "ms" and unknown.any():
+            raise UserError(f"{split.case_id[int(unknown.argmax())]} of {name}: the time between "
+                            "its frames is not known; give the column frame_ms, --frame_ms, or "
+                            "--units=frames")
+
+
+def fit(config: Config, train: Split) -> Preprocessing:
+    """How pixels are scaled, from the real frames of the training split."""
+    def read(index: Any) -> np.ndarray:
+        return np.concatenate([train.read(int(i))[: train["length"][i]] for i in index])
+
+    scaling = preprocess.fit(read, len(train))
+    if not config.init_from.endswith(".npz"):
+        return scaling
+    # The authors of SonoNet give their network a standard deviation of 255.
+    return dataclasses.replace(scaling, sd=tuple(s / 255 for s in scaling.sd))
+
+
+class Parts(NamedTuple):
+    """What the settings and the set make together."""
+
+    model: models.Temporal
+    task: temporal.Temporal
+    optimizer: optax.GradientTransformation
+    predict: Callable[..., Array]  # leading seed axis
+    metrics: dict[str, Metric]
+
+    @property
+    def score(self) -> str:
+        """The metric that chooses the checkpoint: the first."""
+        return next(iter(self.metrics))
+
+
+def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
+    """Raises UserError for settings that do not fit the set."""
+    train, info = dataset.splits["train"], dataset.info
+    smallest = models.smallest_side(config.encoder)
+    if min(train.image_shape[1:3]) < smallest:
+        raise UserError(f"--encoder={config.encoder} needs frames of {smallest} pixels a side or "
+                        f"more; these have {train.image_shape[1:3]}: give --image_shape")
+    model = models.over_time(
+        config.encoder, recurrence=config.recurrence, features=config.features,
+        hidden=config.hidden, outputs=temporal.num_outputs(config.loss, len(info.frames)),
+        dropout=config.dropout, dtype=config.dtype, remat=config.remat)
+    share = train["marks"].sum((0, 1)) / train["length"].sum()
+    rarity = ((1 - share) / np.maximum(share, 1e-9)) ** config.balance
+    task = temporal.make(
+        model, preprocessing=scaling, augmentation=settings.augmentation(config, axes=2),
+        loss=config.loss, cyclic=info.cyclic, window=config.train_window,
+        structure=config.structure, reverse=config.reverse, rarity=tuple(rarity.tolist()),
+        frozen=config.encoder_rate == 0, smooth=config.smooth)
+    metrics = temporal_metrics.of_frames(
+        info.frames, milliseconds=config.units == "ms") if config.task == "frames" else (
+            temporal_metrics.of_planes(info.frames, frames=config.hit_frames))
+    return Parts(model, task, optimizer(config),
+                 jax.jit(step.over_seeds(task.predict, (0, 0, None, None))), metrics)
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """As the flags have it, the encoder at a rate of its own."""
+    if config.encoder_rate == 0:
+        names = ("cell", "recurrent", "convolutions", "dense", "head")
+        return settings.optimizer(config, only=names)
+    slower = optax.masked(optax.scale(config.encoder_rate), lambda params: {
+        name: jax.tree.map(lambda _, n=name: n == "encoder", p) for name, p in params.items()})
+    return optax.chain(settings.optimizer(config), slower)
+
+
+def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
+    """The training run."""
+    train, source = dataset.splits["train"], config.init_from
+    shape = (1, 2, *train.image_shape[1:])
+
+    def init(key: Key) -> state.State:
+        variables = parts.model.init(key, jnp.zeros(shape), jnp.array([2]), train=False)
+        params, stats = variables["params"], variables.get("batch_stats", {})
+        if source and not Path(source).is_dir():
+            inside = {"params": params["encoder"], "batch_stats": stats.get("encoder", {})}
+            inside = (sononet.from_lasagne(inside, arrays, head=False) if source.endswith(".npz")
+                      else pretrained.from_torch(inside, tensors, head=False))
+            params = {**params, "encoder": inside["params"]}
+            stats = {**stats, "encoder": inside["batch_stats"]}
+        return state.create(params, stats, parts.optimizer)
+
+    def make(init: Callable[[Key], state.State]) -> run.Plan:
+        return settings.plan(
+            config, train, columns=("marks", "length"), init=init, loss=parts.task.loss,
+            optimizer=parts.optimizer, score=parts.score, higher=config.task == "planes",
+            evaluate=lambda s: validate(config, dataset, parts, s))
+
+    if source and Path(source).is_dir():
+        best, _ = settings.best_of(Path(source), make(init).abstract())
+        params, stats = jax.tree.map(lambda x: x[0], best.mean)
+        return make(lambda key: state.create(params, stats, parts.optimizer))
+    if source.endswith(".npz"):
+        arrays = sononet.read(Path(source))
+    elif source:
+        tensors = pretrained.read(Path(source))
+    return make(init)
+
+
+def buckets(length: np.ndarray, *, size: int, count: int = 4) -> Iterator[tuple[int, np.ndarray]]:
+    """Sequences of about one length together, so that few shapes compile: the shape, and which."""
+    bounds = np.unique(np.ceil(size * np.arange(1, count + 1) / count).astype(int))
+    number = np.searchsorted(bounds, length)
+    for i, bound in enumerate(bounds):
+        if (number == i).any():
+            yield int(bound), np.flatnonzero(number == i)
+
+
+def predict(config: Config, dataset: Dataset, name: str, parts: Parts, learner: state.State
+            ) -> list[SequencePredictions]:
+    """Every sequence of a split once, by each seed."""
+    split, (params, stats) = dataset.splits[name], learner.mean
+    size, names = split.image_shape[0], dataset.info.frames
+    score = np.full((config.seeds, len(split), size, len(names)), np.nan)
+    for bound, rows in buckets(split["length"], size=size):
+        for index, valid in feeds.padded(len(rows), batch=config.batch):
+            batch = split.batch(rows[index], ("length",))
+            found = parts.predict(params, stats, batch["image"][:, :bound], batch["length"])
+            score[:, rows[index][valid], :bound] = np.asarray(found)[:, valid]
+    return [of_set(config, dataset, name, s) for s in score]
+
+
+def of_set(config: Config, dataset: Dataset, name: str, score: np.ndarray) -> SequencePredictions:
+    return temporal_report.of_split(
+        dataset.splits[name], dataset.info.frames, score, task=config.task,
+        cyclic=dataset.info.cyclic)
+
+
+def validate(config: Config, dataset: Dataset, parts: Parts, learner: state.State
+             ) -> dict[str, float]:
+    """Metrics on validation, the mean over seeds."""
+    values = [e.values(parts.metrics) for e in predict(config, dataset, "validation", parts,
+                                                       learner)]
+    return {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+
+
+def averaged(config: Config, dataset: Dataset, parts: Parts, abstract: Any
+             ) -> dict[str, SequencePredictions]:
+    """The network without recurrence, and its scores averaged over as many frames as suits
+    validation best."""
+    best, _ = settings.best_of(Path(config.workdir), abstract)
+
+    def smoothed(name: str, width: int) -> SequencePredictions:
+        found = together(predict(config, dataset, name, parts, best))
+        length = jnp.asarray(dataset.splits[name]["length"])
+        score = jax.vmap(lambda x, n: sequence.moving_average(
+            x, n, width=width, cyclic=found.cyclic))(jnp.nan_to_num(found.score), length)
+        return of_set(config, dataset, name, np.asarray(score))
+
+    sign = 1 if config.task == "planes" else -1
+    tried = {w: sign * smoothed("validation", w).values(parts.metrics)[parts.score]
+             for w in WIDTHS}
+    width = max(tried, key=lambda w: tried[w])
+    return {f"per frame, mean of {w}" if w > 1 else "per frame": smoothed(dataset.report_split, w)
+            for w in sorted({1, width})}
+
+
+def together(each: list[SequencePredictions]) -> SequencePredictions:
+    """The ensemble: the mean of the seeds' scores."""
+    return each[0]._replace(score=np.mean([e.score for e in each], axis=0))
+
+
+def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any,
+           others: dict[str, SequencePredictions], workdir: Path) -> None:
+    """Reads the best checkpoint, and reports on test where there is one, else on validation."""
+    best, meta = settings.best_of(workdir, abstract)
+    name = dataset.report_split
+    split, train = dataset.splits[name], dataset.splits["train"]
+    each = predict(config, dataset, name, parts, best)
+    whole = together(each)
+    whole.write(workdir / "predictions.csv")
+    mean = of_set(config, dataset, name, temporal_report.at_mean(train, split))
+    if dataset.info.frames == ("ED", "ES"):
+        others = others | {k: of_set(config, dataset, name, v)
+                           for k, v in temporal_report.by_brightness(split).items()}
+    rows = {"network": whole, **others, "mean place in train": mean}
+    beside: dict[str, dict[str, Estimate]] = {
+        who: row.estimates(parts.metrics, samples=config.bootstrap) for who, row in rows.items()}
+    compared = {who: whole.compare(row, parts.metrics[parts.score], samples=config.bootstrap)
+                for who, row in rows.items() if row is not whole}
+    result = {
+        **settings.facts(config, "temporal", dataset, best, meta, workdir, unit="sequences"),
+        "metrics": beside["network"], "baseline": mean.values(parts.metrics),
+        "baseline_is": "each frame where it lies in the training sequences in the mean",
+        "definitions": landmark_metrics.definitions(parts.metrics),
+        "missing_in_reference": int(np.isnan(whole.off).sum()),
+        "beside": beside, "compared": compared,
+        "seeds": settings.by_seed(config, [e.values(parts.metrics) for e in each])}
+    report.write(workdir / "report.json", result)
+    draw(config, split, parts, whole, workdir)
+    report.show_result(result, workdir)
+    columns = [m for m in parts.metrics if m.endswith("afd_cyclic")
+               or m in ("f1", "average_precision", "hit_rate")]
+    temporal_report.show_beside(beside, compared, columns, parts.score)
+
+
+def draw(config: Config, split: Split, parts: Parts, found: SequencePredictions, workdir: Path
+         ) -> None:
+    """The figures."""
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    plot.learning_curve(folder / "learning_curve.png", read_lines(workdir / "metrics.jsonl"),
+                        score=parts.score, unit="loss")
+    temporal_plot.curves(folder / "curves.png", found, curve=config.loss == "curve")
+    temporal_plot.thumbnails(folder / "frames.png", found, split)
+    temporal_plot.differences(folder / "differences.png", found)
+
+
+if __name__ == "__main__":
+    app.run(main, Config)

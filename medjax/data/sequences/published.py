@@ -1,0 +1,158 @@
+"""Published sets of sequences, in the layouts that they have."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from medjax.data import splits, table
+from medjax.data.info import DatasetInfo
+from medjax.data.options import SequenceOptions
+from medjax.data.sequences import files
+from medjax.data.sequences.case import (
+    Case,
+    Clip,
+    SequenceSet,
+    milliseconds,
+    read_key_values,
+    root_of,
+    whole_number,
+)
+from medjax.errors import UserError
+
+EVENTS = ("ED", "ES")
+
+
+def sunnybrook_cine(options: SequenceOptions) -> SequenceSet:
+    """Short-axis cine MR; ED and ES of a patient hold for all slices that have a contour.
+
+    Leave one patient out: `--fold` (from 1) is the patient of the test split, the next one that of
+    validation.
+    """
+    root = root_of(options)
+    rows = table.read_rows(root / "patients.csv")
+    test = (options.fold - 1) % len(rows)
+    cases = []
+    for i, row in enumerate(rows):
+        origin, path = f"{root / 'patients.csv'}, line {i + 2}", root / f"{row['patient']}.nii.gz"
+        length, _ = files.count(path)
+        marks = {name: [whole_number(row[f"{name.lower()}_index"], origin=origin)]
+                 for name in EVENTS}
+        split = "test" if i == test else "validation" if i == (test + 1) % len(rows) else "train"
+        cases += [Case(functools.partial(files.read, path, plane=int(z)), length, origin,
+                       f"{row['patient']}:{z}", row["patient"], split, marks,
+                       milliseconds(row["frame_ms"], origin=origin))
+                  for z in row["contoured_slices"].split()]
+    info = DatasetInfo(
+        "sunnybrook_cine", frames=EVENTS, cyclic=True, modality="cine MR, short axis",
+        licence="CC0", citation="Radau et al., Evaluation framework for algorithms segmenting "
+        "short axis cardiac MRI. The MIDAS Journal, 2009.")
+    return SequenceSet(info, cases, (64, 64), 2.0)
+
+
+def acdc(options: SequenceOptions) -> SequenceSet:
+    """ACDC: `training/patientNNN/patientNNN_4d.nii.gz` with `Info.cfg`, whose frames count from 1.
+
+    Every slice is a case. Patients in a folder `testing` are the test split.
+    """
+    root, cases = root_of(options), []
+    for path in sorted(root.rglob("patient*_4d.nii.gz")):
+        config = path.parent / "Info.cfg"
+        facts = read_key_values(config)
+        for name in EVENTS:
+            if name not in facts:
+                raise UserError(f"{config}: has no line {name!r}")
+        marks = {n: [whole_number(facts[n], origin=str(config)) - 1] for n in EVENTS}
+        length, planes = files.count(path)
+        split = "test" if "testing" in path.relative_to(root).parts else None
+        cases += [Case(functools.partial(files.read, path, plane=z), length, str(config),
+                       f"{path.parent.name}:{z}", path.parent.name, split, marks,
+                       metadata={"group": facts.get("Group", "")}) for z in range(planes)]
+    if not cases:
+        raise UserError(f"--data_dir={root}: no patientNNN/patientNNN_4d.nii.gz below it")
+    info = DatasetInfo(
+        "acdc", frames=EVENTS, cyclic=True, modality="cine MR, short axis",
+        citation="Bernard et al., Deep learning techniques for automatic MRI cardiac "
+        "multi-structures segmentation and diagnosis. IEEE TMI 37:2514-2525, 2018.")
+    return SequenceSet(info, _rest_is_training(cases), (64, 64), 2.0)
+
+
+def _rest_is_training(cases: list[Case]) -> list[Case]:
+    """Where some cases are of the test split, all others are of train."""
+    if any(case.split for case in cases):
+        return [case._replace(split=case.split or "train") for case in cases]
+    return cases
+
+
+def echonet_dynamic(options: SequenceOptions) -> SequenceSet:
+    """EchoNet-Dynamic: `FileList.csv`, `VolumeTracings.csv` and `Videos/`.
+
+    The two traced frames are ED, the larger left ventricle, and ES. A video shows several beats of
+    which one is traced, so a case is cut out of it: from ED to ES with up to as many frames before
+    and behind, drawn from the name of the video.
+    """
+    root = root_of(options)
+    traced = _traced_areas(root / "VolumeTracings.csv")
+    cases = []
+    for i, row in enumerate(table.read_rows(root / "FileList.csv")):
+        origin = f"{root / 'FileList.csv'}, line {i + 2}"
+        name = row["FileName"].removesuffix(".avi")
+        areas = traced.get(name, {})
+        if len(areas) != 2:
+            raise UserError(f"{origin}: {name} has {len(areas)} traced frames in "
+                            "VolumeTracings.csv where there should be two")
+        es, ed = sorted(areas, key=lambda frame: areas[frame])
+        length = whole_number(row["NumberOfFrames"], origin=origin)
+        first, last = _cut(name, ed, es, length)
+        path = root / "Videos" / f"{name}.avi"
+        rate = milliseconds(row.get("FPS"), origin=origin)  # checked alike: a positive number
+        cases.append(Case(
+            functools.partial(_part, path, first, last), last - first, origin, name, name,
+            splits.split_name(row["Split"], origin=origin),
+            {"ED": [ed - first], "ES": [es - first]},
+            1e3 / rate if rate else None, {"first_frame": str(first), "EF": row.get("EF", "")}))
+    info = DatasetInfo(
+        "echonet_dynamic", frames=EVENTS, modality="ultrasound, apical four-chamber view",
+        licence="Stanford University Dataset Research Use Agreement",
+        citation="Ouyang et al., Video-based AI for beat-to-beat assessment of cardiac function. "
+        "Nature 580:252-256, 2020.")
+    return SequenceSet(info, cases, (112, 112))
+
+
+def _traced_areas(path: Path) -> dict[str, dict[int, float]]:
+    """The area of each traced frame of each video, pixels squared.
+
+    A tracing is the long axis, X1 Y1 to X2 Y2, and then chords across it, from apex to base.
+    """
+    lines: dict[str, dict[int, list]] = {}
+    for i, row in enumerate(table.read_rows(path), start=2):
+        try:
+            frame, chord = int(row["Frame"]), [float(row[k]) for k in ("X1", "Y1", "X2", "Y2")]
+        except (KeyError, ValueError) as e:
+            raise UserError(f"{path}, line {i}: no tracing ({e})") from None
+        name = row["FileName"].removesuffix(".avi")
+        lines.setdefault(name, {}).setdefault(frame, []).append(chord)
+    return {name: {frame: _area(np.array(chords)) for frame, chords in frames.items()}
+            for name, frames in lines.items()}
+
+
+def _area(chords: np.ndarray) -> float:
+    """Of the polygon through one end of all chords and back through the other: `[n, 4]`."""
+    outline = np.concatenate([chords[1:, :2], chords[1:, 2:][::-1]])
+    x, y = outline.T
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+
+def _cut(name: str, ed: int, es: int, length: int) -> tuple[int, int]:
+    """The first frame of a case, and the one behind its last."""
+    rng = np.random.default_rng(list(name.encode()))
+    before, behind = rng.integers(1, abs(ed - es) + 1, 2)
+    return max(0, min(ed, es) - int(before)), min(length, max(ed, es) + int(behind) + 1)
+
+
+def _part(path: Path, first: int, last: int) -> Clip:
+    clip = files.read(path)
+    if len(clip.frames) < last:
+        raise UserError(f"{path}: has {len(clip.frames)} frames where FileList.csv says {last} or "
+                        "more")
+    return clip._replace(frames=clip.frames[first:last])

@@ -1,0 +1,99 @@
+"""Pictures of sequences: scores over time, and chosen beside true frames."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medjax.data.source import Split
+from medjax.plot import flat, new_figure
+from medjax.stats import nan_mean
+from medjax.temporal_report import SequencePredictions
+
+
+def _shown(found: SequencePredictions, most: int) -> np.ndarray:
+    """Sequences from the best to the worst, evenly spread."""
+    error = nan_mean(np.abs(found.off_cyclic), axis=1)
+    order = np.argsort(np.nan_to_num(error, nan=np.inf), kind="stable")
+    return order[np.unique(np.linspace(0, len(order) - 1, most).astype(int))]
+
+
+def curves(path: Path, found: SequencePredictions, *, curve: bool, most: int = 6) -> None:
+    """The scores of some sequences, from the best to the worst, with the true frames as lines.
+
+    Args:
+      curve: show only the first name's score: the others follow from it.
+    """
+    chosen = _shown(found, most)
+    columns = min(3, len(chosen))
+    rows = -(-len(chosen) // columns)
+
+    def draw(figure, axes):
+        for ax in axes.flat[len(chosen):]:
+            ax.axis("off")
+        for ax, i in zip(axes.flat, chosen, strict=False):
+            frames = np.arange(found.length[i])
+            score = found.score[i, : len(frames)]
+            if curve:
+                ax.plot(frames, score[:, 0], ".-", color="0.3", lw=1.2)
+            for j, name in enumerate(found.names):
+                colour = f"C{j}"
+                if not curve:
+                    ax.plot(frames, score[:, j], color=colour, lw=1.2)
+                for k, true in enumerate(np.flatnonzero(found.marks[i, :, j] > 0)):
+                    ax.axvline(true, color=colour, ls=":", lw=1.4,
+                               label=f"{name}, true" if not k else None)
+                at = found.chosen[i, j]
+                ax.plot(at, score[at, 0 if curve else j], "v", color=colour, ms=6,
+                        label=f"{name}, found")
+            error = nan_mean(np.abs(found.off_cyclic[i]))
+            ax.set_title(f"{found.case_id[i]}: {error:.1f} frames off", fontsize=8)
+            ax.set(xlabel="frame")
+        axes[0, 0].set(ylabel="predicted volume" if curve else "score")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+
+    new_figure(path, rows, columns, (3.0 * columns, 2.1 * rows + 0.5), draw)
+
+
+def thumbnails(path: Path, found: SequencePredictions, split: Split, *, most: int = 6) -> None:
+    """For some sequences, from the best to the worst, each name's true and found frame."""
+    chosen, names = _shown(found, most), found.names
+
+    def draw(figure, axes):
+        for ax in axes.flat:
+            ax.axis("off")
+        for row, i in zip(axes, chosen, strict=True):
+            frames = split.read(int(i))
+            for j, name in enumerate(names):
+                at, off = int(found.chosen[i, j]), found.off[i, j]
+                shown = [(None, "no such frame") if np.isnan(off) else
+                         (int(at - off), f"{name}: true, {at - off:.0f}"),
+                         (at, f"found, {at}")]
+                for ax, (frame, title) in zip(row[2 * j : 2 * j + 2], shown, strict=True):
+                    ax.set_title(title, fontsize=7)
+                    if frame is not None:
+                        image = flat(frames[frame])
+                        ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
+            row[0].text(-0.08, 0.5, found.case_id[i], rotation=90, ha="right", va="center",
+                        fontsize=6, transform=row[0].transAxes)
+
+    new_figure(path, len(chosen), 2 * len(names), (2.2 * len(names) + 0.3, 1.25 * len(chosen)),
+               draw)
+
+
+def differences(path: Path, found: SequencePredictions) -> None:
+    """How many sequences lie how many frames off, a panel a name."""
+    off = found.off_cyclic
+    reach = int(np.nanmax(np.abs(off), initial=1)) + 1
+    edges = np.arange(-reach, reach + 2) - 0.5
+
+    def draw(figure, axes):
+        for j, (ax, name) in enumerate(zip(axes[0], found.names, strict=True)):
+            known = off[~np.isnan(off[:, j]), j]
+            ax.hist(known, edges, color=f"C{j}", alpha=0.8, edgecolor="white", lw=0.5)
+            ax.axvline(0, color="0.4", lw=0.8)
+            ax.set(title=f"{name}: {known.mean():+.2f} ± {known.std():.2f}" if len(known) else name,
+                   xlabel="found - true (frames)")
+        axes[0, 0].set(ylabel="sequences")
+
+    new_figure(path, 1, len(found.names), (max(2.4 * len(found.names), 4.0), 2.5), draw)

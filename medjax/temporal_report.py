@@ -1,0 +1,159 @@
+"""What a run on sequences leaves behind: scores of frames, the frames chosen, and baselines."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax import report, stats, temporal_metrics
+from medjax.data.source import Split
+from medjax.metrics import Metric, evaluate
+from medjax.stats import Estimate, bootstrap, nan_mean
+
+
+class SequencePredictions(NamedTuple):
+    """Scores and true frames of n sequences; T is the longest.
+
+    Attributes:
+      case_id, subject_id: `[n]`.
+      names: of the frames.
+      task: `frames` or `planes`.
+      marks, score: `[n, T, name]`; NaN beyond the length.
+      frame_ms: `[n]`; NaN where not known.
+      cyclic: whether the first frame follows the last.
+    """
+
+    case_id: list[str]
+    subject_id: list[str]
+    names: tuple[str, ...]
+    task: str
+    marks: np.ndarray
+    score: np.ndarray
+    frame_ms: np.ndarray
+    cyclic: bool
+
+    @property
+    def length(self) -> np.ndarray:
+        """Frames of each sequence: `[n]`."""
+        return (~np.isnan(self.marks[..., 0])).sum(1)
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """The frame with the highest score: `[n, name]`."""
+        return np.nanargmax(self.score, axis=1)
+
+    @property
+    def off(self) -> np.ndarray:
+        """Found minus (nearest) true frame: `[n, name]`; NaN where no frame has the name."""
+        return temporal_metrics.off(self.marks, self.score)
+
+    @property
+    def off_cyclic(self) -> np.ndarray:
+        """The same, the short way round where there is a cycle."""
+        length = self.length[:, None]
+        return (self.off + length // 2) % length - length // 2 if self.cyclic else self.off
+
+    @property
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the metrics of the task take."""
+        if self.task == "planes":
+            return self.marks, self.score
+        step = np.broadcast_to(self.frame_ms[:, None], self.off.shape)
+        found = np.stack([self.off, self.off_cyclic, step], -1)
+        return ~np.isnan(self.off), found
+
+    def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
+        """Each metric with its bootstrap interval over subjects."""
+        return {name: bootstrap(m, *self.table, self.subject_id, samples=samples)
+                for name, m in metrics.items()}
+
+    def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """Each metric without interval."""
+        return {name: evaluate(m, *self.table) for name, m in metrics.items()}
+
+    def compare(self, other: "SequencePredictions", metric: Metric, *, samples: int
+                ) -> dict[str, Any]:
+        """The other's value minus this one's on the same sequences: interval and p-value."""
+        label, mine = self.table
+        result = stats.compare(metric, label, mine, other.table[1], self.subject_id,
+                               samples=samples)
+        return {"difference": result.difference, "p_value": result.p_value}
+
+    def write(self, path: Path) -> None:
+        """One row a sequence and name; empty where no frame has the name."""
+        beside = path.with_name(path.name + ".part")
+        columns = [self.off, self.off_cyclic, self.off_cyclic * self.frame_ms[:, None],
+                   np.nanmax(self.score, axis=1)]
+        with beside.open("w", newline="") as f:
+            rows = csv.writer(f)
+            rows.writerow(["case_id", "subject_id", "name", "frames", "pred_index", "true_index",
+                           "off", "off_cyclic", "off_ms", "score"])
+            for i, j in np.ndindex(self.off.shape):
+                true = self.chosen[i, j] - self.off[i, j]
+                numbers = [float(true), *(float(c[i, j]) for c in columns)]
+                rows.writerow([self.case_id[i], self.subject_id[i], self.names[j], self.length[i],
+                               self.chosen[i, j],
+                               *("" if np.isnan(v) else f"{v:.6g}" for v in numbers)])
+        os.replace(beside, path)
+
+
+def of_split(split: Split, names: Sequence[str], score: np.ndarray, *, task: str, cyclic: bool
+             ) -> SequencePredictions:
+    """Scores `[n, T, name]` of the sequences of a split."""
+    beyond = np.arange(split.image_shape[0]) >= split["length"][:, None]
+    marks = np.where(beyond[..., None], np.nan, split["marks"])
+    return SequencePredictions(
+        split.case_id, split.subject_id, tuple(names), task, marks,
+        np.where(beyond[..., None], np.nan, score), split["frame_ms"], cyclic)
+
+
+def at_mean(train: Split, split: Split) -> np.ndarray:
+    """Scores of the trivial baseline: highest where the frame lies in the training sequences in
+    the mean, as a share of the length; `[n, T, name]`."""
+    marks = np.where(train["marks"] > 0, np.arange(train.image_shape[0])[None, :, None], np.nan)
+    place = nan_mean(marks / (train["length"] - 1)[:, None, None], axis=1)
+    goal = np.nan_to_num(nan_mean(place, axis=0), nan=0.5)
+    frame = np.arange(split.image_shape[0]) / (split["length"] - 1)[:, None]
+    return 1.0 / (2.0 + 100 * np.abs(frame[..., None] - goal))  # at most 0.5: no frame is certain
+
+
+def by_brightness(split: Split) -> dict[str, np.ndarray]:
+    """Scores for ED and ES from a number a frame, the largest at ED: `[n, T, 2]`.
+
+    The mean intensity, and the area of blood: pixels of the middle above Otsu's threshold of the
+    sequence.
+    """
+    size = split.image_shape[0]
+    curves: dict[str, list] = {"mean intensity": [], "area of blood": []}
+    for i, length in enumerate(split["length"]):
+        frames = split.read(i)[:length].mean(-1)
+        height, width = frames.shape[1:]
+        middle = frames[:, height // 4 : -(height // 4), width // 4 : -(width // 4)]
+        for name, curve in (("mean intensity", frames.mean((1, 2))),
+                            ("area of blood", (middle > otsu(middle)).mean((1, 2)))):
+            curves[name].append(np.pad(curve, (0, size - length)))
+    return {name: np.stack([np.stack(c), -np.stack(c)], -1) for name, c in curves.items()}
+
+
+def otsu(values: np.ndarray) -> float:
+    """The threshold that parts the values best in two (Otsu 1979): by their variance between."""
+    counts, edges = np.histogram(values, 128)
+    middles = (edges[1:] + edges[:-1]) / 2
+    low = np.cumsum(counts).astype(float)
+    high = low[-1] - low
+    below = np.cumsum(counts * middles)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = low * high * (below / low - (below[-1] - below) / high) ** 2
+    return float(edges[1 + np.nanargmax(between)])
+
+
+def show_beside(rows: Mapping[str, Mapping[str, Estimate]], compared: Mapping[str, Any],
+                columns: Sequence[str], score: str) -> None:
+    """Prints the table of the network and of what it is to be better than."""
+    report.show("beside each other", ["", *columns], [
+        [who, *(report.with_interval(row[c]) for c in columns)] for who, row in rows.items()], [
+            f"{who} minus the network: {report.with_interval(c['difference'])} in {score}, "
+            f"p = {c['p_value']:.4f}" for who, c in compared.items()])
