@@ -1,4 +1,4 @@
-"""The PyTorch side of `train_step`: MONAI's ResNet, channels last, eager or by `torch.compile`."""
+"""The PyTorch side of `train_step`: ResNets and U-Nets of MONAI, eager or by `torch.compile`."""
 
 import os
 import platform
@@ -19,11 +19,26 @@ def network(case: Case) -> torch.nn.Module:
     if case.widths:
         return BasicUNet(len(case.shape) - 1, case.shape[-1], case.num_classes,
                          (*case.widths, case.widths[0]))
+    if case.model == "sononet16":
+        return sononet(case.num_classes)
     kernel, stride = (3, 1) if case.small_input else (7, 2)
     return ResNet(
         case.block, list(case.depths), [64, 128, 256, 512], spatial_dims=len(case.shape) - 1,
         n_input_channels=case.shape[-1], num_classes=case.num_classes, conv1_t_size=kernel,
         conv1_t_stride=stride, no_max_pool=case.small_input, bias_downsample=False)
+
+
+def sononet(num_classes: int, width: int = 16) -> torch.nn.Module:
+    """SonoNet (Baumgartner et al. 2017): convolutions with batch norm, and the mean of the maps."""
+    plan = [width] * 2 + [2 * width] * 2 + [4 * width] * 3 + [8 * width] * 6
+    layers, before = [], 1
+    for i, (features, kernel) in enumerate(
+            [*((n, 3) for n in plan), (4 * width, 1), (num_classes, 1)]):
+        layers += [torch.nn.MaxPool2d(2)] if i in (2, 4, 7, 10) else []
+        layers += [torch.nn.Conv2d(before, features, kernel, padding=kernel // 2, bias=False),
+                   torch.nn.BatchNorm2d(features), torch.nn.ReLU()]
+        before = features
+    return torch.nn.Sequential(*layers[:-1], torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 
 
 def use(device: str) -> torch.device:
@@ -50,7 +65,8 @@ class Torch:
         self._maps = bool(case.widths)
         self._device, self._low = use(job.device), job.dtype == "bfloat16"
         layout = torch.channels_last if len(case.shape) == 3 else torch.channels_last_3d
-        net = network(case).to(self._device).to(memory_format=layout).train()
+        net = network(case).to(self._device).to(memory_format=layout)
+        net.train(not self._predict)
         compiled = "--compile" in sys.argv
         self._net = torch.compile(net) if compiled else net
         self._optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM,

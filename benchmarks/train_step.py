@@ -3,6 +3,7 @@
     python -m benchmarks.train_step --case=resnet18_28
     python -m benchmarks.train_step --case=resnet18_3d --torch_python=/path/to/python
     python -m benchmarks.train_step --case=unet_3d --mode=predict
+    python -m benchmarks.train_step --case=sononet16 --mode=predict
     python -m benchmarks.train_step --case=resnet50_224 --device=gpu --dtype=bfloat16
 
 The sides take turns, so a machine that slows down slows both. Compiling is told of apart: for

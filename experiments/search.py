@@ -6,16 +6,26 @@
 
 The default, AC and PC in volumes of the deformed template (synthetic), 4 mm voxels, 120 to train;
 test split, 50 subjects, 100 searches of each landmark from anywhere (2026-11-24, two cores of an
-AMD EPYC, 6.5 minutes beside other work): 4.26 mm [3.82, 4.72], which is 1.07 voxels; each at its
-mean position: 8.43 mm; a random walk: 109 mm.
+AMD EPYC, 3 minutes): 3.97 mm [3.59, 4.39], which is 0.99 voxels; each at its mean position: 8.43
+mm; a random walk: 109 mm. With --variant=double 4.23, dueling 4.76, dqn 5.16; validation (3.82,
+4.13, 4.32, 4.75) chose the default.
 
 Hippocampus, points derived from masks, 170 to train; validation split of 30, which also chose the
-checkpoint (same day and machine, 13 minutes beside other work): 1.73 mm [1.51, 1.97]; the mean
+checkpoint (same day and machine, 6 minutes, --variant=double): 1.77 mm [1.52, 2.03]; the mean
 position: 2.87 mm.
 
     python -m experiments.search --dataset=hippocampus --data_dir=DIR --agents=48 --batch=48 \
       --landmarks=anterior_tip,posterior_tip,anterior_part_centroid,posterior_part_centroid \
-      --steps=1200 --explore_steps=400 --workdir=runs/hippocampus_search
+      --steps=1200 --explore_steps=400 --variant=double --workdir=runs/hippocampus_search
+
+Heads of mice in the pose they have, 20 volumes to train, each in 40 further poses; the three of 45
+points that experiments.heatmap found best; 4 to validate, which also chose the checkpoint (same day
+and machine, 7.5 minutes, --variant=double): 1.77 mm [1.34, 2.26]; the mean position: 2.93 mm.
+
+    python -m experiments.search --dataset=mouse_skull --data_dir=DIR --landmarks=44,29,38 \
+      --image_shape=48,48,48 --grid_mm=0.56 --copies=40 --rotate_degrees=180 --elastic=0.2 \
+      --scale=0.1 --translate=0.1 --agents=48 --batch=64 --steps=1500 --explore_steps=500 \
+      --validation_starts=20 --variant=double --workdir=runs/mouse_search
 """
 
 import dataclasses
@@ -87,7 +97,7 @@ class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
     answer: str = option("centre", "where it rests: centre of its cycle, or the place of the last "
                          "four whose largest Q is lowest", choices=("centre", "lowest"))
 
-    variant: str = option("double", "of deep Q-learning", choices=search.VARIANTS)
+    variant: str = option("dueling_double", "of deep Q-learning", choices=search.VARIANTS)
     agents: int = option(64, "searches at once, of each landmark")
     act_steps: int = option(1, "moves of each between two updates")
     gamma: float = option(0.9, "discount of a step")
@@ -252,11 +262,11 @@ def play(config: Config, shape: tuple[int, ...], voxel_mm: float) -> search.Game
         raise UserError(f"--crop_size={config.crop_size} is larger than the padded volumes, "
                         f"{shape}")
     scales = config.scales or (4 * voxel_mm, 2 * voxel_mm, voxel_mm)
-    spacing = in_voxels(scales, voxel_mm, "scales")
+    spacing = search_run.in_voxels(scales, voxel_mm, "scales")
     strides = config.strides or scales
     if len(strides) != len(scales):
         raise UserError(f"--strides gives {len(strides)} lengths for {len(scales)} scales")
-    stride = in_voxels(strides, voxel_mm, "strides")
+    stride = search_run.in_voxels(strides, voxel_mm, "strides")
     levels = env.Levels(jnp.array(spacing), jnp.array(stride),
                         jnp.array(stride, jnp.float32))  # a stride off is as near as it gets
     rules = env.Rules(
@@ -265,16 +275,6 @@ def play(config: Config, shape: tuple[int, ...], voxel_mm: float) -> search.Game
         visits=config.visits, answer=config.answer)
     resting = dataclasses.replace(rules, rests=True, limit=config.search_limit)
     return search.Game(levels, rules, resting, settings.pick(search.Learning, config))
-
-
-def in_voxels(lengths_mm: tuple[float, ...], voxel_mm: float, flag: str) -> list[int]:
-    """Raises UserError unless all are whole numbers of voxels, the largest first."""
-    whole = [round(length / voxel_mm) for length in lengths_mm]
-    if any(n < 1 or abs(n * voxel_mm - length) > 0.01 * length
-           for n, length in zip(whole, lengths_mm, strict=True)) or whole != sorted(whole)[::-1]:
-        raise UserError(f"--{flag}={','.join(f'{v:g}' for v in lengths_mm)}: give whole multiples "
-                        f"of the voxels of {voxel_mm:g} mm, the largest first")
-    return whole
 
 
 def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:

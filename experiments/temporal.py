@@ -327,6 +327,8 @@ def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any,
         others = others | {k: of_set(config, dataset, name, v)
                            for k, v in temporal_report.by_brightness(split).items()}
     rows = {"network": whole, **others, "mean place in train": mean}
+    if len(set(split.subject_id)) < len(split):
+        rows["network, mean over a subject"] = temporal_report.pooled(whole)
     beside: dict[str, dict[str, Estimate]] = {
         who: row.estimates(parts.metrics, samples=config.bootstrap) for who, row in rows.items()}
     compared = {who: whole.compare(row, parts.metrics[parts.score], samples=config.bootstrap)

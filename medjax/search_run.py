@@ -152,3 +152,13 @@ def beginnings(data: env.Volumes, case: int, *, count: int, seed: int, margin: f
     keys = jax.random.split(place_key, (count, data.target.shape[1]))
     anywhere = partial(starts.anywhere, margin=margin)
     return key, jax.vmap(jax.vmap(anywhere, (0, None)), (0, None))(keys, data.shape[case])
+
+
+def in_voxels(lengths_mm: tuple[float, ...], voxel_mm: float, flag: str) -> list[int]:
+    """Raises UserError unless all are whole numbers of voxels, the largest first."""
+    whole = [round(length / voxel_mm) for length in lengths_mm]
+    if any(n < 1 or abs(n * voxel_mm - length) > 0.01 * length
+           for n, length in zip(whole, lengths_mm, strict=True)) or whole != sorted(whole)[::-1]:
+        raise UserError(f"--{flag}={','.join(f'{v:g}' for v in lengths_mm)}: give whole multiples "
+                        f"of the voxels of {voxel_mm:g} mm, the largest first")
+    return whole

@@ -39,7 +39,12 @@ def interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float, 
 
 def bootstrap(metric: Metric, label: np.ndarray, probability: np.ndarray, subjects: Sequence[str],
               *, samples: int = 2000, seed: int = 0) -> Estimate:
-    """The metric with a 95 % interval over subjects (Efron's percentile bootstrap)."""
+    """The metric with a 95 % interval over subjects (Efron's percentile bootstrap).
+
+    One subject has no interval.
+    """
+    if len(set(subjects)) < 2:
+        return Estimate(evaluate(metric, label, probability), np.nan, np.nan)
     weights = resample(subjects, samples=samples, seed=seed)
     values = _blockwise(metric, label, probability, weights)
     return Estimate(evaluate(metric, label, probability), *interval(values))
@@ -70,7 +75,11 @@ def compare(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,
 
     The test exchanges the two models' answers subject by subject at random; its p-value is
     two-sided, `(1 + count of differences as large) / (1 + samples)` (Phipson and Smyth 2010).
+    One subject has neither interval nor p-value.
     """
+    if len(set(subjects)) < 2:
+        value_a, value_b = evaluate(metric, label, a), evaluate(metric, label, b)
+        return Comparison(value_a, value_b, Estimate(value_b - value_a, np.nan, np.nan), np.nan)
     weights = resample(subjects, samples=samples, seed=seed)
     spread = _blockwise(metric, label, b, weights) - _blockwise(metric, label, a, weights)
     value_a, value_b = evaluate(metric, label, a), evaluate(metric, label, b)

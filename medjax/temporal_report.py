@@ -110,6 +110,18 @@ def of_split(split: Split, names: Sequence[str], score: np.ndarray, *, task: str
         np.where(beyond[..., None], np.nan, score), split["frame_ms"], cyclic)
 
 
+def pooled(found: SequencePredictions) -> SequencePredictions:
+    """One answer a subject and length, as for the slices of a study: by the mean of their scores.
+    """
+    score = found.score.copy()
+    groups: dict[tuple, list[int]] = {}
+    for i, key in enumerate(zip(found.subject_id, found.length, strict=True)):
+        groups.setdefault(key, []).append(i)
+    for rows in groups.values():
+        score[rows] = score[rows].mean(0)
+    return found._replace(score=score)
+
+
 def at_mean(train: Split, split: Split) -> np.ndarray:
     """Scores of the trivial baseline: highest where the frame lies in the training sequences in
     the mean, as a share of the length; `[n, T, name]`."""

@@ -115,3 +115,13 @@ def test_the_permutation_test_is_scipys(rng):
     exact = reference.permutation_test(
         (gain,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True)
     assert found.p_value == pytest.approx(exact.pvalue, abs=0.02)
+
+
+def test_one_subject_has_no_interval():
+    label, a, b = np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], np.eye(2)[[0, 1, 1]]
+    found = stats.bootstrap(metrics.accuracy, label, a, ["s"] * 3)
+    assert found.value == pytest.approx(2 / 3)
+    assert np.isnan([found.low, found.high]).all()
+    compared = stats.compare(metrics.accuracy, label, a, b, ["s"] * 3)
+    assert compared.difference.value == pytest.approx(1 / 3)
+    assert np.isnan([compared.difference.low, compared.p_value]).all()

@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from medjax import temporal_metrics
 from medjax.metrics import evaluate
-from medjax.temporal_report import SequencePredictions, otsu
+from medjax.temporal_report import SequencePredictions, otsu, pooled
 
 
 def predictions(true, found, length, *, cyclic, frame_ms=(10.0, 20.0)):
@@ -35,6 +35,13 @@ def test_frames_plain_and_round_the_cycle():
     assert plain.values(temporal_metrics.of_frames(("ED",), milliseconds=False)) == {
         "afd_cyclic": 5.5, "ed_afd": 5.5, "ed_afd_cyclic": 5.5, "ed_bias": 5.5, "ed_sd": 3.5,
         "ed_within1": 0.0, "ed_within2": 0.5}
+
+
+def test_sequences_of_one_subject_answer_together():
+    found = predictions([2, 2], [2, 5], [8, 8], cyclic=False)._replace(subject_id=["s", "s"])
+    found.score[0, 2] = 3.0
+    np.testing.assert_array_equal(found.chosen[:, 0], [2, 5])
+    np.testing.assert_array_equal(pooled(found).chosen[:, 0], [2, 2])
 
 
 @pytest.fixture
