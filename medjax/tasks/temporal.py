@@ -27,8 +27,8 @@ class Temporal(NamedTuple):
     Attributes:
       loss: of a batch with `image` `[batch, time, height, width, channel]`, `marks` and `length`.
       predict: `(params, stats, images, lengths)` to scores `[batch, time, name]`: the frame with
-        the highest is the answer. Probabilities, but for `curve`, which has the curve and what it
-        lacks to 1.
+        the highest is the answer. Of planes, probabilities; of `time`, logits, whose softmax over
+        the frames is one; of `curve`, the curve and what it lacks to 1.
       begin, step: the same frame by frame: `step(params, stats, carry, images)` to carry and
         scores `[batch, name]`.
     """

@@ -110,6 +110,7 @@ def test_killed_and_resumed_it_ends_bit_equal(done, cache_dir, tmp_path):
     assert (workdir / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_agents_on_four_devices_do_what_they_do_on_one(done, cache_dir, tmp_path):
     _, one = done
     workdir = tmp_path / "w"
