@@ -45,20 +45,26 @@ class Files:
 
 
 @dataclasses.dataclass(frozen=True)
-class LandmarkFiles(Files):
-    """Where images with landmarks are, and the grid that they are brought to."""
+class GridFiles(Files):
+    """Where images are that are brought to one grid."""
 
     subjects: int = option(200, "generated sets: how many subjects")
-    path_column: str = option("", "landmarks.csv: column of the images; empty: the usual names")
+    path_column: str = option("", "table: column of the files; empty: the usual names")
+    image_shape: tuple[int, ...] = option((), "bring every image or frame to this shape; empty: "
+                                          "the set's own", item=int)
+    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit")
+    window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
+                                       "percentiles of each image or sequence", item=float)
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkFiles(GridFiles):
+    """Where images with landmarks are."""
+
     name_column: str = option("", "landmarks.csv, a row a landmark: column of their names")
     coordinates: str = option("", "landmarks.csv: what x, y, z are where their names do not say",
                               choices=("", "pixel", "voxel", "LPS", "RAS"))
     spacing_column: str = option("spacing_mm", "landmarks.csv: column with the size of a pixel")
-    image_shape: tuple[int, ...] = option((), "bring every image to this shape; empty: the set's "
-                                          "own", item=int)
-    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit")
-    window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
-                                       "percentiles of each image", item=float)
     pose_from: str = option("", "work directory of an earlier run on the same images: its "
                             "predictions turn them into one pose")
     fold: int = option(1, "hand_xray: cross-validation fold")
@@ -66,16 +72,9 @@ class LandmarkFiles(Files):
 
 
 @dataclasses.dataclass(frozen=True)
-class SequenceFiles(Files):
-    """Where sequences with named frames are, and the frame that they are brought to."""
+class SequenceFiles(GridFiles):
+    """Where sequences with named frames are."""
 
-    subjects: int = option(200, "generated sets: how many subjects")
-    path_column: str = option("", "frames.csv: column of the sequences; empty: the usual names")
-    image_shape: tuple[int, ...] = option((), "bring every frame to this height and width; empty: "
-                                          "the set's own", item=int)
-    grid_mm: float = option(0.0, "size of a pixel then; 0: each frame is scaled to fit")
-    window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
-                                       "percentiles of each sequence", item=float)
     frame_ms: float = option(0.0, "from one frame to the next, where no file tells it")
     cyclic: bool = option(False, "sequence_folder: each sequence is one whole cycle")
     fold: int = option(1, "sunnybrook_cine: the patient that is left out, from 1")

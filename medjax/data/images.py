@@ -1,6 +1,7 @@
 """Reads one image or volume from a file."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,19 +53,26 @@ def read(path: Path) -> Found:
     if kind not in readers:
         raise UserError(f"{path}: cannot read {kind or 'a file without suffix'!r}; "
                         f"known are {', '.join(SUFFIXES)}")
-    try:
+    with readable(path, what="image"):
         found = readers[kind](path)
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such image file") from None
-    except Exception as e:  # each decoder has its own exceptions; all mean the same to the user
-        raise UserError(f"{path}: unreadable or truncated image ({e})") from e
     pixels = found.pixels
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise UserError(f"{path}: {count} NaN or infinite pixels; mend or remove the image")
     return found
+
+
+@contextlib.contextmanager
+def readable(path: Path, *, what: str) -> Iterator[None]:
+    """Turns whatever a decoder raises into a UserError that names the path."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {what} file") from None
+    except Exception as e:  # each decoder has its own exceptions; all mean the same to the user
+        raise UserError(f"{path}: unreadable or truncated {what} ({e})") from e
 
 
 def _picture(path: Path) -> Found:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from medjax.errors import UserError
 
@@ -82,6 +83,23 @@ def _with_validation(splits: list[str]) -> list[str]:
     if "validation" not in splits:
         raise UserError("too few subjects to draw a validation split; add some, or name splits")
     return splits
+
+
+def by_subject(cases: Sequence[Any], *, seed: int) -> dict[str, list[Any]]:
+    """The cases of each split; each has a `subject`, an `origin`, and a `split` or None.
+
+    Raises:
+      UserError: if some have a split and others none, or a subject is in two.
+    """
+    subjects = [case.subject for case in cases]
+    given = [case.split for case in cases if case.split]
+    if 0 < len(given) < len(cases):
+        missing = next(case for case in cases if not case.split)
+        raise UserError(f"{missing.origin}: has no split where others have; give all or none")
+    chosen = complete(given or None, subjects, [0] * len(cases), seed=seed)
+    check_leaks(chosen, subjects)
+    return {name: [c for c, s in zip(cases, chosen, strict=True) if s == name]
+            for name in SPLITS if name in chosen}
 
 
 def check_leaks(splits: Iterable[str], subjects: Iterable[str]) -> None:

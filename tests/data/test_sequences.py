@@ -196,7 +196,7 @@ def test_bad_files_are_told_in_one_line(tmp_path):
     (root / "empty").mkdir()
     with pytest.raises(UserError, match="no pictures in it"):
         files.read(root / "empty")
-    with pytest.raises(UserError, match="no such file or folder"):
+    with pytest.raises(UserError, match="no such sequence file"):
         files.read(root / "nothing.nii.gz")
     table(root, [["one", 1]], head=("case", "index"))
     with pytest.raises(UserError, match="no column 'name'"):

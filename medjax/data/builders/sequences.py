@@ -39,17 +39,8 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
         return self.found.info, (self.longest, *side, self.first.frames.shape[-1]), np.uint8
 
     def examples(self, download) -> dict[str, Iterable[Example]]:
-        cases = self.found.cases
-        subjects = [case.subject for case in cases]
-        given = [case.split for case in cases if case.split]
-        if 0 < len(given) < len(cases):
-            missing = next(case for case in cases if not case.split)
-            raise UserError(f"{missing.origin}: has no split where others have; give all or none")
-        chosen = splits.complete(given or None, subjects, [0] * len(cases),
-                                 seed=self.options.split_seed)
-        splits.check_leaks(chosen, subjects)
-        return {name: self._prepared([c for c, s in zip(cases, chosen, strict=True) if s == name])
-                for name in splits.SPLITS if name in chosen}
+        parts = splits.by_subject(self.found.cases, seed=self.options.split_seed)
+        return {name: self._prepared(cases) for name, cases in parts.items()}
 
     def _prepared(self, cases: list[Case]) -> Iterator[Example]:
         grid_mm = 0.0 if self.options.image_shape else self.found.grid_mm

@@ -27,7 +27,7 @@ def read(path: Path, *, plane: int | None = None) -> Clip:
       UserError: if it cannot be read, or a frame is not finite; it names the path.
     """
     kind = images.suffix(path)
-    try:
+    with images.readable(path, what="sequence"):
         if path.is_dir():
             clip = _folder(path)
         elif kind in images.NIFTI:
@@ -36,12 +36,6 @@ def read(path: Path, *, plane: int | None = None) -> Clip:
             clip = _video(path)
         else:
             clip = _pages(path)
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file or folder") from None
-    except Exception as e:  # each decoder has its own exceptions; all mean the same to the user
-        raise UserError(f"{path}: unreadable or truncated sequence ({e})") from e
     if clip.frames.dtype.kind == "f" and not np.isfinite(clip.frames).all():
         raise UserError(f"{path}: NaN or infinite pixels; mend or remove the sequence")
     return clip
@@ -79,12 +73,8 @@ def _folder(path: Path) -> Clip:
 def _volume(path: Path) -> Any:
     import nibabel
 
-    try:
+    with images.readable(path, what="sequence"):
         image: Any = nibabel.load(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file or folder") from None
-    except Exception as e:
-        raise UserError(f"{path}: unreadable or truncated sequence ({e})") from e
     if len(image.shape) not in (3, 4):
         raise UserError(f"{path}: has {len(image.shape)} axes; a sequence has x, y, t or "
                         "x, y, z, t")
