@@ -11,9 +11,9 @@ encoder without recurrence: 0.75; the area of blood: 1.43; the mean intensity: 1
 in training: 5.40.
 
 Sweeps through the deformed template (synthetic), four planes, 120 to train; test split, 50 subjects
-(same day and machine, 14 minutes beside other work): hit rate 0.905 [0.860, 0.945], F1 0.378 [0.342,
-0.414]; without recurrence 0.870 [0.815, 0.915] and 0.372: in F1 the recurrence is no better (p =
-0.58); the mean place in training: 0.205 and 0.
+(same day and machine, 14 minutes beside other work): hit rate 0.905 [0.860, 0.945], F1 0.378
+[0.342, 0.414]; without recurrence 0.870 [0.815, 0.915] and 0.372: in F1 the recurrence is no better
+(p = 0.58); the mean place in training: 0.205 and 0.
 
     python -m experiments.temporal --dataset=brain_sweeps --task=planes --workdir=runs/sweeps
 
