@@ -75,6 +75,7 @@ class LandmarkFiles(GridFiles):
 class SequenceFiles(GridFiles):
     """Where sequences with named frames are."""
 
+    subjects: int = option(400, "generated sets: how many subjects")
     frame_ms: float = option(0.0, "from one frame to the next, where no file tells it")
     cyclic: bool = option(False, "sequence_folder: each sequence is one whole cycle")
     fold: int = option(1, "sunnybrook_cine: the patient that is left out, from 1")

@@ -10,10 +10,14 @@ from medjax.stats import nan_mean
 from medjax.temporal_report import SequencePredictions
 
 
+def _error(found: SequencePredictions) -> np.ndarray:
+    """Frames off the short way round, the mean over names: `[n]`."""
+    return nan_mean(np.abs(found.off_cyclic), axis=1)
+
+
 def _shown(found: SequencePredictions, most: int) -> np.ndarray:
     """Sequences from the best to the worst, evenly spread."""
-    error = nan_mean(np.abs(found.off_cyclic), axis=1)
-    order = np.argsort(np.nan_to_num(error, nan=np.inf), kind="stable")
+    order = np.argsort(np.nan_to_num(_error(found), nan=np.inf), kind="stable")
     return order[np.unique(np.linspace(0, len(order) - 1, most).astype(int))]
 
 
@@ -23,7 +27,7 @@ def curves(path: Path, found: SequencePredictions, *, curve: bool, most: int = 6
     Args:
       curve: show only the first name's score: the others follow from it.
     """
-    chosen = _shown(found, most)
+    chosen, error, length, best = _shown(found, most), _error(found), found.length, found.chosen
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
 
@@ -31,7 +35,7 @@ def curves(path: Path, found: SequencePredictions, *, curve: bool, most: int = 6
         for ax in axes.flat[len(chosen):]:
             ax.axis("off")
         for ax, i in zip(axes.flat, chosen, strict=False):
-            frames = np.arange(found.length[i])
+            frames = np.arange(length[i])
             score = found.score[i, : len(frames)]
             if curve:
                 ax.plot(frames, score[:, 0], ".-", color="0.3", lw=1.2)
@@ -42,11 +46,10 @@ def curves(path: Path, found: SequencePredictions, *, curve: bool, most: int = 6
                 for k, true in enumerate(np.flatnonzero(found.marks[i, :, j] > 0)):
                     ax.axvline(true, color=colour, ls=":", lw=1.4,
                                label=f"{name}, true" if not k else None)
-                at = found.chosen[i, j]
+                at = best[i, j]
                 ax.plot(at, score[at, 0 if curve else j], "v", color=colour, ms=6,
                         label=f"{name}, found")
-            error = nan_mean(np.abs(found.off_cyclic[i]))
-            ax.set_title(f"{found.case_id[i]}: {error:.1f} frames off", fontsize=8)
+            ax.set_title(f"{found.case_id[i]}: {error[i]:.1f} frames off", fontsize=8)
             ax.set(xlabel="frame")
         axes[0, 0].set(ylabel="predicted volume" if curve else "score")
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -58,6 +61,7 @@ def curves(path: Path, found: SequencePredictions, *, curve: bool, most: int = 6
 def thumbnails(path: Path, found: SequencePredictions, split: Split, *, most: int = 6) -> None:
     """For some sequences, from the best to the worst, each name's true and found frame."""
     chosen, names = _shown(found, most), found.names
+    found_at, found_off = found.chosen, found.off
 
     def draw(figure, axes):
         for ax in axes.flat:
@@ -65,7 +69,7 @@ def thumbnails(path: Path, found: SequencePredictions, split: Split, *, most: in
         for row, i in zip(axes, chosen, strict=True):
             frames = split.read(int(i))
             for j, name in enumerate(names):
-                at, off = int(found.chosen[i, j]), found.off[i, j]
+                at, off = int(found_at[i, j]), found_off[i, j]
                 shown = [(None, "no such frame") if np.isnan(off) else
                          (int(at - off), f"{name}: true, {at - off:.0f}"),
                          (at, f"found, {at}")]

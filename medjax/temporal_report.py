@@ -53,26 +53,28 @@ class SequencePredictions(NamedTuple):
     @property
     def off_cyclic(self) -> np.ndarray:
         """The same, the short way round where there is a cycle."""
-        length = self.length[:, None]
-        return (self.off + length // 2) % length - length // 2 if self.cyclic else self.off
+        off, length = self.off, self.length[:, None]
+        return (off + length // 2) % length - length // 2 if self.cyclic else off
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """What the metrics of the task take."""
         if self.task == "planes":
             return self.marks, self.score
-        step = np.broadcast_to(self.frame_ms[:, None], self.off.shape)
-        found = np.stack([self.off, self.off_cyclic, step], -1)
-        return ~np.isnan(self.off), found
+        off = self.off
+        step = np.broadcast_to(self.frame_ms[:, None], off.shape)
+        return ~np.isnan(off), np.stack([off, self.off_cyclic, step], -1)
 
     def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
         """Each metric with its bootstrap interval over subjects."""
-        return {name: bootstrap(m, *self.table, self.subject_id, samples=samples)
+        table = self.table
+        return {name: bootstrap(m, *table, self.subject_id, samples=samples)
                 for name, m in metrics.items()}
 
     def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
         """Each metric without interval."""
-        return {name: evaluate(m, *self.table) for name, m in metrics.items()}
+        table = self.table
+        return {name: evaluate(m, *table) for name, m in metrics.items()}
 
     def compare(self, other: "SequencePredictions", metric: Metric, *, samples: int
                 ) -> dict[str, Any]:
@@ -85,17 +87,17 @@ class SequencePredictions(NamedTuple):
     def write(self, path: Path) -> None:
         """One row a sequence and name; empty where no frame has the name."""
         beside = path.with_name(path.name + ".part")
-        columns = [self.off, self.off_cyclic, self.off_cyclic * self.frame_ms[:, None],
+        off, cyclic, chosen, length = self.off, self.off_cyclic, self.chosen, self.length
+        columns = [chosen - off, off, cyclic, cyclic * self.frame_ms[:, None],
                    np.nanmax(self.score, axis=1)]
         with beside.open("w", newline="") as f:
             rows = csv.writer(f)
             rows.writerow(["case_id", "subject_id", "name", "frames", "pred_index", "true_index",
                            "off", "off_cyclic", "off_ms", "score"])
-            for i, j in np.ndindex(self.off.shape):
-                true = self.chosen[i, j] - self.off[i, j]
-                numbers = [float(true), *(float(c[i, j]) for c in columns)]
-                rows.writerow([self.case_id[i], self.subject_id[i], self.names[j], self.length[i],
-                               self.chosen[i, j],
+            for i, j in np.ndindex(off.shape):
+                numbers = (float(c[i, j]) for c in columns)
+                rows.writerow([self.case_id[i], self.subject_id[i], self.names[j], length[i],
+                               chosen[i, j],
                                *("" if np.isnan(v) else f"{v:.6g}" for v in numbers)])
         os.replace(beside, path)
 

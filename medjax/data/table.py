@@ -1,13 +1,50 @@
 """Tables in CSV files that name images, one a row."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medjax.data import splits
+from medjax.data.options import Options
 from medjax.errors import UserError, unknown
 
 Row = Mapping[str, str]
+
+
+def root_of(options: Options) -> Path:
+    """The folder that holds the set; raises UserError where there is none."""
+    root = Path(options.data_dir)
+    if not options.data_dir or not root.is_dir():
+        raise UserError(f"--data_dir={options.data_dir}: no such folder")
+    return root
+
+
+def find_file(root: Path, options: Options, name: str, *, suffixes: Sequence[str], what: str,
+              origin: str) -> Path:
+    """What a table calls `name`, with or without one of the suffixes; `what` it is, for messages.
+    """
+    check_path(options.path_folder, name, origin=origin)
+    base = root / options.path_folder
+    tries = [base / (name + s) for s in (options.path_suffix, *suffixes)]
+    found = next((p for p in tries if p.exists()), None)
+    if found is None:
+        raise UserError(f"{origin}: no {what} {tries[0]}; --path_folder and --path_suffix are put "
+                        "before and after each name")
+    return found
+
+
+def positive(text: str | None, *, what: str, origin: str) -> float | None:
+    """None for an empty text; raises UserError, which names the unit, if it is no such number."""
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"{origin}: {text!r} is no positive number of {what}")
+    return value
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

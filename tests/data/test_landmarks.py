@@ -123,7 +123,7 @@ def test_a_point_that_a_file_lacks_is_nan(pictures, cache_dir):
 
 @pytest.mark.parametrize(("change", "options", "words"), [
     (lambda t: t.replace(",spacing_mm", ",other"), {}, "0.png: the size of its pixels is not"),
-    (lambda t: t.replace(",0.5", ",-1"), {}, "line 2: the spacing '-1' is no positive number"),
+    (lambda t: t.replace(",0.5", ",-1"), {}, "line 2: '-1' is no positive number of mm"),
     (lambda t: t.replace("0.png", "9.png"), {}, "line 2: no image .*9.png"),
     (lambda t: t.replace("0.png", "../0.png"), {}, "leaves the folder"),
     (lambda t: t.replace("0.png,dot,", "0.png,dot,a"), {}, "line 2: .* are no coordinates"),

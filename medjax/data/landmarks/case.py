@@ -1,7 +1,6 @@
 """One image with its points, where it comes from, and the set that it belongs to."""
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,25 +52,10 @@ def from_file(root: Path, path: Path, *, points: Mapping, system: str, subject: 
                 points, system, spacing_mm, metadata or {})
 
 
-def root_of(options: LandmarkOptions) -> Path:
-    """The folder that holds the set; raises UserError where there is none."""
-    root = Path(options.data_dir)
-    if not options.data_dir or not root.is_dir():
-        raise UserError(f"--data_dir={options.data_dir}: no such folder")
-    return root
-
-
 def find_image(root: Path, options: LandmarkOptions, name: str, origin: str) -> Path:
     """The file of an image, with or without its suffix in the table."""
-    base = root / options.path_folder
-    path = base / (name + options.path_suffix)
-    table.check_path(options.path_folder, name, origin=origin)
-    tries = [path, *(base / (name + s) for s in images.SUFFIXES)]
-    found = next((p for p in tries if p.is_file()), None)
-    if found is None:
-        raise UserError(f"{origin}: no image {path}; --path_folder and --path_suffix are put "
-                        "before and after each name")
-    return found
+    return table.find_file(root, options, name, suffixes=images.SUFFIXES, what="image",
+                           origin=origin)
 
 
 def read_metadata(root: Path, options: LandmarkOptions) -> dict[str, dict[str, str]]:
@@ -89,17 +73,8 @@ def said_of(row: table.Row, options: LandmarkOptions, *, origin: str) -> dict[st
     """Subject, split and spacing, as the row of an image has them, for `from_file`."""
     return {"subject": row.get(options.subject_column, ""),
             "split": table.split_of(row, options.split_column, origin=origin),
-            "spacing_mm": _spacing(row.get(options.spacing_column, ""), origin)}
-
-
-def _spacing(text: str, origin: str) -> float | None:
-    try:
-        value = float(text) if text else None
-    except ValueError:
-        value = math.nan
-    if value is not None and not 0 < value < math.inf:
-        raise UserError(f"{origin}: the spacing {text!r} is no positive number of mm")
-    return value
+            "spacing_mm": table.positive(row.get(options.spacing_column), origin=origin,
+                                         what="mm of a pixel")}
 
 
 def from_lists(root: Path, options: LandmarkOptions) -> list[Case]:

@@ -14,7 +14,6 @@ from medjax.data.landmarks.case import (
     from_file,
     from_lists,
     read_metadata,
-    root_of,
     said_of,
 )
 from medjax.data.options import LandmarkOptions
@@ -26,7 +25,7 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
 
     A `metadata.csv` may give split, subject and spacing where `landmarks.csv` does not.
     """
-    root = root_of(options)
+    root = table.root_of(options)
     path = root / "landmarks.csv"
     cases = _from_table(path, options) if path.exists() else from_lists(root, options)
     if not cases:

@@ -7,14 +7,14 @@ import numpy as np
 from medjax.data import landmark_table, splits, table
 from medjax.data.afids import AFIDS_RAS_MM, CITATION, MIRRORED
 from medjax.data.info import DatasetInfo
-from medjax.data.landmarks.case import LandmarkSet, find_image, from_file, from_lists, root_of
+from medjax.data.landmarks.case import LandmarkSet, find_image, from_file, from_lists
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 
 
 def hc18(options: LandmarkOptions) -> LandmarkSet:
     """HC18: fetal heads in ultrasound, axes of the ellipses fitted to the experts' outlines."""
-    root = root_of(options)
+    root = table.root_of(options)
     path = root / "landmarks.csv"
     entries = landmark_table.read(path, path_column="image", coordinates="pixel", ndim=2)
     cases = []
@@ -40,7 +40,7 @@ def hc18(options: LandmarkOptions) -> LandmarkSet:
 
 def mouse_skull(options: LandmarkOptions) -> LandmarkSet:
     """Heads of mice in micro-CT, 45 manual points each, in any pose."""
-    root = root_of(options)
+    root = table.root_of(options)
     facts = {row["volume"]: row for row in table.read_rows(root / "volumes.csv")}
     entries = landmark_table.read(root / "landmarks.csv", coordinates="LPS", ndim=3)
     cases = [from_file(root, root / "volumes" / f"{name}.nii.gz", points=entry.points,
@@ -58,7 +58,7 @@ def mouse_skull(options: LandmarkOptions) -> LandmarkSet:
 
 def hippocampus(options: LandmarkOptions) -> LandmarkSet:
     """Crops of T1-weighted MR about the hippocampus; five points derived from its masks."""
-    root = root_of(options)
+    root = table.root_of(options)
     entries = landmark_table.read(root / "landmarks.csv", path_column="case", coordinates="voxel",
                                   ndim=3)
     names = ("anterior_part_centroid", "posterior_part_centroid", "anterior_tip", "posterior_tip",
@@ -77,7 +77,7 @@ def hippocampus(options: LandmarkOptions) -> LandmarkSet:
 def afids(options: LandmarkOptions) -> LandmarkSet:
     """Brains with the 32 AFIDs: each volume with a Slicer list of its name beside it, or, as of
     the templates, with a table `NAME_landmarks.csv` beside `NAME_T1w.nii.gz`."""
-    root = root_of(options)
+    root = table.root_of(options)
     cases = from_lists(root, options)
     for path in sorted(root.glob("*_landmarks.csv")):
         volume = path.with_name(path.name.replace("_landmarks.csv", "_T1w.nii.gz"))
@@ -100,7 +100,7 @@ def isbi2015(options: LandmarkOptions) -> LandmarkSet:
     `[AnnotationsByMD/]400_{senior,junior}/NNN.txt`, whose first 19 lines are `x,y`. Test1 and
     Test2 together are the test split; the distance of the raters stands in the metadata.
     """
-    root = root_of(options)
+    root = table.root_of(options)
     base = next((p for p in (root / "AnnotationsByMD", root) if (p / "400_senior").is_dir()), None)
     folders = {"TrainingData": "train", "Test1Data": "test", "Test2Data": "test"}
     files = [(p, split) for name, split in folders.items()
@@ -145,7 +145,7 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
     Layout: `images/ID.*`, `setup/all.csv` (ID, x, y, x, y, ...), `setup/cvN/{train,test}.txt`. The
     images have no spacing: the wrist (`--wrist`: which two points) is taken to be 50 mm wide.
     """
-    root = root_of(options)
+    root = table.root_of(options)
     listed = root / "setup" / "all.csv"
     fold = root / "setup" / f"cv{options.fold}"
     try:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medjax.data import table
 from medjax.data.info import DatasetInfo
-from medjax.data.options import SequenceOptions
 from medjax.errors import UserError
 
 
@@ -75,14 +75,6 @@ def check(case: Case) -> None:
         raise UserError(f"{case.origin}: no frame of it is named; name one, or leave it out")
 
 
-def root_of(options: SequenceOptions) -> Path:
-    """The folder that holds the set; raises UserError where there is none."""
-    root = Path(options.data_dir)
-    if not options.data_dir or not root.is_dir():
-        raise UserError(f"--data_dir={options.data_dir}: no such folder")
-    return root
-
-
 def whole_number(text: str, *, origin: str) -> int:
     """Raises UserError if the text is no whole number."""
     try:
@@ -92,16 +84,8 @@ def whole_number(text: str, *, origin: str) -> int:
 
 
 def milliseconds(text: str | None, *, origin: str) -> float | None:
-    """None for an empty text; raises UserError if it is no positive number."""
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < np.inf:
-        raise UserError(f"{origin}: {text!r} is no positive number of milliseconds a frame")
-    return value
+    """From one frame to the next; None for an empty text."""
+    return table.positive(text, origin=origin, what="milliseconds a frame")
 
 
 def read_key_values(path: Path) -> dict[str, str]:

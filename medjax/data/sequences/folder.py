@@ -13,7 +13,6 @@ from medjax.data.sequences.case import (
     SequenceSet,
     check,
     milliseconds,
-    root_of,
     whole_number,
 )
 from medjax.errors import UserError
@@ -26,7 +25,7 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     milliseconds a frame (`frame_ms`). The planes of a 4-D volume are cases of their own, and share
     the names of the row; a column `slice` names the frames of one.
     """
-    root = root_of(options)
+    root = table.root_of(options)
     path = root / "frames.csv"
     rows = table.read_rows(path)
     key = table.column(path, rows[0], wish=options.path_column, usual=("case", "path", "file"),
@@ -58,7 +57,8 @@ def _sequences(root: Path, options: SequenceOptions) -> set[str]:
 
 def _cases(root: Path, options: SequenceOptions, name: str, entry: list) -> list[Case]:
     origin, first = entry[0]
-    file = _find(root, options, name, origin)
+    file = table.find_file(root, options, name, suffixes=files.SUFFIXES, what="sequence",
+                           origin=origin)
     frames, planes = files.count(file)
     marks: dict[int, dict[str, list[int]]] = {}
     for where, row in entry:
@@ -77,14 +77,3 @@ def _cases(root: Path, options: SequenceOptions, name: str, entry: list) -> list
     return [Case(functools.partial(files.read, file, plane=z),
                  case_id=f"{name}:{z}" if planes > 1 else name, marks=found, **common)
             for z, found in sorted(marks.items())]
-
-
-def _find(root: Path, options: SequenceOptions, name: str, origin: str) -> Path:
-    table.check_path(options.path_folder, name, origin=origin)
-    base = root / options.path_folder
-    tries = [base / (name + options.path_suffix), *(base / (name + s) for s in files.SUFFIXES)]
-    found = next((p for p in tries if p.exists()), None)
-    if found is None:
-        raise UserError(f"{origin}: no sequence {tries[0]}; --path_folder and --path_suffix are "
-                        "put before and after each name")
-    return found

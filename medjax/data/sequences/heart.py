@@ -60,6 +60,14 @@ def volume(heart: Heart, phase: np.ndarray) -> np.ndarray:
     return 1 - heart.ejected * (1 - np.where(p < s, ejecting, full))
 
 
+def beat(heart: Heart, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, list[int]]]:
+    """The phase of each frame of a cycle, from a random one on, and the frames ED and ES."""
+    count = int(rng.integers(16, 29))
+    phase = (np.arange(count) + rng.uniform(0, count)) / count
+    curve = volume(heart, phase)
+    return phase, {"ED": [int(curve.argmax())], "ES": [int(curve.argmin())]}
+
+
 def draw(seed: int, index: int) -> tuple[np.ndarray, dict[str, list[int]], float]:
     """One cycle of subject `index` of family `seed`, begun at a random phase.
 
@@ -67,12 +75,10 @@ def draw(seed: int, index: int) -> tuple[np.ndarray, dict[str, list[int]], float
       Frames `[time, SIDE, SIDE, 1]` uint8; the frames ED and ES; milliseconds a frame.
     """
     rng = np.random.default_rng([seed, index])
-    heart, count = make(rng), int(rng.integers(16, 29))
-    phase = (np.arange(count) + rng.uniform(0, count)) / count
-    curve = volume(heart, phase)
+    heart = make(rng)
+    phase, marks = beat(heart, rng)
     frames = np.stack([_frame(heart, float(p), rng) for p in phase])
-    cycle_ms = rng.uniform(600, 1100)
-    return frames, {"ED": [int(curve.argmax())], "ES": [int(curve.argmin())]}, cycle_ms / count
+    return frames, marks, rng.uniform(600, 1100) / len(phase)
 
 
 def _frame(heart: Heart, phase: float, rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,6 @@ from medjax.data.sequences.case import (
     SequenceSet,
     milliseconds,
     read_key_values,
-    root_of,
     whole_number,
 )
 from medjax.errors import UserError
@@ -29,7 +28,7 @@ def sunnybrook_cine(options: SequenceOptions) -> SequenceSet:
     Leave one patient out: `--fold` (from 1) is the patient of the test split, the next one that of
     validation.
     """
-    root = root_of(options)
+    root = table.root_of(options)
     rows = table.read_rows(root / "patients.csv")
     test = (options.fold - 1) % len(rows)
     cases = []
@@ -55,7 +54,7 @@ def acdc(options: SequenceOptions) -> SequenceSet:
 
     Every slice is a case. Patients in a folder `testing` are the test split.
     """
-    root, cases = root_of(options), []
+    root, cases = table.root_of(options), []
     for path in sorted(root.rglob("patient*_4d.nii.gz")):
         config = path.parent / "Info.cfg"
         facts = read_key_values(config)
@@ -91,7 +90,7 @@ def echonet_dynamic(options: SequenceOptions) -> SequenceSet:
     which one is traced, so a case is cut out of it: from ED to ES with up to as many frames before
     and behind, drawn from the name of the video.
     """
-    root = root_of(options)
+    root = table.root_of(options)
     traced = _traced_areas(root / "VolumeTracings.csv")
     cases = []
     for i, row in enumerate(table.read_rows(root / "FileList.csv")):
@@ -105,7 +104,7 @@ def echonet_dynamic(options: SequenceOptions) -> SequenceSet:
         length = whole_number(row["NumberOfFrames"], origin=origin)
         first, last = _cut(name, ed, es, length)
         path = root / "Videos" / f"{name}.avi"
-        rate = milliseconds(row.get("FPS"), origin=origin)  # checked alike: a positive number
+        rate = table.positive(row.get("FPS"), origin=origin, what="frames a second")
         cases.append(Case(
             functools.partial(_part, path, first, last), last - first, origin, name, name,
             splits.split_name(row["Split"], origin=origin),

@@ -6,6 +6,8 @@ at varying speed, which may turn round, with a tilt that wanders. A frame shows 
 it passes within `NEAR_MM` of its fiducial. Single frames may be shadowed or blurred.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage
 
@@ -17,27 +19,47 @@ SIDE, PIXEL_MM, NEAR_MM = 48, 4.0, 2.0
 _FRONT_MM, _BACK_MM = 60.0, -75.0
 
 
-def draw(seed: int, index: int) -> tuple[np.ndarray, dict[str, list[int]]]:
-    """Sweep `index` of family `seed`: frames `[time, SIDE, SIDE, 1]` uint8, and named frames."""
-    rng = np.random.default_rng([seed, index])
+class Sweep(NamedTuple):
+    """Where the frames of a sweep lie, before they are drawn.
+
+    Attributes:
+      y_mm: of each frame's middle, `[time]`.
+      slope: of y along x and along z, `[time, 2]`.
+      marks: the frames that show each plane.
+    """
+
+    subject: brain.Subject
+    y_mm: np.ndarray
+    slope: np.ndarray
+    marks: dict[str, list[int]]
+
+
+def make(rng: np.random.Generator, seed: int, index: int) -> Sweep:
+    """Sweep `index` of family `seed`."""
     subject = brain.make_subject(seed, index)
     fiducials = np.array([AFIDS_RAS_MM[name] for name in PLANES.values()])
     points = subject.from_template(fiducials.T)  # [3, plane]
     y_mm = _path(rng)
-    slope = np.tan(np.deg2rad(_wander(rng, len(y_mm), 5.0)))  # [time, 2]
-    offset = (np.arange(SIDE) - (SIDE - 1) / 2) * PIXEL_MM
-    z, x = np.meshgrid(5.0 - offset, offset, indexing="ij")  # rows run downwards
-    frames, near = [], []
-    for y, (along_x, along_z) in zip(y_mm, slope, strict=True):
-        plane = np.stack([x, y + along_x * x + along_z * z, z])
-        frames.append(_spoil(subject.render(plane, rng), rng))
-        gap = points[1] - (y + along_x * points[0] + along_z * points[2])
-        near.append(gap / np.sqrt(1 + along_x**2 + along_z**2))
-    away = np.abs(np.array(near))  # [time, plane]
+    slope = np.tan(np.deg2rad(_wander(rng, len(y_mm), 5.0)))
+    gap = points[1] - (y_mm[:, None] + slope @ points[[0, 2]])  # [time, plane]
+    away = np.abs(gap) / np.sqrt(1 + (slope**2).sum(1, keepdims=True))
     marks = {name: np.flatnonzero((away[:, j] <= NEAR_MM) | (away[:, j] == away[:, j].min())
                                   ).tolist() for j, name in enumerate(PLANES)}
+    return Sweep(subject, y_mm, slope, marks)
+
+
+def draw(seed: int, index: int) -> tuple[np.ndarray, dict[str, list[int]]]:
+    """Sweep `index` of family `seed`: frames `[time, SIDE, SIDE, 1]` uint8, and named frames."""
+    rng = np.random.default_rng([seed, index])
+    made = make(rng, seed, index)
+    offset = (np.arange(SIDE) - (SIDE - 1) / 2) * PIXEL_MM
+    z, x = np.meshgrid(5.0 - offset, offset, indexing="ij")  # rows run downwards
+    frames = []
+    for y, (along_x, along_z) in zip(made.y_mm, made.slope, strict=True):
+        plane = np.stack([x, y + along_x * x + along_z * z, z])
+        frames.append(_spoil(made.subject.render(plane, rng), rng))
     pixels = np.rint(255 * np.stack(frames)).astype(np.uint8)[..., None]
-    return pixels, marks
+    return pixels, made.marks
 
 
 def _path(rng: np.random.Generator) -> np.ndarray:
