@@ -1,10 +1,11 @@
 """Convolution that is not slow on a CPU; the same numbers, to rounding, as XLA's own.
 
-XLA's CPU backend has three weak spots, each several times slower than it need be: a 3-D
-convolution; the gradient of any convolution inside a loop (`lax.scan`), where the rewriting that
-makes it fast is not done; and the kernel gradient of a 1-wide convolution. Here a 3-D convolution
-is folded into a 2-D one, gradients are written as the plain convolutions that they are, and a
-1-wide convolution is a matrix product. Other backends get XLA's own.
+XLA's CPU backend has weak spots, several times slower than they need be: a 3-D convolution; the
+gradient of any convolution inside a loop (`lax.scan`), where the rewriting that makes it fast is
+not done; the kernel gradient of a 1-wide convolution; and a convolution of gray images. Here a 3-D
+convolution is folded into a 2-D one, gradients are written as the plain convolutions that they are,
+a 1-wide convolution is a matrix product, and of a gray image two columns are two channels. Other
+backends get XLA's own.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from medjax.typing import Array
@@ -104,7 +106,29 @@ def conv2d(images: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _conv2d(strides: tuple[int, int], pads: Pads, x: Array, w: Array) -> Array:
+    half = w.shape[1] // 2
+    keeps = strides == (1, 1) and pads[1] == (half, half) and w.shape[1] % 2
+    if keeps and x.shape[-1] == 1 and x.shape[2] % 2 == 0:
+        return _in_pairs(x, w, pads[0])
     return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=_2D)
+
+
+def _in_pairs(x, w, rows):
+    """Of one channel, along a width that is kept: two columns side by side are two channels.
+
+    No number is moved for it: a kernel of pairs has each tap twice, once for either column.
+    """
+    taps, features = w.shape[1], w.shape[3]
+    reach = (taps // 2 + 1) // 2  # pairs to the left and right
+    where = np.zeros((2 * reach + 1, 2, taps, 2), np.float32)  # pair, column in, tap, column out
+    for out, tap in np.ndindex(2, taps):
+        pair, column = divmod(out + tap - taps // 2, 2)
+        where[pair + reach, column, tap, out] = 1.0
+    pairs = jnp.einsum("pctd,htf->hpcdf", where.astype(w.dtype), w[:, :, 0])
+    found = lax.conv_general_dilated(
+        x.reshape(*x.shape[:2], -1, 2), pairs.reshape(w.shape[0], -1, 2, 2 * features), (1, 1),
+        (rows, (reach, reach)), dimension_numbers=_2D)
+    return found.reshape(x.shape[0], found.shape[1], x.shape[2], features)
 
 
 def _forward(strides, pads, x, w):

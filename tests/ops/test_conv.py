@@ -38,6 +38,24 @@ def test_values_and_gradients_equal_xla(ndim, kernel, stride, low, high, side):
         np.testing.assert_allclose(a, b, atol=1e-3)
 
 
+@pytest.mark.parametrize("taps", [(3, 3), (1, 5), (2, 7), (3, 1)])
+@pytest.mark.parametrize("width", [6, 7])
+def test_gray_images_at_every_width_of_the_kernel(taps, width, rng):
+    x, w = (jnp.asarray(rng.normal(size=s), jnp.float32)
+            for s in ((2, 5, width, 1), (*taps, 1, 3)))
+    pads = [(1, 1), (taps[1] // 2,) * 2]
+
+    def value(form, x, w):
+        return form(x, w, (1, 1), pads, dimension_numbers=LAYOUT[2])
+
+    expected = value(lax.conv_general_dilated, x, w)
+    np.testing.assert_allclose(value(conv.conv_general_dilated, x, w), expected, atol=1e-5)
+    gradients = [jax.grad(lambda x, w, f=form: (value(f, x, w) ** 2).sum(), (0, 1))(x, w)
+                 for form in (conv.conv_general_dilated, lax.conv_general_dilated)]
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_same_padding_and_second_derivative():
     x, w = jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 1))
 
