@@ -36,17 +36,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, metrics, models, plot, report, settings
+from medjax import app, metrics, models, plot, predictors, report, settings
 from medjax.data import preprocess
 from medjax.data.options import DataOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.models import pretrained
 from medjax.ops.preprocess import Preprocessing
+from medjax.predictors import Classify, classify
+from medjax.predictors.trained import Trained
 from medjax.report import Predictions
 from medjax.tasks import classification
-from medjax.train import feed as feeds
-from medjax.train import run, state, step
+from medjax.train import run, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
@@ -86,13 +87,15 @@ def main(config: Config) -> None:
     parts = build(config, dataset, scaling)
     training = plan(config, dataset, parts)
     settings.train_and_report(
-        config, "classify", training, dataset, scaling,
-        lambda abstract: finish(config, dataset, parts, abstract, Path(config.workdir)), stop)
+        config, "classify", training, parts.how, parts.trained,
+        lambda best, meta: finish(config, dataset, parts, best, meta), dataset.digest, stop)
 
 
 class Parts(NamedTuple):
     """What the settings and the set make together."""
 
+    how: Classify
+    trained: Trained
     model: Any
     task: classification.Classification
     optimizer: optax.GradientTransformation
@@ -110,17 +113,15 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
         raise UserError(f"--model={config.model} needs images of {smallest} voxels a side or more; "
                         f"these have {train.image_shape[:-1]}: give --image_size, or another model")
     balanced = tuple((1 / (len(classes) * frequency)).tolist())
-    model = models.classifier(
-        config.model, num_classes=len(classes), dropout=config.dropout, dtype=config.dtype)
-    task = classification.make(
-        model, num_classes=len(classes),
-        preprocessing=scaling, augmentation=varied,
-        label_smoothing=config.label_smoothing, mixup_alpha=config.mixup,
-        views=config.views, frozen=config.freeze,
+    how = Classify(config.model, config.dtype, config.views, varied, config.image_size)
+    trained = predictors.trained.of(dataset, scaling, config)
+    model = how.network(trained, dropout=config.dropout)
+    task = how.task(
+        model, trained, label_smoothing=config.label_smoothing, mixup_alpha=config.mixup,
+        frozen=config.freeze,
         class_weights=balanced if config.class_weights == "balanced" else None)
     optimizer = settings.optimizer(config, only=("fc",) if config.freeze else ())
-    predict = jax.jit(step.over_seeds(task.predict, (0, 0, None)))
-    return Parts(model, task, optimizer, predict, frequency)
+    return Parts(how, trained, model, task, optimizer, classify.program(task), frequency)
 
 
 def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
@@ -144,12 +145,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
 
 def predict(config: Config, split: Split, parts: Parts, learner: state.State) -> np.ndarray:
     """The probabilities of every case once, in order: `[seeds, cases, class]`."""
-    params, batch_stats = learner.mean
-    found = []
-    for index, valid in feeds.padded(len(split), batch=config.batch):
-        values = parts.predict(params, batch_stats, jnp.asarray(split.images(index)))
-        found.append(np.asarray(values)[:, valid])
-    return np.concatenate(found, axis=1)
+    return classify.probabilities(parts.predict, learner.mean, split, batch=config.batch)
 
 
 def validate(config: Config, split: Split, parts: Parts, learner: state.State) -> dict[str, float]:
@@ -164,9 +160,9 @@ def validate(config: Config, split: Split, parts: Parts, learner: state.State) -
     return {name: float(np.mean([e[name] for e in each])) for name in each[0]}
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
-    """Reads the best checkpoint, and reports on test where there is one, else on validation."""
-    best, meta = settings.best_of(workdir, abstract)
+def finish(config: Config, dataset: Dataset, parts: Parts, best: state.State, meta: dict) -> None:
+    """Reports the best checkpoint on test where there is one, else on validation."""
+    workdir = Path(config.workdir)
     split = dataset.splits[dataset.report_split]
     classes = dataset.info.classes
     each = [Predictions(split.case_id, split.subject_id, split["label"], p, classes)

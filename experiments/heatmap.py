@@ -48,7 +48,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -61,6 +60,7 @@ from medjax import (
     landmark_report,
     models,
     plot,
+    predictors,
     report,
     settings,
 )
@@ -70,10 +70,10 @@ from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.landmark_report import LandmarkPredictions
 from medjax.ops.preprocess import Preprocessing
-from medjax.stats import nan_mean
-from medjax.tasks import heatmap
-from medjax.train import feed as feeds
-from medjax.train import state, step
+from medjax.predictors import Heatmap, heatmap
+from medjax.predictors.trained import Trained
+from medjax.tasks import heatmap as tasks
+from medjax.train import state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
@@ -96,9 +96,9 @@ class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
     width: int = option(0, "its features, at the finest level; 0: 16, or 8 in volumes")
     levels: int = option(4, "unet, scn2019: sizes that it works at")
     loss: str = option("cross_entropy", "l2: heights, cross_entropy: probabilities over voxels",
-                       choices=heatmap.LOSSES)
+                       choices=tasks.LOSSES)
     decoder: str = option("mass", "from map to point: highest voxel with a parabola, mean over all "
-                          "voxels, or centre of mass about the highest", choices=heatmap.DECODERS)
+                          "voxels, or centre of mass about the highest", choices=tasks.DECODERS)
     sigma: float = option(2.0, "of the target's Gaussian, voxels")
     learn_sigma: float = option(0.0, "weight of |sigma|^2 where sigma is learned; 0: it is not")
     coordinate_weight: float = option(0.0, "in the loss, of the distance of the soft-arg-max")
@@ -126,8 +126,8 @@ def main(config: Config) -> None:
         init=lambda key: start(key, train, parts), score=config.best, higher=False,
         evaluate=lambda s: validate(config, dataset, parts, s))
     settings.train_and_report(
-        given, "heatmap", training, dataset, scaling,
-        lambda abstract: finish(config, dataset, parts, abstract, Path(config.workdir)), stop)
+        given, "heatmap", training, parts.how, parts.trained,
+        lambda best, meta: finish(config, dataset, parts, best, meta), dataset.digest, stop)
 
 
 def sized(config: Config, dataset: Dataset) -> Config:
@@ -163,9 +163,11 @@ def check(config: Config) -> None:
 class Parts(NamedTuple):
     """What the settings and the set make together."""
 
-    task: heatmap.Heatmap
+    how: Heatmap
+    trained: Trained
+    task: tasks.Heatmap
     optimizer: optax.GradientTransformation
-    predict: Callable[..., tuple[heatmap.Found, Array]]  # leading seed axis
+    predict: Callable[..., tuple[tasks.Found, Array]]  # leading seed axis
     unordered: tuple[tuple[int, int], ...]
 
 
@@ -180,25 +182,13 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
         raise UserError(f"--model={config.model} needs sides that divide by {divisor}; the images "
                         f"or windows have {patch or shape}: give --image_shape, or fewer "
                         "--levels")
-    model = models.landmarker(
-        config.model, num_landmarks=len(info.landmarks), dtype=config.dtype, width=config.width,
-        **({"levels": config.levels} if config.model in ("unet", "scn2019") else {}))
     unordered = info.pairs(info.unordered)
-    task = heatmap.make(
-        model, num_landmarks=len(info.landmarks), preprocessing=scaling,
-        augmentation=settings.augmentation(config, axes=len(shape)), loss=config.loss,
-        decoder=config.decoder, sigma=config.sigma, learn_sigma=config.learn_sigma,
-        coordinate_weight=config.coordinate_weight, mirrored=info.pairs(info.mirrored),
-        unordered=unordered, window=patch)
-
-    def predict(params: Any, stats: Any, images: Array, points: Array):
-        maps = task.maps(params, stats, images)
-        known = ~jnp.isnan(points).any(-1)
-        losses = jax.vmap(task.score, (None, 0, 0, 0))(params, maps, points, known)
-        return jax.vmap(task.decode)(maps), losses
-
-    return Parts(task, settings.optimizer(config),
-                 jax.jit(step.over_seeds(predict, (0, 0, None, None))), unordered)
+    how, trained = settings.pick(Heatmap, config), predictors.trained.of(dataset, scaling, config)
+    task = how.task(
+        trained, augmentation=settings.augmentation(config, axes=len(shape)),
+        learn_sigma=config.learn_sigma, coordinate_weight=config.coordinate_weight,
+        mirrored=info.pairs(info.mirrored), unordered=unordered)
+    return Parts(how, trained, task, settings.optimizer(config), heatmap.program(task), unordered)
 
 
 def start(key: Key, train: Split, parts: Parts) -> state.State:
@@ -209,35 +199,9 @@ def start(key: Key, train: Split, parts: Parts) -> state.State:
 def predict(config: Config, dataset: Dataset, name: str, parts: Parts, learner: state.State
             ) -> tuple[list[LandmarkPredictions], np.ndarray]:
     """Every case of a split once, in order: the predictions of each seed, and their losses."""
-    split, (params, stats) = dataset.splits[name], learner.mean
-    found = []
-    for index, valid in feeds.padded(len(split), batch=config.batch):
-        batch = split.batch(index, ("landmarks",))
-        result = parts.predict(params, stats, batch["image"], batch["landmarks"])
-        found.append(jax.tree.map(lambda x, keep=valid: np.asarray(x)[:, keep], result))
-    (points, confidence), losses = jax.tree.map(lambda *x: np.concatenate(x, 1), *found)
-    return [named(config, dataset, name, parts, p, c)
-            for p, c in zip(points, confidence, strict=True)], losses
-
-
-def named(config: Config, dataset: Dataset, name: str, parts: Parts, points: np.ndarray,
-          confidence: np.ndarray) -> LandmarkPredictions:
-    """Points in voxels, `[case, landmark, ndim]`, as predictions in pixels and mm."""
-    found = landmark_report.from_voxels(
-        dataset.splits[name], dataset.info.landmarks, points, confidence, unordered=parts.unordered)
-    return found.without(found.confidence < config.absent_below)
-
-
-def together(each: list[LandmarkPredictions]) -> LandmarkPredictions:
-    """The ensemble: the mean of the seeds' points, where most seeds found one."""
-    def mean(name: str) -> np.ndarray:
-        values = np.stack([getattr(e, name) for e in each])
-        return np.where(np.isnan(values).mean(0) <= 0.5, nan_mean(values, axis=0), np.nan)
-
-    if len(each) == 1:
-        return each[0]
-    return each[0]._replace(found=mean("found"), found_mm=mean("found_mm"),
-                            confidence=mean("confidence"))
+    return heatmap.located(
+        parts.predict, learner.mean, dataset.splits[name], dataset.info.landmarks,
+        batch=config.batch, absent_below=config.absent_below, unordered=parts.unordered)
 
 
 def validate(config: Config, dataset: Dataset, parts: Parts, learner: state.State
@@ -254,15 +218,17 @@ def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> Lan
     """The trivial baseline: each landmark at its mean position in the training images."""
     mean = np.nanmean(trained_on(config, dataset)["landmarks"], 0)
     points = np.tile(mean, (len(dataset.splits[name]), 1, 1))
-    return named(config, dataset, name, parts, points, np.full(points.shape[:2], np.inf))
+    return landmark_report.from_voxels(
+        dataset.splits[name], dataset.info.landmarks, points, np.full(points.shape[:2], np.inf),
+        unordered=parts.unordered)
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
-    """Reads the best checkpoint, and reports on test where there is one, else on validation."""
-    best, meta = settings.best_of(workdir, abstract)
+def finish(config: Config, dataset: Dataset, parts: Parts, best: state.State, meta: dict) -> None:
+    """Reports the best checkpoint on test where there is one, else on validation."""
+    workdir = Path(config.workdir)
     each, _ = predict(config, dataset, dataset.report_split, parts, best)
-    whole = together(each)
-    tuned = whole if dataset.report_split == "validation" else together(
+    whole = heatmap.together(each)
+    tuned = whole if dataset.report_split == "validation" else heatmap.together(
         predict(config, dataset, "validation", parts, best)[0])
     baseline = mean_shape(config, dataset, dataset.report_split, parts)
     whole.write(workdir / "predictions.csv")

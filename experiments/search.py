@@ -43,6 +43,7 @@ from medjax import (
     app,
     landmark_metrics,
     plot,
+    predictors,
     report,
     search_metrics,
     search_plot,
@@ -57,9 +58,11 @@ from medjax.envs import search as env
 from medjax.errors import UserError, unknown
 from medjax.models import qnet
 from medjax.ops.preprocess import Preprocessing
+from medjax.predictors import Search, search
+from medjax.predictors.trained import Trained
 from medjax.search_report import Searches
 from medjax.stats import nan_mean
-from medjax.tasks import search
+from medjax.tasks import search as tasks
 from medjax.train import feed as feeds
 from medjax.train import mesh, run, step
 from medjax.train.record import read_lines
@@ -97,7 +100,7 @@ class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
     answer: str = option("centre", "where it rests: centre of its cycle, or the place of the last "
                          "four whose largest Q is lowest", choices=("centre", "lowest"))
 
-    variant: str = option("dueling_double", "of deep Q-learning", choices=search.VARIANTS)
+    variant: str = option("dueling_double", "of deep Q-learning", choices=tasks.VARIANTS)
     agents: int = option(64, "searches at once, of each landmark")
     act_steps: int = option(1, "moves of each between two updates")
     gamma: float = option(0.9, "discount of a step")
@@ -155,8 +158,8 @@ def main(config: Config) -> None:
     scaling = preprocess.fit(train.images, len(train))
     parts = build(config, dataset, scaling)
     settings.train_and_report(
-        config, "search", plan(config, dataset, parts), dataset, scaling,
-        lambda abstract: finish(config, dataset, parts, abstract, Path(config.workdir)), stop)
+        config, "search", plan(config, dataset, parts), parts.how, parts.trained,
+        lambda best, meta: finish(config, dataset, parts, best, meta), dataset.digest, stop)
 
 
 def check(config: Config) -> None:
@@ -217,64 +220,34 @@ def searched(config: Config, dataset: Dataset) -> Dataset:
 class Parts(NamedTuple):
     """What the settings and the set make together."""
 
-    task: search.Search
-    game: search.Game
+    how: Search
+    trained: Trained
+    task: tasks.Search
+    game: tasks.Game
     optimizer: optax.GradientTransformation
-    voxel_mm: float
-    walk: Callable[..., search.Found]  # of parameters with a leading seed axis
-    wander: Callable[..., search.Found]  # at random; one seed
+    walk: Callable[..., tasks.Found]  # of parameters with a leading seed axis
+    wander: Callable[..., tasks.Found]  # at random; one seed
     trace: Callable[..., tuple[Array, Array]]
 
 
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     """Raises UserError for settings that do not fit the set."""
-    train = dataset.splits["train"]
-    size = volumes.voxel_mm(train)
-    game = play(config, train.image_shape[:-1], size)
-    count, moves = len(config.landmarks), 2 * len(game.rules.crop)
-    model = qnet.QNetwork(
-        count, moves, trunk=config.trunk, patch=config.patch, width=config.width,
-        hidden=config.hidden, num_levels=len(game.levels.step), dueling="dueling" in config.variant,
-        communicate=config.communicate, dtype=jnp.dtype(config.dtype))
-    task = search.make(model, num_landmarks=count, game=game, preprocessing=scaling)
+    train, trained = dataset.splits["train"], predictors.trained.of(dataset, scaling, config)
+    how = Search(volumes.voxel_mm(train), **{
+        f.name: getattr(config, f.name) for f in dataclasses.fields(Search)[1:]})
+    game = how.game(train.image_shape[:-1], learning=settings.pick(tasks.Learning, config))
+    task, moves = how.task(trained, game), 2 * len(game.rules.crop)
 
-    def by_value(walk: Callable) -> Callable:
-        def of_seed(params: Any, key: Key, data: env.Volumes, case: Array, places: Array):
-            return walk(key, lambda _, agents: task.q(params, agents, data), data, case, places,
-                        game=game)
-
-        return jax.jit(step.over_seeds(of_seed, (0, None, None, None, None)))
-
-    def wander(key: Key, data: env.Volumes, case: Array, places: Array) -> search.Found:
+    def wander(key: Key, data: env.Volumes, case: Array, places: Array) -> tasks.Found:
         def anything(key: Key, agents: env.State) -> Array:
             return jax.random.uniform(key, (*agents.case.shape, moves))
 
-        found = search.walk(key, anything, data, case, places, game=game)
+        found = tasks.walk(key, anything, data, case, places, game=game)
         return jax.tree.map(lambda x: x[None], found)
 
-    return Parts(task, game, settings.optimizer(config), size, by_value(search.walk),
-                 jax.jit(wander), by_value(search.trace))
-
-
-def play(config: Config, shape: tuple[int, ...], voxel_mm: float) -> search.Game:
-    """Scales, rules and ways of learning, in volumes of this shape."""
-    if config.crop_size > min(shape):
-        raise UserError(f"--crop_size={config.crop_size} is larger than the padded volumes, "
-                        f"{shape}")
-    scales = config.scales or (4 * voxel_mm, 2 * voxel_mm, voxel_mm)
-    spacing = search_run.in_voxels(scales, voxel_mm, "scales")
-    strides = config.strides or scales
-    if len(strides) != len(scales):
-        raise UserError(f"--strides gives {len(strides)} lengths for {len(scales)} scales")
-    stride = search_run.in_voxels(strides, voxel_mm, "strides")
-    levels = env.Levels(jnp.array(spacing), jnp.array(stride),
-                        jnp.array(stride, jnp.float32))  # a stride off is as near as it gets
-    rules = env.Rules(
-        (config.crop_size,) * len(shape), history=config.history, reward=config.reward,
-        clip=config.clip_reward, outside=config.outside, limit=config.limit, trail=config.trail,
-        visits=config.visits, answer=config.answer)
-    resting = dataclasses.replace(rules, rests=True, limit=config.search_limit)
-    return search.Game(levels, rules, resting, settings.pick(search.Learning, config))
+    return Parts(how, trained, task, game, settings.optimizer(config),
+                 search.by_value(tasks.walk, task, game), jax.jit(wander),
+                 search.by_value(tasks.trace, task, game))
 
 
 def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
@@ -311,9 +284,10 @@ def explore(config: Config, split: Split, data: env.Volumes, walk: Callable, *, 
                               seed=config.seed, margin=config.margin)
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any, workdir: Path) -> None:
+def finish(config: Config, dataset: Dataset, parts: Parts, best: search_run.Run, meta: dict
+           ) -> None:
     """Searches from the best checkpoint, on test where there is one, else on validation."""
-    best, meta = settings.best_of(workdir, abstract)
+    workdir = Path(config.workdir)
     split, params = dataset.splits[dataset.report_split], best.learner.mean[0]
     data = search_run.on_device(split, game=parts.game)
     print(f"searching {len(split)} volumes from {config.starts} places each", flush=True)
@@ -355,7 +329,7 @@ def results(config: Config, dataset: Dataset, parts: Parts, data: env.Volumes,
         "baseline_is": "each landmark at its mean position in the training volumes",
         "definitions": landmark_metrics.definitions(declared),
         "missing_in_reference": int(np.isnan(found.true).any(-1).sum()),
-        "variance": found.variance(), "starts": config.starts, "voxel_mm": parts.voxel_mm,
+        "variance": found.variance(), "starts": config.starts, "voxel_mm": parts.how.voxel_mm,
         "landmarks": {name: found.of(landmark=i).values(declared)
                       for i, name in enumerate(found.names)},
         "beside": {who: row.estimates(declared, samples=config.bootstrap)
@@ -386,7 +360,7 @@ def draw(config: Config, split: Split, parts: Parts, data: env.Volumes, params: 
     search_plot.paths(folder / "paths.png", image, found.names, target, trace, level)
     search_plot.animation(
         folder / "search.gif", image, found.names[0], target[0], trace[:, 0, 0], level[:, 0, 0],
-        voxel_mm=parts.voxel_mm, spacing=np.asarray(parts.game.levels.spacing).tolist(),
+        voxel_mm=parts.how.voxel_mm, spacing=np.asarray(parts.game.levels.spacing).tolist(),
         crop=(config.crop_size,) * image.ndim)
 
 

@@ -32,7 +32,7 @@ area of blood 1.95. Same day, 2 minutes each.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +46,7 @@ from medjax import (
     landmark_metrics,
     models,
     plot,
+    predictors,
     report,
     settings,
     temporal_metrics,
@@ -60,11 +61,12 @@ from medjax.metrics import Metric
 from medjax.models import pretrained, sononet
 from medjax.ops import sequence
 from medjax.ops.preprocess import Preprocessing
+from medjax.predictors import Temporal, temporal
+from medjax.predictors.trained import Trained
 from medjax.stats import Estimate
-from medjax.tasks import temporal
+from medjax.tasks import temporal as tasks
 from medjax.temporal_report import SequencePredictions
-from medjax.train import feed as feeds
-from medjax.train import run, state, step
+from medjax.train import run, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
@@ -80,7 +82,7 @@ class Config(settings.Augmenting, settings.Training, settings.SequenceFiles):
     dataset: str = option("beating_heart", "beating_heart, brain_sweeps, sequence_folder, "
                           "sunnybrook_cine, acdc or echonet_dynamic")
     task: str = option("frames", "each name has one frame, or (planes) any number",
-                       choices=tuple(temporal.LOSSES))
+                       choices=tuple(tasks.LOSSES))
 
     encoder: str = option("cnn", "network of a frame", choices=tuple(models.CLASSIFIERS))
     features: int = option(64, "numbers that it gives a frame")
@@ -94,7 +96,7 @@ class Config(settings.Augmenting, settings.Training, settings.SequenceFiles):
 
     loss: str = option("", "frames: time (cross-entropy over frames) or curve (Kong et al. 2016; "
                        "ED, ES); planes: joint (Chen et al. 2015) or softmax; empty: the first",
-                       choices=("", *(k for of in temporal.LOSSES.values() for k in of)))
+                       choices=("", *(k for of in tasks.LOSSES.values() for k in of)))
     structure: float = option(1.0, "curve: weight of the loss that keeps it falling and rising")
     balance: float = option(0.5, "planes: exponent of how rare a name is, as its weight")
     reverse: bool = option(False, "train on reversed sequences too")
@@ -116,38 +118,39 @@ def main(config: Config) -> None:
     settings.check(config, sizes=("features", "hidden", "smooth"), amounts=(
         "structure", "balance", "train_window", "hit_frames", "encoder_rate", "frame_ms",
         "grid_mm"))
-    config = dataclasses.replace(config, loss=config.loss or temporal.LOSSES[config.task][0])
+    config = dataclasses.replace(config, loss=config.loss or tasks.LOSSES[config.task][0])
     check(config)
     dataset, stop = settings.begin(config, "temporal", SequenceOptions)
     check_set(config, dataset)
     train = dataset.splits["train"]
     scaling = fit(config, train)
 
-    def train_one(config: Config, done: Callable[[Any, "Parts"], None]) -> None:
+    def train_one(config: Config, done: Callable[[state.State, dict, "Parts"], None]) -> None:
         parts = build(config, dataset, scaling)
-        settings.train_and_report(config, "temporal", plan(config, dataset, parts), dataset,
-                                  scaling, lambda abstract: done(abstract, parts), stop)
+        settings.train_and_report(
+            config, "temporal", plan(config, dataset, parts), parts.how, parts.trained,
+            lambda best, meta: done(best, meta, parts), dataset.digest, stop)
 
-    def report_with_rival(abstract: Any, parts: "Parts") -> None:
+    def report_with_rival(best: state.State, meta: dict, parts: "Parts") -> None:
         others: dict[str, SequencePredictions] = {}
         alone = dataclasses.replace(config, recurrence="none", init_from="" if Path(
             config.init_from).is_dir() else config.init_from,
             workdir=str(Path(config.workdir, "per_frame")))
         if config.rival and config.recurrence != "none":
             print("the same encoder without recurrence:", flush=True)
-            train_one(alone, lambda abstract, parts: others.update(
-                averaged(alone, dataset, parts, abstract)))
+            train_one(alone, lambda best, _, parts: others.update(
+                averaged(alone, dataset, parts, best)))
         if not stop():
-            finish(config, dataset, parts, abstract, others, Path(config.workdir))
+            finish(config, dataset, parts, best, meta, others)
 
     train_one(config, report_with_rival)
 
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
-    if config.loss not in temporal.LOSSES[config.task]:
+    if config.loss not in tasks.LOSSES[config.task]:
         raise UserError(f"--loss={config.loss} is not for --task={config.task}; choose "
-                        f"{' or '.join(temporal.LOSSES[config.task])}")
+                        f"{' or '.join(tasks.LOSSES[config.task])}")
     if config.smooth % 2 == 0:
         raise UserError(f"--smooth={config.smooth}: must be odd, so that no frame is shifted")
     if config.train_window == 1:
@@ -196,8 +199,10 @@ def fit(config: Config, train: Split) -> Preprocessing:
 class Parts(NamedTuple):
     """What the settings and the set make together."""
 
+    how: Temporal
+    trained: Trained
     model: models.Temporal
-    task: temporal.Temporal
+    task: tasks.Temporal
     optimizer: optax.GradientTransformation
     predict: Callable[..., Array]  # leading seed axis
     metrics: dict[str, Metric]
@@ -215,22 +220,18 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     if min(train.image_shape[1:3]) < smallest:
         raise UserError(f"--encoder={config.encoder} needs frames of {smallest} pixels a side or "
                         f"more; these have {train.image_shape[1:3]}: give --image_shape")
-    model = models.over_time(
-        config.encoder, recurrence=config.recurrence, features=config.features,
-        hidden=config.hidden, outputs=temporal.num_outputs(config.loss, len(info.frames)),
-        dropout=config.dropout, dtype=config.dtype, remat=config.remat)
+    how, trained = settings.pick(Temporal, config), predictors.trained.of(dataset, scaling, config)
+    model = how.network(trained, dropout=config.dropout, remat=config.remat)
     share = train["marks"].sum((0, 1)) / train["length"].sum()
     rarity = ((1 - share) / np.maximum(share, 1e-9)) ** config.balance
-    task = temporal.make(
-        model, preprocessing=scaling, augmentation=settings.augmentation(config, axes=2),
-        loss=config.loss, cyclic=info.cyclic, window=config.train_window,
-        structure=config.structure, reverse=config.reverse, rarity=tuple(rarity.tolist()),
-        frozen=config.encoder_rate == 0, smooth=config.smooth)
+    task = how.make(
+        model, trained, augmentation=settings.augmentation(config, axes=2),
+        window=config.train_window, structure=config.structure, reverse=config.reverse,
+        rarity=tuple(rarity.tolist()), frozen=config.encoder_rate == 0)
     metrics = temporal_metrics.of_frames(
         info.frames, milliseconds=config.units == "ms") if config.task == "frames" else (
             temporal_metrics.of_planes(info.frames, frames=config.hit_frames))
-    return Parts(model, task, optimizer(config),
-                 jax.jit(step.over_seeds(task.predict, (0, 0, None, None))), metrics)
+    return Parts(how, trained, model, task, optimizer(config), temporal.program(task), metrics)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -276,26 +277,11 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     return make(init)
 
 
-def buckets(length: np.ndarray, *, size: int, count: int = 4) -> Iterator[tuple[int, np.ndarray]]:
-    """Sequences of about one length together, so that few shapes compile: the shape, and which."""
-    bounds = np.unique(np.ceil(size * np.arange(1, count + 1) / count).astype(int))
-    number = np.searchsorted(bounds, length)
-    for i, bound in enumerate(bounds):
-        if (number == i).any():
-            yield int(bound), np.flatnonzero(number == i)
-
-
 def predict(config: Config, dataset: Dataset, name: str, parts: Parts, learner: state.State
             ) -> list[SequencePredictions]:
     """Every sequence of a split once, by each seed."""
-    split, (params, stats) = dataset.splits[name], learner.mean
-    size, names = split.image_shape[0], dataset.info.frames
-    score = np.full((config.seeds, len(split), size, len(names)), np.nan)
-    for bound, rows in buckets(split["length"], size=size):
-        for index, valid in feeds.padded(len(rows), batch=config.batch):
-            batch = split.batch(rows[index], ("length",))
-            found = parts.predict(params, stats, batch["image"][:, :bound], batch["length"])
-            score[:, rows[index][valid], :bound] = np.asarray(found)[:, valid]
+    score = temporal.scores(parts.predict, learner.mean, dataset.splits[name], batch=config.batch,
+                            seeds=config.seeds)
     return [of_set(config, dataset, name, s) for s in score]
 
 
@@ -313,14 +299,12 @@ def validate(config: Config, dataset: Dataset, parts: Parts, learner: state.Stat
     return {name: float(np.mean([v[name] for v in values])) for name in values[0]}
 
 
-def averaged(config: Config, dataset: Dataset, parts: Parts, abstract: Any
+def averaged(config: Config, dataset: Dataset, parts: Parts, best: state.State
              ) -> dict[str, SequencePredictions]:
     """The network without recurrence, and its scores averaged over as many frames as suits
     validation best."""
-    best, _ = settings.best_of(Path(config.workdir), abstract)
-
     def smoothed(name: str, width: int) -> SequencePredictions:
-        found = together(predict(config, dataset, name, parts, best))
+        found = temporal.together(predict(config, dataset, name, parts, best))
         length = jnp.asarray(dataset.splits[name]["length"])
         score = jax.vmap(lambda x, n: sequence.moving_average(
             x, n, width=width, cyclic=found.cyclic))(jnp.nan_to_num(found.score), length)
@@ -334,19 +318,13 @@ def averaged(config: Config, dataset: Dataset, parts: Parts, abstract: Any
             for w in sorted({1, width})}
 
 
-def together(each: list[SequencePredictions]) -> SequencePredictions:
-    """The ensemble: the mean of the seeds' scores."""
-    return each[0]._replace(score=np.mean([e.score for e in each], axis=0))
-
-
-def finish(config: Config, dataset: Dataset, parts: Parts, abstract: Any,
-           others: dict[str, SequencePredictions], workdir: Path) -> None:
-    """Reads the best checkpoint, and reports on test where there is one, else on validation."""
-    best, meta = settings.best_of(workdir, abstract)
-    name = dataset.report_split
+def finish(config: Config, dataset: Dataset, parts: Parts, best: state.State, meta: dict,
+           others: dict[str, SequencePredictions]) -> None:
+    """Reports the best checkpoint on test where there is one, else on validation."""
+    name, workdir = dataset.report_split, Path(config.workdir)
     split, train = dataset.splits[name], dataset.splits["train"]
     each = predict(config, dataset, name, parts, best)
-    whole = together(each)
+    whole = temporal.together(each)
     whole.write(workdir / "predictions.csv")
     mean = of_set(config, dataset, name, temporal_report.at_mean(train, split))
     if dataset.info.frames == ("ED", "ES"):

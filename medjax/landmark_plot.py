@@ -1,5 +1,6 @@
 """Pictures of landmarks: over their images, and of their errors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,37 @@ def worst(path: Path, found: LandmarkPredictions, split: Split, *, most: int = 8
     new_figure(path, rows, columns, (2.6 * columns, (2.6 * ratio + 0.35) * rows + 0.3), draw)
 
 
+def over(path: Path, image: np.ndarray, names: Sequence[str], points: np.ndarray, *, title: str
+         ) -> None:
+    """Points `[n, ndim]`, in voxels, over their image; of a volume over three slices through their
+    middle, which they lie before or behind. A few are named."""
+    views = ((0, 1), (0, 2), (1, 2)) if image.ndim == 4 else ((0, 1),)
+    ratio = 1.0 if image.ndim == 4 else image.shape[0] / image.shape[1]
+    nothing = np.full_like(points, np.nan)
+
+    def draw(figure, axes):
+        for ax, view in zip(axes[0], views, strict=True):
+            right, up = _panel(ax, image, view, nothing, points)
+            ax.axis("off")
+            for name, point in zip(names, points, strict=True):
+                if len(names) <= 12 and not np.isnan(point).any():
+                    ax.annotate(name, point[[right, up]], color="C1", fontsize=6, xytext=(3, 3),
+                                textcoords="offset points")
+        axes[0, 0].set_title(title, fontsize=7, loc="left")
+
+    new_figure(path, 1, len(views), (3.2 * len(views), 3.2 * ratio + 0.3), draw)
+
+
 def _panel(ax, image: np.ndarray, view: tuple[int, int], true: np.ndarray, found: np.ndarray
-           ) -> None:
-    """One image, or one slice of a volume; `view` are the axes that are shown."""
+           ) -> tuple[int, int]:
+    """One image, or one slice of a volume; `view` are the axes that are shown.
+
+    Returns:
+      Which axes run to the right and upwards.
+    """
     if image.ndim == 4:  # the first of the two runs to the right, the second upwards
         (drop,) = {0, 1, 2} - set(view)
-        middle = nan_mean(true[:, drop])
+        middle = nan_mean((found if np.isnan(true).all() else true)[:, drop])
         at = image.shape[drop] // 2 if np.isnan(middle) else round(float(middle))
         picture, right, up = image.take(at, drop)[..., 0].T, view[0], view[1]
         ax.imshow(picture, cmap="gray", origin="lower")
@@ -117,3 +143,4 @@ def _panel(ax, image: np.ndarray, view: tuple[int, int], true: np.ndarray, found
         ax.plot([a[right], b[right]], [a[up], b[up]], color="C1", lw=1.0)
     ax.plot(true[:, right], true[:, up], "o", ms=3.5, mfc="none", mec="C2", label="reference")
     ax.plot(found[:, right], found[:, up], "x", ms=3.5, color="C3", label="found")
+    return right, up

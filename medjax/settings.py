@@ -1,6 +1,7 @@
 """The flags that trained experiments share, and what follows from them alone."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import report, stats
+from medjax import report, stats, weights
 from medjax.app import StopSignal, check_workdir, open_workdir, option, setup
 from medjax.data import source
 from medjax.data.landmarks.published import WRIST
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
-from medjax.ops.preprocess import Preprocessing
 from medjax.train import feed as feeds
 from medjax.train import mesh, optim, run, state, step
 from medjax.train.checkpoint import Checkpoints
@@ -321,7 +321,9 @@ def facts(config: Any, experiment: str, dataset: Dataset, learner: state.State,
         "subjects": len(set(split.subject_id)), "model": config.model,
         "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
         "parameters": state.count_parameters(learner.params) // config.seeds,
-        "best_step": meta["step"], "train": timing(config, workdir, meta), "unit": unit,
+        "best_step": meta["step"],
+        "weights_sha256": hashlib.sha256((workdir / weights.NAME).read_bytes()).hexdigest(),
+        "train": timing(config, workdir, meta), "unit": unit,
         "notes": dataset.notes, "device": report.device(), "versions": report.versions()}
 
 
@@ -331,17 +333,25 @@ def by_seed(config: Any, values: list[dict[str, float]]) -> dict[str, Any]:
             "mean": {name: stats.mean_interval([v[name] for v in values]) for name in values[0]}}
 
 
-def train_and_report(config: Any, experiment: str, plan: run.Plan, dataset: Dataset,
-                     scaling: Preprocessing, finish: Callable[[Any], None], stop: StopSignal
-                     ) -> None:
-    """Trains in the work directory unless only evaluation is asked for, then `finish(abstract)`."""
+def train_and_report(config: Any, experiment: str, plan: run.Plan, how: Any, trained: Any,
+                     finish: Callable[[Any, dict[str, Any]], None], data_sha1: str,
+                     stop: StopSignal) -> None:
+    """Trains in the work directory unless only evaluation is asked for, then `finish(best, meta)`.
+
+    Args:
+      how, trained: what a prediction depends on: a predictor and its `Trained`.
+      finish: is given the best checkpoint and its meta data.
+    """
     workdir = Path(config.workdir)
-    # Results depend on these too, so they stand in config.json.
-    facts = {"data_sha1": dataset.digest, "preprocessing": dataclasses.asdict(scaling)}
+    # Results depend on these too, so they stand in config.json; and all that `share` needs.
+    facts = {"data_sha1": data_sha1, "how": dataclasses.asdict(how),
+             "trained": dataclasses.asdict(trained)}
     with open_workdir(workdir, experiment, config, **facts):
         if not config.eval_only:
             run.train(plan, workdir, stop=stop, say=print)
         if stop():
             print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
             return
-        finish(plan.abstract())
+        best, meta = best_of(workdir, plan.abstract())
+        weights.write(workdir / weights.NAME, getattr(best, "learner", best).mean)
+        finish(best, meta)

@@ -1,5 +1,6 @@
 """Pictures of sequences: scores over time, and chosen beside true frames."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,27 @@ def thumbnails(path: Path, found: SequencePredictions, split: Split, *, most: in
 
     new_figure(path, len(chosen), 2 * len(names), (2.2 * len(names) + 0.3, 1.25 * len(chosen)),
                draw)
+
+
+def found(path: Path, frames: np.ndarray, names: Sequence[str], chosen: np.ndarray,
+          score: np.ndarray, *, title: str) -> None:
+    """The scores `[time, name]` over a sequence, and below them the frames that were chosen."""
+    def draw(figure, axes):
+        for ax in axes.flat[1:]:
+            ax.axis("off")
+        curve = axes[0, 0]
+        for j, (name, at) in enumerate(zip(names, chosen, strict=True)):
+            curve.plot(score[:, j], ".-", color=f"C{j}", lw=1.2, ms=3, label=name)
+            curve.plot(at, score[at, j], "v", color=f"C{j}", ms=7)
+        curve.set(xlabel="frame", ylabel="score")
+        curve.set_title(title, fontsize=8, loc="left")
+        curve.legend()
+        for ax, name, at in zip(axes[0, 1:], names, chosen, strict=True):
+            image = flat(frames[at])
+            ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
+            ax.set_title(f"{name}: frame {at}", fontsize=8)
+
+    new_figure(path, 1, 1 + len(names), (3.2 + 2.0 * len(names), 2.4), draw)
 
 
 def differences(path: Path, found: SequencePredictions) -> None:

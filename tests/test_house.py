@@ -20,11 +20,13 @@ FILES = sorted([*(ROOT / "medjax").rglob("*.py"), *(ROOT / "experiments").rglob(
 
 # What a module may import, from the bottom up: a part of medjax imports only from lower rows.
 LEVELS = [
-    {"errors", "lock", "typing"}, {"ops"}, {"losses", "metrics", "models", "data", "envs", "rl"},
-    {"stats", "landmark_metrics"}, {"tasks", "train", "search_metrics", "temporal_metrics"},
-    {"report", "landmark_report", "biometry"}, {"plot", "app", "search_report", "temporal_report"},
+    {"errors", "lock", "typing"}, {"ops", "schema"},
+    {"losses", "metrics", "models", "data", "envs", "rl"}, {"stats", "landmark_metrics"},
+    {"tasks", "train", "search_metrics", "temporal_metrics"},
+    {"report", "landmark_report", "biometry", "weights"},
+    {"plot", "app", "search_report", "temporal_report"},
     {"landmark_plot", "search_plot", "search_run", "settings", "sononet", "temporal_plot"},
-    {"experiments"},
+    {"predictors"}, {"bundle"}, {"experiments"},
 ]
 ONLY_HERE = {
     "flax": {"models"}, "orbax": {"train/checkpoint.py"}, "tensorflow_datasets": {"data"},

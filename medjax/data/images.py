@@ -1,7 +1,7 @@
 """Reads one image or volume from a file."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,11 +132,11 @@ def _dicom(path: Path) -> Found:
                  axes="yx" if pixels.ndim == 2 else "zyx")
 
 
-def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """`pixels` with every side `size` long, linearly interpolated, smoothed first if shrunk."""
+def resize(pixels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """`pixels` with sides of `shape`, linearly interpolated, smoothed first if shrunk."""
     from scipy import ndimage
 
-    zoom = [size / n for n in pixels.shape[:-1]]
+    zoom = [size / n for size, n in zip(shape, pixels.shape[:-1], strict=True)]
     if all(z == 1.0 for z in zoom):
         return pixels
     values = pixels.astype(np.float32)

@@ -18,6 +18,8 @@ class DatasetInfo:
       lengths: (name, landmark, landmark): distances that are reported.
       ellipses: (name, length, length): circumferences from two axes.
       modality: how the images were made.
+      grid_mm: size of a voxel of the grid that landmarks and sequences are brought to; 0: each
+        image is scaled to fit.
       spacing_mm: distance between voxels along each axis, or None where it is not known.
       licence: the terms of the images.
       citation: what to cite.
@@ -35,6 +37,7 @@ class DatasetInfo:
     lengths: tuple[tuple[str, str, str], ...] = ()
     ellipses: tuple[tuple[str, str, str], ...] = ()
     modality: str = "unknown"
+    grid_mm: float = 0.0
     spacing_mm: tuple[float, ...] | None = None
     licence: str = "unknown"
     citation: str = ""

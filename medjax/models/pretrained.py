@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from safetensors.numpy import load_file
 
 from medjax.errors import UserError
 
@@ -72,11 +73,6 @@ def from_torch(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], 
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a `.safetensors` file."""
-    try:
-        from safetensors.numpy import load_file
-    except ImportError:
-        raise UserError(f"{path}: reading weights needs safetensors; pip install safetensors"
-                        ) from None
     try:
         return load_file(path)
     except Exception as e:

@@ -13,11 +13,21 @@ import numpy as np
 from medjax.typing import Logs
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes all or nothing: to a file beside it, then renamed."""
     beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    beside.write_bytes(content)
     os.replace(beside, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes all or nothing."""
+    write_bytes(path, dump_json(value))
+
+
+def dump_json(value: Any) -> bytes:
+    """`value` as a file has it; what is not finite is null."""
+    return (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode()
 
 
 def plain(value: Any) -> Any:

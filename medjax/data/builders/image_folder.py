@@ -72,7 +72,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         for row, label in rows:
             pixels = images.read(row.path).pixels
             if self.options.image_size:
-                pixels = images.resize(pixels, self.options.image_size)
+                pixels = images.resize(pixels, [self.options.image_size] * (pixels.ndim - 1))
             case = row.path.relative_to(root).as_posix()
             yield Example(pixels, {"label": label}, case, row.subject, str(row.path), row.metadata)
 

@@ -1,5 +1,6 @@
 """Images with landmarks, all brought onto one grid."""
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax.data import geometry, images, splits
+from medjax.data import geometry, placing, splits
 from medjax.data.builders.base import Builder, Example
 from medjax.data.landmarks import SETS
-from medjax.data.landmarks.case import Case, LandmarkSet, file_order, index_of, world_of
-from medjax.data.landmarks.pose import Pose, common_poses
+from medjax.data.landmarks.case import Case, LandmarkSet, index_of
+from medjax.data.landmarks.pose import common_poses
+from medjax.data.placing import Turn
 from medjax.errors import UserError
 
 
@@ -23,7 +25,7 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     and `box`, the first voxel that lies in the image and the first beyond; the rest is padding.
     """
 
-    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 had no `box`
+    VERSION = tfds.core.Version("1.2.0")  # 1.1.0 had no `grid_mm`
 
     @functools.cached_property
     def found(self) -> LandmarkSet:
@@ -35,10 +37,11 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def describe(self):
         first = next(self._prepared(self.found.cases[:1]))
-        return self.found.info, first.image.shape, first.image.dtype
+        info = dataclasses.replace(self.found.info, grid_mm=self.grid_mm)
+        return info, first.image.shape, first.image.dtype
 
     @functools.cached_property
-    def poses(self) -> dict[str, Pose]:
+    def poses(self) -> dict[str, Turn]:
         """By case; empty where images keep their pose."""
         if not self.options.pose_from:
             return {}
@@ -58,41 +61,26 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     def _prepared(self, cases: list[Case]) -> Iterator[Example]:
         for case in cases:
             yield prepare(case, self.found.info.landmarks, shape=self.shape, grid_mm=self.grid_mm,
-                          window=self.options.window, pose=self.poses.get(case.case_id))
+                          window=self.options.window, turn=self.poses.get(case.case_id))
 
 
 def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_mm: float,
-            window: tuple[float, ...] = (), pose: Pose | None = None) -> Example:
-    """Reads one image, in 8 bits, and brings it and its points onto the grid.
-
-    Args:
-      pose: turns the image, where it is not to stay as it is.
+            window: tuple[float, ...] = (), turn: Turn | None = None) -> Example:
+    """Reads one image, and brings it and its points onto the grid; options as of `placing.place`.
 
     Raises:
       UserError: if image, spacing, affine and points do not go together; it names the image.
     """
     found = case.read()
-    ndim = found.pixels.ndim - 1
-    if len(shape) != ndim:
-        raise UserError(f"{case.origin}: has {ndim} axes where the grid has {len(shape)}; "
-                        "--image_shape has one number an axis")
-    world = world_of(found, case)
-    placed = np.array([index_of(case.points.get(name), case, found, world) for name in names])
-    pixels, turn = found.pixels, np.eye(ndim + 1)
-    if ndim == 3 and found.affine is not None:
-        pixels, turn = geometry.canonical(pixels, world)
-    if pose is None:
-        spacing = geometry.spacing_mm(world @ turn)
-        back = geometry.fitted(pixels.shape[:-1], spacing, shape=shape, grid_mm=grid_mm)
-    else:
-        back = np.linalg.inv(pose.to_common @ world @ turn) @ pose.grid
-    image = geometry.resample(images.eight_bits(pixels, window), back, shape=shape)
-    to_array = turn @ back
-    points = geometry.apply(np.linalg.inv(to_array), placed)
-    inside = geometry.inside(placed, found.pixels.shape[:-1]) & geometry.inside(points, shape)
-    outside = int((~inside & ~np.isnan(placed).any(1)).sum())
-    targets = {"landmarks": np.where(inside[:, None], points, np.nan),
-               "to_world": world @ to_array, "to_file": file_order(found) @ to_array,
-               "outside": outside,
-               "box": geometry.covered(pixels.shape[:-1], back, shape=shape)}
-    return Example(image, targets, case.case_id, case.subject, case.origin, case.metadata)
+    if len(shape) != found.pixels.ndim - 1:
+        raise UserError(f"{case.origin}: has {found.pixels.ndim - 1} axes where the grid has "
+                        f"{len(shape)}; --image_shape has one number an axis")
+    world = placing.world_of(found, spacing_mm=case.spacing_mm, origin=case.origin)
+    points = np.array([index_of(case.points.get(name), case, found, world) for name in names])
+    placed = placing.place(found, world, shape=shape, grid_mm=grid_mm, window=window, turn=turn)
+    there = geometry.apply(np.linalg.inv(placed.to_index), points)
+    inside = geometry.inside(points, found.pixels.shape[:-1]) & geometry.inside(there, shape)
+    targets = {"landmarks": np.where(inside[:, None], there, np.nan),
+               "to_world": placed.to_world, "to_file": placed.to_file,
+               "outside": int((~inside & ~np.isnan(points).any(1)).sum()), "box": placed.box}
+    return Example(placed.image, targets, case.case_id, case.subject, case.origin, case.metadata)

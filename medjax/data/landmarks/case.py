@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data import geometry, images, landmark_table, slicer, table
+from medjax.data import geometry, images, landmark_table, placing, slicer, table
 from medjax.data.info import DatasetInfo
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
@@ -96,26 +96,6 @@ def from_lists(root: Path, options: LandmarkOptions) -> list[Case]:
     return cases
 
 
-def world_of(found: images.Found, case: Case) -> np.ndarray:
-    """From indices of the stored array to the world."""
-    if found.affine is not None:
-        geometry.check_affine(found.affine, origin=case.origin)
-        return found.affine
-    ndim = found.pixels.ndim - 1
-    spacing = found.spacing_mm or ((case.spacing_mm,) * ndim if case.spacing_mm else None)
-    if spacing is None:
-        raise UserError(f"{case.origin}: the size of its pixels is not known; give it in mm, in "
-                        "the column spacing_mm of landmarks.csv or metadata.csv "
-                        "(--spacing_column)")
-    return file_order(found) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
-
-
-def file_order(found: images.Found) -> np.ndarray:
-    """From indices of the stored array to x, y[, z] of the file."""
-    order = [found.axes.index(a) for a in sorted(found.axes)]
-    return np.eye(len(order) + 1)[[*order, len(order)]]
-
-
 def index_of(point: Any, case: Case, found: images.Found, world: np.ndarray) -> np.ndarray:
     """A point of the case as an index into the stored array; NaN where there is none."""
     ndim = found.pixels.ndim - 1
@@ -128,7 +108,7 @@ def index_of(point: Any, case: Case, found: images.Found, world: np.ndarray) -> 
     if case.system == "voxel":
         return given
     if case.system == "pixel":
-        return geometry.apply(np.linalg.inv(file_order(found)), given)
+        return geometry.apply(np.linalg.inv(placing.file_order(found)), given)
     if case.system in geometry.SYSTEMS:
         if found.affine is None:
             raise UserError(f"{case.origin}: landmarks in {case.system} mm need a NIfTI volume")
@@ -139,6 +119,6 @@ def index_of(point: Any, case: Case, found: images.Found, world: np.ndarray) -> 
 def world_points(case: Case, names: tuple[str, ...]) -> np.ndarray:
     """The points of a case in mm of the world: `[landmark, ndim]`, NaN where missing."""
     found = case.read()
-    world = world_of(found, case)
+    world = placing.world_of(found, spacing_mm=case.spacing_mm, origin=case.origin)
     return geometry.apply(world, np.array([
         index_of(case.points.get(name), case, found, world) for name in names]))

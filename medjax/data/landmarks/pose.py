@@ -4,29 +4,17 @@
 import csv
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from medjax.data import geometry
 from medjax.data.landmarks.case import LandmarkSet, world_points
+from medjax.data.placing import Turn
 from medjax.errors import UserError
 
 
-class Pose(NamedTuple):
-    """How one image is turned.
-
-    Attributes:
-      to_common: rigid affine from the image's world to the common one.
-      grid: affine from voxels of the prepared image to the common world.
-    """
-
-    to_common: np.ndarray
-    grid: np.ndarray
-
-
 def common_poses(found: LandmarkSet, run: Path, *, shape: tuple[int, ...], grid_mm: float
-                 ) -> dict[str, Pose]:
+                 ) -> dict[str, Turn]:
     """The pose of each case: onto the mean shape of the training cases.
 
     Training cases are turned by their reference, all others by what a run has predicted for them,
@@ -52,7 +40,7 @@ def common_poses(found: LandmarkSet, run: Path, *, shape: tuple[int, ...], grid_
     missing = [c.case_id for c in found.cases if c.case_id not in train | predicted]
     if missing:
         raise UserError(f"--pose_from={run}: has no prediction for {missing[0]}")
-    return {case: Pose(geometry.robust_rigid(points, mean), grid)
+    return {case: Turn(geometry.robust_rigid(points, mean), grid)
             for case, points in (predicted | train).items()}
 
 

@@ -1,0 +1,103 @@
+"""Images to landmarks, by heatmaps."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax import landmark_report, models
+from medjax.data.source import Split
+from medjax.landmark_report import LandmarkPredictions
+from medjax.predictors import points
+from medjax.predictors.classify import Weights
+from medjax.predictors.points import Points
+from medjax.predictors.trained import Trained
+from medjax.stats import nan_mean
+from medjax.tasks import heatmap
+from medjax.train import feed, step
+from medjax.typing import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Heatmap:
+    """How landmarks are found; the fields are flags of `experiments.heatmap`."""
+
+    model: str
+    width: int
+    levels: int
+    loss: str
+    decoder: str
+    sigma: float
+    absent_below: float = 0.0
+    patch: tuple[int, ...] = ()
+    dtype: str = "float32"
+
+    read = staticmethod(points.read)
+    from_array = staticmethod(points.from_array)
+    draw = staticmethod(points.draw)
+
+    def task(self, trained: Trained, **training: Any) -> heatmap.Heatmap:
+        """What the network does; `training` are options of `tasks.heatmap.make`."""
+        count = len(trained.info.landmarks)
+        depth = {"levels": self.levels} if self.model in ("unet", "scn2019") else {}
+        model = models.landmarker(self.model, num_landmarks=count, dtype=self.dtype,
+                                  width=self.width, **depth)
+        return heatmap.make(
+            model, num_landmarks=count, preprocessing=trained.preprocessing, loss=self.loss,
+            decoder=self.decoder, sigma=self.sigma, window=self.patch or None, **training)
+
+    def init(self, key: Array, trained: Trained) -> Weights:
+        """Weights of one seed, before any training."""
+        return self.task(trained).init(key, jnp.zeros(trained.image_shape))
+
+    def answers(self, trained: Trained, *, batch: int) -> Callable[[Weights, Split], list[Points]]:
+        """The compiled function from weights and images to answers, the mean over seeds."""
+        predict = program(self.task(trained))
+
+        def answer(weights: Weights, split: Split) -> list[Points]:
+            found, _ = located(predict, weights, split, trained.info.landmarks, batch=batch,
+                               absent_below=self.absent_below)
+            return points.each(together(found), split, split["known"])
+
+        return answer
+
+
+def program(task: heatmap.Heatmap) -> Callable[..., tuple[heatmap.Found, Array]]:
+    """The compiled prediction of all seeds: what is found `[seeds, batch, ...]`, and the losses."""
+    def predict(params: Any, stats: Any, images: Array, true: Array):
+        maps = task.maps(params, stats, images)
+        known = ~jnp.isnan(true).any(-1)
+        losses = jax.vmap(task.score, (None, 0, 0, 0))(params, maps, true, known)
+        return jax.vmap(task.decode)(maps), losses
+
+    return jax.jit(step.over_seeds(predict, (0, 0, None, None)))
+
+
+def located(predict: Callable, weights: Weights, split: Split, names: tuple[str, ...], *,
+            batch: int, absent_below: float, unordered: tuple[tuple[int, int], ...] = ()
+            ) -> tuple[list[LandmarkPredictions], np.ndarray]:
+    """Every case of a split once, in order: the predictions of each seed, and their losses."""
+    found = []
+    for index, valid in feed.padded(len(split), batch=batch):
+        part = split.batch(index, ("landmarks",))
+        result = predict(*weights, part["image"], part["landmarks"])
+        found.append(jax.tree.map(lambda x, keep=valid: np.asarray(x)[:, keep], result))
+    (voxels, confidence), losses = jax.tree.map(lambda *x: np.concatenate(x, 1), *found)
+    each = [landmark_report.from_voxels(split, names, p, c, unordered=unordered)
+            for p, c in zip(voxels, confidence, strict=True)]
+    return [one.without(one.confidence < absent_below) for one in each], losses
+
+
+def together(each: list[LandmarkPredictions]) -> LandmarkPredictions:
+    """The ensemble: the mean of the seeds' points, where most seeds found one."""
+    def mean(name: str) -> np.ndarray:
+        values = np.stack([getattr(e, name) for e in each])
+        return np.where(np.isnan(values).mean(0) <= 0.5, nan_mean(values, axis=0), np.nan)
+
+    if len(each) == 1:
+        return each[0]
+    return each[0]._replace(found=mean("found"), found_mm=mean("found_mm"),
+                            confidence=mean("confidence"))

@@ -1,0 +1,84 @@
+"""JSON read as a dataclass, strictly: what a stranger wrote becomes plain values, or an error."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from medjax.errors import UserError
+
+Kind = TypeVar("Kind")
+_LONGEST, _LARGEST = 100_000, 2**31  # of a text or list; of a number
+
+
+def read(kind: type[Kind], value: Any, *, where: str) -> Kind:
+    """`value`, as `json.loads` gave it, as a `kind`: a dataclass or what its fields may be.
+
+    Fields are text, numbers, truth values, dataclasses, tuples of these, or None. A field with a
+    default may be missing; one that the dataclass lacks may not be there.
+
+    Args:
+      where: the file, and the place in it, for messages.
+
+    Raises:
+      UserError: if it is anything else; the place is named.
+    """
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value, where)
+    if origin is tuple:
+        return _tuple(typing.get_args(kind), value, where)  # type: ignore[return-value]
+    if origin in (typing.Union, types.UnionType):  # X | None
+        some = next(k for k in typing.get_args(kind) if k is not type(None))
+        return None if value is None else read(some, value, where=where)  # type: ignore[return-value]
+    return _plain(kind, value, where)  # type: ignore[return-value]
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: {_shown(value)} is no object with the fields of "
+                        f"{kind.__name__}")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    odd = next((name for name in value if name not in fields), None)
+    if odd is not None:
+        raise UserError(f"{where}: unknown field {_shown(odd)}; written by a newer medjax?")
+    missing = next((name for name, f in fields.items() if name not in value
+                    and f.default is f.default_factory is dataclasses.MISSING), None)
+    if missing is not None:
+        raise UserError(f"{where}: the field {missing!r} is missing")
+    found = {name: read(hints[name], v, where=f"{where}: {name}") for name, v in value.items()}
+    try:
+        return kind(**found)
+    except ValueError as e:  # a dataclass may know more about its values
+        raise UserError(f"{where}: {e}") from None
+
+
+def _tuple(kinds: tuple, value: Any, where: str) -> tuple:
+    if not isinstance(value, list) or len(value) > _LONGEST:
+        raise UserError(f"{where}: {_shown(value)} is no list, or too long a one")
+    each = [kinds[0]] * len(value) if kinds[1:] == (...,) else list(kinds)
+    if len(each) != len(value):
+        raise UserError(f"{where}: has {len(value)} entries where {len(each)} are needed")
+    return tuple(read(k, v, where=f"{where}[{i}]")
+                 for i, (k, v) in enumerate(zip(each, value, strict=True)))
+
+
+def _plain(kind: type, value: Any, where: str) -> Any:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is str and isinstance(value, str) and len(value) <= _LONGEST:
+        return value
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is int and number and isinstance(value, int) and abs(value) < _LARGEST:
+        return value
+    if kind is float and number and math.isfinite(value):
+        return float(value)
+    raise UserError(f"{where}: {_shown(value)} is no {kind.__name__} that can be used")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,70 @@
+"""A network's weights in one file that holds numbers and nothing else (safetensors)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+
+from medjax.errors import UserError
+from medjax.train.record import write_bytes
+
+NAME = "weights.safetensors"
+
+
+def flat(tree: Any) -> dict[str, np.ndarray]:
+    """(params, stats) as arrays by path, `params/conv1/kernel`."""
+    return {_name(path): np.asarray(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(named(tree))}
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """(params, stats) as one tree with a name for each."""
+    return dict(zip(("params", "stats"), tree, strict=True))
+
+
+def dump(tree: Any) -> bytes:
+    """(params, stats) as the bytes of a file."""
+    return safetensors.numpy.save(flat(tree))
+
+
+def write(path: Path, tree: Any) -> None:
+    """Writes all or nothing."""
+    write_bytes(path, dump(tree))
+
+
+def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:
+    """The arrays of a file, by path; raises UserError if it is none."""
+    try:
+        return safetensors.numpy.load(content)
+    except Exception as e:  # the parser, in Rust, has one class of its own; numpy has others
+        raise UserError(f"{where}: holds no weights that can be read ({e})") from None
+
+
+def fit(arrays: Mapping[str, np.ndarray], abstract: Any, *, where: str) -> Any:
+    """Arrays by path as the (params, stats) that `abstract` has the shapes of.
+
+    Raises:
+      UserError: if one is missing, has another shape or type, or is too many; it is named.
+    """
+    wanted = {_name(path): leaf
+              for path, leaf in jax.tree_util.tree_leaves_with_path(named(abstract))}
+    for name, leaf in wanted.items():
+        found = arrays.get(name)
+        if found is None:
+            raise UserError(f"{where}: lacks {name}, which the network has")
+        if found.shape != leaf.shape or found.dtype != leaf.dtype:
+            raise UserError(f"{where}: {name} is {found.dtype} of {found.shape} where the network "
+                            f"has {leaf.dtype} of {leaf.shape}")
+    odd = next((name for name in arrays if name not in wanted), None)
+    if odd is not None:
+        raise UserError(f"{where}: {odd[:100]!r} is no part of the network")
+    leaves = [arrays[name] for name in wanted]
+    tree = jax.tree.unflatten(jax.tree.structure(named(abstract)), leaves)
+    return tree["params"], tree["stats"]
+
+
+def _name(path: Any) -> str:
+    return "/".join(str(part.key) for part in path)
