@@ -104,22 +104,29 @@ def worst(path: Path, found: LandmarkPredictions, split: Split, *, most: int = 8
 def over(path: Path, image: np.ndarray, names: Sequence[str], points: np.ndarray, *, title: str
          ) -> None:
     """Points `[n, ndim]`, in voxels, over their image; of a volume over three slices through their
-    middle, which they lie before or behind. A few are named."""
+    middle, which they lie before or behind. Where they are many, they are numbered."""
     views = ((0, 1), (0, 2), (1, 2)) if image.ndim == 4 else ((0, 1),)
     ratio = 1.0 if image.ndim == 4 else image.shape[0] / image.shape[1]
-    nothing = np.full_like(points, np.nan)
+    nothing, few = np.full_like(points, np.nan), len(names) <= 4
+    labels = names if few else [str(i) for i in range(1, len(names) + 1)]
+    beside = 0.0 if few else 1.5 * -(-len(names) // 24)  # inches, for their key
 
     def draw(figure, axes):
         for ax, view in zip(axes[0], views, strict=True):
             right, up = _panel(ax, image, view, nothing, points)
             ax.axis("off")
-            for name, point in zip(names, points, strict=True):
-                if len(names) <= 12 and not np.isnan(point).any():
-                    ax.annotate(name, point[[right, up]], color="C1", fontsize=6, xytext=(3, 3),
+            for label, point in zip(labels, points, strict=True):
+                if not np.isnan(point).any():
+                    ax.annotate(label, point[[right, up]], color="C1", fontsize=6, xytext=(3, 3),
                                 textcoords="offset points")
         axes[0, 0].set_title(title, fontsize=7, loc="left")
+        if not few:
+            key = [axes[0, 0].plot([], [], " ", label=f"{n}  {name}")[0]
+                   for n, name in zip(labels, names, strict=True)]
+            figure.legend(handles=key, loc="outside right center", fontsize=6, handlelength=0,
+                          ncols=-(-len(names) // 24))
 
-    new_figure(path, 1, len(views), (3.2 * len(views), 3.2 * ratio + 0.3), draw)
+    new_figure(path, 1, len(views), (3.2 * len(views) + beside, 3.2 * ratio + 0.3), draw)
 
 
 def _panel(ax, image: np.ndarray, view: tuple[int, int], true: np.ndarray, found: np.ndarray

@@ -100,6 +100,13 @@ def estimate_to_dict(estimate: Estimate) -> dict[str, Any]:
     return {**out, "undefined": estimate.undefined} if estimate.undefined else out
 
 
+def estimate_of(found: Mapping[str, Any]) -> Estimate:
+    """The same, read."""
+    value, low, high = (np.nan if found.get(k) is None else float(found[k])
+                        for k in ("value", "low", "high"))
+    return Estimate(value, low, high, found.get("undefined", 0))
+
+
 def write(path: Path, result: Mapping[str, Any]) -> None:
     """Writes the report, its estimates as objects."""
     def convert(value: Any) -> Any:

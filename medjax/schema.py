@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from medjax.errors import UserError
 
 Kind = TypeVar("Kind")
-_LONGEST, _LARGEST = 100_000, 2**31  # of a text or list; of a number
+_LONGEST, _LARGEST = 100_000, 2**53  # of a text or list; of a whole number
 
 
 def read(kind: type[Kind], value: Any, *, where: str) -> Kind:
@@ -34,6 +34,18 @@ def read(kind: type[Kind], value: Any, *, where: str) -> Kind:
         some = next(k for k in typing.get_args(kind) if k is not type(None))
         return None if value is None else read(some, value, where=where)  # type: ignore[return-value]
     return _plain(kind, value, where)  # type: ignore[return-value]
+
+
+def check_texts(value: Any, *, where: str) -> None:
+    """Raises UserError if a text in `value`, however deep, has control characters but new lines."""
+    if isinstance(value, Mapping):
+        for part in (*value.keys(), *value.values()):
+            check_texts(part, where=where)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            check_texts(part, where=where)
+    elif isinstance(value, str) and not value.replace("\n", "").isprintable():
+        raise UserError(f"{where}: {_shown(value)} has control characters")
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
@@ -69,6 +81,7 @@ def _tuple(kinds: tuple, value: Any, where: str) -> tuple:
 def _plain(kind: type, value: Any, where: str) -> Any:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is str and isinstance(value, str) and len(value) <= _LONGEST:
+        check_texts(value, where=where)
         return value
     if kind is bool and isinstance(value, bool):
         return value

@@ -107,6 +107,11 @@ class Classify:
 
         return answer
 
+    def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
+        """Of one seed, `(params, stats, images)` to probabilities, and the shape of its input."""
+        return self.task(self.network(trained), trained).predict, {
+            "images": symbols(trained.image_shape)}
+
     def draw(self, path: Path, image: np.ndarray, answer: Classes, *, most: int = 6) -> None:
         """The image, and bars of its likeliest classes."""
         ranked = sorted(answer.probability.items(), key=lambda pair: -pair[1])[:most]
@@ -138,6 +143,11 @@ def probabilities(predict: Callable[..., Array], weights: Weights, split: Split,
         values = predict(*weights, split.images(index))
         found.append(np.asarray(values)[:, valid])
     return np.concatenate(found, axis=1)
+
+
+def symbols(shape: tuple[int, ...]) -> str:
+    """Any number of examples of this shape."""
+    return ", ".join(["b", *map(str, shape)])
 
 
 def _kind(shape: tuple[int, ...]) -> str:

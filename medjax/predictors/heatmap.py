@@ -12,7 +12,7 @@ from medjax import landmark_report, models
 from medjax.data.source import Split
 from medjax.landmark_report import LandmarkPredictions
 from medjax.predictors import points
-from medjax.predictors.classify import Weights
+from medjax.predictors.classify import Weights, symbols
 from medjax.predictors.points import Points
 from medjax.predictors.trained import Trained
 from medjax.stats import nan_mean
@@ -63,6 +63,16 @@ class Heatmap:
             return points.each(together(found), split, split["known"])
 
         return answer
+
+    def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
+        """Of one seed, `(params, stats, images)` to points, in voxels of the prepared image, and
+        their confidence; and the shape of its input."""
+        task = self.task(trained)
+
+        def found(params: Any, stats: Any, images: Array) -> heatmap.Found:
+            return jax.vmap(task.decode)(task.maps(params, stats, images))
+
+        return found, {"images": symbols(trained.image_shape)}
 
 
 def program(task: heatmap.Heatmap) -> Callable[..., tuple[heatmap.Found, Array]]:

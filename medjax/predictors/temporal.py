@@ -15,7 +15,7 @@ from medjax.data.sequences import files
 from medjax.data.sequences.case import Clip
 from medjax.data.source import Split
 from medjax.errors import UserError
-from medjax.predictors.classify import Weights
+from medjax.predictors.classify import Weights, symbols
 from medjax.predictors.trained import NO_WISHES, Ready, Trained, Wishes
 from medjax.tasks import temporal
 from medjax.temporal_report import SequencePredictions
@@ -128,6 +128,12 @@ class Temporal:
                             float(found.frame_ms[i])) for i, case in enumerate(found.case_id)]
 
         return answer
+
+    def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
+        """Of one seed, `(params, stats, frames, length)` to the scores of frames, and the shapes
+        of its inputs."""
+        return self.make(self.network(trained), trained).predict, {
+            "frames": symbols(trained.image_shape), "length": "b"}
 
     def draw(self, path: Path, image: np.ndarray, answer: Moments) -> None:
         """The scores over the sequence, and the frames that were found."""

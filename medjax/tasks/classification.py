@@ -73,8 +73,10 @@ def make(
         unit = preprocessing.unit(images)
 
         def view(number: Array) -> Array:
+            # All images in one way, so that no answer depends on which others it is asked with.
             key = jax.random.fold_in(jax.random.key(0), number)
-            seen = jnp.where(number == 0, unit, inputs(key, images)) if views > 1 else unit
+            seen = unit if views == 1 else jnp.where(number == 0, unit, jax.vmap(
+                lambda x: augment(key, x, how=augmentation))(unit))
             logits = model.apply({"params": params, "batch_stats": stats},
                                  preprocessing.standardise(seen), train=False)
             return jax.nn.softmax(logits)

@@ -18,6 +18,7 @@ from medjax.ops.augment import Augmentation, augment
 from medjax.ops.preprocess import Preprocessing
 from medjax.typing import Array, Batch, Key, Logs, Params, Stats
 
+NO_AUGMENTATION = Augmentation()
 LOSSES = {"frames": ("time", "curve"), "planes": ("joint", "softmax")}
 
 
@@ -44,9 +45,10 @@ def num_outputs(loss: str, names: int) -> int:
     return {"curve": 1, "time": names, "joint": names, "softmax": names + 1}[loss]
 
 
-def make(model: Any, *, preprocessing: Preprocessing, augmentation: Augmentation, loss: str,
-         cyclic: bool = False, window: int = 0, structure: float = 0.0, reverse: bool = False,
-         rarity: tuple[float, ...] = (), frozen: bool = False, smooth: int = 1) -> Temporal:
+def make(model: Any, *, preprocessing: Preprocessing, loss: str,
+         augmentation: Augmentation = NO_AUGMENTATION, cyclic: bool = False, window: int = 0,
+         structure: float = 0.0, reverse: bool = False, rarity: tuple[float, ...] = (),
+         frozen: bool = False, smooth: int = 1) -> Temporal:
     """Temporal localisation with `model`.
 
     Args:

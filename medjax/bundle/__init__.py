@@ -1,0 +1,194 @@
+"""A trained network as one folder or archive that is verified, and runs no code when it is read.
+
+    import medjax.bundle
+    model = medjax.bundle.load("my_bundle.zip")
+    model.predict(image, spacing_mm=0.5)
+
+It holds the weights and nothing that is executed: settings are plain data, read strictly, and
+networks are known by the names that medjax has for them.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax import schema, weights
+from medjax.bundle import archive, card, manifest
+from medjax.errors import UserError
+from medjax.predictors import KINDS, Answer, Predictor
+from medjax.predictors.trained import Ready, Trained, Wishes, split_of
+from medjax.train.record import dump_json
+
+ABOUT, REPORT = "bundle.json", "report.json"
+_LARGEST_SIDE, _LARGEST_IMAGE = 100_000, 2**31  # of whole-number settings; values of one example
+_OF_THIS_MACHINE = ("data_dir", "workdir", "cache_dir", "beside", "pose_from", "init_from")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained network.
+
+    Attributes:
+      experiment: what it was trained by, and so what it answers.
+      how: the settings that its answers depend on; `trained`: what it was trained on.
+      weights: (parameters, batch statistics), a seed axis first.
+      files: all that the bundle holds; `digest`: what names it.
+      config: the flags of the run; `report`: its numbers.
+    """
+
+    experiment: str
+    how: Predictor
+    trained: Trained
+    weights: Any
+    files: dict[str, bytes]
+    digest: str
+    config: dict[str, Any]
+    report: dict[str, Any]
+
+    def predict(self, image: np.ndarray, *, spacing_mm: float = 0.0, frame_ms: float = 0.0,
+                affine: np.ndarray | None = None, resize: bool = False) -> Answer:
+        """The answer for one image, volume or sequence.
+
+        Args:
+          image: `[*space]` or `[*space, channel]`, with the range of values that files have; of a
+            sequence with time first.
+          spacing_mm, frame_ms, resize: as of `Wishes`.
+          affine: of a volume `[i, j, k]` from voxels to RAS mm, for landmarks.
+
+        Raises:
+          UserError: if it does not fit the network.
+        """
+        more = {} if affine is None else {"affine": affine}
+        ready = self.how.from_array(image, self.trained, Wishes(spacing_mm, frame_ms, resize),
+                                    **more)
+        return self.answers(1)([ready])[0]
+
+    def answers(self, batch: int) -> Callable[[Sequence[Ready]], list[Answer]]:
+        """The compiled function for images of one shape, so many at a time."""
+        answer = _compiled(self, batch)
+        return lambda ready: answer(self.weights, split_of(ready))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(bundle: Bundle, batch: int) -> Callable:
+    return bundle.how.answers(bundle.trained, batch=batch)
+
+
+def load(path: str | Path, *, limit_bytes: int = archive.LIMIT_BYTES) -> Bundle:
+    """Reads and verifies a bundle.
+
+    Args:
+      limit_bytes: a larger one is refused before it is read.
+
+    Raises:
+      UserError: if any bit differs from what was written, or anything in it is not what a bundle
+        of this version may hold; the file is named.
+    """
+    return opened(archive.read(Path(path), limit_bytes=limit_bytes), where=str(path))
+
+
+def opened(files: dict[str, bytes], *, where: str) -> Bundle:
+    """What the files of a bundle hold; errors as of `load`, which begin with `where`."""
+    path, digest = where, manifest.check(files, where=where).sha256
+    about = _object(files, ABOUT, path)
+    where = f"{path}: {ABOUT}"
+    kind = KINDS.get(str(about.get("experiment")))
+    if kind is None:
+        raise UserError(f"{where}: experiment {str(about.get('experiment'))[:40]!r} is not known; "
+                        f"known are {', '.join(KINDS)}")
+    how: Any = schema.read(kind, about.get("how"), where=f"{where}: how")
+    trained = schema.read(Trained, about.get("trained"), where=f"{where}: trained")
+    _check_sizes(how, trained, where)
+    arrays = weights.parse(files.get(weights.NAME, b""), where=f"{path}: {weights.NAME}")
+    fitted = weights.fit(arrays, _abstract(how, trained, where), where=f"{path}: {weights.NAME}")
+    return Bundle(about["experiment"], how, trained, fitted, files, digest,
+                  about.get("config") or {}, _object(files, REPORT, path))
+
+
+def _object(files: dict[str, bytes], name: str, path: Any) -> dict[str, Any]:
+    try:
+        value = json.loads(files[name])
+        if isinstance(value, dict):
+            schema.check_texts(value, where=f"{path}: {name}")  # they may come to a terminal
+            return value
+    except (KeyError, ValueError, RecursionError):
+        pass
+    raise UserError(f"{path}: {name}: missing, or no JSON object")
+
+
+def _check_sizes(how: Any, trained: Trained, where: str) -> None:
+    """Nothing that a stranger wrote may ask for more than a machine has."""
+    for part in (how, trained):
+        for name, value in vars(part).items():
+            if isinstance(value, int) and not 0 <= value <= _LARGEST_SIDE:
+                raise UserError(f"{where}: {name}={value} is out of range")
+    shape = trained.image_shape
+    if not shape or min(shape) < 1 or np.prod(shape, dtype=float) > _LARGEST_IMAGE:
+        raise UserError(f"{where}: image_shape {shape} is out of range")
+    if getattr(how, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
+        raise UserError(f"{where}: levels or seeds out of range")
+
+
+def _abstract(how: Any, trained: Trained, where: str) -> Any:
+    """The shapes that the weights must have."""
+    try:
+        one = jax.eval_shape(lambda key: how.init(key, trained), jax.random.key(0))
+    except Exception as e:  # whatever a network says to settings that no run can have
+        raise UserError(f"{where}: describes no network ({_first_line(e)})") from None
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str, bytes]:
+    """The files of a bundle of a finished run.
+
+    Args:
+      notes: what the card says that no run knows.
+      export: with a compiled function for those who have no medjax.
+
+    Raises:
+      UserError: if the run has not ended, or what it left does not belong together.
+    """
+    config = _of_run(workdir, "config.json")
+    report = _of_run(workdir, REPORT)
+    if config.get("pose_from"):
+        raise UserError(f"{workdir}: was trained on images turned by the predictions of another "
+                        "run (--pose_from), which a bundle cannot do; share that run")
+    values = (workdir / weights.NAME).read_bytes()
+    if report.get("weights_sha256") != manifest.sha256(values):
+        raise UserError(f"{workdir}: {weights.NAME} is not that of report.json; run the experiment "
+                        "with --eval_only")
+    flags = {k: v for k, v in config.items()
+             if k not in ("experiment", "how", "trained", *_OF_THIS_MACHINE)}
+    files = {
+        ABOUT: dump_json({"experiment": config["experiment"], "how": config["how"],
+                          "trained": config["trained"], "config": flags}),
+        REPORT: dump_json(report), weights.NAME: values}
+    if export:
+        from medjax.bundle import exported
+
+        files[exported.NAME] = exported.make(opened(sealed(files), where=str(workdir)))
+    files[card.NAME] = card.write(files, report, config, notes).encode()
+    return sealed(files)
+
+
+def sealed(files: dict[str, bytes]) -> dict[str, bytes]:
+    """With its manifest."""
+    return {**files, manifest.NAME: manifest.make(files)}
+
+
+def _of_run(workdir: Path, name: str) -> dict[str, Any]:
+    try:
+        return json.loads((workdir / name).read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{workdir}: no readable {name}; name the work directory of a run that has "
+                        "ended") from None

@@ -1,0 +1,162 @@
+"""The files of a bundle, from a folder or a zip archive, read so that a stranger's can do no harm.
+
+A bundle is flat: no folders, no links, few files, of plain names. Nothing is unpacked onto the
+disk; each file is read once, and what was read is what is checked and used.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medjax.errors import UserError
+from medjax.train.record import write_bytes
+
+LIMIT_BYTES = 4 * 2**30
+_MOST = 32  # files
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_WHEN = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: the same contents make the same bytes
+_SEAL = b"medjax bundle, sha256 of all before: "
+
+
+def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, bytes]:
+    """The contents by name.
+
+    Args:
+      limit_bytes: of the archive and of all files together.
+
+    Raises:
+      UserError: if it is no flat folder or zip archive of regular files, or too large.
+    """
+    if path.is_dir():
+        found = _from_folder(path, limit_bytes)
+    elif path.is_file():
+        found = _from_zip(path, limit_bytes)
+    else:
+        raise UserError(f"{path}: no such folder or file")
+    if not found:
+        raise UserError(f"{path}: is empty")
+    return found
+
+
+def _from_folder(path: Path, limit: int) -> dict[str, bytes]:
+    names = sorted(os.listdir(path))
+    check_names(path, names)
+    out: dict[str, bytes] = {}
+    for name in names:
+        out[name] = _regular(path / name, limit - sum(map(len, out.values())))
+    return out
+
+
+def _regular(path: Path, limit: int) -> bytes:
+    """The contents of a regular file that is no link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as e:
+        why = "a link" if path.is_symlink() else e.strerror
+        raise UserError(f"{path}: {why}; a bundle has regular files only") from None
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, descriptor)
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise UserError(f"{path}: no regular file; a bundle has no folders or devices")
+        if facts.st_size > limit:
+            raise too_large(path)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(facts.st_size)
+
+
+def _from_zip(path: Path, limit: int) -> dict[str, bytes]:
+    content = _regular(path.resolve(), limit)
+    _check_seal(path, content)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            check_names(path, [e.filename for e in entries])
+            for entry in entries:
+                _check_entry(path, entry)
+            if sum(e.file_size for e in entries) > limit:
+                raise too_large(path)
+            return {e.filename: _entry(archive, e) for e in entries}
+    except UserError:
+        raise
+    except Exception as e:  # zipfile, zlib and struct each have exceptions of their own
+        raise UserError(f"{path}: no readable zip archive, or a damaged one ({e})") from None
+
+
+def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """No more than it says to hold; its check sum is tested at its end."""
+    with archive.open(entry) as file:
+        content = file.read(entry.file_size + 1)
+    if len(content) != entry.file_size:
+        raise ValueError(f"{entry.filename} has another size than it says")
+    return content
+
+
+def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if entry.is_dir() or kind not in (0, stat.S_IFREG):
+        raise UserError(f"{path}: {entry.filename} is a link or folder; a bundle has regular files "
+                        "only")
+    if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(f"{path}: {entry.filename} is encrypted, or compressed in an odd way")
+
+
+def check_names(path: Path, names: list[str]) -> None:
+    """Raises UserError unless these are few plain names, each once."""
+    if len(names) > _MOST:
+        raise UserError(f"{path}: holds {len(names)} files; a bundle has {_MOST} at most")
+    if len({n.lower() for n in names}) < len(names):
+        raise UserError(f"{path}: two files have one name")
+    odd = next((n for n in names if not _NAME.fullmatch(n)), None)
+    if odd is not None:
+        raise UserError(f"{path}: {odd[:80]!r} is no name of a file in a bundle, which is flat")
+
+
+def too_large(path: Any) -> UserError:
+    """The error for what exceeds the limit."""
+    return UserError(f"{path}: larger than --limit_gb allows; raise it if you trust the source")
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes all or nothing: beside, then renamed. The folder must not exist."""
+    beside = path.with_name(path.name + ".part")
+    beside.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            (beside / name).write_bytes(content)
+        beside.rename(path)
+    except BaseException:
+        for name in files:
+            (beside / name).unlink(missing_ok=True)
+        beside.rmdir()
+        raise
+
+
+def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes all or nothing; the same files make the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name, _WHEN), content)
+        archive.comment = _SEAL + b"0" * 64  # as long as it will be
+    before = buffer.getvalue()[: -64 - len(_SEAL)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, before + _SEAL + hashlib.sha256(before).hexdigest().encode())
+
+
+def _check_seal(path: Path, content: bytes) -> None:
+    """The comment of an archive that `write_zip` wrote says what all before it has to be; one that
+    was zipped by other means has no comment."""
+    before, tail = content[: -64 - len(_SEAL)], content[-64 - len(_SEAL):]
+    if tail == _SEAL + hashlib.sha256(before).hexdigest().encode():
+        return
+    with_comment = content[-22:-18] != b"PK\5\6"  # else the end record is the last thing
+    if with_comment:
+        raise UserError(f"{path}: damaged; its contents do not have the check sum that it carries")

@@ -1,0 +1,134 @@
+"""The model card of a bundle, filled from its run."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+NAME = "README.md"  # where a hub looks for it
+_DOES = {
+    "classify": "names the class of an exam image", "heatmap": "finds landmarks by heatmaps",
+    "search": "finds landmarks by searching agents",
+    "temporal": "finds the frames that matter in a sequence"}
+_RESHAPED = {
+    "images": "images of {shape} {dtype}, any number",
+    "frames": "sequences of {shape} {dtype}, any number, black behind their end",
+    "length": "their lengths, int32"}
+
+
+class Notes(NamedTuple):
+    """What no run knows.
+
+    Attributes:
+      name: of the model.
+      licence: of the weights.
+      intended_use, limits: in words.
+      authors: whom to cite.
+    """
+
+    name: str
+    licence: str = "unknown"
+    intended_use: str = ""
+    limits: str = ""
+    authors: str = ""
+
+
+def write(files: Mapping[str, bytes], report: Mapping[str, Any], config: Mapping[str, Any],
+          notes: Notes) -> str:
+    """The card as Markdown, with the head that the Hugging Face Hub reads."""
+    info = config["trained"]["info"]
+    return "\n\n".join(part for part in (
+        _head(report, notes), f"# {notes.name}", _summary(report, info), _metrics(report),
+        _data(report, info), _use(notes, report), _how_to(files, config, notes), _origin(report),
+        _citing(info, notes)) if part) + "\n"
+
+
+def _head(report: Mapping[str, Any], notes: Notes) -> str:
+    lines = {"library_name": "medjax", "license": notes.licence.lower(),
+             "tags": ["medical", "jax", report["experiment"]]}
+    return "---\n" + "\n".join(f"{k}: {json.dumps(v)}" for k, v in lines.items()) + "\n---"
+
+
+def _summary(report: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    names = info["classes"] or info["landmarks"] or info["frames"]
+    return (f"A network of medjax that {_DOES[report['experiment']]}: {report['model']}, "
+            f"{report['parameters']:,} parameters, {report['of']}.\n\nIt knows: "
+            f"{', '.join(names)}.")
+
+
+def _metrics(report: Mapping[str, Any]) -> str:
+    rows = ["| metric | value [95 % interval] | baseline |", "|---|---|---|"]
+    for name, found in report["metrics"].items():
+        rows.append(f"| {name} | {_estimate(found)} | {_number(report['baseline'].get(name))} |")
+    made = ", synthetic" if report["synthetic"] else ""
+    return (f"## Numbers\n\n{report['dataset']}{made}, {report['split']} split: {report['cases']} "
+            f"cases of {report['subjects']} subjects. Intervals are bootstrapped over subjects. "
+            f"Baseline: {report['baseline_is']}.\n\n" + "\n".join(rows))
+
+
+def _estimate(found: Mapping[str, Any]) -> str:
+    value = _number(found["value"])
+    if found.get("low") is None:
+        return value
+    return f"{value} [{_number(found['low'])}, {_number(found['high'])}]"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _data(report: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    return (f"## Data\n\n{info['name']}: {info['modality']}. Licence of the data: "
+            f"{info['licence']}.{' Images or labels are synthetic.' if info['synthetic'] else ''}"
+            + "".join(f"\n\nNote: {note}." for note in report["notes"]))
+
+
+def _use(notes: Notes, report: Mapping[str, Any]) -> str:
+    use = notes.intended_use or ("Research. It is no medical device, and no decision about a "
+                                 "patient may rest on it.")
+    limits = [notes.limits] if notes.limits else []
+    if report["split"] == "validation":
+        limits.append("The split of the numbers above also chose the checkpoint, which flatters "
+                      "them.")
+    if report["synthetic"]:
+        limits.append("It was trained on synthetic data: of real images nothing is known.")
+    limits.append(f"Images unlike those of {report['dataset']} (another scanner, protocol or "
+                  "population) may be answered wrongly, and with confidence.")
+    return f"## Intended use\n\n{use}\n\n## Limits\n\n" + "\n".join(f"- {x}" for x in limits)
+
+
+def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any], notes: Notes) -> str:
+    text = ("## Use\n\n```bash\npython -m experiments.share verify THIS_FOLDER\n"
+            "python -m experiments.predict --bundle=THIS_FOLDER --input=MY_IMAGES "
+            "--output=answers\n```\n\n```python\nimport medjax.bundle\n\n"
+            'model = medjax.bundle.load("THIS_FOLDER")\nmodel.predict(image)\n```')
+    return text + (_without(config) if "model.stablehlo" in files else "")
+
+
+def _without(config: Mapping[str, Any]) -> str:
+    trained = config["trained"]
+    inputs = ("frames", "length") if config["experiment"] == "temporal" else ("images",)
+    shape = " x ".join(map(str, trained["image_shape"]))
+    told = "; ".join(_RESHAPED[n].format(shape=shape, dtype=trained["image_dtype"]) for n in inputs)
+    return ("\n\nWithout medjax, by JAX alone (`pip install jax flatbuffers safetensors`); the "
+            f"scaling of pixels is inside. `inputs`: {told}.\n\n```python\n"
+            "from pathlib import Path\n\nfrom jax import export\n"
+            "from safetensors.numpy import load_file\n\nfolder = Path(\"THIS_FOLDER\")\n"
+            'run = export.deserialize((folder / "model.stablehlo").read_bytes())\n'
+            'weights = load_file(folder / "weights.safetensors")\n'
+            "answers = run.call(weights, *inputs)\n```")
+
+
+def _origin(report: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
+    return (f"## Origin\n\nTrained by `experiments.{report['experiment']}` on {report['device']}, "
+            f"{report['train']['seconds']:.0f} s; {versions}. sha256 of the weights: "
+            f"`{report['weights_sha256']}`. A sha256 tells that a file is whole, not who made it: "
+            "for that, `share verify --public_key=FILE` checks a signature, where there is one.")
+
+
+def _citing(info: Mapping[str, Any], notes: Notes) -> str:
+    author = f"  author = {{{notes.authors}}},\n" if notes.authors else ""
+    own = (f"@misc{{{notes.name},\n{author}  title = {{{notes.name}}},\n"
+           "  note = {medjax bundle}\n}")
+    data = f"\n\n{info['citation']}" if info["citation"] else ""
+    return f"## Citing\n\n```\n{own}{data}\n```"

@@ -1,0 +1,129 @@
+"""One tiny run of each experiment on real files, and a bundle of it."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import classify, heatmap, search, temporal
+from medjax import app, bundle
+from medjax.bundle.card import Notes
+
+SHORT = {"steps": 2, "batch": 4, "eval_every": 1, "log_every": 1, "bootstrap": 20,
+         "warmup_steps": 1}
+PROGRAMS = {"classify": classify, "heatmap": heatmap, "search": search, "temporal": temporal}
+
+
+class Shared(NamedTuple):
+    """A run that has ended, its images, and its bundle as files."""
+
+    experiment: str
+    workdir: Path
+    data: Path
+    files: dict
+
+
+@pytest.fixture(scope="session", params=list(PROGRAMS))
+def shared(request, tmp_path_factory, cache_dir) -> Shared:
+    return made(request.param, tmp_path_factory, cache_dir)
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory, cache_dir) -> Shared:
+    return made("classify", tmp_path_factory, cache_dir)
+
+
+_MADE: dict[str, Shared] = {}
+
+
+def made(experiment, tmp_path_factory, cache_dir) -> Shared:
+    if experiment not in _MADE:
+        folder = tmp_path_factory.mktemp(experiment)
+        values = {**SHORT, **DATA[experiment](folder / "data"), "data_dir": folder / "data",
+                  "workdir": folder / "run", "cache_dir": cache_dir}
+        program = PROGRAMS[experiment]
+        program.main(app.parse(program.Config, [experiment, *(
+            f"--{k}={v}" for k, v in values.items())], experiment))
+        files = bundle.make(folder / "run", notes=Notes("tiny"), export=experiment != "search")
+        _MADE[experiment] = Shared(experiment, folder / "run", folder / "data", files)
+    return _MADE[experiment]
+
+
+def pictures(root: Path) -> dict:
+    """Two classes; two seeds, so that the ensemble is shared."""
+    rng = np.random.default_rng(0)
+    for label, level in (("bright", 150), ("dark", 40)):
+        (root / label).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray((level + rng.integers(0, 90, (12, 12))).astype(np.uint8)).save(
+                root / label / f"{i:02d}.png")
+    return {"dataset": "image_folder", "model": "cnn", "seeds": 2, "views": 2}
+
+
+def points(root: Path) -> dict:
+    """Pictures with two points, known in pixels and mm."""
+    rng = np.random.default_rng(1)
+    root.mkdir()
+    lines = ["image,landmark,x,y,split,spacing_mm"]
+    for i in range(8):
+        Image.fromarray(rng.integers(0, 255, (30, 40)).astype(np.uint8)).save(root / f"{i}.png")
+        split = "train" if i < 4 else "val" if i < 6 else "test"
+        lines += [f"{i}.png,{name},{x + i / 2},{9 + i},{split},0.5"
+                  for name, x in (("a", 8), ("b", 20))]
+    (root / "landmarks.csv").write_text("\n".join(lines) + "\n")
+    return {"dataset": "landmark_folder", "image_shape": "24,32", "grid_mm": 0.6, "width": 4,
+            "levels": 2}
+
+
+def volumes(root: Path) -> dict:
+    """Volumes of an odd orientation with two points."""
+    rng = np.random.default_rng(2)
+    root.mkdir()
+    lines = ["volume,landmark,x_ras_mm,y_ras_mm,z_ras_mm,split"]
+    affine = np.array([[0, -2.0, 0, 30], [2.0, 0, 0, -8], [0, 0, 2.0, -5], [0, 0, 0, 1]])
+    for i in range(6):
+        nibabel.save(nibabel.Nifti1Image(
+            rng.normal(size=(20, 18, 16)).astype(np.float32), affine), root / f"{i}.nii.gz")
+        split = "train" if i < 3 else "val" if i < 4 else "test"
+        lines += [f"{i}.nii.gz,{name},{10 + i},{9},{z},{split}" for name, z in (("a", 8), ("b", 4))]
+    (root / "landmarks.csv").write_text("\n".join(lines) + "\n")
+    return {"dataset": "landmark_folder", "landmarks": "a,b", "image_shape": "20,20,16",
+            "grid_mm": 2, "crop_size": 9, "agents": 4, "starts": 5, "validation_starts": 2,
+            "fill": 8, "replay": 16, "search_limit": 30, "hidden": 8, "width": 8}
+
+
+def cines(root: Path) -> dict:
+    """Folders of frames of several lengths."""
+    rng = np.random.default_rng(3)
+    root.mkdir()
+    lines = ["case,name,index,split,frame_ms"]
+    for i in range(8):
+        (root / f"c{i}").mkdir()
+        for t in range(4 + i):
+            Image.fromarray(rng.integers(0, 255, (16, 16)).astype(np.uint8)).save(
+                root / f"c{i}" / f"{t:02d}.png")
+        split = "train" if i < 4 else "val" if i < 6 else "test"
+        lines += [f"c{i},{name},{t},{split},40" for name, t in (("ED", 0), ("ES", 2))]
+    (root / "frames.csv").write_text("\n".join(lines) + "\n")
+    return {"dataset": "sequence_folder", "rival": False, "features": 4, "hidden": 4,
+            "recurrence": "bilstm"}
+
+
+DATA = {"classify": pictures, "heatmap": points, "search": volumes, "temporal": cines}
+
+
+def rewritten(files: dict, **changes) -> dict:
+    """A bundle whose `bundle.json` says something else, with a manifest that agrees."""
+    about = json.loads(files[bundle.ABOUT])
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = about
+        for name in parents:
+            place = place[name]
+        place[last] = value
+    content = {k: v for k, v in files.items() if k not in ("manifest.json", "manifest.sig")}
+    return bundle.sealed({**content, bundle.ABOUT: json.dumps(about).encode()})

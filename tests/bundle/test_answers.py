@@ -1,0 +1,200 @@
+"""A bundle answers as the run did that it was made of, wherever it is."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import predict
+from medjax import app, bundle
+from medjax.bundle import archive
+from medjax.data import images
+from medjax.errors import UserError
+from medjax.predictors.trained import NO_WISHES, Wishes
+
+COLUMNS = {"classify": ("p_bright", "p_dark"), "heatmap": ("x", "y", "x_mm", "y_mm"),
+           "search": ("x_mm", "y_mm", "z_mm"), "temporal": ("frame", "score")}
+OLD = {"x": "pred_x", "y": "pred_y", "x_mm": "pred_x_mm", "y_mm": "pred_y_mm", "z_mm": "pred_z_mm",
+       "frame": "pred_index"}
+
+
+def rows_of(path):
+    with path.open() as f:
+        return list(csv.DictReader(f))
+
+
+def answered(config_flags):
+    predict.main(app.parse(predict.Config, ["predict", *config_flags], "predict"))
+
+
+def test_predictions_are_those_of_the_run(shared, tmp_path, cache_dir):
+    """Moved to another folder as an archive; the files are the test split's, in its order."""
+    file = "consensus.csv" if shared.experiment == "search" else "predictions.csv"
+    expected = rows_of(shared.workdir / file)
+    source = tmp_path / "images"
+    for case in dict.fromkeys(r["case_id"] for r in expected):
+        target = source / case
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (shared.data / case).is_dir() else shutil.copy)(
+            shared.data / case, target)
+    archive.write_zip(tmp_path / "moved" / "b.zip", shared.files)
+    answered([f"--bundle={tmp_path}/moved/b.zip", f"--input={source}", f"--output={tmp_path}/out",
+              f"--cache_dir={cache_dir}", "--spacing_mm=0.5", "--batch=2"])
+    found = rows_of(tmp_path / "out" / "predictions.csv")
+    key = next(k for k in ("landmark", "name", "case_id") if k in expected[0])
+    assert {(r["case_id"], r[key]) for r in found} == {(r["case_id"], r[key]) for r in expected}
+    for row in found:
+        old = next(r for r in expected if (r["case_id"], r[key]) == (row["case_id"], row[key]))
+        for column in COLUMNS[shared.experiment]:
+            assert float(row[column]) == pytest.approx(
+                float(old[OLD.get(column, column)]), rel=1e-4, abs=1e-4), (row, old)
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == len(
+        {r["case_id"] for r in expected})
+    assert (tmp_path / "out" / "landmarks").is_dir() == (shared.experiment == "search")
+    assert (tmp_path / "out" / "scores.csv").exists() == (shared.experiment == "temporal")
+
+
+def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
+    """Its code is run as it stands, where medjax cannot be imported."""
+    if shared.experiment == "search":
+        pytest.skip("a search is many steps: no single function is exported")
+    folder = tmp_path / "bundle"
+    archive.write_folder(folder, shared.files)
+    model = bundle.load(folder)
+    code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    rng = np.random.default_rng(0)
+    images_ = rng.integers(0, 255, (3, *model.trained.image_shape)).astype(np.uint8)
+    np.save(tmp_path / "x.npy", images_)
+    more = ", np.full(3, 6, np.int32)" if shared.experiment == "temporal" else ""
+    program = (f"import sys; sys.modules['medjax'] = None; import numpy as np\n"
+               f"inputs = (np.load({str(tmp_path / 'x.npy')!r}){more},)\n"
+               + code.replace("THIS_FOLDER", str(folder))
+               + f"\nnp.savez({str(tmp_path / 'y.npz')!r}, **(answers if isinstance(answers, dict) "
+               "else {'out': answers}))")
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    there = np.load(tmp_path / "y.npz")
+    function, _ = model.how.function(model.trained)
+    inputs = (images_, np.full(3, 6, np.int32)) if more else (images_,)
+    seeds = [function(*(jax_tree(w, s) for w in model.weights), *inputs)
+             for s in range(model.trained.seeds)]
+    for name in there.files:
+        here = np.mean([getattr(x, name) if name != "out" else x for x in seeds], axis=0)
+        np.testing.assert_allclose(there[name], here, atol=2e-4)
+
+
+def jax_tree(tree, seed):
+    import jax
+
+    return jax.tree.map(lambda x: x[seed], tree)
+
+
+def test_from_python_by_an_array(shared):
+    model = bundle.opened(shared.files, where="b")
+    expected = {"classify": (12, 12), "heatmap": (30, 40), "search": (20, 18, 16),
+                "temporal": (5, 16, 16)}[shared.experiment]
+    image = np.random.default_rng(0).integers(0, 255, expected).astype(np.uint8)
+    more = {"affine": np.diag([2.0, 2, 2, 1])} if shared.experiment == "search" else {}
+    answer = model.predict(image, spacing_mm=0.5, **more)
+    again = model.predict(image[..., None], spacing_mm=0.5, **more)
+    for one, other in zip(answer.rows(), again.rows(), strict=True):
+        assert str(one) == str(other)
+    with pytest.raises(UserError, match="channel"):
+        model.predict(np.stack([image] * 3, -1), spacing_mm=0.5, **more)
+
+
+def test_sizes_that_nobody_knows(shared):
+    """Without a spacing there is no answer on a grid in mm, and it is told."""
+    if shared.experiment not in ("heatmap", "search"):
+        pytest.skip("needs no spacing")
+    model = bundle.opened(shared.files, where="b")
+    shape = (30, 40) if shared.experiment == "heatmap" else (20, 18, 16)
+    with pytest.raises(UserError, match=r"size of its pixels is not known.*--spacing_mm"):
+        model.predict(np.zeros(shape, np.uint8))
+
+
+def test_bad_files_are_listed_and_do_not_stop_the_rest(classifier, tmp_path, cache_dir, capfd):
+    source = tmp_path / "in"
+    shutil.copytree(classifier.data, source)
+    (source / "bright" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (source / "dark" / "large.png").write_bytes(_png((40, 30)))
+    (source / "dark" / "notes.txt").write_text("no image")
+    archive.write_folder(tmp_path / "b", classifier.files)
+    common = [f"--bundle={tmp_path}/b", f"--input={source}", f"--cache_dir={cache_dir}",
+              "--overlays=1"]
+    with pytest.raises(SystemExit) as e:
+        answered([*common, f"--output={tmp_path}/out"])
+    assert e.value.code == 1
+    told = capfd.readouterr().err
+    assert "2 of 26 could not be answered" in told
+    assert re.search(r"broken\.png: unreadable", told)
+    assert re.search(r"large\.png: has the shape \(40, 30\).*--resize", told)
+    assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 24
+    with pytest.raises(SystemExit):
+        answered([*common, f"--output={tmp_path}/again", "--resize"])
+    assert len(rows_of(tmp_path / "again" / "predictions.csv")) == 25
+
+
+def _png(shape):
+    import io
+
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(np.zeros(shape, np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"input": "nothing"}, "--input=nothing: no such"), ({"bundle": "nothing"}, "nothing: no such"),
+    ({"output": ""}, "name a new or empty folder"), ({"batch": 0}, "--batch=0"),
+    ({"spacing_mm": -1}, "--spacing_mm=-1.0"), ({"input": "."}, "holds no images"),
+])
+def test_bad_flags_get_one_clear_line(classifier, tmp_path, cache_dir, monkeypatch, changes, words):
+    monkeypatch.chdir(tmp_path)
+    archive.write_folder(tmp_path / "b", classifier.files)
+    values = {"bundle": "b", "input": classifier.data, "output": "out", "cache_dir": cache_dir,
+              **changes}
+    with pytest.raises(UserError, match=words):
+        answered([f"--{k}={v}" for k, v in values.items()])
+    assert not (tmp_path / "out").exists()
+
+
+def test_pixels_of_another_kind_are_refused(classifier):
+    model = bundle.opened(classifier.files, where="b")
+    with pytest.raises(UserError, match="pixels are float32, those of the training were uint8"):
+        model.predict(np.zeros((12, 12), np.float32))
+    with pytest.raises(UserError, match="a volume of 1 channel; the model is for an image of"):
+        model.how.ready(images.Found(np.zeros((4, 4, 4, 1), np.uint8)), model.trained,
+                        case_id="x", wishes=NO_WISHES)
+
+
+def test_a_sequence_tells_its_time(tmp_path_factory, cache_dir):
+    from tests.bundle.conftest import made
+
+    model = bundle.opened(made("temporal", tmp_path_factory, cache_dir).files, where="b")
+    frames = np.random.default_rng(0).integers(0, 255, (6, 16, 16)).astype(np.uint8)
+    for row in model.predict(frames, frame_ms=20.0).rows():
+        assert row["time_ms"] == pytest.approx(20.0 * row["frame"])
+    assert np.isnan(model.predict(frames).rows()[0]["time_ms"])
+    long = np.concatenate([frames] * 8)  # longer than any of the training
+    assert model.predict(long).score.shape == (48, 2)
+    with pytest.raises(UserError, match="a sequence has two or more"):
+        model.how.from_array(frames[:1], model.trained, Wishes())
+
+
+def test_a_bundle_kept_from_format_1_reads_as_it_did():
+    """The answers were written beside it by the medjax that made it."""
+    from tests.conftest import ROOT
+
+    kept = ROOT / "tests" / "bundle" / "kept"
+    model = bundle.load(kept / "format_1.zip")
+    expected = json.loads((kept / "format_1.json").read_text())
+    image = np.arange(144, dtype=np.uint8).reshape(12, 12)
+    for name, value in model.predict(image).probability.items():
+        assert value == pytest.approx(expected[name], abs=1e-5)

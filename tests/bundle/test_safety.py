@@ -1,0 +1,262 @@
+"""Reading a bundle that a stranger made, or that was damaged on the way, does no harm."""
+
+import io
+import json
+import os
+import struct
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+from medjax import bundle, weights
+from medjax.bundle import archive, manifest
+from medjax.errors import UserError
+from tests.bundle.conftest import rewritten
+
+
+def zipped(path, entries):
+    """An archive as other programs write it; entries are (name or ZipInfo, content)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of two entries with one name
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+            for name, content in entries:
+                out.writestr(name, content)
+    return path
+
+
+def test_a_folder_and_archives_hold_the_same(classifier, tmp_path):
+    archive.write_folder(tmp_path / "folder", classifier.files)
+    archive.write_zip(tmp_path / "ours.zip", classifier.files)
+    zipped(tmp_path / "others.zip", classifier.files.items())
+    for name in ("folder", "ours.zip", "others.zip"):
+        assert archive.read(tmp_path / name) == classifier.files
+        assert bundle.load(tmp_path / name).digest == bundle.opened(
+            classifier.files, where="b").digest
+    archive.write_zip(tmp_path / "again.zip", classifier.files)
+    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "ours.zip").read_bytes()
+
+
+def test_one_flipped_bit_anywhere_is_found_and_named(classifier, tmp_path):
+    """400 bits of the files, of which small ones get as many as large ones."""
+    rng = np.random.default_rng(0)
+    names = sorted(classifier.files)
+    for i in range(400):
+        name = names[i % len(names)]
+        content = bytearray(classifier.files[name])
+        content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        with pytest.raises(UserError) as e:
+            bundle.opened({**classifier.files, name: bytes(content)}, where="b")
+        assert name in str(e.value) and "\n" not in str(e.value)
+
+
+def test_one_flipped_bit_anywhere_in_an_archive_is_found(classifier, tmp_path):
+    path = tmp_path / "b.zip"
+    archive.write_zip(path, classifier.files)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(1)
+    tail = range(8 * (len(whole) - 150), 8 * len(whole))  # the end record, the seal: every bit
+    for bit in [*tail, *rng.integers(0, 8 * len(whole), 300)]:
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"b\.zip"):
+            archive.read(path)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 22, 1000, -1, -30, -200])
+def test_a_cut_archive_is_told(classifier, tmp_path, cut):
+    path = tmp_path / "b.zip"
+    archive.write_zip(path, classifier.files)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(UserError, match=r"b\.zip"):
+        bundle.load(path)
+
+
+def link(name):
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = 0o120777 << 16
+    return entry
+
+
+@pytest.mark.parametrize(("entries", "words"), [
+    ([("../evil", b"x")], "no name of a file"), ([("/etc/passwd", b"x")], "no name of a file"),
+    ([("a/b", b"x")], "which is flat"), ([("a\\b", b"x")], "no name of a file"),
+    ([("C:evil", b"x")], "no name of a file"), ([(".hidden", b"x")], "no name of a file"),
+    ([("a\x00b", b"x")], "manifest"), ([("x" * 70, b"x")], "no name of a file"),
+    ([(link("weights.safetensors"), b"/etc/passwd")], "is a link or folder"),
+    ([("folder/", b"")], "no name of a file"),
+    ([("a", b"x"), ("A", b"y")], "two files have one name"),
+    ([("a", b"x"), ("a", b"y")], "two files have one name"),
+    ([(f"f{i}", b"") for i in range(40)], "holds 40 files"),
+    ([("a", b"x")], "no manifest"), ([], "is empty"),
+])
+def test_archives_that_a_bundle_never_is(tmp_path, entries, words):
+    with pytest.raises(UserError, match=words):
+        bundle.load(zipped(tmp_path / "b.zip", entries))
+    assert [p.name for p in tmp_path.iterdir()] == ["b.zip"]
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    """A gigabyte of zeros is a megabyte of archive; one that lies of its size is caught too."""
+    path = zipped(tmp_path / "b.zip", [("a", bytes(10**8))])
+    assert path.stat().st_size < 10**6
+    with pytest.raises(UserError, match="larger than --limit_gb"):
+        archive.read(path, limit_bytes=10**7)
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\1\2", 24), (b"PK\3\4", 22)):  # says that it holds 10 bytes
+        at = content.index(mark) + offset
+        content[at : at + 4] = struct.pack("<I", 10)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        archive.read(path, limit_bytes=10**7)
+
+
+def test_an_encrypted_entry_is_refused(classifier, tmp_path):
+    path = zipped(tmp_path / "b.zip", [("a", b"x")])
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        content[content.index(mark) + offset] |= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="encrypted"):
+        archive.read(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe", "many", "large"])
+def test_folders_that_a_bundle_never_is(classifier, tmp_path, kind):
+    folder = tmp_path / "b"
+    archive.write_folder(folder, classifier.files)
+    (folder / "weights.safetensors").unlink()
+    if kind == "link":
+        (tmp_path / "secret").write_bytes(classifier.files["weights.safetensors"])
+        (folder / "weights.safetensors").symlink_to(tmp_path / "secret")
+    elif kind == "folder":
+        (folder / "weights.safetensors").mkdir()
+    elif kind == "pipe":
+        os.mkfifo(folder / "weights.safetensors")
+    elif kind == "many":
+        for i in range(40):
+            (folder / f"f{i}").touch()
+    else:
+        with (folder / "weights.safetensors").open("wb") as f:
+            f.truncate(10**12)  # a terabyte that takes no room
+    words = {"link": "a link", "folder": "no regular file", "pipe": "no regular file",
+             "many": "holds 4. files", "large": "larger than --limit_gb"}
+    with pytest.raises(UserError, match=words[kind]):
+        bundle.load(folder)
+
+
+def test_what_is_missing_or_too_many_is_named(classifier):
+    files = dict(classifier.files)
+    with pytest.raises(UserError, match=r"report\.json: missing"):
+        bundle.opened({k: v for k, v in files.items() if k != "report.json"}, where="b")
+    with pytest.raises(UserError, match=r"setup\.py: not listed"):
+        bundle.opened({**files, "setup.py": b"print('run')"}, where="b")
+    newer = json.loads(files["manifest.json"])
+    newer["format"] = 7
+    with pytest.raises(UserError, match="has format 7, and this medjax reads up to 1"):
+        bundle.opened({**files, "manifest.json": json.dumps(newer).encode()}, where="b")
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"experiment": "os"}, "experiment 'os' is not known"),
+    ({"how__model": "__import__('os').system('true')"}, "describes no network .*unknown model"),
+    ({"how__model": 3}, "how: model: 3 is no str"), ({"how__views": "many"}, "is no int"),
+    ({"how__views": True}, "is no int"), ({"how__views": 10**12}, "views=.* is out of range"),
+    ({"how__views": -1}, "out of range"), ({"how__more": 1}, "unknown field 'more'"),
+    ({"how": None}, "no object with the fields of Classify"), ({"how": {}}, "'model' is missing"),
+    ({"trained__image_shape": [10**6, 10**6, 1]}, "image_shape .* is out of range"),
+    ({"trained__image_shape": []}, "out of range"), ({"trained__image_shape": "12"}, "is no list"),
+    ({"trained__image_shape": [12, 12, 3]}, r"weights.safetensors: .* where the network has"),
+    ({"trained__seeds": 3}, "weights.safetensors"), ({"trained__seeds": 0}, "out of range"),
+    ({"how__model": "mlp"}, "weights.safetensors: lacks params/dense1"),
+    ({"trained__preprocessing__mean": [None]}, "is no float"),
+    ({"trained__preprocessing__high": float("nan")}, "is no float"),
+    ({"trained__info__classes": ["a"] * 3}, "weights.safetensors"),
+    ({"how__dtype": "object"}, "describes no network"),
+    ({"trained__info__name": "\x1b[2J"}, "control characters"),
+])
+def test_settings_that_no_bundle_has(classifier, changes, words):
+    """The manifest agrees with each, so nothing but the reading itself stands in their way."""
+    with pytest.raises(UserError, match=words) as e:
+        bundle.opened(rewritten(classifier.files, **changes), where="b")
+    assert "\n" not in str(e.value)
+
+
+def test_weights_that_are_pickles_or_others_are_refused(classifier):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return os._exit, (3,)
+
+    content = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
+    arrays = weights.parse(content["weights.safetensors"], where="b")
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    first = next(iter(arrays))
+    import safetensors.numpy
+
+    bad = {
+        "pickle": (pickle.dumps(Evil()), "no weights that can be read"),
+        "npz": (buffer.getvalue(), "no weights that can be read"), "empty": (b"", "no weights"),
+        "more": (safetensors.numpy.save({**arrays, "x": np.zeros(1)}), "'x' is no part"),
+        "fewer": (safetensors.numpy.save({k: v for k, v in arrays.items() if k != first}), "lacks"),
+        "half": (safetensors.numpy.save({k: v.astype(np.float16) for k, v in arrays.items()}),
+                 "is float16")}
+    for bytes_, words in bad.values():
+        with pytest.raises(UserError, match=words):
+            bundle.opened(bundle.sealed({**content, "weights.safetensors": bytes_}), where="b")
+
+
+def test_signatures_prove_who_made_it(classifier, tmp_path):
+    import subprocess
+
+    for name in ("mine", "others"):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", f"{name}.pem"],
+                       cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(["openssl", "pkey", "-in", f"{name}.pem", "-pubout", "-out", f"{name}.pub"],
+                       cwd=tmp_path, check=True, capture_output=True)
+    files = dict(classifier.files)
+    with pytest.raises(UserError, match="is not signed"):
+        manifest.check_signature(files, tmp_path / "mine.pub", where="b")
+    files["manifest.sig"] = manifest.sign(files["manifest.json"], tmp_path / "mine.pem")
+    manifest.check(files, where="b")
+    manifest.check_signature(files, tmp_path / "mine.pub", where="b")
+    with pytest.raises(UserError, match=r"not by the owner of .*others\.pub"):
+        manifest.check_signature(files, tmp_path / "others.pub", where="b")
+    other = rewritten(files, how__views=1)
+    with pytest.raises(UserError, match="not by the owner"):
+        manifest.check_signature({**other, "manifest.sig": files["manifest.sig"]},
+                                 tmp_path / "mine.pub", where="b")
+    for i in range(8 * len(files["manifest.sig"])):  # each bit of it, where no key is given
+        content = bytearray(files["manifest.sig"])
+        content[i // 8] ^= 1 << (i % 8)
+        with pytest.raises(UserError, match=r"manifest\.sig"):
+            manifest.check({**files, "manifest.sig": bytes(content)}, where="b")
+    for key, words in (("mine.pub", "no readable key"), ("nothing.pem", "no readable key")):
+        with pytest.raises(UserError, match=words):
+            manifest.sign(files["manifest.json"], tmp_path / key)
+
+
+def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path):
+    import shutil
+
+    from medjax.bundle.card import Notes
+
+    run = tmp_path / "run"
+    shutil.copytree(classifier.workdir, run)
+    (run / "weights.safetensors").write_bytes(b"others")
+    with pytest.raises(UserError, match="run the experiment with --eval_only"):
+        bundle.make(run, notes=Notes("x"))
+    (run / "report.json").unlink()
+    with pytest.raises(UserError, match=r"no readable report\.json"):
+        bundle.make(run, notes=Notes("x"))
+
+
+def test_nothing_of_this_machine_is_shared(shared):
+    """No path of data, work or cache; no case or subject."""
+    for name, content in shared.files.items():
+        for secret in (shared.workdir, shared.data):
+            assert str(secret).encode() not in content, name
