@@ -47,7 +47,7 @@ from medjax.predictors import Classify, classify
 from medjax.predictors.trained import Trained
 from medjax.report import Predictions
 from medjax.tasks import classification
-from medjax.train import run, state
+from medjax.train import mesh, run, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
@@ -88,7 +88,7 @@ def main(config: Config) -> None:
     training = plan(config, dataset, parts)
     settings.train_and_report(
         config, "classify", training, parts.how, parts.trained,
-        lambda best, meta: finish(config, dataset, parts, best, meta), dataset.digest, stop)
+        lambda weights, meta: finish(config, dataset, parts, weights, meta), dataset.digest, stop)
 
 
 class Parts(NamedTuple):
@@ -143,15 +143,15 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
         evaluate=lambda s: validate(config, dataset.splits["validation"], parts, s))
 
 
-def predict(config: Config, split: Split, parts: Parts, learner: state.State) -> np.ndarray:
+def predict(config: Config, split: Split, parts: Parts, weights: Any) -> np.ndarray:
     """The probabilities of every case once, in order: `[seeds, cases, class]`."""
-    return classify.probabilities(parts.predict, learner.mean, split, batch=config.batch)
+    return classify.probabilities(parts.predict, weights, split, batch=config.batch)
 
 
-def validate(config: Config, split: Split, parts: Parts, learner: state.State) -> dict[str, float]:
+def validate(config: Config, split: Split, parts: Parts, weights: Any) -> dict[str, float]:
     """Loss and metrics on validation, the mean over seeds."""
     each = []
-    for probability in predict(config, split, parts, learner).astype(np.float64):
+    for probability in predict(config, split, parts, weights).astype(np.float64):
         scores = jax.vmap(parts.task.score)(jnp.asarray(probability), jnp.asarray(split["label"]))
         total, weight = (float(x.sum()) for x in scores["loss"])
         each.append({"loss": total / weight, **{
@@ -160,13 +160,15 @@ def validate(config: Config, split: Split, parts: Parts, learner: state.State) -
     return {name: float(np.mean([e[name] for e in each])) for name in each[0]}
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, best: state.State, meta: dict) -> None:
+def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
     workdir = Path(config.workdir)
     split = dataset.splits[dataset.report_split]
     classes = dataset.info.classes
     each = [Predictions(split.case_id, split.subject_id, split["label"], p, classes)
-            for p in predict(config, split, parts, best)]
+            for p in predict(config, split, parts, weights)]
+    if not mesh.is_first():
+        return
     whole = Predictions(split.case_id, split.subject_id, split["label"],
                         np.mean([e.probability for e in each], axis=0), classes, split.metadata)
     whole.write(workdir / "predictions.csv")
@@ -176,7 +178,7 @@ def finish(config: Config, dataset: Dataset, parts: Parts, best: state.State, me
             one.write(workdir / "seeds" / f"predictions_{s}.csv")
     values = [one.values(metrics.CLASSIFICATION) for one in each]
     result = {
-        **settings.facts(config, "classify", dataset, best, meta, workdir),
+        **settings.facts(config, "classify", dataset, weights, meta, workdir),
         "metrics": whole.estimates(metrics.CLASSIFICATION, samples=config.bootstrap),
         "baseline": whole.constant(parts.frequency).values(metrics.CLASSIFICATION),
         "baseline_is": "the training set's class frequencies for every case",

@@ -73,7 +73,7 @@ from medjax.ops.preprocess import Preprocessing
 from medjax.predictors import Heatmap, heatmap
 from medjax.predictors.trained import Trained
 from medjax.tasks import heatmap as tasks
-from medjax.train import state
+from medjax.train import mesh, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
@@ -127,7 +127,7 @@ def main(config: Config) -> None:
         evaluate=lambda s: validate(config, dataset, parts, s))
     settings.train_and_report(
         given, "heatmap", training, parts.how, parts.trained,
-        lambda best, meta: finish(config, dataset, parts, best, meta), dataset.digest, stop)
+        lambda weights, meta: finish(config, dataset, parts, weights, meta), dataset.digest, stop)
 
 
 def sized(config: Config, dataset: Dataset) -> Config:
@@ -196,18 +196,18 @@ def start(key: Key, train: Split, parts: Parts) -> state.State:
     return state.create(params, stats, parts.optimizer)
 
 
-def predict(config: Config, dataset: Dataset, name: str, parts: Parts, learner: state.State
+def predict(config: Config, dataset: Dataset, name: str, parts: Parts, weights: Any
             ) -> tuple[list[LandmarkPredictions], np.ndarray]:
     """Every case of a split once, in order: the predictions of each seed, and their losses."""
     return heatmap.located(
-        parts.predict, learner.mean, dataset.splits[name], dataset.info.landmarks,
+        parts.predict, weights, dataset.splits[name], dataset.info.landmarks,
         batch=config.batch, absent_below=config.absent_below, unordered=parts.unordered)
 
 
-def validate(config: Config, dataset: Dataset, parts: Parts, learner: state.State
+def validate(config: Config, dataset: Dataset, parts: Parts, weights: Any
              ) -> dict[str, float]:
     """Loss and metrics on validation, the mean over seeds."""
-    each, losses = predict(config, dataset, "validation", parts, learner)
+    each, losses = predict(config, dataset, "validation", parts, weights)
     declared = landmark_metrics.declared(config.radii_mm)
     values = [e.values(declared) for e in each]
     return {"loss": float(losses.mean()),
@@ -223,19 +223,21 @@ def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> Lan
         unordered=parts.unordered)
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, best: state.State, meta: dict) -> None:
+def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
     workdir = Path(config.workdir)
-    each, _ = predict(config, dataset, dataset.report_split, parts, best)
+    each, _ = predict(config, dataset, dataset.report_split, parts, weights)
     whole = heatmap.together(each)
     tuned = whole if dataset.report_split == "validation" else heatmap.together(
-        predict(config, dataset, "validation", parts, best)[0])
+        predict(config, dataset, "validation", parts, weights)[0])
+    if not mesh.is_first():
+        return
     baseline = mean_shape(config, dataset, dataset.report_split, parts)
     whole.write(workdir / "predictions.csv")
     volumes = whole.found.shape[-1] == 3
     if volumes:
         whole.write_lists(workdir / "landmarks")
-    result = {**settings.facts(config, "heatmap", dataset, best, meta, workdir),
+    result = {**settings.facts(config, "heatmap", dataset, weights, meta, workdir),
               **results(config, dataset, each, whole, tuned, baseline)}
     report.write(workdir / "report.json", result)
     draw(config, dataset, whole, baseline, workdir)

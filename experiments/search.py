@@ -159,7 +159,7 @@ def main(config: Config) -> None:
     parts = build(config, dataset, scaling)
     settings.train_and_report(
         config, "search", plan(config, dataset, parts), parts.how, parts.trained,
-        lambda best, meta: finish(config, dataset, parts, best, meta), dataset.digest, stop)
+        lambda weights, meta: finish(config, dataset, parts, weights, meta), dataset.digest, stop)
 
 
 def check(config: Config) -> None:
@@ -175,6 +175,8 @@ def check(config: Config) -> None:
     if convolutions and size < qnet.SMALLEST_CROP:
         raise UserError(f"--crop_size={size}: --trunk=convolutions needs {qnet.SMALLEST_CROP} or "
                         "more")
+    if config.shard_state:
+        raise UserError("--shard_state is for networks that are large; agents are split already")
     if config.trail < config.visits:
         raise UserError(f"--trail={config.trail} is shorter than --visits={config.visits}")
     usable = config.fill - (config.history - 1) - (config.n_step - 1)
@@ -265,15 +267,15 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     update = search_run.make_update(parts.task, batch=config.batch, ema_decay=config.ema_decay,
                                     **kit)
 
-    def evaluate(now: search_run.Run) -> dict[str, float]:
-        found = explore(config, held, seen, partial(parts.walk, now.learner.mean[0]),
+    def evaluate(weights: Any) -> dict[str, float]:
+        found = explore(config, held, seen, partial(parts.walk, weights[0]),
                         count=config.validation_starts)
         return found.values(search_metrics.declared(config.radii_mm))
 
     return settings.seeded(
         config, init=init, advance=step.make_advance(update, lambda key, data, step, i: data),
         evaluate=evaluate, score=config.best, higher=False,
-        feed=feeds.resident(lambda: jax.device_put(data, mesh.replicated(devices))),
+        feed=feeds.resident(lambda: mesh.put(data, mesh.replicated(devices))),
         sharding=search_run.placing(devices), unit="agent-steps",
         batch=config.agents * config.act_steps * len(config.landmarks))
 
@@ -284,18 +286,20 @@ def explore(config: Config, split: Split, data: env.Volumes, walk: Callable, *, 
                               seed=config.seed, margin=config.margin)
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, best: search_run.Run, meta: dict
-           ) -> None:
+def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
     """Searches from the best checkpoint, on test where there is one, else on validation."""
     workdir = Path(config.workdir)
-    split, params = dataset.splits[dataset.report_split], best.learner.mean[0]
+    split, params = dataset.splits[dataset.report_split], weights[0]
     data = search_run.on_device(split, game=parts.game)
     print(f"searching {len(split)} volumes from {config.starts} places each", flush=True)
     found = explore(config, split, data, partial(parts.walk, params), count=config.starts)
-    result = {**settings.facts(config, "search", dataset, best.learner, meta, workdir,
+    wander = explore(config, split, data, parts.wander, count=config.starts)
+    if not mesh.is_first():
+        return
+    result = {**settings.facts(config, "search", dataset, weights, meta, workdir,
                               unit="agent-steps"),
               "of": "one seed" if config.seeds == 1 else f"{config.seeds} seeds, pooled",
-              **results(config, dataset, parts, data, found, workdir)}
+              **results(config, dataset, parts, found, wander, workdir)}
     found.write(workdir / "predictions.csv")
     report.write(workdir / "report.json", result)
     draw(config, split, parts, data, params, found, workdir)
@@ -303,8 +307,8 @@ def finish(config: Config, dataset: Dataset, parts: Parts, best: search_run.Run,
     search_report.show_beside(result["beside"], result["compared"], config.radii_mm)
 
 
-def results(config: Config, dataset: Dataset, parts: Parts, data: env.Volumes,
-            found: Searches, workdir: Path) -> dict[str, Any]:
+def results(config: Config, dataset: Dataset, parts: Parts, found: Searches, wander: Searches,
+            workdir: Path) -> dict[str, Any]:
     """The numbers of the report, and `consensus.csv`, one answer a volume and landmark."""
     split, declared = dataset.splits[dataset.report_split], search_metrics.declared(config.radii_mm)
     shapes = dataset.splits["train"]["landmarks"]
@@ -319,7 +323,6 @@ def results(config: Config, dataset: Dataset, parts: Parts, data: env.Volumes,
     others = {"mean position in train": mean}
     if config.beside:
         others[config.beside] = search_report.from_run(Path(config.beside, "predictions.csv"), mean)
-    wander = explore(config, split, data, parts.wander, count=config.starts)
     rows = {"search, each start": found, **answers, **others, "random walk": wander}
     median = answers["median of the starts"]
     seeds = [found.of(seed=s).values(declared) for s in range(config.seeds)]

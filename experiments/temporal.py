@@ -66,7 +66,7 @@ from medjax.predictors.trained import Trained
 from medjax.stats import Estimate
 from medjax.tasks import temporal as tasks
 from medjax.temporal_report import SequencePredictions
-from medjax.train import run, state
+from medjax.train import mesh, run, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
@@ -125,23 +125,23 @@ def main(config: Config) -> None:
     train = dataset.splits["train"]
     scaling = fit(config, train)
 
-    def train_one(config: Config, done: Callable[[state.State, dict, "Parts"], None]) -> None:
+    def train_one(config: Config, done: Callable[[Any, dict, "Parts"], None]) -> None:
         parts = build(config, dataset, scaling)
         settings.train_and_report(
             config, "temporal", plan(config, dataset, parts), parts.how, parts.trained,
-            lambda best, meta: done(best, meta, parts), dataset.digest, stop)
+            lambda weights, meta: done(weights, meta, parts), dataset.digest, stop)
 
-    def report_with_rival(best: state.State, meta: dict, parts: "Parts") -> None:
+    def report_with_rival(weights: Any, meta: dict, parts: "Parts") -> None:
         others: dict[str, SequencePredictions] = {}
         alone = dataclasses.replace(config, recurrence="none", init_from="" if Path(
             config.init_from).is_dir() else config.init_from,
             workdir=str(Path(config.workdir, "per_frame")))
         if config.rival and config.recurrence != "none":
             print("the same encoder without recurrence:", flush=True)
-            train_one(alone, lambda best, _, parts: others.update(
-                averaged(alone, dataset, parts, best)))
+            train_one(alone, lambda weights, _, parts: others.update(
+                averaged(alone, dataset, parts, weights)))
         if not stop():
-            finish(config, dataset, parts, best, meta, others)
+            finish(config, dataset, parts, weights, meta, others)
 
     train_one(config, report_with_rival)
 
@@ -268,7 +268,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
 
     if source and Path(source).is_dir():
         best, _ = settings.best_of(Path(source), make(init).abstract())
-        params, stats = jax.tree.map(lambda x: x[0], best.mean)
+        params, stats = jax.tree.map(lambda x: np.asarray(x[0]), settings.weights_of(best))
         return make(lambda key: state.create(params, stats, parts.optimizer))
     if source.endswith(".npz"):
         arrays = sononet.read(Path(source))
@@ -277,10 +277,10 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     return make(init)
 
 
-def predict(config: Config, dataset: Dataset, name: str, parts: Parts, learner: state.State
+def predict(config: Config, dataset: Dataset, name: str, parts: Parts, weights: Any
             ) -> list[SequencePredictions]:
     """Every sequence of a split once, by each seed."""
-    score = temporal.scores(parts.predict, learner.mean, dataset.splits[name], batch=config.batch,
+    score = temporal.scores(parts.predict, weights, dataset.splits[name], batch=config.batch,
                             seeds=config.seeds)
     return [of_set(config, dataset, name, s) for s in score]
 
@@ -291,20 +291,20 @@ def of_set(config: Config, dataset: Dataset, name: str, score: np.ndarray) -> Se
         cyclic=dataset.info.cyclic)
 
 
-def validate(config: Config, dataset: Dataset, parts: Parts, learner: state.State
+def validate(config: Config, dataset: Dataset, parts: Parts, weights: Any
              ) -> dict[str, float]:
     """Metrics on validation, the mean over seeds."""
     values = [e.values(parts.metrics) for e in predict(config, dataset, "validation", parts,
-                                                       learner)]
+                                                       weights)]
     return {name: float(np.mean([v[name] for v in values])) for name in values[0]}
 
 
-def averaged(config: Config, dataset: Dataset, parts: Parts, best: state.State
+def averaged(config: Config, dataset: Dataset, parts: Parts, weights: Any
              ) -> dict[str, SequencePredictions]:
     """The network without recurrence, and its scores averaged over as many frames as suits
     validation best."""
     def smoothed(name: str, width: int) -> SequencePredictions:
-        found = temporal.together(predict(config, dataset, name, parts, best))
+        found = temporal.together(predict(config, dataset, name, parts, weights))
         length = jnp.asarray(dataset.splits[name]["length"])
         score = jax.vmap(lambda x, n: sequence.moving_average(
             x, n, width=width, cyclic=found.cyclic))(jnp.nan_to_num(found.score), length)
@@ -318,12 +318,14 @@ def averaged(config: Config, dataset: Dataset, parts: Parts, best: state.State
             for w in sorted({1, width})}
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, best: state.State, meta: dict,
+def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict,
            others: dict[str, SequencePredictions]) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
     name, workdir = dataset.report_split, Path(config.workdir)
     split, train = dataset.splits[name], dataset.splits["train"]
-    each = predict(config, dataset, name, parts, best)
+    each = predict(config, dataset, name, parts, weights)
+    if not mesh.is_first():
+        return
     whole = temporal.together(each)
     whole.write(workdir / "predictions.csv")
     mean = of_set(config, dataset, name, temporal_report.at_mean(train, split))
@@ -338,7 +340,7 @@ def finish(config: Config, dataset: Dataset, parts: Parts, best: state.State, me
     compared = {who: whole.compare(row, parts.metrics[parts.score], samples=config.bootstrap)
                 for who, row in rows.items() if row is not whole}
     result = {
-        **settings.facts(config, "temporal", dataset, best, meta, workdir, unit="sequences"),
+        **settings.facts(config, "temporal", dataset, weights, meta, workdir, unit="sequences"),
         "metrics": beside["network"], "baseline": mean.values(parts.metrics),
         "baseline_is": "each frame where it lies in the training sequences in the mean",
         "definitions": landmark_metrics.definitions(parts.metrics),

@@ -162,8 +162,13 @@ def open_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> It
     Raises:
       UserError: as `check_workdir`, or if another process is at work in it.
     """
+    from medjax.train import mesh  # imports jax: not for --help
+
     check_workdir(folder, experiment, config, **facts)
     folder.mkdir(parents=True, exist_ok=True)
+    if not mesh.is_first():  # the first holds it for all
+        yield
+        return
     with lock.hold(folder, wait=False) as held:
         if not held:
             raise UserError(f"--workdir={folder}: another process is at work in it; wait until it "
@@ -203,6 +208,38 @@ def setup(cache_dir: Path) -> None:
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    join()
+
+
+def join() -> None:
+    """Makes this process one of several, where whoever launched it says so; only the first prints.
+
+    By JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (`launch/` sets them), as a
+    task of a Slurm step, or with MEDJAX_JOIN=1 however else JAX finds out (TPU pods).
+    """
+    import jax
+
+    env = os.environ
+    named = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    place: dict[str, Any] = {}
+    if all(name in env for name in named):
+        place = {"coordinator_address": env[named[0]], "num_processes": int(env[named[1]]),
+                 "process_id": int(env[named[2]])}
+    elif not (int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 or env.get("MEDJAX_JOIN") == "1"):
+        return
+    if jax.distributed.is_initialized():
+        return
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours: see `StopSignal`
+    try:
+        jax.distributed.initialize(
+            **place, initialization_timeout=int(env.get("MEDJAX_JOIN_SECONDS", "300")),
+            heartbeat_timeout_seconds=60,
+            shutdown_timeout_seconds=3600)  # the first is still writing the report
+    except Exception as e:  # of gRPC, of the cluster detection, of the runtime
+        raise UserError("could not join the other processes: "
+                        f"{(str(e).splitlines() or [type(e).__name__])[0][:200]}") from e
+    if jax.process_index() > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
 
 
 def _report_unraisable(found: Any) -> None:

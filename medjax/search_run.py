@@ -131,14 +131,14 @@ def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, 
       names: of the landmarks.
       seed: draws the places; `margin` as of `starts.anywhere`.
     """
-    begun, ended = [], []
-    for case in range(len(split)):
+    def run(case: int) -> Any:
         key, places = beginnings(data, case, count=count, seed=seed, margin=margin)
-        begun.append(np.asarray(places))
-        ended.append(jax.tree.map(np.asarray, walk(key, data, jnp.int32(case), places)))
-    ends = jax.tree.map(lambda *x: np.stack(x), *ended)  # [n, seed, start, landmark, ...]
+        return jax.tree.map(np.asarray, (places, walk(key, data, jnp.int32(case), places)))
+
+    begun, ends = jax.tree.map(  # [n, seed, start, landmark, ...], of what was begun without seed
+        lambda *x: np.stack(x), *mesh.everywhere(run, len(split)))
     order = (0, 3, 1, 2)
-    first = np.broadcast_to(np.stack(begun)[:, None], ends.point.shape)
+    first = np.broadcast_to(begun[:, None], ends.point.shape)
     corner = split["box"][:, :1, None, None]
     return search_report.in_world(
         split, names, first.transpose(*order, 4) + corner, ends.point.transpose(*order, 4) + corner,

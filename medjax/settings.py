@@ -102,6 +102,8 @@ class Training:
     eval_every: int = option(0, "updates between evaluations and checkpoints; 0: a tenth of all")
     log_every: int = option(50, "updates between lines of metrics.jsonl", free=True)
     keep: int = option(2, "newest checkpoints kept, beside the best", free=True)
+    shard_state: bool = option(False, "weights and optimiser split over the devices, not a copy on "
+                               "each", free=True)
     feed: str = option("auto", "auto keeps sets below 4 GB on the device; streamed seeds share "
                        "one order", choices=("auto", "resident", "stream"))
     bootstrap: int = option(2000, "samples for the intervals", free=True)
@@ -244,7 +246,7 @@ def optimizer(config: Training, *, only: Columns = ()) -> optax.GradientTransfor
 
 def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Key], state.State],
          loss: Callable, optimizer: optax.GradientTransformation,
-         evaluate: Callable[[state.State], Mapping[str, float]], score: str, higher: bool
+         evaluate: Callable[[Any], Mapping[str, float]], score: str, higher: bool
          ) -> run.Plan:
     """The training run: every leaf of its state has a leading seed axis.
 
@@ -253,7 +255,7 @@ def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Ke
       columns: the targets that a batch has beside its images.
       init: makes the state of one seed.
       loss: as of `step.make_step`.
-      evaluate, score, higher: as of `run.Plan`.
+      evaluate: as of `seeded`; score, higher: as of `run.Plan`.
     """
     devices = mesh.make()
     mesh.check_batch(config.batch, mesh=devices)
@@ -265,34 +267,48 @@ def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Ke
     if streamed:
         choose: Pick = feeds.pick_streamed
         data_key = jax.random.split(jax.random.key(config.seed))[1]  # as make_advance splits it
-        feed = feeds.stream(data_key, read, size=len(train), batch=config.batch)
+        feed = feeds.stream(data_key, read, size=len(train), batch=config.batch,
+                            part=mesh.my_part(config.batch),
+                            place=lambda x: mesh.put_part(x, mesh.along(1, mesh=devices)))
     else:
         choose = feeds.pick_resident(batch=config.batch)
-        feed = feeds.resident(lambda: jax.device_put(read(range(len(train))),
-                                                     mesh.replicated(devices)))
+        feed = feeds.resident(lambda: mesh.put(read(range(len(train))), mesh.replicated(devices)))
 
     def pick_batch(*args: Any) -> Any:
         return mesh.split_batch(choose(*args), mesh=devices)
 
     update = step.make_step(loss, optimizer, ema_decay=config.ema_decay)
+    shapes = jax.eval_shape(jax.vmap(init), jax.vmap(jax.random.key)(np.arange(config.seeds)))
     return seeded(
         config, init=init, advance=step.make_advance(update, pick_batch), evaluate=evaluate,
-        score=score, higher=higher, feed=feed, sharding=mesh.replicated(devices),
-        batch=config.batch, streamed=streamed)
+        score=score, higher=higher, feed=feed, batch=config.batch, streamed=streamed,
+        sharding=mesh.sharded(shapes, mesh=devices) if config.shard_state
+        else mesh.replicated(devices))
 
 
-def seeded(config: Training, *, init: Callable, advance: step.Advance, **others: Any) -> run.Plan:
+def seeded(config: Training, *, init: Callable, advance: step.Advance,
+           evaluate: Callable[[Any], Mapping[str, float]], **others: Any) -> run.Plan:
     """The training run of all seeds as one program, as the flags have it.
 
     Args:
       init, advance: of one seed.
+      evaluate: of the weights of all.
       others: what else a `run.Plan` has.
     """
+    whole = mesh.replicated(mesh.make())
+    keys = jax.jit(lambda: jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds)),
+                   out_shardings=whole)()
     return run.Plan(
         init=step.over_seeds(init, (0,)), advance=step.over_seeds(advance, (0, 0, None, None)),
-        keys=jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds)), steps=config.steps,
+        keys=keys, whole=whole, steps=config.steps, evaluate=lambda s: evaluate(weights_of(s)),
         eval_every=config.eval_every or max(config.steps // 10, 1), log_every=config.log_every,
         keep=config.keep, **others)
+
+
+def weights_of(now: Any) -> Any:
+    """What answers: the mean weights of a state, or of the learner in it, on this process's
+    devices."""
+    return mesh.at_hand(getattr(now, "learner", now).mean)
 
 
 def best_of(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
@@ -311,16 +327,21 @@ def timing(config: Training, workdir: Path, meta: Mapping[str, Any]) -> dict[str
                 {"steps": meta["step"], "seconds": meta["seconds"], **unknown})
 
 
-def facts(config: Any, experiment: str, dataset: Dataset, learner: state.State,
+def facts(config: Any, experiment: str, dataset: Dataset, learned: Any,
           meta: Mapping[str, Any], workdir: Path, *, unit: str = "examples") -> dict[str, Any]:
-    """What every report has beside its metrics; `unit` is what its speed counts."""
+    """What every report has beside its metrics.
+
+    Args:
+      learned: the weights, a seed axis first.
+      unit: what its speed counts.
+    """
     split = dataset.splits[dataset.report_split]
     return {
         "experiment": experiment, "dataset": dataset.info.name, "split": dataset.report_split,
         "synthetic": dataset.info.synthetic, "cases": len(split),
         "subjects": len(set(split.subject_id)), "model": config.model,
         "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
-        "parameters": state.count_parameters(learner.params) // config.seeds,
+        "parameters": state.count_parameters(learned[0]) // config.seeds,
         "best_step": meta["step"],
         "weights_sha256": hashlib.sha256((workdir / weights.NAME).read_bytes()).hexdigest(),
         "train": timing(config, workdir, meta), "unit": unit,
@@ -340,7 +361,7 @@ def train_and_report(config: Any, experiment: str, plan: run.Plan, how: Any, tra
 
     Args:
       how, trained: what a prediction depends on: a predictor and its `Trained`.
-      finish: is given the best checkpoint and its meta data.
+      finish: is given the weights of the best checkpoint and its meta data; in every process.
     """
     workdir = Path(config.workdir)
     # Results depend on these too, so they stand in config.json; and all that `share` needs.
@@ -353,5 +374,7 @@ def train_and_report(config: Any, experiment: str, plan: run.Plan, how: Any, tra
             print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
             return
         best, meta = best_of(workdir, plan.abstract())
-        weights.write(workdir / weights.NAME, getattr(best, "learner", best).mean)
-        finish(best, meta)
+        learned = weights_of(best)
+        if mesh.is_first():
+            weights.write(workdir / weights.NAME, learned)
+        finish(learned, meta)

@@ -15,7 +15,7 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.predictors.trained import NO_WISHES, Ready, Trained, Wishes
 from medjax.tasks import classification
-from medjax.train import feed, step
+from medjax.train import feed, mesh, step
 from medjax.typing import Array
 
 Weights = tuple[Any, Any]  # parameters and batch statistics, with a leading seed axis
@@ -138,11 +138,13 @@ def program(task: classification.Classification) -> Callable[..., Array]:
 def probabilities(predict: Callable[..., Array], weights: Weights, split: Split, *, batch: int
                   ) -> np.ndarray:
     """Those of every case once, in order: `[seeds, cases, class]`."""
-    found = []
-    for index, valid in feed.padded(len(split), batch=batch):
-        values = predict(*weights, split.images(index))
-        found.append(np.asarray(values)[:, valid])
-    return np.concatenate(found, axis=1)
+    parts = list(feed.padded(len(split), batch=batch))
+
+    def run(number: int) -> np.ndarray:
+        return np.asarray(predict(*weights, mesh.spread(split.images(parts[number][0]))))
+
+    found = mesh.everywhere(run, len(parts))
+    return np.concatenate([f[:, valid] for f, (_, valid) in zip(found, parts, strict=True)], axis=1)
 
 
 def symbols(shape: tuple[int, ...]) -> str:

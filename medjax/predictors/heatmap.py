@@ -17,7 +17,7 @@ from medjax.predictors.points import Points
 from medjax.predictors.trained import Trained
 from medjax.stats import nan_mean
 from medjax.tasks import heatmap
-from medjax.train import feed, step
+from medjax.train import feed, mesh, step
 from medjax.typing import Array
 
 
@@ -90,11 +90,14 @@ def located(predict: Callable, weights: Weights, split: Split, names: tuple[str,
             batch: int, absent_below: float, unordered: tuple[tuple[int, int], ...] = ()
             ) -> tuple[list[LandmarkPredictions], np.ndarray]:
     """Every case of a split once, in order: the predictions of each seed, and their losses."""
-    found = []
-    for index, valid in feed.padded(len(split), batch=batch):
-        part = split.batch(index, ("landmarks",))
-        result = predict(*weights, part["image"], part["landmarks"])
-        found.append(jax.tree.map(lambda x, keep=valid: np.asarray(x)[:, keep], result))
+    parts = list(feed.padded(len(split), batch=batch))
+
+    def run(number: int) -> Any:
+        part = mesh.spread(split.batch(parts[number][0], ("landmarks",)))
+        return jax.tree.map(np.asarray, predict(*weights, part["image"], part["landmarks"]))
+
+    found = [jax.tree.map(lambda x, keep=valid: x[:, keep], result)
+             for result, (_, valid) in zip(mesh.everywhere(run, len(parts)), parts, strict=True)]
     (voxels, confidence), losses = jax.tree.map(lambda *x: np.concatenate(x, 1), *found)
     each = [landmark_report.from_voxels(split, names, p, c, unordered=unordered)
             for p, c in zip(voxels, confidence, strict=True)]

@@ -19,7 +19,7 @@ from medjax.predictors.classify import Weights, symbols
 from medjax.predictors.trained import NO_WISHES, Ready, Trained, Wishes
 from medjax.tasks import temporal
 from medjax.temporal_report import SequencePredictions
-from medjax.train import feed, step
+from medjax.train import feed, mesh, step
 from medjax.typing import Array
 
 
@@ -152,10 +152,15 @@ def scores(predict: Callable[..., Array], weights: Weights, split: Split, *, bat
     size = split.image_shape[0]
     score = np.full((seeds, len(split), *split["marks"].shape[1:]), np.nan)
     for bound, rows in buckets(split["length"], size=size):
-        for index, valid in feed.padded(len(rows), batch=batch):
-            part = split.batch(rows[index], ("length",))
-            found = predict(*weights, part["image"][:, :bound], part["length"])
-            score[:, rows[index][valid], :bound] = np.asarray(found)[:, valid]
+        parts = [(rows[index], valid) for index, valid in feed.padded(len(rows), batch=batch)]
+
+        def run(number: int, parts=parts, bound=bound) -> np.ndarray:
+            part = split.batch(parts[number][0], ("length",))
+            part = mesh.spread({**part, "image": part["image"][:, :bound]})
+            return np.asarray(predict(*weights, part["image"], part["length"]))
+
+        for found, (index, valid) in zip(mesh.everywhere(run, len(parts)), parts, strict=True):
+            score[:, index[valid], :bound] = found[:, valid]
     return score
 
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from medjax.errors import UserError
+from medjax.train import mesh
 
 
 class Checkpoints:
@@ -34,7 +35,7 @@ class Checkpoints:
         """Writes `state` while training goes on. A step that is there already is left."""
         if step in self._manager.all_steps():
             return
-        host = jax.device_get(state)  # safe against donation, and what the sums are taken of
+        host = mesh.on_host(state)  # safe against donation, and what the sums are taken of
         items = self._args.Composite(
             state=self._args.StandardSave(state),
             meta=self._args.JsonSave({**meta, "crc32": _sums(host)}))
@@ -108,7 +109,7 @@ class Checkpoints:
         items = self._args.Composite(
             state=self._args.StandardRestore(abstract), meta=self._args.JsonRestore())
         found = self._manager.restore(step, args=items)
-        sums = _sums(jax.device_get(found.state))
+        sums = _sums(mesh.on_host(found.state))
         for name, value in found.meta["crc32"].items():
             if sums.get(name) != value:
                 raise ValueError(f"checksum of {name} differs")

@@ -50,7 +50,8 @@ def resident(load: Callable[[], Any]) -> Feed:
 
 
 def stream(
-    key: Key, read: Callable[[np.ndarray], Mapping[str, np.ndarray]], *, size: int, batch: int
+    key: Key, read: Callable[[np.ndarray], Mapping[str, np.ndarray]], *, size: int, batch: int,
+    part: slice = slice(None), place: Callable[[Any], Any] = jax.device_put
 ) -> Feed:
     """Chunks of `CHUNK` batches read on the host, the next one while the device works.
 
@@ -61,15 +62,16 @@ def stream(
       read: example indices `[n]` to a batch of numpy arrays `[n, ...]`.
       size: how many examples there are.
       batch: examples a batch.
+      part: of each batch, what this process reads; `place` brings it onto the devices.
     """
     index = jax.jit(jax.vmap(lambda step: batch_index(key, step, size=size, batch=batch)))
     pool = ThreadPoolExecutor(1)
     ahead: dict[int, Future] = {}
 
     def chunk(number: int) -> Any:
-        rows = np.asarray(index(number * CHUNK + jnp.arange(CHUNK)))
+        rows = np.asarray(index(number * CHUNK + np.arange(CHUNK)))[:, part]
         flat = read(rows.reshape(-1))
-        return jax.tree.map(lambda x: jax.device_put(x.reshape(CHUNK, batch, *x.shape[1:])), flat)
+        return place(jax.tree.map(lambda x: x.reshape(*rows.shape, *x.shape[1:]), flat))
 
     def feed(step: int, count: int) -> Any:
         now = step // CHUNK

@@ -38,6 +38,7 @@ def fit(
     advance: Callable[[Any, Any, int], tuple[Any, Logs]], state: Any, feed: Feed, *, start: int,
     steps: int, hooks: Sequence[Hook] = (), stop: Callable[[], bool] = lambda: False,
     pace_seconds: float = 1.0, longest: int = 10_000,
+    agree: Callable[[int, bool], tuple[int, bool]] = lambda number, stop: (number, stop),
 ) -> Outcome:
     """Trains from update `start` to `steps`, or until `stop()`.
 
@@ -51,14 +52,17 @@ def fit(
       state: any tree.
       feed: `feed(step, count) -> data`.
       longest: no call runs past a multiple of this.
+      agree: makes how many updates are next, and whether to stop, the same in all processes.
 
     Raises:
       UserError: if a loss was not finite; the hooks did not see that state.
     """
     step, limit, total = start, 1, 0.0
-    while step < steps and not stop():
+    while step < steps:
         due = [hook.every - step % hook.every for hook in hooks]
-        count = min(limit, longest - step % longest, steps - step, *due)
+        count, ended = agree(min(limit, longest - step % longest, steps - step, *due), stop())
+        if ended:
+            break
         began = time.perf_counter()
         state, logs = advance(state, feed(step, count), count)
         logs = jax.device_get(logs)

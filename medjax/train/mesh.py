@@ -1,9 +1,15 @@
-"""Devices: the batch is split over all of them, everything else is on each."""
+"""Devices and processes: batches are split over all devices of all processes.
+
+Every process runs the same program on the same settings. Arrays that a program computes with lie on
+all devices; answers are computed by each process on its own devices, of its share of the cases.
+"""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from medjax.errors import UserError
@@ -24,6 +30,17 @@ def along(axis: int, *, mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
+def sharded(tree: Any, *, mesh: jax.sharding.Mesh) -> Any:
+    """The sharding of each leaf `[seed, ...]` so that no device holds a whole one: along its
+    longest axis that divides by the devices (Rajbhandari et al. 2020, stage 3)."""
+    def place(leaf: Any) -> NamedSharding:
+        fits = [a for a in range(1, leaf.ndim) if leaf.shape[a] % mesh.size == 0]
+        longest = max(fits, key=lambda a: leaf.shape[a], default=None)
+        return replicated(mesh) if longest is None else along(longest, mesh=mesh)
+
+    return jax.tree.map(place, tree)
+
+
 def split_batch(batch: Any, *, mesh: jax.sharding.Mesh) -> Any:
     """Inside jit: splits the leading axis of every leaf over the devices."""
     return jax.lax.with_sharding_constraint(batch, along(0, mesh=mesh))
@@ -39,3 +56,86 @@ def check_batch(size: int, *, mesh: jax.sharding.Mesh, flag: str = "--batch") ->
     """Raises UserError if what `flag` says cannot be split evenly."""
     if size % mesh.size:
         raise UserError(f"{flag}={size} does not divide by the {mesh.size} devices")
+
+
+def is_first() -> bool:
+    """True in the process that logs and reports."""
+    return jax.process_index() == 0
+
+
+def my_part(size: int) -> slice:
+    """The part of `size` examples, split over all devices, that lies on those of this process."""
+    share = size // jax.process_count()
+    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def put(tree: Any, sharding: Any) -> Any:
+    """Host arrays, alike in all processes, onto the devices."""
+    return jax.tree.map(lambda x: jax.make_array_from_callback(
+        np.shape(x), sharding, lambda index: np.asarray(x)[index]), tree)
+
+
+def put_part(tree: Any, sharding: Any) -> Any:
+    """Host arrays of which each process has its part, `my_part` of the axis that is split."""
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+
+def on_host(tree: Any) -> Any:
+    """Arrays of any sharding as numpy arrays, whole, in every process."""
+    from jax.experimental import multihost_utils
+
+    def fetch(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+            return jax.device_get(x)
+        return multihost_utils.process_allgather(x, tiled=True)
+
+    return jax.tree.map(fetch, tree)
+
+
+def at_hand(tree: Any) -> Any:
+    """Arrays of any sharding, whole on each device of this process: what it answers with."""
+    if jax.device_count() == 1:
+        return tree
+    return jax.device_put(on_host(tree), replicated(_mine()))
+
+
+def spread(tree: Any) -> Any:
+    """Host arrays over the devices of this process, along their first axis where it divides."""
+    mine = _mine()
+    if mine.size == 1 or any(len(x) % mine.size for x in jax.tree.leaves(tree)):
+        return tree
+    return jax.device_put(tree, along(0, mesh=mine))
+
+
+def _mine() -> jax.sharding.Mesh:
+    return jax.make_mesh((jax.local_device_count(),), ("data",), axis_types=(AxisType.Auto,),
+                         devices=jax.local_devices())
+
+
+def everywhere(run: Callable[[int], Any], count: int) -> list[Any]:
+    """`run(0)` to `run(count - 1)`, each done by one process, all known to all.
+
+    Args:
+      run: gives trees of numpy arrays whose shapes are always the same.
+    """
+    from jax.experimental import multihost_utils
+
+    processes, me = jax.process_count(), jax.process_index()
+    if processes == 1 or not count:
+        return [run(i) for i in range(count)]
+    rounds = -(-count // processes)
+    mine = [run(min(me + processes * k, count - 1)) for k in range(rounds)]
+    every = multihost_utils.process_allgather(jax.tree.map(lambda *x: np.stack(x), *mine))
+    return [jax.tree.map(lambda x, i=i: np.asarray(x[i % processes, i // processes]), every)
+            for i in range(count)]
+
+
+def agree(number: int, stop: bool) -> tuple[int, bool]:
+    """What the first process says of `number`, and whether any wants to `stop`: the same in all."""
+    if jax.process_count() == 1:
+        return number, stop
+    from jax.experimental import multihost_utils
+
+    said = np.asarray(multihost_utils.process_allgather(np.array([number, stop], np.int32)))
+    return int(said[0, 0]), bool(said[:, 1].any())

@@ -64,6 +64,16 @@ class MetricsFile:
         os.close(self._file)
 
 
+class NoFile:
+    """What other processes than the first write their metrics to."""
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def read_lines(path: Path) -> list[dict]:
     """The objects of a `metrics.jsonl`; a last line that was cut off is no line."""
     lines = path.read_text().splitlines(keepends=True)
@@ -76,8 +86,8 @@ class Progress:
     An update is counted as `batch` of what `unit` names.
     """
 
-    def __init__(self, file: MetricsFile, *, start: int, steps: int, batch: int, every: int,
-                 unit: str = "examples"):
+    def __init__(self, file: MetricsFile | NoFile, *, start: int, steps: int, batch: int,
+                 every: int, unit: str = "examples"):
         self._unit = unit
         self._file, self._batch, self._every, self._steps = file, batch, every, steps
         self._start, self._began = start, time.perf_counter()

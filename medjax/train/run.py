@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from medjax.errors import UserError
-from medjax.train import loop, record
+from medjax.train import loop, mesh, record
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.feed import CHUNK, Feed
 from medjax.train.step import Advance
@@ -30,7 +29,7 @@ class Plan:
       higher: whether a higher score is better.
       keys: one a seed.
       feed: where the data come from.
-      sharding: of the state, or of whole parts of it.
+      sharding: of the state, or of whole parts of it; `whole` is that of what all devices hold.
       steps, batch: updates, and examples an update (of one seed).
       unit: what these examples are called.
       eval_every, log_every, keep: as their flags.
@@ -45,6 +44,7 @@ class Plan:
     keys: Key
     feed: Feed
     sharding: Any
+    whole: Any
     steps: int
     batch: int
     eval_every: int
@@ -79,11 +79,12 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
         say(f"resuming at step {start}")
     began = time.perf_counter()
     state = found[0] if found else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
-    advance = jax.jit(plan.advance, donate_argnums=1)
-    compiled = advance.lower(plan.keys, state, plan.feed(start, 1), jnp.int32(1)).compile()
+    advance = jax.jit(plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.whole))
+    compiled = advance.lower(plan.keys, state, plan.feed(start, 1), np.int32(1)).compile()
     compile_seconds = time.perf_counter() - began
 
-    file = record.MetricsFile(workdir / "metrics.jsonl", step=start)
+    file = (record.MetricsFile(workdir / "metrics.jsonl", step=start) if mesh.is_first()
+            else record.NoFile())
     progress = record.Progress(file, start=start, steps=plan.steps, every=plan.log_every,
                                batch=plan.batch * len(plan.keys), unit=plan.unit)
 
@@ -108,8 +109,8 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
 
     try:
         done = loop.fit(
-            lambda state, data, count: compiled(plan.keys, state, data, jnp.int32(count)),
-            state, plan.feed, start=start, steps=plan.steps, stop=stop,
+            lambda state, data, count: compiled(plan.keys, state, data, np.int32(count)),
+            state, plan.feed, start=start, steps=plan.steps, stop=stop, agree=mesh.agree,
             longest=CHUNK if plan.streamed else 10_000,
             hooks=[loop.Hook(plan.eval_every, evaluate),
                    loop.Hook(plan.log_every, progress, always=True),
