@@ -88,7 +88,7 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
         _print_help(config, name)
         sys.exit(0)
     fields = dataclasses.fields(config)  # type: ignore[arg-type]
-    if rest[1:] and fields[0].name == "files":  # what stands without a flag
+    if rest[1:] and "files" in values:  # what stands without a flag, or behind --
         values["files"].value = rest[1:]
     elif rest[1:]:
         raise UserError(f"{rest[1]!r}: flags are given as --name=value")

@@ -342,7 +342,7 @@ def facts(config: Any, experiment: str, dataset: Dataset, learned: Any,
         "subjects": len(set(split.subject_id)), "model": config.model,
         "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
         "parameters": state.count_parameters(learned[0]) // config.seeds,
-        "best_step": meta["step"],
+        "best_step": meta["step"], "validation": meta.get("chosen_by"),
         "weights_sha256": hashlib.sha256((workdir / weights.NAME).read_bytes()).hexdigest(),
         "train": timing(config, workdir, meta), "unit": unit,
         "notes": dataset.notes, "device": report.device(), "versions": report.versions()}

@@ -88,11 +88,13 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
     progress = record.Progress(file, start=start, steps=plan.steps, every=plan.log_every,
                                batch=plan.batch * len(plan.keys), unit=plan.unit)
 
-    def save(step: int, state: Any, score: float) -> None:
-        meta = {"step": step, "seconds": before + time.perf_counter() - began}
-        checkpoints.save(step, state, score=score, meta=meta)
-
     values: dict[str, float] = {}  # of the newest evaluation
+
+    def save(step: int, state: Any, score: float) -> None:
+        meta = {"step": step, "seconds": before + time.perf_counter() - began,
+                "chosen_by": {"metric": plan.score, "higher": plan.higher,
+                              "value": values.get(plan.score)}}
+        checkpoints.save(step, state, score=score, meta=record.plain(meta))
 
     def evaluate(step: int, state: Any, logs: Any, count: int) -> None:
         values.update(plan.evaluate(state))
