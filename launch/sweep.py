@@ -253,7 +253,8 @@ def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None
         rows = csv.writer(f)
         rows.writerow(["run", *varied, f"validation_{metric}"])
         rows.writerows([n, *(_shown(runs[n], v) for v in varied), value[n]] for n in order)
-    draw(folder / "sweep.png", {v: [_shown(runs[n], v) for n in order] for v in varied},
+    columns = {v: [_shown(runs[n], v) for n in order] for v in varied}
+    draw(folder / "sweep.png", {v: c for v, c in columns.items() if len(set(c)) > 1},
          [value[n] for n in order], metric)
     print(f"wrote {folder / 'sweep.csv'}\nwrote {folder / 'sweep.png'}")
 
