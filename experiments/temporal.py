@@ -142,8 +142,7 @@ def main(config: Config) -> None:
             print("the same encoder without recurrence:", flush=True)
             train_one(alone, lambda weights, _, parts: others.update(
                 averaged(alone, dataset, parts, weights)))
-        if not stop():
-            finish(config, dataset, parts, weights, meta, others)
+        finish(config, dataset, parts, weights, meta, others)
 
     train_one(config, report_with_rival)
 

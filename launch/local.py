@@ -22,6 +22,7 @@ from medjax import app
 from medjax.errors import UserError
 
 option = app.option
+_EXPECTED = (None, 0, app.STOPPED)
 GRACE_SECONDS = 10.0  # for a process to end by itself, when another has failed
 
 
@@ -95,19 +96,19 @@ def watch(started: list[subprocess.Popen]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    failed = 0
-    while any(p.poll() is None for p in started):
-        bad = [(i, p.returncode) for i, p in enumerate(started) if p.poll()]
-        if bad and not failed:
-            failed = bad[0][1]
-            print(f"error: process {bad[0][0]} {_how(failed)}; ending the others. The same command "
-                  "goes on from the newest checkpoint", file=sys.stderr, flush=True)
-            end(started)
+    bad = None
+    while any(p.poll() is None for p in started) and bad is None:
         time.sleep(0.1)
+        bad = next((i for i, p in enumerate(started) if p.poll() not in _EXPECTED), None)
+    if bad is not None:
+        print(f"error: process {bad} {_how(started[bad].returncode)}; ending the others. The same "
+              "command goes on from the newest checkpoint", file=sys.stderr, flush=True)
+        end(started)
     for process in started:
         process.teller.join(timeout=5)  # type: ignore[attr-defined]
-    worst = failed or next((p.returncode for p in started if p.returncode), 0)
-    return worst if worst >= 0 else 128 - worst
+    worst = next((p.returncode for p in started if p.returncode), 0)
+    code = worst if bad is None else started[bad].returncode
+    return code if code >= 0 else 128 - code
 
 
 def end(started: list[subprocess.Popen]) -> None:

@@ -20,6 +20,7 @@ from medjax.train.record import plain, write_json
 Config = TypeVar("Config")
 _DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
          errno.EPERM, errno.ENOENT)  # what a user can mend
+STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
 _YNN = ("--xla_cpu_experimental_ynn_fusion_type="
         "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE")
 _YNN_RELEASES = ("0.10.", "0.12.")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import optax
 
 from medjax import report, stats, weights
-from medjax.app import StopSignal, check_workdir, open_workdir, option, setup
+from medjax.app import STOPPED, StopSignal, check_workdir, open_workdir, option, setup
 from medjax.data import source
 from medjax.data.landmarks.published import WRIST
 from medjax.data.source import Dataset, Split
@@ -372,7 +373,7 @@ def train_and_report(config: Any, experiment: str, plan: run.Plan, how: Any, tra
             run.train(plan, workdir, stop=stop, say=print)
         if stop():
             print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
-            return
+            sys.exit(STOPPED)
         best, meta = best_of(workdir, plan.abstract())
         learned = weights_of(best)
         if mesh.is_first():

@@ -98,6 +98,8 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     """
     builder = _builder(name, options, Path(cache_dir) / "datasets")
     _prepare(builder, say)
+    if not builder.info.splits:  # another process has prepared it since
+        builder = _builder(name, options, Path(cache_dir) / "datasets")
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
     found = {s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS
              if s in builder.info.splits}

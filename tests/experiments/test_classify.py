@@ -228,7 +228,7 @@ def test_sigterm_saves_and_ends_cleanly(tmp_path, cache_dir):
             break
     process.terminate()
     code, out = finished(process)
-    assert code == 0, out
+    assert code == app.STOPPED, out
     assert "stopped by SIGTERM" in out
     step, _ = newest_state(tmp_path / "run")
     assert 10 <= step < 100_000

@@ -1,0 +1,117 @@
+"""Many runs from one command line."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from launch import sweep
+from medjax import app
+from medjax.errors import UserError
+from tests.conftest import ROOT
+
+RUN = ["experiments.classify", "--subjects=20", "--steps=2", "--batch=8", "--eval_every=1",
+       "--model=mlp", "--bootstrap=20", "--warmup_steps=1"]
+
+
+def config(*arguments):
+    return app.parse(sweep.Config, ["sweep", *map(str, arguments)], "sweep")
+
+
+def points(*flags, **options):
+    values = sweep.parse("experiments.classify", flags)
+    settings = config(*(f"--{k}={v}" for k, v in options.items()), "--", "experiments.classify")
+    return sweep.drawn(settings, values) if settings.random else list(sweep.grid(values))
+
+
+def test_all_combinations():
+    assert points("--model=cnn", "--model=mlp", "--batch=8", "--dropout=0.1", "--dropout=0.2") == [
+        {"model": m, "batch": "8", "dropout": d} for m in ("cnn", "mlp") for d in ("0.1", "0.2")]
+
+
+def test_random_ones_lie_in_their_ranges_and_every_seed_is_run():
+    found = points("--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0",
+                   "--seed=1", random=10)
+    assert len(found) == 20
+    rates = {float(p["learning_rate"]) for p in found}
+    assert len(rates) == 10 and min(rates) >= 1e-4 and max(rates) <= 1e-2
+    assert {p["model"] for p in found} == {"cnn", "mlp"}
+    assert found == points("--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0",
+                           "--seed=1", random=10)
+
+
+def test_neighbouring_seeds_are_one_program():
+    merged = sweep.merge_seeds(points("--model=cnn", "--model=mlp", "--seed=3", "--seed=4",
+                                      "--seed=5"))
+    assert merged == [{"model": m, "seed": "3", "seeds": "3"} for m in ("cnn", "mlp")]
+    apart = points("--model=cnn", "--seed=1", "--seed=3")
+    assert sweep.merge_seeds(apart) == apart
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    (["--modl=cnn"], "unknown flag"), (["--model=vgg"], "unknown value of --model"),
+    (["--workdir=x"], "the sweep gives it"), (["cnn"], "given as --name=value"), ([], "give flags"),
+    (["--learning_rate=1e-4~1e-2"], "a range is for --random"),
+    (["--batch=x"], "batch"),
+])
+def test_bad_flags_are_told_before_anything_runs(flags, words):
+    with pytest.raises(UserError, match=words):
+        points(*flags)
+
+
+@pytest.mark.parametrize(("value", "words"), [("a~b", "two numbers"), ("2~1", "to a larger one"),
+                                              ("0~1", "positive")])
+def test_ranges_that_are_none(value, words):
+    import numpy as np
+
+    with pytest.raises(UserError, match=words):
+        sweep.value(np.random.default_rng(0), value)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ([], "name the experiment"), (["--", "classify"], "name the experiment"),
+    (["--", "experiments.none", "--a=1"], "no such experiment"), (["--jobs=-1", "--", *RUN],
+                                                                  "must not be negative")])
+def test_bad_calls_get_one_clear_line(tmp_path, arguments, words):
+    with pytest.raises(UserError, match=words):
+        sweep.main(config(f"--workdir={tmp_path}/s", *arguments))
+    assert not (tmp_path / "s").exists()
+
+
+def test_printed_as_commands(tmp_path, capsys):
+    sweep.main(config(f"--workdir={tmp_path}/s", "--where=print", "--", *RUN, "--seed=0",
+                      "--seed=1", "--dropout=0.1", "--dropout=0.2"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all("--seeds=2" in line for line in lines)
+    assert not (tmp_path / "s").exists()
+
+
+def test_run_stopped_and_run_again(tmp_path, cache_dir):
+    """Two runs; stopped in the second, of which the first is then skipped."""
+    call = [sys.executable, "-m", "launch.sweep", f"--workdir={tmp_path}/s", "--", *RUN,
+            f"--cache_dir={cache_dir}", "--dropout=0.1", "--dropout=0.2"]
+    process = subprocess.Popen(call, cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
+    told = ""
+    while "1/2" not in told:
+        told += process.stdout.readline()
+    time.sleep(1.0)
+    os.kill(process.pid, signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "the same command goes on" in rest
+    done = subprocess.run(call, cwd=ROOT, text=True, capture_output=True, timeout=200, check=True)
+    assert "2 runs, 1 of them done" in done.stdout or "2 runs, 2 of them done" in done.stdout
+    assert "by auc on validation" in done.stdout and "on test: auc" in done.stdout
+    with (tmp_path / "s" / "sweep.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert {r["dropout"] for r in rows} == {"0.1", "0.2"}
+    for row in rows:
+        report = json.loads((tmp_path / "s" / row["run"] / "report.json").read_text())
+        assert float(row["validation_auc"]) == pytest.approx(report["validation"]["value"])
+    assert float(rows[0]["validation_auc"]) >= float(rows[1]["validation_auc"])
+    assert (tmp_path / "s" / "sweep.png").stat().st_size > 5000
