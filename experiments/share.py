@@ -19,11 +19,10 @@ it. To prove that, sign it (pip install cryptography) and give others the public
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from medjax import app, bundle, report, weights
+from medjax import app, bundle, report, schema, weights
 from medjax.bundle import archive, hub, manifest
 from medjax.bundle.card import Notes
 from medjax.errors import UserError, unknown
@@ -119,7 +118,7 @@ def diff(config: Config, a: str, b: str) -> None:
     one, other = load(config, a), load(config, b)
     rows = []
     for part in ("how", "trained", "config", "report"):
-        left, right = (_flat(getattr(x, part)) for x in (one, other))
+        left, right = (schema.flat(getattr(x, part)) for x in (one, other))
         rows += [[f"{part}: {k}", str(left.get(k, "-")), str(right.get(k, "-"))]
                  for k in dict.fromkeys([*left, *right]) if left.get(k) != right.get(k)]
     rows += _weights(weights.flat(one.weights), weights.flat(other.weights))
@@ -137,16 +136,6 @@ def _weights(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> list[
         elif not np.array_equal(a, b):
             rows.append([f"weights: {name}", "", f"off by up to {np.abs(a - b).max():.3g}"])
     return rows
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested settings by path."""
-    if dataclasses.is_dataclass(value):
-        value = vars(value)
-    if not isinstance(value, dict):
-        return {name: value}
-    return {k: v for key, part in value.items()
-            for k, v in _flat(part, f"{name}.{key}".strip(".")).items()}
 
 
 def _short(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from medjax import lock
+from medjax import lock, schema
 from medjax.errors import UserError, unknown
 from medjax.train.record import plain, write_json
 
@@ -146,9 +146,10 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
         raise UserError(f"{path}: not readable; choose another --workdir") from None
     new = _described(experiment, config, facts)
     free = {f.name for f in dataclasses.fields(config) if f.metadata["free"]}
-    keys = sorted((set(old) | set(new) if facts else set(new)) - free)
-    differ = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
-              for k in keys if old.get(k) != new.get(k)]
+    keys = (set(old) | set(new) if facts else set(new)) - free
+    before, now = (schema.flat({k: v[k] for k in keys if k in v}) for v in (old, new))
+    differ = [f"{k} was {before.get(k)!r}, is {now.get(k)!r}"
+              for k in sorted(before | now) if before.get(k) != now.get(k)]
     if differ:
         raise UserError(f"--workdir={folder} holds a run with other settings: {'; '.join(differ)}; "
                         "choose another --workdir or the same settings")

@@ -5,7 +5,15 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; `app.run` prints it as one line, without a traceback."""
+    """A mistake that the user can mend; `app.run` prints it as one line, without a traceback.
+
+    What others wrote (names in a file, errors of a decoder) may have more lines, or characters that
+    steer a terminal: none of them are left.
+    """
+
+    def __init__(self, message: str):
+        line = " ".join(message.split())
+        super().__init__("".join(c if c.isprintable() else "?" for c in line))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

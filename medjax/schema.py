@@ -48,6 +48,16 @@ def check_texts(value: Any, *, where: str) -> None:
         raise UserError(f"{where}: {_shown(value)} has control characters")
 
 
+def flat(value: Any, *, name: str = "") -> dict[str, Any]:
+    """Nested objects and dataclasses as one, by path: `trained.info.name`."""
+    parts = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(
+        value, type) else value
+    if not isinstance(parts, Mapping):
+        return {name: parts}
+    return {k: v for key, part in parts.items()
+            for k, v in flat(part, name=f"{name}.{key}" if name else str(key)).items()}
+
+
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: {_shown(value)} is no object with the fields of "

@@ -1,8 +1,11 @@
 """Checkpoints by orbax, verified: a flipped byte is found, and the newest whole one is read.
 
-orbax itself loads a damaged file without an error, so a crc32 of every leaf is stored beside.
+orbax itself loads a damaged file without an error, so a crc32 of every leaf is stored beside, and
+one of what stands beside.
 """
 
+import functools
+import json
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,31 +19,52 @@ from medjax.train import mesh
 
 
 class Checkpoints:
-    """The checkpoints of one run: the newest `keep` and the best by a score, written aside."""
+    """The checkpoints of one run: the newest `keep` and the best by a score, written aside.
+
+    Which one is best is read from what is verified: orbax keeps scores in files of their own, where
+    a flipped digit goes unseen.
+    """
 
     def __init__(self, folder: Path, *, keep: int = 2, read_only: bool = False,
                  say: Callable[[str], None] = lambda line: None):
         import orbax.checkpoint as ocp  # seconds of import: not for --help
 
-        policy = ocp.checkpoint_managers
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_score, best_mode="max", cleanup_tmp_directories=not read_only,
-            preservation_policy=policy.AnyPreservationPolicy([
-                policy.LatestN(keep), policy.BestN(get_metric_fn=_score, n=1)]))
         self._args = ocp.args
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
-        self._folder, self._say, self._read_only = folder, say, read_only
+        self._manager = ocp.CheckpointManager(folder.resolve(), options=(
+            ocp.CheckpointManagerOptions(cleanup_tmp_directories=not read_only)))
+        self._folder, self._say, self._read_only, self._keep = folder, say, read_only, keep
+        self._scores: dict[int, float] = {}
+        self._unknown: list[tuple[int, str]] = []  # steps whose score cannot be read, and why
+        for step in self._manager.all_steps():
+            try:
+                self._scores[step] = _score(self._meta(step))
+            except Exception as e:
+                self._unknown.append((step, _first_line(e)))
 
     def save(self, step: int, state: Any, *, score: float, meta: Mapping[str, Any]) -> None:
         """Writes `state` while training goes on. A step that is there already is left."""
         if step in self._manager.all_steps():
             return
+        self._prune()
         host = mesh.on_host(state)  # safe against donation, and what the sums are taken of
+        whole = {**meta, "score": score if np.isfinite(score) else None, "crc32": _sums(host)}
         items = self._args.Composite(
             state=self._args.StandardSave(state),
-            meta=self._args.JsonSave({**meta, "crc32": _sums(host)}))
-        self._write(lambda: self._manager.save(
-            step, args=items, metrics={"score": score if np.isfinite(score) else None}))
+            meta=self._args.JsonSave({**whole, "check": _check(whole)}))
+        self._write(lambda: self._manager.save(step, args=items))
+        self._scores[step] = _score(whole)
+
+    def _prune(self) -> None:
+        """Makes room for one more: the newest, the best and what nobody can read stay."""
+        self.wait()
+        steps = sorted(self._manager.all_steps())
+        kept = {*steps[-max(self._keep - 1, 1):], *([self._best()] if self._scores else [])}
+        for step in set(steps) & set(self._scores) - kept:
+            self._write(functools.partial(self._manager.delete, step))
+            del self._scores[step]
+
+    def _best(self) -> int:
+        return max(self._scores, key=lambda step: (self._scores[step], step))
 
     def wait(self) -> None:
         """Returns when all that was saved is on the disk."""
@@ -81,6 +105,7 @@ class Checkpoints:
             if not self._read_only:
                 for late in damaged:
                     self._manager.delete(late)
+                    self._scores.pop(late, None)
             return found
         if damaged:
             raise UserError(f"none of the checkpoints {damaged} in {self._folder} can be read; "
@@ -93,8 +118,10 @@ class Checkpoints:
         Raises:
           UserError: if there is none, or it is damaged and no other is whole.
         """
-        step = self._manager.best_step()
-        if step is not None:
+        for step, why in self._unknown:
+            self._say(f"checkpoint {step}, which may be the best, is damaged ({why})")
+        if self._scores:
+            step = self._best()
             try:
                 return self._read(step, abstract)
             except Exception as e:
@@ -106,20 +133,31 @@ class Checkpoints:
         return found
 
     def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
-        items = self._args.Composite(
-            state=self._args.StandardRestore(abstract), meta=self._args.JsonRestore())
-        found = self._manager.restore(step, args=items)
-        sums = _sums(mesh.on_host(found.state))
-        for name, value in found.meta["crc32"].items():
+        meta = self._meta(step)
+        state = self._manager.restore(step, args=self._args.Composite(
+            state=self._args.StandardRestore(abstract))).state
+        sums = _sums(mesh.on_host(state))
+        for name, value in meta["crc32"].items():
             if sums.get(name) != value:
                 raise ValueError(f"checksum of {name} differs")
-        return found.state, found.meta
+        return state, meta
+
+    def _meta(self, step: int) -> dict:
+        """What was saved beside the state, verified."""
+        meta = self._manager.restore(
+            step, args=self._args.Composite(meta=self._args.JsonRestore())).meta
+        if meta.pop("check") != _check(meta):
+            raise ValueError("checksum of its description differs")
+        return meta
 
 
-def _score(metrics: Mapping[str, Any]) -> float:
-    """orbax drops the best checkpoint for one whose score is NaN; undefined counts as lowest."""
-    score = metrics.get("score")
-    return -np.inf if score is None else float(score)
+def _score(meta: Mapping[str, Any]) -> float:
+    """Undefined counts as lowest."""
+    return -np.inf if meta["score"] is None else float(meta["score"])
+
+
+def _check(meta: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
 
 
 def _sums(tree: Any) -> dict[str, int]:

@@ -49,10 +49,8 @@ class MetricsFile:
     def __init__(self, path: Path, *, step: int):
         """Opens `path`; lines after `step` (of a run that went further, then was killed) go."""
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step]
-        beside = path.with_name(path.name + ".part")
-        beside.write_bytes(b"".join(kept))
-        os.replace(beside, path)
+        write_bytes(path, b"".join(
+            line for line in lines if (found := _object(line)) and found["step"] <= step))
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
@@ -75,9 +73,18 @@ class NoFile:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The objects of a `metrics.jsonl`; a last line that was cut off is no line."""
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The objects of a `metrics.jsonl`; a line that was cut off, or damaged, is no line."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [found for line in lines if (found := _object(line))]
+
+
+def _object(line: bytes) -> dict | None:
+    """What a whole line holds: an object with its step."""
+    try:
+        value = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("step"), int) else None
 
 
 class Progress:
