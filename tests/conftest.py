@@ -33,10 +33,18 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def common(tmp_path_factory) -> Path:
+    """A folder that all workers of one run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory) -> Path:
-    """Prepared sets, shared by the tests of one worker."""
-    return tmp_path_factory.mktemp("cache")
+    """Prepared sets, shared by all tests."""
+    folder = common(tmp_path_factory) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

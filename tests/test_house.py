@@ -14,9 +14,10 @@ import medjax
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(m.name for m in pkgutil.walk_packages(medjax.__path__, "medjax."))
-PROGRAMS = sorted(f"{f.parent.name}.{f.stem}" for folder in ("experiments", "benchmarks")
+PROGRAMS = sorted(f"{f.parent.name}.{f.stem}" for folder in ("experiments", "benchmarks", "launch")
                   for f in (ROOT / folder).glob("*.py") if "torch" not in f.stem)
-FILES = sorted([*(ROOT / "medjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
+FILES = sorted(f for folder in ("medjax", "experiments", "launch")
+               for f in (ROOT / folder).rglob("*.py"))
 
 # What a module may import, from the bottom up: a part of medjax imports only from lower rows.
 LEVELS = [
@@ -26,7 +27,7 @@ LEVELS = [
     {"report", "landmark_report", "biometry", "weights"},
     {"plot", "app", "search_report", "temporal_report"},
     {"landmark_plot", "search_plot", "search_run", "settings", "sononet", "temporal_plot"},
-    {"predictors"}, {"bundle"}, {"experiments"},
+    {"predictors"}, {"bundle"}, {"experiments"}, {"launch"},
 ]
 ONLY_HERE = {
     "flax": {"models"}, "orbax": {"train/checkpoint.py"}, "tensorflow_datasets": {"data"},
@@ -42,7 +43,7 @@ def test_every_experiment_has_a_test_of_its_flags():
 
 def part(module: str) -> str:
     names = module.split(".")
-    return "experiments" if names[0] == "experiments" else names[1] if len(names) > 1 else ""
+    return names[0] if names[0] != "medjax" else names[1] if len(names) > 1 else ""
 
 
 def level(name: str) -> int:
@@ -69,11 +70,11 @@ def test_every_module_imports_and_says_what_it_is(name):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_down_only(path):
     here = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    if here in ("medjax.__init__", "experiments.__init__"):
+    if here in ("medjax.__init__", "experiments.__init__", "launch.__init__"):
         return
     mine = part(here)
     for name in imports(path):
-        if not name.startswith(("medjax", "experiments")) or name == "medjax":
+        if not name.startswith(("medjax", "experiments", "launch")) or name == "medjax":
             continue
         other = part(name)
         if other == mine:
@@ -139,13 +140,15 @@ def test_every_flag_that_the_documents_name_exists():
     import dataclasses
     import re
 
-    known = {"help", "extra"}
-    for path in [*(ROOT / "experiments").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
+    known = {"help", "extra", "build", "command", "me", "ntasks"}  # some of others' tools
+    programs = [*(ROOT / "experiments").glob("*.py"), *(ROOT / "benchmarks").glob("*.py"),
+                *(ROOT / "launch").glob("*.py")]
+    for path in programs:
         if "class Config" in path.read_text():
             module = importlib.import_module(f"{path.parent.name}.{path.stem}")
             known |= {f.name for f in dataclasses.fields(module.Config)}
     documents = [ROOT / "README.md", *(ROOT / "experiments").glob("*.py"),
-                 ROOT / "benchmarks" / "README.md"]
+                 ROOT / "benchmarks" / "README.md", ROOT / "launch" / "README.md"]
     for path in documents:
         for flag in re.findall(r"(?<![\w-])--([a-z][a-z_0-9]+)", path.read_text()):
             assert flag in known, f"{path.name} names --{flag}, which nothing has"

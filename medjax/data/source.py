@@ -96,10 +96,12 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     Raises:
       UserError: for whatever is wrong with name, options or files.
     """
-    builder = _builder(name, options, Path(cache_dir) / "datasets")
+    folder = Path(cache_dir) / "datasets"
+    kind, config = _builder(name, options)
+    builder = _made(kind, config, folder)
     _prepare(builder, say)
     if not builder.info.splits:  # another process has prepared it since
-        builder = _builder(name, options, Path(cache_dir) / "datasets")
+        builder = _made(kind, config, folder)
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
     found = {s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS
              if s in builder.info.splits}
@@ -122,7 +124,8 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     return Dataset(info, opened, digest, notes)
 
 
-def _builder(name: str, options: Options, folder: Path):
+def _builder(name: str, options: Options) -> tuple[type, Any]:
+    """The builder's class, and its config."""
     from medjax.data.builders.base import Config
 
     kinds = _kinds(options)
@@ -132,9 +135,12 @@ def _builder(name: str, options: Options, folder: Path):
         raise UserError(f"--image_size is for image_folder; the images of {name} have one size")
     if options.data_dir and not Path(options.data_dir).exists():
         raise UserError(f"--data_dir={options.data_dir}: no such file or folder")
-    config = Config(name=options.fingerprint(), options=options)
+    return kinds[name], Config(name=options.fingerprint(), options=options)
+
+
+def _made(kind: type, config: Any, folder: Path):
     with _quietly():
-        return kinds[name](data_dir=str(folder), config=config, file_format="array_record")
+        return kind(data_dir=str(folder), config=config, file_format="array_record")
 
 
 def _kinds(options: Options) -> dict[str, type]:

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from experiments import classify, heatmap, search, temporal
-from medjax import app, bundle
+from medjax import app, bundle, lock
+from medjax.bundle import archive
 from medjax.bundle.card import Notes
+from tests.conftest import common
 
 SHORT = {"steps": 2, "batch": 4, "eval_every": 1, "log_every": 1, "bootstrap": 20,
          "warmup_steps": 1}
@@ -37,20 +39,21 @@ def classifier(tmp_path_factory, cache_dir) -> Shared:
     return made("classify", tmp_path_factory, cache_dir)
 
 
-_MADE: dict[str, Shared] = {}
-
-
 def made(experiment, tmp_path_factory, cache_dir) -> Shared:
-    if experiment not in _MADE:
-        folder = tmp_path_factory.mktemp(experiment)
-        values = {**SHORT, **DATA[experiment](folder / "data"), "data_dir": folder / "data",
-                  "workdir": folder / "run", "cache_dir": cache_dir}
-        program = PROGRAMS[experiment]
-        program.main(app.parse(program.Config, [experiment, *(
-            f"--{k}={v}" for k, v in values.items())], experiment))
-        files = bundle.make(folder / "run", notes=Notes("tiny"), export=experiment != "search")
-        _MADE[experiment] = Shared(experiment, folder / "run", folder / "data", files)
-    return _MADE[experiment]
+    """Whichever worker needs it first makes it for all."""
+    folder = common(tmp_path_factory) / f"shared_{experiment}"
+    folder.mkdir(exist_ok=True)
+    done = folder / "bundle.zip"
+    with lock.hold(folder / "lock", wait=True):
+        if not done.exists():
+            values = {**SHORT, **DATA[experiment](folder / "data"), "data_dir": folder / "data",
+                      "workdir": folder / "run", "cache_dir": cache_dir}
+            program = PROGRAMS[experiment]
+            program.main(app.parse(program.Config, [experiment, *(
+                f"--{k}={v}" for k, v in values.items())], experiment))
+            archive.write_zip(done, bundle.make(folder / "run", notes=Notes("tiny"),
+                                                export=experiment != "search"))
+    return Shared(experiment, folder / "run", folder / "data", archive.read(done))
 
 
 def pictures(root: Path) -> dict:

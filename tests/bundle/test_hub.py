@@ -145,6 +145,7 @@ def test_what_is_not_there_is_told_in_one_line(server, tmp_path, repository, wor
     assert code == 2 and words in told and told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_told(tmp_path):
     code, _, told = share("http://127.0.0.1:9", tmp_path, "pull", "someone/tiny", tmp_path / "copy")
     assert code == 2 and "the hub says:" in told

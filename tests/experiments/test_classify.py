@@ -234,6 +234,7 @@ def test_sigterm_saves_and_ends_cleanly(tmp_path, cache_dir):
     assert 10 <= step < 100_000
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_same_result(tmp_path, cache_dir):
     eight = "--xla_backend_optimization_level=2 --xla_force_host_platform_device_count=8"
     settings = {"model": "cnn", "batch": 16, "steps": 6, "optimizer": "sgd", "dropout": 0.0}

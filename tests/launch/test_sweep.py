@@ -91,6 +91,7 @@ def test_printed_as_commands(tmp_path, capsys):
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_run_stopped_and_run_again(tmp_path, cache_dir):
     """Two runs; stopped in the second, of which the first is then skipped."""
     call = [sys.executable, "-m", "launch.sweep", f"--workdir={tmp_path}/s", "--", *RUN,
