@@ -16,6 +16,7 @@ from medjax.bundle import archive
 from medjax.data import images
 from medjax.errors import UserError
 from medjax.predictors.trained import NO_WISHES, Wishes
+from medjax.weights import parse
 
 COLUMNS = {"classify": ("p_bright", "p_dark"), "heatmap": ("x", "y", "x_mm", "y_mm"),
            "search": ("x_mm", "y_mm", "z_mm"), "temporal": ("frame", "score")}
@@ -198,3 +199,9 @@ def test_a_bundle_kept_from_format_1_reads_as_it_did():
     image = np.arange(144, dtype=np.uint8).reshape(12, 12)
     for name, value in model.predict(image).probability.items():
         assert value == pytest.approx(expected[name], abs=1e-5)
+    from jax import export
+
+    run = export.deserialize(model.files["model.stablehlo"])
+    weights = parse(model.files["weights.safetensors"], where="kept")
+    np.testing.assert_allclose(run.call(weights, image[None, ..., None])[0],
+                               list(expected.values()), atol=1e-5)

@@ -13,25 +13,11 @@ import time
 import numpy as np
 import pytest
 
-from experiments import classify
-from medjax import app
 from medjax.errors import UserError
 from medjax.train.checkpoint import Checkpoints
 from tests.conftest import ROOT
+from tests.experiments.test_classify import flags, run_here
 from tests.faults import saver
-
-SMALL = {"subjects": 20, "steps": 4, "batch": 8, "eval_every": 2, "log_every": 2, "bootstrap": 20,
-         "model": "mlp", "warmup_steps": 1}
-
-
-def flags(workdir, cache, **changes):
-    values = {**SMALL, "workdir": workdir, "cache_dir": cache, **changes}
-    return [f"--{k}={v}" for k, v in values.items()]
-
-
-def run_here(workdir, cache, **changes):
-    classify.main(app.parse(classify.Config, ["classify", *flags(workdir, cache, **changes)],
-                            "classify"))
 
 
 def run_apart(workdir, cache, **changes):

@@ -78,6 +78,16 @@ def test_two_processes_of_two_devices_end_as_one_does(tmp_path, cache_dir, exper
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("experiment", list(OF_EACH))
+def test_eight_devices_end_as_one_does(tmp_path, cache_dir, experiment):
+    alone(command(experiment, tmp_path / "one", cache_dir))
+    code, out = finished(start("--processes=1", "--devices=8", "--", *command(
+        experiment, tmp_path / "eight", cache_dir)))
+    assert code == 0, out
+    same(*(table(tmp_path / w / "predictions.csv") for w in ("one", "eight")), atol=2e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"feed": "stream"}, {"shard_state": True, "seeds": 2}])
 def test_streamed_batches_and_split_states_too(tmp_path, cache_dir, changes):
     alone(command("classify", tmp_path / "one", cache_dir, **{
