@@ -132,12 +132,16 @@ class Writer:
 
     def __init__(self, model: bundle.Bundle, output: Path, *, overlays: int):
         self.count, self._model, self._output, self._overlays = 0, model, output, overlays
+        self._names: set[str] = set()
         self._tables: dict[str, list[dict[str, Any]]] = {"predictions.csv": []}
         output.mkdir(parents=True, exist_ok=True)
 
     def write(self, ready: Ready, found: Answer) -> None:
         self._tables["predictions.csv"] += found.rows()
         name = found.case_id.replace("/", "_").replace(":", "_")
+        while name in self._names:  # a/b and a_b
+            name += "_"
+        self._names.add(name)
         if isinstance(found, Moments):
             self._tables.setdefault("scores.csv", []).extend(found.score_rows())
         if isinstance(found, Points) and found.points.shape[-1] == 3:

@@ -128,9 +128,12 @@ def tpu_script(config: Config) -> str:
     workdir = next(a for a in config.files if a.startswith("--workdir=")).partition("=")[2]
     bucket = shlex.quote(config.bucket)
     on_each = {
-        "prepare": "sudo apt-get install -qy gcsfuse >/dev/null && sudo mkdir -p /work && "
-                   f'sudo chown "$USER" /work && gcsfuse --implicit-dirs {bucket} /work && '
-                   "cd medjax && python3 -m venv .venv && .venv/bin/pip install -q -e '.[tpu]'",
+        "prepare": " && ".join((
+            "sudo apt-get install -qy gcsfuse >/dev/null", "sudo mkdir -p /work",
+            'sudo chown "$USER" /work',
+            # A checkpoint is a folder that is renamed when it is whole.
+            f"gcsfuse --implicit-dirs --rename-dir-limit=100000 {bucket} /work", "cd medjax",
+            "python3 -m venv .venv", ".venv/bin/pip install -q -e '.[tpu]'")),
         "run": f"cd medjax && . .venv/bin/activate && MEDJAX_JOIN=1 {shlex.join(config.files)}",
         "finished": f"test -e {shlex.quote(workdir + '/report.json')}"}
     return template.substitute(

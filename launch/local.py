@@ -63,8 +63,13 @@ def environment(config: Config, number: int, address: str) -> dict[str, str]:
              "JAX_PROCESS_ID": str(number), "PYTHONUNBUFFERED": "1"}
     if config.gpus:
         first = number * config.gpus
-        mine = ",".join(map(str, range(first, first + config.gpus)))
-        return {**os.environ, **place, "CUDA_VISIBLE_DEVICES": mine}
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some only
+        every = given.split(",") if given else list(map(str, range(first + config.gpus)))
+        mine = every[first : first + config.gpus]
+        if len(mine) < config.gpus:
+            raise UserError(f"--gpus={config.gpus}: CUDA_VISIBLE_DEVICES={given} has too few for "
+                            f"{config.processes} processes")
+        return {**os.environ, **place, "CUDA_VISIBLE_DEVICES": ",".join(mine)}
     flags = f"{os.environ.get('XLA_FLAGS', '')} " \
             f"--xla_force_host_platform_device_count={config.devices}"
     return {**os.environ, **place, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
@@ -74,7 +79,8 @@ def start(command: Sequence[str], env: dict[str, str], number: int) -> subproces
     """A process whose lines are told as its own."""
     try:
         process = subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, errors="replace")
+                                   stderr=subprocess.STDOUT, errors="replace",
+                                   start_new_session=True)  # it is told by us, and once
     except OSError as e:
         raise UserError(f"{command[0]}: {e.strerror}") from None
 

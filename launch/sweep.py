@@ -72,7 +72,7 @@ def main(config: Config) -> None:
     if config.where == "slurm":
         submit(config, folder, list(commands.values()))
     else:
-        run_all(commands, folder, jobs=config.jobs or max(gpus(), 1))
+        run_all(commands, folder, jobs=config.jobs or max(len(gpus()), 1))
     show(folder, {name: point for name, point in runs.items() if is_done(folder / name)}, varied)
 
 
@@ -167,12 +167,12 @@ def is_done(workdir: Path) -> bool:
     return (workdir / "report.json").exists()
 
 
-def gpus() -> int:
-    """How many this machine has, without starting JAX here: it would take their memory."""
+def gpus() -> list[str]:
+    """Those that we may use, without starting JAX here: it would take their memory."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is not None:
-        return len([d for d in shown.split(",") if d.strip()])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+        return [d.strip() for d in shown.split(",") if d.strip()]
+    return [str(i) for i, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
 
 
 def submit(config: Config, folder: Path, commands: Sequence[Sequence[str]]) -> None:
@@ -180,7 +180,7 @@ def submit(config: Config, folder: Path, commands: Sequence[Sequence[str]]) -> N
     if not commands:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "commands.txt"
+    file = folder / f"commands_{time.time_ns()}.txt"  # an array that still waits reads its own
     file.write_text("".join(shlex.join(c) + "\n" for c in commands))
     slurm.submit(config, [], commands=file, array=len(commands))
     print("start this again when they have ended, for the table")
@@ -226,10 +226,10 @@ def run_all(commands: Mapping[str, Sequence[str]], folder: Path, *, jobs: int) -
 
 
 def _start(command: Sequence[str], log: Path, slot: int) -> subprocess.Popen:
-    mine = {"CUDA_VISIBLE_DEVICES": str(slot)} if gpus() > 1 else {}
+    mine = {"CUDA_VISIBLE_DEVICES": gpus()[slot % len(gpus())]} if len(gpus()) > 1 else {}
     with log.open("a") as f:
         return subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT,
-                                env={**os.environ, **mine})
+                                env={**os.environ, **mine}, start_new_session=True)
 
 
 def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None:

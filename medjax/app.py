@@ -21,6 +21,7 @@ Config = TypeVar("Config")
 _DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
          errno.EPERM, errno.ENOENT)  # what a user can mend
 STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
+_LOCK = ".lock"
 _YNN = ("--xla_cpu_experimental_ynn_fusion_type="
         "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE")
 _YNN_RELEASES = ("0.10.", "0.12.")
@@ -135,7 +136,8 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
     """
     path = folder / "config.json"
     if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
+        ours = (_LOCK, f"{path.name}.part")  # what a process leaves that was killed at its start
+        if folder.exists() and any(f.name not in ours for f in folder.iterdir()):
             raise UserError(f"--workdir={folder}: not empty, and no run of medjax; choose another")
         return
     try:
@@ -166,12 +168,13 @@ def open_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> It
     """
     from medjax.train import mesh  # imports jax: not for --help
 
-    check_workdir(folder, experiment, config, **facts)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not mesh.is_first():  # the first holds it for all
+    if not mesh.is_first():  # the first checks and holds it for all
         yield
         return
-    with lock.hold(folder, wait=False) as held:
+    check_workdir(folder, experiment, config, **facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A file, since of a folder other machines would not know.
+    with lock.hold(folder / _LOCK, wait=False) as held:
         if not held:
             raise UserError(f"--workdir={folder}: another process is at work in it; wait until it "
                             "has ended, or choose another")
@@ -210,7 +213,6 @@ def setup(cache_dir: Path) -> None:
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    join()
 
 
 def join() -> None:

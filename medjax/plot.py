@@ -14,7 +14,7 @@ _STYLE: dict[Any, Any] = {
     "figure.dpi": 150, "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6,
     "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8,
-    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.use": True, "text.parse_math": False,  # names may have a $
 }
 
 

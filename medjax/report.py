@@ -146,12 +146,13 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]],
     """Prints a table whose columns line up, then notes."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        table.add_column(Text(column), justify="right" if i else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # never markup: it may be of a stranger
     width = None if os.isatty(1) else 140
     console = Console(width=width, highlight=False)
     console.print(f"\n{title}\n", style="bold", soft_wrap=True, markup=False)

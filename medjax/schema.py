@@ -1,7 +1,6 @@
 """JSON read as a dataclass, strictly: what a stranger wrote becomes plain values, or an error."""
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from medjax.errors import UserError
 
 Kind = TypeVar("Kind")
 _LONGEST, _LARGEST = 100_000, 2**53  # of a text or list; of a whole number
+_LARGEST_FLOAT = 1e30
 
 
 def read(kind: type[Kind], value: Any, *, where: str) -> Kind:
@@ -97,11 +97,14 @@ def _plain(kind: type, value: Any, where: str) -> Any:
         return value
     if kind is int and number and isinstance(value, int) and abs(value) < _LARGEST:
         return value
-    if kind is float and number and math.isfinite(value):
+    if kind is float and number and abs(value) < _LARGEST_FLOAT:  # NaN is not
         return float(value)
     raise UserError(f"{where}: {_shown(value)} is no {kind.__name__} that can be used")
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from medjax import report, stats, weights
-from medjax.app import STOPPED, StopSignal, check_workdir, open_workdir, option, setup
+from medjax.app import STOPPED, StopSignal, check_workdir, join, open_workdir, option, setup
 from medjax.data import source
 from medjax.data.landmarks.published import WRIST
 from medjax.data.source import Dataset, Split
@@ -219,6 +219,7 @@ def begin(config: Any, experiment: str, options: type) -> tuple[Dataset, StopSig
     cache = Path(config.cache_dir).expanduser()
     check_workdir(Path(config.workdir), experiment, config)
     setup(cache)
+    join()
     stop = StopSignal()
     dataset = source.load(config.dataset, options=pick(options, config), cache_dir=cache, say=print)
     _describe(dataset)
@@ -371,7 +372,7 @@ def train_and_report(config: Any, experiment: str, plan: run.Plan, how: Any, tra
     with open_workdir(workdir, experiment, config, **facts):
         if not config.eval_only:
             run.train(plan, workdir, stop=stop, say=print)
-        if stop():
+        if mesh.agree(0, stop())[1]:
             print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
             sys.exit(STOPPED)
         best, meta = best_of(workdir, plan.abstract())

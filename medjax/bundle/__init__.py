@@ -26,7 +26,7 @@ from medjax.predictors.trained import Ready, Trained, Wishes, split_of
 from medjax.train.record import dump_json
 
 ABOUT, REPORT = "bundle.json", "report.json"
-_LARGEST_SIDE, _LARGEST_IMAGE = 100_000, 2**31  # of whole-number settings; values of one example
+_LARGEST_SIDE, _LARGEST_IMAGE = 100_000, 2**28  # of whole-number settings; values of one example
 _OF_THIS_MACHINE = ("data_dir", "workdir", "cache_dir", "beside", "pose_from", "init_from")
 
 
@@ -128,9 +128,14 @@ def _check_sizes(how: Any, trained: Trained, where: str) -> None:
         for name, value in vars(part).items():
             if isinstance(value, int) and not 0 <= value <= _LARGEST_SIDE:
                 raise UserError(f"{where}: {name}={value} is out of range")
-    shape = trained.image_shape
+    shape, scaling = trained.image_shape, trained.preprocessing
     if not shape or min(shape) < 1 or np.prod(shape, dtype=float) > _LARGEST_IMAGE:
         raise UserError(f"{where}: image_shape {shape} is out of range")
+    if len(scaling.mean) != shape[-1] or len(scaling.sd) != shape[-1] or (
+            not scaling.low < scaling.high or min(scaling.sd) <= 0):
+        raise UserError(f"{where}: preprocessing does not fit images of {shape[-1]} channels")
+    if len(trained.window) not in (0, 2) or list(trained.window) != sorted(set(trained.window)):
+        raise UserError(f"{where}: window is no range of intensities")
     if getattr(how, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
         raise UserError(f"{where}: levels or seeds out of range")
 
@@ -139,6 +144,12 @@ def _abstract(how: Any, trained: Trained, where: str) -> Any:
     """The shapes that the weights must have."""
     try:
         one = jax.eval_shape(lambda key: how.init(key, trained), jax.random.key(0))
+        if hasattr(how, "function"):  # that it can answer, too
+            function, shapes = how.function(trained)
+            jax.eval_shape(function, *one, *(jax.ShapeDtypeStruct(
+                [1 if n == "b" else int(n) for n in s.split(", ")],
+                "int32" if name == "length" else trained.image_dtype)
+                for name, s in shapes.items()))
     except Exception as e:  # whatever a network says to settings that no run can have
         raise UserError(f"{where}: describes no network ({_first_line(e)})") from None
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one)

@@ -20,6 +20,7 @@ from medjax.train.record import write_bytes
 
 LIMIT_BYTES = 4 * 2**30
 _MOST = 32  # files
+_DIRECTORY_BYTES = 2**16  # of an archive's list of them
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WHEN = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: the same contents make the same bytes
 _SEAL = b"medjax bundle, sha256 of all before: "
@@ -75,6 +76,7 @@ def _regular(path: Path, limit: int) -> bytes:
 def _from_zip(path: Path, limit: int) -> dict[str, bytes]:
     content = _regular(path.resolve(), limit)
     _check_seal(path, content)
+    _check_directory(path, content)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
@@ -149,6 +151,18 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
     before = buffer.getvalue()[: -64 - len(_SEAL)]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, before + _SEAL + hashlib.sha256(before).hexdigest().encode())
+
+
+def _check_directory(path: Path, content: bytes) -> None:
+    """Raises UserError if the list of files is long: reading it takes memory before any is counted.
+    """
+    end = content.rfind(b"PK\5\6")
+    size = int.from_bytes(content[end + 12 : end + 16], "little")
+    if content[max(end - 20, 0) : max(end - 16, 0)] == b"PK\6\7":  # the form for large archives
+        large = content.rfind(b"PK\6\6", 0, end)
+        size = int.from_bytes(content[large + 40 : large + 48], "little")
+    if end >= 0 and size > _DIRECTORY_BYTES:
+        raise UserError(f"{path}: holds too many files; a bundle has {_MOST} at most")
 
 
 def _check_seal(path: Path, content: bytes) -> None:

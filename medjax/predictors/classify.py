@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from medjax import models, plot
@@ -65,7 +66,7 @@ class Classify:
 
     def init(self, key: Array, trained: Trained) -> Weights:
         """Weights of one seed, before any training."""
-        blank = np.zeros((1, *trained.image_shape), np.float32)
+        blank = jnp.zeros((1, *trained.image_shape))
         made = self.network(trained).init(key, blank, train=False)
         return made["params"], made.get("batch_stats", {})
 

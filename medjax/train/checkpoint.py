@@ -34,6 +34,7 @@ class Checkpoints:
             ocp.CheckpointManagerOptions(cleanup_tmp_directories=not read_only)))
         self._folder, self._say, self._read_only, self._keep = folder, say, read_only, keep
         self._scores: dict[int, float] = {}
+        self._damaged: list[int] = []  # newer than what was read
         self._unknown: list[tuple[int, str]] = []  # steps whose score cannot be read, and why
         for step in self._manager.all_steps():
             try:
@@ -43,8 +44,12 @@ class Checkpoints:
 
     def save(self, step: int, state: Any, *, score: float, meta: Mapping[str, Any]) -> None:
         """Writes `state` while training goes on. A step that is there already is left."""
-        if step in self._manager.all_steps():
+        if step in self._manager.all_steps() and step not in self._damaged:
             return
+        for late in self._damaged:  # only now: what could not be read may have been whole
+            self._write(functools.partial(self._manager.delete, late))
+            self._scores.pop(late, None)
+        self._damaged = []
         self._prune()
         host = mesh.on_host(state)  # safe against donation, and what the sums are taken of
         whole = {**meta, "score": score if np.isfinite(score) else None, "crc32": _sums(host)}
@@ -85,8 +90,8 @@ class Checkpoints:
     def newest(self, abstract: Any) -> tuple[Any, dict] | None:
         """The newest whole checkpoint as (state, meta), or None where there is none.
 
-        Damaged ones are told of; once an older one was read they are removed, so that their steps
-        can be saved again.
+        Damaged ones are told of; once an older one was read and training has gone on to the next,
+        they are removed, so that their steps can be saved again. Processes read the same one.
 
         Args:
           abstract: shapes, dtypes and shardings of the state.
@@ -102,10 +107,7 @@ class Checkpoints:
                 self._say(f"checkpoint {step} is damaged ({_first_line(e)}); trying an older one")
                 damaged.append(step)
                 continue
-            if not self._read_only:
-                for late in damaged:
-                    self._manager.delete(late)
-                    self._scores.pop(late, None)
+            self._damaged = damaged
             return found
         if damaged:
             raise UserError(f"none of the checkpoints {damaged} in {self._folder} can be read; "
@@ -133,13 +135,18 @@ class Checkpoints:
         return found
 
     def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
-        meta = self._meta(step)
-        state = self._manager.restore(step, args=self._args.Composite(
-            state=self._args.StandardRestore(abstract))).state
+        def load() -> tuple[Any, dict]:
+            return self._manager.restore(step, args=self._args.Composite(
+                state=self._args.StandardRestore(abstract))).state, self._meta(step)
+
+        def compare() -> None:
+            for name, value in meta["crc32"].items():
+                if sums.get(name) != value:
+                    raise ValueError(f"checksum of {name} differs")
+
+        state, meta = mesh.all_or_none(load)
         sums = _sums(mesh.on_host(state))
-        for name, value in meta["crc32"].items():
-            if sums.get(name) != value:
-                raise ValueError(f"checksum of {name} differs")
+        mesh.all_or_none(compare)
         return state, meta
 
     def _meta(self, step: int) -> dict:

@@ -6,13 +6,15 @@ all devices; answers are computed by each process on its own devices, of its sha
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from medjax.errors import UserError
+
+Result = TypeVar("Result")
 
 
 def make() -> jax.sharding.Mesh:
@@ -139,3 +141,16 @@ def agree(number: int, stop: bool) -> tuple[int, bool]:
 
     said = np.asarray(multihost_utils.process_allgather(np.array([number, stop], np.int32)))
     return int(said[0, 0]), bool(said[:, 1].any())
+
+
+def all_or_none(call: Callable[[], Result]) -> Result:
+    """What `call` gives, if it raises in no process; else every process raises."""
+    error, found = None, None
+    try:
+        found = call()
+    except Exception as e:
+        error = e
+    _, any_failed = agree(0, error is not None)
+    if any_failed:
+        raise error or RuntimeError("another process could not do it")
+    return found  # type: ignore[return-value]

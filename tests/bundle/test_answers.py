@@ -125,20 +125,22 @@ def test_bad_files_are_listed_and_do_not_stop_the_rest(classifier, tmp_path, cac
     (source / "bright" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     (source / "dark" / "large.png").write_bytes(_png((40, 30)))
     (source / "dark" / "notes.txt").write_text("no image")
+    (source / "dark" / "00.png").rename(source / "dark" / "a$^$.png")  # no formula
+    shutil.copy(source / "dark" / "01.png", source / "dark_01.png")  # the name of an overlay
     archive.write_folder(tmp_path / "b", classifier.files)
-    common = [f"--bundle={tmp_path}/b", f"--input={source}", f"--cache_dir={cache_dir}",
-              "--overlays=1"]
+    common = [f"--bundle={tmp_path}/b", f"--input={source}", f"--cache_dir={cache_dir}"]
     with pytest.raises(SystemExit) as e:
         answered([*common, f"--output={tmp_path}/out"])
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 25
     assert e.value.code == 1
     told = capfd.readouterr().err
-    assert "2 of 26 could not be answered" in told
+    assert "2 of 27 could not be answered" in told
     assert re.search(r"broken\.png: unreadable", told)
     assert re.search(r"large\.png: has the shape \(40, 30\).*--resize", told)
-    assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 24
+    assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 25
     with pytest.raises(SystemExit):
-        answered([*common, f"--output={tmp_path}/again", "--resize"])
-    assert len(rows_of(tmp_path / "again" / "predictions.csv")) == 25
+        answered([*common, f"--output={tmp_path}/again", "--resize", "--overlays=0"])
+    assert len(rows_of(tmp_path / "again" / "predictions.csv")) == 26
 
 
 def _png(shape):

@@ -77,7 +77,7 @@ def test_what_a_run_leaves_behind(done):
     workdir, out = done
     assert {p.name for p in workdir.iterdir()} == {
         "config.json", "metrics.jsonl", "predictions.csv", "report.json", "figures", "checkpoints",
-        "seeds", "weights.safetensors"}
+        "seeds", "weights.safetensors", ".lock"}
     assert {p.name for p in (workdir / "figures").iterdir()} == {
         "learning_curve.png", "roc_pr.png", "confusion.png", "reliability.png", "mistakes.png"}
     for figure in (workdir / "figures").iterdir():

@@ -74,6 +74,18 @@ def test_bad_calls_get_one_clear_line(tmp_path, monkeypatch, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_names_that_look_like_markup_are_shown_as_they_are(classifier, tmp_path, capsys):
+    import json
+
+    content = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
+    numbers = json.loads(content["report.json"])
+    numbers["metrics"]["[/x][link=a]b"] = numbers["metrics"]["auc"]
+    archive.write_folder(tmp_path / "b", bundle.sealed(
+        {**content, "report.json": json.dumps(numbers).encode()}))
+    run("show", tmp_path / "b")
+    assert "[/x][link=a]b" in capsys.readouterr().out
+
+
 def test_a_report_that_is_none_is_told(classifier, tmp_path):
     content = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
     archive.write_folder(tmp_path / "b", bundle.sealed({**content, "report.json": b"{}"}))

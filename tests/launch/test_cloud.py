@@ -92,18 +92,20 @@ def test_the_script_for_tpus_does_what_it_says(tmp_path):
     """With a gcloud that notes its calls: a slice that is taken away is made again."""
     (tmp_path / "gcloud").write_text(
         "#!/bin/bash\necho \"$@\" >> " + str(tmp_path / "calls") + "\n"
-        "case \"$*\" in *describe*) echo ACTIVE ;;\n"
+        "case \"$*\" in *describe*)\n"
+        "    n=$(grep -c describe " + str(tmp_path / "calls") + ")\n"
+        "    [ \"$n\" = 1 ] && echo SUSPENDED || echo ACTIVE ;;\n"
         "  *MEDJAX_JOIN*) n=$(grep -c MEDJAX_JOIN " + str(tmp_path / "calls") + ")\n"
         "    [ \"$n\" -ge 2 ] ;;\nesac\n")
     (tmp_path / "gcloud").chmod(0o755)
     (tmp_path / "run.sh").write_text(cloud.tpu_script(config(*TPU, *COMMAND)))
     subprocess.run(["bash", "run.sh"], cwd=tmp_path, check=True, timeout=60,
-                   env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+                   env={"PATH": f"{tmp_path}:/usr/bin:/bin", "MEDJAX_POLL_SECONDS": "0"})
     calls = (tmp_path / "calls").read_text().splitlines()
     kinds = [next(k for k in ("create", "describe", "scp", "ssh", "delete") if f" {k} " in c)
              for c in calls]
     once = ["create", "describe", "scp", "ssh", "ssh"]
-    assert kinds == [*once, "delete", *once, "ssh", "delete"]
+    assert kinds == ["create", "describe", "delete", *once, "delete", *once, "ssh", "delete"]
     assert any("'--workdir=/work/a b'" in c for c in calls)
 
 
