@@ -36,12 +36,16 @@ def make(bundle: Any) -> bytes:
     scope = export.SymbolicScope()
     specs = [jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), _dtype(name, bundle))
              for name, shape in shapes.items()]
+    depth = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)  # no path of this machine in it
     try:
         made = export.export(jax.jit(_of_all_seeds(function, bundle.weights)),
                              platforms=PLATFORMS)(flat, *specs)
         return bytes(made.serialize())
     except ImportError as e:
         raise UserError(f"--stablehlo needs flatbuffers; pip install flatbuffers ({e})") from None
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", depth)
 
 
 def _dtype(name: str, bundle: Any) -> Any:

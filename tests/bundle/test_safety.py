@@ -14,6 +14,7 @@ from medjax import bundle, weights
 from medjax.bundle import archive, manifest
 from medjax.errors import UserError
 from tests.bundle.conftest import rewritten
+from tests.conftest import ROOT
 
 
 def zipped(path, entries):
@@ -275,5 +276,5 @@ def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path)
 def test_nothing_of_this_machine_is_shared(shared):
     """No path of data, work or cache; no case or subject."""
     for name, content in shared.files.items():
-        for secret in (shared.workdir, shared.data):
+        for secret in (shared.workdir, shared.data, ROOT):
             assert str(secret).encode() not in content, name
