@@ -1,13 +1,14 @@
 """An experiment on Kubernetes, or on a slice of Cloud TPUs: prints what their own tools take.
 
     python -m launch.cloud --to=jobset --name=big --image=REGISTRY/medjax --nodes=2 --gpus=8 \
-      --claim=research -- python -m experiments.classify --batch=512 --workdir=/work/big \
+      --claim=research -- python -m experiments.classify --batch=512 --workdir=/mnt/medjax/big \
       | kubectl apply -f -
     python -m launch.cloud --to=tpu_vm --name=big --tpu=v5litepod-16 --zone=us-west4-a \
-      --bucket=research -- python -m experiments.classify --batch=512 --workdir=/work/big > big.sh
+      --bucket=research -- python -m experiments.classify --batch=512 \
+      --workdir=/mnt/medjax/big > big.sh
 
 Both run one process a machine, begin again when machines are taken away, and go on from the newest
-checkpoint, for which `/work` has to be the same storage on all machines: the volume claim
+checkpoint, for which `/mnt/medjax` has to be the same storage on all machines: the volume claim
 `--claim`, or by gcsfuse the bucket `--bucket`.
 """
 
@@ -42,13 +43,13 @@ class Config:
                           "podslice)")
     tpu_topology: str = option("", "jobset: of the slice, as 4x4")
     chips: int = option(0, "jobset: TPU chips of each machine")
-    claim: str = option("", "jobset: volume claim that is mounted at /work")
+    claim: str = option("", "jobset: volume claim that is mounted at /mnt/medjax")
     namespace: str = option("default", "jobset: where it runs")
     restarts: int = option(20, "how often it may begin again")
     zone: str = option("", "tpu_vm: of the slice")
     runtime: str = option("v2-alpha-tpuv5-lite", "tpu_vm: its software version")
     spot: bool = option(True, "tpu_vm: cheaper, and may be taken away")
-    bucket: str = option("", "tpu_vm: bucket that is mounted at /work")
+    bucket: str = option("", "tpu_vm: bucket that is mounted at /mnt/medjax")
 
 
 def main(config: Config) -> None:
@@ -60,9 +61,9 @@ def check(config: Config) -> None:
     """Raises UserError for what neither could run."""
     if not config.files:
         raise UserError("give the command after --, as in: -- python -m experiments.classify "
-                        "--workdir=/work/big")
-    if not any(a.startswith("--workdir=/work/") for a in config.files):
-        raise UserError("give the experiment a --workdir below /work, which all machines see")
+                        "--workdir=/mnt/medjax/big")
+    if not any(a.startswith("--workdir=/mnt/medjax/") for a in config.files):
+        raise UserError("give the experiment a --workdir below /mnt/medjax, which all machines see")
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", config.name):
         raise UserError(f"--name={config.name}: small letters, digits and -, 40 at most, the first "
                         "a letter")
@@ -112,7 +113,7 @@ def pod(config: Config) -> dict[str, Any]:
         "env": [{"name": "JAX_COORDINATOR_ADDRESS", "value": first},
                 {"name": "JAX_NUM_PROCESSES", "value": str(config.nodes)},
                 {"name": "JAX_PROCESS_ID", "valueFrom": {"fieldRef": {"fieldPath": index}}}],
-        "volumeMounts": [{"name": "work", "mountPath": "/work"},
+        "volumeMounts": [{"name": "work", "mountPath": "/mnt/medjax"},
                          {"name": "shm", "mountPath": "/dev/shm"}],
         **({"resources": {"limits": limits}} if limits else {})}
     return {
@@ -129,10 +130,10 @@ def tpu_script(config: Config) -> str:
     bucket = shlex.quote(config.bucket)
     on_each = {
         "prepare": " && ".join((
-            "sudo apt-get install -qy gcsfuse >/dev/null", "sudo mkdir -p /work",
-            'sudo chown "$USER" /work',
+            "sudo apt-get install -qy gcsfuse >/dev/null", "sudo mkdir -p /mnt/medjax",
+            'sudo chown "$USER" /mnt/medjax',
             # A checkpoint is a folder that is renamed when it is whole.
-            f"gcsfuse --implicit-dirs --rename-dir-limit=100000 {bucket} /work", "cd medjax",
+            f"gcsfuse --implicit-dirs --rename-dir-limit=100000 {bucket} /mnt/medjax", "cd medjax",
             "python3 -m venv .venv", ".venv/bin/pip install -q -e '.[tpu]'")),
         "run": f"cd medjax && . .venv/bin/activate && MEDJAX_JOIN=1 {shlex.join(config.files)}",
         "finished": f"test -e {shlex.quote(workdir + '/report.json')}"}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 from medjax import lock, schema
-from medjax.errors import UserError, unknown
+from medjax.errors import UserError, first_line, unknown
 from medjax.train.record import plain, write_json
 
 Config = TypeVar("Config")
@@ -240,8 +240,7 @@ def join() -> None:
             heartbeat_timeout_seconds=60,
             shutdown_timeout_seconds=3600)  # the first is still writing the report
     except Exception as e:  # of gRPC, of the cluster detection, of the runtime
-        raise UserError("could not join the other processes: "
-                        f"{(str(e).splitlines() or [type(e).__name__])[0][:200]}") from e
+        raise UserError(f"could not join the other processes: {first_line(e)}") from e
     if jax.process_index() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
 

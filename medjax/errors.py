@@ -22,3 +22,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UserError(f"unknown {kind} {name!r}: {hint}known are {', '.join(names)}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in short; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -20,7 +20,7 @@ import numpy as np
 
 from medjax import schema, weights
 from medjax.bundle import archive, card, manifest
-from medjax.errors import UserError
+from medjax.errors import UserError, first_line
 from medjax.predictors import KINDS, Answer, Predictor
 from medjax.predictors.trained import Ready, Trained, Wishes, split_of
 from medjax.train.record import dump_json
@@ -151,12 +151,9 @@ def _abstract(how: Any, trained: Trained, where: str) -> Any:
                 "int32" if name == "length" else trained.image_dtype)
                 for name, s in shapes.items()))
     except Exception as e:  # whatever a network says to settings that no run can have
-        raise UserError(f"{where}: describes no network ({_first_line(e)})") from None
+        raise UserError(f"{where}: describes no network ({first_line(e)})") from None
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one)
 
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str, bytes]:

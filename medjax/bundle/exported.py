@@ -36,8 +36,9 @@ def make(bundle: Any) -> bytes:
     scope = export.SymbolicScope()
     specs = [jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), _dtype(name, bundle))
              for name, shape in shapes.items()]
-    depth = jax.config.jax_traceback_in_locations_limit
-    jax.config.update("jax_traceback_in_locations_limit", 0)  # no path of this machine in it
+    settings: Any = jax.config
+    depth = settings.jax_traceback_in_locations_limit
+    settings.update("jax_traceback_in_locations_limit", 0)  # no path of this machine in it
     try:
         made = export.export(jax.jit(_of_all_seeds(function, bundle.weights)),
                              platforms=PLATFORMS)(flat, *specs)
@@ -45,7 +46,7 @@ def make(bundle: Any) -> bytes:
     except ImportError as e:
         raise UserError(f"--stablehlo needs flatbuffers; pip install flatbuffers ({e})") from None
     finally:
-        jax.config.update("jax_traceback_in_locations_limit", depth)
+        settings.update("jax_traceback_in_locations_limit", depth)
 
 
 def _dtype(name: str, bundle: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medjax.bundle import archive, manifest
-from medjax.errors import UserError
+from medjax.errors import UserError, first_line
 
 
 def push(files: Mapping[str, bytes], repository: str) -> str:
@@ -62,5 +62,4 @@ def _told(repository: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as e:  # of the library, of its HTTP client, of the system
-        line = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
-        raise UserError(f"{repository}: the hub says: {line}") from e
+        raise UserError(f"{repository}: the hub says: {first_line(e)}") from e

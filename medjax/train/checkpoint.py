@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax.errors import UserError
+from medjax.errors import UserError, first_line
 from medjax.train import mesh
 
 
@@ -40,7 +40,7 @@ class Checkpoints:
             try:
                 self._scores[step] = _score(self._meta(step))
             except Exception as e:
-                self._unknown.append((step, _first_line(e)))
+                self._unknown.append((step, first_line(e)))
 
     def save(self, step: int, state: Any, *, score: float, meta: Mapping[str, Any]) -> None:
         """Writes `state` while training goes on. A step that is there already is left."""
@@ -84,7 +84,7 @@ class Checkpoints:
         except Exception as e:  # orbax, tensorstore and the system each have their own
             full = "RESOURCE_EXHAUSTED" in str(e) or "No space left" in str(e)
             raise UserError(f"could not write a checkpoint in {self._folder}: "
-                            f"{'the disk is full' if full else _first_line(e)}; make room or "
+                            f"{'the disk is full' if full else first_line(e)}; make room or "
                             "choose another --workdir; the checkpoints before are kept") from e
 
     def newest(self, abstract: Any) -> tuple[Any, dict] | None:
@@ -104,7 +104,7 @@ class Checkpoints:
             try:
                 found = self._read(step, abstract)
             except Exception as e:
-                self._say(f"checkpoint {step} is damaged ({_first_line(e)}); trying an older one")
+                self._say(f"checkpoint {step} is damaged ({first_line(e)}); trying an older one")
                 damaged.append(step)
                 continue
             self._damaged = damaged
@@ -127,7 +127,7 @@ class Checkpoints:
             try:
                 return self._read(step, abstract)
             except Exception as e:
-                self._say(f"the best checkpoint, {step}, is damaged ({_first_line(e)}); "
+                self._say(f"the best checkpoint, {step}, is damaged ({first_line(e)}); "
                           "using the newest whole one")
         found = self.newest(abstract)
         if found is None:
@@ -172,7 +172,3 @@ def _sums(tree: Any) -> dict[str, int]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes())
             for path, leaf in leaves}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

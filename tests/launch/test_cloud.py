@@ -11,7 +11,8 @@ from medjax import app
 from medjax.errors import UserError
 from tests.conftest import ROOT
 
-COMMAND = ["--", "python", "-m", "experiments.classify", "--dropout=0.5", "--workdir=/work/a b"]
+COMMAND = ["--", "python", "-m", "experiments.classify", "--dropout=0.5",
+           "--workdir=/mnt/medjax/a b"]
 JOBSET = ["--to=jobset", "--image=r/medjax", "--claim=research"]
 TPU = ["--to=tpu_vm", "--tpu=v5litepod-16", "--zone=us-west4-a", "--bucket=research"]
 
@@ -76,7 +77,7 @@ def test_every_pod_knows_where_the_first_is():
     env = {e["name"]: e.get("value") for e in container["env"]}
     assert env["JAX_COORDINATOR_ADDRESS"] == "big-workers-0-0.big:55527"
     assert env["JAX_NUM_PROCESSES"] == "3"
-    assert container["command"][-1] == "--workdir=/work/a b"
+    assert container["command"][-1] == "--workdir=/mnt/medjax/a b"
 
 
 def test_the_script_for_tpus_passes_its_linter(tmp_path):
@@ -106,7 +107,7 @@ def test_the_script_for_tpus_does_what_it_says(tmp_path):
              for c in calls]
     once = ["create", "describe", "scp", "ssh", "ssh"]
     assert kinds == ["create", "describe", "delete", *once, "delete", *once, "ssh", "delete"]
-    assert any("'--workdir=/work/a b'" in c for c in calls)
+    assert any("'--workdir=/mnt/medjax/a b'" in c for c in calls)
 
 
 def test_the_container_file_passes_its_linter():
@@ -114,7 +115,7 @@ def test_the_container_file_passes_its_linter():
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (JOBSET, "give the command after --"), ([*JOBSET, "--", "python"], "below /work"),
+    (JOBSET, "give the command after --"), ([*JOBSET, "--", "python"], "below /mnt/medjax"),
     ([*JOBSET, "--name=Big_One", *COMMAND], "--name=Big_One"),
     (["--claim=c", *COMMAND], "--to=jobset needs --image"),
     (["--to=tpu_vm", *COMMAND], "needs --tpu"),
