@@ -36,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, metrics, models, plot, predictors, report, settings
+from medjax import app, flags, metrics, models, plot, predictors, report, settings
 from medjax.data import preprocess
 from medjax.data.options import DataOptions
 from medjax.data.source import Dataset, Split
@@ -55,7 +55,7 @@ option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(settings.Augmenting, settings.Training, settings.Files):
+class Config(flags.Augmenting, flags.Training, flags.Files):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/classify", "where everything is written", free=True)
@@ -79,7 +79,7 @@ class Config(settings.Augmenting, settings.Training, settings.Files):
 
 
 def main(config: Config) -> None:
-    settings.check(config, sizes=("views", "subject_block"), amounts=("image_size", "mixup"))
+    flags.check(config, sizes=("views", "subject_block"), amounts=("image_size", "mixup"))
     if config.freeze and not config.init_from:
         raise UserError("--freeze trains on the features of published weights; give --init_from")
     dataset, stop = settings.begin(config, "classify", DataOptions)

@@ -55,6 +55,7 @@ import optax
 from medjax import (
     app,
     biometry,
+    flags,
     landmark_metrics,
     landmark_plot,
     landmark_report,
@@ -81,7 +82,7 @@ option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
+class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/heatmap", "where everything is written", free=True)
@@ -113,7 +114,7 @@ class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
 
 
 def main(config: Config) -> None:
-    settings.check(config, sizes=("levels",), amounts=(
+    flags.check(config, sizes=("levels",), amounts=(
         "width", "batch", "train_cases", "learn_sigma", "coordinate_weight", "absent_below"))
     check(config)
     dataset, stop = settings.begin(config, "heatmap", LandmarkOptions)
@@ -143,7 +144,7 @@ def trained_on(config: Config, dataset: Dataset) -> Split:
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
-    settings.check_landmarks(config, ndim=config.ndim)
+    flags.check_landmarks(config, ndim=config.ndim)
     if config.sigma <= 0:
         raise UserError(f"--sigma={config.sigma}: must be positive")
     if not 0 < config.level < 1:

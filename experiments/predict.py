@@ -9,9 +9,7 @@ landmarks a `.mrk.json` each for 3D Slicer, and of sequences `scores.csv`. A fil
 read does not stop the rest: such files are listed at the end, and the exit code is then 1.
 """
 
-import csv
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from medjax.data.sequences import files as sequence_files
 from medjax.errors import UserError
 from medjax.predictors import Answer, Moments, Points
 from medjax.predictors.trained import Ready, Wishes
+from medjax.train.record import write_table
 
 option = app.option
 
@@ -157,19 +156,7 @@ class Writer:
     def close(self) -> None:
         for name, rows in self._tables.items():
             if rows:
-                beside = self._output / f"{name}.part"
-                with beside.open("w", newline="") as f:
-                    table = csv.DictWriter(f, list(rows[0]))
-                    table.writeheader()
-                    table.writerows({k: _text(v) for k, v in row.items()} for row in rows)
-                os.replace(beside, self._output / name)
-
-
-def _text(value: Any) -> Any:
-    """Numbers with seven digits; what is not known is empty."""
-    if not isinstance(value, (float, np.floating)):
-        return value
-    return "" if np.isnan(value) else f"{value:.7g}"
+                write_table(self._output / name, list(rows[0]), (list(r.values()) for r in rows))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ import optax
 
 from medjax import (
     app,
+    flags,
     landmark_metrics,
     plot,
     predictors,
@@ -72,7 +73,7 @@ option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
+class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/search", "where everything is written", free=True)
@@ -144,7 +145,7 @@ class Config(settings.Augmenting, settings.Training, settings.LandmarkFiles):
 
 
 def main(config: Config) -> None:
-    settings.check(
+    flags.check(
         config,
         sizes=("crop_size", "history", "limit", "search_limit", "visits", "agents", "act_steps",
                "n_step", "explore_steps", "replay", "fill", "target_every", "patch", "width",
@@ -164,7 +165,7 @@ def main(config: Config) -> None:
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
-    settings.check_landmarks(config, ndim=config.ndim)
+    flags.check_landmarks(config, ndim=config.ndim)
     for name, top in (("gamma", 1.0), ("epsilon", 1.0), ("epsilon_last", 1.0), ("margin", 0.499)):
         if not 0 <= getattr(config, name) <= top:
             raise UserError(f"--{name}={getattr(config, name)}: must lie between 0 and {top}")
@@ -263,7 +264,8 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     seen = search_run.on_device(held, game=parts.game)
     kit = {"game": parts.game, "optimizer": parts.optimizer}
     init = partial(search_run.create, data=data, task=parts.task, **kit)
-    search_run.check_memory(jax.eval_shape(init, jax.random.key(0)).world, seeds=config.seeds)
+    search_run.check_memory(jax.eval_shape(init, jax.random.key(0)).world,
+                            seeds=config.seeds * len(flags.choices(config)))
     update = search_run.make_update(parts.task, batch=config.batch, ema_decay=config.ema_decay,
                                     **kit)
 

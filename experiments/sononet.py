@@ -10,9 +10,7 @@ supervised, as the network never saw one (Baumgartner et al. 2017, section III-C
 back-propagation of the class map's positive part, blurred, thresholded, the components that matter.
 """
 
-import csv
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from medjax import app, report, sononet
 from medjax.data import images
 from medjax.errors import UserError
 from medjax.models import sononet as network
+from medjax.train.record import write_table
 
 option = app.option
 
@@ -83,17 +82,15 @@ def cut(pixels: np.ndarray, crop: tuple[int, ...], *, origin: Path
 
 def write(path: Path, found: list[tuple[Path, Any, tuple[int, int], sononet.Seen]]) -> None:
     """One row a frame: plane, probabilities, and the box in pixels of the file."""
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", newline="") as f:
-        rows = csv.writer(f)
-        rows.writerow(["case_id", "plane", "confidence", "left", "top", "right", "bottom",
-                       *(f"p_{name}" for name in network.PLANES)])
-        for file, _, (top, left), seen in found:
-            box = ["", "", "", ""] if seen.box is None else [
-                f"{v + o:.1f}" for v, o in zip(seen.box, (left, top, left, top), strict=True)]
-            rows.writerow([file.name, seen.plane, f"{seen.confidence:.6f}", *box,
-                           *(f"{p:.6g}" for p in seen.probability)])
-    os.replace(beside, path)
+    def row(file: Path, corner: tuple[int, int], seen: sononet.Seen) -> list[Any]:
+        top, left = corner
+        box = [np.nan] * 4 if seen.box is None else [
+            float(v + o) for v, o in zip(seen.box, (left, top, left, top), strict=True)]
+        return [file.name, seen.plane, float(seen.confidence), *box, *seen.probability]
+
+    header = ["case_id", "plane", "confidence", "left", "top", "right", "bottom",
+              *(f"p_{name}" for name in network.PLANES)]
+    write_table(path, header, (row(file, corner, seen) for file, _, corner, seen in found))
 
 
 if __name__ == "__main__":

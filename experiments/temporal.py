@@ -45,6 +45,7 @@ import optax
 
 from medjax import (
     app,
+    flags,
     landmark_metrics,
     models,
     plot,
@@ -54,6 +55,7 @@ from medjax import (
     temporal_metrics,
     temporal_plot,
     temporal_report,
+    weights,
 )
 from medjax.data import preprocess
 from medjax.data.options import SequenceOptions
@@ -77,7 +79,7 @@ WIDTHS = (1, 3, 5, 7, 9)  # frames of a moving average, of which validation choo
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(settings.Augmenting, settings.Training, settings.SequenceFiles):
+class Config(flags.Augmenting, flags.Training, flags.SequenceFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/temporal", "where everything is written", free=True)
@@ -117,7 +119,7 @@ class Config(settings.Augmenting, settings.Training, settings.SequenceFiles):
 
 
 def main(config: Config) -> None:
-    settings.check(config, sizes=("features", "hidden", "smooth"), amounts=(
+    flags.check(config, sizes=("features", "hidden", "smooth"), amounts=(
         "structure", "balance", "train_window", "hit_frames", "encoder_rate", "frame_ms",
         "grid_mm"))
     config = dataclasses.replace(config, loss=config.loss or tasks.LOSSES[config.task][0])
@@ -156,7 +158,7 @@ def check(config: Config) -> None:
         raise UserError(f"--smooth={config.smooth}: must be odd, so that no frame is shifted")
     if config.train_window == 1:
         raise UserError("--train_window=1: a window has two frames or more")
-    settings.check_sequences(config)
+    flags.check_sequences(config)
     if config.init_from and not Path(config.init_from).exists():
         raise UserError(f"--init_from={config.init_from}: no such file or folder")
     if config.encoder_rate == 0 and not config.init_from:
@@ -268,8 +270,8 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
             evaluate=lambda s: validate(config, dataset, parts, s))
 
     if source and Path(source).is_dir():
-        best, _ = settings.best_of(Path(source), make(init).abstract())
-        params, stats = jax.tree.map(lambda x: np.asarray(x[0]), settings.weights_of(best))
+        one = jax.eval_shape(init, jax.random.key(0))
+        params, stats = weights.of_run(Path(source), (one.params, one.stats))
         return make(lambda key: state.create(params, stats, parts.optimizer))
     if source.endswith(".npz"):
         arrays = sononet.read(Path(source))

@@ -6,15 +6,14 @@ A flag that is given several times takes several values; all combinations are ru
     python -m launch.sweep --workdir=runs/sweep -- experiments.classify \
       --model=cnn --model=mlp --learning_rate=1e-3 --learning_rate=3e-3 --seed=0 --seed=1 --seed=2
 
-Runs that differ in the seed alone, and by one, are one program (`--seeds=3`). `--where=slurm`
-submits the others as an array, `--where=print` prints the commands. Stopped and started again it
-skips what is done. At the end stand a table, `sweep.csv` and `sweep.png`.
+Runs that differ in the seed alone, and by one, are one program (`--seeds=3`); so are, up to
+`--together` of them, those that differ in learning rate and weight decay alone
+(`--learning_rates=1e-3,3e-3`). `--where=slurm` submits the others as an array, `--where=print`
+prints the commands. Stopped and started again it skips what is done. At the end stand a table,
+`sweep.csv` and `sweep.png`.
 """
 
-import csv
 import dataclasses
-import importlib
-import itertools
 import json
 import os
 import shlex
@@ -22,19 +21,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch import slurm
+from launch import points, slurm
+from launch.points import Point, told
 from medjax import app, report
 from medjax.errors import UserError
 from medjax.plot import new_figure
+from medjax.train.record import write_table
 
 option = app.option
-Point = dict[str, str]  # the flags of one run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Config(slurm.Resources):
     where: str = option("local", "here, as a Slurm array, or only printed",
                         choices=("local", "slurm", "print"))
     jobs: int = option(0, "local: so many at once; 0: one a GPU, or one")
+    together: int = option(4, "at most so many learning rates and weight decays are tried by one "
+                           "program; 1: each by its own")
     random: int = option(0, "so many combinations drawn at random; 0: all")
     draw_seed: int = option(0, "draws them")
 
@@ -54,13 +56,15 @@ def main(config: Config) -> None:
     if not config.files or not config.files[0].startswith("experiments."):
         raise UserError("name the experiment after --, as in: -- experiments.classify "
                         "--model=cnn --model=mlp")
-    if min(config.jobs, config.random) < 0:
-        raise UserError("--jobs and --random must not be negative")
+    if min(config.jobs, config.random) < 0 or config.together < 1:
+        raise UserError("--jobs and --random must not be negative, --together at least 1")
     experiment, *flags = config.files
-    values = parse(experiment, flags)
-    points = merge_seeds(drawn(config, values) if config.random else list(grid(values)))
+    values = points.parse(experiment, flags)
+    every = (points.drawn(values, count=config.random, seed=config.draw_seed) if config.random
+             else list(points.grid(values)))
+    programs = points.merge_rates(points.merge_seeds(every), at_most=config.together)
     varied = [name for name, given in values.items() if len(given) > 1 or "~" in given[0]]
-    runs = {name_of(point, varied): point for point in points}
+    runs = {points.name_of(point, varied): point for point in programs}
     folder = Path(config.workdir)
     if config.where == "print":
         print("\n".join(shlex.join(command(experiment, point, folder / name))
@@ -74,87 +78,6 @@ def main(config: Config) -> None:
     else:
         run_all(commands, folder, jobs=config.jobs or max(len(gpus()), 1))
     show(folder, {name: point for name, point in runs.items() if is_done(folder / name)}, varied)
-
-
-def parse(experiment: str, flags: Sequence[str]) -> dict[str, list[str]]:
-    """The values of each flag, in the order given; each is tried on the experiment first."""
-    try:
-        module: Any = importlib.import_module(experiment)
-    except ImportError:
-        raise UserError(f"{experiment}: no such experiment") from None
-    values: dict[str, list[str]] = {}
-    for flag in flags:
-        name, equal, value = flag.removeprefix("--").partition("=")
-        if not flag.startswith("--") or not equal:
-            raise UserError(f"{flag!r}: flags are given as --name=value")
-        if name in ("workdir", "seeds"):
-            raise UserError(f"--{name}: the sweep gives it; for several seeds give --seed several "
-                            "times")
-        for part in value.split("~"):
-            app.parse(module.Config, [experiment, f"--{name}={part}"], experiment)
-        values.setdefault(name, []).append(value)
-    if not values:
-        raise UserError("give flags of the experiment, those to vary several times")
-    return values
-
-
-def grid(values: Mapping[str, Sequence[str]]) -> Iterator[Point]:
-    """All combinations."""
-    ranged = next((name for name, given in values.items() if any("~" in v for v in given)), None)
-    if ranged is not None:
-        raise UserError(f"--{ranged}: a range is for --random=N")
-    for combination in itertools.product(*values.values()):
-        yield dict(zip(values, combination, strict=True))
-
-
-def drawn(config: Config, values: Mapping[str, Sequence[str]]) -> list[Point]:
-    """So many combinations at random, none twice; every seed that is given is run with each."""
-    rng = np.random.default_rng(config.draw_seed)
-    others = {name: given for name, given in values.items() if name != "seed"}
-    points: list[Point] = []
-    for _ in range(100 * config.random):
-        point = {name: value(rng, str(rng.choice(list(given)))) for name, given in others.items()}
-        if len(points) < config.random and point not in points:
-            points.append(point)
-    return [{**point, **({"seed": s} if s else {})} for point in points
-            for s in values.get("seed", [""])]
-
-
-def value(rng: np.random.Generator, given: str) -> str:
-    """A value, or one from the range that it is."""
-    low, is_range, high = given.partition("~")
-    if not is_range:
-        return given
-    try:
-        ends = float(low), float(high)
-    except ValueError:
-        raise UserError(f"{given!r}: a range is of two numbers, as 1e-4~1e-2") from None
-    if not 0 < ends[0] < ends[1]:
-        raise UserError(f"{given!r}: a range goes from a positive number to a larger one")
-    return f"{np.exp(rng.uniform(*np.log(ends))):.3g}"
-
-
-def merge_seeds(points: Sequence[Point]) -> list[Point]:
-    """Runs that differ in the seed alone, and whose seeds follow one another, as one."""
-    groups: dict[tuple, list[Point]] = {}
-    for point in points:
-        key = tuple((k, v) for k, v in point.items() if k != "seed")
-        groups.setdefault(key, []).append(point)
-    out: list[Point] = []
-    for group in groups.values():
-        seeds = sorted({int(p["seed"]) for p in group if "seed" in p})
-        if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
-            out.append({**group[0], "seed": str(seeds[0]), "seeds": str(len(seeds))})
-        else:
-            out += group
-    return out
-
-
-def name_of(point: Point, varied: Sequence[str]) -> str:
-    """Of the folder of a run: what is special about it."""
-    parts = [f"{name}-{point[name]}" for name in varied if name in point]
-    text = "_".join(parts) or "run"
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:150]
 
 
 def command(experiment: str, point: Point, workdir: Path) -> list[str]:
@@ -232,37 +155,59 @@ def _start(command: Sequence[str], log: Path, slot: int) -> subprocess.Popen:
                                 env={**os.environ, **mine}, start_new_session=True)
 
 
+class Row(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+      run: the folder; of several settings in one program it holds the best of them.
+      shown: the flags that vary.
+      value: on validation, NaN where undefined; seconds: of the whole program.
+    """
+
+    run: str
+    shown: dict[str, str]
+    value: float
+    seconds: float
+
+
+def rows_of(run: str, point: Point, found: Mapping[str, Any], varied: Sequence[str]) -> list[Row]:
+    """The lines of one program: one of each setting that it tried."""
+    values = [c["value"] for c in found.get("choices", [found["validation"]])]
+
+    def one(number: int, value: float | None) -> Row:
+        flags = {name: each[min(number, len(each) - 1)] if (each := told(point, name)) else ""
+                 for name in varied}
+        return Row(run, flags, np.nan if value is None else value, found["train"]["seconds"])
+
+    return [one(number, value) for number, value in enumerate(values)]
+
+
 def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None:
     """The table, best first, and the plot. They are of validation: it chooses, test does not."""
     if not runs:
         return
     reports = {name: json.loads((folder / name / "report.json").read_text()) for name in runs}
-    chosen = {name: found["validation"] for name, found in reports.items()}
-    metric, sign = next(iter(chosen.values()))["metric"], -1 if next(iter(
-        chosen.values()))["higher"] else 1
-    value = {n: np.nan if c["value"] is None else c["value"] for n, c in chosen.items()}
-    order = sorted(runs, key=lambda n: (np.isnan(value[n]), sign * value[n]))
-    best = reports[order[0]]
+    judge = next(iter(reports.values()))["validation"]
+    metric, sign = judge["metric"], -1 if judge["higher"] else 1
+    rows = sorted((row for name, point in runs.items()
+                   for row in rows_of(name, point, reports[name], varied)),
+                  key=lambda row: (np.isnan(row.value), sign * row.value))
+    best = reports[rows[0].run]
     main_metric = metric if metric in best["metrics"] else next(iter(best["metrics"]))
-    report.show(f"{len(runs)} runs, by {metric} on validation", [*varied, metric, "seconds"],
-                [[*(_shown(runs[n], v) for v in varied), f"{value[n]:.4f}",
-                  f"{reports[n]['train']['seconds']:.0f}"] for n in order],
-                [f"the best one, {order[0]}, on {best['split']}: {main_metric} "
-                 f"{report.with_interval(report.estimate_of(best['metrics'][main_metric]))}"])
-    with (folder / "sweep.csv").open("w", newline="") as f:
-        rows = csv.writer(f)
-        rows.writerow(["run", *varied, f"validation_{metric}"])
-        rows.writerows([n, *(_shown(runs[n], v) for v in varied), value[n]] for n in order)
-    columns = {v: [_shown(runs[n], v) for n in order] for v in varied}
+    notes = [f"the best one, {rows[0].run}, on {best['split']}: {main_metric} "
+             f"{report.with_interval(report.estimate_of(best['metrics'][main_metric]))}"]
+    if len(rows) > len(runs):
+        notes.append("seconds: of the program, which several settings share")
+    report.show(f"{len(rows)} settings in {len(runs)} runs, by {metric} on validation",
+                [*varied, metric, "seconds"],
+                [[*row.shown.values(), f"{row.value:.4f}", f"{row.seconds:.0f}"] for row in rows],
+                notes)
+    write_table(folder / "sweep.csv", ["run", *varied, f"validation_{metric}"],
+                ([row.run, *row.shown.values(), row.value] for row in rows))
+    columns = {v: [row.shown[v] for row in rows] for v in varied}
     draw(folder / "sweep.png", {v: c for v, c in columns.items() if len(set(c)) > 1},
-         [value[n] for n in order], metric)
+         [row.value for row in rows], metric)
     print(f"wrote {folder / 'sweep.csv'}\nwrote {folder / 'sweep.png'}")
-
-
-def _shown(point: Point, name: str) -> str:
-    if name == "seed" and "seeds" in point:
-        return f"{point['seed']}..{int(point['seed']) + int(point['seeds']) - 1}"
-    return point.get(name, "")
 
 
 def draw(path: Path, columns: Mapping[str, Sequence[str]], values: Sequence[float], metric: str

@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.metrics import Metric, evaluate
 from medjax.stats import Estimate, bootstrap, conformal_radius, nan_mean
+from medjax.train.record import write_table
 
 
 class LandmarkPredictions(NamedTuple):
@@ -72,18 +72,13 @@ class LandmarkPredictions(NamedTuple):
         axes = "xyz"[: self.found.shape[-1]]
         columns = {"pred_{}": self.found, "true_{}": self.true, "pred_{}_mm": self.found_mm,
                    "true_{}_mm": self.true_mm}
-        beside = path.with_name(path.name + ".part")
-        with beside.open("w", newline="") as f:
-            rows = csv.writer(f)
-            rows.writerow(["case_id", "landmark", *(k.format(a) for k in columns for a in axes),
-                           "error_mm", "confidence", "subject_id"])
-            for i, case in enumerate(self.case_id):
-                for j, name in enumerate(self.names):
-                    numbers = [*(v for k in columns.values() for v in k[i, j]),
-                               self.error_mm[i, j], self.confidence[i, j]]
-                    rows.writerow([case, name, *("" if np.isnan(v) else f"{v:.7g}"
-                                                 for v in numbers), self.subject_id[i]])
-        os.replace(beside, path)
+        error = self.error_mm
+        header = ["case_id", "landmark", *(k.format(a) for k in columns for a in axes),
+                  "error_mm", "confidence", "subject_id"]
+        write_table(path, header, (
+            [self.case_id[i], self.names[j], *(v for k in columns.values() for v in k[i, j]),
+             error[i, j], self.confidence[i, j], self.subject_id[i]]
+            for i, j in np.ndindex(error.shape)))
 
     @classmethod
     def read(cls, path: Path) -> "LandmarkPredictions":

@@ -14,7 +14,7 @@ import medjax
 from medjax.errors import UserError
 from medjax.metrics import Metric, evaluate
 from medjax.stats import Estimate, bootstrap
-from medjax.train.record import write_json
+from medjax.train.record import write_json, write_table
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -36,17 +36,13 @@ class Predictions:
         The metadata's columns are called `meta_NAME`.
         """
         extra = list(self.metadata[0]) if self.metadata else []
-        beside = path.with_name(path.name + ".part")
-        with beside.open("w", newline="") as f:
-            rows = csv.writer(f)
-            rows.writerow(["case_id", "subject_id", "label", *(f"p_{c}" for c in self.classes),
-                           *(f"meta_{name}" for name in extra)])
+        header = ["case_id", "subject_id", "label", *(f"p_{c}" for c in self.classes),
+                  *(f"meta_{name}" for name in extra)]
+        write_table(path, header, (
+            [case, subject, self.classes[y], *p, *(more[name] for name in extra)]
             for case, subject, y, p, more in zip(
-                    self.case_id, self.subject_id, self.label, self.probability,
-                    self.metadata or [{}] * len(self.case_id), strict=True):
-                rows.writerow([case, subject, self.classes[y], *(f"{v:.7g}" for v in p),
-                               *(more[name] for name in extra)])
-        os.replace(beside, path)
+                self.case_id, self.subject_id, self.label, self.probability,
+                self.metadata or [{}] * len(self.case_id), strict=True)))
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
@@ -169,11 +165,24 @@ def with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
+def show_choices(result: Mapping[str, Any]) -> None:
+    """What was tried as one program, and how it was on validation."""
+    metric, chosen = result["validation"]["metric"], result["chosen"]
+    rows = [[*(f"{choice[name]:g}" for name in chosen),
+             "not finite" if choice["step"] is None else f"{choice['value']:.4f}",
+             "" if choice["step"] is None else str(choice["step"])]
+            for choice in result["choices"]]
+    show(f"{len(rows)} settings tried, by {metric} on validation", [*chosen, metric, "at step"],
+         rows, ["chosen: " + ", ".join(f"{k} {v:g}" for k, v in chosen.items())])
+
+
 def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str] = ()
                 ) -> None:
     """The table at the end of a run, and where things were written; `wrote` are further places."""
     many = len(result["seeds"]["each"]) > 1
     columns = ["metric", "value [95 % interval]", *(["mean of seeds"] if many else []), "baseline"]
+    if "choices" in result:
+        show_choices(result)
     rows = []
     for name, estimate in result["metrics"].items():
         mean = [with_interval(result["seeds"]["mean"][name])] if many else []

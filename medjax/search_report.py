@@ -1,7 +1,5 @@
 """What a run of landmark search leaves behind: where each agent began and where it came to rest."""
 
-import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ from medjax.landmark_report import LandmarkPredictions, from_voxels
 from medjax.metrics import Metric, evaluate
 from medjax.ops import shape_model
 from medjax.stats import Estimate, bootstrap
+from medjax.train.record import write_table
 
 
 class Searches(NamedTuple):
@@ -80,20 +79,14 @@ class Searches(NamedTuple):
         """One row a volume, landmark, seed and start; empty where there is no point."""
         axes = "xyz"[: self.true.shape[-1]]
         error = self.error_mm
-        beside = path.with_name(path.name + ".part")
-        with beside.open("w", newline="") as f:
-            rows = csv.writer(f)
-            rows.writerow(["case_id", "subject_id", "landmark", "seed", "start", *(
-                f"{k}_{a}_mm" for k in ("start", "pred", "true") for a in axes),
-                "error_mm", "steps", "ended"])
-            for at in np.ndindex(self.steps.shape):
-                i, j, seed, start = at
-                numbers = [*self.begun[at], *self.found[at], *self.true[i, j], error[at]]
-                rows.writerow([
-                    self.case_id[i], self.subject_id[i], self.names[j], seed, start,
-                    *("" if np.isnan(v) else f"{v:.7g}" for v in numbers), int(self.steps[at]),
-                    STATUS[int(self.status[at])]])
-        os.replace(beside, path)
+        header = ["case_id", "subject_id", "landmark", "seed", "start", *(
+            f"{k}_{a}_mm" for k in ("start", "pred", "true") for a in axes),
+            "error_mm", "steps", "ended"]
+        write_table(path, header, (
+            [self.case_id[i], self.subject_id[i], self.names[j], seed, start, *self.begun[at],
+             *self.found[at], *self.true[i, j], error[at], int(self.steps[at]),
+             STATUS[int(self.status[at])]]
+            for at in np.ndindex(self.steps.shape) for i, j, seed, start in [at]))
 
 
 def in_world(split: Split, names: Sequence[str], begun: np.ndarray, found: np.ndarray,

@@ -1,7 +1,5 @@
 """What a run on sequences leaves behind: scores of frames, the frames chosen, and baselines."""
 
-import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ from medjax import report, stats, temporal_metrics
 from medjax.data.source import Split
 from medjax.metrics import Metric, evaluate
 from medjax.stats import Estimate, bootstrap, nan_mean
+from medjax.train.record import write_table
 
 
 class SequencePredictions(NamedTuple):
@@ -86,20 +85,14 @@ class SequencePredictions(NamedTuple):
 
     def write(self, path: Path) -> None:
         """One row a sequence and name; empty where no frame has the name."""
-        beside = path.with_name(path.name + ".part")
         off, cyclic, chosen, length = self.off, self.off_cyclic, self.chosen, self.length
         columns = [chosen - off, off, cyclic, cyclic * self.frame_ms[:, None],
                    np.nanmax(self.score, axis=1)]
-        with beside.open("w", newline="") as f:
-            rows = csv.writer(f)
-            rows.writerow(["case_id", "subject_id", "name", "frames", "pred_index", "true_index",
-                           "off", "off_cyclic", "off_ms", "score"])
-            for i, j in np.ndindex(off.shape):
-                numbers = (float(c[i, j]) for c in columns)
-                rows.writerow([self.case_id[i], self.subject_id[i], self.names[j], length[i],
-                               chosen[i, j],
-                               *("" if np.isnan(v) else f"{v:.6g}" for v in numbers)])
-        os.replace(beside, path)
+        header = ["case_id", "subject_id", "name", "frames", "pred_index", "true_index",
+                  "off", "off_cyclic", "off_ms", "score"]
+        write_table(path, header, (
+            [self.case_id[i], self.subject_id[i], self.names[j], length[i], chosen[i, j],
+             *(float(c[i, j]) for c in columns)] for i, j in np.ndindex(off.shape)))
 
 
 def of_split(split: Split, names: Sequence[str], score: np.ndarray, *, task: str, cyclic: bool

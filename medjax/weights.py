@@ -35,6 +35,17 @@ def write(path: Path, tree: Any) -> None:
     write_bytes(path, dump(tree))
 
 
+def of_run(workdir: Path, abstract: Any) -> Any:
+    """The weights that a run has left, of its first seed, as `fit` gives them."""
+    path = workdir / NAME
+    try:
+        arrays = parse(path.read_bytes(), where=str(path))
+    except OSError as e:
+        raise UserError(f"{path}: {e.strerror}; name the work directory of a run that has ended"
+                        ) from None
+    return fit({name: array[0] for name, array in arrays.items()}, abstract, where=str(path))
+
+
 def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:
     """The arrays of a file, by path; raises UserError if it is none."""
     try:

@@ -25,7 +25,7 @@ LEVELS = [
     {"losses", "metrics", "models", "data", "envs", "rl"}, {"stats", "landmark_metrics"},
     {"tasks", "train", "search_metrics", "temporal_metrics"},
     {"report", "landmark_report", "biometry", "weights"},
-    {"plot", "app", "search_report", "temporal_report"},
+    {"plot", "app", "search_report", "temporal_report"}, {"flags"},
     {"landmark_plot", "search_plot", "search_run", "settings", "sononet", "temporal_plot"},
     {"predictors"}, {"bundle"}, {"experiments"}, {"launch"},
 ]

@@ -105,7 +105,7 @@ class Temporal:
 
     def read(self, path: Path, trained: Trained, *, case_id: str, wishes: Wishes) -> list[Ready]:
         """The sequences of a file or folder: each plane of a 4-D volume is one."""
-        _, planes = files.count(path)
+        planes = files.planes(path)
         return [self.ready(files.read(path, plane=z), trained, wishes=wishes,
                            case_id=f"{case_id}:{z}" if planes > 1 else case_id)
                 for z in range(planes)]

@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 def fit(
     advance: Callable[[Any, Any, int], tuple[Any, Logs]], state: Any, feed: Feed, *, start: int,
     steps: int, hooks: Sequence[Hook] = (), stop: Callable[[], bool] = lambda: False,
-    pace_seconds: float = 1.0, longest: int = 10_000,
+    pace_seconds: float = 1.0, longest: int = 10_000, choices: int = 1,
     agree: Callable[[int, bool], tuple[int, bool]] = lambda number, stop: (number, stop),
 ) -> Outcome:
     """Trains from update `start` to `steps`, or until `stop()`.
@@ -52,10 +52,11 @@ def fit(
       state: any tree.
       feed: `feed(step, count) -> data`.
       longest: no call runs past a multiple of this.
+      choices: the learners are of so many settings, of which all but one may fail.
       agree: makes how many updates are next, and whether to stop, the same in all processes.
 
     Raises:
-      UserError: if a loss was not finite; the hooks did not see that state.
+      UserError: if a loss was not finite, of every choice; the hooks did not see that state.
     """
     step, limit, total = start, 1, 0.0
     while step < steps:
@@ -67,8 +68,8 @@ def fit(
         state, logs = advance(state, feed(step, count), count)
         logs = jax.device_get(logs)
         seconds = time.perf_counter() - began
-        bad = np.atleast_1d(logs["bad_step"])
-        if (bad >= 0).any():
+        bad = np.reshape(logs["bad_step"], (choices, -1))
+        if (bad >= 0).any(1).all():
             raise UserError(f"the loss is not finite at step {bad[bad >= 0].min() + 1}; the last "
                             "good checkpoint is kept; lower --learning_rate or set --clip_norm, "
                             "in another --workdir")

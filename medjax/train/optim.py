@@ -1,5 +1,7 @@
 """Optimisers by name."""
 
+from typing import Any
+
 import jax
 import optax
 
@@ -17,6 +19,9 @@ def make(
 ) -> optax.GradientTransformation:
     """AdamW, or SGD with Nesterov momentum, with warm-up, schedule and clipping.
 
+    Learning rate and weight decay stand in its state, so that one compiled program serves all
+    values of them, and learners beside one another can have their own; see `tune`.
+
     Args:
       name: `adamw` or `sgd`.
       learning_rate: its peak, after a linear warm-up from zero over `warmup_steps`.
@@ -31,26 +36,37 @@ def make(
     """
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
-    rate = _schedule(schedule, learning_rate, warmup_steps, steps)
+    shape = _schedule(schedule, warmup_steps, steps)
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     if name == "adamw":
         parts.append(optax.scale_by_adam(b1=momentum))
     else:
         parts.append(optax.trace(decay=momentum, nesterov=True))
-    parts.append(optax.add_decayed_weights(weight_decay, mask=_is_matrix))
-    whole = optax.chain(*parts, optax.scale_by_learning_rate(rate))
+
+    def tuned(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
+        return optax.chain(*parts, optax.add_decayed_weights(weight_decay, mask=_is_matrix),
+                           optax.scale_by_learning_rate(shape), optax.scale(learning_rate))
+
+    whole = optax.inject_hyperparams(tuned)(learning_rate=learning_rate, weight_decay=weight_decay)
     if not only:
         return whole
     return optax.multi_transform({"train": whole, "keep": optax.set_to_zero()}, lambda params: {
         name: "train" if name in only else "keep" for name in params})
 
 
-def _schedule(name: str, peak: float, warmup_steps: int, steps: int) -> optax.Schedule:
+def tune(state: Any, **values: Any) -> Any:
+    """A state, or a tree in which one stands, with other values of `learning_rate` or
+    `weight_decay`."""
+    return optax.tree_utils.tree_set(state, **values)
+
+
+def _schedule(name: str, warmup_steps: int, steps: int) -> optax.Schedule:
+    """Up to 1 and down again."""
     if name not in SCHEDULES:
         raise unknown("schedule", name, SCHEDULES)
     rest = max(steps - warmup_steps, 1)
-    after = optax.cosine_decay_schedule(peak, rest) if name == "cosine" else (lambda step: peak)
-    warm = optax.linear_schedule(0.0, peak, warmup_steps)
+    after = optax.cosine_decay_schedule(1.0, rest) if name == "cosine" else (lambda step: 1.0)
+    warm = optax.linear_schedule(0.0, 1.0, warmup_steps)
     return optax.join_schedules([warm, after], [warmup_steps]) if warmup_steps else after
 
 

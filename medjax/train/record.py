@@ -1,10 +1,11 @@
 """Writing what happens: `metrics.jsonl`, and the progress line."""
 
+import csv
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".part")
     beside.write_bytes(content)
     os.replace(beside, path)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a CSV, all or nothing: fractions with seven digits, what is undefined empty."""
+    beside = path.with_name(path.name + ".part")
+    with beside.open("w", newline="") as f:
+        table = csv.writer(f)
+        table.writerow(header)
+        table.writerows([_cell(v) for v in row] for row in rows)
+    os.replace(beside, path)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, (float, np.floating)):
+        return value
+    return "" if np.isnan(value) else f"{value:.7g}"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -90,6 +107,8 @@ def _object(line: bytes) -> dict | None:
 class Progress:
     """Averages the logs, writes them every so often, and shows how far the run is.
 
+    Learners whose logs are not finite are left out of the averages, and counted: `not_finite`.
+
     An update is counted as `batch` of what `unit` names.
     """
 
@@ -99,14 +118,16 @@ class Progress:
         self._file, self._batch, self._every, self._steps = file, batch, every, steps
         self._start, self._began = start, time.perf_counter()
         self._sums: dict[str, Any] = {}
-        self._count = 0
+        self._count, self._failed = 0, 0
         self._beside: dict[str, Any] = {}
         self._tty = sys.stdout.isatty()
 
     def __call__(self, step: int, state: Any, logs: Logs, count: int) -> None:
         for name, value in logs.items():
             if name != "bad_step":
-                self._sums[name] = self._sums.get(name, 0.0) + np.mean(value)
+                fine = np.isfinite(value)  # of several settings, some may have failed
+                self._sums[name] = self._sums.get(name, 0.0) + np.mean(value, where=fine)
+                self._failed = max(self._failed, int(np.sum(~fine)))
         self._count += count
         seconds = time.perf_counter() - self._began
         rate = (step - self._start) / seconds
@@ -115,9 +136,10 @@ class Progress:
         if due or self._tty:
             self._show(step, means, rate)
         if due:
-            self._file.write(
-                step, {**means, "examples_per_second": rate * self._batch, **self._beside})
-            self._sums, self._count, self._beside = {}, 0, {}
+            failed = {"not_finite": self._failed} if self._failed else {}
+            self._file.write(step, {**means, "examples_per_second": rate * self._batch, **failed,
+                                    **self._beside})
+            self._sums, self._count, self._failed, self._beside = {}, 0, 0, {}
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Has `values` stand in the line of this step."""

@@ -32,6 +32,7 @@ class Plan:
       sharding: of the state, or of whole parts of it; `whole` is that of what all devices hold.
       steps, batch: updates, and examples an update (of one seed).
       unit: what these examples are called.
+      choices: so many settings are tried; see `train.several`.
       eval_every, log_every, keep: as their flags.
       streamed: whether the feed gives chunks of `CHUNK` updates.
     """
@@ -52,6 +53,7 @@ class Plan:
     keep: int
     streamed: bool = False
     unit: str = "examples"
+    choices: int = 1
 
     def abstract(self) -> Any:
         """Shapes, dtypes and shardings of the state, without making it."""
@@ -113,7 +115,7 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
         done = loop.fit(
             lambda state, data, count: compiled(plan.keys, state, data, np.int32(count)),
             state, plan.feed, start=start, steps=plan.steps, stop=stop, agree=mesh.agree,
-            longest=CHUNK if plan.streamed else 10_000,
+            longest=CHUNK if plan.streamed else 10_000, choices=plan.choices,
             hooks=[loop.Hook(plan.eval_every, evaluate),
                    loop.Hook(plan.log_every, progress, always=True),
                    loop.Hook(plan.eval_every, keep)])

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from launch import sweep
+from launch import points, sweep
 from medjax import app
 from medjax.errors import UserError
 from tests.conftest import ROOT
@@ -23,34 +23,33 @@ def config(*arguments):
     return app.parse(sweep.Config, ["sweep", *map(str, arguments)], "sweep")
 
 
-def points(*flags, **options):
-    values = sweep.parse("experiments.classify", flags)
-    settings = config(*(f"--{k}={v}" for k, v in options.items()), "--", "experiments.classify")
-    return sweep.drawn(settings, values) if settings.random else list(sweep.grid(values))
+def made(*flags, random=0):
+    values = points.parse("experiments.classify", flags)
+    return points.drawn(values, count=random, seed=0) if random else list(points.grid(values))
 
 
 def test_all_combinations():
-    assert points("--model=cnn", "--model=mlp", "--batch=8", "--dropout=0.1", "--dropout=0.2") == [
+    assert made("--model=cnn", "--model=mlp", "--batch=8", "--dropout=0.1", "--dropout=0.2") == [
         {"model": m, "batch": "8", "dropout": d} for m in ("cnn", "mlp") for d in ("0.1", "0.2")]
 
 
 def test_random_ones_lie_in_their_ranges_and_every_seed_is_run():
-    found = points("--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0",
+    found = made("--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0",
                    "--seed=1", random=10)
     assert len(found) == 20
     rates = {float(p["learning_rate"]) for p in found}
     assert len(rates) == 10 and min(rates) >= 1e-4 and max(rates) <= 1e-2
     assert {p["model"] for p in found} == {"cnn", "mlp"}
-    assert found == points("--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0",
+    assert found == made("--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0",
                            "--seed=1", random=10)
 
 
 def test_neighbouring_seeds_are_one_program():
-    merged = sweep.merge_seeds(points("--model=cnn", "--model=mlp", "--seed=3", "--seed=4",
+    merged = points.merge_seeds(made("--model=cnn", "--model=mlp", "--seed=3", "--seed=4",
                                       "--seed=5"))
     assert merged == [{"model": m, "seed": "3", "seeds": "3"} for m in ("cnn", "mlp")]
-    apart = points("--model=cnn", "--seed=1", "--seed=3")
-    assert sweep.merge_seeds(apart) == apart
+    apart = made("--model=cnn", "--seed=1", "--seed=3")
+    assert points.merge_seeds(apart) == apart
 
 
 @pytest.mark.parametrize(("flags", "words"), [
@@ -61,7 +60,7 @@ def test_neighbouring_seeds_are_one_program():
 ])
 def test_bad_flags_are_told_before_anything_runs(flags, words):
     with pytest.raises(UserError, match=words):
-        points(*flags)
+        made(*flags)
 
 
 @pytest.mark.parametrize(("value", "words"), [("a~b", "two numbers"), ("2~1", "to a larger one"),
@@ -70,7 +69,7 @@ def test_ranges_that_are_none(value, words):
     import numpy as np
 
     with pytest.raises(UserError, match=words):
-        sweep.value(np.random.default_rng(0), value)
+        points.value(np.random.default_rng(0), value)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

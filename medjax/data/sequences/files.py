@@ -43,13 +43,19 @@ def read(path: Path, *, plane: int | None = None) -> Clip:
 
 def count(path: Path) -> tuple[int, int]:
     """How many frames and how many planes a file holds, from its header where that tells it."""
-    kind = images.suffix(path)
     if path.is_dir():
         return len(_pictures(path)), 1
-    if kind in images.NIFTI:
-        shape = _volume(path).shape
-        return shape[-1], shape[2] if len(shape) == 4 else 1
+    if images.suffix(path) in images.NIFTI:
+        return _volume(path).shape[-1], planes(path)
     return len(read(path).frames), 1
+
+
+def planes(path: Path) -> int:
+    """How many planes a file holds, of which each is a sequence; only a 4-D NIfTI has several."""
+    if images.suffix(path) not in images.NIFTI:
+        return 1
+    shape = _volume(path).shape
+    return shape[2] if len(shape) == 4 else 1
 
 
 def _pictures(path: Path) -> list[Path]:

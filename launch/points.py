@@ -1,0 +1,120 @@
+"""What a sweep runs: the flags of each run, and which runs are one program."""
+
+import importlib
+import itertools
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medjax import app
+from medjax.errors import UserError
+
+Point = dict[str, str]  # the flags of one run
+# Settings that one program can have several of, and the flag that takes them.
+_MANY = {"learning_rate": "learning_rates", "weight_decay": "weight_decays"}
+
+
+def parse(experiment: str, flags: Sequence[str]) -> dict[str, list[str]]:
+    """The values of each flag, in the order given; each is tried on the experiment first."""
+    try:
+        module: Any = importlib.import_module(experiment)
+    except ImportError:
+        raise UserError(f"{experiment}: no such experiment") from None
+    values: dict[str, list[str]] = {}
+    for flag in flags:
+        name, equal, value = flag.removeprefix("--").partition("=")
+        if not flag.startswith("--") or not equal:
+            raise UserError(f"{flag!r}: flags are given as --name=value")
+        if name in ("workdir", "seeds", *_MANY.values()):
+            raise UserError(f"--{name}: the sweep gives it; for several seeds, rates or decays "
+                            "give --seed, --learning_rate or --weight_decay several times")
+        for part in value.split("~"):
+            app.parse(module.Config, [experiment, f"--{name}={part}"], experiment)
+        values.setdefault(name, []).append(value)
+    if not values:
+        raise UserError("give flags of the experiment, those to vary several times")
+    return values
+
+
+def grid(values: Mapping[str, Sequence[str]]) -> Iterator[Point]:
+    """All combinations."""
+    ranged = next((name for name, given in values.items() if any("~" in v for v in given)), None)
+    if ranged is not None:
+        raise UserError(f"--{ranged}: a range is for --random=N")
+    for combination in itertools.product(*values.values()):
+        yield dict(zip(values, combination, strict=True))
+
+
+def drawn(values: Mapping[str, Sequence[str]], *, count: int, seed: int) -> list[Point]:
+    """So many combinations at random, none twice; every seed that is given is run with each."""
+    rng = np.random.default_rng(seed)
+    others = {name: given for name, given in values.items() if name != "seed"}
+    points: list[Point] = []
+    for _ in range(100 * count):
+        point = {name: value(rng, str(rng.choice(list(given)))) for name, given in others.items()}
+        if len(points) < count and point not in points:
+            points.append(point)
+    return [{**point, **({"seed": s} if s else {})} for point in points
+            for s in values.get("seed", [""])]
+
+
+def value(rng: np.random.Generator, given: str) -> str:
+    """A value, or one from the range that it is."""
+    low, is_range, high = given.partition("~")
+    if not is_range:
+        return given
+    try:
+        ends = float(low), float(high)
+    except ValueError:
+        raise UserError(f"{given!r}: a range is of two numbers, as 1e-4~1e-2") from None
+    if not 0 < ends[0] < ends[1]:
+        raise UserError(f"{given!r}: a range goes from a positive number to a larger one")
+    return f"{np.exp(rng.uniform(*np.log(ends))):.3g}"
+
+
+def merge_seeds(points: Sequence[Point]) -> list[Point]:
+    """Runs that differ in the seed alone, and whose seeds follow one another, as one."""
+    groups: dict[tuple, list[Point]] = {}
+    for point in points:
+        key = tuple((k, v) for k, v in point.items() if k != "seed")
+        groups.setdefault(key, []).append(point)
+    out: list[Point] = []
+    for group in groups.values():
+        seeds = sorted({int(p["seed"]) for p in group if "seed" in p})
+        if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+            out.append({**group[0], "seed": str(seeds[0]), "seeds": str(len(seeds))})
+        else:
+            out += group
+    return out
+
+
+def merge_rates(points: Sequence[Point], *, at_most: int) -> list[Point]:
+    """Runs that differ in learning rate and weight decay alone as one, at most so many in each."""
+    groups: dict[tuple, list[Point]] = {}
+    for point in points:
+        key = tuple((k, v) for k, v in point.items() if k not in _MANY)
+        groups.setdefault(key, []).append(point)
+    parts = [group[i : i + at_most] for group in groups.values()
+             for i in range(0, len(group), at_most)]
+    return [part[0] if len(part) == 1 else {
+        **{k: v for k, v in part[0].items() if k not in _MANY},
+        **{many: ",".join(p[one] for p in part) for one, many in _MANY.items() if one in part[0]}}
+        for part in parts]
+
+
+def name_of(point: Point, varied: Sequence[str]) -> str:
+    """Of the folder of a run: what is special about it."""
+    parts = [f"{name}-{'+'.join(each)}" for name in varied if (each := told(point, name))]
+    text = "_".join(parts) or "run"
+    clean = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
+    return clean if len(clean) <= 150 else f"{clean[:140]}_{zlib.crc32(text.encode()):08x}"
+
+
+def told(point: Point, name: str) -> list[str]:
+    """The values that a run has of a flag: of a program of several settings, one of each."""
+    if name == "seed" and "seeds" in point:
+        return [f"{point['seed']}..{int(point['seed']) + int(point['seeds']) - 1}"]
+    given = point.get(_MANY.get(name, name), point.get(name))
+    return given.split(",") if name in _MANY and given else [given] if given else []

@@ -1,0 +1,84 @@
+"""Several settings tried as one program: learners beside one another, of which validation chooses.
+
+The leading axis of a state then has, for each choice in turn, a learner of each seed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.errors import UserError
+from medjax.train import optim
+
+
+class Choice(NamedTuple):
+    """What learners may differ in, beside their seeds: what an optimiser holds as numbers."""
+
+    learning_rate: float
+    weight_decay: float
+
+    def __str__(self) -> str:
+        return f"learning_rate {self.learning_rate:g}, weight_decay {self.weight_decay:g}"
+
+
+def choices(rates: tuple[float, ...], decays: tuple[float, ...]) -> list[Choice]:
+    """One of each pair; a single value goes with all of the other kind.
+
+    Raises:
+      UserError: if there are several of both, but not as many.
+    """
+    count = max(len(rates), len(decays))
+    if {len(rates), len(decays)} - {1, count}:
+        raise UserError(f"--learning_rates gives {len(rates)} values and --weight_decays "
+                        f"{len(decays)}: give as many, or one")
+    return [Choice(*pair) for pair in zip(
+        rates * count if len(rates) == 1 else rates,
+        decays * count if len(decays) == 1 else decays, strict=True)]
+
+
+def tune(states: Any, tried: Sequence[Choice], *, seeds: int) -> Any:
+    """States of all learners, each with the numbers of its choice."""
+    return optim.tune(states, **{name: jnp.repeat(jnp.array(values, jnp.float32), seeds)
+                                 for name, values in zip(Choice._fields, zip(*tried, strict=True),
+                                                         strict=True)})
+
+
+def of_choice(tree: Any, number: int, *, seeds: int) -> Any:
+    """The part of a tree that belongs to the learners of one choice."""
+    return jax.tree.map(lambda x: x[number * seeds : (number + 1) * seeds], tree)
+
+
+def judged(evaluate: Callable[[Any], Mapping[str, float]], *, score: str, higher: bool, seeds: int,
+           count: int) -> Callable[[Any], dict[str, float]]:
+    """`evaluate` of the weights of all learners: the values of the choice with the best score.
+
+    Beside them stand `choice`, its number, and `SCORE_of_NUMBER` of each; NaN where the loss is
+    not finite, which is the worst.
+    """
+    def whole(weights: Any) -> dict[str, float]:
+        each = [evaluate(of_choice(weights, i, seeds=seeds)) for i in range(count)]
+        values = np.array([e[score] if np.isfinite(e.get("loss", 0.0)) else np.nan for e in each])
+        best = int(np.argmax(np.where(np.isnan(values), -np.inf, values if higher else -values)))
+        return {**each[best], "choice": best,
+                **{_key(score, i): v for i, v in enumerate(values)}}
+
+    return whole
+
+
+def table(tried: Sequence[Choice], lines: Sequence[Mapping[str, Any]], *, score: str, higher: bool
+          ) -> list[dict[str, Any]]:
+    """Each choice and its best value on validation, from the lines of `metrics.jsonl`."""
+    rows = []
+    for number, choice in enumerate(tried):
+        key = f"validation_{_key(score, number)}"
+        known = [(line[key], line["step"]) for line in lines if line.get(key) is not None]
+        value, step = (max if higher else min)(known, key=lambda k: k[0], default=(np.nan, None))
+        rows.append({**choice._asdict(), "value": value, "step": step})
+    return rows
+
+
+def _key(score: str, number: int) -> str:
+    return f"{score}_of_{number}"
