@@ -104,9 +104,20 @@ def merge_rates(points: Sequence[Point], *, at_most: int) -> list[Point]:
         for part in parts]
 
 
+def named(points: Sequence[Point], varied: Sequence[str]) -> dict[str, Point]:
+    """Each run by the name of its folder."""
+    runs: dict[str, Point] = {}
+    for point in points:
+        name = name_of(point, varied)
+        alike = sum(other == name or other.startswith(f"{name}__") for other in runs)
+        runs[f"{name}__{alike + 1}" if alike else name] = point
+    return runs
+
+
 def name_of(point: Point, varied: Sequence[str]) -> str:
     """Of the folder of a run: what is special about it."""
-    parts = [f"{name}-{'+'.join(each)}" for name in varied if (each := told(point, name))]
+    parts = [f"{name}-{'+'.join(dict.fromkeys(each))}" for name in varied
+             if (each := told(point, name))]
     text = "_".join(parts) or "run"
     clean = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
     return clean if len(clean) <= 150 else f"{clean[:140]}_{zlib.crc32(text.encode()):08x}"

@@ -64,7 +64,7 @@ def main(config: Config) -> None:
              else list(points.grid(values)))
     programs = points.merge_rates(points.merge_seeds(every), at_most=config.together)
     varied = [name for name, given in values.items() if len(given) > 1 or "~" in given[0]]
-    runs = {points.name_of(point, varied): point for point in programs}
+    runs = points.named(programs, varied)
     folder = Path(config.workdir)
     if config.where == "print":
         print("\n".join(shlex.join(command(experiment, point, folder / name))

@@ -20,9 +20,6 @@ class Choice(NamedTuple):
     learning_rate: float
     weight_decay: float
 
-    def __str__(self) -> str:
-        return f"learning_rate {self.learning_rate:g}, weight_decay {self.weight_decay:g}"
-
 
 def choices(rates: tuple[float, ...], decays: tuple[float, ...]) -> list[Choice]:
     """One of each pair; a single value goes with all of the other kind.

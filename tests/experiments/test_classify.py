@@ -256,6 +256,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, cache_dir):
     assert not (tmp_path / "run" / "report.json").exists()
 
 
+def test_the_best_of_several_learning_rates_is_that_run_alone(done, tmp_path, cache_dir):
+    """Beside one that is not finite; evaluated again, it is chosen again."""
+    workdir = tmp_path / "run"
+    settings = {"seeds": 2, "learning_rates": "1e30,2e-3", "log_every": 1}
+    run_here(workdir, cache_dir, **settings)
+    report = report_of(workdir)
+    assert report["chosen"] == {"learning_rate": 2e-3, "weight_decay": 0.01}
+    assert report["choices"][1]["value"] == report["validation"]["value"]
+    np.testing.assert_allclose(probabilities(workdir), probabilities(done[0]), atol=1e-6)
+    assert report["metrics"]["auc"] == pytest.approx(report_of(done[0])["metrics"]["auc"], abs=1e-6)
+    assert any(line.get("not_finite") for line in lines_of(workdir))
+    run_here(workdir, cache_dir, **settings, eval_only=True)
+    assert report_of(workdir)["choices"] == report["choices"]
+    assert report_of(workdir)["metrics"] == report["metrics"]
+
+
 def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
     tiny = tmp_path / "tiny"
     tiny.mkdir()
@@ -279,6 +295,8 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
     ({"model": "resnet"}, "unknown value of --model 'resnet': did you mean"),
     ({"steps": 0}, "--steps=0: must be at least 1"),
     ({"dropout": 1.5}, "--dropout=1.5: must be from 0 to below 1"),
+    ({"learning_rates": "1e-3,-1"}, "--learning_rates and --weight_decays must not be negative"),
+    ({"learning_rates": "1,2,3", "weight_decays": "1,2"}, "give as many, or one"),
     ({"learning_rate": -1}, "--learning_rate=-1.0: must not be negative, and finite"),
     ({"data_dir": "/nowhere"}, "--data_dir=/nowhere: no such file or folder"),
     ({"flip": "x"}, "--flip=x: entries must be int"),

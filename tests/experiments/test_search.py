@@ -88,7 +88,8 @@ def test_volumes_four_landmarks_two_seeds_and_all_that_can_be_chosen(tmp_path, c
         eval_every=1, history=3, n_step=2, priority=0.6, variant="dueling_double",
         communicate=True, reward="squared", clip_reward=0, outside="leave", answer="lowest",
         scales="24,8", strides="24,8", outlier_sd=3, landmarks="AC,PC,genu of CC,splenium of CC",
-        act_steps=2, fill=8, copies=1)
+        act_steps=2, fill=8, copies=1, learning_rates="1e-3,3e-3", weight_decays="0.0,0.1")
+    assert len(report["choices"]) == 2 and report["chosen"]["weight_decay"] in (0.0, 0.1)
     assert report["of"] == "2 seeds, pooled"
     assert set(report["seeds"]["each"]) == {"0", "1"}
     assert "corrected by shape" in report["beside"]

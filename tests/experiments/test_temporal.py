@@ -67,7 +67,7 @@ def test_evaluation_alone_says_the_same(done, cache_dir):
 
 @pytest.mark.parametrize("changes", [
     {"loss": "curve", "recurrence": "gru", "rival": False, "smooth": 3},
-    {"recurrence": "convlstm", "rival": False, "remat": True},
+    {"recurrence": "convlstm", "rival": False, "remat": True, "learning_rates": "1e-3,3e-3"},
     {"recurrence": "tcn", "rival": False, "seeds": 2, "encoder_rate": 0.1}])
 def test_other_networks_and_losses_go_through(tmp_path, cache_dir, changes):
     report = run_here(tmp_path / "w", cache_dir, **changes)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -52,7 +53,37 @@ def test_neighbouring_seeds_are_one_program():
     assert points.merge_seeds(apart) == apart
 
 
+def test_learning_rates_and_weight_decays_are_one_program():
+    every = made("--model=cnn", "--model=mlp", "--learning_rate=1e-3", "--learning_rate=3e-3",
+                 "--learning_rate=1e-2", "--weight_decay=0.1")
+    together = points.merge_rates(every, at_most=2)
+    assert together == [
+        point for m in ("cnn", "mlp") for point in (
+            {"model": m, "learning_rates": "1e-3,3e-3", "weight_decays": "0.1,0.1"},
+            {"model": m, "learning_rate": "1e-2", "weight_decay": "0.1"})]
+    assert points.merge_rates(every, at_most=1) == every
+    assert list(points.named(together, ["model", "learning_rate"])) == [
+        f"model-{m}_learning_rate-{r}" for m in ("cnn", "mlp") for r in ("1e-3+3e-3", "1e-2")]
+    crossed = [{"learning_rates": "1,2", "weight_decays": w} for w in ("3,4", "4,3", "3,4")]
+    assert len(points.named(crossed, ["learning_rate"])) == 3
+
+
+def test_each_setting_of_a_program_has_its_line():
+    point = {"model": "cnn", "learning_rates": "1e-3,3e-3", "weight_decays": "0.1,0.1",
+             "seed": "0", "seeds": "2"}
+    found = {"validation": {"value": 0.8}, "choices": [{"value": 0.8}, {"value": None}],
+             "train": {"seconds": 5.0}}
+    one, other = sweep.rows_of("run", point, found, ["learning_rate", "weight_decay", "seed"])
+    assert one.shown == {"learning_rate": "1e-3", "weight_decay": "0.1", "seed": "0..1"}
+    assert other.shown["learning_rate"] == "3e-3"
+    assert one.value == 0.8 and math.isnan(other.value)
+    alone = {"validation": {"value": 0.7}, "train": {"seconds": 5.0}}
+    (row,) = sweep.rows_of("run", {"learning_rate": "1"}, alone, ["learning_rate", "seed"])
+    assert row.shown == {"learning_rate": "1", "seed": ""} and row.value == 0.7
+
+
 @pytest.mark.parametrize(("flags", "words"), [
+    (["--learning_rates=1,2"], "the sweep gives it"),
     (["--modl=cnn"], "unknown flag"), (["--model=vgg"], "unknown value of --model"),
     (["--workdir=x"], "the sweep gives it"), (["cnn"], "given as --name=value"), ([], "give flags"),
     (["--learning_rate=1e-4~1e-2"], "a range is for --random"),
@@ -94,7 +125,8 @@ def test_printed_as_commands(tmp_path, capsys):
 def test_run_stopped_and_run_again(tmp_path, cache_dir):
     """Two runs; stopped in the second, of which the first is then skipped."""
     call = [sys.executable, "-m", "launch.sweep", f"--workdir={tmp_path}/s", "--", *RUN,
-            f"--cache_dir={cache_dir}", "--dropout=0.1", "--dropout=0.2"]
+            f"--cache_dir={cache_dir}", "--dropout=0.1", "--dropout=0.2", "--learning_rate=1e-3",
+            "--learning_rate=3e-3"]
     process = subprocess.Popen(call, cwd=ROOT, text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT)
     told = ""
@@ -109,9 +141,12 @@ def test_run_stopped_and_run_again(tmp_path, cache_dir):
     assert "by auc on validation" in done.stdout and "on test: auc" in done.stdout
     with (tmp_path / "s" / "sweep.csv").open() as f:
         rows = list(csv.DictReader(f))
-    assert {r["dropout"] for r in rows} == {"0.1", "0.2"}
-    for row in rows:
-        report = json.loads((tmp_path / "s" / row["run"] / "report.json").read_text())
-        assert float(row["validation_auc"]) == pytest.approx(report["validation"]["value"])
-    assert float(rows[0]["validation_auc"]) >= float(rows[1]["validation_auc"])
+    assert {(r["dropout"], r["learning_rate"]) for r in rows} == {
+        (d, rate) for d in ("0.1", "0.2") for rate in ("1e-3", "3e-3")}
+    values = [float(r["validation_auc"]) for r in rows]
+    assert values == sorted(values, reverse=True)
+    for run in {r["run"] for r in rows}:
+        report = json.loads((tmp_path / "s" / run / "report.json").read_text())
+        best = max(v for v, r in zip(values, rows, strict=True) if r["run"] == run)
+        assert best == pytest.approx(report["validation"]["value"])
     assert (tmp_path / "s" / "sweep.png").stat().st_size > 5000
