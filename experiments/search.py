@@ -355,7 +355,7 @@ def draw(config: Config, split: Split, parts: Parts, data: env.Volumes, params: 
         name: found.error_mm[:, i] for i, name in enumerate(found.names)})
     each = nan_mean(found.error_mm.reshape(len(split), -1), axis=1)
     case = int(np.argsort(each, kind="stable")[len(each) // 2])  # NaN comes last
-    key, places = search_run.beginnings(data, case, count=min(config.starts, 12),
+    key, places = search_run.beginnings(data, jnp.int32(case), count=min(config.starts, 12),
                                         seed=config.seed, margin=config.margin)
     trace, level = (np.asarray(x)[0] for x in parts.trace(
         params, key, data, jnp.int32(case), places))

@@ -16,8 +16,11 @@ from medjax.errors import UserError
 from medjax.landmark_report import LandmarkPredictions, from_voxels
 from medjax.metrics import Metric, evaluate
 from medjax.ops import shape_model
+from medjax.ops.consensus import median
 from medjax.stats import Estimate, bootstrap
 from medjax.train.record import write_table
+
+_median = jax.jit(jax.vmap(jax.vmap(median)))
 
 
 class Searches(NamedTuple):
@@ -108,18 +111,11 @@ def at_voxels(split: Split, names: Sequence[str], points: np.ndarray) -> Landmar
 
 
 def consensus(split: Split, found: Searches) -> LandmarkPredictions:
-    """One answer a volume: the median of all searches that did not leave, where most did not.
-
-    Its confidence is the share of them that lie within two voxels of it.
-    """
+    """One answer a volume, of all searches, starts and seeds; see `ops.consensus.median`."""
     world = found.found.reshape(*found.found.shape[:2], -1, found.found.shape[-1])
     flat = geometry.apply_each(np.linalg.inv(split["to_world"]), world)  # [n, landmark, search, .]
-    gone = np.isnan(flat).any(-1)
-    with np.errstate(invalid="ignore"):
-        middle = np.ma.median(np.ma.masked_invalid(flat), axis=2).filled(np.nan)
-    middle = np.where(gone.mean(2)[..., None] > 0.5, np.nan, middle)
-    near = np.linalg.norm(flat - middle[:, :, None], axis=-1) <= 2.0
-    return from_voxels(split, found.names, middle, near.mean(2))
+    middle, near = map(np.asarray, _median(flat.astype(np.float32)))
+    return from_voxels(split, found.names, middle.astype(float), near.astype(float))
 
 
 def corrected(split: Split, points: LandmarkPredictions, shapes: np.ndarray, *, threshold: float

@@ -119,7 +119,7 @@ def on_device(split: Split, *, game: search.Game) -> env.Volumes:
     target = split["landmarks"] - packed.first[:, None]
     return env.Volumes(*jax.device_put((
         packed.pixels, packed.tooth, np.int32(packed.room), packed.shape,
-        target.astype(np.float32))))
+        target.astype(np.float32), packed.number)))
 
 
 def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, *,
@@ -132,7 +132,7 @@ def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, 
       seed: draws the places; `margin` as of `starts.anywhere`.
     """
     def run(case: int) -> Any:
-        key, places = beginnings(data, case, count=count, seed=seed, margin=margin)
+        key, places = beginnings(data, jnp.int32(case), count=count, seed=seed, margin=margin)
         return jax.tree.map(np.asarray, (places, walk(key, data, jnp.int32(case), places)))
 
     begun, ends = jax.tree.map(  # [n, seed, start, landmark, ...], of what was begun without seed
@@ -145,10 +145,15 @@ def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, 
         ends.steps.transpose(order), ends.status.transpose(order))
 
 
-def beginnings(data: env.Volumes, case: int, *, count: int, seed: int, margin: float
+def beginnings(data: env.Volumes, case: Array, *, count: int, seed: int, margin: float
                ) -> tuple[Key, Array]:
-    """Where searches of a volume begin: a key for what follows, and `[count, landmark, ndim]`."""
-    key, place_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), case))
+    """Where searches of a volume begin: a key for what follows, and `[count, landmark, ndim]`.
+
+    They depend on what the volume shows, not on its place among others: so a search of it ends
+    alike in a run's report and in an answer for it alone.
+    """
+    key, place_key = jax.random.split(
+        jax.random.fold_in(jax.random.key(seed), data.number[case]))
     keys = jax.random.split(place_key, (count, data.target.shape[1]))
     anywhere = partial(starts.anywhere, margin=margin)
     return key, jax.vmap(jax.vmap(anywhere, (0, None)), (0, None))(keys, data.shape[case])

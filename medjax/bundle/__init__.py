@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from medjax import schema, weights
-from medjax.bundle import archive, card, manifest
+from medjax.bundle import archive, card, exported, manifest
 from medjax.errors import UserError, first_line
 from medjax.predictors import KINDS, Answer, Predictor
 from medjax.predictors.trained import Ready, Trained, Wishes, split_of
@@ -144,15 +144,15 @@ def _abstract(how: Any, trained: Trained, where: str) -> Any:
     """The shapes that the weights must have."""
     try:
         one = jax.eval_shape(lambda key: how.init(key, trained), jax.random.key(0))
-        if hasattr(how, "function"):  # that it can answer, too
-            function, shapes = how.function(trained)
-            jax.eval_shape(function, *one, *(jax.ShapeDtypeStruct(
-                [1 if n == "b" else int(n) for n in s.split(", ")],
-                "int32" if name == "length" else trained.image_dtype)
-                for name, s in shapes.items()))
+        every = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one)
+        function, shapes = how.function(trained)  # that it can answer, too
+        jax.eval_shape(function, *every, *(jax.ShapeDtypeStruct(
+            [1 if n == "b" else int(n) for n in shape.split(", ")],
+            exported.dtype(name, trained)) for name, shape in shapes.items()))
     except Exception as e:  # whatever a network says to settings that no run can have
         raise UserError(f"{where}: describes no network ({first_line(e)})") from None
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one)
+    return every
 
 
 
@@ -182,8 +182,6 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
                           "trained": config["trained"], "config": flags}),
         REPORT: dump_json(report), weights.NAME: values}
     if export:
-        from medjax.bundle import exported
-
         files[exported.NAME] = exported.make(opened(sealed(files), where=str(workdir)))
     files[card.NAME] = card.write(files, report, config, notes).encode()
     return sealed(files)

@@ -9,10 +9,13 @@ _DOES = {
     "classify": "names the class of an exam image", "heatmap": "finds landmarks by heatmaps",
     "search": "finds landmarks by searching agents",
     "temporal": "finds the frames that matter in a sequence"}
+_INPUTS = {"temporal": ("frames", "length"), "search": ("images", "box")}
 _RESHAPED = {
     "images": "images of {shape} {dtype}, any number",
     "frames": "sequences of {shape} {dtype}, any number, black behind their end",
-    "length": "their lengths, int32"}
+    "length": "their lengths, int32",
+    "box": "first voxel of what each shows, and the one beyond the last, int32, any number of "
+           "[2, axes]"}
 
 
 class Notes(NamedTuple):
@@ -106,7 +109,7 @@ def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any], notes: Notes)
 
 def _without(config: Mapping[str, Any]) -> str:
     trained = config["trained"]
-    inputs = ("frames", "length") if config["experiment"] == "temporal" else ("images",)
+    inputs = _INPUTS.get(config["experiment"], ("images",))
     shape = " x ".join(map(str, trained["image_shape"]))
     told = "; ".join(_RESHAPED[n].format(shape=shape, dtype=trained["image_dtype"]) for n in inputs)
     return ("\n\nWithout medjax, by JAX alone (`pip install jax flatbuffers safetensors`); the "

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from medjax import weights
@@ -17,30 +16,29 @@ from medjax.errors import UserError
 
 NAME = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
+_INTEGERS = ("length", "box")  # inputs that are no images
 
 
 def make(bundle: Any) -> bytes:
-    """The serialised function `(weights by path, *inputs)`, the mean over seeds of the answers.
+    """The serialised function `(weights by path, *inputs)`, of all seeds together.
 
     Raises:
-      UserError: if the network has no single pass, or a library is missing.
+      UserError: if a library is missing.
     """
     from jax import export
 
-    if not hasattr(bundle.how, "function"):
-        raise UserError(f"--stablehlo: a {bundle.experiment} is many steps, not one function; "
-                        "share the bundle without it")
-    function, shapes = bundle.how.function(bundle.trained)
+    trained = bundle.trained
+    function, shapes = bundle.how.function(trained)
     flat = {k: jax.ShapeDtypeStruct(v.shape, v.dtype)
             for k, v in weights.flat(bundle.weights).items()}
     scope = export.SymbolicScope()
-    specs = [jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), _dtype(name, bundle))
+    specs = [jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), dtype(name, trained))
              for name, shape in shapes.items()]
     settings: Any = jax.config
     depth = settings.jax_traceback_in_locations_limit
     settings.update("jax_traceback_in_locations_limit", 0)  # no path of this machine in it
     try:
-        made = export.export(jax.jit(_of_all_seeds(function, bundle.weights)),
+        made = export.export(jax.jit(_by_path(function, bundle.weights)),
                              platforms=PLATFORMS)(flat, *specs)
         return bytes(made.serialize())
     except ImportError as e:
@@ -49,19 +47,19 @@ def make(bundle: Any) -> bytes:
         settings.update("jax_traceback_in_locations_limit", depth)
 
 
-def _dtype(name: str, bundle: Any) -> Any:
-    return np.dtype("int32") if name == "length" else np.dtype(bundle.trained.image_dtype)
+def dtype(name: str, trained: Any) -> Any:
+    """Of an input."""
+    return np.dtype("int32") if name in _INTEGERS else np.dtype(trained.image_dtype)
 
 
-def _of_all_seeds(function: Callable, tree: Any) -> Callable:
-    """`function` of weights by path, one seed after another, and the mean of what they say."""
+def _by_path(function: Callable, tree: Any) -> Callable:
+    """`function` of weights by path, its answer as plain names."""
     structure = jax.tree.structure(weights.named(tree))
     names = list(weights.flat(tree))
 
     def whole(flat: dict[str, Any], *inputs: Any) -> Any:
         named = jax.tree.unflatten(structure, [flat[name] for name in names])
-        each = jax.lax.map(lambda w: function(w["params"], w["stats"], *inputs), named)
-        found = jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
+        found = function(named["params"], named["stats"], *inputs)
         return found._asdict() if hasattr(found, "_asdict") else found
 
     return whole

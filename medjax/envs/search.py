@@ -38,11 +38,12 @@ class Volumes(NamedTuple):
 
     Attributes:
       pixels: `[level, case, *space]`, each level smoothed and combed for its spacing, so that what
-        lies `spacing` apart is stored side by side; see `data.volumes.comb`.
+        lies `spacing` apart is stored side by side; see `ops.comb`.
       tooth: `[level, ndim]`, how far apart the teeth of the combs begin.
       room: so much padding lies before and behind each tooth.
       shape: `[case, ndim]`, of the volumes themselves.
       target: `[case, landmark, ndim]`, NaN where absent.
+      number: `[case]`, uint32, which draws where searches of it begin.
     """
 
     pixels: Array
@@ -50,6 +51,7 @@ class Volumes(NamedTuple):
     room: Array
     shape: Array
     target: Array
+    number: Array
 
 
 @dataclasses.dataclass(frozen=True)

@@ -109,9 +109,9 @@ class Classify:
         return answer
 
     def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
-        """Of one seed, `(params, stats, images)` to probabilities, and the shape of its input."""
-        return self.task(self.network(trained), trained).predict, {
-            "images": symbols(trained.image_shape)}
+        """`(params, stats, images)`, of all seeds, to probabilities, and the shape of its input."""
+        task = self.task(self.network(trained), trained)
+        return step.mean_of_seeds(task.predict), {"images": symbols(trained.image_shape)}
 
     def draw(self, path: Path, image: np.ndarray, answer: Classes, *, most: int = 6) -> None:
         """The image, and bars of its likeliest classes."""

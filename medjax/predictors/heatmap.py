@@ -65,14 +65,14 @@ class Heatmap:
         return answer
 
     def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
-        """Of one seed, `(params, stats, images)` to points, in voxels of the prepared image, and
+        """`(params, stats, images)`, of all seeds, to points, in voxels of the prepared image, and
         their confidence; and the shape of its input."""
         task = self.task(trained)
 
         def found(params: Any, stats: Any, images: Array) -> heatmap.Found:
             return jax.vmap(task.decode)(task.maps(params, stats, images))
 
-        return found, {"images": symbols(trained.image_shape)}
+        return step.mean_of_seeds(found), {"images": symbols(trained.image_shape)}
 
 
 def program(task: heatmap.Heatmap) -> Callable[..., tuple[heatmap.Found, Array]]:

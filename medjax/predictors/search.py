@@ -13,8 +13,11 @@ from medjax.data.source import Split
 from medjax.envs import search as env
 from medjax.errors import UserError
 from medjax.models import qnet
+from medjax.ops import comb
+from medjax.ops.consensus import Consensus, median
+from medjax.ops.intensity import fingerprint
 from medjax.predictors import points
-from medjax.predictors.classify import Weights
+from medjax.predictors.classify import Weights, symbols
 from medjax.predictors.points import Points
 from medjax.predictors.trained import Trained
 from medjax.tasks import search
@@ -97,11 +100,37 @@ class Search:
         """Weights of one seed, before any training."""
         return self.task(trained, self.game(trained.image_shape[:-1])).init(key), {}
 
-    def answers(self, trained: Trained, *, batch: int) -> Callable[[Weights, Split], list[Points]]:
-        """The compiled function from weights and images to answers: the median of all searches.
+    def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
+        """`(params, stats, images, box)`, of all seeds, to the points, in voxels of the prepared
+        image, and their confidence; and the shapes of its inputs."""
+        shape = trained.image_shape[:-1]
+        game = self.game(shape)
+        task, names = self.task(trained, game), trained.info.landmarks
+        spacing, room = game.levels.spacing.tolist(), max(game.rules.crop) // 2
 
-        Where a search begins depends on the image's number in the split.
-        """
+        def of_image(params: Any, image: Array, box: Array) -> Consensus:
+            pixels = comb.scales(image[..., 0], box, spacing=spacing, largest=shape, room=room)
+            data = env.Volumes(
+                pixels[:, None], jnp.stack([comb.tooth_of(shape, spacing=s, room=room)
+                                            for s in spacing]), jnp.int32(room),
+                (box[1] - box[0])[None], jnp.full((1, len(names), len(shape)), jnp.nan),
+                fingerprint(image[..., 0], box)[None])
+            key, places = search_run.beginnings(
+                data, jnp.int32(0), count=self.starts, seed=self.seed, margin=self.margin)
+            found = jax.lax.map(lambda p: search.walk(
+                key, lambda _, agents: task.q(p, agents, data), data, jnp.int32(0), places,
+                game=game).point, params)  # [seed, start, landmark, ndim]
+            each = jnp.moveaxis(found, 2, 0).reshape(len(names), -1, len(shape))
+            answer = jax.vmap(median)(each)
+            return answer._replace(points=answer.points + box[0])
+
+        def whole(params: Any, stats: Any, images: Array, box: Array) -> Consensus:
+            return jax.lax.map(lambda one: of_image(params, *one), (images, box))
+
+        return whole, {"images": symbols(trained.image_shape), "box": f"b, 2, {len(shape)}"}
+
+    def answers(self, trained: Trained, *, batch: int) -> Callable[[Weights, Split], list[Points]]:
+        """The compiled function from weights and images to answers: the median of all searches."""
         game = self.game(trained.image_shape[:-1])
         walk = by_value(search.walk, self.task(trained, game), game)
 

@@ -130,9 +130,10 @@ class Temporal:
         return answer
 
     def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
-        """Of one seed, `(params, stats, frames, length)` to the scores of frames, and the shapes
+        """`(params, stats, frames, length)`, of all seeds, to the scores of frames, and the shapes
         of its inputs."""
-        return self.make(self.network(trained), trained).predict, {
+        task = self.make(self.network(trained), trained)
+        return step.mean_of_seeds(task.predict), {
             "frames": symbols(trained.image_shape), "length": "b"}
 
     def draw(self, path: Path, image: np.ndarray, answer: Moments) -> None:

@@ -68,6 +68,15 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
     return advance
 
 
+def mean_of_seeds(function: Callable) -> Callable:
+    """`function(params, stats, *inputs)` of one seed as the mean of what many answer."""
+    def whole(params: Any, stats: Any, *inputs: Any) -> Any:
+        each = jax.lax.map(lambda w: function(*w, *inputs), (params, stats))
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
+
+    return whole
+
+
 def over_seeds(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
     """`function` for many seeds in one program, as `jax.vmap(function, in_axes)` would be.
 

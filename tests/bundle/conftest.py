@@ -52,7 +52,7 @@ def made(experiment, tmp_path_factory, cache_dir) -> Shared:
             program.main(app.parse(program.Config, [experiment, *(
                 f"--{k}={v}" for k, v in values.items())], experiment))
             archive.write_zip(done, bundle.make(folder / "run", notes=Notes("tiny"),
-                                                export=experiment != "search"))
+                                                export=True))
     return Shared(experiment, folder / "run", folder / "data", archive.read(done))
 
 

@@ -15,7 +15,8 @@ from medjax import app, bundle
 from medjax.bundle import archive
 from medjax.data import images
 from medjax.errors import UserError
-from medjax.predictors.trained import NO_WISHES, Wishes
+from medjax.predictors import Moments, Points
+from medjax.predictors.trained import NO_WISHES, Ready, Wishes
 from medjax.weights import parse
 
 COLUMNS = {"classify": ("p_bright", "p_dark"), "heatmap": ("x", "y", "x_mm", "y_mm"),
@@ -34,19 +35,23 @@ def answered(config_flags):
 
 
 def test_predictions_are_those_of_the_run(shared, tmp_path, cache_dir):
-    """Moved to another folder as an archive; the files are the test split's, in its order."""
+    """Moved to another folder as an archive; the files are the test split's, in another order."""
     file = "consensus.csv" if shared.experiment == "search" else "predictions.csv"
     expected = rows_of(shared.workdir / file)
     source = tmp_path / "images"
-    for case in dict.fromkeys(r["case_id"] for r in expected):
-        target = source / case
+    cases = list(dict.fromkeys(r["case_id"] for r in expected))
+    for i, case in enumerate(cases):
+        target = source / f"{len(cases) - i:03}" / case
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (shared.data / case).is_dir() else shutil.copy)(
             shared.data / case, target)
     archive.write_zip(tmp_path / "moved" / "b.zip", shared.files)
     answered([f"--bundle={tmp_path}/moved/b.zip", f"--input={source}", f"--output={tmp_path}/out",
               f"--cache_dir={cache_dir}", "--spacing_mm=0.5", "--batch=2"])
-    found = rows_of(tmp_path / "out" / "predictions.csv")
+    found = [{**r, "case_id": r["case_id"].partition("/")[2]}
+             for r in rows_of(tmp_path / "out" / "predictions.csv")]
+    assert [r["case_id"] for r in found] == sorted(
+        (r["case_id"] for r in found), key=cases.index, reverse=True)
     key = next(k for k in ("landmark", "name", "case_id") if k in expected[0])
     assert {(r["case_id"], r[key]) for r in found} == {(r["case_id"], r[key]) for r in expected}
     for row in found:
@@ -62,8 +67,6 @@ def test_predictions_are_those_of_the_run(shared, tmp_path, cache_dir):
 
 def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
     """Its code is run as it stands, where medjax cannot be imported."""
-    if shared.experiment == "search":
-        pytest.skip("a search is many steps: no single function is exported")
     folder = tmp_path / "bundle"
     archive.write_folder(folder, shared.files)
     model = bundle.load(folder)
@@ -72,7 +75,10 @@ def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
     rng = np.random.default_rng(0)
     images_ = rng.integers(0, 255, (3, *model.trained.image_shape)).astype(np.uint8)
     np.save(tmp_path / "x.npy", images_)
-    more = ", np.full(3, 6, np.int32)" if shared.experiment == "temporal" else ""
+    shape = model.trained.image_shape[:-1]
+    box = np.array([[[1] * len(shape), np.array(shape) - i] for i in range(3)], np.int32)
+    more = {"temporal": ", np.full(3, 6, np.int32)", "search": ", np.array("
+            f"{box.tolist()}, np.int32)"}.get(shared.experiment, "")
     program = (f"import sys; sys.modules['medjax'] = None; import numpy as np\n"
                f"inputs = (np.load({str(tmp_path / 'x.npy')!r}){more},)\n"
                + code.replace("THIS_FOLDER", str(folder))
@@ -80,19 +86,28 @@ def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
                "else {'out': answers}))")
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
     there = np.load(tmp_path / "y.npz")
-    function, _ = model.how.function(model.trained)
-    inputs = (images_, np.full(3, 6, np.int32)) if more else (images_,)
-    seeds = [function(*(jax_tree(w, s) for w in model.weights), *inputs)
-             for s in range(model.trained.seeds)]
-    for name in there.files:
-        here = np.mean([getattr(x, name) if name != "out" else x for x in seeds], axis=0)
-        np.testing.assert_allclose(there[name], here, atol=2e-4)
+    boxes = box if shared.experiment == "search" else [None] * 3
+    cases = [ready(model, image, box) for image, box in zip(images_, boxes, strict=True)]
+    for i, here in enumerate(model.answers(3)(cases)):
+        if isinstance(here, Points):
+            np.testing.assert_allclose(there["points"][i], here.voxels, atol=2e-3)
+            np.testing.assert_allclose(there["confidence"][i], here.confidence, atol=2e-4)
+        elif isinstance(here, Moments):
+            np.testing.assert_allclose(there["out"][i, :6], here.score, atol=2e-4)
+        else:
+            np.testing.assert_allclose(there["out"][i], list(here.probability.values()), atol=2e-4)
 
 
-def jax_tree(tree, seed):
-    import jax
-
-    return jax.tree.map(lambda x: x[seed], tree)
+def ready(model, image, box=None):
+    """What a prediction takes, of an image that is on the grid already."""
+    shape, info = image.shape[:-1], model.trained.info
+    unit = np.eye(len(shape) + 1)
+    box = np.array([np.zeros(len(shape), int), shape]) if box is None else box
+    return Ready(image, "image", {
+        "landmarks": np.full((len(info.landmarks), len(shape)), np.nan), "to_world": unit,
+        "to_file": unit, "box": box, "known": np.bool_(True), "length": np.int32(6),
+        "marks": np.zeros((image.shape[0], len(info.frames)), np.uint8),
+        "frame_ms": np.float64(np.nan)})
 
 
 def test_from_python_by_an_array(shared):

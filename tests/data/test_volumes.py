@@ -1,11 +1,15 @@
 """Volumes for search: the box that an image fills, and packing into a corner."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medjax.data import geometry, volumes
 from medjax.data.source import Split
 from medjax.errors import UserError
+from medjax.ops import comb
+from medjax.ops.intensity import fingerprint
 
 
 def test_the_box_that_an_image_fills():
@@ -46,9 +50,31 @@ def test_images_stand_in_the_corner_and_the_rest_is_padding():
 
 
 def test_a_comb_brings_together_what_lies_apart():
-    into = np.zeros(14, int)
-    volumes.comb(np.arange(1, 8), into, spacing=3, tooth=np.array([4]), room=1)
+    into = comb.comb(jnp.arange(1, 8), spacing=3, room=1, size=(14,))
     np.testing.assert_array_equal(into, [0, 1, 4, 7, 0, 2, 5, 0, 0, 3, 6, 0, 0, 0])
+
+
+@pytest.mark.parametrize("sd", [0.0, 1.0, 2.0])
+def test_smoothing_is_that_of_scipy_in_any_box(sd):
+    image = np.random.default_rng(0).uniform(0, 255, (9, 12)).astype(np.float32)
+    for shape in ((9, 12), (5, 3), (1, 7)):
+        cut = image[: shape[0], : shape[1]]
+        found = np.asarray(comb.gaussian(jnp.asarray(image), jnp.array(shape), sd=sd,
+                                         largest=(9, 12)))
+        np.testing.assert_allclose(found[: shape[0], : shape[1]],
+                                   ndimage.gaussian_filter(cut, sd), atol=1e-3)
+        assert found.sum() == pytest.approx(found[: shape[0], : shape[1]].sum(), rel=1e-6)
+
+
+def test_searches_begin_by_what_an_image_shows_alone():
+    """By hand, modulo 2^32; another place in the split or in the grid changes nothing."""
+    split = two()
+    number = volumes.pack(split, spacing=[1], room=1).number
+    shown = [int(v) for v in split.read(1)[1:5, 2:5, 0].ravel()]
+    assert number[1] == sum(v * (v + 1) * 2654435761 for v in shown) % 2**32
+    assert volumes.pack(split.only([1]), spacing=[1], room=1).number == [number[1]]
+    moved = fingerprint(jnp.roll(split.read(1)[..., 0], 1, axis=1), jnp.array([[1, 3], [5, 6]]))
+    assert moved == number[1] != number[0]
 
 
 def test_voxels_must_have_one_size():

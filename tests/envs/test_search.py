@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.data.volumes import comb, tooth_of
 from medjax.envs import kit, search
 from medjax.envs.search import Levels, Rules, Volumes
+from medjax.ops import comb
 
 ONE = Levels(jnp.array([1]), jnp.array([1]), jnp.array([0.5]))
 TWO = Levels(jnp.array([2, 1]), jnp.array([3, 1]), jnp.array([2.0, 0.5]))
@@ -25,14 +25,16 @@ def picture(target=(2.0, 5.0), shape=(5, 7), levels=1):
 def stored(images, spacing, target):
     """Images as the environment takes them, with room for crops of 5."""
     shape = np.array([image.shape for image in images])
-    tooth = np.stack([tooth_of(shape.max(0), spacing=s, room=2) for s in spacing])
-    size = (tooth * np.array(spacing)[:, None] + 2).max(0)
-    pixels = np.zeros((len(spacing), len(images), *size), np.uint8)
-    for i, image in enumerate(images):
-        for level, s in enumerate(spacing):
-            comb(image, pixels[level, i], spacing=s, tooth=tooth[level], room=2)
-    return Volumes(jnp.asarray(pixels), jnp.asarray(tooth), jnp.int32(2), jnp.asarray(shape),
-                   jnp.asarray(target, jnp.float32))
+    largest = shape.max(0)
+    size = comb.size_of(largest, spacing=spacing, room=2)
+    whole = np.zeros((len(images), *largest), np.uint8)
+    for into, image in zip(whole, images, strict=True):
+        into[tuple(map(slice, image.shape))] = image
+    pixels = jnp.stack([jnp.stack([comb.comb(image, spacing=s, room=2, size=size)
+                                   for image in whole]) for s in spacing])
+    tooth = np.stack([comb.tooth_of(largest, spacing=s, room=2) for s in spacing])
+    return Volumes(pixels, jnp.asarray(tooth), jnp.int32(2), jnp.asarray(shape),
+                   jnp.asarray(target, jnp.float32), jnp.arange(len(images), dtype=jnp.uint32))
 
 
 def begin(position, rules, level=0):

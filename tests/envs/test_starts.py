@@ -13,7 +13,8 @@ LEVELS = Levels(jnp.array([1]), jnp.array([1]), jnp.array([0.5]))
 SHAPES = np.array([[10, 20], [6, 9], [20, 20]])
 VOLUMES = Volumes(jnp.zeros((1, 3, 22, 22), jnp.uint8), jnp.array([[21, 21]]), jnp.int32(1),
                   jnp.asarray(SHAPES),
-                  jnp.tile(jnp.array([[2.0, 3.0], [4.0, 5.0]]), (3, 1, 1)))
+                  jnp.tile(jnp.array([[2.0, 3.0], [4.0, 5.0]]), (3, 1, 1)),
+                  jnp.arange(3, dtype=jnp.uint32))
 RULES = Rules((3, 3), limit=5)
 
 
