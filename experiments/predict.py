@@ -19,6 +19,7 @@ import numpy as np
 
 from medjax import app, bundle
 from medjax.data import images
+from medjax.data.landmarks import pose
 from medjax.data.sequences import files as sequence_files
 from medjax.errors import UserError
 from medjax.predictors import Answer, Moments, Points
@@ -38,6 +39,8 @@ class Config:
     spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it")
     frame_ms: float = option(0.0, "from one frame to the next, where the files do not tell it")
     resize: bool = option(False, "bring images of other shapes to that of the training")
+    pose_from: str = option("", "for a network of images in one pose: the predictions.csv of one "
+                            "that looks first")
     overlays: int = option(100, "draw so many cases; 0: none")
     batch: int = option(8, "images at a time")
     limit_gb: float = option(4.0, "refuse to read a larger bundle")
@@ -56,7 +59,8 @@ def main(config: Config) -> None:
     app.setup(Path(config.cache_dir).expanduser())
     model = bundle.load(config.bundle, limit_bytes=int(config.limit_gb * 1e9))
     paths = inputs(config.input, sequences=model.experiment == "temporal")
-    bad = answer(config, model, paths, output)
+    wishes = Wishes(config.spacing_mm, config.frame_ms, config.resize, first_look(config, model))
+    bad = answer(config, model, wishes, paths, output)
     if bad:
         print(f"\n{len(bad)} of {len(paths)} could not be answered:", file=sys.stderr)
         print("\n".join(f"  {line}" for line in bad), file=sys.stderr, flush=True)
@@ -81,8 +85,18 @@ def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
     return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in sorted(found)]
 
 
-def answer(config: Config, model: bundle.Bundle, paths: Sequence[tuple[Path, str]], output: Path
-           ) -> list[str]:
+def first_look(config: Config, model: bundle.Bundle) -> dict[str, np.ndarray]:
+    """By case, what another network has found; empty where this one needs none."""
+    names = tuple(name for name, _ in model.trained.info.pose)
+    if bool(names) != bool(config.pose_from):
+        raise UserError("--pose_from: this network takes images in one pose; give predictions.csv "
+                        "of one that looks first" if names else
+                        "--pose_from: this network takes images in any pose; leave it out")
+    return pose.read_points(Path(config.pose_from), names) if names else {}
+
+
+def answer(config: Config, model: bundle.Bundle, wishes: Wishes,
+           paths: Sequence[tuple[Path, str]], output: Path) -> list[str]:
     """Writes the answers as they come; what is wrong with the files that have none."""
     from rich.progress import Progress
 
@@ -91,7 +105,7 @@ def answer(config: Config, model: bundle.Bundle, paths: Sequence[tuple[Path, str
     answers = model.answers(config.batch)
     with Progress(disable=not sys.stdout.isatty()) as bar:
         task = bar.add_task("predicting", total=len(paths))
-        for ready in chunks(ready_cases(config, model, paths, bad, lambda: bar.advance(task)),
+        for ready in chunks(ready_cases(model, wishes, paths, bad, lambda: bar.advance(task)),
                             size=config.batch):
             for one, found in zip(ready, answers(ready), strict=True):
                 writer.write(one, found)
@@ -101,10 +115,9 @@ def answer(config: Config, model: bundle.Bundle, paths: Sequence[tuple[Path, str
     return bad
 
 
-def ready_cases(config: Config, model: bundle.Bundle, paths: Sequence[tuple[Path, str]],
+def ready_cases(model: bundle.Bundle, wishes: Wishes, paths: Sequence[tuple[Path, str]],
                 bad: list[str], advance: Any) -> Iterator[Ready]:
     """Every image of every file; what cannot be read goes to `bad`."""
-    wishes = Wishes(config.spacing_mm, config.frame_ms, config.resize)
     for path, name in paths:
         try:
             yield from model.how.read(path, model.trained, case_id=name, wishes=wishes)

@@ -52,7 +52,8 @@ class Bundle:
     report: dict[str, Any]
 
     def predict(self, image: np.ndarray, *, spacing_mm: float = 0.0, frame_ms: float = 0.0,
-                affine: np.ndarray | None = None, resize: bool = False) -> Answer:
+                affine: np.ndarray | None = None, resize: bool = False,
+                points_mm: np.ndarray | None = None) -> Answer:
         """The answer for one image, volume or sequence.
 
         Args:
@@ -60,13 +61,16 @@ class Bundle:
             sequence with time first.
           spacing_mm, frame_ms, resize: as of `Wishes`.
           affine: of a volume `[i, j, k]` from voxels to RAS mm, for landmarks.
+          points_mm: of a network that takes images in one pose, the answer's `points_mm` of the
+            network that looks first.
 
         Raises:
           UserError: if it does not fit the network.
         """
         more = {} if affine is None else {"affine": affine}
-        ready = self.how.from_array(image, self.trained, Wishes(spacing_mm, frame_ms, resize),
-                                    **more)
+        first = {} if points_mm is None else {"image": points_mm}
+        wishes = Wishes(spacing_mm, frame_ms, resize, first)
+        ready = self.how.from_array(image, self.trained, wishes, **more)
         return self.answers(1)([ready])[0]
 
     def answers(self, batch: int) -> Callable[[Sequence[Ready]], list[Answer]]:
@@ -134,6 +138,9 @@ def _check_sizes(how: Any, trained: Trained, where: str) -> None:
     if len(scaling.mean) != shape[-1] or len(scaling.sd) != shape[-1] or (
             not scaling.low < scaling.high or min(scaling.sd) <= 0):
         raise UserError(f"{where}: preprocessing does not fit images of {shape[-1]} channels")
+    pose = np.array([place for _, place in trained.info.pose] or np.zeros((0, len(shape) - 1)))
+    if pose.ndim != 2 or pose.shape[1] != len(shape) - 1 or 0 < len(pose) < pose.shape[1]:
+        raise UserError(f"{where}: pose is none of {len(shape) - 1} axes")
     if len(trained.window) not in (0, 2) or list(trained.window) != sorted(set(trained.window)):
         raise UserError(f"{where}: window is no range of intensities")
     if getattr(how, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
@@ -168,9 +175,6 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
     """
     config = _of_run(workdir, "config.json")
     report = _of_run(workdir, REPORT)
-    if config.get("pose_from"):
-        raise UserError(f"{workdir}: was trained on images turned by the predictions of another "
-                        "run (--pose_from), which a bundle cannot do; share that run")
     values = (workdir / weights.NAME).read_bytes()
     if report.get("weights_sha256") != manifest.sha256(values):
         raise UserError(f"{workdir}: {weights.NAME} is not that of report.json; run the experiment "

@@ -20,6 +20,8 @@ class DatasetInfo:
       modality: how the images were made.
       grid_mm: size of a voxel of the grid that landmarks and sequences are brought to; 0: each
         image is scaled to fit.
+      pose: (landmark, its place in mm), of the one pose that images are turned into by what a first
+        look has found in them; empty: they keep theirs.
       spacing_mm: distance between voxels along each axis, or None where it is not known.
       licence: the terms of the images.
       citation: what to cite.
@@ -38,6 +40,7 @@ class DatasetInfo:
     ellipses: tuple[tuple[str, str, str], ...] = ()
     modality: str = "unknown"
     grid_mm: float = 0.0
+    pose: tuple[tuple[str, tuple[float, ...]], ...] = ()
     spacing_mm: tuple[float, ...] | None = None
     licence: str = "unknown"
     citation: str = ""

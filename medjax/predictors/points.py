@@ -7,6 +7,7 @@ import numpy as np
 
 from medjax import landmark_plot
 from medjax.data import geometry, images, placing, slicer
+from medjax.data.landmarks import pose
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.landmark_report import LandmarkPredictions
@@ -69,11 +70,27 @@ def ready(found: images.Found, trained: Trained, *, case_id: str, wishes: Wishes
     known = bool(wishes.spacing_mm or found.spacing_mm or found.affine is not None)
     world = placing.world_of(found, origin=case_id,  # without a grid in mm any pixel will do
                              spacing_mm=wishes.spacing_mm or (0.0 if grid_mm else 1.0))
-    placed = placing.place(found, world, shape=shape[:-1], grid_mm=grid_mm, window=trained.window)
+    placed = placing.place(found, world, shape=shape[:-1], grid_mm=grid_mm, window=trained.window,
+                           turn=_turn(trained, wishes, case_id=case_id))
     names, ndim = trained.info.landmarks, len(shape) - 1
     return Ready(placed.image, case_id, {
         "landmarks": np.full((len(names), ndim), np.nan), "to_world": placed.to_world,
         "to_file": placed.to_file, "box": placed.box, "known": np.bool_(known)})
+
+
+def _turn(trained: Trained, wishes: Wishes, *, case_id: str) -> placing.Turn | None:
+    """Into the pose of the training, where it had one."""
+    if not trained.info.pose:
+        return None
+    points, ndim = wishes.points_mm.get(case_id), len(trained.image_shape) - 1
+    target = np.array([place for _, place in trained.info.pose])
+    if points is None or points.shape != target.shape:
+        raise UserError(f"{case_id}: this network takes images in one pose; give where a first one "
+                        "found their landmarks (--pose_from, its predictions.csv; from Python "
+                        "points_mm)")
+    if (~np.isnan(points + target).any(1)).sum() < ndim:
+        raise UserError(f"{case_id}: the first look found fewer than {ndim} of its landmarks in mm")
+    return pose.turn(points, target, shape=trained.image_shape[:-1], grid_mm=trained.info.grid_mm)
 
 
 def read(path: Path, trained: Trained, *, case_id: str, wishes: Wishes) -> list[Ready]:

@@ -39,11 +39,14 @@ class Wishes(NamedTuple):
       spacing_mm: the size of a pixel; 0: not known.
       frame_ms: from one frame to the next; 0: not known.
       resize: images of another shape than those of the training are brought to it.
+      points_mm: by case, `[landmark, ndim]`, where a first look has found the landmarks of a
+        network that was trained on images in one pose.
     """
 
     spacing_mm: float = 0.0
     frame_ms: float = 0.0
     resize: bool = False
+    points_mm: Mapping[str, np.ndarray] = {}
 
 
 NO_WISHES = Wishes()

@@ -10,10 +10,8 @@ import tensorflow_datasets as tfds
 
 from medjax.data import geometry, placing, splits
 from medjax.data.builders.base import Builder, Example
-from medjax.data.landmarks import SETS
+from medjax.data.landmarks import SETS, pose
 from medjax.data.landmarks.case import Case, LandmarkSet, index_of
-from medjax.data.landmarks.pose import common_poses
-from medjax.data.placing import Turn
 from medjax.errors import UserError
 
 
@@ -25,7 +23,7 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     and `box`, the first voxel that lies in the image and the first beyond; the rest is padding.
     """
 
-    VERSION = tfds.core.Version("1.2.0")  # 1.1.0 had no `grid_mm`
+    VERSION = tfds.core.Version("1.3.0")  # 1.2.0 had no `pose`
 
     @functools.cached_property
     def found(self) -> LandmarkSet:
@@ -37,16 +35,20 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def describe(self):
         first = next(self._prepared(self.found.cases[:1]))
-        info = dataclasses.replace(self.found.info, grid_mm=self.grid_mm)
+        names = self.found.info.landmarks if self.options.pose_from else ()
+        info = dataclasses.replace(self.found.info, grid_mm=self.grid_mm, pose=tuple(
+            (name, tuple(self.pose[i].tolist())) for i, name in enumerate(names)))
         return info, first.image.shape, first.image.dtype
 
     @functools.cached_property
-    def poses(self) -> dict[str, Turn]:
-        """By case; empty where images keep their pose."""
-        if not self.options.pose_from:
-            return {}
-        return common_poses(self.found, Path(self.options.pose_from), shape=self.shape,
-                            grid_mm=self.grid_mm)
+    def pose(self) -> np.ndarray:
+        return pose.common(self.found)
+
+    @functools.cached_property
+    def turned_by(self) -> dict[str, np.ndarray]:
+        """Points of each case; empty where images keep their pose."""
+        run = self.options.pose_from
+        return pose.points_of(self.found, Path(run)) if run else {}
 
     @property
     def grid_mm(self) -> float:
@@ -60,12 +62,15 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def _prepared(self, cases: list[Case]) -> Iterator[Example]:
         for case in cases:
+            points = self.turned_by.get(case.case_id)
+            turn = None if points is None else pose.turn(points, self.pose, shape=self.shape,
+                                                         grid_mm=self.grid_mm)
             yield prepare(case, self.found.info.landmarks, shape=self.shape, grid_mm=self.grid_mm,
-                          window=self.options.window, turn=self.poses.get(case.case_id))
+                          window=self.options.window, turn=turn)
 
 
 def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_mm: float,
-            window: tuple[float, ...] = (), turn: Turn | None = None) -> Example:
+            window: tuple[float, ...] = (), turn: placing.Turn | None = None) -> Example:
     """Reads one image, and brings it and its points onto the grid; options as of `placing.place`.
 
     Raises:
