@@ -105,7 +105,9 @@ def watch(started: list[subprocess.Popen]) -> int:
     bad = None
     while any(p.poll() is None for p in started) and bad is None:
         time.sleep(0.1)
-        bad = next((i for i, p in enumerate(started) if p.poll() not in _EXPECTED), None)
+        failed = [i for i, p in enumerate(started) if p.poll() not in _EXPECTED]
+        # One that was killed pulls others down before we look: it is the one to name.
+        bad = min(failed, key=lambda i: started[i].returncode >= 0, default=None)
     if bad is not None:
         print(f"error: process {bad} {_how(started[bad].returncode)}; ending the others. The same "
               "command goes on from the newest checkpoint", file=sys.stderr, flush=True)

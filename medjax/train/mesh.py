@@ -99,7 +99,15 @@ def at_hand(tree: Any) -> Any:
     """Arrays of any sharding, whole on each device of this process: what it answers with."""
     if jax.device_count() == 1:
         return tree
-    return jax.device_put(on_host(tree), replicated(_mine()))
+    here = replicated(_mine())
+
+    def fetch(x: jax.Array) -> jax.Array:
+        if not x.is_fully_replicated:
+            return jax.device_put(on_host(x), here)
+        return jax.make_array_from_single_device_arrays(  # they lie here already
+            x.shape, here, [shard.data for shard in x.addressable_shards])
+
+    return jax.tree.map(fetch, tree)
 
 
 def spread(tree: Any) -> Any:
