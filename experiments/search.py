@@ -52,7 +52,7 @@ from medjax import (
     search_run,
     settings,
 )
-from medjax.data import preprocess, volumes
+from medjax.data import geometry, preprocess
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
 from medjax.envs import search as env
@@ -236,7 +236,7 @@ class Parts(NamedTuple):
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     """Raises UserError for settings that do not fit the set."""
     train, trained = dataset.splits["train"], predictors.trained.of(dataset, scaling, config)
-    how = Search(volumes.voxel_mm(train), **{
+    how = Search(geometry.voxel_mm(train["to_world"]), **{
         f.name: getattr(config, f.name) for f in dataclasses.fields(Search)[1:]})
     game = how.game(train.image_shape[:-1], learning=settings.pick(tasks.Learning, config))
     task, moves = how.task(trained, game), 2 * len(game.rules.crop)
@@ -265,7 +265,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     kit = {"game": parts.game, "optimizer": parts.optimizer}
     init = partial(search_run.create, data=data, task=parts.task, **kit)
     search_run.check_memory(jax.eval_shape(init, jax.random.key(0)).world,
-                            seeds=config.seeds * len(flags.choices(config)))
+                            learners=config.seeds * len(flags.choices(config)))
     update = search_run.make_update(parts.task, batch=config.batch, ema_decay=config.ema_decay,
                                     **kit)
 

@@ -104,6 +104,8 @@ class Config(flags.Augmenting, flags.Training, flags.SequenceFiles):
     structure: float = option(1.0, "curve: weight of the loss that keeps it falling and rising")
     balance: float = option(0.5, "planes: exponent of how rare a name is, as its weight")
     reverse: bool = option(False, "train on reversed sequences too")
+    by_length: bool = option(False, "the sequences of a batch are about as long as one another, so "
+                             "that few frames are computed in vain; four programs are compiled")
     train_window: int = option(0, "train on so many frames in a row; 0: all")
     smooth: int = option(1, "scores are means over so many frames")
     rival: bool = option(True, "train the same encoder without recurrence too, averaged over "
@@ -156,6 +158,8 @@ def check(config: Config) -> None:
                         f"{' or '.join(tasks.LOSSES[config.task])}")
     if config.smooth % 2 == 0:
         raise UserError(f"--smooth={config.smooth}: must be odd, so that no frame is shifted")
+    if config.train_window and config.by_length:
+        raise UserError("--by_length: with --train_window all are as long already")
     if config.train_window == 1:
         raise UserError("--train_window=1: a window has two frames or more")
     flags.check_sequences(config)
@@ -250,7 +254,9 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     """The training run."""
     train, source = dataset.splits["train"], config.init_from
-    shape = (1, 2, *train.image_shape[1:])
+    shape, longest = (1, 2, *train.image_shape[1:]), train.image_shape[0]
+    loss = tasks.shortened(parts.task.loss, sizes=[-(-longest * i // 4) for i in range(1, 5)]
+                           ) if config.by_length else parts.task.loss
 
     def init(key: Key) -> state.State:
         variables = parts.model.init(key, jnp.zeros(shape), jnp.array([2]), train=False)
@@ -265,7 +271,8 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
 
     def make(init: Callable[[Key], state.State]) -> run.Plan:
         return settings.plan(
-            config, train, columns=("marks", "length"), init=init, loss=parts.task.loss,
+            config, train, columns=("marks", "length"), init=init, loss=loss,
+            length=train["length"] if config.by_length else None,
             optimizer=parts.optimizer, score=parts.score, higher=config.task == "planes",
             evaluate=lambda s: validate(config, dataset, parts, s))
 

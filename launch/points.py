@@ -108,15 +108,18 @@ def named(points: Sequence[Point], varied: Sequence[str]) -> dict[str, Point]:
     """Each run by the name of its folder."""
     runs: dict[str, Point] = {}
     for point in points:
-        name = name_of(point, varied)
-        alike = sum(other == name or other.startswith(f"{name}__") for other in runs)
-        runs[f"{name}__{alike + 1}" if alike else name] = point
+        name = plain = name_of(point, varied)
+        for number in itertools.count(2):
+            if name not in runs:
+                break
+            name = f"{plain}__{number}"
+        runs[name] = point
     return runs
 
 
 def name_of(point: Point, varied: Sequence[str]) -> str:
     """Of the folder of a run: what is special about it."""
-    parts = [f"{name}-{'+'.join(dict.fromkeys(each))}" for name in varied
+    parts = [f"{name}-{'+'.join(each if len(set(each)) > 1 else each[:1])}" for name in varied
              if (each := told(point, name))]
     text = "_".join(parts) or "run"
     clean = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)

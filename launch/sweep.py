@@ -162,24 +162,28 @@ class Row(NamedTuple):
       run: the folder; of several settings in one program it holds the best of them.
       shown: the flags that vary.
       value: on validation, NaN where undefined; seconds: of the whole program.
+      kept: whether the folder holds this setting.
     """
 
     run: str
     shown: dict[str, str]
     value: float
     seconds: float
+    kept: bool
 
 
 def rows_of(run: str, point: Point, found: Mapping[str, Any], varied: Sequence[str]) -> list[Row]:
     """The lines of one program: one of each setting that it tried."""
     values = [c["value"] for c in found.get("choices", [found["validation"]])]
 
-    def one(number: int, value: float | None) -> Row:
-        flags = {name: each[min(number, len(each) - 1)] if (each := told(point, name)) else ""
-                 for name in varied}
-        return Row(run, flags, np.nan if value is None else value, found["train"]["seconds"])
+    def flag(name: str, number: int) -> str:
+        each = told(point, name) or [""]
+        return each[number] if len(each) > 1 else each[0]
 
-    return [one(number, value) for number, value in enumerate(values)]
+    return [Row(run, {name: flag(name, number) for name in varied},
+                np.nan if value is None else value, found["train"]["seconds"],
+                "choices" not in found or found["choice"] == number)
+            for number, value in enumerate(values)]
 
 
 def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None:
@@ -191,11 +195,13 @@ def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None
     metric, sign = judge["metric"], -1 if judge["higher"] else 1
     rows = sorted((row for name, point in runs.items()
                    for row in rows_of(name, point, reports[name], varied)),
-                  key=lambda row: (np.isnan(row.value), sign * row.value))
+                  key=lambda row: (np.isnan(row.value), sign * row.value, not row.kept))
     best = reports[rows[0].run]
     main_metric = metric if metric in best["metrics"] else next(iter(best["metrics"]))
-    notes = [f"the best one, {rows[0].run}, on {best['split']}: {main_metric} "
-             f"{report.with_interval(report.estimate_of(best['metrics'][main_metric]))}"]
+    setting = ", ".join(f"{name} {value}" for name, value in rows[0].shown.items())
+    notes = [f"the best one on {best['split']}: {main_metric} "
+             f"{report.with_interval(report.estimate_of(best['metrics'][main_metric]))}",
+             f"it has {setting}, and lies in {folder / rows[0].run}"]
     if len(rows) > len(runs):
         notes.append("seconds: of the program, which several settings share")
     report.show(f"{len(rows)} settings in {len(runs)} runs, by {metric} on validation",
@@ -212,7 +218,7 @@ def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None
 
 def draw(path: Path, columns: Mapping[str, Sequence[str]], values: Sequence[float], metric: str
          ) -> None:
-    """The metric over each flag that varies: a dot a run, the best one filled."""
+    """The metric over each flag that varies: a dot a setting, the best one filled."""
     def fill(figure: Any, axes: Any) -> None:
         for ax, (name, shown) in zip(axes[0], columns.items(), strict=True):
             number = all(_is_number(v) for v in shown)

@@ -169,7 +169,7 @@ def show_choices(result: Mapping[str, Any]) -> None:
     """What was tried as one program, and how it was on validation."""
     metric, chosen = result["validation"]["metric"], result["chosen"]
     rows = [[*(f"{choice[name]:g}" for name in chosen),
-             "not finite" if choice["step"] is None else f"{choice['value']:.4f}",
+             "undefined" if choice["step"] is None else f"{choice['value']:.4f}",
              "" if choice["step"] is None else str(choice["step"])]
             for choice in result["choices"]]
     show(f"{len(rows)} settings tried, by {metric} on validation", [*chosen, metric, "at step"],

@@ -11,17 +11,21 @@ import numpy as np
 import optax
 
 from medjax import search_report
-from medjax.data import volumes
 from medjax.data.source import Split
 from medjax.envs import search as env
 from medjax.envs import starts
 from medjax.errors import UserError
+from medjax.ops import comb
 from medjax.ops.augment import Augmentation, Sample, augment_together
+from medjax.ops.intensity import fingerprint
 from medjax.rl import replay
 from medjax.search_report import Searches
 from medjax.tasks import search
 from medjax.train import mesh, state, step
 from medjax.typing import Array, Key, Logs
+
+_scales = jax.jit(comb.scales, static_argnames=("spacing", "largest", "room"))
+_fingerprint = jax.jit(fingerprint)
 
 
 class Run(NamedTuple):
@@ -73,14 +77,16 @@ def make_update(task: search.Search, *, game: search.Game, batch: int, ema_decay
     return update
 
 
-def check_memory(world: search.World, *, seeds: int) -> None:
+def check_memory(world: search.World, *, learners: int) -> None:
     """Raises UserError if what agents remember does not fit the device."""
-    needed = seeds * sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(world))
+    needed = learners * sum(
+        int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(world))
     there = mesh.memory_bytes()
     if needed > 0.8 * there:
         length, teams = world.priority.shape
-        raise UserError(f"--replay={length} steps of --agents={teams} and --seeds={seeds} need "
-                        f"{needed / 1e9:.1f} GB; the device has {there / 1e9:.1f}: lower one")
+        raise UserError(f"--replay={length} steps of --agents={teams} need, for {learners} "
+                        f"learners at once, {needed / 1e9:.1f} GB; the device has "
+                        f"{there / 1e9:.1f}: lower one")
 
 
 def vary(key: Key, split: Split, *, copies: int, how: Augmentation) -> Split:
@@ -113,13 +119,29 @@ def vary(key: Key, split: Split, *, copies: int, how: Augmentation) -> Split:
 
 
 def on_device(split: Split, *, game: search.Game) -> env.Volumes:
-    """The volumes of a split, at all scales."""
-    packed = volumes.pack(split, spacing=np.asarray(game.levels.spacing).tolist(),
-                          room=max(game.rules.crop) // 2)
-    target = split["landmarks"] - packed.first[:, None]
+    """The volumes of a split, at all scales of a search."""
+    return stored(split, spacing=np.asarray(game.levels.spacing).tolist(),
+                  room=max(game.rules.crop) // 2)
+
+
+def stored(split: Split, *, spacing: Sequence[int], room: int) -> env.Volumes:
+    """The images of a split at scales of so many voxels; see `ops.comb.scales`."""
+    if split.image_shape[-1] != 1:
+        raise UserError(f"search is for images with one channel; these have "
+                        f"{split.image_shape[-1]}")
+    first, beyond = np.moveaxis(split["box"], 1, 0)
+    largest = tuple((beyond - first).max(0).tolist())
+    tooth = np.stack([comb.tooth_of(largest, spacing=s, room=room) for s in spacing])
+    pixels = np.zeros((len(spacing), len(split), *comb.size_of(
+        largest, spacing=spacing, room=room)), split.image_dtype)
+    number = np.zeros(len(split), np.uint32)
+    for i in range(len(split)):
+        image, box = split.read(i)[..., 0], split["box"][i]
+        pixels[:, i] = _scales(image, box, spacing=tuple(spacing), largest=largest, room=room)
+        number[i] = _fingerprint(image, box)
+    target = (split["landmarks"] - first[:, None]).astype(np.float32)
     return env.Volumes(*jax.device_put((
-        packed.pixels, packed.tooth, np.int32(packed.room), packed.shape,
-        target.astype(np.float32), packed.number)))
+        pixels, tooth, np.int32(room), beyond - first, target, number)))
 
 
 def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, *,

@@ -1,6 +1,7 @@
 """What follows from the flags that trained experiments share."""
 
 import dataclasses
+import functools
 import hashlib
 import sys
 from collections.abc import Callable, Mapping
@@ -80,16 +81,18 @@ def optimizer(config: Training, *, only: Columns = ()) -> optax.GradientTransfor
 
 def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Key], state.State],
          loss: Callable, optimizer: optax.GradientTransformation,
-         evaluate: Callable[[Any], Mapping[str, float]], score: str, higher: bool
-         ) -> run.Plan:
-    """The training run: every leaf of its state has a leading seed axis.
+         evaluate: Callable[[Any], Mapping[str, float]], score: str, higher: bool,
+         length: np.ndarray | None = None) -> run.Plan:
+    """The training run: every leaf of its state has a leading axis of learners, which are the seeds
+    of each of the `choices`.
 
     Args:
       train: what is trained on.
       columns: the targets that a batch has beside its images.
-      init: makes the state of one seed.
+      init: makes the state of one learner.
       loss: as of `step.make_step`.
       evaluate: as of `seeded`; score, higher: as of `run.Plan`.
+      length: of each example, where those of a batch are to be about as long as one another.
     """
     devices = mesh.make()
     mesh.check_batch(config.batch, mesh=devices)
@@ -98,14 +101,17 @@ def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Ke
     def read(index: Any) -> dict[str, np.ndarray]:
         return train.batch(index, columns)
 
+    which = functools.partial(feeds.batch_index, size=len(train), batch=config.batch)
+    if length is not None:
+        which = functools.partial(feeds.alike_index, length=jnp.asarray(length),
+                                  batch=config.batch)
     if streamed:
         choose: Pick = feeds.pick_streamed
         data_key = jax.random.split(jax.random.key(config.seed))[1]  # as make_advance splits it
-        feed = feeds.stream(data_key, read, size=len(train), batch=config.batch,
-                            part=mesh.my_part(config.batch),
+        feed = feeds.stream(data_key, read, which, part=mesh.my_part(config.batch),
                             place=lambda x: mesh.put_part(x, mesh.along(1, mesh=devices)))
     else:
-        choose = feeds.pick_resident(batch=config.batch)
+        choose = feeds.pick_resident(which)
         feed = feeds.resident(lambda: mesh.put(read(range(len(train))), mesh.replicated(devices)))
 
     def pick_batch(*args: Any) -> Any:
@@ -186,7 +192,7 @@ def facts(config: Any, experiment: str, dataset: Dataset, learned: Any,
         "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
         "parameters": state.count_parameters(learned[0]) // config.seeds,
         "best_step": meta["step"], "validation": meta.get("chosen_by"),
-        **{name: meta[name] for name in ("chosen", "choices") if name in meta},
+        **{name: meta[name] for name in ("choice", "chosen", "choices") if name in meta},
         "weights_sha256": hashlib.sha256((workdir / weights.NAME).read_bytes()).hexdigest(),
         "train": timing(config, workdir, meta), "unit": unit,
         "notes": dataset.notes, "device": report.device(), "versions": report.versions()}

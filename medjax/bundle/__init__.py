@@ -68,6 +68,8 @@ class Bundle:
           UserError: if it does not fit the network.
         """
         more = {} if affine is None else {"affine": affine}
+        if points_mm is not None and not self.trained.info.pose:
+            raise UserError("points_mm: this network takes images in any pose; leave it out")
         first = {} if points_mm is None else {"image": points_mm}
         wishes = Wishes(spacing_mm, frame_ms, resize, first)
         ready = self.how.from_array(image, self.trained, wishes, **more)
@@ -138,13 +140,20 @@ def _check_sizes(how: Any, trained: Trained, where: str) -> None:
     if len(scaling.mean) != shape[-1] or len(scaling.sd) != shape[-1] or (
             not scaling.low < scaling.high or min(scaling.sd) <= 0):
         raise UserError(f"{where}: preprocessing does not fit images of {shape[-1]} channels")
-    pose = np.array([place for _, place in trained.info.pose] or np.zeros((0, len(shape) - 1)))
-    if pose.ndim != 2 or pose.shape[1] != len(shape) - 1 or 0 < len(pose) < pose.shape[1]:
-        raise UserError(f"{where}: pose is none of {len(shape) - 1} axes")
+    if trained.info.pose:
+        _check_pose(trained.info.pose, len(shape) - 1, where)
     if len(trained.window) not in (0, 2) or list(trained.window) != sorted(set(trained.window)):
         raise UserError(f"{where}: window is no range of intensities")
     if getattr(how, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
         raise UserError(f"{where}: levels or seeds out of range")
+
+
+def _check_pose(pose: Any, ndim: int, where: str) -> None:
+    """Its places must span a grid."""
+    places = [place for _, place in pose]
+    if (len(dict(pose)) < max(len(pose), ndim) or any(len(place) != ndim for place in places)
+            or np.ptp(places, axis=0).max() <= 0 or np.abs(places).max() > _LARGEST_SIDE):
+        raise UserError(f"{where}: pose is none of {ndim} axes")
 
 
 def _abstract(how: Any, trained: Trained, where: str) -> Any:

@@ -100,10 +100,15 @@ def _use(notes: Notes, report: Mapping[str, Any]) -> str:
 
 
 def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any], notes: Notes) -> str:
-    text = ("## Use\n\n```bash\npython -m experiments.share verify THIS_FOLDER\n"
+    posed = bool(config["trained"]["info"]["pose"])
+    first = "It takes images in one pose, and so the answers of a network that looks first.\n\n"
+    flag, value = (" --pose_from=FIRST_ANSWERS/predictions.csv", ", points_mm=first.points_mm"
+                   ) if posed else ("", "")
+    text = (f"## Use\n\n{first if posed else ''}```bash\n"
+            "python -m experiments.share verify THIS_FOLDER\n"
             "python -m experiments.predict --bundle=THIS_FOLDER --input=MY_IMAGES "
-            "--output=answers\n```\n\n```python\nimport medjax.bundle\n\n"
-            'model = medjax.bundle.load("THIS_FOLDER")\nmodel.predict(image)\n```')
+            f"--output=answers{flag}\n```\n\n```python\nimport medjax.bundle\n\n"
+            f'model = medjax.bundle.load("THIS_FOLDER")\nmodel.predict(image{value})\n```')
     return text + (_without(config) if "model.stablehlo" in files else "")
 
 

@@ -35,6 +35,19 @@ def ras(points_mm: np.ndarray, system: str) -> np.ndarray:
     return points_mm * (np.array([-1.0, -1.0, 1.0]) if system == "LPS" else 1.0)
 
 
+def voxel_mm(worlds: np.ndarray) -> float:
+    """The size of the voxels of images with these affines `[n, ndim + 1, ndim + 1]`.
+
+    Raises:
+      UserError: unless it is the same for all axes and images.
+    """
+    sizes = np.array([spacing_mm(world) for world in worlds])
+    if np.ptp(sizes) > 0.01 * sizes.min():
+        raise UserError(f"voxels have {sizes.min():.3g} to {sizes.max():.3g} mm; steps of one "
+                        "length need one size: give --grid_mm")
+    return float(sizes.mean())
+
+
 def spacing_mm(affine: np.ndarray) -> np.ndarray:
     """The size of a voxel along each axis of the array: `[ndim]`."""
     return np.sqrt((affine[:-1, :-1] ** 2).sum(0))

@@ -33,9 +33,11 @@ def noise(key: Key, image: Array, sd: Array) -> Array:
 
 
 def fingerprint(image: Array, box: Array) -> Array:
-    """A number, uint32, that tells apart what images `[*space]` show in their boxes `[2, ndim]`.
+    """A number, uint32, of the values that an image `[*space]` of whole numbers, none negative, has
+    in its box `[2, ndim]`.
 
-    It is exact on every machine, and does not depend on where the box lies.
+    It is the same on every machine and wherever the box lies, and rarely that of another image;
+    the order of the values does not enter.
     """
     chex.assert_rank([image, box], [box.shape[1], 2])
     inside = jnp.ones(image.shape, bool)
@@ -43,5 +45,5 @@ def fingerprint(image: Array, box: Array) -> Array:
         at = jax.lax.broadcasted_iota(jnp.int32, image.shape, axis)
         inside &= (at >= low) & (at < beyond)
     value = jnp.where(inside, image, 0).astype(jnp.uint32)
-    mixed = value * (value + 1) * jnp.uint32(2654435761)  # Knuth's multiplier, modulo 2^32
-    return mixed.sum(dtype=jnp.uint32)
+    total = (value * (value + 1)).sum(dtype=jnp.uint32)
+    return total * jnp.uint32(2654435761)  # Knuth's: small totals too use all bits

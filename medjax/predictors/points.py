@@ -84,10 +84,13 @@ def _turn(trained: Trained, wishes: Wishes, *, case_id: str) -> placing.Turn | N
         return None
     points, ndim = wishes.points_mm.get(case_id), len(trained.image_shape) - 1
     target = np.array([place for _, place in trained.info.pose])
-    if points is None or points.shape != target.shape:
+    if points is None:
         raise UserError(f"{case_id}: this network takes images in one pose; give where a first one "
                         "found their landmarks (--pose_from, its predictions.csv; from Python "
                         "points_mm)")
+    if points.shape != target.shape:
+        raise UserError(f"{case_id}: points_mm has the shape {points.shape}; the pose of this "
+                        f"network has {target.shape}, of {', '.join(dict(trained.info.pose))}")
     if (~np.isnan(points + target).any(1)).sum() < ndim:
         raise UserError(f"{case_id}: the first look found fewer than {ndim} of its landmarks in mm")
     return pose.turn(points, target, shape=trained.image_shape[:-1], grid_mm=trained.info.grid_mm)

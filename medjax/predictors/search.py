@@ -73,6 +73,9 @@ class Search:
                             f"{shape}")
         scales = self.scales or tuple(n * self.voxel_mm for n in (4, 2, 1))
         spacing = search_run.in_voxels(scales, self.voxel_mm, "scales")
+        if max(spacing) > max(shape):
+            raise UserError(f"--scales: {max(spacing)} voxels between samples, in volumes of "
+                            f"{shape}: lower them")
         strides = self.strides or scales
         if len(strides) != len(scales):
             raise UserError(f"--strides gives {len(strides)} lengths for {len(scales)} scales")

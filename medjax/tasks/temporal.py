@@ -5,7 +5,7 @@ any number of frames, as a standard plane in a sweep.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -115,6 +115,23 @@ def make(model: Any, *, preprocessing: Preprocessing, loss: str,
         return carry, scores(outputs)
 
     return Temporal(of_batch, predict, begin, step)
+
+
+def shortened(loss: Callable, *, sizes: Sequence[int]) -> Callable:
+    """The same loss, of no more frames than the longest sequence of a batch needs.
+
+    Args:
+      sizes: a program is compiled for each, from few frames to all.
+    """
+    def whole(key: Key, params: Params, stats: Stats, batch: Batch):
+        def of(size: int) -> Callable[[], Any]:
+            return lambda: loss(key, params, stats, {
+                **batch, "image": batch["image"][:, :size], "marks": batch["marks"][:, :size]})
+
+        fits = jnp.searchsorted(jnp.array(sizes), batch["length"].max())
+        return jax.lax.switch(fits, [of(size) for size in sizes])
+
+    return whole
 
 
 def _scores(outputs: Array, *, loss: str) -> Array:

@@ -14,6 +14,7 @@ from medjax.typing import Array, Batch, Key
 
 Feed = Callable[[int, int], Any]
 Pick = Callable[[Key, Batch, Array, Array], Batch]
+Index = Callable[[Key, Array], Array]  # the examples of a batch, by the key of all and its number
 CHUNK = 8  # batches read at once when they are streamed
 
 
@@ -27,11 +28,24 @@ def batch_index(key: Key, step: Array, *, size: int, batch: int) -> Array:
     return jax.vmap(lambda p: shuffled(key, p, size=size))(position)
 
 
-def pick_resident(*, batch: int) -> Pick:
+def alike_index(key: Key, step: Array, *, length: Array, batch: int) -> Array:
+    """As `batch_index`, but the examples of a batch have about one `length` `[size]`.
+
+    Each epoch sorts them anew, by lengths that are up to a fifth off, and cuts the order into
+    batches from a random place on; what does not fill a batch is left out of that epoch.
+    """
+    count = max(len(length) // batch, 1)
+    noise_key, roll_key = jax.random.split(jax.random.fold_in(key, step // count))
+    off = jax.random.uniform(noise_key, length.shape, minval=0.8, maxval=1.2)
+    first = jax.random.randint(roll_key, (), 0, len(length))
+    position = first + batch * shuffled(key, step, size=count) + jnp.arange(batch)
+    return jnp.argsort(length * off)[position % len(length)].astype(jnp.int32)
+
+
+def pick_resident(which: Index) -> Pick:
     """Batches gathered on the device from a set that lies there whole."""
     def pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
-        size = jax.tree.leaves(data)[0].shape[0]
-        index = batch_index(key, step, size=size, batch=batch)
+        index = which(key, step)
         return jax.tree.map(lambda x: x[index], data)
 
     return pick
@@ -50,7 +64,7 @@ def resident(load: Callable[[], Any]) -> Feed:
 
 
 def stream(
-    key: Key, read: Callable[[np.ndarray], Mapping[str, np.ndarray]], *, size: int, batch: int,
+    key: Key, read: Callable[[np.ndarray], Mapping[str, np.ndarray]], which: Index, *,
     part: slice = slice(None), place: Callable[[Any], Any] = jax.device_put
 ) -> Feed:
     """Chunks of `CHUNK` batches read on the host, the next one while the device works.
@@ -60,11 +74,10 @@ def stream(
     Args:
       key: draws the order, the same as that of a resident set with this data key.
       read: example indices `[n]` to a batch of numpy arrays `[n, ...]`.
-      size: how many examples there are.
-      batch: examples a batch.
+      which: the examples of a batch.
       part: of each batch, what this process reads; `place` brings it onto the devices.
     """
-    index = jax.jit(jax.vmap(lambda step: batch_index(key, step, size=size, batch=batch)))
+    index = jax.jit(jax.vmap(lambda step: which(key, step)))
     pool = ThreadPoolExecutor(1)
     ahead: dict[int, Future] = {}
 

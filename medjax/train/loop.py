@@ -70,7 +70,8 @@ def fit(
         seconds = time.perf_counter() - began
         bad = np.reshape(logs["bad_step"], (choices, -1))
         if (bad >= 0).any(1).all():
-            raise UserError(f"the loss is not finite at step {bad[bad >= 0].min() + 1}; the last "
+            first = np.where(bad >= 0, bad, np.iinfo(bad.dtype).max).min(1)  # of each choice
+            raise UserError(f"the loss is not finite at step {first.max() + 1}; the last "
                             "good checkpoint is kept; lower --learning_rate or set --clip_norm, "
                             "in another --workdir")
         step, total = step + count, total + seconds

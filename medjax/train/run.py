@@ -22,15 +22,15 @@ class Plan:
     """What is trained, and how often things are done.
 
     Attributes:
-      init: `init(keys) -> state`, every leaf with a leading seed axis; may be compiled.
-      advance: as of `make_advance`, already mapped over seeds.
+      init: `init(keys) -> state`, every leaf with a leading axis of learners; may be compiled.
+      advance: as of `make_advance`, already mapped over learners.
       evaluate: `evaluate(state) -> values` on the validation split; what is recorded.
       score: the name in `values` that chooses the best checkpoint.
       higher: whether a higher score is better.
-      keys: one a seed.
+      keys: one a learner.
       feed: where the data come from.
       sharding: of the state, or of whole parts of it; `whole` is that of what all devices hold.
-      steps, batch: updates, and examples an update (of one seed).
+      steps, batch: updates, and examples an update (of one learner).
       unit: what these examples are called.
       choices: so many settings are tried; see `train.several`.
       eval_every, log_every, keep: as their flags.

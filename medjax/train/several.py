@@ -1,6 +1,6 @@
 """Several settings tried as one program: learners beside one another, of which validation chooses.
 
-The leading axis of a state then has, for each choice in turn, a learner of each seed.
+The leading axis of a state has, for each choice in turn, a learner of each seed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,15 +52,24 @@ def judged(evaluate: Callable[[Any], Mapping[str, float]], *, score: str, higher
            count: int) -> Callable[[Any], dict[str, float]]:
     """`evaluate` of the weights of all learners: the values of the choice with the best score.
 
-    Beside them stand `choice`, its number, and `SCORE_of_NUMBER` of each; NaN where the loss is
-    not finite, which is the worst.
+    Beside them stand `choice`, its number, and `SCORE_of_NUMBER` of each. The score of a choice
+    whose weights or loss are not finite is NaN; it ranks below one that is merely undefined.
     """
+    def judge(part: Any) -> tuple[bool, dict[str, float]]:
+        values = dict(evaluate(part))
+        sound = np.isfinite(values.get("loss", 0.0)) and all(
+            bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(part))
+        return sound, values if sound else {**values, score: np.nan}
+
+    def rank(sound: bool, values: Mapping[str, float]) -> tuple[bool, float]:
+        value = values[score] if higher else -values[score]
+        return sound, -np.inf if np.isnan(value) else value
+
     def whole(weights: Any) -> dict[str, float]:
-        each = [evaluate(of_choice(weights, i, seeds=seeds)) for i in range(count)]
-        values = np.array([e[score] if np.isfinite(e.get("loss", 0.0)) else np.nan for e in each])
-        best = int(np.argmax(np.where(np.isnan(values), -np.inf, values if higher else -values)))
-        return {**each[best], "choice": best,
-                **{_key(score, i): v for i, v in enumerate(values)}}
+        each = [judge(of_choice(weights, i, seeds=seeds)) for i in range(count)]
+        best = max(range(count), key=lambda i: rank(*each[i]))
+        return {**each[best][1], "choice": best,
+                **{_key(score, i): values[score] for i, (_, values) in enumerate(each)}}
 
     return whole
 

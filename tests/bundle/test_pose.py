@@ -90,6 +90,13 @@ def test_from_python_too(two):
         second.predict(array, affine=image.affine, points_mm=few)
 
 
+def test_the_card_tells_of_the_first_look(two):
+    first, second = (archive.read(two / f"{name}.zip")["README.md"].decode()
+                     for name in ("first", "second"))
+    assert "--pose_from=FIRST_ANSWERS" in second and "points_mm=first.points_mm" in second
+    assert "pose" not in first
+
+
 def test_it_is_asked_for_where_it_is_needed(two, tmp_path, cache_dir):
     table = two / "first" / "every" / "predictions.csv"
     for name, more, words in (("first", {"pose_from": table}, "in any pose; leave it out"),
@@ -103,6 +110,9 @@ def test_it_is_asked_for_where_it_is_needed(two, tmp_path, cache_dir):
 def test_a_pose_that_is_none_is_refused(two):
     files = archive.read(two / "second.zip")
     pose = json.loads(files[bundle.ABOUT])["trained"]["info"]["pose"]
-    for bad in (pose[:2], [[name, place[:2]] for name, place in pose]):
+    flat = [[name, [1.0, 2.0, 3.0]] for name, _ in pose]
+    ragged = [[pose[0][0], pose[0][1][:2]], *pose[1:]]
+    for bad in (pose[:2], [[name, place[:2]] for name, place in pose], flat, ragged, [
+            ["a", place] for _, place in pose]):
         with pytest.raises(UserError, match="pose"):
             bundle.opened(rewritten(files, trained__info__pose=bad), where="b")

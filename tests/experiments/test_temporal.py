@@ -66,7 +66,7 @@ def test_evaluation_alone_says_the_same(done, cache_dir):
 
 
 @pytest.mark.parametrize("changes", [
-    {"loss": "curve", "recurrence": "gru", "rival": False, "smooth": 3},
+    {"loss": "curve", "recurrence": "gru", "rival": False, "smooth": 3, "by_length": True},
     {"recurrence": "convlstm", "rival": False, "remat": True, "learning_rates": "1e-3,3e-3"},
     {"recurrence": "tcn", "rival": False, "seeds": 2, "encoder_rate": 0.1}])
 def test_other_networks_and_losses_go_through(tmp_path, cache_dir, changes):
@@ -103,7 +103,9 @@ def test_the_authors_sononet_as_a_frozen_encoder(tmp_path, cache_dir):
     ({"task": "planes", "loss": "curve"}, "--loss=curve is not for --task=planes"),
     ({"dataset": "brain_sweeps", "loss": "curve", "units": "frames"}, "give --loss=time"),
     ({"dataset": "brain_sweeps", "units": "frames"}, "several frames called .*--task=planes"),
-    ({"train_window": 5}, "are whole cycles"), ({"smooth": 2}, "--smooth=2: must be odd"),
+    ({"train_window": 5}, "are whole cycles"),
+    ({"train_window": 5, "by_length": True}, "all are as long already"),
+    ({"smooth": 2}, "--smooth=2: must be odd"),
     ({"image_shape": "16"}, "--image_shape"), ({"window": "3,1"}, "--window"),
     ({"image_shape": "4,4"}, "needs frames of 8 pixels a side"),
     ({"encoder_rate": 0}, "--encoder_rate=0 uses the features of --init_from"),

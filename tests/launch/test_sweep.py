@@ -64,6 +64,8 @@ def test_learning_rates_and_weight_decays_are_one_program():
     assert points.merge_rates(every, at_most=1) == every
     assert list(points.named(together, ["model", "learning_rate"])) == [
         f"model-{m}_learning_rate-{r}" for m in ("cnn", "mlp") for r in ("1e-3+3e-3", "1e-2")]
+    dated = points.named([{"model": "a__2"}, {"model": "a"}, {"model": "a"}], ["model"])
+    assert [p["model"] for p in dated.values()] == ["a__2", "a", "a"]
     crossed = [{"learning_rates": "1,2", "weight_decays": w} for w in ("3,4", "4,3", "3,4")]
     assert len(points.named(crossed, ["learning_rate"])) == 3
 
@@ -72,11 +74,11 @@ def test_each_setting_of_a_program_has_its_line():
     point = {"model": "cnn", "learning_rates": "1e-3,3e-3", "weight_decays": "0.1,0.1",
              "seed": "0", "seeds": "2"}
     found = {"validation": {"value": 0.8}, "choices": [{"value": 0.8}, {"value": None}],
-             "train": {"seconds": 5.0}}
+             "choice": 0, "train": {"seconds": 5.0}}
     one, other = sweep.rows_of("run", point, found, ["learning_rate", "weight_decay", "seed"])
     assert one.shown == {"learning_rate": "1e-3", "weight_decay": "0.1", "seed": "0..1"}
     assert other.shown["learning_rate"] == "3e-3"
-    assert one.value == 0.8 and math.isnan(other.value)
+    assert one.value == 0.8 and math.isnan(other.value) and one.kept and not other.kept
     alone = {"validation": {"value": 0.7}, "train": {"seconds": 5.0}}
     (row,) = sweep.rows_of("run", {"learning_rate": "1"}, alone, ["learning_rate", "seed"])
     assert row.shown == {"learning_rate": "1", "seed": ""} and row.value == 0.7

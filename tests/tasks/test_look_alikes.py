@@ -1,5 +1,7 @@
 """The claim of the SpatialConfiguration-Net (Payer et al. 2016), on drawn hands."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +36,8 @@ def confused(name, count):
     data = hands(0, count)
     params, stats = task.init(jax.random.key(0), data["image"][0])
     learner = state.create(params, stats, optimizer)
-    advance = step.make_advance(step.make_step(task.loss, optimizer), feed.pick_resident(batch=8))
+    advance = step.make_advance(step.make_step(task.loss, optimizer), feed.pick_resident(
+        partial(feed.batch_index, size=count, batch=8)))
     learner, _ = jax.jit(advance)(jax.random.key(1), learner, data, STEPS)
     test = hands(1000, 40)
     maps = jax.jit(task.maps)(learner.params, learner.stats, test["image"])

@@ -105,3 +105,34 @@ def test_a_gradient_reaches_every_weight(task):
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).max() > 0, path
+
+
+@pytest.mark.parametrize(("lengths", "size"), [([2, 1], 2), ([2, 3], 4), ([5, 8], 8)])
+def test_frames_beyond_the_longest_of_a_batch_are_not_computed(task, lengths, size):
+    model, _ = task
+    made = temporal.make(model, preprocessing=SCALING, loss="softmax")
+    rng = np.random.default_rng(0)
+    real = np.arange(8) < np.array(lengths)[:, None]
+    images = rng.integers(0, 255, (2, 8, 8, 8, 1)) * real[..., None, None, None]
+    batch = {"image": jnp.asarray(images, jnp.uint8),
+             "marks": jnp.asarray((rng.random((2, 8, 2)) < 0.3) & real[..., None], jnp.uint8),
+             "length": jnp.array(lengths)}
+    variables = model.init(jax.random.key(0), jnp.zeros((2, 8, 8, 8, 1)), batch["length"],
+                           train=False)
+    seen = []
+
+    def noting(key, params, stats, batch):
+        seen.append(batch["image"].shape[1])
+        return made.loss(key, params, stats, batch)
+
+    short = temporal.shortened(noting, sizes=(2, 4, 8))
+    args = jax.random.key(1), variables["params"], variables["batch_stats"], batch
+    with jax.disable_jit():  # so that one branch runs
+        found, (stats, _) = short(*args)
+    assert seen == [size]
+    cut = {**batch, "image": batch["image"][:, :size], "marks": batch["marks"][:, :size]}
+    expected, (wanted, _) = made.loss(*args[:3], cut)
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stats, wanted)
+    compiled, _ = jax.jit(short)(*args)
+    assert compiled == pytest.approx(float(expected), rel=1e-4)

@@ -57,6 +57,18 @@ def test_validation_chooses_and_what_is_not_finite_is_worst(higher, best):
     assert (found["auc_of_0"], found["auc_of_1"]) == (0.2, 0.7) and np.isnan(found["auc_of_2"])
 
 
+def test_weights_that_are_not_finite_are_worst_though_their_score_is_fine():
+    """An undefined score of sound weights ranks above them."""
+    def evaluate(weights):
+        return {"e": float(jnp.nan_to_num(weights[0], nan=0.0)) if weights[0] != 5.0 else np.nan}
+
+    whole = several.judged(evaluate, score="e", higher=False, seeds=1, count=2)
+    found = whole(jnp.array([jnp.nan, 3.0]))
+    assert found["choice"] == 1 and np.isnan(found["e_of_0"]) and found["e_of_1"] == 3.0
+    found = whole(jnp.array([jnp.nan, 5.0]))
+    assert found["choice"] == 1 and np.isnan(found["e"])
+
+
 def test_each_choice_is_told_at_its_own_best_step():
     lines = [{"step": 1, "validation_e_of_0": 3.0, "validation_e_of_1": 1.0},
              {"step": 2, "validation_e_of_0": 2.0, "validation_e_of_1": None}, {"step": 2}]

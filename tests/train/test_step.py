@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,8 @@ import pytest
 
 from medjax.errors import UserError
 from medjax.train import feed, loop, mesh, optim, state, step
+
+FOURS = functools.partial(feed.batch_index, size=12, batch=4)
 
 
 def loss(key, params, stats, batch):
@@ -25,7 +29,7 @@ def fresh(optimizer):
 
 def advance_with(optimizer, **options):
     return step.make_advance(step.make_step(loss, optimizer, **options),
-                             feed.pick_resident(batch=4))
+                             feed.pick_resident(FOURS))
 
 
 def test_one_call_of_many_equals_many_calls_of_one():
@@ -62,17 +66,17 @@ def test_a_stream_gives_the_batches_of_a_resident_set():
     data_key = jax.random.split(key)[1]
     host = jax.tree.map(np.asarray, whole)
     read = lambda i: jax.tree.map(lambda x: x[i], host)  # noqa: E731
-    streamed = feed.stream(data_key, read, size=12, batch=4)
+    streamed = feed.stream(data_key, read, FOURS)
     optimizer = optax.sgd(0.05)
     update = step.make_step(loss, optimizer)
-    resident = jax.jit(step.make_advance(update, feed.pick_resident(batch=4)))
+    resident = jax.jit(step.make_advance(update, feed.pick_resident(FOURS)))
     chunked = jax.jit(step.make_advance(update, feed.pick_streamed))
     a, _ = resident(key, fresh(optimizer), whole, 13)
     b = fresh(optimizer)
     for start, count in ((0, 3), (3, 5), (8, 5)):
         b, _ = chunked(key, b, streamed(start, count), count)
     np.testing.assert_allclose(a.params["w"], b.params["w"], rtol=1e-6)
-    late = feed.stream(data_key, read, size=12, batch=4)(29, 1)  # as after a resume
+    late = feed.stream(data_key, read, FOURS)(29, 1)  # as after a resume
     np.testing.assert_array_equal(
         late["x"][29 % feed.CHUNK],
         read(np.asarray(feed.batch_index(data_key, 29, size=12, batch=4)))["x"])
@@ -86,7 +90,7 @@ def test_a_stream_reads_no_batch_twice():
         asked.append(len(index))
         return {"x": np.zeros((len(index), 1))}
 
-    streamed = feed.stream(jax.random.key(0), read, size=12, batch=4)
+    streamed = feed.stream(jax.random.key(0), read, FOURS)
     for step_ in range(2 * feed.CHUNK):
         streamed(step_, 1)
     assert sum(asked) <= 3 * feed.CHUNK * 4  # the third chunk is read ahead
@@ -95,6 +99,19 @@ def test_a_stream_reads_no_batch_twice():
 def test_an_epoch_of_batches_holds_each_example_once():
     index = [feed.batch_index(jax.random.key(0), jnp.int32(s), size=12, batch=4) for s in range(3)]
     assert sorted(np.concatenate(index).tolist()) == list(range(12))
+
+
+def test_batches_of_examples_as_long_as_one_another():
+    length = jnp.asarray(np.random.default_rng(0).integers(10, 100, 50))
+    pick = jax.jit(functools.partial(feed.alike_index, length=length, batch=8))
+    key = jax.random.key(0)
+    epochs = [np.stack([pick(key, jnp.int32(6 * e + s)) for s in range(6)]) for e in range(20)]
+    for batches in epochs:
+        assert len(set(batches.ravel().tolist())) == 48  # none twice; two are left out
+        spread = np.sort(np.ptp(np.asarray(length)[batches], axis=1))
+        assert spread[:5].max() < 60 and np.mean(spread[:5]) < 40  # one may go round the end
+    assert set(np.concatenate(epochs).ravel().tolist()) == set(range(50))
+    assert sorted(map(sorted, epochs[0].tolist())) != sorted(map(sorted, epochs[1].tolist()))
 
 
 def test_padding_counts_every_case_once():

@@ -35,9 +35,10 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def describe(self):
         first = next(self._prepared(self.found.cases[:1]))
-        names = self.found.info.landmarks if self.options.pose_from else ()
+        places = zip(self.found.info.landmarks, self.pose.tolist(),
+                     strict=True) if self.options.pose_from else ()
         info = dataclasses.replace(self.found.info, grid_mm=self.grid_mm, pose=tuple(
-            (name, tuple(self.pose[i].tolist())) for i, name in enumerate(names)))
+            (name, tuple(place)) for name, place in places if np.isfinite(place).all()))
         return info, first.image.shape, first.image.dtype
 
     @functools.cached_property

@@ -61,7 +61,7 @@ def turn(points_mm: np.ndarray, pose: np.ndarray, *, shape: tuple[int, ...], gri
 
 def read_points(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The points in mm that a run's or an answer's `predictions.csv` has of each case:
-    `[landmark, ndim]`."""
+    `[landmark, ndim]`; landmarks that are not in `names` are left out."""
     try:
         with path.open(newline="") as f:
             rows = list(csv.DictReader(f))
@@ -69,8 +69,12 @@ def read_points(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         axes = [a for a in "xyz" if form.format(a) in rows[0]]
         out = {row["case_id"]: np.full((len(names), len(axes)), np.nan) for row in rows}
         for row in rows:
+            if row["landmark"] not in names:
+                continue
             out[row["case_id"]][names.index(row["landmark"])] = [
                 float(row[form.format(a)] or math.nan) for a in axes]
+        if not any(row["landmark"] in names for row in rows):
+            raise ValueError(f"{rows[0]['landmark']} is none of {', '.join(names)}")
     except (OSError, ValueError, KeyError, IndexError) as e:
         raise UserError(f"--pose_from: {path} is no predictions.csv of these landmarks ({e})"
                         ) from None

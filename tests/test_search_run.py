@@ -1,11 +1,12 @@
-"""Volumes for search: the box that an image fills, and packing into a corner."""
+"""Volumes as agents search them: the box that an image fills, stored in a corner at all scales."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from medjax.data import geometry, volumes
+from medjax import search_run
+from medjax.data import geometry
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.ops import comb
@@ -27,24 +28,26 @@ def two(sizes=(1.0, 1.0)):
     images = np.arange(1, 73, dtype=np.uint8).reshape(2, 6, 6, 1)
     world = np.stack([np.diag([s, s, 1.0]) for s in sizes])
     box = np.array([[[0, 0], [6, 6]], [[1, 2], [5, 5]]])
-    return Split({"box": box, "to_world": world}, ["a", "b"], ["a", "b"], [{}, {}],
+    targets = {"box": box, "to_world": world, "landmarks": np.ones((2, 1, 2))}
+    return Split(targets, ["a", "b"], ["a", "b"], [{}, {}],
                  lambda i: images[i], (6, 6, 1), np.dtype(np.uint8))
 
 
 def test_images_stand_in_the_corner_and_the_rest_is_padding():
-    packed = volumes.pack(two(), spacing=[4, 1], room=2)
+    packed = search_run.stored(two(), spacing=[4, 1], room=2)
     # Teeth of ceil(6 / 4) and of 6 voxels, each with 2 before it, and 2 behind the last.
     np.testing.assert_array_equal(packed.tooth, [[4, 4], [8, 8]])
     assert packed.pixels.shape == (2, 2, 4 * 4 + 2, 4 * 4 + 2)
     np.testing.assert_array_equal(packed.shape, [[6, 6], [4, 3]])
-    np.testing.assert_array_equal(packed.first, [[0, 0], [1, 2]])
-    fine = packed.pixels[1, :, 2:, 2:]
-    assert (packed.pixels[1, :, :2] == 0).all()
+    np.testing.assert_array_equal(packed.target[:, 0], [[1, 1], [0, -1]])
+    pixels = np.asarray(packed.pixels)
+    fine = pixels[1, :, 2:, 2:]
+    assert (pixels[1, :, :2] == 0).all()
     np.testing.assert_array_equal(fine[1, :4, :3], 37 + 6 * np.arange(1, 5)[:, None]
                                   + np.arange(2, 5))
     assert (fine[1, 4:] == 0).all()
     assert (fine[1, :, 3:] == 0).all()
-    seen = packed.pixels[0, 0]
+    seen = pixels[0, 0]
     assert (seen > 0).sum() == 36
     assert np.std(seen[seen > 0]) < np.std(fine[0][fine[0] > 0])  # smoothed
 
@@ -69,18 +72,18 @@ def test_smoothing_is_that_of_scipy_in_any_box(sd):
 def test_searches_begin_by_what_an_image_shows_alone():
     """By hand, modulo 2^32; another place in the split or in the grid changes nothing."""
     split = two()
-    number = volumes.pack(split, spacing=[1], room=1).number
+    number = search_run.stored(split, spacing=[1], room=1).number
     shown = [int(v) for v in split.read(1)[1:5, 2:5, 0].ravel()]
-    assert number[1] == sum(v * (v + 1) * 2654435761 for v in shown) % 2**32
-    assert volumes.pack(split.only([1]), spacing=[1], room=1).number == [number[1]]
+    assert number[1] == sum(v * (v + 1) for v in shown) * 2654435761 % 2**32
+    assert search_run.stored(split.only([1]), spacing=[1], room=1).number[0] == number[1]
     moved = fingerprint(jnp.roll(split.read(1)[..., 0], 1, axis=1), jnp.array([[1, 3], [5, 6]]))
     assert moved == number[1] != number[0]
 
 
 def test_voxels_must_have_one_size():
-    assert volumes.voxel_mm(two((2.0, 2.0))) == pytest.approx(2.0)
+    assert geometry.voxel_mm(two((2.0, 2.0))["to_world"]) == pytest.approx(2.0)
     with pytest.raises(UserError, match="1 to 2 mm; steps of one length need one size"):
-        volumes.voxel_mm(two((1.0, 2.0)))
+        geometry.voxel_mm(two((1.0, 2.0))["to_world"])
 
 
 def test_a_part_of_a_split_reads_its_own_images():
