@@ -84,9 +84,9 @@ def check_memory(world: search.World, *, learners: int) -> None:
     there = mesh.memory_bytes()
     if needed > 0.8 * there:
         length, teams = world.priority.shape
-        raise UserError(f"--replay={length} steps of --agents={teams} need, for {learners} "
-                        f"learners at once, {needed / 1e9:.1f} GB; the device has "
-                        f"{there / 1e9:.1f}: lower one")
+        raise UserError(f"--replay={length} steps of --agents={teams} need "
+                        f"{needed / 1e9:.1f} GB, {learners} learner{'s' if learners > 1 else ''} "
+                        f"at once; the device has {there / 1e9:.1f}: lower one")
 
 
 def vary(key: Key, split: Split, *, copies: int, how: Augmentation) -> Split:

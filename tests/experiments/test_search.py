@@ -132,7 +132,7 @@ def test_agents_on_four_devices_do_what_they_do_on_one(done, cache_dir, tmp_path
     ({"scales": "2,4"}, "the largest first"),
     ({"strides": "8,4"}, "gives 2 lengths for 3 scales"),
     ({"fill": 1, "agents": 2}, "gives 2 steps to draw from, fewer than --batch=4"),
-    ({"replay": 10**9}, r"--replay=1000000000 steps of --agents=4 and --seeds=1 need .* GB"),
+    ({"replay": 10**9}, r"--replay=1000000000 steps of --agents=4 need .* GB, 1 learner at once"),
     ({"outlier_sd": 3}, "needs four --landmarks"),
     ({"beside": "nowhere"}, "has no predictions.csv"),
     ({"gamma": 1.5}, "--gamma=1.5: must lie between 0 and 1"),
