@@ -99,10 +99,11 @@ def test_eight_devices_end_as_one_does(tmp_path, cache_dir, experiment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{"feed": "stream"}, {"shard_state": True, "seeds": 2}])
+@pytest.mark.parametrize("changes", [
+    {"feed": "stream"}, {"shard_state": True, "seeds": 2, "learning_rates": "1e-3,3e-3"}])
 def test_streamed_batches_and_split_states_too(tmp_path, cache_dir, changes):
     alone(command("classify", tmp_path / "one", cache_dir, **{
-        k: v for k, v in changes.items() if k == "seeds"}))
+        k: v for k, v in changes.items() if k in ("seeds", "learning_rates")}))
     code, out = finished(start("--processes=2", "--devices=2", "--", *command(
         "classify", tmp_path / "two", cache_dir, **changes)))
     assert code == 0, out
