@@ -82,7 +82,8 @@ def optimizer(config: Training, *, only: Columns = ()) -> optax.GradientTransfor
 def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Key], state.State],
          loss: Callable, optimizer: optax.GradientTransformation,
          evaluate: Callable[[Any], Mapping[str, float]], score: str, higher: bool,
-         length: np.ndarray | None = None) -> run.Plan:
+         length: np.ndarray | None = None,
+         shorten: Callable[[step.Step], step.Step] = lambda update: update) -> run.Plan:
     """The training run: every leaf of its state has a leading axis of learners, which are the seeds
     of each of the `choices`.
 
@@ -92,7 +93,8 @@ def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Ke
       init: makes the state of one learner.
       loss: as of `step.make_step`.
       evaluate: as of `seeded`; score, higher: as of `run.Plan`.
-      length: of each example, where those of a batch are to be about as long as one another.
+      length: of each example, where those of a batch are to be about as long as one another;
+        shorten: makes an update that then needs less.
     """
     devices = mesh.make()
     mesh.check_batch(config.batch, mesh=devices)
@@ -117,7 +119,7 @@ def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Ke
     def pick_batch(*args: Any) -> Any:
         return mesh.split_batch(choose(*args), mesh=devices)
 
-    update = step.make_step(loss, optimizer, ema_decay=config.ema_decay)
+    update = shorten(step.make_step(loss, optimizer, ema_decay=config.ema_decay))
     shapes = jax.eval_shape(jax.vmap(init), jax.vmap(jax.random.key)(np.arange(config.seeds)))
     return seeded(
         config, init=init, advance=step.make_advance(update, pick_batch), evaluate=evaluate,

@@ -117,15 +117,17 @@ def make(model: Any, *, preprocessing: Preprocessing, loss: str,
     return Temporal(of_batch, predict, begin, step)
 
 
-def shortened(loss: Callable, *, sizes: Sequence[int]) -> Callable:
-    """The same loss, of no more frames than the longest sequence of a batch needs.
+def shortened(step: Callable, *, sizes: Sequence[int]) -> Callable:
+    """The same update, of no more frames than the longest sequence of a batch needs.
 
     Args:
+      step: as of `train.step.make_step`. Around it, not inside its gradient, where every branch
+        would have to keep what the others need.
       sizes: a program is compiled for each, from few frames to all.
     """
-    def whole(key: Key, params: Params, stats: Stats, batch: Batch):
+    def whole(key: Key, state: Any, batch: Batch):
         def of(size: int) -> Callable[[], Any]:
-            return lambda: loss(key, params, stats, {
+            return lambda: step(key, state, {
                 **batch, "image": batch["image"][:, :size], "marks": batch["marks"][:, :size]})
 
         fits = jnp.searchsorted(jnp.array(sizes), batch["length"].max())
