@@ -57,11 +57,12 @@ def paths(path: Path, image: np.ndarray, names: Sequence[str], target: np.ndarra
             axes[row, 0].set_title(name, **_SMALL)
         _key(axes[0, 0], levels)
         figure.get_layout_engine().set(rect=(0, 0, 1, 0.98))  # titles of hidden axes do not count
-        figure.legend(loc="outside lower center", ncols=levels + 2)
+        figure.legend(loc="outside lower center", ncols=columns)
 
-    size = 2.5
+    size, columns = 2.5, min(levels + 2, 2 * len(views))  # of the legend: two fit below a view
+    height = 0.2 + 0.2 * -(-(levels + 2) // columns)
     new_figure(path, len(names), len(views),
-               (size * len(views), size * len(names) * _aspect(image, views) + 0.4), draw)
+               (size * len(views), size * len(names) * _aspect(image, views) + height), draw)
 
 
 def _views(ndim: int) -> tuple[tuple[int, int], ...]:
@@ -95,14 +96,19 @@ def _way(ax, way: np.ndarray, level: np.ndarray, view: tuple[int, int]) -> None:
         at = np.flatnonzero(level == i)
         if len(at):  # one more, so that the line joins the next level's
             part = way[at[0] : at[-1] + 2]
-            ax.plot(part[:, right], part[:, up], color=f"C{i}", lw=0.9, alpha=0.9)
+            ax.plot(part[:, right], part[:, up], color=_colour(i), lw=0.9, alpha=0.9)
     ax.plot(*way[-1, [right, up]], "x", ms=5, color="C3", mew=1.3)
+
+
+def _colour(scale: int) -> str:
+    """Not those of a landmark and of where an agent rests."""
+    return ("C0", "C1", "C4", "C6", "C8", "C9")[scale % 6]
 
 
 def _key(ax, levels: int) -> None:
     """What lines and marks mean, for the legend."""
     for i in range(levels):
-        ax.plot([], [], color=f"C{i}", label=f"scale {i + 1}")
+        ax.plot([], [], color=_colour(i), label=f"scale {i + 1}")
     ax.plot([], [], "x", color="C3", label="rest")
     ax.plot([], [], "o", mfc="none", mec="C2", label="landmark")
 
@@ -127,12 +133,12 @@ def animation(path: Path, image: np.ndarray, name: str, target: np.ndarray, trac
             ax.clear()
             right, up = view
             _slice(ax, image, here, view)
-            ax.plot(trace[: time + 1, right], trace[: time + 1, up], color=f"C{scale}", lw=1.0)
+            ax.plot(trace[: time + 1, right], trace[: time + 1, up], color=_colour(scale), lw=1.0)
             ax.plot(*here[[right, up]], "x", ms=6, color="C3", mew=1.4)
             ax.plot(*target[[right, up]], "o", ms=7, mfc="none", mec="C2", mew=1.4)
             wide, high = (spacing[scale] * crop[a] / 2 for a in view)
             ax.plot(here[right] + wide * _CORNERS[0], here[up] + high * _CORNERS[1],
-                    color=f"C{scale}", lw=0.9)
+                    color=_colour(scale), lw=0.9)
         away = float(np.linalg.norm(here - target)) * voxel_mm
         axes[0, 0].set_title(f"{name}: step {time}, scale {scale + 1}, {away:.1f} mm away",
                              **_SMALL)
