@@ -5,8 +5,8 @@
     python -m experiments.heatmap --dataset=landmark_folder --data_dir=MY_IMAGES
 
 The default with --ndim=3: 32 points in volumes of the deformed template (synthetic), 4 mm voxels,
-120 to train; test split, 50 subjects (2026-11-24, two cores of an AMD EPYC, 13 minutes): 5.38 mm
-[5.17, 5.62], which is 1.34 voxels; the mean shape: 8.48 mm.
+120 to train; test split, 50 subjects (2026-11-25, two cores of an AMD EPYC, 13 minutes beside other
+work): 5.03 mm [4.86, 5.22], which is 1.26 voxels; the mean shape: 8.48 mm. The day before: 5.38.
 
 HC18, published split, 609 images to train; validation split of 128, which also chose the checkpoint
 (2026-11-24, two cores of an AMD EPYC, 112 minutes beside other work): BPD NME 0.017 [0.013, 0.022],
