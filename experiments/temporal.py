@@ -13,7 +13,7 @@ the mean intensity: 1.48; the mean place in training: 5.46. The day before, with
 `--loss=curve` 1.17 [0.99, 1.35], and 1.49 [1.33, 1.66] with `--structure=0`.
 
 Sweeps through the deformed template (synthetic), four planes, 240 to train; test split, 100
-subjects (same day and machine, 15 minutes beside other work): F1 0.450 [0.425, 0.476], hit rate
+subjects (2026-11-24, same machine, 15 minutes beside other work): F1 0.450 [0.425, 0.476], hit rate
 0.940 [0.915, 0.962]; without recurrence, averaged over as many frames as suit validation, 0.409
 [0.385, 0.434] and 0.935 (F1: p = 0.0005); the mean place in training: 0 and 0.185. With 120 to
 train and half the updates the recurrence was no better in F1 (0.378 against 0.372). With
@@ -22,12 +22,12 @@ train and half the updates the recurrence was no better in F1 (0.378 against 0.3
     python -m experiments.temporal --dataset=brain_sweeps --task=planes --recurrence=bilstm \
       --workdir=runs/sweeps
 
-Sunnybrook, four patients, each left out once (two to train, one to choose the checkpoint), from
-the weights of the default; the 39 slices alone: 1.80 frames (ED 2.10, ES 1.49); one answer a
-patient, by the mean over its slices: 1.13 (ED 1.75, 70 ms; ES 0.50, 18 ms); plain, ED 5.75, since
-it lies where the cycle is cut. Four patients give no interval. The mean place in training has 0.88,
-as all four recordings begin at the same beat; the area of blood 1.96. Same day, 2 minutes each. By
-a bidirectional LSTM, learnt on 120 hearts: 1.12 (ED 1.50, ES 0.75).
+Sunnybrook, four patients, each left out once (two to train, one to choose the checkpoint), from the
+weights of the default (2026-11-25, same machine, 1 minute each); the 39 slices alone: 2.15 frames
+(ED 2.21, ES 2.10; the day before, from other weights, 1.80); one answer a patient, by the mean over
+its slices: 1.13 (ED 1.75, 73 ms; ES 0.50, 18 ms). Four patients give no interval. The mean place in
+training has 0.88, as all four recordings begin at the same beat; the area of blood 1.96. By a
+bidirectional LSTM, learnt on 120 hearts, the day before: 1.12 (ED 1.50, ES 0.75).
 
     python -m experiments.temporal --dataset=sunnybrook_cine --data_dir=DIR --fold=1 \
       --init_from=runs/temporal --steps=100 --learning_rate=1e-3 --scale=0.2 \
