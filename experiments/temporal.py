@@ -257,8 +257,9 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     """The training run."""
     train, source = dataset.splits["train"], config.init_from
     shape, longest = (1, 2, *train.image_shape[1:]), train.image_shape[0]
-    by_length: dict[str, Any] = {"length": train["length"], "shorten": partial(
-        tasks.shortened, sizes=[-(-longest * i // 4) for i in range(1, 5)])}
+    alike: dict[str, Any] = {"length": train["length"], "shorten": partial(
+        tasks.shortened, sizes=[-(-longest * i // 4) for i in range(1, 5)])
+    } if config.by_length else {}
 
     def init(key: Key) -> state.State:
         variables = parts.model.init(key, jnp.zeros(shape), jnp.array([2]), train=False)
@@ -274,7 +275,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     def make(init: Callable[[Key], state.State]) -> run.Plan:
         return settings.plan(
             config, train, columns=("marks", "length"), init=init, loss=parts.task.loss,
-            **(by_length if config.by_length else {}),
+            **alike,
             optimizer=parts.optimizer, score=parts.score, higher=config.task == "planes",
             evaluate=lambda s: validate(config, dataset, parts, s))
 

@@ -3,7 +3,7 @@
 import importlib
 import itertools
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,12 +76,8 @@ def value(rng: np.random.Generator, given: str) -> str:
 
 def merge_seeds(points: Sequence[Point]) -> list[Point]:
     """Runs that differ in the seed alone, and whose seeds follow one another, as one."""
-    groups: dict[tuple, list[Point]] = {}
-    for point in points:
-        key = tuple((k, v) for k, v in point.items() if k != "seed")
-        groups.setdefault(key, []).append(point)
     out: list[Point] = []
-    for group in groups.values():
+    for group in _alike_but(("seed",), points):
         seeds = sorted({int(p["seed"]) for p in group if "seed" in p})
         if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
             out.append({**group[0], "seed": str(seeds[0]), "seeds": str(len(seeds))})
@@ -92,16 +88,21 @@ def merge_seeds(points: Sequence[Point]) -> list[Point]:
 
 def merge_rates(points: Sequence[Point], *, at_most: int) -> list[Point]:
     """Runs that differ in learning rate and weight decay alone as one, at most so many in each."""
-    groups: dict[tuple, list[Point]] = {}
-    for point in points:
-        key = tuple((k, v) for k, v in point.items() if k not in _MANY)
-        groups.setdefault(key, []).append(point)
-    parts = [group[i : i + at_most] for group in groups.values()
+    parts = [group[i : i + at_most] for group in _alike_but(_MANY, points)
              for i in range(0, len(group), at_most)]
     return [part[0] if len(part) == 1 else {
         **{k: v for k, v in part[0].items() if k not in _MANY},
         **{many: ",".join(p[one] for p in part) for one, many in _MANY.items() if one in part[0]}}
         for part in parts]
+
+
+def _alike_but(names: Collection[str], points: Sequence[Point]) -> list[list[Point]]:
+    """The runs in groups that differ in these flags alone."""
+    groups: dict[tuple, list[Point]] = {}
+    for point in points:
+        key = tuple((k, v) for k, v in point.items() if k not in names)
+        groups.setdefault(key, []).append(point)
+    return list(groups.values())
 
 
 def named(points: Sequence[Point], varied: Sequence[str]) -> dict[str, Point]:
@@ -120,15 +121,16 @@ def named(points: Sequence[Point], varied: Sequence[str]) -> dict[str, Point]:
 def name_of(point: Point, varied: Sequence[str]) -> str:
     """Of the folder of a run: what is special about it."""
     parts = [f"{name}-{'+'.join(each if len(set(each)) > 1 else each[:1])}" for name in varied
-             if (each := told(point, name))]
+             if any(each := told(point, name))]
     text = "_".join(parts) or "run"
     clean = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
     return clean if len(clean) <= 150 else f"{clean[:140]}_{zlib.crc32(text.encode()):08x}"
 
 
 def told(point: Point, name: str) -> list[str]:
-    """The values that a run has of a flag: of a program of several settings, one of each."""
+    """The values that a run has of a flag: of a program of several settings, one of each; empty
+    where it is not given."""
     if name == "seed" and "seeds" in point:
         return [f"{point['seed']}..{int(point['seed']) + int(point['seeds']) - 1}"]
-    given = point.get(_MANY.get(name, name), point.get(name))
-    return given.split(",") if name in _MANY and given else [given] if given else []
+    given = point.get(name, "")
+    return point.get(_MANY[name], given).split(",") if name in _MANY else [given]

@@ -177,7 +177,7 @@ def rows_of(run: str, point: Point, found: Mapping[str, Any], varied: Sequence[s
     values = [c["value"] for c in found.get("choices", [found["validation"]])]
 
     def flag(name: str, number: int) -> str:
-        each = told(point, name) or [""]
+        each = told(point, name)
         return each[number] if len(each) > 1 else each[0]
 
     return [Row(run, {name: flag(name, number) for name in varied},

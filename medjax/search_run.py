@@ -24,9 +24,6 @@ from medjax.tasks import search
 from medjax.train import mesh, state, step
 from medjax.typing import Array, Key, Logs
 
-_scales = jax.jit(comb.scales, static_argnames=("spacing", "largest", "room"))
-_fingerprint = jax.jit(fingerprint)
-
 
 class Run(NamedTuple):
     """All that is carried from update to update."""
@@ -131,17 +128,25 @@ def stored(split: Split, *, spacing: Sequence[int], room: int) -> env.Volumes:
                         f"{split.image_shape[-1]}")
     first, beyond = np.moveaxis(split["box"], 1, 0)
     largest = tuple((beyond - first).max(0).tolist())
-    tooth = np.stack([comb.tooth_of(largest, spacing=s, room=room) for s in spacing])
+    tooth = comb.teeth(largest, spacing=spacing, room=room)
     pixels = np.zeros((len(spacing), len(split), *comb.size_of(
         largest, spacing=spacing, room=room)), split.image_dtype)
     number = np.zeros(len(split), np.uint32)
     for i in range(len(split)):
-        image, box = split.read(i)[..., 0], split["box"][i]
-        pixels[:, i] = _scales(image, box, spacing=tuple(spacing), largest=largest, room=room)
-        number[i] = _fingerprint(image, box)
+        pixels[:, i], number[i] = in_scales(
+            split.read(i)[..., 0], split["box"][i], spacing=tuple(spacing), largest=largest,
+            room=room)
     target = (split["landmarks"] - first[:, None]).astype(np.float32)
     return env.Volumes(*jax.device_put((
         pixels, tooth, np.int32(room), beyond - first, target, number)))
+
+
+@partial(jax.jit, static_argnames=("spacing", "largest", "room"))
+def in_scales(image: Array, box: Array, *, spacing: tuple[int, ...], largest: tuple[int, ...],
+              room: int) -> tuple[Array, Array]:
+    """What `env.Volumes` holds of an image: its pixels at all scales, and its number."""
+    return (comb.scales(image, box, spacing=spacing, largest=largest, room=room),
+            fingerprint(image, box))
 
 
 def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, *,
@@ -153,9 +158,10 @@ def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, 
       names: of the landmarks.
       seed: draws the places; `margin` as of `starts.anywhere`.
     """
-    def run(case: int) -> Any:
-        key, places = beginnings(data, jnp.int32(case), count=count, seed=seed, margin=margin)
-        return jax.tree.map(np.asarray, (places, walk(key, data, jnp.int32(case), places)))
+    def run(number: int) -> Any:
+        case = jnp.int32(number)
+        key, places = beginnings(data, case, count=count, seed=seed, margin=margin)
+        return jax.tree.map(np.asarray, (places, walk(key, data, case, places)))
 
     begun, ends = jax.tree.map(  # [n, seed, start, landmark, ...], of what was begun without seed
         lambda *x: np.stack(x), *mesh.everywhere(run, len(split)))

@@ -64,16 +64,16 @@ def gaussian(image: Array, shape: Array, *, sd: float, largest: tuple[int, ...])
     return image
 
 
-def tooth_of(largest: Sequence[int] | np.ndarray, *, spacing: int, room: int) -> np.ndarray:
-    """How far apart the teeth begin for images up to `largest`, `[ndim]`."""
-    return -(-np.asarray(largest) // spacing) + room
+def teeth(largest: Sequence[int] | np.ndarray, *, spacing: Sequence[int], room: int) -> np.ndarray:
+    """How far apart the teeth of each scale begin for images up to `largest`, `[scale, ndim]`."""
+    return -(-np.asarray(largest) // np.asarray(spacing)[:, None]) + room
 
 
 def size_of(largest: Sequence[int] | np.ndarray, *, spacing: Sequence[int], room: int
             ) -> tuple[int, ...]:
     """The sides of an array that holds the combs of all scales."""
-    sides = [tooth_of(largest, spacing=s, room=room) * s + room for s in spacing]
-    return tuple(np.max(sides, axis=0).tolist())
+    sides = teeth(largest, spacing=spacing, room=room) * np.asarray(spacing)[:, None] + room
+    return tuple(sides.max(0).tolist())
 
 
 def comb(image: Array, *, spacing: int, room: int, size: tuple[int, ...]) -> Array:
@@ -85,6 +85,6 @@ def comb(image: Array, *, spacing: int, room: int, size: tuple[int, ...]) -> Arr
     image's sides.
     """
     places = [room + (x % spacing) * t + x // spacing for x, t in zip(
-        map(np.arange, image.shape), tooth_of(image.shape, spacing=spacing, room=room),
+        map(np.arange, image.shape), teeth(image.shape, spacing=[spacing], room=room)[0],
         strict=True)]
     return jnp.zeros(size, image.dtype).at[np.ix_(*places)].set(image)

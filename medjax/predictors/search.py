@@ -15,7 +15,6 @@ from medjax.errors import UserError
 from medjax.models import qnet
 from medjax.ops import comb
 from medjax.ops.consensus import Consensus, median
-from medjax.ops.intensity import fingerprint
 from medjax.predictors import points
 from medjax.predictors.classify import Weights, symbols
 from medjax.predictors.points import Points
@@ -109,15 +108,15 @@ class Search:
         shape = trained.image_shape[:-1]
         game = self.game(shape)
         task, names = self.task(trained, game), trained.info.landmarks
-        spacing, room = game.levels.spacing.tolist(), max(game.rules.crop) // 2
+        spacing, room = tuple(game.levels.spacing.tolist()), max(game.rules.crop) // 2
 
         def of_image(params: Any, image: Array, box: Array) -> Consensus:
-            pixels = comb.scales(image[..., 0], box, spacing=spacing, largest=shape, room=room)
+            pixels, number = search_run.in_scales(
+                image[..., 0], box, spacing=spacing, largest=shape, room=room)
+            tooth = jnp.asarray(comb.teeth(shape, spacing=spacing, room=room))
             data = env.Volumes(
-                pixels[:, None], jnp.stack([comb.tooth_of(shape, spacing=s, room=room)
-                                            for s in spacing]), jnp.int32(room),
-                (box[1] - box[0])[None], jnp.full((1, len(names), len(shape)), jnp.nan),
-                fingerprint(image[..., 0], box)[None])
+                pixels[:, None], tooth, jnp.int32(room), (box[1] - box[0])[None],
+                jnp.full((1, len(names), len(shape)), jnp.nan), number[None])
             key, places = search_run.beginnings(
                 data, jnp.int32(0), count=self.starts, seed=self.seed, margin=self.margin)
             found = jax.lax.map(lambda p: search.walk(

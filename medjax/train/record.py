@@ -1,6 +1,7 @@
 """Writing what happens: `metrics.jsonl`, and the progress line."""
 
 import csv
+import io
 import json
 import os
 import sys
@@ -23,12 +24,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a CSV, all or nothing: fractions with seven digits, what is undefined empty."""
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", newline="") as f:
-        table = csv.writer(f)
-        table.writerow(header)
-        table.writerows([_cell(v) for v in row] for row in rows)
-    os.replace(beside, path)
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(header)
+    table.writerows([_cell(v) for v in row] for row in rows)
+    write_bytes(path, text.getvalue().encode())
 
 
 def _cell(value: Any) -> Any:

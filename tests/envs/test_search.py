@@ -32,7 +32,7 @@ def stored(images, spacing, target):
         into[tuple(map(slice, image.shape))] = image
     pixels = jnp.stack([jnp.stack([comb.comb(image, spacing=s, room=2, size=size)
                                    for image in whole]) for s in spacing])
-    tooth = np.stack([comb.tooth_of(largest, spacing=s, room=2) for s in spacing])
+    tooth = comb.teeth(largest, spacing=spacing, room=2)
     return Volumes(pixels, jnp.asarray(tooth), jnp.int32(2), jnp.asarray(shape),
                    jnp.asarray(target, jnp.float32), jnp.arange(len(images), dtype=jnp.uint32))
 

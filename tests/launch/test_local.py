@@ -75,39 +75,40 @@ def same(a, b, *, atol):
                 assert x == y
 
 
+def ends_as_one_does(tmp_path, cache_dir, experiment, *, processes, devices, atol=2e-3,
+                     one=(), **changes):
+    """What so many processes print, whose answers are those of one; `one` names the changes that
+    it has too."""
+    alone(command(experiment, tmp_path / "one", cache_dir, **{
+        k: v for k, v in changes.items() if k in one}))
+    code, out = finished(start(f"--processes={processes}", f"--devices={devices}", "--", *command(
+        experiment, tmp_path / "many", cache_dir, **changes)))
+    assert code == 0, out
+    same(*(table(tmp_path / w / "predictions.csv") for w in ("one", "many")), atol=atol)
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", list(OF_EACH))
 def test_two_processes_of_two_devices_end_as_one_does(tmp_path, cache_dir, experiment):
-    alone(command(experiment, tmp_path / "one", cache_dir))
-    code, out = finished(start("--processes=2", "--devices=2", "--", *command(
-        experiment, tmp_path / "two", cache_dir)))
-    assert code == 0, out
+    out = ends_as_one_does(tmp_path, cache_dir, experiment, processes=2, devices=2)
     assert not said_by(1, out)  # one reports
-    same(*(table(tmp_path / w / "predictions.csv") for w in ("one", "two")), atol=2e-3)
     for name in ("report.json", "metrics.jsonl", "figures", "weights.safetensors"):
-        assert (tmp_path / "two" / name).exists()
+        assert (tmp_path / "many" / name).exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", list(OF_EACH))
 def test_eight_devices_end_as_one_does(tmp_path, cache_dir, experiment):
-    alone(command(experiment, tmp_path / "one", cache_dir))
-    code, out = finished(start("--processes=1", "--devices=8", "--", *command(
-        experiment, tmp_path / "eight", cache_dir)))
-    assert code == 0, out
-    same(*(table(tmp_path / w / "predictions.csv") for w in ("one", "eight")), atol=2e-3)
+    ends_as_one_does(tmp_path, cache_dir, experiment, processes=1, devices=8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [
     {"feed": "stream"}, {"shard_state": True, "seeds": 2, "learning_rates": "1e-3,3e-3"}])
 def test_streamed_batches_and_split_states_too(tmp_path, cache_dir, changes):
-    alone(command("classify", tmp_path / "one", cache_dir, **{
-        k: v for k, v in changes.items() if k in ("seeds", "learning_rates")}))
-    code, out = finished(start("--processes=2", "--devices=2", "--", *command(
-        "classify", tmp_path / "two", cache_dir, **changes)))
-    assert code == 0, out
-    same(*(table(tmp_path / w / "predictions.csv") for w in ("one", "two")), atol=1e-4)
+    ends_as_one_does(tmp_path, cache_dir, "classify", processes=2, devices=2, atol=1e-4,
+                     one=("seeds", "learning_rates"), **changes)
 
 
 def _children(pid):

@@ -46,15 +46,17 @@ def count(path: Path) -> tuple[int, int]:
     if path.is_dir():
         return len(_pictures(path)), 1
     if images.suffix(path) in images.NIFTI:
-        return _volume(path).shape[-1], planes(path)
+        shape = _volume(path).shape
+        return shape[-1], _depth(shape)
     return len(read(path).frames), 1
 
 
 def planes(path: Path) -> int:
     """How many planes a file holds, of which each is a sequence; only a 4-D NIfTI has several."""
-    if images.suffix(path) not in images.NIFTI:
-        return 1
-    shape = _volume(path).shape
+    return _depth(_volume(path).shape) if images.suffix(path) in images.NIFTI else 1
+
+
+def _depth(shape: tuple[int, ...]) -> int:
     return shape[2] if len(shape) == 4 else 1
 
 
