@@ -37,7 +37,7 @@ import numpy as np
 import optax
 
 from medjax import app, flags, metrics, models, plot, predictors, report, settings
-from medjax.data import preprocess
+from medjax.data import exams, preprocess
 from medjax.data.options import DataOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
@@ -59,8 +59,16 @@ class Config(flags.Augmenting, flags.Training, flags.Files):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/classify", "where everything is written", free=True)
-    dataset: str = option("brain_planes", "brain_planes, image_folder, or a set of MedMNIST")
-    image_size: int = option(0, "resize every side to this many voxels; 0 keeps the size")
+    dataset: str = option("", "brain_planes, image_folder, or a set of MedMNIST; empty: what "
+                          "--data_dir is, without it brain_planes")
+    image_size: int = option(0, "bring every side to this many voxels; 0 keeps the size")
+    fit: str = option("pad", "how: keep proportions and fill the rest, or stretch",
+                      choices=exams.FITS)
+    keep_spacing: bool = option(False, "volumes with voxels of several sizes are taken as they "
+                                "are, not resampled")
+    class_order: tuple[str, ...] = option((), "classes in their order, where they have one, for "
+                                          "kappa with quadratic weights; numbers have theirs")
+    positive_class: str = option("", "of two classes the one that is looked for; empty: the second")
     path_column: str = option("path", "metadata.csv: column of the file names")
     label_column: str = option("label", "metadata.csv: column of the classes")
     metadata_columns: tuple[str, ...] = option((), "metadata.csv: further columns to keep")
@@ -82,7 +90,7 @@ def main(config: Config) -> None:
     flags.check(config, sizes=("views", "subject_block"), amounts=("image_size", "mixup"))
     if config.freeze and not config.init_from:
         raise UserError("--freeze trains on the features of published weights; give --init_from")
-    dataset, stop = settings.begin(config, "classify", DataOptions)
+    config, dataset, stop = settings.begin(config, "classify", DataOptions, default="brain_planes")
     scaling = preprocess.fit(dataset.splits["train"].images, len(dataset.splits["train"]))
     parts = build(config, dataset, scaling)
     training = plan(config, dataset, parts)
@@ -113,7 +121,7 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
         raise UserError(f"--model={config.model} needs images of {smallest} voxels a side or more; "
                         f"these have {train.image_shape[:-1]}: give --image_size, or another model")
     balanced = tuple((1 / (len(classes) * frequency)).tolist())
-    how = Classify(config.model, config.dtype, config.views, varied, config.image_size)
+    how = Classify(config.model, config.dtype, config.views, varied, config.image_size, config.fit)
     trained = predictors.trained.of(dataset, scaling, config)
     model = how.network(trained, dropout=config.dropout)
     task = how.task(

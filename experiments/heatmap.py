@@ -86,8 +86,9 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/heatmap", "where everything is written", free=True)
-    dataset: str = option("brain_landmarks", "brain_landmarks, landmark_folder, hc18, mouse_skull, "
-                          "hippocampus, afids, isbi2015, hand_xray or synthetic_hand")
+    dataset: str = option("", "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
+                          "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
+                          "with --data_dir, else brain_landmarks")
     ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes")
     train_cases: int = option(0, "train on so many cases only; 0: on all")
     patch: tuple[int, ...] = option((), "train on random windows of this shape, predict by "
@@ -117,7 +118,8 @@ def main(config: Config) -> None:
     flags.check(config, sizes=("levels",), amounts=(
         "width", "batch", "train_cases", "learn_sigma", "coordinate_weight", "absent_below"))
     check(config)
-    dataset, stop = settings.begin(config, "heatmap", LandmarkOptions)
+    config, dataset, stop = settings.begin(config, "heatmap", LandmarkOptions,
+                                           default="brain_landmarks")
     given, config = config, sized(config, dataset)
     train = trained_on(config, dataset)
     scaling = preprocess.fit(train.images, len(train))
@@ -209,6 +211,7 @@ def validate(config: Config, dataset: Dataset, parts: Parts, weights: Any
              ) -> dict[str, float]:
     """Loss and metrics on validation, the mean over seeds."""
     each, losses = predict(config, dataset, "validation", parts, weights)
+    each = [landmark_report.turned(e, parts.unordered) for e in each]
     declared = landmark_metrics.declared(config.radii_mm)
     values = [e.values(declared) for e in each]
     return {"loss": float(losses.mean()),
@@ -219,18 +222,20 @@ def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> Lan
     """The trivial baseline: each landmark at its mean position in the training images."""
     mean = np.nanmean(trained_on(config, dataset)["landmarks"], 0)
     points = np.tile(mean, (len(dataset.splits[name]), 1, 1))
-    return landmark_report.from_voxels(
-        dataset.splits[name], dataset.info.landmarks, points, np.full(points.shape[:2], np.inf),
-        unordered=parts.unordered)
+    return landmark_report.turned(landmark_report.from_voxels(
+        dataset.splits[name], dataset.info.landmarks, points, np.full(points.shape[:2], np.inf)),
+        parts.unordered)
 
 
 def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
     workdir = Path(config.workdir)
     each, _ = predict(config, dataset, dataset.report_split, parts, weights)
-    whole = heatmap.together(each)
-    tuned = whole if dataset.report_split == "validation" else heatmap.together(
-        predict(config, dataset, "validation", parts, weights)[0])
+    whole = landmark_report.turned(heatmap.together(each), parts.unordered)
+    tuned = whole if dataset.report_split == "validation" else landmark_report.turned(
+        heatmap.together(predict(config, dataset, "validation", parts, weights)[0]),
+        parts.unordered)
+    each = [landmark_report.turned(e, parts.unordered) for e in each]
     if not mesh.is_first():
         return
     baseline = mean_shape(config, dataset, dataset.report_split, parts)

@@ -82,8 +82,9 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/search", "where everything is written", free=True)
-    dataset: str = option("brain_landmarks", "brain_landmarks, landmark_folder, hc18, mouse_skull, "
-                          "hippocampus, afids, isbi2015, hand_xray or synthetic_hand")
+    dataset: str = option("", "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
+                          "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
+                          "with --data_dir, else brain_landmarks")
     ndim: int = option(3, "brain_landmarks: 2 for slices, 3 for volumes")
     landmarks: tuple[str, ...] = option(("AC", "PC"), "those that are searched, comma-separated")
 
@@ -158,7 +159,8 @@ def main(config: Config) -> None:
         amounts=("clip_reward", "explore_spread", "priority", "validation_cases", "outlier_sd",
                  "copies"))
     check(config)
-    dataset, stop = settings.begin(config, "search", LandmarkOptions)
+    config, dataset, stop = settings.begin(config, "search", LandmarkOptions,
+                                           default="brain_landmarks")
     dataset = searched(config, dataset)
     train = dataset.splits["train"]
     scaling = preprocess.fit(train.images, len(train))
@@ -210,8 +212,8 @@ def searched(config: Config, dataset: Dataset) -> Dataset:
     column = [info.landmarks.index(name) for name in config.landmarks]
 
     def narrow(split: Split) -> Split:
-        return dataclasses.replace(split, targets={
-            **split.targets, "landmarks": split["landmarks"][:, column]})
+        return dataclasses.replace(split, targets={**split.targets, **{
+            name: split[name][:, column] for name in ("landmarks", "true_file", "true_mm")}})
 
     splits = {name: narrow(split) for name, split in dataset.splits.items()}
     lacking = np.isnan(splits["train"]["landmarks"]).any((1, 2))

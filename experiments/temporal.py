@@ -85,8 +85,9 @@ class Config(flags.Augmenting, flags.Training, flags.SequenceFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/temporal", "where everything is written", free=True)
-    dataset: str = option("beating_heart", "beating_heart, brain_sweeps, sequence_folder, "
-                          "sunnybrook_cine, acdc or echonet_dynamic")
+    dataset: str = option("", "beating_heart, brain_sweeps, sequence_folder, sunnybrook_cine, acdc "
+                          "or echonet_dynamic; empty: sequence_folder with --data_dir, else "
+                          "beating_heart")
     task: str = option("frames", "each name has one frame, or (planes) any number",
                        choices=tuple(tasks.LOSSES))
 
@@ -128,7 +129,8 @@ def main(config: Config) -> None:
         "grid_mm"))
     config = dataclasses.replace(config, loss=config.loss or tasks.LOSSES[config.task][0])
     check(config)
-    dataset, stop = settings.begin(config, "temporal", SequenceOptions)
+    config, dataset, stop = settings.begin(config, "temporal", SequenceOptions,
+                                           default="beating_heart")
     check_set(config, dataset)
     train = dataset.splits["train"]
     scaling = fit(config, train)

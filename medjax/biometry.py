@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medjax.data import geometry
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
+from medjax.landmark_report import reference
 from medjax.metrics import Floats, Metric, mean_defined
 from medjax.stats import Estimate, bootstrap
 
@@ -29,7 +29,7 @@ def circumference(long: np.ndarray, short: np.ndarray) -> np.ndarray:
 
 def truth(info: DatasetInfo, split: Split) -> Lengths:
     """As `measure` of the reference's points; where the metadata have `NAME_mm_official`, that."""
-    out = measure(info, geometry.apply_each(split["to_world"], split["landmarks"]))
+    out = measure(info, reference(split)[1])
     for name in out:
         if split.metadata and f"{name}_mm_official" in split.metadata[0]:
             out[name] = np.array([float(m[f"{name}_mm_official"]) for m in split.metadata])

@@ -23,10 +23,17 @@ class Files:
     cache_dir: str = option("~/.cache/medjax", "prepared sets and compiled programs", free=True)
     path_folder: str = option("", "tables: folder put before each file name")
     path_suffix: str = option("", "tables: suffix put after each file name")
-    split_column: str = option("split", "tables: column of train, val, test")
-    subject_column: str = option("subject", "tables: column of the subjects")
+    split_column: str = option("", "tables: column of train, val, test; empty: split, if it is "
+                               "there")
+    subject_column: str = option("", "tables: column of the subjects; empty: the usual names, "
+                                 "such as patient_id, if one is there")
     split_seed: int = option(0, "draws the splits where the set has none")
     subjects: int = option(300, "generated sets: how many subjects")
+    channels: str = option("", "convert all images; empty: as they are",
+                           choices=("", "gray", "rgb"))
+    skip_bad: bool = option(False, "leave out files that cannot be read; they are listed")
+    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded")
+    plain_ids: bool = option(False, "show the PatientIDs of DICOM files, not a keyed hash of them")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +56,8 @@ class LandmarkFiles(GridFiles):
     name_column: str = option("", "landmarks.csv, a row a landmark: column of their names")
     coordinates: str = option("", "landmarks.csv: what x, y, z are where their names do not say",
                               choices=("", "pixel", "voxel", "LPS", "RAS"))
-    spacing_column: str = option("spacing_mm", "landmarks.csv: column with the size of a pixel")
+    spacing_column: str = option("", "tables: column with the size of a pixel in mm; empty: "
+                                 "spacing_mm, if it is there")
     pose_from: str = option("", "work directory of an earlier run on the same images: its "
                             "predictions turn them into one pose")
     fold: int = option(1, "hand_xray: cross-validation fold")

@@ -115,26 +115,52 @@ class LandmarkPredictions(NamedTuple):
             slicer.write_json(folder / f"{name}.mrk.json", named)
 
 
-def from_voxels(split: Split, names: Sequence[str], points: np.ndarray, confidence: np.ndarray, *,
-                unordered: Sequence[tuple[int, int]] = ()) -> LandmarkPredictions:
-    """Predictions of points `[n, landmark, ndim]` in voxels of the prepared images.
+def reference(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """The true points `[n, landmark, ndim]`, in pixels of the file and in mm of the world.
 
-    Args:
-      unordered: pairs of landmarks without an order of their own; their points change places
-        where that brings them nearer to the reference.
+    Those of the file itself: a point that the prepared image does not show is still there.
     """
-    truth, to_file, to_world = split["landmarks"], split["to_file"], split["to_world"]
+    if "true_mm" in split.targets:
+        return split["true_file"], split["true_mm"]
+    return tuple(geometry.apply_each(split[k], split["landmarks"]) for k in (  # type: ignore
+        "to_file", "to_world"))
+
+
+def from_voxels(split: Split, names: Sequence[str], points: np.ndarray, confidence: np.ndarray
+                ) -> LandmarkPredictions:
+    """Predictions of points `[n, landmark, ndim]` in voxels of the prepared images."""
     points, confidence = points.astype(float), confidence.astype(float)
-    for a, b in unordered:
-        cost = [np.linalg.norm(points[:, i] - truth[:, j], axis=-1)
-                for i, j in ((a, a), (b, b), (a, b), (b, a))]
-        swap = (cost[2] + cost[3] < cost[0] + cost[1])[:, None]
-        points[:, [a, b]] = np.where(swap[..., None], points[:, [b, a]], points[:, [a, b]])
-        confidence[:, [a, b]] = np.where(swap, confidence[:, [b, a]], confidence[:, [a, b]])
+    true, true_mm = reference(split)
     return LandmarkPredictions(
-        split.case_id, split.subject_id, tuple(names), geometry.apply_each(to_file, points),
-        geometry.apply_each(to_file, truth), geometry.apply_each(to_world, points),
-        geometry.apply_each(to_world, truth), confidence)
+        split.case_id, split.subject_id, tuple(names),
+        geometry.apply_each(split["to_file"], points), true,
+        geometry.apply_each(split["to_world"], points), true_mm, confidence)
+
+
+def turned(found: LandmarkPredictions, unordered: Sequence[tuple[int, int]]) -> LandmarkPredictions:
+    """The same with the points of each pair in the order that is nearer to the reference.
+
+    For scoring pairs that have no order of their own, as the ends of an axis.
+    """
+    order = np.tile(np.arange(len(found.names)), (len(found.case_id), 1))
+    for a, b in unordered:
+        straight, crossed = (
+            np.linalg.norm(found.found_mm[:, a] - found.true_mm[:, i], axis=-1)
+            + np.linalg.norm(found.found_mm[:, b] - found.true_mm[:, j], axis=-1)
+            for i, j in ((a, b), (b, a)))
+        swap = crossed < straight
+        order[swap, a], order[swap, b] = b, a
+    return reordered(found, order)
+
+
+def reordered(found: LandmarkPredictions, order: np.ndarray) -> LandmarkPredictions:
+    """With the found points of each case in another order, `[n, landmark]`."""
+    def take(values: np.ndarray) -> np.ndarray:
+        index = order.reshape(*order.shape, *[1] * (values.ndim - 2))
+        return np.take_along_axis(values, index, 1)
+
+    return found._replace(found=take(found.found), found_mm=take(found.found_mm),
+                          confidence=take(found.confidence))
 
 
 def conformal(tuned: LandmarkPredictions, whole: LandmarkPredictions, *, level: float

@@ -13,7 +13,7 @@ from medjax.data import geometry
 from medjax.data.source import Split
 from medjax.envs.search import LEFT, RESTED, STATUS
 from medjax.errors import UserError
-from medjax.landmark_report import LandmarkPredictions, from_voxels
+from medjax.landmark_report import LandmarkPredictions, from_voxels, reference
 from medjax.metrics import Metric, evaluate
 from medjax.ops import shape_model
 from medjax.ops.consensus import median
@@ -102,7 +102,7 @@ def in_world(split: Split, names: Sequence[str], begun: np.ndarray, found: np.nd
     place = split["to_world"]
     return Searches(split.case_id, split.subject_id, tuple(names),
                     geometry.apply_each(place, begun), geometry.apply_each(place, found),
-                    geometry.apply_each(place, split["landmarks"]), steps, status)
+                    reference(split)[1], steps, status)
 
 
 def at_voxels(split: Split, names: Sequence[str], points: np.ndarray) -> LandmarkPredictions:

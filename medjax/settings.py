@@ -43,20 +43,38 @@ def augmentation(config: Any, *, axes: int) -> Augmentation:
     return pick(Augmentation, config)
 
 
-def begin(config: Any, experiment: str, options: type) -> tuple[Dataset, StopSignal]:
+def begin(config: Any, experiment: str, options: type, *, default: str
+          ) -> tuple[Any, Dataset, StopSignal]:
     """Sets the machine up and loads the set, whose options are a part of the settings.
 
+    Args:
+      default: the set where neither its name nor its folder is given.
+
     Returns:
-      The set, and what says whether the process is to end.
+      The config with the set's name, the set, and what says whether the process is to end.
     """
     cache = Path(config.cache_dir).expanduser()
+    wanted = pick(options, config)
+    name = config.dataset
+    if not name and config.data_dir:
+        name = source.infer(wanted)
+        print(f"--data_dir={config.data_dir} is read as the set {name}")
+    config = dataclasses.replace(config, dataset=name or default)
+    source.check_read(config.dataset, wanted, _given(config, options))
     check_workdir(Path(config.workdir), experiment, config)
     setup(cache)
     join()
     stop = StopSignal()
-    dataset = source.load(config.dataset, options=pick(options, config), cache_dir=cache, say=print)
+    dataset = source.load(config.dataset, options=wanted, cache_dir=cache, say=print)
     _describe(dataset)
-    return dataset, stop
+    return config, dataset, stop
+
+
+def _given(config: Any, options: type) -> list[str]:
+    """The options of the set that differ from their defaults."""
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    return [f.name for f in dataclasses.fields(options)
+            if getattr(config, f.name) != defaults[f.name]]
 
 
 def _describe(dataset: Dataset) -> None:
@@ -67,8 +85,9 @@ def _describe(dataset: Dataset) -> None:
             else f"{len(info.landmarks)} landmarks" if info.landmarks
             else f"sequences, named frames {', '.join(info.frames)}")
     print(f"{info.name}: {kind}{info.modality}; {what}; {sizes}", flush=True)
+    print(f"subjects: {info.subjects or 'not known'}")
     for note in dataset.notes:
-        print(f"note: {note}")
+        print(f"note: {note}", flush=True)
 
 
 def optimizer(config: Training, *, only: Columns = ()) -> optax.GradientTransformation:

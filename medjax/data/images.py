@@ -1,34 +1,21 @@
 """Reads one image or volume from a file."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax.data import dicom, nifti, pictures
+from medjax.data.found import Found, Layout
 from medjax.errors import UserError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom")
 SUFFIXES = PICTURES + NIFTI + DICOM
-
-
-class Found(NamedTuple):
-    """An image as it is stored.
-
-    Attributes:
-      pixels: `[*space, channel]`.
-      spacing_mm: of each axis, where the file tells it.
-      affine: from voxel to world (RAS mm), where the file tells it: NIfTI volumes.
-      axes: which of the file's coordinates each axis counts, as `yx` of a picture.
-    """
-
-    pixels: np.ndarray
-    spacing_mm: tuple[float, ...] | None = None
-    affine: np.ndarray | None = None
-    axes: str = "yx"
+LIMIT_BYTES = 2 * 10**9  # of one image once it is decoded
+__all__ = ["Found", "Layout"]  # what others find here
 
 
 def suffix(path: Path) -> str:
@@ -37,29 +24,55 @@ def suffix(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
-def read(path: Path) -> Found:
+def kind(path: Path, *, known: Sequence[str] = SUFFIXES) -> str:
+    """The suffix; where it is not known, that of DICOM if the content is DICOM."""
+    found = suffix(path)
+    return DICOM[0] if found not in known and dicom.is_dicom(path) else found
+
+
+def is_image(path: Path) -> bool:
+    """Whether `read` knows the kind of file."""
+    return kind(path) in SUFFIXES
+
+
+def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Found:
     """The pixels of `path`, and what the file tells of their geometry.
 
     Pictures keep 8 or 16 bits; a TIFF of several pages is a volume; NIfTI and DICOM are float32 in
     the units of the file's own scaling.
 
+    Args:
+      limit_bytes: an image that is larger once it is decoded is refused before it takes memory.
+
     Raises:
-      UserError: if the file cannot be read, or a pixel is not finite; it names the path.
+      UserError: if the file cannot be read as it is meant, or a pixel is not finite; it names the
+        path.
     """
-    readers: dict[str, Callable[[Path], Found]] = {
-        **dict.fromkeys(PICTURES, _picture), **dict.fromkeys(NIFTI, _nifti),
-        **dict.fromkeys(DICOM, _dicom)}
-    kind = suffix(path)
-    if kind not in readers:
-        raise UserError(f"{path}: cannot read {kind or 'a file without suffix'!r}; "
-                        f"known are {', '.join(SUFFIXES)}")
+    readers = {**dict.fromkeys(PICTURES, pictures.read), **dict.fromkeys(NIFTI, nifti.read),
+               **dict.fromkeys(DICOM, dicom.read)}
     with readable(path, what="image"):
-        found = readers[kind](path)
+        found = readers[_known(path)](path, limit_bytes=limit_bytes)
     pixels = found.pixels
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise UserError(f"{path}: {count} NaN or infinite pixels; mend or remove the image")
     return found
+
+
+def layout(path: Path) -> Layout | None:
+    """How the image of a NIfTI or DICOM file lies, by its header; None for pictures."""
+    readers = {**dict.fromkeys(NIFTI, nifti.layout), **dict.fromkeys(DICOM, dicom.layout)}
+    name = _known(path)
+    with readable(path, what="image"):
+        return readers[name](path) if name in readers else None
+
+
+def _known(path: Path) -> str:
+    name = kind(path)
+    if name not in SUFFIXES:
+        raise UserError(f"{path}: cannot read {name or 'a file without suffix'!r}; "
+                        f"known are {', '.join(SUFFIXES)}")
+    return name
 
 
 @contextlib.contextmanager
@@ -75,61 +88,14 @@ def readable(path: Path, *, what: str) -> Iterator[None]:
         raise UserError(f"{path}: unreadable or truncated {what} ({e})") from e
 
 
-def _picture(path: Path) -> Found:
-    from PIL import Image, ImageSequence
-
-    with Image.open(path) as picture:
-        pages = [_page(p) for p in ImageSequence.Iterator(picture)]
-    return Found(pages[0]) if len(pages) == 1 else Found(np.stack(pages), axes="zyx")
-
-
-def _page(picture) -> np.ndarray:
-    """One page: gray stays gray (8 or 16 bits, or float), all else becomes RGB."""
-    gray = {"1": "L", "L": "L", "LA": "L", "La": "L"}
-    if picture.mode.startswith("I") or picture.mode == "F":
-        pixels = np.asarray(picture)
-        if picture.mode != "F" and pixels.min() >= 0 and pixels.max() < 2**16:
-            return pixels.astype(np.uint16)[..., None]
-        return pixels.astype(np.float32)[..., None]
-    if picture.mode in gray:
-        return np.asarray(picture.convert("L"))[..., None]
-    return np.asarray(picture.convert("RGB"))
-
-
-def _nifti(path: Path) -> Found:
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    pixels = np.asarray(image.dataobj, dtype=np.float32)
-    spacing = image.header.get_zooms()[: pixels.ndim]
-    while pixels.ndim > 2 and pixels.shape[-1] == 1:
-        pixels, spacing = pixels[..., 0], spacing[: pixels.ndim - 1]
-    if pixels.ndim not in (2, 3):
-        raise UserError(f"{path}: has {pixels.ndim} axes; one image has 2 or 3")
-    known = tuple(float(s) for s in spacing) if (np.asarray(spacing) > 0).all() else None
-    volume = pixels.ndim == 3
-    return Found(pixels[..., None], known, image.affine if volume else None, "xyz"[: pixels.ndim])
-
-
-def _dicom(path: Path) -> Found:
-    try:
-        import pydicom
-    except ImportError:
-        raise UserError(
-            f"{path}: reading DICOM needs pydicom; pip install pydicom") from None
-    record = pydicom.dcmread(path)
-    pixels = record.pixel_array
-    if record.get("SamplesPerPixel", 1) == 3:
-        return Found(np.asarray(pixels, np.uint8))
-    slope, offset = (float(record.get(k, d)) for k, d in
-                     (("RescaleSlope", 1), ("RescaleIntercept", 0)))
-    pixels = pixels.astype(np.float32) * slope + offset
-    if record.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are bright
-        pixels = pixels.max() + pixels.min() - pixels
-    spacing = record.get("PixelSpacing")
-    known = spacing is not None and pixels.ndim == 2
-    return Found(pixels[..., None], tuple(float(s) for s in spacing) if known else None,
-                 axes="yx" if pixels.ndim == 2 else "zyx")
+def in_channels(pixels: np.ndarray, channels: str) -> np.ndarray:
+    """Pixels `[..., channel]` as `gray` (luminance of ITU-R 601) or `rgb`; empty: as they are."""
+    if channels == "rgb" and pixels.shape[-1] == 1:
+        return np.repeat(pixels, 3, -1)
+    if channels == "gray" and pixels.shape[-1] == 3:
+        gray = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        return (np.rint(gray) if pixels.dtype.kind == "u" else gray).astype(pixels.dtype)[..., None]
+    return pixels
 
 
 def resize(pixels: np.ndarray, shape: Sequence[int]) -> np.ndarray:

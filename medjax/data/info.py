@@ -26,6 +26,11 @@ class DatasetInfo:
       licence: the terms of the images.
       citation: what to cite.
       synthetic: True where images or labels were generated, not acquired.
+      subjects: how subjects are known, and how many they are; empty: each image is its own.
+      ordered: True where the classes have an order, that of their labels.
+      positive: of two classes the one that is looked for.
+      orientation: that all volumes were brought to, as RAS; empty: they are as they are stored.
+      resampled: True where every volume has voxels of `spacing_mm`, whatever it had before.
     """
 
     name: str
@@ -45,6 +50,16 @@ class DatasetInfo:
     licence: str = "unknown"
     citation: str = ""
     synthetic: bool = False
+    subjects: str = ""
+    ordered: bool = False
+    positive: str = ""
+    orientation: str = ""
+    resampled: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What intervals are over."""
+        return "subjects" if self.subjects else "images"
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)

@@ -21,12 +21,15 @@ _COLUMN = re.compile(r"(?:(?P<name>.+)_)?(?P<axis>[xyz]|[ijk])(?:_(?P<world>lps|
 
 
 class Entry(NamedTuple):
-    """One image of the table: its points in `system`, and its other columns."""
+    """One image of the table: its points in `system`, and its rows."""
 
     points: dict[str, tuple[float, ...]]
     system: str
-    row: dict[str, str]
-    line: int
+    rows: list[table.Row]
+
+    @property
+    def row(self) -> table.Row:
+        return self.rows[0]
 
 
 def image_column(path: Path, row: table.Row, wish: str) -> str:
@@ -52,35 +55,44 @@ def read(path: Path, *, path_column: str = "", name_column: str = "", coordinate
         raise unknown("value of --coordinates", coordinates, SYSTEMS)
     rows = table.read_rows(path)
     key = image_column(path, rows[0], path_column)
-    groups = _groups(list(rows[0]), ndim)
+    groups = _groups(path, list(rows[0]), ndim)
     long = "" in {name for name, _ in groups}
     system = _choose(path, {s for name, s in groups if not long or name == ""}, coordinates, ndim)
     chosen = {name: c for (name, s), c in groups.items()
               if s in (system, "world") and (name == "") == long}
+    lost = {name for name, _ in groups} - set(chosen) - {""}
+    if lost and not long:
+        raise UserError(f"{path}: {min(lost)} has no {system} coordinates where other landmarks "
+                        "have them; give all in one system")
     title = table.column(path, rows[0], wish=name_column, usual=NAMES, what="landmarks",
                          flag="--name_column") if long else ""
     found: dict[str, Entry] = {}
-    for line, row in enumerate(rows, start=2):
-        origin = f"{path}, line {line}"
+    for row in rows:
         image = row[key]
         if not image:
-            raise UserError(f"{origin}: names no image")
+            raise UserError(f"{row.origin}: names no image")
         if not long and image in found:
-            raise UserError(f"{origin}: {image} stands in the table twice")
-        entry = found.setdefault(image, Entry({}, system, row, line))
+            raise UserError(f"{row.origin}: {image} stands in the table twice, first in "
+                            f"{found[image].row.origin}")
+        entry = found.setdefault(image, Entry({}, system, []))
+        entry.rows.append(row)
         for name, columns in chosen.items():
             label = row[title] if long else name
             if not label:
-                raise UserError(f"{origin}: names no landmark")
+                raise UserError(f"{row.origin}: names no landmark")
             if label in entry.points:
-                raise UserError(f"{origin}: the landmark {label!r} of {image} stands in the table "
-                                "twice")
-            entry.points[label] = _numbers([row[c] for c in columns], origin)
+                raise UserError(f"{row.origin}: the landmark {label!r} of {image} stands in the "
+                                "table twice")
+            entry.points[label] = _numbers([row[c] for c in columns], row.origin, label)
     return found
 
 
-def _groups(columns: list[str], ndim: int) -> dict[tuple[str, str], list[str]]:
-    """(landmark or "", system) to its coordinate columns; `world` is mm of no known system."""
+def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], list[str]]:
+    """(landmark or "", system) to its coordinate columns; `world` is mm of no known system.
+
+    Raises:
+      UserError: if a landmark has some of its columns, but not all.
+    """
     seen: dict[tuple[str, str], dict[str, str]] = {}
     for column in columns:
         match = _COLUMN.fullmatch(column)
@@ -90,8 +102,16 @@ def _groups(columns: list[str], ndim: int) -> dict[tuple[str, str], list[str]]:
             bare = "world" if match["mm"] or ndim == 3 else "pixel"
             system = (match["world"] or "").upper() or ("voxel" if voxel else bare)
             seen.setdefault((match["name"] or "", system), {})[axis] = column
-    return {group: [found[a] for a in "xyz"[:ndim]] for group, found in seen.items()
-            if set("xyz"[:ndim]) == set(found)}
+    needed = set("xyz"[:ndim])
+    complete = {group: [found[a] for a in "xyz"[:ndim]] for group, found in seen.items()
+                if needed <= set(found)}
+    systems = {system for _, system in complete}
+    for (name, system), found in seen.items():
+        lacking = needed - set(found)
+        if lacking and name and system in systems and system != "voxel":
+            raise UserError(f"{path}: the column {next(iter(found.values()))} has no partner for "
+                            f"{', '.join(sorted(lacking))}; half a landmark is none")
+    return complete
 
 
 def _choose(path: Path, systems: set[str], wish: str, ndim: int) -> str:
@@ -111,11 +131,18 @@ def _choose(path: Path, systems: set[str], wish: str, ndim: int) -> str:
                     "behind a landmark's name NAME_x, ...); are the images of another dimension?")
 
 
-def _numbers(texts: list[str], origin: str) -> tuple[float, ...]:
-    """Numbers; all empty means missing."""
-    if not any(texts):
+def _numbers(texts: list[str], origin: str, label: str) -> tuple[float, ...]:
+    """Numbers; all empty, or all "nan", means missing."""
+    empty = [text.lower() in ("", "nan", "na", "n/a") for text in texts]
+    if all(empty):
         return (math.nan,) * len(texts)
+    if any(empty):
+        raise UserError(f"{origin}: of the landmark {label!r} {sum(empty)} of {len(texts)} "
+                        "coordinates are empty; give all or none")
     try:
-        return tuple(float(t) for t in texts)
+        found = tuple(float(t) for t in texts)
     except ValueError:
-        raise UserError(f"{origin}: {', '.join(texts)!r} are no coordinates") from None
+        found = (math.inf,)
+    if not all(map(math.isfinite, found)):
+        raise UserError(f"{origin}: {', '.join(texts)!r} are no coordinates")
+    return found

@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from medjax.data import walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,26 +15,39 @@ class Options:
     Attributes:
       data_dir: the folder (or file) that holds it; empty where it is generated.
       path_folder, path_suffix: put before and after each file name of a table.
-      split_column, subject_column: columns of the table.
+      split_column, subject_column: columns of the table; empty: `split`, and the usual names of
+        subjects.
       split_seed: draws the splits where the set has none.
       subjects: how many subjects to generate, where the set is generated.
+      channels: `gray` or `rgb` that all images are converted to; empty: as they are.
+      skip_bad: leave files out that cannot be read; they are listed.
+      max_image_gb: an image that is larger once it is decoded is refused.
+      plain_ids: show the PatientIDs of DICOM headers instead of a keyed hash of them.
     """
 
     data_dir: str = ""
     path_folder: str = ""
     path_suffix: str = ""
-    split_column: str = "split"
-    subject_column: str = "subject"
+    split_column: str = ""
+    subject_column: str = ""
     split_seed: int = 0
     subjects: int = 300
+    channels: str = ""
+    skip_bad: bool = False
+    max_image_gb: float = 2.0
+    plain_ids: bool = False
+
+    @property
+    def limit_bytes(self) -> int:
+        return int(self.max_image_gb * 1e9)
 
     def fingerprint(self) -> str:
         """Changes whenever the options do, or the name, size or time of any file, links followed.
         """
         root = Path(self.data_dir).resolve()
         files = [root] if root.is_file() else sorted(
-            Path(folder, name) for folder, _, names in os.walk(root, followlinks=True)
-            for name in names) if self.data_dir else []
+            folder / name for folder, names in walk.folders(root) for name in names
+        ) if self.data_dir else []
         stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
         text = json.dumps([dataclasses.asdict(self), stats, self.others()])
         return hashlib.sha1(text.encode()).hexdigest()[:12]
@@ -48,7 +62,11 @@ class DataOptions(Options):
     """How to find and read a set of labelled images.
 
     Attributes:
-      image_size: resize every side to this many voxels; 0 keeps the size.
+      image_size: bring every side to this many voxels; 0 keeps the size.
+      fit: how: `pad` keeps the proportions and fills the rest, `stretch` does not.
+      keep_spacing: take volumes with voxels of several sizes as they are, not resampled.
+      class_order: the classes in their order, where they have one; numbers have theirs.
+      positive_class: of two classes the one that is looked for; empty: the second.
       path_column, label_column: columns of `metadata.csv`.
       metadata_columns: further columns to keep.
       subject_block: where there is no subject column, this many files in a row (by name, within
@@ -56,6 +74,10 @@ class DataOptions(Options):
     """
 
     image_size: int = 0
+    fit: str = "pad"
+    keep_spacing: bool = False
+    class_order: tuple[str, ...] = ()
+    positive_class: str = ""
     path_column: str = "path"
     label_column: str = "label"
     metadata_columns: tuple[str, ...] = ()
@@ -71,7 +93,8 @@ class LandmarkOptions(Options):
         landmark; empty: the first of the usual names that it has.
       coordinates: what its columns x, y, z mean, where their names do not say: pixel, voxel, LPS
         or RAS.
-      spacing_column: its column with the size of a pixel in mm, for images that do not know it.
+      spacing_column: its column with the size of a pixel in mm, for images that do not know it;
+        empty: `spacing_mm`.
       image_shape: what every image is brought to, in the order of the array; empty: the set's own.
       grid_mm: size of a voxel then; 0: each image is scaled to fit into the shape.
       pose_from: a run whose predictions bring all images into one pose; empty: they keep theirs.
@@ -80,10 +103,12 @@ class LandmarkOptions(Options):
       fold: hand_xray: which cross-validation fold; wrist: which points give its scale.
     """
 
+    subjects: int = 200
+
     path_column: str = ""
     name_column: str = ""
     coordinates: str = ""
-    spacing_column: str = "spacing_mm"
+    spacing_column: str = ""
     image_shape: tuple[int, ...] = ()
     grid_mm: float = 0.0
     pose_from: str = ""
@@ -110,6 +135,8 @@ class SequenceOptions(Options):
       cyclic: each sequence is one whole cycle (sequence_folder; other sets know).
       fold: sunnybrook_cine: the patient that is left out.
     """
+
+    subjects: int = 400
 
     path_column: str = ""
     image_shape: tuple[int, ...] = ()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medjax.data import geometry, images
+from medjax.data.found import Found, known_spacing
 from medjax.errors import UserError
 
 
@@ -37,7 +38,7 @@ class Turn(NamedTuple):
     grid: np.ndarray
 
 
-def place(found: images.Found, world: np.ndarray, *, shape: tuple[int, ...], grid_mm: float,
+def place(found: Found, world: np.ndarray, *, shape: tuple[int, ...], grid_mm: float,
           window: tuple[float, ...], turn: Turn | None = None) -> Placed:
     """Brings an image onto a grid of `shape` about the same centre, volumes into RAS order.
 
@@ -81,14 +82,15 @@ def place_frames(frames: np.ndarray, spacing_mm: tuple[float, float] | None, *,
                         "--spacing_mm")
     eight = images.eight_bits(frames, window)
     size = eight.shape[1:3]
-    if size == shape and not grid_mm:
+    square = spacing_mm is None or np.ptp(spacing_mm) <= 0.01 * min(spacing_mm)
+    if size == shape and square and not grid_mm:
         return eight
     spacing = np.array(spacing_mm or (1.0, 1.0))  # pixels count as square where not known
     back = geometry.fitted(size, spacing, shape=shape, grid_mm=grid_mm)
     return np.stack([geometry.resample(f, back, shape=shape) for f in eight])
 
 
-def world_of(found: images.Found, *, spacing_mm: float | None, origin: str) -> np.ndarray:
+def world_of(found: Found, *, spacing_mm: float | None, origin: str) -> np.ndarray:
     """From indices of the stored array to the world.
 
     Args:
@@ -101,7 +103,16 @@ def world_of(found: images.Found, *, spacing_mm: float | None, origin: str) -> n
         geometry.check_affine(found.affine, origin=origin)
         return found.affine
     ndim = found.pixels.ndim - 1
-    spacing = found.spacing_mm or ((spacing_mm,) * ndim if spacing_mm else None)
+    if found.axes == "xyz":
+        raise UserError(f"{origin}: states no orientation (neither sform nor qform has a code), so "
+                        "where its points lie in the world is not known; write one, such as by "
+                        "3D Slicer")
+    known = found.spacing_mm if known_spacing(found.spacing_mm) else None
+    if (known and spacing_mm and max(known) > 1.01 * spacing_mm) or (
+            known and spacing_mm and min(known) < 0.99 * spacing_mm):
+        raise UserError(f"{origin}: its file says pixels of {' x '.join(f'{s:g}' for s in known)} "
+                        f"mm, the table {spacing_mm:g} mm; mend the wrong one")
+    spacing = known or ((spacing_mm,) * ndim if spacing_mm else None)
     if spacing is None:
         raise UserError(f"{origin}: the size of its pixels is not known; give it in mm, in the "
                         "column spacing_mm of landmarks.csv or metadata.csv (--spacing_column), "
@@ -109,7 +120,7 @@ def world_of(found: images.Found, *, spacing_mm: float | None, origin: str) -> n
     return file_order(found) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
 
 
-def file_order(found: images.Found) -> np.ndarray:
+def file_order(found: Found) -> np.ndarray:
     """From indices of the stored array to x, y[, z] of the file."""
     order = [found.axes.index(a) for a in sorted(found.axes)]
     return np.eye(len(order) + 1)[[*order, len(order)]]

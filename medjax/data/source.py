@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ from absl import logging
 
 from medjax import lock
 from medjax.data import splits as split_rules
+from medjax.data import subjects
 from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
 from medjax.errors import UserError, unknown
 
+NOTES = "notes.json"  # beside the examples of a prepared set
 _TEXTS = ("case_id", "subject_id", "digest", "metadata")
 
 
@@ -97,11 +101,12 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
       UserError: for whatever is wrong with name, options or files.
     """
     folder = Path(cache_dir) / "datasets"
-    kind, config = _builder(name, options)
-    builder = _made(kind, config, folder)
-    _prepare(builder, say)
-    if not builder.info.splits:  # another process has prepared it since
-        builder = _made(kind, config, folder)
+    kind = kind_of(name, options)
+    _check_paths(name, options)
+    key = None if options.plain_ids else functools.partial(subjects.read_key, Path(cache_dir))
+    ready = folder / name / options.fingerprint() / str(kind.VERSION)
+    _prepare(ready, lambda: _made(kind, options, key, folder), say)
+    builder = _opened(ready)
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
     found = {s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS
              if s in builder.info.splits}
@@ -109,41 +114,97 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     again = split_rules.duplicates(*zip(*rows, strict=True))
     opened = {name: split for name, (split, _) in found.items()}
     try:
-        _check(opened, info)
+        notes = [*json.loads((ready / NOTES).read_text()), *_check(opened, info)]
     except UserError:
-        shutil.rmtree(builder.data_dir)
+        shutil.rmtree(ready)
         raise
-    digest = hashlib.sha1(json.dumps([
-        [name, s.case_id, s.subject_id, {k: v.tolist() for k, v in s.targets.items()}, digests]
-        for name, (s, digests) in found.items()]).encode()).hexdigest()
-    notes = tuple(f"{n} images of {b} stand in {a} too, pixel for pixel"
-                  for (a, b), n in again.items())
-    outside = {name: int(s["outside"].sum()) for name, s in opened.items() if info.landmarks}
-    notes += tuple(f"{n} landmarks of {name} lie outside their image; they count as missing"
-                   for name, n in outside.items() if n)
-    return Dataset(info, opened, digest, notes)
+    notes += [f"{n} images of {b} stand in {a} too, pixel for pixel"
+              for (a, b), n in again.items()]
+    for split, part in opened.items() if info.landmarks else ():
+        outside, beyond = (int(part[which].sum()) for which in ("outside", "beyond"))
+        notes += [f"{outside} landmarks of {split} lie outside their image; they count as missing"
+                  ] * bool(outside)
+        notes += [f"{beyond} landmarks of {split} lie beyond the grid; they count as not found, or "
+                  "by their distance"] * bool(beyond)
+    return Dataset(info, opened, _digest(opened, [d for _, d in found.values()]), tuple(notes))
 
 
-def _builder(name: str, options: Options) -> tuple[type, Any]:
-    """The builder's class, and its config."""
-    from medjax.data.builders.base import Config
+def _digest(splits: Mapping[str, Split], digests: Sequence[list[str]]) -> str:
+    """Of all that results depend on; of subjects that is who is the same, not how they are called.
+    """
+    first: dict[str, str] = {}
+    for s in splits.values():
+        for case, subject in zip(s.case_id, s.subject_id, strict=True):
+            first.setdefault(subject, case)
+    return hashlib.sha1(json.dumps([
+        [name, s.case_id, [first[who] for who in s.subject_id],
+         {k: v.tolist() for k, v in s.targets.items()}, pixels]
+        for (name, s), pixels in zip(splits.items(), digests, strict=True)]).encode()).hexdigest()
 
+
+def kind_of(name: str, options: Options) -> Any:
+    """The class that prepares the set `name`; raises UserError for a name that is not known."""
     kinds = _kinds(options)
     if name not in kinds:
         raise unknown("dataset", name, kinds)
+    return kinds[name]
+
+
+def check_read(name: str, options: Options, given: Iterable[str]) -> None:
+    """Raises UserError if an option was `given` that the set does not read."""
+    reads = kind_of(name, options).READS
+    odd = next((option for option in given if option not in reads), None)
+    if odd is not None:
+        raise UserError(f"--{odd} is not read by the set {name}; leave it out, or choose another "
+                        "--dataset")
+
+
+def infer(options: Options) -> str:
+    """The set that the folder or file `data_dir` is, of those for one's own data.
+
+    Raises:
+      UserError: if nothing in it says so.
+    """
+    path = Path(options.data_dir)
+    if not path.exists():
+        raise UserError(f"--data_dir={path}: no such file or folder")
+    names = {p.stem for p in ([path] if path.is_file() else path.glob("*.npz"))}
+    known = sorted(names & set(_kinds(options)))
+    if len(known) == 1:
+        return known[0]
+    signs = {LandmarkOptions: ("landmark_folder", ("landmarks.csv", "*.mrk.json", "*.fcsv")),
+             SequenceOptions: ("sequence_folder", ("frames.csv",)),
+             DataOptions: ("image_folder", ("metadata.csv", "*/"))}
+    name, patterns = signs[type(options)]  # type: ignore[index]
+    if path.is_dir() and any(next(iter(path.glob(pattern)), None) for pattern in patterns):
+        return name
+    raise UserError(f"--data_dir={path}: nothing in it says which set it is; name it with "
+                    "--dataset")
+
+
+def _check_paths(name: str, options: Options) -> None:
     if isinstance(options, DataOptions) and options.image_size and name != "image_folder":
         raise UserError(f"--image_size is for image_folder; the images of {name} have one size")
     if options.data_dir and not Path(options.data_dir).exists():
         raise UserError(f"--data_dir={options.data_dir}: no such file or folder")
-    return kinds[name], Config(name=options.fingerprint(), options=options)
 
 
-def _made(kind: type, config: Any, folder: Path):
+def _made(kind: type, options: Options, key: subjects.Key | None, folder: Path) -> Any:
+    from medjax.data.builders.base import Config
+
+    config = Config(name=options.fingerprint(), options=options, key=key, out=sys.stdout)
     with _quietly():
         return kind(data_dir=str(folder), config=config, file_format="array_record")
 
 
-def _kinds(options: Options) -> dict[str, type]:
+def _opened(ready: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    with _quietly():
+        return tfds.builder_from_directory(str(ready))
+
+
+def _kinds(options: Options) -> dict[str, Any]:
     if isinstance(options, LandmarkOptions):
         return _landmark_kinds()
     return _sequence_kinds() if isinstance(options, SequenceOptions) else _exam_kinds()
@@ -154,42 +215,43 @@ def _exam_kinds() -> dict[str, type]:
     from medjax.data.builders.image_folder import ImageFolder
     from medjax.data.builders.medmnist import SETS, MedMNIST
 
-    return {"brain_planes": BrainPlanes, "image_folder": ImageFolder, **_named(MedMNIST, SETS)}
+    return {"brain_planes": BrainPlanes, "image_folder": ImageFolder,
+            **_named(MedMNIST, dict.fromkeys(SETS, MedMNIST.READS))}
 
 
 def _landmark_kinds() -> dict[str, type]:
     from medjax.data.builders.landmarks import Landmarks
-    from medjax.data.landmarks import SETS
+    from medjax.data.landmarks import READS
 
-    return _named(Landmarks, SETS)
+    return _named(Landmarks, READS)
 
 
 def _sequence_kinds() -> dict[str, type]:
     from medjax.data.builders.sequences import Sequences
-    from medjax.data.sequences import SETS
+    from medjax.data.sequences import READS
 
-    return _named(Sequences, SETS)
+    return _named(Sequences, READS)
 
 
-def _named(kind: type, names: Iterable[str]) -> dict[str, type]:
+def _named(kind: type, reads: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """A subclass a name: tensorflow-datasets reads the name from the class."""
-    return {name: type(name, (kind,), {"name": name}, skip_registration=True) for name in names}
+    return {name: type(name, (kind,), {"name": name, "READS": options}, skip_registration=True)
+            for name, options in reads.items()}
 
 
-def _prepare(builder, say: Callable[[str], None]) -> None:
-    done, folder = Path(builder.data_dir), Path(builder.data_dir).parent
-    if done.exists():
+def _prepare(ready: Path, make: Callable[[], Any], say: Callable[[str], None]) -> None:
+    if ready.exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock.hold(folder / ".lock", wait=True):  # other processes may want the same set
-        if not done.exists():
-            _write(builder, say)
+    ready.parent.mkdir(parents=True, exist_ok=True)
+    with lock.hold(ready.parent / ".lock", wait=True):  # other processes may want the same set
+        if not ready.exists():
+            say(f"preparing {ready.parent.parent.name} (once), into {ready}")
+            _write(make())
 
 
-def _write(builder, say: Callable[[str], None]) -> None:
+def _write(builder: Any) -> None:
     import tensorflow_datasets as tfds
 
-    say(f"preparing {builder.name} (once), into {builder.data_dir}")
     tfds.disable_progress_bar()
     try:
         with _quietly():
@@ -229,10 +291,11 @@ def _open(records) -> tuple[Split, list[str]]:
     return split, text("digest")
 
 
-def _check(splits: Mapping[str, Split], info: DatasetInfo) -> None:
-    """The rules that hold for every set, whoever built it."""
+def _check(splits: Mapping[str, Split], info: DatasetInfo) -> list[str]:
+    """The rules that hold for every set, whoever built it; notes of what is allowed, but odd."""
     where = [name for name, s in splits.items() for _ in s.case_id]
     split_rules.check_leaks(where, [who for s in splits.values() for who in s.subject_id])
-    if info.classes:
-        labels = [int(y) for s in splits.values() for y in s["label"]]
-        split_rules.check_classes(where, labels, info.classes)
+    if not info.classes:
+        return []
+    labels = [int(y) for s in splits.values() for y in s["label"]]
+    return split_rules.check_classes(where, labels, info.classes)

@@ -27,13 +27,18 @@ def is_split_name(name: str) -> bool:
 
 def assign(subjects: Sequence[str], labels: Sequence[int], *, seed: int,
            shares: Mapping[str, float]) -> list[str]:
-    """Gives each example a split so that a subject is in one only, classes in proportion.
+    """Gives each example a split so that a subject is in one only, each class in all of them.
+
+    Where a subject falls follows from its name, the seed and the shares, so that one more subject
+    moves no other from training into test. Shares hold on average; in each class every split but
+    the last ones has at least one subject where there are enough.
 
     Args:
       subjects: the subject of each example.
       labels: the class of each example; a subject counts for its most frequent one.
       seed: another seed, another draw; the same subjects and labels always give the same.
-      shares: split names and their shares, which add up to one.
+      shares: split names and their shares, which add up to one; the first comes first where
+        subjects are too few for all.
     """
     seen: dict[str, Counter] = defaultdict(Counter)
     for subject, label in zip(subjects, labels, strict=True):
@@ -41,21 +46,33 @@ def assign(subjects: Sequence[str], labels: Sequence[int], *, seed: int,
     by_class: dict[int, list[str]] = defaultdict(list)
     for subject, counts in seen.items():
         by_class[counts.most_common(1)[0][0]].append(subject)
-    chosen = {}
+    chosen: dict[str, str] = {}
     for members in by_class.values():
-        members.sort(key=lambda s: hashlib.sha1(f"{seed}/{s}".encode()).digest())
-        for i, subject in enumerate(members):
-            chosen[subject] = _at((i + 0.5) / len(members), shares)
+        chosen |= _draw({s: _place(seed, s) for s in members}, shares)
     return [chosen[s] for s in subjects]
 
 
-def _at(place: float, shares: Mapping[str, float]) -> str:
-    """The split in which `place`, between 0 and 1, falls."""
-    for name, share in shares.items():
-        place -= share
-        if place < 0:
-            return name
-    return name
+def _place(seed: int, subject: str) -> float:
+    """A number between 0 and 1 that only the name and the seed decide."""
+    return int.from_bytes(hashlib.sha1(f"{seed}/{subject}".encode()).digest()[:8]) / 2**64
+
+
+def _draw(place: Mapping[str, float], shares: Mapping[str, float]) -> dict[str, str]:
+    """The split of each subject of a class.
+
+    From the lowest places on, each split takes those within its share, or the lowest one that is
+    left, but leaves one for each split behind it. One more subject can only push others up, out of
+    the last split, never into it from the first.
+    """
+    left, chosen, bound = sorted(place, key=lambda s: (place[s], s)), {}, 0.0
+    names = list(shares)[::-1]
+    for behind, name in zip(range(len(names) - 1, -1, -1), names, strict=True):
+        bound += shares[name]
+        within = len(left) if not behind else max(sum(place[s] < bound for s in left), 1)
+        for subject in left[: max(min(within, len(left) - behind), 0)]:
+            chosen[subject] = name
+        left = [s for s in left if s not in chosen]
+    return chosen
 
 
 def complete(splits: Sequence[str] | None, subjects: Sequence[str], labels: Sequence[int], *,
@@ -85,42 +102,65 @@ def _with_validation(splits: list[str]) -> list[str]:
     return splits
 
 
-def by_subject(cases: Sequence[Any], *, seed: int) -> dict[str, list[Any]]:
-    """The cases of each split; each has a `subject`, an `origin`, and a `split` or None.
+def by_subject(cases: Sequence[Any], subjects: Any, *, seed: int) -> dict[str, list[Any]]:
+    """The cases of each split, with their subjects as others may see them.
+
+    Args:
+      cases: each has a `subject`, an `origin`, and a `split` or None.
+      subjects: `subjects.Subjects` of the cases.
 
     Raises:
       UserError: if some have a split and others none, or a subject is in two.
     """
-    subjects = [case.subject for case in cases]
+    given = check_all_or_none(cases)
+    chosen = complete(given or None, subjects.ids, [0] * len(cases), seed=seed)
+    check_leaks(chosen, subjects.shown, origins=[case.origin for case in cases])
+    shown = [c._replace(subject=who) for c, who in zip(cases, subjects.shown, strict=True)]
+    return {name: [c for c, s in zip(shown, chosen, strict=True) if s == name]
+            for name in SPLITS if name in chosen}
+
+
+def check_all_or_none(cases: Sequence[Any]) -> list[str]:
+    """The splits that cases have; raises UserError if some have one and others none."""
     given = [case.split for case in cases if case.split]
     if 0 < len(given) < len(cases):
         missing = next(case for case in cases if not case.split)
         raise UserError(f"{missing.origin}: has no split where others have; give all or none")
-    chosen = complete(given or None, subjects, [0] * len(cases), seed=seed)
-    check_leaks(chosen, subjects)
-    return {name: [c for c, s in zip(cases, chosen, strict=True) if s == name]
-            for name in SPLITS if name in chosen}
+    return given
 
 
-def check_leaks(splits: Iterable[str], subjects: Iterable[str]) -> None:
-    """Raises UserError if a subject is in two splits."""
-    first: dict[str, str] = {}
-    for split, subject in zip(splits, subjects, strict=True):
-        if first.setdefault(subject, split) != split:
-            raise UserError(f"subject {subject!r} is in the splits {first[subject]} and {split}; "
+def check_leaks(splits: Iterable[str], subjects: Iterable[str], *, origins: Sequence[str] = ()
+                ) -> None:
+    """Raises UserError if a subject is in two splits; `origins` say where each example stands."""
+    first: dict[str, tuple[str, int]] = {}
+    for number, (split, subject) in enumerate(zip(splits, subjects, strict=True)):
+        before, where = first.setdefault(subject, (split, number))
+        if before != split:
+            places = f" ({origins[where]}; {origins[number]})" if origins else ""
+            raise UserError(f"subject {subject!r} is in the splits {before} and {split}{places}; "
                             "a subject must be in one only")
 
 
-def check_classes(splits: Iterable[str], labels: Iterable[int], classes: Sequence[str]) -> None:
-    """Raises UserError if a class has no example in a split."""
+def check_classes(splits: Iterable[str], labels: Iterable[int], classes: Sequence[str]
+                  ) -> list[str]:
+    """Notes of classes that have no example in validation or test.
+
+    Raises:
+      UserError: if a class has none in train.
+    """
     counts: dict[str, Counter] = defaultdict(Counter)
     for split, label in zip(splits, labels, strict=True):
         counts[split][label] += 1
-    for split, found in counts.items():
-        missing = [c for i, c in enumerate(classes) if not found[i]]
+    notes = []
+    for split in (name for name in SPLITS if name in counts):
+        missing = ", ".join(c for i, c in enumerate(classes) if not counts[split][i])
+        if missing and split == "train":
+            raise UserError(f"no example of {missing} in the split train; remove the class, add "
+                            "examples, or split anew")
         if missing:
-            raise UserError(f"no example of {', '.join(missing)} in the split {split}; "
-                            "remove the class, add examples, or split anew")
+            notes.append(f"no example of {missing} in the split {split}: metrics that need one "
+                         "are undefined there")
+    return notes
 
 
 def duplicates(splits: Iterable[str], digests: Iterable[str]) -> dict[tuple[str, str], int]:

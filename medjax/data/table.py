@@ -1,15 +1,20 @@
-"""Tables in CSV files that name images, one a row."""
+"""Tables in CSV files that name images, one a row, and the files that they mean."""
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from medjax.data import splits
+from medjax.data import splits, walk
 from medjax.data.options import Options
 from medjax.errors import UserError, unknown
 
-Row = Mapping[str, str]
+
+class Row(dict[str, str]):
+    """The cells of a row by column; `origin` is the file and the line that it ends on."""
+
+    origin: str = ""
 
 
 def root_of(options: Options) -> Path:
@@ -20,18 +25,83 @@ def root_of(options: Options) -> Path:
     return root
 
 
-def find_file(root: Path, options: Options, name: str, *, suffixes: Sequence[str], what: str,
-              origin: str) -> Path:
-    """What a table calls `name`, with or without one of the suffixes; `what` it is, for messages.
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a CSV file, their cells trimmed; rows without any text are left out.
+
+    Raises:
+      UserError: if it is none, a column stands twice in its header, or a row has more or fewer
+        fields than the header; it names the line.
     """
-    check_path(options.path_folder, name, origin=origin)
-    base = root / options.path_folder
-    tries = [base / (name + s) for s in (options.path_suffix, *suffixes)]
-    found = next((p for p in tries if p.exists()), None)
-    if found is None:
-        raise UserError(f"{origin}: no {what} {tries[0]}; --path_folder and --path_suffix are put "
-                        "before and after each name")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as f:
+            reader = csv.reader(f, strict=True)
+            lines = [(reader.line_num, [tidy(cell) for cell in row]) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({e})") from None
+    lines = [(number, cells) for number, cells in lines if any(cells)]
+    if len(lines) < 2:
+        raise UserError(f"{path}: has no rows")
+    header = lines[0][1]
+    _check_header(path, header)
+    return [_row(path, number, header, cells) for number, cells in lines[1:]]
+
+
+def tidy(text: str) -> str:
+    """The text with single blanks between its words, and none about it."""
+    return " ".join(text.split())
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: the column {twice!r} stands twice in its header; rename one")
+    other = next((mark for mark in (";", "\t", "|") if mark in header[0]), None)
+    if len(header) == 1 and other:
+        raise UserError(f"{path}: its fields are separated by {other!r}; save it with commas")
+
+
+def _row(path: Path, number: int, header: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(header):
+        raise UserError(f"{path}, line {number}: has {len(cells)} fields where the header has "
+                        f"{len(header)}; a text with a comma needs quotes")
+    row = Row({name: cell for name, cell in zip(header, cells, strict=True) if name})
+    row.origin = f"{path}, line {number}"
+    return row
+
+
+def column(path: Path, row: Mapping[str, str], *, wish: str, usual: Sequence[str], what: str,
+           flag: str) -> str:
+    """The column `wish`, or without a wish the first of the usual ones that the row has.
+
+    Raises:
+      UserError: if there is none; it names `flag`, which chooses one.
+    """
+    found = optional_column(path, row, wish=wish, usual=usual)
+    if not found:
+        raise UserError(f"{path}: no column of the {what} ({', '.join(usual)}); name it with "
+                        f"{flag}")
     return found
+
+
+def optional_column(path: Path, row: Mapping[str, str], *, wish: str, usual: Sequence[str]) -> str:
+    """The same, empty where there is none; a wish that the row lacks is an error."""
+    if wish and wish not in row:
+        raise unknown(f"column of {path}", wish, row)
+    return wish or next((name for name in usual if name in row), "")
+
+
+def one_value(rows: Iterable[Row], name: str, *, of: str) -> str:
+    """What the rows of one image say in a column; empty where none says anything.
+
+    Raises:
+      UserError: if two rows say different things.
+    """
+    said = [(row[name], row.origin) for row in rows if row.get(name)]
+    for value, origin in said:
+        if value != said[0][0]:
+            raise UserError(f"{origin}: {of} has {name} {value!r}, but {said[0][0]!r} in "
+                            f"{said[0][1]}; rows of one image must agree")
+    return said[0][0] if said else ""
 
 
 def positive(text: str | None, *, what: str, origin: str) -> float | None:
@@ -47,34 +117,7 @@ def positive(text: str | None, *, what: str, origin: str) -> float | None:
     return value
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file as dicts of trimmed text; raises UserError where it is none."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as f:
-            rows = list(csv.DictReader(f))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({e})") from None
-    if not rows:
-        raise UserError(f"{path}: has no rows")
-    return [{k: (v or "").strip() for k, v in row.items() if k} for row in rows]
-
-
-def column(path: Path, row: Row, *, wish: str, usual: Sequence[str], what: str, flag: str) -> str:
-    """The column `wish`, or without a wish the first of the usual ones that the row has.
-
-    Raises:
-      UserError: if there is none; it names `flag`, which chooses one.
-    """
-    if wish and wish not in row:
-        raise unknown(f"column of {path}", wish, row)
-    found = wish or next((name for name in usual if name in row), "")
-    if not found:
-        raise UserError(f"{path}: no column of the {what} ({', '.join(usual)}); name it with "
-                        f"{flag}")
-    return found
-
-
-def split_of(row: Row, name: str, *, origin: str) -> str | None:
+def split_of(row: Mapping[str, str], name: str, *, origin: str) -> str | None:
     """What the column `name` says of the split, or None; raises UserError for an unknown one."""
     text = row.get(name)
     return splits.split_name(text, origin=origin) if text else None
@@ -85,3 +128,55 @@ def check_path(*parts: str, origin: str) -> None:
     path = Path(*parts)
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{origin}: {parts[-1]!r} leaves the folder; paths are relative to it")
+
+
+def note_unnamed(path: Path, files: Iterable[Path], named: Iterable[Path]) -> list[str]:
+    """A note of the files that no row of the table at `path` names; none where there are none."""
+    known = {os.path.realpath(p) for p in named}
+    left = [p.relative_to(path.parent).as_posix() for p in files
+            if os.path.realpath(p) not in known]
+    return [f"{len(left)} images left out that no row of {path.name} names: {walk.such_as(left)}"
+            ] if left else []
+
+
+class Files:
+    """The files that a table names, with or without their suffix; each has one name."""
+
+    def __init__(self, root: Path, options: Options, *, suffixes: Sequence[str], what: str):
+        """`what` they are, for messages."""
+        self._root, self._options, self._suffixes, self._what = root, options, suffixes, what
+        self._found: dict[str, Path] = {}
+        self._named: dict[str, tuple[str, str]] = {}  # real path: name and origin
+
+    def find(self, name: str, *, origin: str) -> Path:
+        """Raises UserError if there is no such file, several, or one that has another name."""
+        if name in self._found:
+            return self._found[name]
+        paths = self.candidates(name, origin=origin)
+        if not paths:
+            raise UserError(f"{origin}: no such {self._what} file: {self._tries(name)[0]}; "
+                            "--path_folder and --path_suffix are put before and after each name")
+        if len(paths) > 1:
+            raise UserError(f"{origin}: {name!r} may be {paths[0].name} or {paths[1].name}; give "
+                            "the name with its suffix")
+        real = os.path.realpath(paths[0])
+        other, where = self._named.setdefault(real, (name, origin))
+        if other != name:
+            raise UserError(f"{origin}: {name!r} is the file that is called {other!r} in {where}; "
+                            "give it one name")
+        self._found[name] = paths[0]
+        return paths[0]
+
+    def candidates(self, name: str, *, origin: str) -> list[Path]:
+        """The files that may be meant."""
+        check_path(self._options.path_folder, name, origin=origin)
+        exact, *others = (p for p in self._tries(name))
+        if exact.is_file():
+            return [exact]
+        found = {os.path.realpath(p): p for p in others if p.is_file()}
+        return list(found.values()) or ([exact] if exact.is_dir() else [])
+
+    def _tries(self, name: str) -> list[Path]:
+        base = self._root / self._options.path_folder
+        ends = dict.fromkeys((self._options.path_suffix, "", *self._suffixes))
+        return [base / (name + end) for end in ends]

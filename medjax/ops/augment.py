@@ -68,15 +68,20 @@ class Sample(NamedTuple):
     mask: Array | None = None
 
 
-def augment(key: Key, image: Array, *, how: Augmentation) -> Array:
-    """One random version of `image` `[*space, channel]`, values in [0, 1] or about."""
+def augment(key: Key, image: Array, *, how: Augmentation, voxel: tuple[float, ...] = ()) -> Array:
+    """One random version of `image` `[*space, channel]`, values in [0, 1] or about.
+
+    Args:
+      voxel: its size along each axis, in any unit; empty: the same along all.
+    """
     chex.assert_rank(image, {3, 4})
-    return augment_together(key, Sample(image, jnp.zeros((0, image.ndim - 1))), how=how).image
+    sample = Sample(image, jnp.zeros((0, image.ndim - 1)))
+    return augment_together(key, sample, how=how, voxel=voxel).image
 
 
 def augment_together(key: Key, sample: Sample, *, how: Augmentation,
-                     mirrored: tuple[tuple[int, int], ...] = (), into: warp.Shape | None = None
-                     ) -> Sample:
+                     mirrored: tuple[tuple[int, int], ...] = (), into: warp.Shape | None = None,
+                     voxel: tuple[float, ...] = ()) -> Sample:
     """One random version of an image, its points and its mask.
 
     Spatial transforms are composed and interpolated once; outside the image the border repeats. A
@@ -85,12 +90,14 @@ def augment_together(key: Key, sample: Sample, *, how: Augmentation,
     Args:
       mirrored: pairs of points that change places when the image is a mirror image.
       into: space of the output; smaller than the input it is a random window.
+      voxel: its size along each axis, in any unit; empty: the same along all.
     """
     chex.assert_rank(sample.image, {3, 4})
     space_key, flip_key, erase_key, tone_key = jax.random.split(key, 4)
     space = into or sample.image.shape[:-1]
     if how.is_spatial or into:
-        transform = random_transform(space_key, sample.image.shape[:-1], how=how, into=into)
+        transform = random_transform(space_key, sample.image.shape[:-1], how=how, into=into,
+                                     voxel=voxel)
         sample = _warp(sample, transform, into)
     sample = random_flip(flip_key, sample, axes=how.flip, mirrored=mirrored)
     inside = ((sample.points >= -0.5) & (sample.points <= jnp.asarray(space) - 0.5)).all(1)
@@ -110,10 +117,11 @@ def _warp(sample: Sample, transform: warp.Transform, into: warp.Shape | None) ->
 
 
 def random_transform(key: Key, shape: tuple[int, ...], *, how: Augmentation,
-                     into: warp.Shape | None = None) -> warp.Transform:
+                     into: warp.Shape | None = None, voxel: tuple[float, ...] = ()
+                     ) -> warp.Transform:
     """A random affine, elastic and window transform of an image of this shape."""
     elastic_key, window_key = jax.random.split(jax.random.fold_in(key, 1))
-    matrix = random_affine(key, shape, how=how)
+    matrix = random_affine(key, shape, how=how, voxel=voxel)
     if into:
         room = (jnp.asarray(shape) - jnp.asarray(into)) / 2.0
         shift = jax.random.uniform(window_key, room.shape, minval=-1.0) * jnp.maximum(room, 0.0)
@@ -127,8 +135,14 @@ def random_transform(key: Key, shape: tuple[int, ...], *, how: Augmentation,
     return warp.Transform(matrix, grid.column(limit, ndim=ndim) * part)
 
 
-def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation) -> Array:
-    """A random map from output to input coordinates about the centre: `[ndim, ndim + 1]`."""
+def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation,
+                  voxel: tuple[float, ...] = ()) -> Array:
+    """A random map from output to input coordinates about the centre: `[ndim, ndim + 1]`.
+
+    Args:
+      voxel: its size along each axis: where it differs, what is a rotation in millimetres is none
+        of the voxels' own axes.
+    """
     ndim = len(shape)
     keys = jax.random.split(key, 7)
 
@@ -145,7 +159,11 @@ def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation) -> Arr
         window = jax.random.uniform(keys[5], (1,), minval=how.crop, maxval=1.0)
         factor = factor * window
         shift = shift + spread(keys[6], ndim, 0.5) * (1.0 - window) * side
-    return grid.affine_matrix(rotation, factor, shear, shift)
+    matrix = grid.affine_matrix(rotation, factor, shear, shift)
+    if not voxel:
+        return matrix
+    size = jnp.asarray(voxel, jnp.float32)
+    return matrix.at[:, :-1].set(matrix[:, :-1] * size / size[:, None])
 
 
 def random_flip(key: Key, sample: Sample, *, axes: tuple[int, ...],

@@ -1,5 +1,6 @@
-"""One answer of many searches."""
+"""One answer of many searches, or of many networks."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import chex
@@ -29,3 +30,26 @@ def median(found: Array, *, near: float = 2.0) -> Consensus:
     gone = jnp.isnan(found).any(1)
     middle = jnp.where(gone.mean() > 0.5, jnp.nan, jnp.nanmedian(found, axis=0))
     return Consensus(middle, (jnp.linalg.norm(found - middle, axis=1) <= near).mean())
+
+
+def align_pairs(points: Array, *, pairs: Sequence[tuple[int, int]]) -> Array:
+    """The order in which each seed's points agree best with those of the first seed: `[seed, n]`.
+
+    The two points of a pair have no order of their own, as the ends of an axis; seeds that name
+    them differently would cancel in the mean. A pair that a seed has not found whole stays.
+
+    Args:
+      points: `[seed, n, ndim]`.
+      pairs: numbers of points.
+    """
+    chex.assert_rank(points, 3)
+    order = jnp.tile(jnp.arange(points.shape[1]), (len(points), 1))
+
+    def away(i: int, j: int) -> Array:
+        return jnp.linalg.norm(points[:, i] - points[:1, j], axis=-1)
+
+    for a, b in pairs:
+        crossed = away(a, b) + away(b, a) < away(a, a) + away(b, b)  # False where one is NaN
+        order = order.at[:, a].set(jnp.where(crossed, b, a)).at[:, b].set(
+            jnp.where(crossed, a, b))
+    return order

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import models, plot
-from medjax.data import images
+from medjax.data import exams, geometry, images
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
@@ -44,6 +44,7 @@ class Classify:
       views: answers are the mean over so many views, the first the image as it is...
       augmentation: ...the others varied so.
       image_size: images are brought to this many voxels a side; 0: they have to fit.
+      fit: how, as of `exams.Arrangement`.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Classify:
     views: int = 1
     augmentation: Augmentation = classification.NO_AUGMENTATION
     image_size: int = 0
+    fit: str = "stretch"
 
     def network(self, trained: Trained, *, dropout: float = 0.0) -> Any:
         """The network alone."""
@@ -62,7 +64,8 @@ class Classify:
         """What the network does; `training` are options of `tasks.classification.make`."""
         return classification.make(
             network, num_classes=len(trained.info.classes), preprocessing=trained.preprocessing,
-            augmentation=self.augmentation, views=self.views, **training)
+            augmentation=self.augmentation, views=self.views,
+            voxel=trained.info.spacing_mm or (), **training)
 
     def init(self, key: Array, trained: Trained) -> Weights:
         """Weights of one seed, before any training."""
@@ -73,6 +76,7 @@ class Classify:
     def ready(self, found: images.Found, trained: Trained, *, case_id: str, wishes: Wishes
               ) -> Ready:
         """An image as the network takes it; raises UserError if it does not fit."""
+        found = found._replace(pixels=images.in_channels(found.pixels, trained.channels))
         pixels, want = found.pixels, trained.image_shape
         if pixels.ndim != len(want) or pixels.shape[-1] != want[-1]:
             raise UserError(f"{case_id}: {_kind(pixels.shape)}; the model is for "
@@ -80,8 +84,11 @@ class Classify:
         if str(pixels.dtype) != trained.image_dtype:
             raise UserError(f"{case_id}: its pixels are {pixels.dtype}, those of the training "
                             f"were {trained.image_dtype}: convert it")
-        if self.image_size or wishes.resize:
-            pixels = images.resize(pixels, want[:-1])
+        info = trained.info
+        pixels = exams.arrange(found, exams.Arrangement(
+            want[:-1] if self.image_size or info.resampled or wishes.resize else (),
+            info.spacing_mm if info.resampled else None, bool(info.orientation), self.fit),
+            origin=case_id)
         if pixels.shape != want:
             raise UserError(f"{case_id}: has the shape {pixels.shape[:-1]}, the images of the "
                             f"training had {want[:-1]}: crop it to what they show, or give "
@@ -92,10 +99,20 @@ class Classify:
         """The image of a file."""
         return [self.ready(images.read(path), trained, case_id=case_id, wishes=wishes)]
 
-    def from_array(self, image: np.ndarray, trained: Trained, wishes: Wishes = NO_WISHES) -> Ready:
-        """An image `[*space, channel]`, or of one channel `[*space]`."""
+    def from_array(self, image: np.ndarray, trained: Trained, wishes: Wishes = NO_WISHES,
+                   affine: np.ndarray | None = None) -> Ready:
+        """An image `[*space, channel]`, or of one channel `[*space]`.
+
+        Args:
+          affine: of a volume `[i, j, k]`, from voxels to RAS mm; None: its axes are those of the
+            training.
+        """
         pixels = image if image.ndim == len(trained.image_shape) else image[..., None]
-        return self.ready(images.Found(pixels), trained, case_id="image", wishes=wishes)
+        spacing = (wishes.spacing_mm,) * (pixels.ndim - 1) if wishes.spacing_mm else None
+        if affine is not None:
+            spacing = tuple(geometry.spacing_mm(affine).tolist())
+        return self.ready(images.Found(pixels, spacing, affine), trained, case_id="image",
+                          wishes=wishes)
 
     def answers(self, trained: Trained, *, batch: int) -> Callable[[Weights, Split], list[Classes]]:
         """The compiled function from weights and images to answers, the mean over seeds."""

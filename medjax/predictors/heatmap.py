@@ -11,6 +11,7 @@ import numpy as np
 from medjax import landmark_report, models
 from medjax.data.source import Split
 from medjax.landmark_report import LandmarkPredictions
+from medjax.ops.consensus import align_pairs
 from medjax.predictors import points
 from medjax.predictors.classify import Weights, symbols
 from medjax.predictors.points import Points
@@ -58,8 +59,10 @@ class Heatmap:
         predict = program(self.task(trained))
 
         def answer(weights: Weights, split: Split) -> list[Points]:
-            found, _ = located(predict, weights, split, trained.info.landmarks, batch=batch,
-                               absent_below=self.absent_below)
+            info = trained.info
+            found, _ = located(predict, weights, split, info.landmarks, batch=batch,
+                               absent_below=self.absent_below,
+                               unordered=info.pairs(info.unordered))
             return points.each(together(found), split, split["known"])
 
         return answer
@@ -67,12 +70,19 @@ class Heatmap:
     def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
         """`(params, stats, images)`, of all seeds, to points, in voxels of the prepared image, and
         their confidence; and the shape of its input."""
-        task = self.task(trained)
+        task, pairs = self.task(trained), trained.info.pairs(trained.info.unordered)
 
         def found(params: Any, stats: Any, images: Array) -> heatmap.Found:
             return jax.vmap(task.decode)(task.maps(params, stats, images))
 
-        return step.mean_of_seeds(found), {"images": symbols(trained.image_shape)}
+        def whole(params: Any, stats: Any, images: Array) -> heatmap.Found:
+            points, confidence = step.over_seeds(found, (0, 0, None))(params, stats, images)
+            order = jax.vmap(lambda p: align_pairs(p, pairs=pairs), 1, 1)(points)
+            points = jnp.take_along_axis(points, order[..., None], 2)
+            confidence = jnp.take_along_axis(confidence, order, 2)
+            return heatmap.Found(points.mean(0), confidence.mean(0))
+
+        return whole, {"images": symbols(trained.image_shape)}
 
 
 def program(task: heatmap.Heatmap) -> Callable[..., tuple[heatmap.Found, Array]]:
@@ -89,7 +99,11 @@ def program(task: heatmap.Heatmap) -> Callable[..., tuple[heatmap.Found, Array]]
 def located(predict: Callable, weights: Weights, split: Split, names: tuple[str, ...], *,
             batch: int, absent_below: float, unordered: tuple[tuple[int, int], ...] = ()
             ) -> tuple[list[LandmarkPredictions], np.ndarray]:
-    """Every case of a split once, in order: the predictions of each seed, and their losses."""
+    """Every case of a split once, in order: the predictions of each seed, and their losses.
+
+    Args:
+      unordered: pairs without an order of their own; all seeds name them as the first does.
+    """
     parts = list(feed.padded(len(split), batch=batch))
 
     def run(number: int) -> Any:
@@ -99,8 +113,12 @@ def located(predict: Callable, weights: Weights, split: Split, names: tuple[str,
     found = [jax.tree.map(lambda x, keep=valid: x[:, keep], result)
              for result, (_, valid) in zip(mesh.everywhere(run, len(parts)), parts, strict=True)]
     (voxels, confidence), losses = jax.tree.map(lambda *x: np.concatenate(x, 1), *found)
-    each = [landmark_report.from_voxels(split, names, p, c, unordered=unordered)
+    each = [landmark_report.from_voxels(split, names, p, c)
             for p, c in zip(voxels, confidence, strict=True)]
+    if unordered and len(each) > 1:
+        order = np.asarray(jax.vmap(  # [case, seed, landmark]
+            lambda p: align_pairs(p, pairs=unordered), 1)(voxels.astype(np.float32)))
+        each = [landmark_report.reordered(one, order[:, s]) for s, one in enumerate(each)]
     return [one.without(one.confidence < absent_below) for one in each], losses
 
 
@@ -108,7 +126,8 @@ def together(each: list[LandmarkPredictions]) -> LandmarkPredictions:
     """The ensemble: the mean of the seeds' points, where most seeds found one."""
     def mean(name: str) -> np.ndarray:
         values = np.stack([getattr(e, name) for e in each])
-        return np.where(np.isnan(values).mean(0) <= 0.5, nan_mean(values, axis=0), np.nan)
+        missing = np.isnan(values).mean(0)
+        return np.where(missing <= 0.5, nan_mean(values, axis=0), np.nan)
 
     if len(each) == 1:
         return each[0]

@@ -7,6 +7,7 @@ import numpy as np
 
 from medjax import landmark_plot
 from medjax.data import geometry, images, placing, slicer
+from medjax.data.found import known_spacing
 from medjax.data.landmarks import pose
 from medjax.data.source import Split
 from medjax.errors import UserError
@@ -63,19 +64,21 @@ def each(found: LandmarkPredictions, split: Split, known: np.ndarray) -> list[Po
 def ready(found: images.Found, trained: Trained, *, case_id: str, wishes: Wishes) -> Ready:
     """An image on the grid of the training; raises UserError if it does not fit."""
     shape, grid_mm = trained.image_shape, trained.info.grid_mm
+    found = found._replace(pixels=images.in_channels(found.pixels, trained.channels))
     if found.pixels.ndim != len(shape) or found.pixels.shape[-1] != shape[-1]:
         raise UserError(f"{case_id}: has {found.pixels.ndim - 1} axes and "
                         f"{found.pixels.shape[-1]} channels, the images of the training had "
                         f"{len(shape) - 1} and {shape[-1]}: convert it")
-    known = bool(wishes.spacing_mm or found.spacing_mm or found.affine is not None)
+    known = bool(wishes.spacing_mm or known_spacing(found.spacing_mm) or found.affine is not None)
     world = placing.world_of(found, origin=case_id,  # without a grid in mm any pixel will do
                              spacing_mm=wishes.spacing_mm or (0.0 if grid_mm else 1.0))
     placed = placing.place(found, world, shape=shape[:-1], grid_mm=grid_mm, window=trained.window,
                            turn=_turn(trained, wishes, case_id=case_id))
     names, ndim = trained.info.landmarks, len(shape) - 1
     return Ready(placed.image, case_id, {
-        "landmarks": np.full((len(names), ndim), np.nan), "to_world": placed.to_world,
-        "to_file": placed.to_file, "box": placed.box, "known": np.bool_(known)})
+        **dict.fromkeys(("landmarks", "true_file", "true_mm"), np.full((len(names), ndim), np.nan)),
+        "to_world": placed.to_world, "to_file": placed.to_file, "box": placed.box,
+        "known": np.bool_(known)})
 
 
 def _turn(trained: Trained, wishes: Wishes, *, case_id: str) -> placing.Turn | None:

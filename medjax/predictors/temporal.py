@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import models, temporal_plot, temporal_report
-from medjax.data import placing
+from medjax.data import images, placing
 from medjax.data.sequences import files
 from medjax.data.sequences.case import Clip
 from medjax.data.source import Split
@@ -86,6 +86,7 @@ class Temporal:
     def ready(self, clip: Clip, trained: Trained, *, case_id: str, wishes: Wishes) -> Ready:
         """A sequence whose frames have the shape of the training's."""
         _, height, width, channels = trained.image_shape
+        clip = clip._replace(frames=images.in_channels(clip.frames, trained.channels))
         if clip.frames.ndim != 4 or clip.frames.shape[-1] != channels:
             raise UserError(f"{case_id}: frames of {clip.frames.shape[-1]} channels, those of the "
                             f"training had {channels}: convert it")

@@ -22,6 +22,7 @@ class Trained:
       image_dtype: of its pixels.
       window: intensities that become black and white; empty: percentiles of each image.
       seeds: so many models answer together.
+      channels: `gray` or `rgb`, that all images were converted to; empty: none were.
     """
 
     info: DatasetInfo
@@ -30,6 +31,7 @@ class Trained:
     image_dtype: str
     window: tuple[float, ...] = ()
     seeds: int = 1
+    channels: str = ""
 
 
 class Wishes(NamedTuple):
@@ -64,7 +66,7 @@ def of(dataset: Dataset, preprocessing: Preprocessing, config: Any) -> Trained:
     """What is known when training begins; `config` is that of an experiment."""
     train = dataset.splits["train"]
     return Trained(dataset.info, preprocessing, train.image_shape, str(train.image_dtype),
-                   tuple(getattr(config, "window", ())), config.seeds)
+                   tuple(getattr(config, "window", ())), config.seeds, config.channels)
 
 
 def split_of(ready: Sequence[Ready]) -> Split:

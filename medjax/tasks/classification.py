@@ -1,5 +1,6 @@
 """Exam classification: one of several classes for each image."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ def make(
     augmentation: Augmentation = NO_AUGMENTATION,
     label_smoothing: float = 0.0, mixup_alpha: float = 0.0,
     class_weights: Sequence[float] | None = None, views: int = 1, frozen: bool = False,
+    voxel: tuple[float, ...] = (),
 ) -> Classification:
     """Exam classification with `model`.
 
@@ -41,13 +43,15 @@ def make(
       class_weights: the weight of each class in the loss.
       frozen: the network is used as it is at prediction: batch statistics stay, no dropout.
       views: predictions are the mean over this many random views (1: the image as it is).
+      voxel: its size along each axis, so that images turn as they do in the world; empty: alike.
     """
+    vary = functools.partial(augment, how=augmentation, voxel=voxel)
     weight_of = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights)
 
     def inputs(key: Key, images: Array) -> Array:
         unit = preprocessing.unit(images)
         keys = jax.random.split(key, images.shape[0])
-        return jax.vmap(lambda k, x: augment(k, x, how=augmentation))(keys, unit)
+        return jax.vmap(vary)(keys, unit)
 
     def loss(key: Key, params: Params, stats: Stats, batch: Batch):
         chex.assert_rank(batch["label"], 1)
@@ -75,8 +79,8 @@ def make(
         def view(number: Array) -> Array:
             # All images in one way, so that no answer depends on which others it is asked with.
             key = jax.random.fold_in(jax.random.key(0), number)
-            seen = unit if views == 1 else jnp.where(number == 0, unit, jax.vmap(
-                lambda x: augment(key, x, how=augmentation))(unit))
+            seen = unit if views == 1 else jnp.where(
+                number == 0, unit, jax.vmap(lambda x: vary(key, x))(unit))
             logits = model.apply({"params": params, "batch_stats": stats},
                                  preprocessing.standardise(seen), train=False)
             return jax.nn.softmax(logits)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.progress import clock
 from medjax.typing import Logs
 
 
@@ -155,9 +156,3 @@ class Progress:
         """Prints a line of its own, below which the progress goes on."""
         print(f"\r\033[K{line}" if self._tty else line, flush=True)
 
-
-def clock(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

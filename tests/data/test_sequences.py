@@ -26,7 +26,7 @@ def write_nifti(path, frames, *, planes=0, unit="msec"):
 
     volume = frames.transpose(2, 1, 0).astype(np.int16)
     volume = np.stack([volume] * planes, 2) if planes else volume
-    image = nibabel.Nifti1Image(volume, np.eye(4))
+    image = nibabel.Nifti1Image(volume, np.diag([1.5, 2.0, 8.0, 1.0]))
     image.header.set_zooms((1.5, 2.0, *([8.0] if planes else []), 40.0))
     image.header.set_xyzt_units("mm", unit)
     nibabel.save(image, path)
@@ -166,7 +166,7 @@ def test_frames_brought_to_one_shape(folder, tmp_path):
     ([["case1", "s", "ED", 9]], r"frames.csv, line 2: ED at frame 9, but .* frames 0 to 4"),
     ([["case1", "s", "ED", -1]], "ED at frame -1"),
     ([["case1", "s", "ED", "x"]], "line 2: 'x' is no whole number"),
-    ([["none", "s", "ED", 1]], "line 2: no sequence .*none.*--path_folder"),
+    ([["none", "s", "ED", 1]], "line 2: no such sequence file: .*none; --path_folder"),
     ([["../case1", "s", "ED", 1]], "leaves the folder"),
     ([["case1", "s", "ED", 1]], "no row of frames.csv names a frame of it"),
 ])
@@ -191,7 +191,7 @@ def test_bad_files_are_told_in_one_line(tmp_path):
     from PIL import Image
 
     Image.fromarray(frames_of(1)[0, :5]).save(root / "odd" / "001.png")
-    with pytest.raises(UserError, match=r"001.png: its size differs"):
+    with pytest.raises(UserError, match=r"001.png: its size or type differs"):
         files.read(root / "odd")
     (root / "empty").mkdir()
     with pytest.raises(UserError, match="no pictures in it"):

@@ -57,9 +57,9 @@ def test_the_published_afids_are_those_of_the_project():
 
 @pytest.mark.parametrize(("text", "words"), [
     ("nonsense", "not a point list"),
-    (json.dumps({"markups": []}), "not a point list"),
+    (json.dumps({"markups": []}), "holds 0 point lists where there should be one"),
     (json.dumps({"markups": [{"type": "Fiducial", "coordinateSystem": "XYZ",
-                              "controlPoints": []}]}), "must say RAS or LPS"),
+                              "controlPoints": []}]}), "does not say whether its coordinates are RAS or LPS"),
     (json.dumps({"markups": [{"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": [
         {"label": "a", "position": [0, 0, 0]}, {"label": "a", "position": [1, 0, 0]}]}]}),
      "stands in it twice"),

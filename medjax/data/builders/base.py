@@ -3,15 +3,22 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from medjax import progress
+from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.options import Options
+from medjax.data.source import NOTES
 from medjax.errors import UserError
+
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,29 +33,72 @@ class Example:
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+class Part(NamedTuple):
+    """The examples of a split, and how many there may be."""
+
+    size: int
+    examples: Iterable[Example]
+
+
 @dataclasses.dataclass(eq=False)
 class Config(tfds.core.BuilderConfig):
-    """The options that a prepared set was made with; `name` is their fingerprint."""
+    """The options that a prepared set was made with; `name` is their fingerprint.
+
+    Attributes:
+      key: hides the names of patients; None shows them.
+      out: where progress is told.
+    """
 
     options: Options = dataclasses.field(default_factory=Options)
+    key: Callable[[], bytes] | None = None
+    out: TextIO = dataclasses.field(default_factory=lambda: sys.stdout)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes examples as array_record. A subclass gives `describe` and `examples`."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 had no notes
+    READS: tuple[str, ...] = ()  # the options that it reads
+
+    def __init__(self, **options: Any):
+        self.notes: list[str] = []
+        self._bad: list[str] = []
+        super().__init__(**options)
 
     @property
     def options(self) -> Any:
         return self.builder_config.options
 
+    @property
+    def key(self) -> Callable[[], bytes] | None:
+        return self.builder_config.key
+
     def describe(self) -> tuple[DatasetInfo, tuple[int, ...], Any]:
         """The description, the shape `[*space, channel]` of every image, and its dtype."""
         raise NotImplementedError
 
-    def examples(self, download) -> dict[str, Iterable[Example]]:
+    def examples(self, download: Callable[[str], Any]) -> dict[str, Part]:
         """The examples of each of the splits train, validation and test."""
         raise NotImplementedError
+
+    def readable(self, items: Iterable[Item], read: Callable[[Item], Any]) -> Iterator[Any]:
+        """Each item with what `read` finds in its file: pairs.
+
+        Files that cannot be read are left out, and told of, where `skip_bad` says so.
+        """
+        for item in items:
+            try:
+                found = read(item)
+            except UserError as e:
+                if not self.options.skip_bad:
+                    raise
+                self._bad.append(str(e))
+                continue
+            yield item, found
+
+    def in_channels(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels `[..., channel]` in the channels that are wished for."""
+        return images.in_channels(pixels, self.options.channels)
 
     def _info(self) -> tfds.core.DatasetInfo:
         info, shape, dtype = self.describe()
@@ -66,10 +116,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         splits = self.examples(dl_manager.download)
-        return {name: self._generate_examples(found) for name, found in splits.items()}
+        return {name: self._generate_examples(name, found) for name, found in splits.items()}
 
-    def _generate_examples(self, examples: Iterable[Example]) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(self, split: str, part: Part) -> Iterator[tuple[int, dict]]:
         info, shape, dtype = self.describe()
+        key = -1
+        examples = progress.track(part.examples, total=part.size, what=f"preparing {split}",
+                                  out=self.builder_config.out)
         for key, example in enumerate(examples):
             check(example, shape, dtype, info)
             yield key, {
@@ -80,6 +133,16 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
                 "digest": hashlib.sha1(example.image.tobytes()).hexdigest(),
                 "metadata": json.dumps(dict(example.metadata)),
             }
+        if key < 0:
+            raise UserError(f"{info.name}: no image of the split {split} can be read, such as "
+                            f"{walk.such_as(self._bad, most=1)}")
+
+    def _download_and_prepare(self, *args: Any, **options: Any) -> None:
+        """Writes the notes into the same folder, so that both are there or neither."""
+        super()._download_and_prepare(*args, **options)
+        bad = [f"{len(self._bad)} files left out that cannot be read: "
+               f"{walk.such_as(self._bad, most=20)}"] if self._bad else []
+        Path(self.data_dir, NOTES).write_text(json.dumps([*self.notes, *bad]))
 
 
 def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.FeatureConnector]:
@@ -94,7 +157,10 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
     if info.landmarks:
         out |= {"landmarks": tensor(len(info.landmarks), ndim),
                 "to_world": tensor(ndim + 1, ndim + 1), "to_file": tensor(ndim + 1, ndim + 1),
+                "true_file": tensor(len(info.landmarks), ndim),
+                "true_mm": tensor(len(info.landmarks), ndim),
                 "outside": tfds.features.Scalar(dtype=np.int32),
+                "beyond": tfds.features.Scalar(dtype=np.int32),
                 "box": tfds.features.Tensor(shape=(2, ndim), dtype=np.int32)}
     if info.frames:
         out |= {"marks": tfds.features.Tensor(shape=(None, len(info.frames)), dtype=np.uint8),
@@ -111,7 +177,7 @@ def check(example: Example, shape: tuple[int, ...], dtype: Any, info: DatasetInf
                         f"{len(shape) - 1}; keep pictures and volumes in sets of their own")
     if image.shape[-1] != shape[-1]:
         raise UserError(f"{example.origin}: {image.shape[-1]} channels where the first image has "
-                        f"{shape[-1]}; convert the images to one kind")
+                        f"{shape[-1]}; give --channels=gray or --channels=rgb to convert all")
     if image.shape != shape:
         raise UserError(f"{example.origin}: shape {image.shape[:-1]} where the first image has "
                         f"{shape[:-1]}; give --image_size=N to resize all")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from medjax.data import brain, splits
-from medjax.data.builders.base import Builder, Example
+from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.info import DatasetInfo
 
 # Axial levels: what they show, and their height z in the ICBM-152 template, mm.
@@ -29,28 +29,33 @@ class BrainPlanes(Builder, skip_registration=True):  # type: ignore[call-arg]
     """
 
     name = "brain_planes"
+    READS = ("subjects", "channels")
 
     def describe(self):
         info = DatasetInfo(
             self.name, tuple(LEVELS_MM), modality="T1-weighted MR, simulated from a template",
             spacing_mm=(_PIXEL_MM, _PIXEL_MM), licence="template: permissive (McGill)",
-            citation=brain.CITATION, synthetic=True)
-        return info, (_SIDE, _SIDE, 1), np.uint8
+            citation=brain.CITATION, synthetic=True, ordered=True,
+            subjects=f"synthetic, {self.options.subjects}")
+        return info, (_SIDE, _SIDE, 3 if self.options.channels == "rgb" else 1), np.uint8
 
     def examples(self, download):
         count = self.options.subjects
         names = [f"subject_{i:04d}" for i in range(count)]
         shares = {"train": 0.6, "validation": 0.15, "test": 0.25}
         chosen = splits.assign(names, [0] * count, seed=_SEED, shares=shares)
-        return {split: self._slices([i for i in range(count) if chosen[i] == split])
-                for split in splits.SPLITS}
+        parts = {split: [i for i in range(count) if chosen[i] == split]
+                 for split in splits.SPLITS}
+        return {split: Part(len(LEVELS_MM) * len(some), self._slices(some))
+                for split, some in parts.items()}
 
     def _slices(self, subjects: list[int]) -> Iterator[Example]:
         for index in subjects:
             slices = render_slices(_SEED, index)
             for label, (level, image) in enumerate(zip(LEVELS_MM, slices, strict=True)):
                 case = f"subject_{index:04d}_{level.replace(' ', '_')}"
-                yield Example(image, {"label": label}, case, f"subject_{index:04d}", origin=case)
+                yield Example(self.in_channels(image), {"label": label}, case,
+                              f"subject_{index:04d}", origin=case)
 
 
 def render_slices(seed: int, index: int) -> list[np.ndarray]:

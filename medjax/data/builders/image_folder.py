@@ -3,25 +3,39 @@
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from medjax.data import images, splits, table
-from medjax.data.builders.base import Builder, Example
+from medjax.data import exams, images, splits, table, walk
+from medjax.data import subjects as subject_rules
+from medjax.data.builders.base import Builder, Example, Part
+from medjax.data.found import Found
 from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions
-from medjax.errors import UserError, unknown
+from medjax.errors import UserError
+
+TABLE = "metadata.csv"
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One image file, before its pixels are read."""
+    """One image file, before its pixels are read; `subject` is empty where nothing says it."""
 
     path: Path
     label: str
     subject: str
     split: str | None
     metadata: dict[str, str]
+    origin: str = ""
+
+
+class Scan(NamedTuple):
+    """All rows, what to say of them, and by what their subjects are known."""
+
+    rows: list[Row]
+    notes: list[str]
+    known_by: str
 
 
 class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
@@ -32,119 +46,196 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
     """
 
     name = "image_folder"
+    READS = ("data_dir", "path_folder", "path_suffix", "split_column", "subject_column",
+             "split_seed", "image_size", "fit", "keep_spacing", "class_order", "positive_class",
+             "path_column", "label_column", "metadata_columns", "subject_block", "channels",
+             "skip_bad", "max_image_gb", "plain_ids")
 
     @functools.cached_property
     def rows(self) -> list[Row]:
-        return find_rows(self.options)
+        return self.scan.rows
 
     @functools.cached_property
-    def classes(self) -> list[str]:
-        return sorted({row.label for row in self.rows})
+    def scan(self) -> Scan:
+        return scan(self.options)
+
+    @functools.cached_property
+    def classes(self) -> tuple[tuple[str, ...], bool]:
+        return exams.order_classes([row.label for row in self.rows], self.options.class_order)
+
+    @functools.cached_property
+    def subjects(self) -> subject_rules.Subjects:
+        rows, known_by = self.rows, self.scan.known_by
+        names, origins = [row.subject for row in rows], [row.origin for row in rows]
+        paths = [row.path for row in rows]
+        if known_by.startswith("files"):  # a header that names the patient knows better
+            return subject_rules.resolve([""] * len(rows), paths, own=names, origins=origins,
+                                         otherwise=known_by, key=self.key)
+        return subject_rules.resolve(names, paths, own=[self._case(row) for row in rows],
+                                     origins=origins, column=known_by, key=self.key)
+
+    def _case(self, row: Row) -> str:
+        return row.path.relative_to(Path(self.options.data_dir)).as_posix()
 
     def describe(self):
         return self._description
 
     @functools.cached_property
+    def first(self) -> Found:
+        return next(self.readable(self.rows, self._image))[1]
+
+    def _image(self, row: Row) -> Found:
+        found = images.read(row.path, limit_bytes=self.options.limit_bytes)
+        return found._replace(pixels=self.in_channels(found.pixels))
+
+    @functools.cached_property
+    def arrangement(self) -> exams.Arrangement:
+        volume = self.first.pixels.ndim == 4
+        layouts = [layout for _, layout in self.readable(
+            self.rows if volume else [], lambda row: images.layout(row.path))]
+        self._bad.clear()  # they are met again when their pixels are read
+        how, notes = exams.plan(layouts, self.first.pixels.shape[:-1], self.options)
+        self.notes += notes
+        return how
+
+    @functools.cached_property
     def _description(self):
-        found = images.read(self.rows[0].path)
-        pixels, spacing = found.pixels, found.spacing_mm
-        size = self.options.image_size
-        shape = (size,) * (pixels.ndim - 1) if size else pixels.shape[:-1]
-        if spacing and size:
-            spacing = tuple(s * n / size for s, n in zip(spacing, pixels.shape[:-1], strict=True))
+        classes, ordered = self.classes
+        how = self.arrangement
+        pixels = exams.arrange(self.first, how, origin=str(self.rows[0].path))
         name = Path(self.options.data_dir).resolve().name
-        info = DatasetInfo(name, tuple(self.classes), spacing_mm=spacing)
-        return info, (*shape, pixels.shape[-1]), pixels.dtype
+        info = DatasetInfo(
+            name, classes, ordered=ordered, spacing_mm=self._spacing_mm(pixels.shape[:-1]),
+            positive=exams.positive_of(classes, self.options.positive_class),
+            subjects=self.subjects.known_by, orientation="RAS" if how.oriented else "",
+            resampled=how.spacing_mm is not None)
+        return info, pixels.shape, pixels.dtype
 
-    def examples(self, download):
-        labels = [self.classes.index(row.label) for row in self.rows]
-        subjects = [row.subject for row in self.rows]
-        given = [row.split for row in self.rows if row.split is not None]
-        chosen = splits.complete(given or None, subjects, labels, seed=self.options.split_seed)
-        splits.check_leaks(chosen, subjects)
-        splits.check_classes(chosen, labels, self.classes)
-        every = list(zip(self.rows, labels, chosen, strict=True))
-        return {name: self._read([(r, y) for r, y, s in every if s == name])
-                for name in splits.SPLITS if name in chosen}
+    def _spacing_mm(self, shape: tuple[int, ...]) -> tuple[float, ...] | None:
+        """Of the prepared images, by the first."""
+        how = self.arrangement
+        if how.spacing_mm is not None:
+            return how.spacing_mm
+        stored, spacing = exams.turned(self.first) if how.oriented else (
+            self.first.pixels, self.first.spacing_mm)
+        if not spacing or not exams.known_spacing(spacing):
+            return None
+        extent = [s * n for s, n in zip(spacing, stored.shape[:-1], strict=True)]
+        if how.shape and how.fit == "pad":
+            return (max(e / n for e, n in zip(extent, shape, strict=True)),) * len(shape)
+        return tuple(e / n for e, n in zip(extent, shape, strict=True))
 
-    def _read(self, rows: list[tuple[Row, int]]) -> Iterator[Example]:
-        root = Path(self.options.data_dir)
-        for row, label in rows:
-            pixels = images.read(row.path).pixels
-            if self.options.image_size:
-                pixels = images.resize(pixels, [self.options.image_size] * (pixels.ndim - 1))
-            case = row.path.relative_to(root).as_posix()
-            yield Example(pixels, {"label": label}, case, row.subject, str(row.path), row.metadata)
+    def examples(self, download: Callable) -> dict[str, Part]:
+        self.notes += [*self.scan.notes, *self.subjects.notes]
+        classes, _ = self.classes
+        labels = [classes.index(row.label) for row in self.rows]
+        given = splits.check_all_or_none(self.rows)
+        chosen = splits.complete(given or None, self.subjects.ids, labels,
+                                 seed=self.options.split_seed)
+        splits.check_leaks(chosen, self.subjects.shown, origins=[r.origin for r in self.rows])
+        splits.check_classes(chosen, labels, classes)
+        self.notes += subject_rules.check_patients(
+            self.rows, chosen, self.subjects, wished=bool(self.options.subject_column))
+        every = list(zip(self.rows, labels, self.subjects.shown, chosen, strict=True))
+        parts = {name: [(r, y, who) for r, y, who, s in every if s == name]
+                 for name in splits.SPLITS if name in chosen}
+        return {name: Part(len(rows), self._read(rows)) for name, rows in parts.items()}
+
+    def _read(self, rows: list[tuple[Row, int, str]]) -> Iterator[Example]:
+        for (row, label, who), found in self.readable(rows, lambda item: self._image(item[0])):
+            pixels = exams.arrange(found, self.arrangement, origin=str(row.path))
+            yield Example(pixels, {"label": label}, self._case(row), who, str(row.path),
+                          row.metadata)
 
 
 def find_rows(options: DataOptions) -> list[Row]:
     """Every image file with its label, in a fixed order; raises UserError where there is none."""
-    root = Path(options.data_dir)
-    if not options.data_dir or not root.is_dir():
-        raise UserError(f"--data_dir={options.data_dir}: no such folder")
-    listed = root / "metadata.csv"
-    rows = _from_table(listed, options) if listed.exists() else _from_folders(root, options)
-    if not rows:
-        raise UserError(f"--data_dir={root}: no images found; expected metadata.csv, or a folder "
+    return scan(options).rows
+
+
+def scan(options: DataOptions) -> Scan:
+    """The same, with what is worth knowing about it."""
+    root = table.root_of(options)
+    listed = root / TABLE
+    found = _from_table(listed, options) if listed.exists() else _from_folders(root, options)
+    if not found.rows:
+        raise UserError(f"--data_dir={root}: no images found; expected {TABLE}, or a folder "
                         f"a class with {', '.join(images.SUFFIXES)} files")
-    if len({row.label for row in rows}) < 2:
-        raise UserError(f"--data_dir={root}: only the class {rows[0].label!r}; "
+    if len({row.label for row in found.rows}) < 2:
+        raise UserError(f"--data_dir={root}: only the class {found.rows[0].label!r}; "
                         "a classifier needs two or more")
-    return rows
+    walk.check_single(row.path for row in found.rows)
+    return found
 
 
-def _from_table(path: Path, options: DataOptions) -> list[Row]:
+def _from_table(path: Path, options: DataOptions) -> Scan:
     lines = table.read_rows(path)
-    needed = [options.path_column, options.label_column, *options.metadata_columns]
-    defaults = DataOptions()
-    for flag in ("split_column", "subject_column"):  # a default may be absent, a wish may not
-        if getattr(options, flag) != getattr(defaults, flag):
-            needed.append(getattr(options, flag))
-    for column in needed:
-        if column not in lines[0]:
-            raise unknown(f"column of {path}", column, lines[0])
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        origin = f"{path}, line {number}"
+    for wish in (options.path_column, options.label_column, *options.metadata_columns):
+        table.optional_column(path, lines[0], wish=wish, usual=())
+    split = table.optional_column(path, lines[0], wish=options.split_column, usual=("split",))
+    subject = subject_rules.column_of(path, lines[0], wish=options.subject_column, rows=lines)
+    files = table.Files(path.parent, options, suffixes=images.SUFFIXES, what="image")
+    rows, absent, first = [], [], dict[str, str]()
+    for line in lines:
         name, label = line[options.path_column], line[options.label_column]
         if not name or not label:
-            raise UserError(f"{origin}: path or label is empty")
-        table.check_path(options.path_folder, name, origin=origin)
-        subject = line.get(options.subject_column, name)
-        if not subject:
-            raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
+            raise UserError(f"{line.origin}: path or label is empty")
+        if subject and not line[subject]:
+            raise UserError(f"{line.origin}: the subject is empty; name it, or leave the column "
+                            "out")
+        if first.setdefault(name, line.origin) != line.origin:
+            raise UserError(f"{line.origin}: {name} is named more than once, first in "
+                            f"{first[name]}")
+        if options.skip_bad and not files.candidates(name, origin=line.origin):
+            absent.append(name)
+            continue
         rows.append(Row(
-            path.parent / options.path_folder / (name + options.path_suffix), label, subject,
-            table.split_of(line, options.split_column, origin=origin),
-            {c: line[c] for c in options.metadata_columns}))
-    if 0 < sum(row.split is None for row in rows) < len(rows):
-        raise UserError(f"{path}: some rows have a split and some have none; give all or none")
-    twice = [p for p, n in Counter(row.path for row in rows).items() if n > 1]
-    if twice:
-        raise UserError(f"{path}: {twice[0]} is named more than once")
-    return rows
+            files.find(name, origin=line.origin), label, line.get(subject, ""),
+            table.split_of(line, split, origin=line.origin),
+            {c: line[c] for c in options.metadata_columns}, line.origin))
+    notes = [f"{len(absent)} rows of {path.name} left out whose image is missing: "
+             f"{walk.such_as(absent)}"] if absent else []
+    notes += table.note_unnamed(path, walk.find(path.parent, images.is_image).files,
+                                [row.path for row in rows])
+    return Scan(rows, notes, f"column {subject} of {path.name}" if subject else "")
 
 
-def _from_folders(root: Path, options: DataOptions) -> list[Row]:
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _from_folders(root: Path, options: DataOptions) -> Scan:
+    defaults = DataOptions()
+    for name in ("split_column", "subject_column", "path_column", "label_column", "path_folder",
+                 "path_suffix", "metadata_columns"):
+        if getattr(options, name) != getattr(defaults, name):
+            raise UserError(f"--{name}: {root} holds folders and no {TABLE}, which it is for")
+    rows, left_out = _of_folder(root, options.subject_block)
+    known = f"files in blocks of {options.subject_block}" if options.subject_block > 1 else ""
+    return Scan(rows, walk.note_left_out(left_out), known)
+
+
+def _of_folder(root: Path, block: int) -> tuple[list[Row], Counter[str]]:
+    """The rows of a folder of classes, or of one of splits; and what else lies there."""
+    folders = walk.in_order(p for p in root.iterdir() if p.is_dir() and not walk.is_hidden(p.name))
+    rows, left_out = [], walk.find(root, lambda path: path.parent != root).left_out
     other = [p.name for p in folders if not splits.is_split_name(p.name)]
-    if folders and not other:
-        return [dataclasses.replace(row, split=splits.split_name(p.name, origin=str(p)),
-                                    subject=f"{p.name}/{row.subject}")
-                for p in folders for row in _from_folders(p, options)]
-    if len(other) < len(folders):
+    if other and len(other) < len(folders):
         raise UserError(f"{root}: {other[0]!r} stands beside folders that name splits; move it, or "
                         "have folders of splits only")
-    rows = []
     for folder in folders:
-        files = sorted(f for f in folder.rglob("*")
-                       if f.is_file() and images.suffix(f) in images.SUFFIXES)
-        if not files:
-            raise UserError(f"{folder}: no images of the class {folder.name!r}; "
-                            "add some or remove the folder")
-        for i, file in enumerate(files):
-            block = options.subject_block
-            subject = (f"{folder.name}/{i // block:04d}" if block > 1
-                       else file.relative_to(root.parent).as_posix())
-            rows.append(Row(file, folder.name, subject, None, {}))
-    return rows
+        if other:
+            found, others = _of_class(folder, block)
+        else:
+            split = splits.split_name(folder.name, origin=str(folder))
+            below, others = _of_folder(folder, block)
+            found = [dataclasses.replace(row, split=split, subject=row.subject and
+                                         f"{folder.name}/{row.subject}") for row in below]
+        rows += found
+        left_out += others
+    return rows, left_out
+
+
+def _of_class(folder: Path, block: int) -> tuple[list[Row], Counter[str]]:
+    files, left_out = walk.find(folder, images.is_image)
+    if not files:
+        raise UserError(f"{folder}: no images of the class {folder.name!r}; "
+                        "add some or remove the folder")
+    return [Row(file, table.tidy(folder.name), f"{folder.name}/{i // block:04d}" if block > 1
+                else "", None, {}, str(file)) for i, file in enumerate(files)], left_out

@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax.data import geometry, placing, splits
-from medjax.data.builders.base import Builder, Example
+from medjax.data import geometry, placing, splits, subjects
+from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.landmarks import SETS, pose
 from medjax.data.landmarks.case import Case, LandmarkSet, index_of
 from medjax.errors import UserError
@@ -18,28 +18,42 @@ from medjax.errors import UserError
 class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     """A set of `medjax.data.landmarks`; the class attribute `name` says which.
 
-    Each example has `landmarks` in voxels of the prepared array (NaN where missing or outside),
-    `to_file` and `to_world`, affines from those voxels, `outside`, how many points lay outside,
-    and `box`, the first voxel that lies in the image and the first beyond; the rest is padding.
+    Each example has `landmarks` in voxels of the prepared array (NaN where missing, or outside of
+    it), `true_file` and `true_mm`, the reference itself (NaN where missing, or outside the image),
+    `to_file` and `to_world`, affines from voxels of the prepared array, `outside` and `beyond`, how
+    many points lay outside the image, and inside it but beyond the array, and `box`, the first
+    voxel that lies in the image and the first beyond; the rest is padding.
     """
 
-    VERSION = tfds.core.Version("1.3.0")  # 1.2.0 had no `pose`
+    VERSION = tfds.core.Version("1.4.0")  # 1.3.0 had no reference of its own
 
     @functools.cached_property
     def found(self) -> LandmarkSet:
         return SETS[self.name](self.options)
 
     @functools.cached_property
+    def subjects(self) -> subjects.Subjects:
+        return subjects.of_cases(self.found.cases, known_by=self.found.known_by,
+                                 layout=self.found.info.subjects, key=self.key)
+
+    @functools.cached_property
     def shape(self) -> tuple[int, ...]:
         return self.options.image_shape or self.found.shape
 
-    def describe(self):
-        first = next(self._prepared(self.found.cases[:1]))
+    @functools.cached_property
+    def _description(self):
+        first = next(self._prepared(self.found.cases))
+        self._bad.clear()  # they are met again
         places = zip(self.found.info.landmarks, self.pose.tolist(),
                      strict=True) if self.options.pose_from else ()
-        info = dataclasses.replace(self.found.info, grid_mm=self.grid_mm, pose=tuple(
-            (name, tuple(place)) for name, place in places if np.isfinite(place).all()))
+        info = dataclasses.replace(
+            self.found.info, grid_mm=self.grid_mm, subjects=self.subjects.known_by,
+            pose=tuple((name, tuple(place)) for name, place in places
+                       if np.isfinite(place).all()))
         return info, first.image.shape, first.image.dtype
+
+    def describe(self):
+        return self._description
 
     @functools.cached_property
     def pose(self) -> np.ndarray:
@@ -57,17 +71,22 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
             return self.options.grid_mm
         return self.found.grid_mm
 
-    def examples(self, download) -> dict[str, Iterable[Example]]:
-        parts = splits.by_subject(self.found.cases, seed=self.options.split_seed)
-        return {name: self._prepared(cases) for name, cases in parts.items()}
+    def examples(self, download: Callable) -> dict[str, Part]:
+        self.notes += [*self.found.notes, *self.subjects.notes]
+        parts = splits.by_subject(self.found.cases, self.subjects,
+                                  seed=self.options.split_seed)
+        return {name: Part(len(cases), self._prepared(cases)) for name, cases in parts.items()}
 
     def _prepared(self, cases: list[Case]) -> Iterator[Example]:
-        for case in cases:
+        for case, found in self.readable(cases, lambda case: case.read()):
             points = self.turned_by.get(case.case_id)
             turn = None if points is None else pose.turn(points, self.pose, shape=self.shape,
                                                          grid_mm=self.grid_mm)
-            yield prepare(case, self.found.info.landmarks, shape=self.shape, grid_mm=self.grid_mm,
-                          window=self.options.window, turn=turn)
+            yield prepare(
+                case._replace(read=lambda found=found: found._replace(
+                    pixels=self.in_channels(found.pixels))),
+                self.found.info.landmarks, shape=self.shape, grid_mm=self.grid_mm,
+                window=self.options.window, turn=turn)
 
 
 def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_mm: float,
@@ -85,8 +104,14 @@ def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_
     points = np.array([index_of(case.points.get(name), case, found, world) for name in names])
     placed = placing.place(found, world, shape=shape, grid_mm=grid_mm, window=window, turn=turn)
     there = geometry.apply(np.linalg.inv(placed.to_index), points)
-    inside = geometry.inside(points, found.pixels.shape[:-1]) & geometry.inside(there, shape)
-    targets = {"landmarks": np.where(inside[:, None], there, np.nan),
+    given = ~np.isnan(points).any(1)
+    in_image = geometry.inside(points, found.pixels.shape[:-1])
+    in_grid = in_image & geometry.inside(there, shape)
+    known = np.where(in_image[:, None], points, np.nan)
+    targets = {"landmarks": np.where(in_grid[:, None], there, np.nan),
+               "true_file": geometry.apply(placing.file_order(found), known),
+               "true_mm": geometry.apply(world, known),
                "to_world": placed.to_world, "to_file": placed.to_file,
-               "outside": int((~inside & ~np.isnan(points).any(1)).sum()), "box": placed.box}
+               "outside": int((given & ~in_image).sum()),
+               "beyond": int((in_image & ~in_grid).sum()), "box": placed.box}
     return Example(placed.image, targets, case.case_id, case.subject, case.origin, case.metadata)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data.builders.base import Builder, Example
+from medjax.data import exams, subjects
+from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 
@@ -59,29 +60,41 @@ SETS = {
 }
 
 
+_COLOUR = ("pathmnist", "dermamnist", "retinamnist", "bloodmnist")
+_ORDERED = ("retinamnist",)  # whose grades have an order
+
+
 class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
     """One set of MedMNIST; the class attribute `name` says which. It has no subject names."""
+
+    READS = ("data_dir", "channels", "positive_class")
 
     def describe(self):
         modality, _, classes = SETS[self.name]
         licence = "CC BY-NC 4.0" if self.name == "dermamnist" else "CC BY 4.0"
-        info = DatasetInfo(self.name, classes, modality=modality, licence=licence,
-                           citation=_CITATION)
+        info = DatasetInfo(
+            self.name, classes, modality=modality, licence=licence, citation=_CITATION,
+            ordered=self.name in _ORDERED,
+            positive=exams.positive_of(classes, self.options.positive_class))
         if not self.options.data_dir:
             shape = (28,) * (3 if self.name.endswith("3d") else 2)
-            rgb = self.name in ("pathmnist", "dermamnist", "retinamnist", "bloodmnist")
-            return info, (*shape, 3 if rgb else 1), np.uint8
-        arrays = _open(_local_file(self.options.data_dir, self.name))
-        return info, _with_channel(arrays["train_images"], self.name).shape[1:], np.uint8
+            stored = 3 if self.name in _COLOUR else 1
+            channels = {"gray": 1, "rgb": 3}.get(self.options.channels, stored)
+            return info, (*shape, channels), np.uint8
+        path = _local_file(self.options.data_dir, self.name)
+        first = _with_channel(_open(path)["train_images"][:1], self.name, path)
+        return info, self.in_channels(first).shape[1:], np.uint8
 
     def examples(self, download):
         folder = self.options.data_dir
         path = _local_file(folder, self.name) if folder else self._fetch(download)
         names = {"train": "train", "val": "validation", "test": "test"}
         arrays = _open(path)
-        splits = {name: (_with_channel(arrays[f"{key}_images"], self.name),
-                         arrays[f"{key}_labels"].reshape(-1)) for key, name in names.items()}
-        return {name: self._rows(name, *found, path) for name, found in splits.items()}
+        splits = {name: (_with_channel(arrays[f"{key}_images"], self.name, path),
+                         _whole(arrays[f"{key}_labels"], path)) for key, name in names.items()}
+        self.notes.append(subjects.UNKNOWN)
+        return {name: Part(len(found[1]), self._rows(name, *found, path))
+                for name, found in splits.items()}
 
     def _rows(self, split: str, images, labels, path: Path) -> Iterator[Example]:
         if not len(images):
@@ -90,7 +103,7 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
             raise UserError(f"{path}: {len(images)} images but {len(labels)} labels in {split}")
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             case = f"{split}_{i:05d}"
-            yield Example(image, {"label": int(label)}, case, case,
+            yield Example(self.in_channels(image), {"label": int(label)}, case, case,
                           origin=f"{path}, {split} image {i}")
 
     def _fetch(self, download) -> Path:
@@ -130,7 +143,28 @@ def _open(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _with_channel(images: np.ndarray, name: str) -> np.ndarray:
-    """`[n, *space]` gets a channel axis; `[n, *space, 3]` has one."""
+def _with_channel(images: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """`[n, *space]` gets a channel axis; `[n, *space, 1 or 3]` has one.
+
+    Raises:
+      UserError: for anything else, such as channels before the axes of space.
+    """
     space = 3 if name.endswith("3d") else 2
-    return images[..., None] if images.ndim == space + 1 else images
+    if images.ndim == space + 1:
+        return images[..., None]
+    if images.ndim != space + 2 or images.shape[-1] not in (1, 3):
+        raise UserError(f"{path}: images of shape {images.shape}; they must be [n, "
+                        f"{', '.join('side' for _ in range(space))}], or have 1 or 3 channels as "
+                        "their last axis")
+    return images
+
+
+def _whole(labels: np.ndarray, path: Path) -> np.ndarray:
+    """Labels as whole numbers: `[n]`; raises UserError if one is none."""
+    flat = labels.reshape(len(labels), -1)
+    if flat.shape[1] != 1:
+        raise UserError(f"{path}: {flat.shape[1]} labels an image; it must have one")
+    if labels.dtype.kind == "f" and not (np.isfinite(flat) & (flat == np.rint(flat))).all():
+        raise UserError(f"{path}: labels that are no whole numbers, such as "
+                        f"{flat[~(flat == np.rint(flat))][0]}")
+    return flat[:, 0].astype(np.int64)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax.data import placing, splits
-from medjax.data.builders.base import Builder, Example
+from medjax.data import placing, splits, subjects
+from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.sequences import SETS
 from medjax.data.sequences.case import Case, Clip, SequenceSet, check
 
@@ -20,7 +20,7 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
     has, `marks` `[time, name]` which of them have which name, `frame_ms` is NaN where not known.
     """
 
-    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 had no `grid_mm`
+    VERSION = tfds.core.Version("1.2.0")  # 1.1.0 had no notes
 
     @functools.cached_property
     def found(self) -> SequenceSet:
@@ -30,33 +30,42 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
         return found
 
     @functools.cached_property
+    def subjects(self) -> subjects.Subjects:
+        return subjects.of_cases(self.found.cases, known_by=self.found.known_by,
+                                 layout=self.found.info.subjects, key=self.key)
+
+    @functools.cached_property
     def longest(self) -> int:
         return max(case.length for case in self.found.cases)
 
     @functools.cached_property
     def first(self) -> Clip:
-        return self.found.cases[0].read()
+        _, clip = next(self.readable(self.found.cases, lambda case: case.read()))
+        self._bad.clear()  # they are met again
+        return clip._replace(frames=self.in_channels(clip.frames))
 
     @property
     def grid_mm(self) -> float:
         return self.options.grid_mm or (0.0 if self.options.image_shape else self.found.grid_mm)
 
     def describe(self):
-        info = dataclasses.replace(self.found.info, grid_mm=self.grid_mm)
+        info = dataclasses.replace(self.found.info, grid_mm=self.grid_mm,
+                                   subjects=self.subjects.known_by)
         side = self.options.image_shape or self.found.shape or self.first.frames.shape[1:3]
         return info, (self.longest, *side, self.first.frames.shape[-1]), np.uint8
 
-    def examples(self, download) -> dict[str, Iterable[Example]]:
-        parts = splits.by_subject(self.found.cases, seed=self.options.split_seed)
-        return {name: self._prepared(cases) for name, cases in parts.items()}
+    def examples(self, download: Callable) -> dict[str, Part]:
+        self.notes += [*self.found.notes, *self.subjects.notes]
+        parts = splits.by_subject(self.found.cases, self.subjects,
+                                  seed=self.options.split_seed)
+        return {name: Part(len(cases), self._prepared(cases)) for name, cases in parts.items()}
 
     def _prepared(self, cases: list[Case]) -> Iterator[Example]:
         info, (longest, *side, _), _ = self.describe()
-        for case in cases:
-            clip = case.read()
+        for case, clip in self.readable(cases, lambda case: case.read()):
             frames = placing.place_frames(
-                clip.frames, clip.spacing_mm, shape=(side[0], side[1]), grid_mm=self.grid_mm,
-                window=self.options.window, origin=case.origin)
+                self.in_channels(clip.frames), clip.spacing_mm, shape=(side[0], side[1]),
+                grid_mm=self.grid_mm, window=self.options.window, origin=case.origin)
             marks = np.zeros((longest, len(info.frames)), np.uint8)
             for j, name in enumerate(info.frames):
                 marks[list(case.marks.get(name, ())), j] = 1

@@ -1,13 +1,15 @@
 """One image with its points, where it comes from, and the set that it belongs to."""
 
 import functools
+import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data import geometry, images, landmark_table, placing, slicer, table
+from medjax.data import geometry, images, landmark_table, placing, slicer, subjects, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
@@ -20,7 +22,9 @@ class Case(NamedTuple):
       read: the image.
       points: by landmark; in `system`: voxel (order of the array), pixel (x, y[, z] of the file),
         or LPS or RAS mm; or mm, in the world of a picture.
+      subject: empty where nothing says who it is.
       spacing_mm: of every axis, where the file does not tell it.
+      path: the file of the image; None where it is made.
     """
 
     read: Callable[[], images.Found]
@@ -32,68 +36,194 @@ class Case(NamedTuple):
     system: str
     spacing_mm: float | None = None
     metadata: Mapping[str, str] = {}
+    path: Path | None = None
 
 
 class LandmarkSet(NamedTuple):
-    """The cases, and the grid that every image is brought to where no other is asked for."""
+    """The cases, and the grid that every image is brought to where no other is asked for.
+
+    Attributes:
+      known_by: how subjects are known, where a table says it; see `subjects.resolve`. A set whose
+        `info` says it knows them all.
+      notes: what is worth knowing about it.
+    """
 
     info: DatasetInfo
     cases: list[Case]
     shape: tuple[int, ...]
     grid_mm: float
+    known_by: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def from_file(root: Path, path: Path, *, points: Mapping, system: str, subject: str = "",
               split: str | None = None, spacing_mm: float | None = None,
-              metadata: Mapping[str, str] | None = None) -> Case:
+              metadata: Mapping[str, str] | None = None, limit_bytes: int = images.LIMIT_BYTES
+              ) -> Case:
     """A case whose image is a file below `root`."""
-    name = path.relative_to(root).as_posix()
-    return Case(functools.partial(images.read, path), str(path), name, subject or name, split,
-                points, system, spacing_mm, metadata or {})
+    return Case(functools.partial(images.read, path, limit_bytes=limit_bytes), str(path),
+                path.relative_to(root).as_posix(), subject, split, points, system, spacing_mm,
+                metadata or {}, path)
 
 
 def find_image(root: Path, options: LandmarkOptions, name: str, origin: str) -> Path:
     """The file of an image, with or without its suffix in the table."""
-    return table.find_file(root, options, name, suffixes=images.SUFFIXES, what="image",
-                           origin=origin)
+    return table.Files(root, options, suffixes=images.SUFFIXES, what="image").find(
+        name, origin=origin)
 
 
-def read_metadata(root: Path, options: LandmarkOptions) -> dict[str, dict[str, str]]:
-    """The rows of `metadata.csv` by image; none where there is no such file."""
-    path = root / "metadata.csv"
-    if not path.exists():
-        return {}
-    rows = table.read_rows(path)
-    wish = options.path_column if options.path_column in rows[0] else ""
-    key = landmark_table.image_column(path, rows[0], wish)
-    return {row[key]: row for row in rows}
+class Facts(NamedTuple):
+    """The columns of a table that say more of an image; empty where it has none."""
+
+    subject: str
+    split: str
+    spacing: str
 
 
-def said_of(row: table.Row, options: LandmarkOptions, *, origin: str) -> dict[str, Any]:
-    """Subject, split and spacing, as the row of an image has them, for `from_file`."""
-    return {"subject": row.get(options.subject_column, ""),
-            "split": table.split_of(row, options.split_column, origin=origin),
-            "spacing_mm": table.positive(row.get(options.spacing_column), origin=origin,
-                                         what="mm of a pixel")}
+def columns_of(path: Path, rows: Sequence[table.Row], options: LandmarkOptions, *,
+               other: Mapping[str, str] | None = None) -> Facts:
+    """Which columns those are.
+
+    Args:
+      other: a row of a second table, which may have what this one lacks.
+
+    Raises:
+      UserError: if a column that was wished for stands in neither.
+    """
+    row = rows[0]
+
+    def elsewhere(wish: str) -> bool:
+        return bool(wish) and wish not in row and wish in (other or {})
+
+    subject, split, spacing = options.subject_column, options.split_column, options.spacing_column
+    return Facts(
+        "" if elsewhere(subject) else subjects.column_of(path, row, wish=subject, rows=rows),
+        "" if elsewhere(split) else table.optional_column(
+            path, row, wish=split, usual=("split",)),
+        "" if elsewhere(spacing) else table.optional_column(
+            path, row, wish=spacing, usual=("spacing_mm",)))
 
 
-def from_lists(root: Path, options: LandmarkOptions) -> list[Case]:
-    """The images below `root` that have a list of 3D Slicer of their name beside them."""
-    more = read_metadata(root, options)
-    cases = []
-    for path in sorted(p for p in root.rglob("*") if images.suffix(p) in images.SUFFIXES):
-        stem = path.name[: -len(images.suffix(path))]
-        lists = [path.with_name(stem + s) for s in slicer.SUFFIXES]
-        present = [p for p in lists if p.exists()]
-        if len(present) > 1:
-            raise UserError(f"{path}: has both {present[0].name} and {present[1].name}; keep one")
-        if present:
-            points, system = slicer.read(present[0])
-            name = path.relative_to(root).as_posix()
+def said_of(rows: Sequence[table.Row], columns: Facts, *, of: str) -> dict[str, Any]:
+    """Subject, split and spacing, as the rows of an image have them, for `from_file`.
+
+    Raises:
+      UserError: if two rows say different things, or one has no subject where it should.
+    """
+    origin = rows[0].origin
+    subject = table.one_value(rows, columns.subject, of=of)
+    if columns.subject and not subject:
+        raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
+    return {"subject": subject,
+            "split": table.split_of({"": table.one_value(rows, columns.split, of=of)}, "",
+                                    origin=origin),
+            "spacing_mm": table.positive(table.one_value(rows, columns.spacing, of=of),
+                                         origin=origin, what="mm of a pixel")}
+
+
+class Metadata:
+    """`metadata.csv`: what it says of images, each of which it names once."""
+
+    def __init__(self, root: Path, options: LandmarkOptions,
+                 other: Mapping[str, str] | None = None):
+        """`other` is a row of a second table, which may have columns that this one lacks."""
+        self._path = root / "metadata.csv"
+        self._rows: dict[str, table.Row] = {}  # by real path
+        self._lost: list[str] = []
+        self.columns = Facts("", "", "")
+        self.header: Mapping[str, str] = {}
+        if not self._path.exists():
+            return
+        rows = table.read_rows(self._path)
+        self.header = rows[0]
+        self.columns = columns_of(self._path, rows, options, other=other)
+        wish = options.path_column if options.path_column in rows[0] else ""
+        key = landmark_table.image_column(self._path, rows[0], wish)
+        files = table.Files(root, options, suffixes=images.SUFFIXES, what="image")
+        for row in rows:
+            if not files.candidates(row[key], origin=row.origin):
+                self._lost.append(row[key])
+                continue
+            real = os.path.realpath(files.find(row[key], origin=row.origin))
+            first = self._rows.setdefault(real, row)
+            if first is not row:
+                raise UserError(f"{row.origin}: {row[key]} is named twice, first in "
+                                f"{first.origin}")
+
+    def of(self, path: Path) -> dict[str, Any]:
+        """What it says of the image at `path`, for `from_file`."""
+        if not self._rows and not self._lost:
+            return {"subject": "", "split": None, "spacing_mm": None}
+        row = self._rows.get(os.path.realpath(path))
+        if row is None and (self.columns.subject or self.columns.split):
+            lost = f"; it names {walk.such_as(self._lost)}, which is no image" * bool(self._lost)
+            raise UserError(f"{path}: no row of {self._path.name} names it, so its "
+                            f"{self.columns.subject or self.columns.split} is not known{lost}")
+        return said_of([row], self.columns, of=path.name) if row else {}
+
+    def notes(self) -> list[str]:
+        """Rows that match no image."""
+        return [f"{len(self._lost)} rows of {self._path.name} match no image: "
+                f"{walk.such_as(self._lost)}"] if self._lost else []
+
+    def known_by(self) -> str:
+        """How it knows subjects; empty where it does not."""
+        name = self.columns.subject
+        return f"column {name} of {self._path.name}" if name else ""
+
+
+def from_lists(root: Path, options: LandmarkOptions) -> tuple[list[Case], str, list[str]]:
+    """The images below `root` that have a list of 3D Slicer of their name beside them.
+
+    Returns:
+      The cases, how their subjects are known, and notes.
+
+    Raises:
+      UserError: if some images have no list and some lists no image: they may belong together.
+    """
+    images_, left_out = walk.find(root, images.is_image)
+    lists = walk.find(root, slicer.is_list).files
+    of_image = {path: _lists_of(path, lists) for path in images_}
+    more, cases = Metadata(root, options), []
+    for path, own in of_image.items():
+        if len(own) > 1:
+            raise UserError(f"{path}: has both {own[0].name} and {own[1].name}; keep one")
+        if own:
+            points, system = slicer.read(own[0])
             cases.append(from_file(
                 root, path, points=points, system="voxel" if system == "IJK" else system,
-                **said_of(more.get(name, {}), options, origin=name)))
-    return cases
+                limit_bytes=options.limit_bytes, **more.of(path)))
+    used = [own[0] for own in of_image.values() if own]
+    twice = next((p for p in used if used.count(p) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice}: belongs to more than one image; give each its own list")
+    slicer.check_names(used)
+    notes = _partners([p for p, own in of_image.items() if not own],
+                      [p for p in lists if p not in used], root)
+    others = [n for n in left_out if n not in (".json", ".fcsv", ".csv")]
+    notes += walk.note_left_out(Counter({n: left_out[n] for n in others}))
+    return cases, more.known_by(), [*notes, *more.notes()]
+
+
+def _lists_of(path: Path, lists: Sequence[Path]) -> list[Path]:
+    """The lists beside an image that have its name, whatever the case of their suffix."""
+    stem = path.name[: -len(images.suffix(path))] if images.suffix(path) else path.name
+    return [p for p in lists if p.parent == path.parent
+            and any(p.name == stem + p.name[-len(s):] for s in slicer.SUFFIXES
+                    if p.name.lower().endswith(s))]
+
+
+def _partners(alone: list[Path], lists: list[Path], root: Path) -> list[str]:
+    def names(paths: list[Path]) -> str:
+        return walk.such_as(p.relative_to(root).as_posix() for p in paths)
+
+    if alone and lists:
+        raise UserError(f"{root}: {len(alone)} images have no list ({names(alone)}) and "
+                        f"{len(lists)} lists no image ({names(lists)}); a list has the name of its "
+                        "image")
+    notes = [f"{len(alone)} images without a list left out: {names(alone)}"] if alone else []
+    return notes + ([f"{len(lists)} lists without an image left out: {names(lists)}"]
+                    if lists else [])
 
 
 def index_of(point: Any, case: Case, found: images.Found, world: np.ndarray) -> np.ndarray:

@@ -1,19 +1,22 @@
 """One's own images with landmarks."""
 
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from medjax.data import geometry, images, landmark_table, slicer, table
+from medjax.data import geometry, images, landmark_table, placing, slicer, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import (
     Case,
     LandmarkSet,
-    find_image,
+    Metadata,
+    columns_of,
     from_file,
     from_lists,
-    read_metadata,
     said_of,
 )
 from medjax.data.options import LandmarkOptions
@@ -27,35 +30,78 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     """
     root = table.root_of(options)
     path = root / "landmarks.csv"
-    cases = _from_table(path, options) if path.exists() else from_lists(root, options)
+    cases, known_by, notes = (_from_table(path, options) if path.exists()
+                              else from_lists(root, options))
     if not cases:
         raise UserError(f"--data_dir={root}: neither landmarks.csv, nor images with "
                         f"{' or '.join(slicer.SUFFIXES)} beside them")
-    first = cases[0].read()
-    size = np.array(first.spacing_mm or (cases[0].spacing_mm or 1.0,) * (first.pixels.ndim - 1))
-    extent = np.array(first.pixels.shape[:-1])
+    names = tuple(dict.fromkeys(name for case in cases for name in case.points))
+    info = DatasetInfo(root.resolve().name, landmarks=names, mirrored=pairs_of(names))
+    return LandmarkSet(info, cases, _shape_of(cases[0]), 0.0, known_by, tuple(notes))
+
+
+def _shape_of(case: Case) -> tuple[int, ...]:
+    """What holds an image whole, in sides that divide by 16."""
+    first = case.read()
+    world = placing.world_of(first, spacing_mm=case.spacing_mm, origin=case.origin)
+    size, extent = geometry.spacing_mm(world), np.array(first.pixels.shape[:-1])
     if first.affine is not None:
         turned, back = geometry.canonical(first.pixels, first.affine)
         size, extent = np.abs(back[:-1, :-1]).T @ size, np.array(turned.shape[:-1])
-    shape = tuple(int(math.ceil(n / 16) * 16) for n in extent * size / size.min())
-    names = tuple(dict.fromkeys(name for case in cases for name in case.points))
-    return LandmarkSet(DatasetInfo(root.resolve().name, landmarks=names), cases, shape, 0.0)
+    return tuple(int(math.ceil(n / 16) * 16) for n in extent * size / size.min())
 
 
-def _from_table(path: Path, options: LandmarkOptions) -> list[Case]:
+_SIDES = dict(pair for a, b in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"),
+                                ("L", "R"), ("l", "r"), ("lt", "rt"), ("Lt", "Rt"))
+              for pair in ((a, b), (b, a)))
+
+
+def _words(name: str) -> list[str]:
+    """`LeftEye_2` as Left, Eye, _, 2."""
+    return re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^A-Za-z\d]+|[A-Z]", name)
+
+
+def partner_of(name: str) -> str:
+    """The name on the other side; empty for a name without a side."""
+    words = _words(name)
+    at = next((i for i, word in enumerate(words) if word in _SIDES), None)
+    return "" if at is None else "".join([*words[:at], _SIDES[words[at]], *words[at + 1:]])
+
+
+def pairs_of(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The names that differ by left and right alone: they change places in a mirror image."""
+    pairs = {tuple(sorted((name, partner_of(name)))) for name in names if partner_of(name) in names}
+    return tuple((a, b) for a, b in sorted(pairs))
+
+
+def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[Case], str, list[str]]:
     root = path.parent
-    first = table.read_rows(path)[0]
+    files = table.Files(root, options, suffixes=images.SUFFIXES, what="image")
+    rows = table.read_rows(path)
+    first = rows[0]
     name = first[landmark_table.image_column(path, first, options.path_column)]
-    sample = images.read(find_image(root, options, name, f"{path}, line 2"))
+    sample = images.read(files.find(name, origin=first.origin), limit_bytes=options.limit_bytes)
     entries = landmark_table.read(
         path, path_column=options.path_column, name_column=options.name_column,
         coordinates=options.coordinates, ndim=sample.pixels.ndim - 1)
-    more = read_metadata(root, options)
+    more = Metadata(root, options, other=first)
+    columns = columns_of(path, rows, options, other=more.header)
     cases = []
     for image, entry in entries.items():
-        origin = f"{path}, line {entry.line}"
-        cases.append(from_file(
-            root, find_image(root, options, image, origin), points=entry.points,
-            system=entry.system,
-            **said_of({**entry.row, **more.get(image, {})}, options, origin=origin)))
-    return cases
+        file = files.find(image, origin=entry.row.origin)
+        facts = _joined(said_of(entry.rows, columns, of=image), more.of(file), entry.row.origin)
+        cases.append(from_file(root, file, points=entry.points, system=entry.system,
+                               limit_bytes=options.limit_bytes, **facts))
+    notes = table.note_unnamed(path, walk.find(root, images.is_image).files,
+                               [case.path for case in cases if case.path])
+    known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
+    return cases, known, [*notes, *more.notes()]
+
+
+def _joined(here: dict[str, Any], there: dict[str, Any], origin: str) -> dict[str, Any]:
+    """What two tables say of an image; raises UserError if they contradict each other."""
+    for name, value in there.items():
+        if value and here[name] and value != here[name]:
+            raise UserError(f"{origin}: {name} {here[name]!r} here, but {value!r} in metadata.csv; "
+                            "the tables must agree")
+    return {name: value or there.get(name) or value for name, value in here.items()}

@@ -35,7 +35,8 @@ def brain_landmarks(options: LandmarkOptions) -> LandmarkSet:
         cases.append(Case(render, name, name, name, split, dict(zip(names, moved, strict=True)),
                           "RAS" if options.ndim == 3 else "mm"))
     info = DatasetInfo(
-        "brain_landmarks", landmarks=names, mirrored=MIRRORED if options.ndim == 3 else (),
+        "brain_landmarks", subjects=f"synthetic, {len(cases)}", landmarks=names,
+        mirrored=MIRRORED if options.ndim == 3 else (),
         modality="T1-weighted MR, simulated from a template", synthetic=True,
         licence="template: permissive (McGill); points: CC BY 4.0",
         citation=f"{brain.CITATION} {CITATION}")
@@ -70,5 +71,6 @@ def synthetic_hand(options: LandmarkOptions) -> LandmarkSet:
         read = functools.partial(images.Found, image, (1.0, 1.0))
         cases.append(Case(read, name, name, name, split,
                           dict(zip(names, points, strict=True)), "voxel"))
-    info = DatasetInfo("synthetic_hand", landmarks=names, modality="drawn", synthetic=True)
+    info = DatasetInfo("synthetic_hand", subjects=f"synthetic, {len(cases)}", landmarks=names,
+                       modality="drawn", synthetic=True)
     return LandmarkSet(info, cases, (hand.SIDE, hand.SIDE), 1.0)

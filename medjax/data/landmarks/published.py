@@ -24,12 +24,13 @@ def hc18(options: LandmarkOptions) -> LandmarkSet:
         row = entry.row
         cases.append(from_file(
             root, root / "images" / image, points=half, system="pixel", subject=row["exam"],
-            split=splits.split_name(row["split"], origin=f"{path}, line {entry.line}"),
+            split=splits.split_name(row["split"], origin=row.origin),
             spacing_mm=2 * float(row["pixel_size_mm"]),
             metadata={"hc_mm_official": row["hc_mm_official"]}))
     names = ("centre", "ofd_left", "ofd_right", "bpd_top", "bpd_bottom")
     info = DatasetInfo(
-        "hc18", landmarks=names, modality="ultrasound, fetal head",
+        "hc18", subjects=f"exams, {len({c.subject for c in cases})}", landmarks=names,
+        modality="ultrasound, fetal head",
         unordered=(("ofd_left", "ofd_right"), ("bpd_top", "bpd_bottom")),
         lengths=(("bpd", "bpd_top", "bpd_bottom"), ("ofd", "ofd_left", "ofd_right")),
         ellipses=(("hc", "ofd", "bpd"),),
@@ -49,7 +50,8 @@ def mouse_skull(options: LandmarkOptions) -> LandmarkSet:
              for name, entry in entries.items() if name in facts]
     names = tuple(dict.fromkeys(name for case in cases for name in case.points))
     info = DatasetInfo(
-        "mouse_skull", landmarks=names, modality="micro-CT, head of a mouse",
+        "mouse_skull", subjects=f"animals, {len(cases)}", landmarks=names,
+        modality="micro-CT, head of a mouse",
         licence="GPL-3.0", citation="Maga et al., A population level atlas of Mus musculus "
         "craniofacial skeleton and automated image-based shape analysis. Journal of Anatomy "
         "231:433-443, 2017.")
@@ -68,7 +70,8 @@ def hippocampus(options: LandmarkOptions) -> LandmarkSet:
                        split=splits.split_name(entry.row["split"], origin=name))
              for name, entry in entries.items()]
     info = DatasetInfo(
-        "hippocampus", landmarks=names, modality="T1-weighted MR; points derived from masks",
+        "hippocampus", subjects=f"patients, {len(cases)}", landmarks=names,
+        modality="T1-weighted MR; points derived from masks",
         licence="CC BY-SA 4.0", citation="Antonelli et al., The Medical Segmentation Decathlon. "
         "Nature Communications 13:4128, 2022.")
     return LandmarkSet(info, cases, (48, 64, 48), 1.0)
@@ -78,8 +81,9 @@ def afids(options: LandmarkOptions) -> LandmarkSet:
     """Brains with the 32 AFIDs: each volume with a Slicer list of its name beside it, or, as of
     the templates, with a table `NAME_landmarks.csv` beside `NAME_T1w.nii.gz`."""
     root = table.root_of(options)
-    cases = from_lists(root, options)
-    for path in sorted(root.glob("*_landmarks.csv")):
+    tables = sorted(root.glob("*_landmarks.csv"))
+    cases, known_by, notes = ([], "", []) if tables else from_lists(root, options)
+    for path in tables:
         volume = path.with_name(path.name.replace("_landmarks.csv", "_T1w.nii.gz"))
         rows = table.read_rows(path)
         points = {r["name"]: [float(r[f"{a}_ras_mm"]) for a in "xyz"] for r in rows}
@@ -90,7 +94,7 @@ def afids(options: LandmarkOptions) -> LandmarkSet:
         raise UserError(f"--data_dir={root}: no volumes with lists of AFIDs beside them")
     info = DatasetInfo("afids", landmarks=tuple(AFIDS_RAS_MM), mirrored=MIRRORED,
                        modality="T1-weighted MR", licence="CC BY 4.0 (points)", citation=CITATION)
-    return LandmarkSet(info, known, (96, 112, 96), 2.0)
+    return LandmarkSet(info, known, (96, 112, 96), 2.0, known_by, tuple(notes))
 
 
 def isbi2015(options: LandmarkOptions) -> LandmarkSet:
@@ -122,7 +126,8 @@ def isbi2015(options: LandmarkOptions) -> LandmarkSet:
             system="pixel", subject=path.stem, split=split, spacing_mm=0.1,
             metadata={"rater_error_mm": " ".join(f"{d:.4f}" for d in apart)}))
     info = DatasetInfo(
-        "isbi2015", landmarks=names, modality="cephalogram", citation="Wang et al., A benchmark "
+        "isbi2015", subjects=f"patients, {len(cases)}", landmarks=names,
+        modality="cephalogram", citation="Wang et al., A benchmark "
         "for comparison of dental radiography analysis algorithms. Medical Image Analysis "
         "31:63-76, 2016.")
     return LandmarkSet(info, cases, (512, 416), 0.0)
@@ -168,7 +173,8 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
             root, path, points=dict(zip(names, points[name].tolist(), strict=True)),
             system="pixel", subject=name, split=split, spacing_mm=50.0 / wide))
     info = DatasetInfo(
-        "hand_xray", landmarks=names, modality="X-ray of the left hand",
+        "hand_xray", subjects=f"patients, {len(cases)}", landmarks=names,
+        modality="X-ray of the left hand",
         citation="Payer et al., Integrating spatial configuration into heatmap regression based "
         "CNNs for landmark localization. Medical Image Analysis 54:207-219, 2019; Gertych et al., "
         "Bone age assessment of children using a digital hand atlas, 2007 (the images).")

@@ -34,7 +34,9 @@ class Case(NamedTuple):
       read: the frames.
       length: how many they are.
       marks: the 0-based numbers of the frames that have each name.
+      subject: empty where nothing says who it is.
       frame_ms: where it is known other than from the file.
+      path: the file or folder; None where it is made.
     """
 
     read: Callable[[], Clip]
@@ -46,6 +48,7 @@ class Case(NamedTuple):
     marks: Mapping[str, Sequence[int]]
     frame_ms: float | None = None
     metadata: Mapping[str, str] = {}
+    path: Path | None = None
 
 
 class SequenceSet(NamedTuple):
@@ -54,12 +57,17 @@ class SequenceSet(NamedTuple):
     Attributes:
       shape: height and width; () is that of the first case.
       grid_mm: size of a pixel then; 0: each frame is scaled to fit.
+      known_by: how subjects are known, where a table says it; see `subjects.resolve`. A set whose
+        `info` says it knows them all.
+      notes: what is worth knowing about it.
     """
 
     info: DatasetInfo
     cases: list[Case]
     shape: tuple[int, ...] = ()
     grid_mm: float = 0.0
+    known_by: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def check(case: Case) -> None:

@@ -1,11 +1,11 @@
 """Reads the frames of one sequence from a file, or from a folder of pictures."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from medjax.data import images
+from medjax.data import images, nifti, walk
+from medjax.data.found import check_bytes, known_spacing
 from medjax.data.sequences.case import Clip
 from medjax.errors import UserError
 
@@ -14,7 +14,18 @@ VIDEOS = (".avi", ".mp4", ".mov", ".mkv")
 SUFFIXES = (*images.NIFTI, *images.DICOM, *ANIMATED, *VIDEOS, ".tif", ".tiff")
 
 
-def read(path: Path, *, plane: int | None = None) -> Clip:
+def kind(path: Path) -> str:
+    """The suffix; where it is not known, that of DICOM if the content is DICOM."""
+    return images.kind(path, known=(*SUFFIXES, *images.PICTURES))
+
+
+def is_sequence(path: Path) -> bool:
+    """Whether a file may hold several frames; a TIFF of one page is a frame of a folder."""
+    name = kind(path)
+    return name in SUFFIXES and name not in images.PICTURES
+
+
+def read(path: Path, *, plane: int | None = None, limit_bytes: int = images.LIMIT_BYTES) -> Clip:
     """The frames of a GIF, video, 4-D NIfTI, DICOM or TIFF of many pages, or a folder of pictures.
 
     NIfTI of x, y, t or x, y, z, t; DICOM and NIfTI may tell the time between frames. Frames show
@@ -22,20 +33,23 @@ def read(path: Path, *, plane: int | None = None) -> Clip:
 
     Args:
       plane: which z of a 4-D volume; None where it has one.
+      limit_bytes: a sequence that is larger once it is decoded is refused.
 
     Raises:
       UserError: if it cannot be read, or a frame is not finite; it names the path.
     """
-    kind = images.suffix(path)
+    name = kind(path)
     with images.readable(path, what="sequence"):
         if path.is_dir():
-            clip = _folder(path)
-        elif kind in images.NIFTI:
-            clip = _nifti(path, plane)
-        elif kind in VIDEOS:
-            clip = _video(path)
+            clip = _folder(path, limit_bytes)
+        elif name in images.NIFTI:
+            clip = _nifti(path, plane, limit_bytes)
+        elif name in VIDEOS:
+            clip = _video(path, limit_bytes)
+        elif name in ANIMATED:
+            clip = _animated(path, limit_bytes)
         else:
-            clip = _pages(path)
+            clip = _frames(path, limit_bytes)
     if clip.frames.dtype.kind == "f" and not np.isfinite(clip.frames).all():
         raise UserError(f"{path}: NaN or infinite pixels; mend or remove the sequence")
     return clip
@@ -45,15 +59,15 @@ def count(path: Path) -> tuple[int, int]:
     """How many frames and how many planes a file holds, from its header where that tells it."""
     if path.is_dir():
         return len(_pictures(path)), 1
-    if images.suffix(path) in images.NIFTI:
-        shape = _volume(path).shape
+    if kind(path) in images.NIFTI:
+        shape = _header(path).parsed.get_data_shape()
         return shape[-1], _depth(shape)
     return len(read(path).frames), 1
 
 
 def planes(path: Path) -> int:
     """How many planes a file holds, of which each is a sequence; only a 4-D NIfTI has several."""
-    return _depth(_volume(path).shape) if images.suffix(path) in images.NIFTI else 1
+    return _depth(_header(path).parsed.get_data_shape()) if kind(path) in images.NIFTI else 1
 
 
 def _depth(shape: tuple[int, ...]) -> int:
@@ -61,61 +75,67 @@ def _depth(shape: tuple[int, ...]) -> int:
 
 
 def _pictures(path: Path) -> list[Path]:
-    found = sorted(p for p in path.iterdir() if images.suffix(p) in images.PICTURES)
+    found = walk.in_order(p for p in path.iterdir() if images.suffix(p) in images.PICTURES
+                          and not walk.is_hidden(p.name))
     if not found:
         raise UserError(f"{path}: no pictures in it ({', '.join(images.PICTURES)})")
     return found
 
 
-def _folder(path: Path) -> Clip:
-    """Frames in the order of their names."""
+def _folder(path: Path, limit_bytes: int) -> Clip:
+    """Frames in the order of the numbers in their names."""
     names = _pictures(path)
-    frames = [images.read(p).pixels for p in names]
-    odd = next((p for p, f in zip(names, frames, strict=True) if f.shape != frames[0].shape), None)
+    first = images.read(names[0], limit_bytes=limit_bytes).pixels
+    check_bytes(path, len(names) * first.nbytes, limit_bytes=limit_bytes)
+    frames = [images.read(p, limit_bytes=limit_bytes).pixels for p in names]
+    odd = next((p for p, f in zip(names, frames, strict=True)
+                if f.shape != first.shape or f.dtype != first.dtype), None)
     if odd is not None:
-        raise UserError(f"{odd}: its size differs from that of {names[0].name}; the frames of a "
-                        "sequence have one size")
+        raise UserError(f"{odd}: its size or type differs from that of {names[0].name}; the frames "
+                        "of a sequence have one")
     return Clip(np.stack(frames))
 
 
-def _volume(path: Path) -> Any:
-    import nibabel
-
+def _header(path: Path) -> nifti.Header:
     with images.readable(path, what="sequence"):
-        image: Any = nibabel.load(path)
-    if len(image.shape) not in (3, 4):
-        raise UserError(f"{path}: has {len(image.shape)} axes; a sequence has x, y, t or "
-                        "x, y, z, t")
-    return image
+        header = nifti.header_of(path, timed=True)
+    axes = len(header.parsed.get_data_shape())
+    if axes not in (3, 4):
+        raise UserError(f"{path}: has {axes} axes; a sequence has x, y, t or x, y, z, t")
+    return header
 
 
-def _nifti(path: Path, plane: int | None) -> Clip:
-    image = _volume(path)
-    zooms, (_, unit) = image.header.get_zooms(), image.header.get_xyzt_units()
-    pixels = np.asarray(image.dataobj[..., plane or 0, :] if len(image.shape) == 4
-                        else image.dataobj, np.float32)
-    scale = {"sec": 1e3, "msec": 1.0, "usec": 1e-3}.get(unit)
-    step = float(zooms[-1]) * scale if scale and zooms[-1] > 0 else None
-    spacing = (float(zooms[1]), float(zooms[0]))
-    return Clip(pixels.transpose(2, 1, 0)[..., None], spacing if min(spacing) > 0 else None, step)
+def _nifti(path: Path, plane: int | None, limit_bytes: int) -> Clip:
+    _header(path)
+    header, pixels = nifti.load(path, limit_bytes=limit_bytes, timed=True)
+    pixels = pixels[..., plane or 0, :] if pixels.ndim == 4 else pixels
+    across, down, *_ = header.spacing_mm or (np.nan, np.nan)
+    return Clip(pixels.transpose(2, 1, 0)[..., None],
+                (down, across) if header.spacing_mm else None, header.frame_ms)
 
 
-def _pages(path: Path) -> Clip:
-    """Pictures with several pages, and DICOM of several frames."""
+def _animated(path: Path, limit_bytes: int) -> Clip:
     from PIL import Image, ImageSequence
 
-    if images.suffix(path) in ANIMATED:
-        frames, waits = [], []
-        with Image.open(path) as picture:
-            for page in ImageSequence.Iterator(picture):
-                frames.append(np.asarray(page.convert("RGB")))
-                waits.append(page.info.get("duration", 0))
-        stack = np.stack(frames)
-        gray = (stack[..., :1] == stack).all()
-        return Clip(stack[..., :1] if gray else stack, None, float(np.mean(waits)) or None)
-    found = images.read(path)
+    frames, waits = [], []
+    with Image.open(path) as picture:
+        check_bytes(path, picture.width * picture.height * 3 * getattr(picture, "n_frames", 1),
+                    limit_bytes=limit_bytes)
+        for page in ImageSequence.Iterator(picture):
+            frames.append(np.asarray(page.convert("RGB")))
+            waits.append(page.info.get("duration", 0))
+    stack = np.stack(frames)
+    gray = (stack[..., :1] == stack).all()
+    return Clip(stack[..., :1] if gray else stack, None, float(np.mean(waits)) or None)
+
+
+def _frames(path: Path, limit_bytes: int) -> Clip:
+    """A TIFF with several pages, or DICOM of several frames."""
+    found = images.read(path, limit_bytes=limit_bytes)
     pixels = found.pixels if found.pixels.ndim == 4 else found.pixels[None]
-    return Clip(pixels, None, _dicom_step(path) if images.suffix(path) in images.DICOM else None)
+    plane = found.spacing_mm[-2:] if found.spacing_mm else ()
+    spacing = (plane[0], plane[1]) if known_spacing(plane or None) else None
+    return Clip(pixels, spacing, _dicom_step(path) if kind(path) in images.DICOM else None)
 
 
 def _dicom_step(path: Path) -> float | None:
@@ -125,14 +145,19 @@ def _dicom_step(path: Path) -> float | None:
     return float(step) if step else None
 
 
-def _video(path: Path) -> Clip:
+def _video(path: Path, limit_bytes: int) -> Clip:
     try:
         import av
     except ImportError:
         raise UserError(f"{path}: reading videos needs PyAV; pip install av") from None
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        frames = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(stream)])
+        pages: list[np.ndarray] = []
+        for frame in container.decode(stream):
+            check_bytes(path, frame.width * frame.height * 3 * (len(pages) + 1),
+                        limit_bytes=limit_bytes)  # no header tells how many there are
+            pages.append(frame.to_ndarray(format="rgb24"))
+        frames = np.stack(pages)
         rate = stream.average_rate
     spread = np.quantile(np.ptp(frames.astype(np.int16), axis=-1), 0.999)
     gray = spread <= 8  # what compression in colour leaves of a gray video

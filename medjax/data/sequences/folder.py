@@ -2,9 +2,9 @@
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from medjax.data import images, table
+from medjax.data import subjects, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.options import SequenceOptions
 from medjax.data.sequences import files
@@ -33,47 +33,61 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     for needed in ("name", "index"):
         if needed not in rows[0]:
             raise UserError(f"{path}: no column {needed!r}; it has {', '.join(rows[0])}")
-    entries: dict[str, list[tuple[str, dict[str, str]]]] = {}
-    for line, row in enumerate(rows, start=2):
-        entries.setdefault(row[key], []).append((f"{path}, line {line}", row))
+    columns = Columns(
+        subjects.column_of(path, rows[0], wish=options.subject_column, rows=rows),
+        table.optional_column(path, rows[0], wish=options.split_column, usual=("split",)))
+    entries: dict[str, list[table.Row]] = {}
+    for row in rows:
+        entries.setdefault(row[key], []).append(row)
+    found = table.Files(root, options, suffixes=files.SUFFIXES, what="sequence")
     cases = [case for name, entry in entries.items()
-             for case in _cases(root, options, name, entry)]
+             for case in _cases(root, name, entry, columns,
+                                found.find(name, origin=entry[0].origin),
+                                limit_bytes=options.limit_bytes)]
     for case in cases:  # a wrong index is more to the point than what follows
         check(case)
-    unnamed = sorted(_sequences(root, options) - {c.metadata["file"] for c in cases})
+    there = walk.find(root / options.path_folder, files.is_sequence)
+    unnamed = [p for p in there.files if p.relative_to(root).as_posix()
+               not in {c.metadata["file"] for c in cases}]
     if unnamed:
-        raise UserError(f"{root / unnamed[0]}: no row of {path.name} names a frame of it; add one, "
+        raise UserError(f"{unnamed[0]}: no row of {path.name} names a frame of it; add one, "
                         "or move it away")
     names = tuple(dict.fromkeys(n for case in cases for n in case.marks))
-    return SequenceSet(DatasetInfo(root.resolve().name, frames=names, cyclic=options.cyclic), cases)
+    info = DatasetInfo(root.resolve().name, frames=names, cyclic=options.cyclic)
+    return SequenceSet(info, cases, known_by=f"column {columns.subject} of {path.name}"
+                       if columns.subject else "")
 
 
-def _sequences(root: Path, options: SequenceOptions) -> set[str]:
-    """The files below `root` that could be sequences."""
-    return {p.relative_to(root).as_posix() for p in (root / options.path_folder).rglob("*")
-            if p.is_file() and images.suffix(p) in files.SUFFIXES
-            and images.suffix(p) not in images.PICTURES}
+class Columns(NamedTuple):
+    """Columns that say more of a case; empty where there is none."""
+
+    subject: str
+    split: str
 
 
-def _cases(root: Path, options: SequenceOptions, name: str, entry: list) -> list[Case]:
-    origin, first = entry[0]
-    file = table.find_file(root, options, name, suffixes=files.SUFFIXES, what="sequence",
-                           origin=origin)
+def _cases(root: Path, name: str, entry: list[table.Row], columns: Columns, file: Path, *,
+           limit_bytes: int) -> list[Case]:
+    origin = entry[0].origin
     frames, planes = files.count(file)
     marks: dict[int, dict[str, list[int]]] = {}
-    for where, row in entry:
+    for row in entry:
         one = row.get("slice")
-        chosen = [whole_number(one, origin=where)] if one else range(planes)
+        chosen = [whole_number(one, origin=row.origin)] if one else range(planes)
         for z in chosen:
             if not 0 <= z < planes:
-                raise UserError(f"{where}: slice {z}, but {file} has the slices 0 to {planes - 1}")
+                raise UserError(f"{row.origin}: slice {z}, but {file} has the slices 0 to "
+                                f"{planes - 1}")
             marks.setdefault(z, {}).setdefault(row["name"], []).append(
-                whole_number(row["index"], origin=where))
+                whole_number(row["index"], origin=row.origin))
+    subject = table.one_value(entry, columns.subject, of=name)
+    if columns.subject and not subject:
+        raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
+    split = table.one_value(entry, columns.split, of=name)
     common: dict[str, Any] = {
         "length": frames, "origin": origin, "metadata": {"file": file.relative_to(root).as_posix()},
-        "subject": first.get(options.subject_column) or first.get("subject_id") or name,
-        "split": table.split_of(first, options.split_column, origin=origin),
-        "frame_ms": milliseconds(first.get("frame_ms"), origin=origin)}
-    return [Case(functools.partial(files.read, file, plane=z),
+        "subject": subject, "path": file,
+        "split": table.split_of({"": split}, "", origin=origin),
+        "frame_ms": milliseconds(table.one_value(entry, "frame_ms", of=name), origin=origin)}
+    return [Case(functools.partial(files.read, file, plane=z, limit_bytes=limit_bytes),
                  case_id=f"{name}:{z}" if planes > 1 else name, marks=found, **common)
             for z, found in sorted(marks.items())]

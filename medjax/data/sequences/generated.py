@@ -16,8 +16,8 @@ SEED = 154
 
 def beating_heart(options: SequenceOptions) -> SequenceSet:
     """The phantom of `heart`: one cycle a subject, begun at a random phase."""
-    info = DatasetInfo("beating_heart", frames=("ED", "ES"), cyclic=True, synthetic=True,
-                       modality="cine MR, short axis, drawn")
+    info = DatasetInfo("beating_heart", subjects=f"synthetic, {options.subjects}", cyclic=True,
+                       frames=("ED", "ES"), synthetic=True, modality="cine MR, short axis, drawn")
     cases = [_case(name, split, *_heart(i), functools.partial(_read_heart, i))
              for i, (name, split) in enumerate(_split("heart", options.subjects))]
     return SequenceSet(info, cases, (heart.SIDE,) * 2)
@@ -26,8 +26,8 @@ def beating_heart(options: SequenceOptions) -> SequenceSet:
 def brain_sweeps(options: SequenceOptions) -> SequenceSet:
     """The sweeps of `sweep`, one a subject."""
     info = DatasetInfo(
-        "brain_sweeps", frames=tuple(sweep.PLANES), synthetic=True,
-        modality="T1-weighted MR, simulated from a template",
+        "brain_sweeps", subjects=f"synthetic, {options.subjects}", synthetic=True,
+        frames=tuple(sweep.PLANES), modality="T1-weighted MR, simulated from a template",
         licence="template: permissive (McGill); points: CC BY 4.0", citation=brain.CITATION)
     cases = [_case(name, split, *_sweep(i), functools.partial(_read_sweep, i))
              for i, (name, split) in enumerate(_split("sweep", options.subjects))]

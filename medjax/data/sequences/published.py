@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data import splits, table
+from medjax.data import splits, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.options import SequenceOptions
 from medjax.data.sequences import files
@@ -33,7 +33,7 @@ def sunnybrook_cine(options: SequenceOptions) -> SequenceSet:
     test = (options.fold - 1) % len(rows)
     cases = []
     for i, row in enumerate(rows):
-        origin, path = f"{root / 'patients.csv'}, line {i + 2}", root / f"{row['patient']}.nii.gz"
+        origin, path = row.origin, root / f"{row['patient']}.nii.gz"
         length, _ = files.count(path)
         marks = {name: [whole_number(row[f"{name.lower()}_index"], origin=origin)]
                  for name in EVENTS}
@@ -43,7 +43,8 @@ def sunnybrook_cine(options: SequenceOptions) -> SequenceSet:
                        milliseconds(row["frame_ms"], origin=origin))
                   for z in row["contoured_slices"].split()]
     info = DatasetInfo(
-        "sunnybrook_cine", frames=EVENTS, cyclic=True, modality="cine MR, short axis",
+        "sunnybrook_cine", subjects=f"patients, {len(rows)}", frames=EVENTS, cyclic=True,
+        modality="cine MR, short axis",
         licence="CC0", citation="Radau et al., Evaluation framework for algorithms segmenting "
         "short axis cardiac MRI. The MIDAS Journal, 2009.")
     return SequenceSet(info, cases, (64, 64), 2.0)
@@ -55,7 +56,7 @@ def acdc(options: SequenceOptions) -> SequenceSet:
     Every slice is a case. Patients in a folder `testing` are the test split.
     """
     root, cases = table.root_of(options), []
-    for path in sorted(root.rglob("patient*_4d.nii.gz")):
+    for path in walk.find(root, lambda p: p.match("patient*_4d.nii.gz")).files:
         config = path.parent / "Info.cfg"
         facts = read_key_values(config)
         for name in EVENTS:
@@ -70,7 +71,8 @@ def acdc(options: SequenceOptions) -> SequenceSet:
     if not cases:
         raise UserError(f"--data_dir={root}: no patientNNN/patientNNN_4d.nii.gz below it")
     info = DatasetInfo(
-        "acdc", frames=EVENTS, cyclic=True, modality="cine MR, short axis",
+        "acdc", subjects=f"patients, {len({c.subject for c in cases})}", frames=EVENTS, cyclic=True,
+        modality="cine MR, short axis",
         citation="Bernard et al., Deep learning techniques for automatic MRI cardiac "
         "multi-structures segmentation and diagnosis. IEEE TMI 37:2514-2525, 2018.")
     return SequenceSet(info, _rest_is_training(cases), (64, 64), 2.0)
@@ -92,11 +94,13 @@ def echonet_dynamic(options: SequenceOptions) -> SequenceSet:
     """
     root = table.root_of(options)
     traced = _traced_areas(root / "VolumeTracings.csv")
-    cases = []
-    for i, row in enumerate(table.read_rows(root / "FileList.csv")):
-        origin = f"{root / 'FileList.csv'}, line {i + 2}"
-        name = row["FileName"].removesuffix(".avi")
+    cases, untraced = [], []
+    for row in table.read_rows(root / "FileList.csv"):
+        origin, name = row.origin, row["FileName"].removesuffix(".avi")
         areas = traced.get(name, {})
+        if not areas:  # as of a few that were published; their authors leave them out too
+            untraced.append(name)
+            continue
         if len(areas) != 2:
             raise UserError(f"{origin}: {name} has {len(areas)} traced frames in "
                             "VolumeTracings.csv where there should be two")
@@ -111,11 +115,17 @@ def echonet_dynamic(options: SequenceOptions) -> SequenceSet:
             {"ED": [ed - first], "ES": [es - first]},
             1e3 / rate if rate else None, {"first_frame": str(first), "EF": row.get("EF", "")}))
     info = DatasetInfo(
-        "echonet_dynamic", frames=EVENTS, modality="ultrasound, apical four-chamber view",
+        "echonet_dynamic", subjects=f"patients, {len(cases)}", frames=EVENTS,
+        modality="ultrasound, apical four-chamber view",
         licence="Stanford University Dataset Research Use Agreement",
         citation="Ouyang et al., Video-based AI for beat-to-beat assessment of cardiac function. "
         "Nature 580:252-256, 2020.")
-    return SequenceSet(info, cases, (112, 112))
+    if not cases:
+        raise UserError(f"--data_dir={root}: VolumeTracings.csv has no tracing of a video that "
+                        "FileList.csv names")
+    notes = [f"{len(untraced)} videos left out that have no tracing: {walk.such_as(untraced)}"
+             ] if untraced else []
+    return SequenceSet(info, cases, (112, 112), notes=tuple(notes))
 
 
 def _traced_areas(path: Path) -> dict[str, dict[int, float]]:
@@ -124,11 +134,11 @@ def _traced_areas(path: Path) -> dict[str, dict[int, float]]:
     A tracing is the long axis, X1 Y1 to X2 Y2, and then chords across it, from apex to base.
     """
     lines: dict[str, dict[int, list]] = {}
-    for i, row in enumerate(table.read_rows(path), start=2):
+    for row in table.read_rows(path):
         try:
             frame, chord = int(row["Frame"]), [float(row[k]) for k in ("X1", "Y1", "X2", "Y2")]
         except (KeyError, ValueError) as e:
-            raise UserError(f"{path}, line {i}: no tracing ({e})") from None
+            raise UserError(f"{row.origin}: no tracing ({e})") from None
         name = row["FileName"].removesuffix(".avi")
         lines.setdefault(name, {}).setdefault(frame, []).append(chord)
     return {name: {frame: _area(np.array(chords)) for frame, chords in frames.items()}

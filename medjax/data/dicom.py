@@ -1,0 +1,195 @@
+"""DICOM files: pixels in the units of their modality, where they lie, and whose they are."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax.data.found import Found, Layout, check_bytes
+from medjax.errors import UserError
+
+_PREAMBLE, _MAGIC = 128, b"DICM"
+_CENTIMETRES = 3  # unit code of an ultrasound region
+_APART = 0.01  # share by which statements of one length may differ
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the content says so, whatever the name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_PREAMBLE + 4)[_PREAMBLE:] == _MAGIC
+    except OSError:
+        return False
+
+
+def read(path: Path, *, limit_bytes: int) -> Found:
+    """The image: gray as float32 in the units of its modality, colour as stored.
+
+    Raises:
+      UserError: if it holds no image of one or three values a pixel, or one that is too large.
+    """
+    record = _record(path)
+    samples, frames = int(record.get("SamplesPerPixel", 1)), int(record.get("NumberOfFrames") or 1)
+    if not any(name in record for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise UserError(f"{path}: holds no pixels; it is no image")
+    if samples not in (1, 3):
+        raise UserError(f"{path}: has {samples} values a pixel; an image has 1 or 3")
+    size = int(record.Rows) * int(record.Columns) * samples * frames
+    check_bytes(path, size * 4, limit_bytes=limit_bytes)
+    pixels = _decode(path, record, samples)
+    if frames == 1 and pixels.ndim == 4:
+        pixels = pixels[0]
+    where = _layout(path, record, frames)
+    return Found(pixels, where.spacing_mm, where.affine, where.axes)
+
+
+def layout(path: Path) -> Layout:
+    """How it lies, without its pixels."""
+    record = _record(path, stop_before_pixels=True)
+    return _layout(path, record, int(record.get("NumberOfFrames") or 1))
+
+
+def patient_id(path: Path) -> str:
+    """What the header calls the patient; empty where it does not."""
+    record = _record(path, stop_before_pixels=True, specific_tags=["PatientID"])
+    return str(record.get("PatientID") or "").strip()
+
+
+def _record(path: Path, **options: Any) -> Any:
+    return _pydicom(path).dcmread(path, **options)
+
+
+def _pydicom(path: Path) -> Any:
+    try:
+        return importlib.import_module("pydicom")
+    except ImportError:
+        raise UserError(f"{path}: reading DICOM needs pydicom; pip install pydicom") from None
+
+
+def _decode(path: Path, record: Any, samples: int) -> np.ndarray:
+    """`[*space, channel]`."""
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    stored = pixel_array(record)
+    kind = str(record.get("PhotometricInterpretation", ""))
+    if samples == 3:
+        return stored
+    if kind == "PALETTE COLOR":
+        return apply_color_lut(stored, record)[..., :3]
+    groups = list(_frames(record, "PixelValueTransformationSequence"))
+    if len(groups) > 1:
+        gray = np.stack([_gray(path, f, record, g, kind)
+                         for f, g in zip(stored, groups, strict=True)])
+    else:
+        gray = _gray(path, stored, record, groups[0] if groups else record, kind)
+    return gray.astype(np.float32)[..., None]
+
+
+def _gray(path: Path, stored: np.ndarray, record: Any, scaling: Any, kind: str) -> np.ndarray:
+    """Stored values in the units of the modality; presented inverted for MONOCHROME1."""
+    if kind != "MONOCHROME1":  # small values are bright
+        return _modality(stored, record, scaling)
+    if stored.dtype.kind == "f":
+        raise UserError(f"{path}: is MONOCHROME1 of float values, which have no range to invert; "
+                        "convert it")
+    bits, signed = int(record.BitsStored), bool(record.get("PixelRepresentation", 0))
+    # Against the range of the stored type: that of the image would differ from one to the next.
+    ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
+    low, high = _modality(ends.astype(np.int64), record, scaling).astype(float)
+    return low + high - _modality(stored, record, scaling)
+
+
+def _modality(stored: np.ndarray, record: Any, scaling: Any) -> np.ndarray:
+    """By the modality's table, or by slope and intercept; what is empty counts as absent."""
+    from pydicom.pixels import apply_modality_lut
+
+    if record.get("ModalityLUTSequence"):
+        return apply_modality_lut(stored, record).astype(float)
+    slope, offset = (_number(scaling, name, default) for name, default in (
+        ("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)))
+    return stored.astype(float) * slope + offset
+
+
+def _number(record: Any, name: str, default: float) -> float:
+    value = record.get(name)
+    return default if value in (None, "") else float(value)
+
+
+def _frames(record: Any, name: str) -> Iterator[Any]:
+    """The functional group `name`: one for all frames, or one a frame; none where it is absent."""
+    for shared in record.get("SharedFunctionalGroupsSequence") or ():
+        if shared.get(name):
+            yield shared[name].value[0]
+            return
+    for frame in record.get("PerFrameFunctionalGroupsSequence") or ():
+        if frame.get(name):
+            yield frame[name].value[0]
+
+
+def _layout(path: Path, record: Any, frames: int) -> Layout:
+    shape = (int(record.Rows), int(record.Columns))
+    plane = _plane_mm(path, record)
+    if frames == 1:
+        return Layout(shape, plane)
+    affine = _affine(record, frames, plane)
+    step = np.linalg.norm(affine[:3, 0]) if affine is not None else _between(record)
+    spacing = (float(step), *(plane or (np.nan, np.nan)))
+    return Layout((frames, *shape), None if np.isnan(spacing).all() else spacing, affine, "zyx")
+
+
+def _plane_mm(path: Path, record: Any) -> tuple[float, float] | None:
+    """The size of a pixel, row and column; 0 and less mean that it is not known.
+
+    Where frames state it, else the image, else the detector; ultrasound states it of a region.
+    """
+    several = [found for group in _frames(record, "PixelMeasuresSequence")
+               if (found := _pair(group.get("PixelSpacing")))]
+    if several:
+        if np.ptp(several, axis=0).max() > _APART * np.min(several):
+            raise UserError(f"{path}: its frames have pixels of several sizes; convert it")
+        return several[0]
+    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        if found := _pair(record.get(name)):
+            return found
+    regions = [(10 * abs(float(r.PhysicalDeltaY)), 10 * abs(float(r.PhysicalDeltaX)))
+               for r in record.get("SequenceOfUltrasoundRegions") or ()
+               if r.get("PhysicalUnitsXDirection") == r.get("PhysicalUnitsYDirection")
+               == _CENTIMETRES]
+    alike = regions and np.ptp(regions, axis=0).max() <= _APART * np.min(regions)
+    return _pair(regions[0]) if alike else None
+
+
+def _pair(value: Any) -> tuple[float, float] | None:
+    if value is None or value == "" or len(value) != 2:
+        return None
+    rows, columns = (float(v) for v in value)
+    return (rows, columns) if 0 < rows < np.inf and 0 < columns < np.inf else None
+
+
+def _between(record: Any) -> float:
+    """The distance between frames that lie side by side, where it is stated."""
+    for group in (*_frames(record, "PixelMeasuresSequence"), record):
+        value = _number(group, "SpacingBetweenSlices", np.nan)
+        if value > 0:
+            return value
+    return np.nan
+
+
+def _affine(record: Any, frames: int, plane: tuple[float, float] | None) -> np.ndarray | None:
+    """From frame, row and column to RAS mm, where frames lie evenly side by side."""
+    turns = [g.ImageOrientationPatient for g in _frames(record, "PlaneOrientationSequence")]
+    places = np.array([g.ImagePositionPatient for g in _frames(record, "PlanePositionSequence")],
+                      float)
+    if plane is None or not turns or len(places) != frames or np.ptp(
+            np.array(turns, float), axis=0).max() > 1e-4:
+        return None
+    steps = np.diff(places, axis=0)
+    length = np.linalg.norm(steps, axis=1)
+    if length.min() <= 0 or np.abs(steps - steps[0]).max() > _APART * length.max():
+        return None
+    along, down = np.array(turns[0], float).reshape(2, 3)
+    out = np.eye(4)
+    out[:3] = np.stack([steps.mean(0), plane[0] * down, plane[1] * along, places[0]], 1)
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ out  # the patient's axes in DICOM are LPS

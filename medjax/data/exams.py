@@ -1,0 +1,186 @@
+"""Exam images brought together: one orientation, one size of voxels, one shape, and their classes.
+
+Without it volumes that scanners stored in different orders are mirror images to a network.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from medjax.data import geometry, images, walk
+from medjax.data.found import Found, Layout, known_spacing
+from medjax.data.options import DataOptions
+from medjax.errors import UserError, unknown
+
+FITS = ("pad", "stretch")
+_ALIKE = 1.02  # voxels of one size may differ by this factor
+
+
+class Arrangement(NamedTuple):
+    """How each image is brought to the form of the set.
+
+    Attributes:
+      shape: of its space; () keeps that which it has.
+      spacing_mm: of the voxels, along each axis; None: each image is scaled to fit into the shape.
+      oriented: volumes are turned so that their axes run right, front and up (RAS).
+      fit: `pad` keeps proportions and fills with the lowest value, `stretch` does not.
+    """
+
+    shape: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] | None = None
+    oriented: bool = False
+    fit: str = "pad"
+
+
+def arrange(found: Found, how: Arrangement, *, origin: str) -> np.ndarray:
+    """The pixels `[*space, channel]` in the form of the set.
+
+    Raises:
+      UserError: if voxels have to be of one size, and this image does not tell its own.
+    """
+    pixels, spacing = turned(found) if how.oriented else (found.pixels, found.spacing_mm)
+    if not how.shape:
+        return pixels
+    size = np.array(pixels.shape[:-1], float)
+    if how.spacing_mm is not None:
+        if not known_spacing(spacing):
+            raise UserError(f"{origin}: the size of its voxels is not known, and all are brought "
+                            "to one size; mend the file, give spacing_mm from Python, or train "
+                            "with --keep_spacing")
+        sides = size * np.array(spacing) / np.array(how.spacing_mm)
+    elif how.fit == "stretch":
+        return images.resize(pixels, how.shape)
+    else:
+        extent = size * (np.array(spacing) if known_spacing(spacing) else 1.0)
+        sides = extent / (extent / np.array(how.shape)).max()
+    whole = np.maximum(np.rint(sides).astype(int), 1)
+    return _centred(images.resize(pixels, tuple(whole.tolist())), how.shape)
+
+
+def turned(found: Found) -> tuple[np.ndarray, tuple[float, ...] | None]:
+    """Pixels and spacing with the axes of RAS, where the file tells how it lies."""
+    if found.affine is None or found.pixels.ndim != 4:
+        return found.pixels, found.spacing_mm
+    pixels, back = geometry.canonical(found.pixels, found.affine)
+    spacing = np.abs(back[:-1, :-1]).T @ geometry.spacing_mm(found.affine)
+    return pixels, tuple(spacing.tolist())
+
+
+def _centred(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Cut or filled to a shape about the same centre."""
+    low = pixels.reshape(-1, pixels.shape[-1]).min(0)
+    out = np.empty((*shape, pixels.shape[-1]), pixels.dtype)
+    out[...] = low
+    sizes = list(zip(pixels.shape[:-1], shape, strict=True))
+    source = tuple(slice(max((n - m) // 2, 0), max((n - m) // 2, 0) + min(n, m)) for n, m in sizes)
+    target = tuple(slice(max((m - n) // 2, 0), max((m - n) // 2, 0) + min(n, m)) for n, m in sizes)
+    out[target] = pixels[source]
+    return out
+
+
+def plan(layouts: Sequence[Layout | None], shape: tuple[int, ...], options: DataOptions
+         ) -> tuple[Arrangement, list[str]]:
+    """How the images of a set are brought together, and what to say of it.
+
+    Args:
+      layouts: of each image; None of a picture.
+      shape: of the first image's space.
+    """
+    ndim, side = len(shape), options.image_size
+    wanted = (side,) * ndim if side else ()
+    volumes = [x for x in layouts if x is not None and len(x.shape) == 3]
+    placed = [_reoriented(x) for x in volumes if x.affine is not None]
+    if ndim != 3 or not volumes:
+        return Arrangement(wanted, fit=options.fit), []
+    notes = _orientation_notes(volumes)
+    extents = placed + [x for x in volumes if x.affine is None and known_spacing(x.spacing_mm)]
+    sizes = np.array([x.spacing_mm for x in extents], float)
+    shapes = np.array([x.shape for x in extents], float)
+    if not len(sizes) or (sizes.max(0) / sizes.min(0)).max() <= _ALIKE or options.keep_spacing:
+        if len(sizes) and options.keep_spacing:
+            notes += [f"voxels of {_range(sizes)} mm are taken as they are (--keep_spacing)"]
+        return Arrangement(wanted, None, bool(placed), options.fit), notes
+    if side:  # one scale for all, at which the largest fits
+        grid = np.full(3, (sizes * shapes / side).max())
+        goal = wanted
+    else:
+        grid = np.median(sizes, 0)
+        goal = tuple(np.rint(np.median(sizes * shapes, 0) / grid).astype(int).tolist())
+    notes += [f"voxels of {_range(sizes)} mm resampled to {_times(grid)} mm, "
+              f"{' x '.join(map(str, goal))} of them (--keep_spacing takes them as they are)"]
+    return Arrangement(goal, tuple(grid.tolist()), bool(placed), options.fit), notes
+
+
+def _reoriented(layout: Layout) -> Layout:
+    """Shape and spacing in the order of RAS."""
+    assert layout.affine is not None
+    empty = np.broadcast_to(np.zeros(1, np.uint8), (*layout.shape, 1))
+    pixels, spacing = turned(Found(empty, layout.spacing_mm, layout.affine))
+    return layout._replace(shape=pixels.shape[:-1], spacing_mm=spacing)
+
+
+def _orientation_notes(volumes: Sequence[Layout]) -> list[str]:
+    from nibabel import aff2axcodes
+
+    codes = Counter("".join(map(str, aff2axcodes(v.affine))) for v in volumes
+                    if v.affine is not None)
+    unsaid = len(volumes) - sum(codes.values())
+    other = ", ".join(f"{n} {code}" for code, n in codes.most_common() if code != "RAS")
+    notes = [f"volumes brought to the orientation RAS ({other})"] if other else []
+    return notes + ([f"{unsaid} of {len(volumes)} volumes state no orientation and are taken as "
+                     "they are stored"] if unsaid else [])
+
+
+def _range(sizes: np.ndarray) -> str:
+    return f"{sizes.min():.3g} to {sizes.max():.3g}"
+
+
+def _times(values: np.ndarray) -> str:
+    return " x ".join(f"{v:.3g}" for v in values)
+
+
+def order_classes(labels: Sequence[str], class_order: tuple[str, ...]
+                  ) -> tuple[tuple[str, ...], bool]:
+    """The classes in the order of their labels, and whether it has a meaning.
+
+    Numbers have their order; other names have one only if it is declared.
+
+    Raises:
+      UserError: if the declared order is not one of these classes, or two names differ by case.
+    """
+    found = sorted(set(labels), key=walk.natural)
+    folded = Counter(name.casefold() for name in found)
+    alike = [name for name in found if folded[name.casefold()] > 1]
+    if alike:
+        raise UserError(f"the classes {' and '.join(alike)} differ by case only; give them one "
+                        "name, or names that differ")
+    if not class_order:
+        return tuple(found), len(found) > 2 and all(map(_is_number, found))
+    odd = set(class_order) ^ set(found)
+    if odd or len(class_order) != len(found):
+        raise UserError(f"--class_order={','.join(class_order)}: the classes are "
+                        f"{', '.join(found)}; name each once")
+    return class_order, True
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def positive_of(classes: Sequence[str], wish: str) -> str:
+    """Of two classes the one that is looked for; empty of more.
+
+    Raises:
+      UserError: if the wish is none of them, or there are more than two.
+    """
+    if wish and len(classes) != 2:
+        raise UserError(f"--positive_class={wish}: there are {len(classes)} classes; it is for two")
+    if wish and wish not in classes:
+        raise unknown("value of --positive_class", wish, classes)
+    return wish or (classes[1] if len(classes) == 2 else "")

@@ -1,0 +1,45 @@
+"""What a reader finds in an image file."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from medjax.errors import UserError
+
+
+class Found(NamedTuple):
+    """An image as it is stored.
+
+    Attributes:
+      pixels: `[*space, channel]`.
+      spacing_mm: of each axis, where the file tells it; NaN for an axis of which it does not.
+      affine: from voxel to world (RAS mm), where the file tells it: volumes.
+      axes: which of the file's coordinates each axis counts, as `yx` of a picture.
+    """
+
+    pixels: np.ndarray
+    spacing_mm: tuple[float, ...] | None = None
+    affine: np.ndarray | None = None
+    axes: str = "yx"
+
+
+class Layout(NamedTuple):
+    """How an image lies, from its header alone; `shape` is its space, the rest as of `Found`."""
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...] | None = None
+    affine: np.ndarray | None = None
+    axes: str = "yx"
+
+
+def check_bytes(path: Path, needed: int, *, limit_bytes: int) -> None:
+    """Raises UserError if an image takes more memory than it may."""
+    if needed > limit_bytes:
+        raise UserError(f"{path}: needs {needed / 1e9:.1f} GB once it is decoded, more than "
+                        f"--max_image_gb={limit_bytes / 1e9:g}; raise it if the file is right")
+
+
+def known_spacing(spacing_mm: tuple[float, ...] | None) -> bool:
+    """Whether the size of a voxel is known along every axis."""
+    return spacing_mm is not None and bool(np.isfinite(spacing_mm).all())

@@ -1,0 +1,39 @@
+"""How far a longer piece of work is, on a terminal or in a log."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
+
+Item = TypeVar("Item")
+_LOG_SECONDS, _SCREEN_SECONDS = 5.0, 0.2  # between two lines of a log, and two states of a screen
+
+
+def track(items: Iterable[Item], *, total: int, what: str, out: TextIO | None = None
+          ) -> Iterator[Item]:
+    """The items as they come, while `out` is told how many are done and how long the rest takes.
+
+    A terminal has one line that changes; a log one every five seconds, and none if all takes less.
+    """
+    stream = out or sys.stdout
+    screen = stream.isatty()
+    began = told = time.monotonic()
+    shown = False
+    for number, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - told >= (_SCREEN_SECONDS if screen else _LOG_SECONDS):
+            left = clock((now - began) / number * (total - number))
+            line = f"{what} {number:,}/{total:,}  {left} left"
+            print(f"\r{line}\033[K" if screen else line, end="" if screen else "\n", file=stream,
+                  flush=True)
+            told, shown = now, screen
+    if shown:
+        print("\r\033[K", end="", file=stream, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, seconds = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
