@@ -55,7 +55,7 @@ option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(flags.Augmenting, flags.Training, flags.Files):
+class Config(flags.Augmenting, flags.Batches, flags.Files):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/classify", "where everything is written", free=True)
@@ -83,7 +83,7 @@ class Config(flags.Augmenting, flags.Training, flags.Files):
     mixup: float = option(0.0, "alpha of mixup; 0 is off")
     views: int = option(1, "predictions are the mean over so many random views")
     best: str = option("auc", "metric that chooses the checkpoint, on validation",
-                       choices=tuple(metrics.CLASSIFICATION))
+                       choices=(*metrics.CLASSIFICATION, metrics.ORDERED))
 
 
 def main(config: Config) -> None:
@@ -109,6 +109,8 @@ class Parts(NamedTuple):
     optimizer: optax.GradientTransformation
     predict: Callable[[Any, Any, Array], Array]  # for many seeds: [seeds, batch, class]
     frequency: np.ndarray                         # of each class in the training split
+    metrics: dict[str, metrics.Metric]
+    score: str                                    # chooses the checkpoint, on validation
 
 
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
@@ -129,7 +131,29 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
         frozen=config.freeze,
         class_weights=balanced if config.class_weights == "balanced" else None)
     optimizer = settings.optimizer(config, only=("fc",) if config.freeze else ())
-    return Parts(how, trained, model, task, optimizer, classify.program(task), frequency)
+    return Parts(how, trained, model, task, optimizer, classify.program(task), frequency,
+                 measured(config, dataset), chosen_by(config, dataset))
+
+
+def measured(config: Config, dataset: Dataset) -> dict[str, metrics.Metric]:
+    """The metrics of the set's classes; raises UserError if --best is none of them."""
+    info = dataset.info
+    found = metrics.of_classes(info.classes, positive=info.positive, ordered=info.ordered)
+    if config.best not in found:
+        raise UserError(f"--best={config.best}: the classes of {info.name} have no order; declare "
+                        "it with --class_order, or choose another")
+    return found
+
+
+def chosen_by(config: Config, dataset: Dataset) -> str:
+    """What chooses the checkpoint: --best, or the loss where validation lacks a class it needs."""
+    there = set(dataset.splits["validation"]["label"].tolist())
+    lacking = [c for i, c in enumerate(dataset.info.classes) if i not in there]
+    if not lacking or config.best not in metrics.NEEDS_EVERY_CLASS:
+        return config.best
+    print(f"note: {config.best} is undefined on validation, which has no {', '.join(lacking)}: the "
+          "loss chooses the checkpoint")
+    return "loss"
 
 
 def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
@@ -146,8 +170,8 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
 
     return settings.plan(
         config, train, columns=("label",), init=init, loss=parts.task.loss,
-        optimizer=parts.optimizer, score=config.best,
-        higher=config.best not in metrics.LOWER_IS_BETTER,
+        optimizer=parts.optimizer, score=parts.score,
+        higher=parts.score not in (*metrics.LOWER_IS_BETTER, "loss"),
         evaluate=lambda s: validate(config, dataset.splits["validation"], parts, s))
 
 
@@ -164,7 +188,7 @@ def validate(config: Config, split: Split, parts: Parts, weights: Any) -> dict[s
         total, weight = (float(x.sum()) for x in scores["loss"])
         each.append({"loss": total / weight, **{
             name: metrics.evaluate(m, split["label"], probability)
-            for name, m in metrics.CLASSIFICATION.items()}})
+            for name, m in parts.metrics.items()}})
     return {name: float(np.mean([e[name] for e in each])) for name in each[0]}
 
 
@@ -184,24 +208,27 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
         (workdir / "seeds").mkdir(exist_ok=True)
         for s, one in enumerate(each, start=config.seed):
             one.write(workdir / "seeds" / f"predictions_{s}.csv")
-    values = [one.values(metrics.CLASSIFICATION) for one in each]
+    values = [one.values(parts.metrics) for one in each]
     result = {
         **settings.facts(config, "classify", dataset, weights, meta, workdir),
-        "metrics": whole.estimates(metrics.CLASSIFICATION, samples=config.bootstrap),
-        "baseline": whole.constant(parts.frequency).values(metrics.CLASSIFICATION),
+        "metrics": whole.estimates(parts.metrics, samples=config.bootstrap),
+        "baseline": whole.constant(parts.frequency).values(parts.metrics),
         "baseline_is": "the training set's class frequencies for every case",
+        "definitions": metrics.definitions(parts.metrics), "positive": dataset.info.positive,
+        "classes": metrics.by_class(whole.label, whole.probability, classes),
         "seeds": settings.by_seed(config, values)}
     report.write(workdir / "report.json", result)
-    draw(config, split, whole, read_lines(workdir / "metrics.jsonl"), workdir)
+    draw(parts, split, whole, read_lines(workdir / "metrics.jsonl"), workdir)
     report.show_result(result, workdir)
+    report.show_classes(result)
 
 
-def draw(config: Config, split: Split, found: Predictions, lines: list[dict], workdir: Path
+def draw(parts: Parts, split: Split, found: Predictions, lines: list[dict], workdir: Path
          ) -> None:
     """The five figures."""
     folder = workdir / "figures"
     folder.mkdir(exist_ok=True)
-    plot.learning_curve(folder / "learning_curve.png", lines, score=config.best)
+    plot.learning_curve(folder / "learning_curve.png", lines, score=parts.score)
     plot.curves(folder / "roc_pr.png", found)
     plot.confusion(folder / "confusion.png", found)
     plot.reliability(folder / "reliability.png", found)

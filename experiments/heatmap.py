@@ -59,6 +59,7 @@ from medjax import (
     landmark_metrics,
     landmark_plot,
     landmark_report,
+    metrics,
     models,
     plot,
     predictors,
@@ -66,6 +67,7 @@ from medjax import (
     settings,
 )
 from medjax.data import preprocess
+from medjax.data.landmarks.folder import unpaired
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
@@ -82,7 +84,7 @@ option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
+class Config(flags.Augmenting, flags.Batches, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/heatmap", "where everything is written", free=True)
@@ -185,6 +187,11 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
         raise UserError(f"--model={config.model} needs sides that divide by {divisor}; the images "
                         f"or windows have {patch or shape}: give --image_shape, or fewer "
                         "--levels")
+    alone = [name for name in unpaired(info.landmarks) if name not in sum(info.mirrored, ())]
+    if config.flip and alone:
+        raise UserError(f"--flip: the landmark {alone[0]!r} has a side, but no partner on the "
+                        "other: a mirror image would call it wrong; name both sides alike, or "
+                        "leave --flip out")
     unordered = info.pairs(info.unordered)
     how, trained = settings.pick(Heatmap, config), predictors.trained.of(dataset, scaling, config)
     task = how.task(
@@ -266,7 +273,7 @@ def results(config: Config, dataset: Dataset, each: list[LandmarkPredictions],
         "baseline": {**baseline.values(declared), **guess},
         "baseline_is": "each landmark at its mean position in the training images" + (
             ", each length at its median there" if guess else ""),
-        "definitions": landmark_metrics.definitions(
+        "definitions": metrics.definitions(
             declared | (biometry.METRICS if guess else {})),
         "missing_in_reference": int((~whole.present).sum()),
         "conformal": {k: v for k, v in regions.items() if k != "landmarks"},

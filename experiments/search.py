@@ -47,7 +47,7 @@ import optax
 from medjax import (
     app,
     flags,
-    landmark_metrics,
+    metrics,
     plot,
     predictors,
     report,
@@ -110,7 +110,7 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     variant: str = option("dueling_double", "of deep Q-learning", choices=tasks.VARIANTS)
     agents: int = option(64, "searches at once, of each landmark")
     act_steps: int = option(1, "moves of each between two updates")
-    gamma: float = option(0.9, "discount of a step")
+    discount: float = option(0.9, "of the value after a step")
     n_step: int = option(1, "rewards summed before the value that follows")
     epsilon: float = option(1.0, "share of moves made at random, at first...")
     epsilon_last: float = option(0.1, "...and after...")
@@ -173,7 +173,8 @@ def main(config: Config) -> None:
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
     flags.check_landmarks(config, ndim=config.ndim)
-    for name, top in (("gamma", 1.0), ("epsilon", 1.0), ("epsilon_last", 1.0), ("margin", 0.499)):
+    for name, top in (("discount", 1.0), ("epsilon", 1.0), ("epsilon_last", 1.0),
+                      ("margin", 0.499)):
         if not 0 <= getattr(config, name) <= top:
             raise UserError(f"--{name}={getattr(config, name)}: must lie between 0 and {top}")
     size, convolutions = config.crop_size, config.trunk == "convolutions"
@@ -183,8 +184,10 @@ def check(config: Config) -> None:
     if convolutions and size < qnet.SMALLEST_CROP:
         raise UserError(f"--crop_size={size}: --trunk=convolutions needs {qnet.SMALLEST_CROP} or "
                         "more")
-    if config.shard_state:
-        raise UserError("--shard_state is for networks that are large; agents are split already")
+    varied = [f.name for f in dataclasses.fields(flags.Augmenting)
+              if getattr(config, f.name) != f.default]
+    if varied and not config.copies:
+        raise UserError(f"--{varied[0]} varies the copies of training volumes; give --copies")
     if config.trail < config.visits:
         raise UserError(f"--trail={config.trail} is shorter than --visits={config.visits}")
     usable = config.fill - (config.history - 1) - (config.n_step - 1)
@@ -339,7 +342,7 @@ def results(config: Config, dataset: Dataset, parts: Parts, found: Searches, wan
         "metrics": found.estimates(declared, samples=config.bootstrap),
         "baseline": mean.values(declared),
         "baseline_is": "each landmark at its mean position in the training volumes",
-        "definitions": landmark_metrics.definitions(declared),
+        "definitions": metrics.definitions(declared),
         "missing_in_reference": int(np.isnan(found.true).any(-1).sum()),
         "variance": found.variance(), "starts": config.starts, "voxel_mm": parts.how.voxel_mm,
         "landmarks": {name: found.of(landmark=i).values(declared)

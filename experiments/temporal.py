@@ -48,7 +48,7 @@ import optax
 from medjax import (
     app,
     flags,
-    landmark_metrics,
+    metrics,
     models,
     plot,
     predictors,
@@ -77,11 +77,12 @@ from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
 option = app.option
+RIVAL = "per_frame"  # folder of the network without recurrence, in that of the run
 WIDTHS = (1, 3, 5, 7, 9)  # frames of a moving average, of which validation chooses
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(flags.Augmenting, flags.Training, flags.SequenceFiles):
+class Config(flags.Augmenting, flags.Batches, flags.SequenceFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/temporal", "where everything is written", free=True)
@@ -143,9 +144,10 @@ def main(config: Config) -> None:
 
     def report_with_rival(weights: Any, meta: dict, parts: "Parts") -> None:
         others: dict[str, SequencePredictions] = {}
-        alone = dataclasses.replace(config, recurrence="none", init_from="" if Path(
-            config.init_from).is_dir() else config.init_from,
-            workdir=str(Path(config.workdir, "per_frame")))
+        begun = Path(config.init_from, RIVAL) if Path(config.init_from).is_dir() else None
+        alone = dataclasses.replace(
+            config, recurrence="none", init_from=str(begun or config.init_from),
+            workdir=str(Path(config.workdir, RIVAL)))
         if config.rival and config.recurrence != "none":
             print("the same encoder without recurrence:", flush=True)
             train_one(alone, lambda weights, _, parts: others.update(
@@ -169,6 +171,10 @@ def check(config: Config) -> None:
     flags.check_sequences(config)
     if config.init_from and not Path(config.init_from).exists():
         raise UserError(f"--init_from={config.init_from}: no such file or folder")
+    rival = config.rival and config.recurrence != "none" and Path(config.init_from).is_dir()
+    if rival and config.init_from and not Path(config.init_from, RIVAL, weights.NAME).exists():
+        raise UserError(f"--init_from={config.init_from}: that run has no rival, for the rival of "
+                        "this one to start from; give --rival=false")
     if config.encoder_rate == 0 and not config.init_from:
         raise UserError("--encoder_rate=0 uses the features of --init_from; give it")
 
@@ -343,7 +349,8 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
         return
     whole = temporal.together(each)
     whole.write(workdir / "predictions.csv")
-    mean = of_set(config, dataset, name, temporal_report.at_mean(train, split))
+    mean = of_set(config, dataset, name, temporal_report.at_mean(
+        train, split, cyclic=dataset.info.cyclic))
     if dataset.info.frames == ("ED", "ES"):
         others = others | {k: of_set(config, dataset, name, v)
                            for k, v in temporal_report.by_brightness(split).items()}
@@ -358,7 +365,7 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
         **settings.facts(config, "temporal", dataset, weights, meta, workdir, unit="sequences"),
         "metrics": beside["network"], "baseline": mean.values(parts.metrics),
         "baseline_is": "each frame where it lies in the training sequences in the mean",
-        "definitions": landmark_metrics.definitions(parts.metrics),
+        "definitions": metrics.definitions(parts.metrics),
         "missing_in_reference": int(np.isnan(whole.off).sum()),
         "beside": beside, "compared": compared,
         "seeds": settings.by_seed(config, [e.values(parts.metrics) for e in each])}

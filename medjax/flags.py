@@ -99,12 +99,19 @@ class Training:
     eval_every: int = option(0, "updates between evaluations and checkpoints; 0: a tenth of all")
     log_every: int = option(50, "updates between lines of metrics.jsonl", free=True)
     keep: int = option(2, "newest checkpoints kept, beside the best", free=True)
+    bootstrap: int = option(2000, "exchanges of a paired test, and what intervals simulate",
+                            free=True)
+    eval_only: bool = option(False, "read the best checkpoint and report", free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches(Training):
+    """How a network is trained on batches of a set."""
+
     shard_state: bool = option(False, "weights and optimiser split over the devices, not a copy on "
                                "each", free=True)
     feed: str = option("auto", "auto keeps sets below 4 GB on the device; streamed seeds share "
                        "one order", choices=("auto", "resident", "stream"))
-    bootstrap: int = option(2000, "samples for the intervals", free=True)
-    eval_only: bool = option(False, "read the best checkpoint and report", free=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,14 +11,16 @@ from functools import partial
 
 import numpy as np
 
-from medjax.metrics import Floats, Metric, mean_defined, ratio
+from medjax.metrics import Floats, Metric, marked, mean_defined, ratio
 
 
+@marked(of_found=True)
 def error_mm(present, error_mm, weight) -> Floats:
     """mean distance of found points, mm"""
     return mean_defined(np.where(present, error_mm, np.nan), weight)
 
 
+@marked(scale="median", of_found=True)
 def error_mm_median(present, error_mm, weight) -> Floats:
     """median distance of found points, mm"""
     found = present & ~np.isnan(error_mm)
@@ -36,12 +38,14 @@ def error_mm_median(present, error_mm, weight) -> Floats:
     return np.where(half[:, 0] > 0, middle, np.nan)
 
 
+@marked(of_found=True)
 def error_mm_sd(present, error_mm_, weight) -> Floats:
     """standard deviation of the distance of found points, mm"""
     square = error_mm(present, error_mm_**2, weight) - error_mm(present, error_mm_, weight) ** 2
     return np.sqrt(np.maximum(square, 0.0))
 
 
+@marked(of_found=True)
 def image_error_mm(present, error_mm, weight) -> Floats:
     """mean over images of the mean distance within the image, mm"""
     found = present & ~np.isnan(error_mm)
@@ -49,17 +53,20 @@ def image_error_mm(present, error_mm, weight) -> Floats:
     return mean_defined(each, weight)
 
 
+@marked(scale="rate")
 def sdr(present, error_mm, weight, *, radius_mm: float) -> Floats:
     """share of all points found nearer than the radius (<); one that was not found is not"""
     hits = present & (np.nan_to_num(error_mm, nan=np.inf) < radius_mm)
     return ratio(weight @ hits.sum(1), weight @ present.sum(1))
 
 
+@marked(scale="count")
 def outliers(present, error_mm, weight, *, radius_mm: float) -> Floats:
     """number of found points as far as the radius or farther (>=)"""
     return weight @ (present & (error_mm >= radius_mm)).sum(1).astype(float)
 
 
+@marked(scale="count")
 def not_found(present, error_mm, weight) -> Floats:
     """number of points of the reference for which the network found none"""
     return weight @ (present & np.isnan(error_mm)).sum(1).astype(float)
@@ -73,8 +80,3 @@ def declared(radii_mm: Sequence[float]) -> dict[str, Metric]:
             **{f"sdr_{r:g}mm": partial(sdr, radius_mm=r) for r in radii_mm},
             f"outliers_{last:g}mm": partial(outliers, radius_mm=last), "not_found": not_found}
 
-
-def definitions(metrics: dict[str, Metric]) -> list[str]:
-    """A line a metric: its name and what it is."""
-    texts = {name: getattr(m, "func", m).__doc__ for name, m in metrics.items()}
-    return [f"{name}: {text}" for name, text in texts.items()]

@@ -1,18 +1,57 @@
 """Classification metrics with example weights, for many weightings at once.
 
 Each takes `label` `[n]`, `probability` `[n, c]` and `weight` `[b, n]`, and returns `[b]`: with
-weights of one it is the metric; with the counts of b bootstrap samples it is the metric of each.
-Undefined (a class that is needed has no weight) is NaN.
+weights of one it is the metric; with some of them zero it is the metric without those examples.
+Undefined (a class that is needed has no weight, a probability is NaN) is NaN.
+
+A metric says of itself what its interval and its paired test need to know: see `Traits`.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], Floats]
+AnyMetric = TypeVar("AnyMetric", bound=Callable)
 ECE_BINS = 15
+
+
+class Traits(NamedTuple):
+    """What statistics need to know of a metric.
+
+    Attributes:
+      scale: `mean` of values without bounds, `rate` of hits, `share` between 0 and `top`, `auc` of
+        two classes, `median`, `calibration`, or `count`, which has no interval.
+      top: the largest value of a share.
+      by_class: averages over classes, and so needs subjects of each.
+      ranks: depends on the order of each model's scores alone.
+      of_found: counts only points that were found, so that two models may count others.
+    """
+
+    scale: str = "mean"
+    top: float = 1.0
+    by_class: bool = False
+    ranks: bool = False
+    of_found: bool = False
+
+
+def marked(**traits: Any) -> Callable[[AnyMetric], AnyMetric]:
+    """Gives a metric its `Traits`."""
+    def mark(metric: AnyMetric) -> AnyMetric:
+        metric.traits = Traits(**traits)  # type: ignore[attr-defined]
+        return metric
+
+    return mark
+
+
+def traits_of(metric: Callable) -> Traits:
+    """Those of a metric, or of what it is a part of."""
+    whole = getattr(metric, "func", metric)  # of `functools.partial`
+    return getattr(whole, "traits", Traits())
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> Floats:
@@ -53,14 +92,38 @@ def binary_average_precision(
     return ratio((pos * precision).sum(1), pos.sum(1))
 
 
-def _one_vs_rest(metric: Callable) -> Metric:
-    """With two classes, of class 1; with more, the mean over classes against the rest."""
-    def over_classes(label, probability, weight):
-        classes = range(1, 2) if probability.shape[1] == 2 else range(probability.shape[1])
-        each = [metric(probability[:, c], (label == c).astype(float), weight) for c in classes]
-        return np.mean(each, axis=0)
+def _of_finite(metric: AnyMetric) -> AnyMetric:
+    """The metric, NaN where an example with weight has a probability that is not finite."""
+    @functools.wraps(metric)
+    def checked(label, probability, weight, **options):
+        bad = ~np.isfinite(probability).all(1)
+        if not bad.any():
+            return metric(label, probability, weight, **options)
+        value = metric(label, np.nan_to_num(probability), weight, **options)
+        return np.where(weight @ bad > 0, np.nan, value)
 
-    return over_classes
+    return checked  # type: ignore[return-value]
+
+
+def _one_vs_rest(metric: Callable, label, probability, weight, positive: int) -> Floats:
+    """With two classes, of the positive one; with more, the mean over classes against the rest."""
+    classes = [positive] if probability.shape[1] == 2 else range(probability.shape[1])
+    each = [metric(probability[:, c], (label == c).astype(float), weight) for c in classes]
+    return np.mean(each, axis=0)
+
+
+@marked(scale="auc", by_class=True, ranks=True)
+@_of_finite
+def auc(label, probability, weight) -> Floats:
+    """area under the ROC curve; of more than two classes, the mean of each against the rest"""
+    return _one_vs_rest(binary_auc, label, probability, weight, 1)
+
+
+@marked(scale="share", by_class=True, ranks=True)
+@_of_finite
+def average_precision(label, probability, weight, *, positive: int = 1) -> Floats:
+    """area under precision over recall; of more than two classes, the mean of each"""
+    return _one_vs_rest(binary_average_precision, label, probability, weight, positive)
 
 
 def confusion(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> Floats:
@@ -70,34 +133,51 @@ def confusion(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) ->
     return (weight @ np.eye(c * c)[cell]).reshape(-1, c, c)
 
 
+@marked(scale="rate")
+@_of_finite
 def accuracy(label, probability, weight) -> Floats:
-    """Share of examples whose most probable class is the true one."""
+    """share of cases whose most probable class is the true one"""
     return ratio(weight @ (probability.argmax(1) == label), weight.sum(1))
 
 
+@marked(scale="share", by_class=True)
+@_of_finite
 def balanced_accuracy(label, probability, weight) -> Floats:
-    """Mean over classes of the share found (recall)."""
+    """mean over classes of the share that is found (sensitivity)"""
     table = confusion(label, probability, weight)
     recall = ratio(np.diagonal(table, axis1=1, axis2=2), table.sum(2))
     return recall.mean(1)
 
 
-def f1(label, probability, weight) -> Floats:
-    """2 TP / (2 TP + FP + FN): of class 1 with two classes, else the mean over classes."""
+@marked(scale="share", by_class=True)
+@_of_finite
+def f1(label, probability, weight, *, positive: int = 1) -> Floats:
+    """2 TP / (2 TP + FP + FN); of more than two classes, the mean over classes"""
     table = confusion(label, probability, weight)
     hits = np.diagonal(table, axis1=1, axis2=2)
     each = ratio(2 * hits, table.sum(1) + table.sum(2))
-    return each[:, 1] if each.shape[1] == 2 else each.mean(1)
+    return each[:, positive] if each.shape[1] == 2 else each.mean(1)
 
 
-def kappa(label, probability, weight) -> Floats:
-    """Cohen's kappa with quadratic weights (Cohen 1968): 1 - observed / expected disagreement."""
+def _kappa(label, probability, weight, power: float) -> Floats:
     table = confusion(label, probability, weight)
     index = np.arange(table.shape[1])
-    cost = (index[:, None] - index) ** 2.0
+    cost = np.abs(index[:, None] - index) ** power if power else 1.0 - np.eye(len(index))
     chance = table.sum(2)[:, :, None] * table.sum(1)[:, None, :]
     total = table.sum((1, 2))
     return 1.0 - ratio((cost * table).sum((1, 2)) * total, (cost * chance).sum((1, 2)))
+
+
+@_of_finite
+def kappa(label, probability, weight) -> Floats:
+    """Cohen's kappa (1960): agreement beyond chance, every confusion counting alike"""
+    return _kappa(label, probability, weight, 0.0)
+
+
+@_of_finite
+def quadratic_kappa(label, probability, weight) -> Floats:
+    """kappa of ordered classes, confusions weighted by their squared distance (Cohen 1968)"""
+    return _kappa(label, probability, weight, 2.0)
 
 
 def reliability(label, probability, weight) -> Iterator[tuple[Floats, Floats, Floats]]:
@@ -111,32 +191,81 @@ def reliability(label, probability, weight) -> Iterator[tuple[Floats, Floats, Fl
             inside @ hit, inside.sum(1))
 
 
+@marked(scale="calibration")
+@_of_finite
 def ece(label, probability, weight) -> Floats:
-    """Expected calibration error (Guo et al. 2017): mean |accuracy - confidence| over bins."""
+    """expected calibration error over 15 bins (Guo et al. 2017); with its interval, less what noise
+    alone would give"""
     gaps = [np.nan_to_num(w * np.abs(a - c))
             for w, c, a in reliability(label, probability, weight)]
     return ratio(np.sum(gaps, 0), weight.sum(1))
 
 
+def calibration_gaps(label: np.ndarray, probability: np.ndarray) -> Floats:
+    """What each example adds to the gap of its bin of confidence: `[n, ECE_BINS]`; the sum over
+    examples, over their number, in absolute values and summed, is the ECE."""
+    top = probability.max(1)
+    bins = np.clip(np.ceil(top * ECE_BINS) - 1, 0, ECE_BINS - 1).astype(int)
+    return ((probability.argmax(1) == label) - top)[:, None] * np.eye(ECE_BINS)[bins]
+
+
 def brier(label, probability, weight) -> Floats:
-    """Mean squared error of the probabilities: of class 1 with two classes, else summed over all.
-    """
+    """mean squared error of the probabilities; of more than two classes, summed over them"""
     truth = np.eye(probability.shape[1])[label]
     error = ((probability - truth) ** 2).sum(1)
-    return ratio(weight @ (error / 2 if probability.shape[1] == 2 else error), weight.sum(1))
+    two = probability.shape[1] == 2
+    return ratio(weight @ (error / 2 if two else error), weight.sum(1))
 
 
 CLASSIFICATION: dict[str, Metric] = {
-    "auc": _one_vs_rest(binary_auc),
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "f1": f1,
-    "average_precision": _one_vs_rest(binary_average_precision),
-    "kappa": kappa,
-    "ece": ece,
-    "brier": brier,
+    "auc": auc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1,
+    "average_precision": average_precision, "kappa": kappa, "ece": ece,
+    "brier": marked(scale="share", top=2.0)(_of_finite(brier)),
 }
 LOWER_IS_BETTER = ("ece", "brier")
+NEEDS_EVERY_CLASS = ("auc", "average_precision", "balanced_accuracy", "f1")
+ORDERED = "quadratic_kappa"  # which classes without an order do not have
+
+
+def of_classes(classes: Sequence[str], *, positive: str = "", ordered: bool = False
+               ) -> dict[str, Metric]:
+    """The metrics of these classes by name.
+
+    Args:
+      positive: of two classes the one of which F1 and average precision are; empty: the second.
+      ordered: the classes have an order, which `quadratic_kappa` uses.
+    """
+    found = dict(CLASSIFICATION)
+    if len(classes) == 2 and positive:
+        number = list(classes).index(positive)
+        found |= {"f1": functools.partial(f1, positive=number),
+                  "average_precision": functools.partial(average_precision, positive=number)}
+    return found | ({ORDERED: quadratic_kappa} if ordered else {})
+
+
+def by_class(label: np.ndarray, probability: np.ndarray, classes: Sequence[str]
+             ) -> dict[str, dict[str, float]]:
+    """Sensitivity, specificity, positive predictive value, AUC and support of each class; NaN where
+    undefined."""
+    one = np.ones((1, len(label)))
+    table = confusion(label, probability, one)[0]
+    out = {}
+    for c, name in enumerate(classes):
+        hit, true, said = table[c, c], table[c].sum(), table[:, c].sum()
+        other = table.sum() - true
+        out[name] = {
+            "sensitivity": float(ratio(hit, true)),
+            "specificity": float(ratio(other - said + hit, other)),
+            "positive_predictive_value": float(ratio(hit, said)),
+            "auc": float(binary_auc(probability[:, c], (label == c).astype(float), one)[0]),
+            "support": int(true)}
+    return out
+
+
+def definitions(metrics: dict[str, Metric]) -> list[str]:
+    """A line a metric: its name and what it is."""
+    texts = {name: (getattr(m, "func", m).__doc__ or "").split() for name, m in metrics.items()}
+    return [f"{name}: {' '.join(text)}" for name, text in texts.items()]
 
 
 def evaluate(metric: Metric, label: np.ndarray, probability: np.ndarray) -> float:

@@ -27,6 +27,8 @@ class Predictions:
                  metadata: Sequence[Mapping[str, str]] = ()):
         self.metadata = list(metadata)
         self.case_id, self.subject_id = list(case_id), list(subject_id)
+        if (np.asarray(label) != np.rint(label)).any():
+            raise UserError("labels must be whole numbers: the numbers of the classes")
         self.label, self.probability = np.asarray(label, int), np.asarray(probability, float)
         self.classes = list(classes)
 
@@ -91,16 +93,18 @@ class Predictions:
 
 
 def estimate_to_dict(estimate: Estimate) -> dict[str, Any]:
-    """As the report has it: value, low, high, and undefined where that is not zero."""
-    out = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {**out, "undefined": estimate.undefined} if estimate.undefined else out
+    """As the report has it: value, low, high; undefined where that is not zero, and the reason
+    where there is no interval."""
+    out: dict[str, Any] = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    out |= {"undefined": estimate.undefined} if estimate.undefined else {}
+    return out | ({"reason": estimate.reason} if estimate.reason else {})
 
 
 def estimate_of(found: Mapping[str, Any]) -> Estimate:
     """The same, read."""
     value, low, high = (np.nan if found.get(k) is None else float(found[k])
                         for k in ("value", "low", "high"))
-    return Estimate(value, low, high, found.get("undefined", 0))
+    return Estimate(value, low, high, found.get("undefined", 0), found.get("reason", ""))
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:
@@ -176,6 +180,30 @@ def show_choices(result: Mapping[str, Any]) -> None:
          rows, ["chosen: " + ", ".join(f"{k} {v:g}" for k, v in chosen.items())])
 
 
+def reasons(found: Mapping[str, Estimate]) -> list[str]:
+    """A line a reason why metrics have no interval, and which they are."""
+    by: dict[str, list[str]] = {}
+    for name, estimate in found.items():
+        if estimate.reason:
+            by.setdefault(estimate.reason, []).append(name)
+    return [f"no interval, {reason}: " + ("all" if len(names) == len(found) else ", ".join(names))
+            for reason, names in by.items()]
+
+
+def population(result: Mapping[str, Any]) -> str:
+    """`750 cases of 75 subjects`; of subjects only where they are known."""
+    cases = f"{result['cases']} case{'s' * (result['cases'] != 1)}"
+    if not result["subjects_known_by"]:
+        return f"{cases}, each its own subject"
+    return f"{cases} of {result['subjects']} subject{'s' * (result['subjects'] != 1)}"
+
+
+def over(result: Mapping[str, Any]) -> str:
+    """What intervals are over."""
+    return "subjects" if result["subjects_known_by"] else (
+        "images, as subjects are not known: too narrow if some are of one person")
+
+
 def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str] = ()
                 ) -> None:
     """The table at the end of a run, and where things were written; `wrote` are further places."""
@@ -189,15 +217,34 @@ def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str
         rows.append([name, with_interval(estimate), *mean, f"{result['baseline'][name]:.3f}"])
     made = " (synthetic)" if result["synthetic"] else ""
     timing = {k: v if v is not None else np.nan for k, v in result["train"].items()}
-    show(f"{result['dataset']}{made}, {result['split']}: {result['cases']} cases of "
-         f"{result['subjects']} subjects; {result['of']}", columns, rows, [
-             "intervals: bootstrap over subjects" + (
+    positive = result.get("positive")
+    show(f"{result['dataset']}{made}, {result['split']}: {population(result)}; {result['of']}",
+         columns, rows, [
+             f"intervals: over {over(result)}" + (
                  "; of the mean: Student's t over seeds" if many else ""),
+             *reasons(result["metrics"]),
+             *([f"f1 and average_precision: of the class {positive}"] if positive else []),
              f"baseline: {result['baseline_is']}",
              f"{result['model']}, {result['parameters']:,} parameters, best step "
-             f"{result['best_step']}; {timing['seconds']:.0f} s in all, "
-             f"{timing['compile_seconds']:.0f} s of it compiling, "
-             f"{timing['examples_per_second']:,.0f} {result['unit']}/s; {result['device']}",
+             f"{result['best_step']}; {_speed(timing, result['unit'])}{result['device']}",
              "", *(f"wrote {workdir / name}" for name in (
                  "report.json", "predictions.csv", *wrote, "metrics.jsonl", "figures/",
                  "checkpoints/"))])
+
+
+def _speed(timing: Mapping[str, float], unit: str) -> str:
+    """Seconds, and how fast updates were, of a run that has trained in this sitting."""
+    whole = f"{timing['seconds']:.0f} s in all"
+    if not timing["examples_per_second"] > 0:  # nothing was trained now, or NaN
+        return f"{whole}; "
+    return (f"{whole}, {timing['compile_seconds']:.0f} s of it compiling, "
+            f"{timing['examples_per_second']:,.0f} {unit}/s; ")
+
+
+def show_classes(result: Mapping[str, Any]) -> None:
+    """The table of the classes."""
+    rows = result["classes"]
+    columns = list(next(iter(rows.values())))
+    show("each class against the rest", ["class", *(c.replace("_", " ") for c in columns)], [
+        [name, *(f"{row[c]:.3f}" if isinstance(row[c], float) else str(row[c]) for c in columns)]
+        for name, row in rows.items()])

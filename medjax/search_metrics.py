@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax import landmark_metrics
 from medjax.envs.search import LEFT, RESTED
-from medjax.metrics import Floats, Metric, mean_defined
+from medjax.metrics import Floats, Metric, marked, mean_defined, traits_of
 
 
 def steps_to_rest(present, found, weight) -> Floats:
@@ -21,11 +21,13 @@ def steps_to_rest(present, found, weight) -> Floats:
     return mean_defined(np.where(rested, found[..., 1], np.nan), weight)
 
 
+@marked(scale="rate")
 def left_volume(present, found, weight) -> Floats:
     """share of searches that left the volume: they declare the landmark absent"""
     return mean_defined(np.where(present, found[..., 2] == LEFT, np.nan), weight)
 
 
+@marked(scale="rate")
 def never_rested(present, found, weight) -> Floats:
     """share of searches that were cut off before they came to rest"""
     ended = np.isin(found[..., 2], (RESTED, LEFT))
@@ -34,6 +36,7 @@ def never_rested(present, found, weight) -> Floats:
 
 def of_error(metric: Metric) -> Metric:
     """A metric of `landmark_metrics`, of each search."""
+    @marked(**traits_of(metric)._replace(of_found=False)._asdict())
     def one(present, found, weight) -> Floats:
         return metric(present, found[..., 0], weight)
 

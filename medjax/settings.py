@@ -18,7 +18,7 @@ from medjax.app import STOPPED, StopSignal, check_workdir, join, open_workdir, s
 from medjax.data import source
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
-from medjax.flags import Columns, Training, choices
+from medjax.flags import Batches, Columns, Training, choices
 from medjax.ops.augment import Augmentation
 from medjax.train import feed as feeds
 from medjax.train import mesh, optim, run, several, state, step
@@ -98,7 +98,7 @@ def optimizer(config: Training, *, only: Columns = ()) -> optax.GradientTransfor
         weight_decay=config.weight_decay, clip_norm=config.clip_norm, only=only)
 
 
-def plan(config: Training, train: Split, *, columns: Columns, init: Callable[[Key], state.State],
+def plan(config: Batches, train: Split, *, columns: Columns, init: Callable[[Key], state.State],
          loss: Callable, optimizer: optax.GradientTransformation,
          evaluate: Callable[[Any], Mapping[str, float]], score: str, higher: bool,
          length: np.ndarray | None = None,
@@ -209,7 +209,8 @@ def facts(config: Any, experiment: str, dataset: Dataset, learned: Any,
     return {
         "experiment": experiment, "dataset": dataset.info.name, "split": dataset.report_split,
         "synthetic": dataset.info.synthetic, "cases": len(split),
-        "subjects": len(set(split.subject_id)), "model": config.model,
+        "subjects": len(set(split.subject_id)), "subjects_known_by": dataset.info.subjects,
+        "model": config.model,
         "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
         "parameters": state.count_parameters(learned[0]) // config.seeds,
         "best_step": meta["step"], "validation": meta.get("chosen_by"),

@@ -11,7 +11,14 @@ from functools import partial
 
 import numpy as np
 
-from medjax.metrics import Floats, Metric, binary_average_precision, mean_defined, ratio
+from medjax.metrics import (
+    Floats,
+    Metric,
+    binary_average_precision,
+    marked,
+    mean_defined,
+    ratio,
+)
 
 THRESHOLD = 0.5  # of the score from which a frame counts as of a plane
 
@@ -43,6 +50,7 @@ def sd(present, found, weight, *, name: int | None = None) -> Floats:
     return np.sqrt(np.maximum(square - bias(present, found, weight, name=name) ** 2, 0.0))
 
 
+@marked(scale="rate")
 def within(present, found, weight, *, name: int | None = None, frames: int) -> Floats:
     """share found at most so many frames off, the short way round"""
     return _of((np.abs(found[..., 1]) <= frames).astype(float), present, weight, name)
@@ -70,6 +78,7 @@ def _mean(one: Callable, marks, score, weight, name: int | None) -> Floats:
     return np.mean([one(marks[..., j], score[..., j], weight) for j in names], axis=0)
 
 
+@marked(scale="share")
 def f1(marks, score, weight, *, name: int | None = None) -> Floats:
     """2 TP / (2 TP + FP + FN) of frames whose score is above 0.5; the mean over names"""
     def one(true, value, weight) -> Floats:
@@ -80,6 +89,7 @@ def f1(marks, score, weight, *, name: int | None = None) -> Floats:
     return _mean(one, marks, score, weight, name)
 
 
+@marked(scale="share", ranks=True)
 def average_precision(marks, score, weight, *, name: int | None = None) -> Floats:
     """area under precision over recall of the frames' scores; the mean over names"""
     def one(true, value, weight) -> Floats:
@@ -104,6 +114,7 @@ def off(marks: np.ndarray, score: np.ndarray) -> np.ndarray:
     return out
 
 
+@marked(scale="rate")
 def hit_rate(marks, score, weight, *, name: int | None = None, frames: int) -> Floats:
     """share of sequences in which the best frame lies at most so many frames from a true one"""
     def one(true, value, weight) -> Floats:

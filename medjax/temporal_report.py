@@ -117,14 +117,25 @@ def pooled(found: SequencePredictions) -> SequencePredictions:
     return found._replace(score=score)
 
 
-def at_mean(train: Split, split: Split) -> np.ndarray:
+def at_mean(train: Split, split: Split, *, cyclic: bool = False) -> np.ndarray:
     """Scores of the trivial baseline: highest where the frame lies in the training sequences in
-    the mean, as a share of the length; `[n, T, name]`."""
-    marks = np.where(train["marks"] > 0, np.arange(train.image_shape[0])[None, :, None], np.nan)
-    place = nan_mean(marks / (train["length"] - 1)[:, None, None], axis=1)
-    goal = np.nan_to_num(nan_mean(place, axis=0), nan=0.5)
-    frame = np.arange(split.image_shape[0]) / (split["length"] - 1)[:, None]
-    return 1.0 / (2.0 + 100 * np.abs(frame[..., None] - goal))  # at most 0.5: no frame is certain
+    the mean, as a share of the length; `[n, T, name]`.
+
+    Of cycles it is the circular mean, and shares are of the whole cycle.
+    """
+    def share(split: Split) -> np.ndarray:
+        ends = split["length"] - (0 if cyclic else 1)
+        return np.arange(split.image_shape[0]) / ends[:, None]
+
+    marks = np.where(train["marks"] > 0, share(train)[..., None], np.nan)
+    if cyclic:
+        turn = nan_mean(nan_mean(np.exp(2j * np.pi * marks), axis=1), axis=0)
+        goal = np.nan_to_num(np.angle(turn) / (2 * np.pi) % 1.0, nan=0.5)
+    else:
+        goal = np.nan_to_num(nan_mean(nan_mean(marks, axis=1), axis=0), nan=0.5)
+    away = np.abs(share(split)[..., None] - goal)
+    away = np.minimum(away, 1 - away) if cyclic else away
+    return 1.0 / (2.0 + 100 * away)  # at most 0.5: no frame is certain
 
 
 def by_brightness(split: Split) -> dict[str, np.ndarray]:

@@ -63,9 +63,13 @@ def _metrics(report: Mapping[str, Any]) -> str:
     for name, found in report["metrics"].items():
         rows.append(f"| {name} | {_estimate(found)} | {_number(report['baseline'].get(name))} |")
     made = ", synthetic" if report["synthetic"] else ""
+    known = report.get("subjects_known_by", "not recorded")
+    who = (f"{report['subjects']} subjects ({known}); intervals are over subjects" if known else
+           "whose subjects are not known: intervals are over images")
+    positive = report.get("positive")
+    of = f" F1 and average precision are of the class {positive}." if positive else ""
     return (f"## Numbers\n\n{report['dataset']}{made}, {report['split']} split: {report['cases']} "
-            f"cases of {report['subjects']} subjects. Intervals are bootstrapped over subjects. "
-            f"Baseline: {report['baseline_is']}.\n\n" + "\n".join(rows))
+            f"cases of {who}. Baseline: {report['baseline_is']}.{of}\n\n" + "\n".join(rows))
 
 
 def _estimate(found: Mapping[str, Any]) -> str:

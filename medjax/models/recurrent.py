@@ -100,10 +100,10 @@ class Temporal(nn.Module):
         features = self.encode(frames, train=train)
         size = features.shape[1]
         if cyclic:  # where a cycle is cut shall not matter
-            features = jax.vmap(sequence.thrice)(features, length)
-            found = self._over_time(features, 3 * length)
-            found, features = (jax.vmap(lambda x, n: sequence.middle(x, n, size=size))(x, length)
-                               for x in (found, features))
+            reach = {"tcn": sum(self.convolutions.steps) if self.recurrence == "tcn" else 0,
+                     "none": 0}.get(self.recurrence, size)  # a recurrence forgets its beginning
+            longer = jax.vmap(lambda x, n: sequence.unrolled(x, n, reach=reach))(features, length)
+            found = self._over_time(longer, length + 2 * reach)[:, reach : reach + size]
         else:
             found = self._over_time(features, length)
         return self._answer(found, features)

@@ -94,12 +94,16 @@ def mass_near(chance: Array, point: Array, *, radius: int) -> Array:
     return jnp.where(_away(point, chance.shape) <= radius, chance, 0.0).sum()
 
 
-def centre_of_mass(heatmap: Array, *, radius: int) -> tuple[Array, Array]:
+def centre_of_mass(heatmap: Array, *, radius: int, sigma: float = 0.0) -> tuple[Array, Array]:
     """The centre of mass of the positive values in a box about the highest voxel.
+
+    The box is not centred on the point, and ends with the image: both pull the centre away from it.
+    Of a Gaussian with known width that can be undone.
 
     Args:
       heatmap: `[*space]`.
       radius: the box is `2 radius + 1` voxels a side.
+      sigma: of the Gaussian that the map is meant to be, voxels; 0: the plain centre of mass.
 
     Returns:
       The point `[ndim]`, and the height of the highest voxel: a confidence.
@@ -110,7 +114,41 @@ def centre_of_mass(heatmap: Array, *, radius: int) -> tuple[Array, Array]:
     mass = jnp.where(near, jnp.maximum(heatmap, 0.0), 0.0)
     total = mass.sum()
     centre = _first_moment(mass) / jnp.where(total > 0, total, 1.0)
+    if sigma:
+        centre = jnp.stack([uncut_mean(c, t, radius=radius, size=n, sigma=sigma)
+                            for c, t, n in zip(centre, top, heatmap.shape, strict=True)])
     return jnp.where(total > 0, centre, top), heatmap[tuple(top)]
+
+
+def uncut_mean(mean: Array, top: Array, *, radius: int, size: int, sigma: float) -> Array:
+    """The centre of a Gaussian along one axis, from its mean over a window that cuts it.
+
+    The centre of which a Gaussian has this mean over the voxels at most `radius` from `top` that
+    lie in the image: it is the likeliest one, as the mean is all that a cut Gaussian of known width
+    tells of its centre. It lies in the image.
+
+    Args:
+      mean, top: scalars, voxels.
+      size: of the image along this axis.
+    """
+    chex.assert_rank([mean, top], 0)
+    x = top + jnp.arange(-radius, radius + 1)
+    inside = (x >= 0) & (x <= size - 1)
+
+    def cut_mean(centre: Array) -> Array:
+        weight = jnp.where(inside, jnp.exp(-((x - centre) ** 2) / (2 * sigma**2)), 0.0)
+        return (weight * x).sum() / jnp.maximum(weight.sum(), 1e-30)
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        above = cut_mean(middle) > mean
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    first = jnp.maximum(top - radius, -0.5).astype(mean.dtype)
+    last = jnp.minimum(top + radius, size - 0.5).astype(mean.dtype)
+    low, high = jax.lax.fori_loop(0, 24, halve, (first, last))
+    return (low + high) / 2
 
 
 def _highest(heatmap: Array) -> Array:

@@ -27,18 +27,14 @@ def window(start: Array, length: Array, *, size: int) -> Array:
     return jnp.minimum(start + jnp.arange(size), length - 1)
 
 
-def thrice(x: Array, length: Array) -> Array:
-    """A cycle three times in a row: `[T, ...]` to `[3 T, ...]`, padding behind its 3 length frames.
+def unrolled(x: Array, length: Array, *, reach: int) -> Array:
+    """A cycle with `reach` frames more before and behind it: `[T, ...]` to `[T + 2 reach, ...]`.
 
-    What is found about the middle one has a whole cycle before and behind it, so that it does not
-    depend on where the cycle was cut.
+    They go round and round, however short the cycle is; what is found about its own frames then
+    does not depend on where it was cut. Padding stands behind its `length + 2 reach` frames.
     """
-    return x[rolled(jnp.zeros((), jnp.int32), length, size=3 * x.shape[0])]
-
-
-def middle(x: Array, length: Array, *, size: int) -> Array:
-    """Of what was found for `thrice` a cycle, the part of the middle one: `[size, ...]`."""
-    return x[jnp.minimum(length + jnp.arange(size), x.shape[0] - 1)]
+    start = jnp.mod(-reach, length)
+    return x[rolled(start, length, size=x.shape[0] + 2 * reach)]
 
 
 def volume_curve(ed: Array, es: Array, length: Array, *, size: int, cyclic: bool

@@ -65,7 +65,8 @@ def correct(model: ShapeModel, points: Array, *, threshold: float = 3.0) -> Fit:
 
     Every three points lay the model onto the image by shift and scale; the laying counts for which
     the truncated squared distances of all points are least (MSAC, Torr and Zisserman 2000). The
-    model is then laid once more, by all points that fit.
+    model is then laid once more, by all points that fit. Fewer than three known points lay no
+    model: they stay as they are, their distance NaN.
 
     Args:
       threshold: standard deviations from which a point is an outlier.
@@ -87,9 +88,10 @@ def correct(model: ShapeModel, points: Array, *, threshold: float = 3.0) -> Fit:
     weight = (known & (square < threshold**2)).astype(place.dtype)
     shift, scale = _lay(model.mean, place, weight)
     square = jnp.where(known, _squares(model, place, shift, scale), jnp.inf)
-    outlier = square >= threshold**2
-    mended = jnp.where(outlier[:, None], shift + scale * model.mean, place)
-    return Fit(mended, jnp.sqrt(square), outlier)
+    enough = known.sum() >= 3
+    outlier = enough & (square >= threshold**2)
+    mended = jnp.where(outlier[:, None], shift + scale * model.mean, points)
+    return Fit(mended, jnp.where(enough, jnp.sqrt(square), jnp.nan), outlier)
 
 
 def _lay(mean: Array, points: Array, weight: Array) -> tuple[Array, Array]:

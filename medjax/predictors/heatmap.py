@@ -119,7 +119,8 @@ def located(predict: Callable, weights: Weights, split: Split, names: tuple[str,
         order = np.asarray(jax.vmap(  # [case, seed, landmark]
             lambda p: align_pairs(p, pairs=unordered), 1)(voxels.astype(np.float32)))
         each = [landmark_report.reordered(one, order[:, s]) for s, one in enumerate(each)]
-    return [one.without(one.confidence < absent_below) for one in each], losses
+    # Not `<`: a map that is not finite has found nothing.
+    return [one.without(~(one.confidence >= absent_below)) for one in each], losses
 
 
 def together(each: list[LandmarkPredictions]) -> LandmarkPredictions:

@@ -172,7 +172,7 @@ def _decode(logits: Array, loss: str, decoder: str, sigma: float) -> tuple[Array
         logits = jax.nn.softmax(logits.reshape(-1)).reshape(logits.shape)
     radius = max(2, round(2 * sigma))
     point, height = heatmap.peak(logits) if decoder == "peak" else heatmap.centre_of_mass(
-        logits, radius=radius)
+        logits, radius=radius, sigma=sigma)
     if loss == "cross_entropy":
         height = heatmap.mass_near(logits, point, radius=radius)
     return point, height

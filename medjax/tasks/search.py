@@ -32,7 +32,7 @@ class Learning:
       agents: teams at work at once.
       act_steps: moves of each between two updates.
       variant: of Q-learning.
-      gamma: discount of a step.
+      discount: of the value after a step.
       n_step: so many rewards are summed before the value that follows.
       epsilon, epsilon_last, explore_steps, explore_spread: as of `explore.epsilon`.
       replay: steps of each team that are remembered.
@@ -45,7 +45,7 @@ class Learning:
     agents: int = 64
     act_steps: int = 1
     variant: str = "double"
-    gamma: float = 0.9
+    discount: float = 0.9
     n_step: int = 1
     epsilon: float = 1.0
     epsilon_last: float = 0.1
@@ -63,14 +63,17 @@ class Learning:
 
 
 class Row(NamedTuple):
-    """One step of one agent, as the replay holds it; crops are cut again when it is drawn."""
+    """One step of one agent, as the replay holds it; crops are cut again when it is drawn.
 
-    place: Array        # [ndim] int16, where it stood...
-    after: Array        # [ndim] int16, ...and where it came to
-    level: Array        # int8
-    level_after: Array  # int8
-    case: Array         # int16
-    action: Array       # int8
+    Whole numbers are of the smallest type that holds the largest that there can be.
+    """
+
+    place: Array        # [ndim], where it stood...
+    after: Array        # [ndim], ...and where it came to
+    level: Array
+    level_after: Array
+    case: Array
+    action: Array
     reward: Array       # float32
     terminated: Array   # bool
     truncated: Array    # bool
@@ -171,10 +174,18 @@ def act(key: Key, q: Callable[[State], Array], world: World, volumes: Volumes, s
 def _move(key: Key, agents: State, action: Array, volumes: Volumes, game: Game
           ) -> tuple[State, Row]:
     onward, after, result = teams.move(key, agents, action, **game.moves(volumes))
+    scales, cases, *sides = volumes.pixels.shape
     return onward, Row(
-        agents.position.astype(jnp.int16), after.position.astype(jnp.int16),
-        agents.level.astype(jnp.int8), after.level.astype(jnp.int8), agents.case.astype(jnp.int16),
-        action.astype(jnp.int8), result.reward, result.terminated, result.truncated)
+        _small(agents.position, max(sides)), _small(after.position, max(sides)),
+        _small(agents.level, scales), _small(after.level, scales), _small(agents.case, cases),
+        _small(action, 2 * len(game.rules.crop)), result.reward, result.terminated,
+        result.truncated)
+
+
+def _small(x: Array, count: int) -> Array:
+    """Numbers below `count` in the smallest type that holds them."""
+    return x.astype(next(t for t in (jnp.int8, jnp.int16, jnp.int32)
+                         if count - 1 <= jnp.iinfo(t).max))
 
 
 def _remember(world: World, agents: State, row: Row) -> World:
@@ -191,7 +202,7 @@ def draw(key: Key, world: World, volumes: Volumes, *, game: Game, batch: int
     time, team, weight = replay.draw(
         key, world.ring, world.priority**learning.priority, count=batch, **reach)
     rows = jax.vmap(lambda t, a: replay.window(world.ring, t, a, **reach))(time, team)
-    one = functools.partial(transition, history=rules.history, gamma=learning.gamma)
+    one = functools.partial(transition, history=rules.history, gamma=learning.discount)
     past, level, action, reward, discount, after, level_after = jax.vmap(
         jax.vmap(one, in_axes=1))(rows)
     see = each(search.crops, volumes=volumes, levels=game.levels, shape=rules.crop)

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from medjax import losses
+from medjax.errors import UserError
+from medjax.models.recurrent import STREAMED
 from medjax.ops import sequence
 from medjax.ops.augment import Augmentation, augment
 from medjax.ops.preprocess import Preprocessing
@@ -31,7 +33,7 @@ class Temporal(NamedTuple):
         the highest is the answer. Of planes, probabilities; of `time`, logits, whose softmax over
         the frames is one; of `curve`, the curve and what it lacks to 1.
       begin, step: the same frame by frame: `step(params, stats, carry, images)` to carry and
-        scores `[batch, name]`.
+        scores `[batch, name]`; `begin` raises UserError where these would not be the same.
     """
 
     loss: Callable[[Key, Params, Stats, Batch], tuple[Array, tuple[Stats, Logs]]]
@@ -106,6 +108,10 @@ def make(model: Any, *, preprocessing: Preprocessing, loss: str,
         return found
 
     def begin(params: Params, stats: Stats, images: Array) -> Any:
+        why = not_streamed(model, cyclic=cyclic, smooth=smooth)
+        if why:
+            raise UserError(f"answers cannot be given frame by frame: {why}; predict whole "
+                            "sequences")
         return model.apply({"params": params, "batch_stats": stats}, images.shape[0], images[0],
                            method="begin")
 
@@ -115,6 +121,16 @@ def make(model: Any, *, preprocessing: Preprocessing, loss: str,
         return carry, scores(outputs)
 
     return Temporal(of_batch, predict, begin, step)
+
+
+def not_streamed(model: Any, *, cyclic: bool, smooth: int) -> str:
+    """Why answers frame by frame would not be those of the whole; empty where they are."""
+    recurrence = getattr(model, "recurrence", "none")
+    if recurrence not in STREAMED:
+        return f"{recurrence} looks ahead"
+    if cyclic:
+        return "of a cycle the first frame follows the last"
+    return f"scores are means over {smooth} frames" if smooth > 1 else ""
 
 
 def shortened(step: Callable, *, sizes: Sequence[int]) -> Callable:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from medjax.data import exams, images, splits, table, walk
 from medjax.data import subjects as subject_rules
 from medjax.data.builders.base import Builder, Example, Part
@@ -86,7 +88,19 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def _image(self, row: Row) -> Found:
         found = images.read(row.path, limit_bytes=self.options.limit_bytes)
-        return found._replace(pixels=self.in_channels(found.pixels))
+        pixels = self.in_channels(found.pixels)
+        return found._replace(pixels=pixels.astype(np.float32) if self.mixed else pixels)
+
+    @functools.cached_property
+    def mixed(self) -> bool:
+        """Whether some files are in the units of a modality, and others pictures."""
+        kinds = Counter(images.kind(row.path) for row in self.rows)
+        measured = sum(n for kind, n in kinds.items() if kind not in images.PICTURES)
+        if 0 < measured < len(self.rows):
+            self.notes.append(f"{measured} files have the units of their modality, "
+                              f"{len(self.rows) - measured} are pictures: values are taken as they "
+                              "are, as float32")
+        return 0 < measured < len(self.rows)
 
     @functools.cached_property
     def arrangement(self) -> exams.Arrangement:

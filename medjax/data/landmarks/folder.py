@@ -74,6 +74,11 @@ def pairs_of(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((a, b) for a, b in sorted(pairs))
 
 
+def unpaired(names: Sequence[str]) -> list[str]:
+    """The names that say left or right, and lack a partner that says the other."""
+    return [name for name in names if partner_of(name) and partner_of(name) not in names]
+
+
 def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[Case], str, list[str]]:
     root = path.parent
     files = table.Files(root, options, suffixes=images.SUFFIXES, what="image")
