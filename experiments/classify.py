@@ -58,7 +58,7 @@ option = app.option
 class Config(flags.Augmenting, flags.Batches, flags.Files):
     """The settings of one run; its fields are the flags."""
 
-    workdir: str = option("runs/classify", "where everything is written", free=True)
+    workdir: str = option("runs/classify", "where everything is written", free=True, path=True)
     dataset: str = option("", "brain_planes, image_folder, or a set of MedMNIST; empty: what "
                           "--data_dir is, without it brain_planes")
     image_size: int = option(0, "bring every side to this many voxels; 0 keeps the size")
@@ -75,7 +75,8 @@ class Config(flags.Augmenting, flags.Batches, flags.Files):
     subject_block: int = option(1, "folders: so many files in a row are one subject")
 
     model: str = option("cnn", "the network", choices=tuple(models.CLASSIFIERS))
-    init_from: str = option("", ".safetensors of a published ResNet or DenseNet to start from")
+    init_from: str = option("", ".safetensors of a published ResNet or DenseNet to start from",
+                            path=True)
     freeze: bool = option(False, "train the last layer only, on the features of --init_from")
     dropout: float = option(0.2, "before the last layer")
     label_smoothing: float = option(0.05, "share of the target spread over all classes")
@@ -219,8 +220,8 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
         "seeds": settings.by_seed(config, values)}
     report.write(workdir / "report.json", result)
     draw(parts, split, whole, read_lines(workdir / "metrics.jsonl"), workdir)
-    report.show_result(result, workdir)
     report.show_classes(result)
+    report.show_result(result, workdir)
 
 
 def draw(parts: Parts, split: Split, found: Predictions, lines: list[dict], workdir: Path

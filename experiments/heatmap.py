@@ -87,7 +87,7 @@ option = app.option
 class Config(flags.Augmenting, flags.Batches, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
-    workdir: str = option("runs/heatmap", "where everything is written", free=True)
+    workdir: str = option("runs/heatmap", "where everything is written", free=True, path=True)
     dataset: str = option("", "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
                           "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
                           "with --data_dir, else brain_landmarks")

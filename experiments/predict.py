@@ -9,42 +9,49 @@ landmarks a `.mrk.json` each for 3D Slicer, and of sequences `scores.csv`. A fil
 read does not stop the rest: such files are listed at the end, and the exit code is then 1.
 """
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medjax import app, bundle
-from medjax.data import images
+from medjax import app, bundle, lock, progress
+from medjax.data import images, walk
 from medjax.data.landmarks import pose
 from medjax.data.sequences import files as sequence_files
-from medjax.errors import UserError
+from medjax.errors import UserError, first_line
+from medjax.files import Names, write_table
 from medjax.predictors import Answer, Moments, Points
 from medjax.predictors.trained import Ready, Wishes
-from medjax.train.record import write_table
 
 option = app.option
+LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The settings; the fields are flags."""
 
-    bundle: str = option("", "folder or archive, as `experiments.share make` wrote it")
-    input: str = option("", "a file, or a folder that is searched for files")
-    output: str = option("", "new folder for the answers")
+    bundle: str = option("", "folder or archive, as `experiments.share make` wrote it", path=True)
+    input: str = option("", "a file, or a folder that is searched for files", path=True)
+    output: str = option("", "new folder for the answers", path=True)
     spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it")
     frame_ms: float = option(0.0, "from one frame to the next, where the files do not tell it")
     resize: bool = option(False, "bring images of other shapes to that of the training")
     pose_from: str = option("", "for a network of images in one pose: the predictions.csv of one "
-                            "that looks first")
+                            "that looks first", path=True)
     overlays: int = option(100, "draw so many cases; 0: none")
     batch: int = option(8, "images at a time")
     limit_gb: float = option(4.0, "refuse to read a larger bundle")
-    cache_dir: str = option("~/.cache/medjax", "compiled programs")
+    public_key: str = option("", "the bundle must be signed by the owner of this key (PEM)",
+                             path=True)
+    sha256: str = option("", "the bundle must be the one with this sha256")
+    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded")
+    cache_dir: str = option("~/.cache/medjax", "compiled programs", path=True)
 
 
 def main(config: Config) -> None:
@@ -54,35 +61,68 @@ def main(config: Config) -> None:
     if config.batch < 1:
         raise UserError(f"--batch={config.batch}: must be at least 1")
     output = Path(config.output)
-    if not config.output or (output.exists() and (output.is_file() or any(output.iterdir()))):
+    if not config.output or output.is_file() or (output.exists() and any(
+            p.name != LOCK for p in output.iterdir())):
         raise UserError(f"--output={config.output}: name a new or empty folder")
     app.setup(Path(config.cache_dir).expanduser())
-    model = bundle.load(config.bundle, limit_bytes=int(config.limit_gb * 1e9))
+    app.check_device()
+    model = bundle.load(config.bundle, limit_bytes=int(config.limit_gb * 1e9),
+                        sha256=config.sha256, public_key=config.public_key)
     paths = inputs(config.input, sequences=model.experiment == "temporal")
-    wishes = Wishes(config.spacing_mm, config.frame_ms, config.resize, first_look(config, model))
-    bad = answer(config, model, wishes, paths, output)
+    wishes = Wishes(config.spacing_mm, config.frame_ms, config.resize, first_look(config, model),
+                    int(config.max_image_gb * 1e9))
+    with alone(output):
+        bad = answer(config, model, wishes, paths, output)
     if bad:
         print(f"\n{len(bad)} of {len(paths)} could not be answered:", file=sys.stderr)
-        print("\n".join(f"  {line}" for line in bad), file=sys.stderr, flush=True)
+        print("\n".join(f"  {line}" for line in grouped(bad)), file=sys.stderr, flush=True)
         sys.exit(1)
 
 
 def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
-    """The files, or folders that are sequences, and what each is called."""
+    """The files, or folders that are sequences, and what each is called; tells what is left out."""
     path = Path(name)
     if not name or not path.exists():
         raise UserError(f"--input={name}: no such file or folder")
     if path.is_file():
         return [(path, path.name)]
-    known = sequence_files.SUFFIXES if sequences else images.SUFFIXES
-    folders = {p.parent for p in path.rglob("*") if sequences and p.is_file()
-               and images.suffix(p) in images.PICTURES and images.suffix(p) not in known}
-    found = folders | {p for p in path.rglob("*") if p.is_file() and images.suffix(p) in known
-                       and p.parent not in folders}
+    wanted = sequence_files.is_sequence if sequences else images.is_image
+    found, left_out = walk.find(path, wanted)
+    if sequences:  # a folder of pictures is one
+        folders = {p.parent for p in walk.find(path, lambda p: images.suffix(p)
+                                               in images.PICTURES).files}
+        left_out = Counter({k: n for k, n in left_out.items() if k not in images.PICTURES})
+        found = walk.in_order({p for p in found if p.parent not in folders} | folders)
     if not found:
+        known = sequence_files.SUFFIXES if sequences else images.SUFFIXES
         raise UserError(f"--input={path}: holds no {'sequences' if sequences else 'images'} "
                         f"({', '.join(known)})")
-    return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in sorted(found)]
+    for note in walk.note_left_out(left_out):
+        print(f"note: {note}")
+    return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in found]
+
+
+@contextlib.contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Holds the output; raises UserError if another process does."""
+    output.mkdir(parents=True, exist_ok=True)
+    with lock.hold(output / LOCK, wait=False) as held:
+        if not held:
+            raise UserError(f"--output={output}: another process writes into it; name another")
+        try:
+            yield
+        finally:
+            (output / LOCK).unlink(missing_ok=True)
+
+
+def grouped(bad: Sequence[tuple[str, str]]) -> list[str]:
+    """A line a complaint, with the files that it is of."""
+    by: dict[str, list[str]] = {}
+    for name, complaint in bad:
+        by.setdefault(complaint, []).append(name)
+    return [f"{names[0]}: {complaint}" if len(names) == 1 else
+            f"{len(names)} files: {complaint} ({walk.such_as(names)})"
+            for complaint, names in by.items()]
 
 
 def first_look(config: Config, model: bundle.Bundle) -> dict[str, np.ndarray]:
@@ -96,35 +136,34 @@ def first_look(config: Config, model: bundle.Bundle) -> dict[str, np.ndarray]:
 
 
 def answer(config: Config, model: bundle.Bundle, wishes: Wishes,
-           paths: Sequence[tuple[Path, str]], output: Path) -> list[str]:
-    """Writes the answers as they come; what is wrong with the files that have none."""
-    from rich.progress import Progress
-
-    bad: list[str] = []
+           paths: Sequence[tuple[Path, str]], output: Path) -> list[tuple[str, str]]:
+    """Writes the answers as they come; which files have none, and why."""
+    bad: list[tuple[str, str]] = []
     writer = Writer(model, output, overlays=config.overlays)
     answers = model.answers(config.batch)
-    with Progress(disable=not sys.stdout.isatty()) as bar:
-        task = bar.add_task("predicting", total=len(paths))
-        for ready in chunks(ready_cases(model, wishes, paths, bad, lambda: bar.advance(task)),
-                            size=config.batch):
+    told = progress.track(paths, total=len(paths), what="predicting")
+    try:
+        for ready in chunks(ready_cases(model, wishes, told, bad), size=config.batch):
             for one, found in zip(ready, answers(ready), strict=True):
                 writer.write(one, found)
-    writer.close()
+    finally:
+        writer.close()
     done = len(paths) - len(bad)
     print(f"wrote {output}: {writer.count} answers of {done} file{'s' if done != 1 else ''}")
+    for line in grouped(writer.failed):
+        print(f"note: not drawn: {line}")
     return bad
 
 
-def ready_cases(model: bundle.Bundle, wishes: Wishes, paths: Sequence[tuple[Path, str]],
-                bad: list[str], advance: Any) -> Iterator[Ready]:
+def ready_cases(model: bundle.Bundle, wishes: Wishes, paths: Iterable[tuple[Path, str]],
+                bad: list[tuple[str, str]]) -> Iterator[Ready]:
     """Every image of every file; what cannot be read goes to `bad`."""
     for path, name in paths:
         try:
             yield from model.how.read(path, model.trained, case_id=name, wishes=wishes)
         except UserError as e:
-            line = str(e)
-            bad.append(line if name in line else f"{name}: {line}")
-        advance()
+            complaint = str(e).removeprefix(f"{path}: ").removeprefix(f"{name}: ")
+            bad.append((name, complaint))
 
 
 def chunks(ready: Iterator[Ready], *, size: int) -> Iterator[list[Ready]]:
@@ -140,31 +179,34 @@ def chunks(ready: Iterator[Ready], *, size: int) -> Iterator[list[Ready]]:
 
 
 class Writer:
-    """Writes answers into files that appear whole, when all is done."""
+    """Writes answers into files that appear whole, when all is done; `failed` are the pictures and
+    lists that could not be written, and why."""
 
     def __init__(self, model: bundle.Bundle, output: Path, *, overlays: int):
         self.count, self._model, self._output, self._overlays = 0, model, output, overlays
-        self._names: set[str] = set()
+        self.failed: list[tuple[str, str]] = []
+        self._names = Names()
         self._tables: dict[str, list[dict[str, Any]]] = {"predictions.csv": []}
-        output.mkdir(parents=True, exist_ok=True)
 
     def write(self, ready: Ready, found: Answer) -> None:
         self._tables["predictions.csv"] += found.rows()
-        name = found.case_id.replace("/", "_").replace(":", "_")
-        while name in self._names:  # a/b and a_b
-            name += "_"
-        self._names.add(name)
+        name = self._names.of(found.case_id)
         if isinstance(found, Moments):
             self._tables.setdefault("scores.csv", []).extend(found.score_rows())
         if isinstance(found, Points) and found.points.shape[-1] == 3:
-            folder = self._output / "landmarks"
-            folder.mkdir(exist_ok=True)
-            found.write_list(folder / f"{name}.mrk.json")
+            self._try(found.case_id, found.write_list, "landmarks", f"{name}.mrk.json")
         if self.count < self._overlays:
-            folder = self._output / "overlays"
-            folder.mkdir(exist_ok=True)
-            self._model.how.draw(folder / f"{name}.png", ready.image, found)  # type: ignore[arg-type]
+            self._try(found.case_id, lambda path: self._model.how.draw(
+                path, ready.image, found), "overlays", f"{name}.png")  # type: ignore[arg-type]
         self.count += 1
+
+    def _try(self, case: str, write: Callable[[Path], None], folder: str, name: str) -> None:
+        """No picture is worth the answers of all."""
+        try:
+            (self._output / folder).mkdir(exist_ok=True)
+            write(self._output / folder / name)
+        except Exception as e:
+            self.failed.append((case, first_line(e)))
 
     def close(self) -> None:
         for name, rows in self._tables.items():

@@ -81,7 +81,7 @@ option = app.option
 class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
-    workdir: str = option("runs/search", "where everything is written", free=True)
+    workdir: str = option("runs/search", "where everything is written", free=True, path=True)
     dataset: str = option("", "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
                           "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
                           "with --data_dir, else brain_landmarks")
@@ -135,7 +135,7 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     outlier_sd: float = option(0.0, "a shape model replaces answers that lie so many standard "
                                "deviations off; 0: none does")
     beside: str = option("", "work directory of a run of experiments.heatmap on the same cases, "
-                         "to stand in the same table", free=True)
+                         "to stand in the same table", free=True, path=True)
     radii_mm: tuple[float, ...] = option((1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates",
                                          item=float)
     steps: int = option(1000, "updates")
@@ -349,8 +349,9 @@ def results(config: Config, dataset: Dataset, parts: Parts, found: Searches, wan
                       for i, name in enumerate(found.names)},
         "beside": {who: row.estimates(declared, samples=config.bootstrap)
                    for who, row in rows.items()},
-        "compared": {who: search_report.compare(median, row, samples=config.bootstrap)
-                     for who, row in others.items()},
+        "compared": report.corrected({
+            who: search_report.compare(median, row, samples=config.bootstrap)
+            for who, row in others.items()}),
         "seeds": settings.by_seed(config, seeds)}
 
 

@@ -43,8 +43,10 @@ class Config:
     limits: str = option("", "make: what it cannot do, for the card")
     stablehlo: bool = option(False, "make: add a compiled function for those without medjax (pip "
                              "install flatbuffers)")
-    sign_key: str = option("", "make: sign by this private Ed25519 key (PEM)")
-    public_key: str = option("", "verify: the bundle must be signed by the owner of this key (PEM)")
+    sign_key: str = option("", "make: sign by this private Ed25519 key (PEM)", path=True)
+    public_key: str = option("", "reading: the bundle must be signed by the owner of this key "
+                             "(PEM)", path=True)
+    sha256: str = option("", "reading: the bundle must be the one with this sha256")
     limit_gb: float = option(4.0, "refuse to read a larger bundle")
 
 
@@ -79,8 +81,6 @@ def make(config: Config, workdir: str, target: str) -> None:
 def verify(config: Config, source: str) -> None:
     """Reads all of a bundle, and says what was proved."""
     found = load(config, source)
-    if config.public_key:
-        manifest.check_signature(found.files, Path(config.public_key), where=source)
     signed = manifest.SIGNATURE in found.files
     print(f"{source}: whole; {len(found.files)} files, sha256 {found.digest}")
     print("signed by the owner of " + config.public_key if config.public_key else
@@ -153,13 +153,16 @@ def pull(config: Config, repository: str, target: str) -> None:
     if path.exists():
         raise UserError(f"{path}: is there already; choose another name, or remove it")
     files = hub.pull(repository, limit_bytes=int(config.limit_gb * 1e9))
+    bundle.check_origin(files, sha256=config.sha256, public_key=config.public_key,
+                        where=repository)
     found = bundle.opened(files, where=repository)
     archive.write_folder(path, files)
     print(f"wrote {path}, sha256 {found.digest}")
 
 
 def load(config: Config, source: str) -> bundle.Bundle:
-    return bundle.load(source, limit_bytes=int(config.limit_gb * 1e9))
+    return bundle.load(source, limit_bytes=int(config.limit_gb * 1e9), sha256=config.sha256,
+                       public_key=config.public_key)
 
 
 VERBS: dict[str, tuple[int, Callable]] = {

@@ -29,9 +29,9 @@ option = app.option
 class Config:
     """The settings; the fields are the flags."""
 
-    weights: str = option("", "the authors' .npz of SonoNet-16, -32 or -64")
-    input: str = option("", "a picture, or a folder of pictures")
-    workdir: str = option("runs/sononet", "where everything is written", free=True)
+    weights: str = option("", "the authors' .npz of SonoNet-16, -32 or -64", path=True)
+    input: str = option("", "a picture, or a folder of pictures", path=True)
+    workdir: str = option("runs/sononet", "where everything is written", free=True, path=True)
     crop: tuple[int, ...] = option((115, 734, 81, 874), "first and last row, first and last column "
                                    "of the image within a frame; empty: all", item=int)
     threshold: float = option(0.3, "share of the saliency's peak from which it counts")

@@ -85,7 +85,7 @@ WIDTHS = (1, 3, 5, 7, 9)  # frames of a moving average, of which validation choo
 class Config(flags.Augmenting, flags.Batches, flags.SequenceFiles):
     """The settings of one run; its fields are the flags."""
 
-    workdir: str = option("runs/temporal", "where everything is written", free=True)
+    workdir: str = option("runs/temporal", "where everything is written", free=True, path=True)
     dataset: str = option("", "beating_heart, brain_sweeps, sequence_folder, sunnybrook_cine, acdc "
                           "or echonet_dynamic; empty: sequence_folder with --data_dir, else "
                           "beating_heart")
@@ -97,7 +97,7 @@ class Config(flags.Augmenting, flags.Batches, flags.SequenceFiles):
     recurrence: str = option("tcn", "what runs over them", choices=models.RECURRENCES)
     hidden: int = option(64, "its features")
     init_from: str = option("", "where weights come from: .safetensors (ResNet, DenseNet) or .npz "
-                            "(SonoNet) for the encoder, or the work directory of a run")
+                            "(SonoNet) for the encoder, or the work directory of a run", path=True)
     encoder_rate: float = option(1.0, "learning rate of the encoder, as a share; 0: frozen")
     remat: bool = option(False, "keep less in memory, compute it twice")
     dropout: float = option(0.0, "before the encoder's last layer")
@@ -359,8 +359,9 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
         rows["network, mean over a subject"] = temporal_report.pooled(whole)
     beside: dict[str, dict[str, Estimate]] = {
         who: row.estimates(parts.metrics, samples=config.bootstrap) for who, row in rows.items()}
-    compared = {who: whole.compare(row, parts.metrics[parts.score], samples=config.bootstrap)
-                for who, row in rows.items() if row is not whole}
+    compared = report.corrected({
+        who: whole.compare(row, parts.metrics[parts.score], samples=config.bootstrap)
+        for who, row in rows.items() if row is not whole})
     result = {
         **settings.facts(config, "temporal", dataset, weights, meta, workdir, unit="sequences"),
         "metrics": beside["network"], "baseline": mean.values(parts.metrics),

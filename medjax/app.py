@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import signal
@@ -32,7 +33,7 @@ _KINDS: dict[Any, Callable] = {
 
 
 def option(default: Any, text: str, *, choices: tuple[str, ...] = (), item: type = str,
-           free: bool = False) -> Any:
+           free: bool = False, path: bool = False) -> Any:
     """A field of an experiment's config.
 
     Args:
@@ -41,9 +42,10 @@ def option(default: Any, text: str, *, choices: tuple[str, ...] = (), item: type
       choices: the values that a string may take.
       item: what the entries of a tuple are.
       free: may differ when a run is resumed, since results do not depend on it.
+      path: a file or folder, in which `~` is that of the user.
     """
-    return dataclasses.field(
-        default=default, metadata={"help": text, "choices": choices, "item": item, "free": free})
+    return dataclasses.field(default=default, metadata={
+        "help": text, "choices": choices, "item": item, "free": free, "path": path})
 
 
 def run(main: Callable[[Any], None], config: type) -> None:
@@ -52,6 +54,9 @@ def run(main: Callable[[Any], None], config: type) -> None:
     A `UserError` ends the process with one line and exit code 2, a full or read-only disk
     likewise with 1.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few characters
+            stream.reconfigure(errors="replace")
     program = sys.modules["__main__"].__spec__
     name = program.name if program else Path(sys.argv[0]).name
     try:
@@ -110,7 +115,7 @@ def _from_flag(field: dataclasses.Field, value: Any) -> Any:
     if choices and value not in choices:
         raise unknown(f"value of --{field.name}", value, choices)
     if not isinstance(field.default, tuple):
-        return value
+        return os.path.expanduser(value) if field.metadata["path"] else value
     try:
         return tuple(field.metadata["item"](v) for v in value)
     except ValueError:
@@ -213,6 +218,18 @@ def setup(cache_dir: Path) -> None:
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def check_device() -> None:
+    """Raises UserError if JAX finds no device, as of a platform that JAX_PLATFORMS wishes for."""
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as e:
+        wish = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(f"no device to compute on{f' (JAX_PLATFORMS={wish})' if wish else ''}: "
+                        f"{first_line(e)}") from None
 
 
 def join() -> None:

@@ -18,9 +18,11 @@ Columns = tuple[str, ...]
 class Files:
     """Where things are."""
 
-    data_dir: str = option("", "folder or file of the set; empty: made or downloaded", free=True)
-    workdir: str = option("", "where everything is written", free=True)
-    cache_dir: str = option("~/.cache/medjax", "prepared sets and compiled programs", free=True)
+    data_dir: str = option("", "folder or file of the set; empty: made or downloaded", free=True,
+                           path=True)
+    workdir: str = option("", "where everything is written", free=True, path=True)
+    cache_dir: str = option("~/.cache/medjax", "prepared sets and compiled programs", free=True,
+                            path=True)
     path_folder: str = option("", "tables: folder put before each file name")
     path_suffix: str = option("", "tables: suffix put after each file name")
     split_column: str = option("", "tables: column of train, val, test; empty: split, if it is "
@@ -59,7 +61,7 @@ class LandmarkFiles(GridFiles):
     spacing_column: str = option("", "tables: column with the size of a pixel in mm; empty: "
                                  "spacing_mm, if it is there")
     pose_from: str = option("", "work directory of an earlier run on the same images: its "
-                            "predictions turn them into one pose")
+                            "predictions turn them into one pose", path=True)
     fold: int = option(1, "hand_xray: cross-validation fold")
     wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=tuple(WRIST))
 

@@ -11,9 +11,9 @@ import numpy as np
 from medjax.data import geometry, slicer
 from medjax.data.source import Split
 from medjax.errors import UserError
+from medjax.files import Names, read_records, write_table
 from medjax.metrics import Metric, evaluate
 from medjax.stats import Estimate, bootstrap, conformal_radius, nan_mean
-from medjax.train.record import write_table
 
 
 class LandmarkPredictions(NamedTuple):
@@ -84,8 +84,7 @@ class LandmarkPredictions(NamedTuple):
     def read(cls, path: Path) -> "LandmarkPredictions":
         """Reads what `write` wrote; raises UserError if the file is not of that form."""
         try:
-            with path.open(newline="") as f:
-                rows = list(csv.DictReader(f))
+            rows = read_records(path)
             cases = list(dict.fromkeys(r["case_id"] for r in rows))
             names = tuple(dict.fromkeys(r["landmark"] for r in rows))
             if not rows or [(r["case_id"], r["landmark"]) for r in rows] != [
@@ -109,8 +108,9 @@ class LandmarkPredictions(NamedTuple):
     def write_lists(self, folder: Path) -> None:
         """One `.mrk.json` a case, in LPS: what 3D Slicer opens over the volume."""
         folder.mkdir(exist_ok=True)
+        names = Names()
         for case, points in zip(self.case_id, self.found_mm, strict=True):
-            name = case.replace("/", "_").removesuffix(".gz").removesuffix(".nii")
+            name = names.of(case)
             named = dict(zip(self.names, geometry.ras(points, "LPS"), strict=True))
             slicer.write_json(folder / f"{name}.mrk.json", named)
 

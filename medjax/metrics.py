@@ -99,7 +99,7 @@ def _of_finite(metric: AnyMetric) -> AnyMetric:
         bad = ~np.isfinite(probability).all(1)
         if not bad.any():
             return metric(label, probability, weight, **options)
-        value = metric(label, np.nan_to_num(probability), weight, **options)
+        value = metric(label, np.where(bad[:, None], 0.0, probability), weight, **options)
         return np.where(weight @ bad > 0, np.nan, value)
 
     return checked  # type: ignore[return-value]
@@ -235,12 +235,16 @@ def of_classes(classes: Sequence[str], *, positive: str = "", ordered: bool = Fa
       positive: of two classes the one of which F1 and average precision are; empty: the second.
       ordered: the classes have an order, which `quadratic_kappa` uses.
     """
-    found = dict(CLASSIFICATION)
+    found: dict[str, Metric] = {}
+    for name, metric in CLASSIFICATION.items():
+        found[name] = metric
+        if name == "kappa" and ordered:
+            found[ORDERED] = quadratic_kappa
     if len(classes) == 2 and positive:
         number = list(classes).index(positive)
         found |= {"f1": functools.partial(f1, positive=number),
                   "average_precision": functools.partial(average_precision, positive=number)}
-    return found | ({ORDERED: quadratic_kappa} if ordered else {})
+    return found
 
 
 def by_class(label: np.ndarray, probability: np.ndarray, classes: Sequence[str]

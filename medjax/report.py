@@ -12,9 +12,10 @@ import numpy as np
 
 import medjax
 from medjax.errors import UserError
+from medjax.files import read_table, write_table
 from medjax.metrics import Metric, evaluate
-from medjax.stats import Estimate, bootstrap
-from medjax.train.record import write_json, write_table
+from medjax.stats import Estimate, bootstrap, holm
+from medjax.train.record import write_json
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -54,8 +55,7 @@ class Predictions:
           UserError: if the file is not of that form; it names the line.
         """
         try:
-            with path.open(newline="") as f:
-                head, *rows = list(csv.reader(f))
+            head, *rows = read_table(path)
         except (OSError, ValueError, UnicodeDecodeError, csv.Error) as e:
             raise UserError(f"{path}: not a readable predictions.csv ({e})") from None
         width = len(head)
@@ -178,6 +178,12 @@ def show_choices(result: Mapping[str, Any]) -> None:
             for choice in result["choices"]]
     show(f"{len(rows)} settings tried, by {metric} on validation", [*chosen, metric, "at step"],
          rows, ["chosen: " + ", ".join(f"{k} {v:g}" for k, v in chosen.items())])
+
+
+def corrected(compared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Comparisons with `p_holm` beside their `p_value`: corrected for how many they are."""
+    p_values = holm([c["p_value"] for c in compared.values()])
+    return {who: {**c, "p_holm": p} for (who, c), p in zip(compared.items(), p_values, strict=True)}
 
 
 def reasons(found: Mapping[str, Estimate]) -> list[str]:

@@ -162,12 +162,13 @@ def from_run(path: Path, like: Searches) -> Searches:
 
 
 def compare(a: Searches, b: Searches, *, samples: int) -> dict[str, Any]:
-    """The mean error of b minus that of a, in mm, each with one answer a volume: paired interval
-    and permutation test."""
+    """The mean error of b minus that of a, in mm, each with one answer a volume, of points that
+    both found: paired interval and permutation test."""
     present, _ = a.table
     result = stats.compare(landmark_metrics.error_mm, present, a.table[1][..., 0],
                            b.table[1][..., 0], a.subject_id, samples=samples)
-    return {"difference_mm": result.difference, "p_value": result.p_value}
+    return {"difference_mm": result.difference, "p_value": result.p_value,
+            "common": result.common, "points": result.points}
 
 
 def show_beside(rows: Mapping[str, Mapping[str, Estimate]], compared: Mapping[str, Any],
@@ -179,5 +180,6 @@ def show_beside(rows: Mapping[str, Mapping[str, Estimate]], compared: Mapping[st
         [who, report.with_interval(row[names[0]]), *(f"{row[n].value:.3f}" for n in names[1:])]
         for who, row in rows.items()], [
             f"{who} minus the median of the starts: "
-            f"{report.with_interval(c['difference_mm'])} mm, p = {c['p_value']:.4f}"
-            for who, c in compared.items()])
+            f"{report.with_interval(c['difference_mm'])} mm, p = {c['p_value']:.4f}, by Holm's "
+            f"correction {c['p_holm']:.4f}, on the {c['common']} of {c['points']} points that both "
+            "found" for who, c in compared.items()])

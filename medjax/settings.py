@@ -14,7 +14,15 @@ import numpy as np
 import optax
 
 from medjax import report, stats, weights
-from medjax.app import STOPPED, StopSignal, check_workdir, join, open_workdir, setup
+from medjax.app import (
+    STOPPED,
+    StopSignal,
+    check_device,
+    check_workdir,
+    join,
+    open_workdir,
+    setup,
+)
 from medjax.data import source
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
@@ -64,6 +72,7 @@ def begin(config: Any, experiment: str, options: type, *, default: str
     check_workdir(Path(config.workdir), experiment, config)
     setup(cache)
     join()
+    check_device()
     stop = StopSignal()
     dataset = source.load(config.dataset, options=wanted, cache_dir=cache, say=print)
     _describe(dataset)

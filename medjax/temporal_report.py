@@ -174,4 +174,5 @@ def show_beside(rows: Mapping[str, Mapping[str, Estimate]], compared: Mapping[st
     report.show("beside each other", ["", *columns], [
         [who, *(report.with_interval(row[c]) for c in columns)] for who, row in rows.items()], [
             f"{who} minus the network: {report.with_interval(c['difference'])} in {score}, "
-            f"p = {c['p_value']:.4f}" for who, c in compared.items()])
+            f"p = {c['p_value']:.4f}, by Holm's correction {c['p_holm']:.4f}"
+            for who, c in compared.items()])

@@ -54,6 +54,13 @@ def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:
         raise UserError(f"{where}: holds no weights that can be read ({e})") from None
 
 
+def check_finite(arrays: Mapping[str, np.ndarray], *, where: str) -> None:
+    """Raises UserError if a number is NaN or infinite; its array is named."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise UserError(f"{where}: {name} has numbers that are not finite")
+
+
 def fit(arrays: Mapping[str, np.ndarray], abstract: Any, *, where: str) -> Any:
     """Arrays by path as the (params, stats) that `abstract` has the shapes of.
 

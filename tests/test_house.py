@@ -21,10 +21,10 @@ FILES = sorted(f for folder in ("medjax", "experiments", "launch")
 
 # What a module may import, from the bottom up: a part of medjax imports only from lower rows.
 LEVELS = [
-    {"errors", "lock", "typing"}, {"ops", "schema"},
-    {"losses", "metrics", "models", "data", "envs", "rl"}, {"stats", "landmark_metrics"},
-    {"tasks", "train", "search_metrics", "temporal_metrics"},
-    {"report", "landmark_report", "biometry", "weights"},
+    {"errors", "files", "progress", "typing"}, {"lock", "ops", "schema"},
+    {"losses", "metrics", "models", "data", "envs", "rl"}, {"intervals", "landmark_metrics"},
+    {"stats"}, {"tasks", "train", "search_metrics", "temporal_metrics"},
+    {"report", "landmark_report", "weights"}, {"biometry"},
     {"plot", "app", "search_report", "temporal_report"}, {"flags"},
     {"landmark_plot", "search_plot", "search_run", "settings", "sononet", "temporal_plot"},
     {"predictors"}, {"bundle"}, {"experiments"}, {"launch"},

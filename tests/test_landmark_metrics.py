@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medjax import landmark_metrics, stats
+from medjax import landmark_metrics, metrics, stats
 from medjax.metrics import evaluate
 
 DECLARED = landmark_metrics.declared((2.0, 4.0, 10.0))
@@ -57,7 +57,7 @@ def test_nothing_found_is_undefined_but_counted():
 
 
 def test_every_metric_is_printed_with_its_definition():
-    lines = landmark_metrics.definitions(DECLARED)
+    lines = metrics.definitions(DECLARED)
     assert lines[0] == "error_mm: mean distance of found points, mm"
     assert any(line.startswith("outliers_10mm: ") and ">=" in line for line in lines)
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from medjax import landmark_report
+from medjax import landmark_metrics, landmark_report, metrics, stats
 from medjax.data import slicer
 from medjax.data.source import Split
 from medjax.errors import UserError
@@ -64,14 +64,26 @@ def test_lists_for_slicer_are_lps_and_tell_what_was_not_found(tmp_path):
     assert markup["controlPoints"][1]["positionStatus"] == "undefined"
 
 
-def test_pairs_without_order_are_matched_to_the_nearer():
+def test_pairs_without_order_are_turned_once_for_the_score():
     truth = np.array([[[0.0, 0], [3, 3], [1, 0]]] * 2)
     found = truth.copy()
     found[0, [0, 1]] = found[0, [1, 0]]
     confidence = np.array([[0.1, 0.2, 0.3]] * 2)
-    out = landmark_report.from_voxels(split(truth), "abc", found, confidence, unordered=[(0, 1)])
+    out = landmark_report.turned(
+        landmark_report.from_voxels(split(truth), "abc", found, confidence), [(0, 1)])
     np.testing.assert_allclose(out.error_mm, 0.0)
     np.testing.assert_allclose(out.confidence, [[0.2, 0.1, 0.3], [0.1, 0.2, 0.3]])
+
+
+def test_a_point_beyond_the_grid_is_scored_against_the_files_own_reference():
+    """The prepared image does not show it, the reference has it: it is not missing."""
+    truth = np.array([[[1.0, 1.0]], [[2.0, 2.0]]])
+    shown = split(truth)
+    shown.targets["true_file"] = shown.targets["true_mm"] = np.array([[[1.0, 1.0]], [[2.0, 2.0]]])
+    shown.targets["landmarks"][0] = np.nan
+    found = landmark_report.from_voxels(shown, "a", truth * np.nan, np.ones((2, 1)))
+    assert found.present.all()
+    assert metrics.evaluate(landmark_metrics.not_found, found.present, found.error_mm) == 2
 
 
 def with_errors(errors):
@@ -90,9 +102,30 @@ def test_conformal_regions_of_another_split_by_hand():
     assert found["points"] == 4
 
 
-def test_a_split_that_judges_itself_leaves_each_case_out():
+def test_a_split_that_judges_itself_has_no_coverage():
     whole = with_errors([1.0, 2.0, 3.0])
     found = landmark_report.conformal(whole, whole, level=0.5)
-    # Of two others the rank is ceil(3 / 2) = 2, the larger: 3, 3 and 2 against 1, 2 and 3.
-    assert found["coverage"] == pytest.approx(2 / 3)
+    assert np.isnan(found["coverage"])
+    assert found["judged"].startswith("not")
     assert found["landmarks"]["a"]["conformal_radius_mm"] == pytest.approx(2.0)
+
+
+def test_points_that_were_not_found_lie_in_no_radius():
+    tuned = with_errors([1.0, 2.0, 3.0, 4.0])
+    lost = tuned.without(np.array([[False], [False], [True], [True]]))
+    found = landmark_report.conformal(lost, with_errors([1.0, 1.0]).without(
+        np.array([[False], [True]])), level=0.4)  # the second of 1, 2, inf, inf
+    assert found["landmarks"]["a"]["conformal_radius_mm"] == pytest.approx(2.0)
+    assert (found["coverage"], found["points"]) == (0.5, 2)
+    assert np.isinf(landmark_report.conformal(lost, tuned, level=0.8)["landmarks"]["a"][
+        "conformal_radius_mm"])
+
+
+def test_images_of_one_subject_share_its_weight():
+    """Three subjects, one with three images: each has a quarter, by hand."""
+    error = np.array([1.0, 2.0, 3.0, 10.0, 20.0])
+    subjects = ["a", "a", "a", "b", "c"]
+    assert stats.conformal_radius(error, level=0.25, subjects=subjects) == 3.0
+    assert stats.conformal_radius(error, level=0.5, subjects=subjects) == 10.0
+    assert np.isinf(stats.conformal_radius(error, level=0.8, subjects=subjects))
+    assert stats.conformal_radius(error, level=0.5) == 3.0

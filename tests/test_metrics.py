@@ -22,6 +22,8 @@ REFERENCE = {
     "balanced_accuracy": lambda y, p, w: reference.balanced_accuracy_score(
         y, p.argmax(1), sample_weight=w),
     "kappa": lambda y, p, w: reference.cohen_kappa_score(
+        y, p.argmax(1), sample_weight=w),
+    "quadratic_kappa": lambda y, p, w: reference.cohen_kappa_score(
         y, p.argmax(1), weights="quadratic", sample_weight=w),
 }
 
@@ -32,7 +34,9 @@ REFERENCE = {
 def test_metrics_equal_scikit_learn(classes, ties, seed):
     y, p = case(seed, classes, ties=ties)
     w = np.random.default_rng(seed).integers(1, 4, len(y)).astype(float)
-    found = {name: m(y, p, w[None])[0] for name, m in metrics.CLASSIFICATION.items()}
+    names = [str(c) for c in range(classes)]
+    found = {name: m(y, p, w[None])[0]
+             for name, m in metrics.of_classes(names, ordered=True).items()}
     for name, function in REFERENCE.items():
         assert found[name] == pytest.approx(function(y, p, w)), name
     pair = classes == 2
@@ -94,3 +98,58 @@ def test_cross_entropy_and_smoothing_by_hand():
     assert float(losses.cross_entropy(logits, target)) == pytest.approx(-np.log(0.75))
     with pytest.raises(AssertionError):
         losses.cross_entropy(np.zeros(2), np.zeros(3))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_probabilities_that_are_not_finite_make_every_metric_undefined(bad):
+    y, p = np.array([0, 1, 0, 1]), np.array([[bad, bad], [0, 1], [0.4, 0.6], [0.6, 0.4]])
+    for name, metric in metrics.CLASSIFICATION.items():
+        assert np.isnan(metrics.evaluate(metric, y, p)), name
+        without = metric(y, p, np.array([[0.0, 1, 1, 1]]))  # where it has no weight it is out
+        np.testing.assert_allclose(without, metrics.evaluate(metric, y[1:], p[1:]), err_msg=name)
+
+
+def test_the_positive_class_is_the_one_that_is_declared():
+    """20 cancers, 80 normal: F1 and average precision of the rarer class, as scikit-learn has it.
+    """
+    rng = np.random.default_rng(0)
+    y = np.array([0] * 20 + [1] * 80)
+    s = np.clip(np.where(y == 1, 0.7, 0.45) + rng.normal(0, 0.15, 100), 0, 1)
+    p = np.stack([1 - s, s], 1)
+    found = metrics.of_classes(["cancer", "normal"], positive="cancer")
+    assert metrics.evaluate(found["f1"], y, p) == pytest.approx(
+        reference.f1_score(y, p.argmax(1), pos_label=0))
+    assert metrics.evaluate(found["average_precision"], y, p) == pytest.approx(
+        reference.average_precision_score(y == 0, p[:, 0]))
+    assert metrics.evaluate(found["auc"], y, p) == pytest.approx(
+        reference.roc_auc_score(y, s))
+
+
+def test_kappa_with_weights_needs_an_order():
+    """Renaming classes, so that the alphabet orders them otherwise, changes no nominal kappa."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 200)
+    said = np.where(rng.random(200) < 0.7, y, rng.integers(0, 4, 200))
+    other = np.array([2, 0, 3, 1])
+    before, after = (metrics.evaluate(metrics.kappa, a, np.eye(4)[b]) for a, b in (
+        (y, said), (other[y], other[said])))
+    assert before == pytest.approx(after)
+    assert "quadratic_kappa" not in metrics.of_classes("abcd")
+    assert "quadratic_kappa" in metrics.of_classes("abcd", ordered=True)
+
+
+def test_each_class_against_the_rest_by_hand():
+    y = np.array([0, 0, 0, 1, 1, 2])
+    p = np.eye(3)[[0, 0, 1, 1, 0, 0]]
+    found = metrics.by_class(y, p, ["a", "b", "c"])
+    assert found["a"]["sensitivity"] == pytest.approx(2 / 3)
+    assert found["a"]["specificity"] == pytest.approx(1 / 3)
+    assert found["a"]["positive_predictive_value"] == pytest.approx(2 / 4)
+    assert found["b"]["support"] == 2
+    assert np.isnan(found["c"]["positive_predictive_value"])
+
+
+def test_every_metric_has_a_definition():
+    for line in metrics.definitions(metrics.of_classes("ab", ordered=True)):
+        name, text = line.split(": ", 1)
+        assert len(text) > 20, name

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from medjax import metrics, stats
+from medjax import landmark_metrics, metrics, stats
 
 ACCURACY = metrics.accuracy
 
@@ -17,7 +17,7 @@ def answers(rng, n: int, share: float):
     return label, np.stack([1 - p, p], 1) * 0.8 + 0.1
 
 
-def test_bootstrap_of_the_mean_agrees_with_the_normal_interval(rng):
+def test_the_interval_of_a_share_is_about_the_normal_one(rng):
     y, p = answers(rng, 400, 0.8)
     value = (p.argmax(1) == y).mean()
     half = 1.96 * np.sqrt(value * (1 - value) / 400)
@@ -27,21 +27,144 @@ def test_bootstrap_of_the_mean_agrees_with_the_normal_interval(rng):
     assert found.high == pytest.approx(value + half, abs=0.01)
 
 
-def test_it_is_subjects_that_are_resampled(rng):
+def test_it_is_subjects_that_count(rng):
     """Ten equal images a subject: the interval is that of 40 subjects, not of 400 images."""
     y, p = answers(rng, 40, 0.8)
     names = [str(i) for i in range(40)]
     few = stats.bootstrap(ACCURACY, y, p, names)
     many = stats.bootstrap(ACCURACY, np.repeat(y, 10), np.repeat(p, 10, 0), np.repeat(names, 10))
-    assert (few.low, few.high) == (many.low, many.high)
+    assert (few.low, few.high) == pytest.approx((many.low, many.high))
 
 
-def test_undefined_resamples_are_counted():
-    y = np.array([0, 0, 0, 1])
-    p = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
-    found = stats.bootstrap(metrics.CLASSIFICATION["auc"], y, p, list("abcd"))
-    assert 0.2 < found.undefined / 2000 < 0.45  # (3/4)^4 = 0.32 lack the positive
-    assert found.value == 1.0
+@pytest.mark.parametrize(("n", "has"), [(4, False), (9, False), (10, True)])
+def test_fewer_than_ten_subjects_have_no_interval(rng, n, has):
+    y, p = answers(rng, n, 0.7)
+    p[0] = np.eye(2)[1 - y[0]]
+    found = stats.bootstrap(ACCURACY, y, p, list(map(str, range(n))))
+    assert np.isnan(found.low) != has
+    assert found.reason == ("" if has else "fewer than 10 subjects")
+    compared = stats.compare(ACCURACY, y, p, np.eye(2)[y], list(map(str, range(n))), samples=50)
+    assert np.isnan(compared.difference.low) != has
+    assert not np.isnan(compared.p_value)
+
+
+def test_a_class_with_few_subjects_has_no_interval(rng):
+    y = np.array([0] * 20 + [1] * 4)
+    s = rng.random(24)
+    found = stats.bootstrap(metrics.auc, y, np.stack([1 - s, s], 1), list(map(str, range(24))))
+    assert found.reason == "fewer than 5 subjects of a class"
+    assert np.isnan(found.low)
+
+
+def test_what_is_undefined_without_a_subject_has_no_interval():
+    """Only one subject shows the point: without it there is no mean."""
+    error = np.full((12, 2), np.nan)
+    error[3] = 1.0, 2.0
+    found = stats.bootstrap(landmark_metrics.error_mm, np.ones((12, 2), bool), error,
+                            list(map(str, range(12))))
+    assert found.value == 1.5
+    assert (found.undefined, found.reason) == (1, "undefined without 1 of the subjects")
+
+
+def test_a_rate_has_wilsons_interval(rng):
+    """Single images: of n - 1 of them, by Student's quantile, which is the normal one in the end.
+    """
+    y, p = answers(rng, 3000, 0.9)
+    hits = int((p.argmax(1) == y).sum())
+    exact = reference.binomtest(hits, 3000).proportion_ci(method="wilson")
+    found = stats.bootstrap(ACCURACY, y, p, list(map(str, range(3000))))
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-3)
+    all_right = stats.bootstrap(ACCURACY, y[:40], np.eye(2)[y[:40]], list(map(str, range(40))))
+    assert all_right.high == pytest.approx(1.0)
+    assert all_right.low == pytest.approx(1 - 2.023**2 / (40 + 2.023**2), abs=1e-3)  # t of 39
+
+
+def test_the_mean_of_what_is_normal_has_students_interval(rng):
+    x = rng.normal(10, 1, (40, 1))
+    found = stats.bootstrap(landmark_metrics.error_mm, np.ones((40, 1), bool), x,
+                            list(map(str, range(40))))
+    low, high = reference.t.interval(0.95, 39, x.mean(), reference.sem(x[:, 0]))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.03)
+
+
+def test_the_median_has_the_interval_of_order_statistics(rng):
+    x = rng.gamma(2, 1, (400, 1))
+    found = stats.bootstrap(landmark_metrics.error_mm_median, np.ones((400, 1), bool), x,
+                            list(map(str, range(400))))
+    order = np.sort(x[:, 0])
+    first, last = reference.binom.ppf([0.025, 0.975], 400, 0.5).astype(int)
+    assert order[first - 3] <= found.low <= order[first + 2]
+    assert order[last - 3] <= found.high <= order[last + 2]
+
+
+def test_an_auc_of_one_has_an_interval_too(rng):
+    y = np.repeat([0, 1], 20)
+    s = np.where(y, 0.9, 0.1) + rng.normal(0, 0.01, 40)
+    found = stats.bootstrap(metrics.auc, y, np.stack([1 - s, s], 1), list(map(str, range(40))))
+    assert found.value == found.high == 1.0
+    assert 0.85 < found.low < 0.99
+
+
+def clusters(rng, n, distance, prevalence=0.5):
+    """One to seven images of each of n subjects, all of one class, half of the variance shared."""
+    who = np.repeat(np.arange(n), rng.integers(1, 8, n))
+    y = (rng.random(n) < prevalence)[who].astype(int)
+    z = rng.normal(0, 0.5**0.5, n)[who] + rng.normal(0, 0.5**0.5, len(who)) + distance * y
+    s = 1 / (1 + np.exp(-z))
+    return y, np.stack([1 - s, s], 1), who.astype(str)
+
+
+@pytest.mark.parametrize("distance", [1.5, 3.0])
+def test_intervals_of_an_auc_hold_it_near_one_too(distance):
+    true = reference.norm.cdf(distance / 2**0.5)
+    held = 0
+    for seed in range(200):
+        found = stats.bootstrap(metrics.auc, *clusters(np.random.default_rng(seed), 40, distance))
+        held += found.low <= true <= found.high
+    assert 183 <= held <= 199
+
+
+def test_a_calibrated_model_is_within_its_interval():
+    """Plain ECE is never 0; less what noise adds, 0 is within reach."""
+    held, values = 0, []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        p = rng.dirichlet(np.ones(3), 200)
+        y = np.array([rng.choice(3, p=q) for q in p])
+        found = stats.bootstrap(metrics.ece, y, p, list(map(str, range(200))), samples=300)
+        held += found.low <= 0.005
+        values.append((found.value, metrics.evaluate(metrics.ece, y, p)))
+    assert held >= 54
+    debiased, plain = np.mean(values, axis=0)
+    assert debiased < 0.6 * plain
+
+
+def test_scores_on_another_scale_are_compared_by_their_ranks(rng):
+    """A shift of all logits changes no AUC, so no p-value."""
+    y, a, who = clusters(rng, 60, 1.0)
+    z = np.log(a[:, 1] / a[:, 0]) + 1.5 * y + rng.normal(0, 0.5, len(y))
+    found = [stats.compare(metrics.auc, y, a, np.stack([1 - s, s], 1), who, samples=300)
+             for s in (1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-z - 3)))]
+    assert found[0].p_value == found[1].p_value < 0.05
+    np.testing.assert_array_equal(stats.ranks(np.array([[3.0], [1], [3], [2]]))[:, 0],
+                                  [0.875, 0.25, 0.875, 0.5])
+
+
+def test_models_are_compared_on_points_that_both_found():
+    """B refuses the point that it gets wrong, and is no better for it."""
+    a = np.tile([1.0, 1, 20], (12, 1))
+    b = a.copy()
+    b[:, 2] = np.nan
+    found = stats.compare(landmark_metrics.error_mm, np.ones((12, 3), bool), a, b,
+                          list(map(str, range(12))), samples=50)
+    assert (found.a, found.b, found.difference.value) == (1.0, 1.0, 0.0)
+    assert (found.common, found.points) == (24, 36)
+
+
+def test_holms_correction_by_hand():
+    assert stats.holm([0.01, 0.04, 0.03, np.nan]) == pytest.approx(
+        [0.03, 0.06, 0.06, np.nan], nan_ok=True)
+    assert stats.holm([0.6, 0.9]) == [1.0, 1.0]
 
 
 def test_coverage_of_the_interval():
@@ -97,7 +220,7 @@ def test_permutation_agrees_with_mcnemar(rng):
     assert found.p_value == pytest.approx(exact, abs=0.04)
 
 
-def test_two_thousand_samples_take_seconds(rng):
+def test_intervals_of_two_thousand_subjects_take_seconds(rng):
     y, p = answers(rng, 2000, 0.8)
     start = time.perf_counter()
     for metric in metrics.CLASSIFICATION.values():

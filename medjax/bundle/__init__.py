@@ -23,6 +23,7 @@ from medjax.bundle import archive, card, exported, manifest
 from medjax.errors import UserError, first_line
 from medjax.predictors import KINDS, Answer, Predictor
 from medjax.predictors.trained import Ready, Trained, Wishes, split_of
+from medjax.train import mesh
 from medjax.train.record import dump_json
 
 ABOUT, REPORT = "bundle.json", "report.json"
@@ -50,6 +51,17 @@ class Bundle:
     digest: str
     config: dict[str, Any]
     report: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Three lines, whatever it holds: a notebook prints them."""
+        info, shape = self.trained.info, " x ".join(map(str, self.trained.image_shape))
+        names = info.classes or info.landmarks or info.frames
+        some = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        size = sum(leaf.size for leaf in jax.tree.leaves(self.weights))
+        return (f"medjax bundle of experiments.{self.experiment}, {size:,} numbers, "
+                f"sha256 {self.digest[:16]}\n"
+                f"knows: {some}\n"
+                f"takes: {shape} {self.trained.image_dtype}, like those of {info.name}")
 
     def predict(self, image: np.ndarray, *, spacing_mm: float = 0.0, frame_ms: float = 0.0,
                 affine: np.ndarray | None = None, resize: bool = False,
@@ -86,17 +98,32 @@ def _compiled(bundle: Bundle, batch: int) -> Callable:
     return bundle.how.answers(bundle.trained, batch=batch)
 
 
-def load(path: str | Path, *, limit_bytes: int = archive.LIMIT_BYTES) -> Bundle:
-    """Reads and verifies a bundle.
+def load(path: str | Path, *, limit_bytes: int = archive.LIMIT_BYTES, sha256: str = "",
+         public_key: str | Path = "") -> Bundle:
+    """Reads and verifies a bundle; what was verified is what is used.
 
     Args:
       limit_bytes: a larger one is refused before it is read.
+      sha256: of the bundle, as `share verify` prints it; another one is refused.
+      public_key: a file (PEM) whose owner must have signed it.
 
     Raises:
       UserError: if any bit differs from what was written, or anything in it is not what a bundle
         of this version may hold; the file is named.
     """
-    return opened(archive.read(Path(path), limit_bytes=limit_bytes), where=str(path))
+    files = archive.read(Path(path), limit_bytes=limit_bytes)
+    check_origin(files, sha256=sha256, public_key=public_key, where=str(path))
+    return opened(files, where=str(path))
+
+
+def check_origin(files: dict[str, bytes], *, sha256: str, public_key: str | Path, where: str
+                 ) -> None:
+    """Raises UserError unless a bundle is the one that is expected, by its sha256 or signature."""
+    found = manifest.check(files, where=where).sha256
+    if sha256 and found != sha256.strip().lower():
+        raise UserError(f"{where}: its sha256 is {found}, not the one that was asked for")
+    if public_key:
+        manifest.check_signature(files, Path(public_key), where=where)
 
 
 def opened(files: dict[str, bytes], *, where: str) -> Bundle:
@@ -113,19 +140,22 @@ def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     _check_sizes(how, trained, where)
     arrays = weights.parse(files.get(weights.NAME, b""), where=f"{path}: {weights.NAME}")
     fitted = weights.fit(arrays, _abstract(how, trained, where), where=f"{path}: {weights.NAME}")
+    weights.check_finite(arrays, where=f"{path}: {weights.NAME}")
+    _check_exported(files, about, path)
     return Bundle(about["experiment"], how, trained, fitted, files, digest,
                   about.get("config") or {}, _object(files, REPORT, path))
 
 
 def _object(files: dict[str, bytes], name: str, path: Any) -> dict[str, Any]:
     try:
-        value = json.loads(files[name])
-        if isinstance(value, dict):
-            schema.check_texts(value, where=f"{path}: {name}")  # they may come to a terminal
-            return value
-    except (KeyError, ValueError, RecursionError):
-        pass
-    raise UserError(f"{path}: {name}: missing, or no JSON object")
+        value = schema.parse(files[name])
+    except (KeyError, ValueError) as e:
+        why = "missing" if isinstance(e, KeyError) else f"no JSON ({first_line(e)})"
+        raise UserError(f"{path}: {name}: {why}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: {name}: no JSON object")
+    schema.check_texts(value, where=f"{path}: {name}")  # they may come to a terminal
+    return value
 
 
 def _check_sizes(how: Any, trained: Trained, where: str) -> None:
@@ -146,6 +176,20 @@ def _check_sizes(how: Any, trained: Trained, where: str) -> None:
         raise UserError(f"{where}: window is no range of intensities")
     if getattr(how, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
         raise UserError(f"{where}: levels or seeds out of range")
+    needed, there = 4 * trained.seeds * how.footprint(trained), mesh.memory_bytes()
+    if needed > there:  # a product of settings of which each is in range
+        raise UserError(f"{where}: its settings together need {needed / 1e9:.3g} GB to answer, "
+                        f"this machine has {there / 1e9:.3g}")
+
+
+def _check_exported(files: dict[str, bytes], about: dict[str, Any], where: str) -> None:
+    """The compiled function belongs to these weights."""
+    told = about.get("exported")
+    if exported.NAME in files and told is not None and (
+            not isinstance(told, dict)
+            or told.get("sha256") != manifest.sha256(files[exported.NAME])
+            or told.get("weights_sha256") != manifest.sha256(files[weights.NAME])):
+        raise UserError(f"{where}: {exported.NAME} was not made for these weights")
 
 
 def _check_pose(pose: Any, ndim: int, where: str) -> None:
@@ -171,7 +215,6 @@ def _abstract(how: Any, trained: Trained, where: str) -> Any:
     return every
 
 
-
 def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str, bytes]:
     """The files of a bundle of a finished run.
 
@@ -190,12 +233,14 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
                         "with --eval_only")
     flags = {k: v for k, v in config.items()
              if k not in ("experiment", "how", "trained", *_OF_THIS_MACHINE)}
-    files = {
-        ABOUT: dump_json({"experiment": config["experiment"], "how": config["how"],
-                          "trained": config["trained"], "config": flags}),
-        REPORT: dump_json(report), weights.NAME: values}
+    about = {"experiment": config["experiment"], "how": config["how"],
+             "trained": config["trained"], "config": flags}
+    files = {ABOUT: dump_json(about), REPORT: dump_json(report), weights.NAME: values}
     if export:
-        files[exported.NAME] = exported.make(opened(sealed(files), where=str(workdir)))
+        function = exported.make(opened(sealed(files), where=str(workdir)))
+        about["exported"] = {"sha256": manifest.sha256(function),
+                             "weights_sha256": manifest.sha256(values)}
+        files |= {exported.NAME: function, ABOUT: dump_json(about)}
     files[card.NAME] = card.write(files, report, config, notes).encode()
     return sealed(files)
 

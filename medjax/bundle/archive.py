@@ -129,16 +129,27 @@ def too_large(path: Any) -> UserError:
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Writes all or nothing: beside, then renamed. The folder must not exist."""
     beside = path.with_name(path.name + ".part")
-    beside.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove(beside)  # of a process that was killed
+    beside.mkdir()
     try:
         for name, content in files.items():
-            (beside / name).write_bytes(content)
+            write_bytes(beside / name, content)
         beside.rename(path)
     except BaseException:
-        for name in files:
-            (beside / name).unlink(missing_ok=True)
-        beside.rmdir()
+        _remove(beside)
         raise
+
+
+def _remove(folder: Path) -> None:
+    """A folder of files that `write_folder` has left; nothing else, and no link is followed."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_symlink() or not path.is_file():
+            raise UserError(f"{folder}: holds {path.name}, which no bundle has; remove it yourself")
+        path.unlink()
+    folder.rmdir()
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
@@ -156,13 +167,29 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
 def _check_directory(path: Path, content: bytes) -> None:
     """Raises UserError if the list of files is long: reading it takes memory before any is counted.
     """
-    end = content.rfind(b"PK\5\6")
+    end = _end_record(path, content)
     size = int.from_bytes(content[end + 12 : end + 16], "little")
     if content[max(end - 20, 0) : max(end - 16, 0)] == b"PK\6\7":  # the form for large archives
-        large = content.rfind(b"PK\6\6", 0, end)
+        large = end - 20 - 56  # its record stands right before, wherever others may seem to be
+        if large < 0 or content[large : large + 4] != b"PK\6\6":
+            raise UserError(f"{path}: a damaged zip archive")
         size = int.from_bytes(content[large + 40 : large + 48], "little")
-    if end >= 0 and size > _DIRECTORY_BYTES:
+    if size > _DIRECTORY_BYTES:
         raise UserError(f"{path}: holds too many files; a bundle has {_MOST} at most")
+
+
+def _end_record(path: Path, content: bytes) -> int:
+    """Where the last record stands: before a comment that fills the rest, and nowhere else.
+
+    Its bytes may also stand in a file or in the comment.
+    """
+    for length in (0, len(_SEAL) + 64):
+        at = len(content) - 22 - length
+        if at >= 0 and content[at : at + 4] == b"PK\5\6" and (
+                int.from_bytes(content[at + 20 : at + 22], "little") == length):
+            return at
+    raise UserError(f"{path}: no zip archive as medjax or a zip program without comment writes it, "
+                    "or a damaged one")
 
 
 def _check_seal(path: Path, content: bytes) -> None:

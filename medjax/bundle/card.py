@@ -1,6 +1,8 @@
 """The model card of a bundle, filled from its run."""
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -35,13 +37,35 @@ class Notes(NamedTuple):
     authors: str = ""
 
 
+def text(value: Any) -> str:
+    """A stranger's words as one line of Markdown that means just them: no link, picture or HTML."""
+    line = " ".join(str(value).split())
+    return re.sub(r"([\\`*_{}\[\]<>()#|!~$&])", r"\\\1", line)
+
+
+def escaped(value: Any) -> Any:
+    """The same of everything in nested data."""
+    if isinstance(value, Mapping):
+        return {text(k): escaped(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [escaped(v) for v in value]
+    return text(value) if isinstance(value, str) else value
+
+
+def _bibtex(value: str) -> str:
+    """Words that end no field of an entry."""
+    return re.sub(r"[{}\\@%`\"]", "", " ".join(value.split()))
+
+
 def write(files: Mapping[str, bytes], report: Mapping[str, Any], config: Mapping[str, Any],
           notes: Notes) -> str:
     """The card as Markdown, with the head that the Hugging Face Hub reads."""
     info = config["trained"]["info"]
+    said, known = escaped(report), escaped(info)
+    shown = Notes(*map(text, notes))
     return "\n\n".join(part for part in (
-        _head(report, notes), f"# {notes.name}", _summary(report, info), _metrics(report),
-        _data(report, info), _use(notes, report), _how_to(files, config, notes), _origin(report),
+        _head(report, notes), f"# {shown.name}", _summary(report, said, known), _metrics(said),
+        _data(said, known), _use(shown, said), _how_to(files, config), _origin(said),
         _citing(info, notes)) if part) + "\n"
 
 
@@ -51,10 +75,10 @@ def _head(report: Mapping[str, Any], notes: Notes) -> str:
     return "---\n" + "\n".join(f"{k}: {json.dumps(v)}" for k, v in lines.items()) + "\n---"
 
 
-def _summary(report: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+def _summary(report: Mapping[str, Any], said: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     names = info["classes"] or info["landmarks"] or info["frames"]
-    return (f"A network of medjax that {_DOES[report['experiment']]}: {report['model']}, "
-            f"{report['parameters']:,} parameters, {report['of']}.\n\nIt knows: "
+    return (f"A network of medjax that {_DOES[report['experiment']]}: {said['model']}, "
+            f"{said['parameters']:,} parameters, {said['of']}.\n\nIt knows: "
             f"{', '.join(names)}.")
 
 
@@ -84,8 +108,10 @@ def _number(value: float | None) -> str:
 
 
 def _data(report: Mapping[str, Any], info: Mapping[str, Any]) -> str:
-    return (f"## Data\n\n{info['name']}: {info['modality']}. Licence of the data: "
-            f"{info['licence']}.{' Images or labels are synthetic.' if info['synthetic'] else ''}"
+    kind = "" if info["modality"] == "unknown" else f": {info['modality']}"
+    licence = "not recorded" if info["licence"] == "unknown" else info["licence"]
+    return (f"## Data\n\n{info['name']}{kind}. Licence of the data: {licence}."
+            f"{' Images or labels are synthetic.' if info['synthetic'] else ''}"
             + "".join(f"\n\nNote: {note}." for note in report["notes"]))
 
 
@@ -103,31 +129,33 @@ def _use(notes: Notes, report: Mapping[str, Any]) -> str:
     return f"## Intended use\n\n{use}\n\n## Limits\n\n" + "\n".join(f"- {x}" for x in limits)
 
 
-def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any], notes: Notes) -> str:
+def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
     posed = bool(config["trained"]["info"]["pose"])
     first = "It takes images in one pose, and so the answers of a network that looks first.\n\n"
     flag, value = (" --pose_from=FIRST_ANSWERS/predictions.csv", ", points_mm=first.points_mm"
                    ) if posed else ("", "")
-    text = (f"## Use\n\n{first if posed else ''}```bash\n"
+    lines = (f"## Use\n\n{first if posed else ''}```bash\n"
             "python -m experiments.share verify THIS_FOLDER\n"
             "python -m experiments.predict --bundle=THIS_FOLDER --input=MY_IMAGES "
             f"--output=answers{flag}\n```\n\n```python\nimport medjax.bundle\n\n"
             f'model = medjax.bundle.load("THIS_FOLDER")\nmodel.predict(image{value})\n```')
-    return text + (_without(config) if "model.stablehlo" in files else "")
+    return lines + (_without(files, config) if "model.stablehlo" in files else "")
 
 
-def _without(config: Mapping[str, Any]) -> str:
+def _without(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
     trained = config["trained"]
     inputs = _INPUTS.get(config["experiment"], ("images",))
     shape = " x ".join(map(str, trained["image_shape"]))
     told = "; ".join(_RESHAPED[n].format(shape=shape, dtype=trained["image_dtype"]) for n in inputs)
+    digest = hashlib.sha256(files["weights.safetensors"]).hexdigest()
     return ("\n\nWithout medjax, by JAX alone (`pip install jax flatbuffers safetensors`); the "
             f"scaling of pixels is inside. `inputs`: {told}.\n\n```python\n"
-            "from pathlib import Path\n\nfrom jax import export\n"
-            "from safetensors.numpy import load_file\n\nfolder = Path(\"THIS_FOLDER\")\n"
+            "import hashlib\nfrom pathlib import Path\n\nfrom jax import export\n"
+            "from safetensors.numpy import load\n\nfolder = Path(\"THIS_FOLDER\")\n"
             'run = export.deserialize((folder / "model.stablehlo").read_bytes())\n'
-            'weights = load_file(folder / "weights.safetensors")\n'
-            "answers = run.call(weights, *inputs)\n```")
+            'content = (folder / "weights.safetensors").read_bytes()\n'
+            f'assert hashlib.sha256(content).hexdigest() == "{digest}"\n'
+            "answers = run.call(load(content), *inputs)\n```")
 
 
 def _origin(report: Mapping[str, Any]) -> str:
@@ -139,8 +167,9 @@ def _origin(report: Mapping[str, Any]) -> str:
 
 
 def _citing(info: Mapping[str, Any], notes: Notes) -> str:
-    author = f"  author = {{{notes.authors}}},\n" if notes.authors else ""
-    own = (f"@misc{{{notes.name},\n{author}  title = {{{notes.name}}},\n"
-           "  note = {medjax bundle}\n}")
-    data = f"\n\n{info['citation']}" if info["citation"] else ""
+    name = _bibtex(notes.name)
+    author = f"  author = {{{_bibtex(notes.authors)}}},\n" if notes.authors else ""
+    key = re.sub(r"\W+", "_", name).strip("_") or "medjax_bundle"
+    own = f"@misc{{{key},\n{author}  title = {{{name}}},\n  note = {{medjax bundle}}\n}}"
+    data = f"\n\n{_bibtex(info['citation'])}" if info["citation"] else ""
     return f"## Citing\n\n```\n{own}{data}\n```"

@@ -1,13 +1,15 @@
 """Bundles on the Hugging Face Hub, or whatever server `HF_ENDPOINT` names."""
 
 import contextlib
-import tempfile
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from medjax.bundle import archive, manifest
 from medjax.errors import UserError, first_line
+
+_MOST_ENTRIES = 1000  # of a listing, which a server may never end
 
 
 def push(files: Mapping[str, bytes], repository: str) -> str:
@@ -26,23 +28,41 @@ def push(files: Mapping[str, bytes], repository: str) -> str:
 
 
 def pull(repository: str, *, limit_bytes: int = archive.LIMIT_BYTES) -> dict[str, bytes]:
-    """Downloads the files; what a hub adds to a repository (`.gitattributes`) is left out.
+    """Downloads the files of one revision; what a hub adds (`.gitattributes`) is left out.
 
     Args:
-      limit_bytes: more is not downloaded.
+      limit_bytes: more is not downloaded, whatever the listing says.
     """
     hub = _library()
-    with _told(repository), tempfile.TemporaryDirectory() as folder:
-        tree = list(hub.HfApi().list_repo_tree(repository, recursive=True))
-        names = [entry.path for entry in tree if not entry.path.startswith(".git")]
+    with _told(repository):
+        api = hub.HfApi()
+        revision = api.repo_info(repository).sha
+        tree = api.list_repo_tree(repository, recursive=True, revision=revision)
+        names = [entry.path for entry in itertools.islice(tree, _MOST_ENTRIES)
+                 if not entry.path.startswith(".git")]
         archive.check_names(Path(repository), names)
-        if sum(getattr(entry, "size", 0) for entry in tree) > limit_bytes:
-            raise archive.too_large(repository)
         if manifest.NAME not in names:
             raise UserError(f"{repository}: no {manifest.NAME} in it; is it a bundle of medjax?")
+        files: dict[str, bytes] = {}
         for name in names:
-            hub.hf_hub_download(repository, name, local_dir=folder)
-        return {name: Path(folder, name).read_bytes() for name in names}
+            rest = limit_bytes - sum(map(len, files.values()))
+            files[name] = _download(hub.hf_hub_url(repository, name, revision=revision), rest,
+                                    repository)
+        return files
+
+
+def _download(url: str, limit: int, repository: str) -> bytes:
+    """What stands there, but no more than the limit."""
+    from huggingface_hub.utils import build_hf_headers, get_session
+
+    content = bytearray()
+    with get_session().stream("GET", url, headers=build_hf_headers(), follow_redirects=True) as r:
+        r.raise_for_status()
+        for part in r.iter_bytes():
+            content += part
+            if len(content) > limit:
+                raise archive.too_large(repository)
+    return bytes(content)
 
 
 def _library() -> Any:

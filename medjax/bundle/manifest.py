@@ -3,14 +3,13 @@
 import base64
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import medjax
 from medjax import schema
-from medjax.errors import UserError
+from medjax.errors import UserError, first_line
 from medjax.train.record import dump_json
 
 NAME, SIGNATURE = "manifest.json", "manifest.sig"
@@ -76,9 +75,9 @@ def check(files: Mapping[str, bytes], *, where: str) -> Manifest:
 
 def _parse(content: bytes, where: str) -> Manifest:
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        raise UserError(f"{where}: damaged; not JSON") from None
+        value = schema.parse(content)
+    except ValueError as e:
+        raise UserError(f"{where}: damaged; not JSON ({first_line(e)})") from None
     newest = value.get("format") if isinstance(value, dict) else None
     if isinstance(newest, int) and newest > FORMAT:
         raise UserError(f"{where}: has format {newest}, and this medjax reads up to {FORMAT}: "

@@ -103,9 +103,9 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     folder = Path(cache_dir) / "datasets"
     kind = kind_of(name, options)
     _check_paths(name, options)
-    key = None if options.plain_ids else functools.partial(subjects.read_key, Path(cache_dir))
+    secret = None if options.plain_ids else functools.partial(subjects.read_key, Path(cache_dir))
     ready = folder / name / options.fingerprint() / str(kind.VERSION)
-    _prepare(ready, lambda: _made(kind, options, key, folder), say)
+    _prepare(ready, lambda: _made(kind, options, secret, folder), say)
     builder = _opened(ready)
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
     found = {s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS
@@ -189,10 +189,10 @@ def _check_paths(name: str, options: Options) -> None:
         raise UserError(f"--data_dir={options.data_dir}: no such file or folder")
 
 
-def _made(kind: type, options: Options, key: subjects.Key | None, folder: Path) -> Any:
+def _made(kind: type, options: Options, secret: subjects.Secret | None, folder: Path) -> Any:
     from medjax.data.builders.base import Config
 
-    config = Config(name=options.fingerprint(), options=options, key=key, out=sys.stdout)
+    config = Config(name=options.fingerprint(), options=options, secret=secret, out=sys.stdout)
     with _quietly():
         return kind(data_dir=str(folder), config=config, file_format="array_record")
 

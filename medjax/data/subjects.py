@@ -19,7 +19,7 @@ USUAL = ("subject", "subject_id", "patient", "patient_id", "PatientID", "partici
          "participant_id")
 UNKNOWN = ("each image counts as its own subject; intervals are over images")
 KEY_NAME = "subject.key"
-Key = Callable[[], bytes]  # the key is made only if there is a name to hide
+Secret = Callable[[], bytes]  # the key is made only if there is a name to hide
 
 
 class Subjects(NamedTuple):
@@ -69,7 +69,7 @@ def _groups(rows: Sequence[table.Row], name: str) -> list[int]:
 
 def resolve(names: Sequence[str], paths: Sequence[Path | None], *, column: str = "",
             own: Sequence[str], origins: Sequence[str], otherwise: str = "",
-            key: Key | None = None) -> Subjects:
+            secret: Secret | None = None) -> Subjects:
     """The subject of every image.
 
     Args:
@@ -79,7 +79,7 @@ def resolve(names: Sequence[str], paths: Sequence[Path | None], *, column: str =
       own: what each image counts as where nothing is known; `otherwise` says what that is, empty
         if it is the image itself.
       origins: where each image stands, for messages.
-      key: hides the names of patients; None shows them.
+      secret: hides the names of patients; None shows them.
 
     Raises:
       UserError: if some are known and others not.
@@ -87,12 +87,12 @@ def resolve(names: Sequence[str], paths: Sequence[Path | None], *, column: str =
     if any(names):
         _check_complete(names, origins, "has no subject where others have one")
         hidden = column.startswith("column PatientID")
-        shown = _hidden(names, key if hidden else None)
+        shown = _hidden(names, secret if hidden else None)
         return Subjects(list(names), shown, f"{column}, {len(set(names))}", [])
     patients = _patients(paths)
     if len(set(patients)) > 1:
         _check_complete(patients, origins, "has no PatientID where others have one")
-        return Subjects(patients, _hidden(patients, key),
+        return Subjects(patients, _hidden(patients, secret),
                         f"PatientID of DICOM, {len(set(patients))}", [])
     same = [f"all {len(own)} images have one PatientID, which tells no subjects apart"
             ] if any(patients) and len(own) > 1 else []
@@ -101,15 +101,16 @@ def resolve(names: Sequence[str], paths: Sequence[Path | None], *, column: str =
     return Subjects(list(own), list(own), "", [*same, UNKNOWN])
 
 
-def _hidden(names: Sequence[str], key: Key | None) -> list[str]:
-    """Their pseudonyms; the names themselves without a key."""
-    if key is None:
+def _hidden(names: Sequence[str], secret: Secret | None) -> list[str]:
+    """Their pseudonyms; the names themselves without a secret."""
+    if secret is None:
         return list(names)
-    secret = key()
-    return [pseudonym(name, key=secret) for name in names]
+    known = secret()
+    return [pseudonym(name, secret=known) for name in names]
 
 
-def of_cases(cases: Sequence[Any], *, known_by: str, layout: str, key: Key | None) -> Subjects:
+def of_cases(cases: Sequence[Any], *, known_by: str, layout: str, secret: Secret | None
+             ) -> Subjects:
     """The subject of every case of a set.
 
     Args:
@@ -123,7 +124,7 @@ def of_cases(cases: Sequence[Any], *, known_by: str, layout: str, key: Key | Non
         return Subjects(names, names, layout, [])
     return resolve(names, [case.path for case in cases], column=known_by,
                    own=[case.metadata.get("file", case.case_id) for case in cases],
-                   origins=[case.origin for case in cases], key=key)
+                   origins=[case.origin for case in cases], secret=secret)
 
 
 def _patients(paths: Sequence[Path | None]) -> list[str]:
@@ -172,9 +173,9 @@ def _check_complete(names: Sequence[str], origins: Sequence[str], what: str) -> 
                         "none")
 
 
-def pseudonym(name: str, *, key: bytes) -> str:
+def pseudonym(name: str, *, secret: bytes) -> str:
     """A short name that nobody without the key can lead back."""
-    return f"p{hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:10]}"
+    return f"p{hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:10]}"
 
 
 def read_key(folder: Path) -> bytes:

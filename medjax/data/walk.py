@@ -54,13 +54,23 @@ def find(root: Path, wanted: Callable[[Path], bool]) -> Walk:
     found, left_out = [], Counter[str]()
     for folder, names in folders(root):
         for path in (folder / name for name in names):
-            if not path.is_file():  # a link to nowhere, a socket
+            if not _is_text(path.name):
+                left_out["with a name that is not UTF-8"] += 1
+            elif not path.is_file():  # a link to nowhere, a socket
                 left_out["broken link"] += 1
             elif wanted(path):
                 found.append(path)
             else:
                 left_out[path.suffix.lower() or "without suffix"] += 1
     return Walk(in_order(found), left_out)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_single(files: Iterable[Path]) -> None:

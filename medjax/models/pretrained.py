@@ -52,8 +52,10 @@ def from_torch(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], 
       head: also the last layer; without it, that keeps its values.
 
     Raises:
-      UserError: if an array is missing, or its shape does not fit; it names the array.
+      UserError: if an array is missing, is too many, or its shape does not fit; it names the array.
     """
+    used: set[str] = set()
+
     def convert(path: Any, leaf: Any) -> Any:
         names = tuple(p.key for p in path[1:])
         if names[0] == "fc" and not head:
@@ -61,6 +63,7 @@ def from_torch(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], 
         known = [n for n in torch_names(names) if n in tensors]
         if not known:
             raise UserError(f"the weights lack {torch_names(names)[0]!r}; another architecture?")
+        used.add(known[0])
         value = np.asarray(tensors[known[0]])
         if names[-1] == "kernel":  # [out, in, *space] -> [*space, in, out]
             value = value.transpose(*range(2, value.ndim), 1, 0)
@@ -68,7 +71,17 @@ def from_torch(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], 
             raise UserError(f"{known[0]!r} has shape {value.shape} where {leaf.shape} is needed")
         return value.astype(leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(convert, variables)
+    found = jax.tree_util.tree_map_with_path(convert, variables)
+    odd = sorted(name for name in set(tensors) - used if not _may_stay(name))
+    if odd:
+        raise UserError(f"the weights have {odd[0]!r}, which the network has not: {len(odd)} "
+                        "arrays too many; another architecture?")
+    return found
+
+
+def _may_stay(name: str) -> bool:
+    """Whether an array may be left: of a last layer, or a counter that nothing depends on."""
+    return name.rpartition(".")[0] in _HEADS or name.endswith("num_batches_tracked")
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

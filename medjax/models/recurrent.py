@@ -12,6 +12,7 @@ from medjax.ops import sequence
 from medjax.typing import Array
 
 RECURRENCES = ("lstm", "gru", "bilstm", "convlstm", "tcn", "none")
+WARM_UP = 32  # frames after which a recurrence has about forgotten what was before
 STREAMED = ("lstm", "gru", "convlstm", "none")  # those that never look ahead
 
 
@@ -100,13 +101,25 @@ class Temporal(nn.Module):
         features = self.encode(frames, train=train)
         size = features.shape[1]
         if cyclic:  # where a cycle is cut shall not matter
-            reach = {"tcn": sum(self.convolutions.steps) if self.recurrence == "tcn" else 0,
-                     "none": 0}.get(self.recurrence, size)  # a recurrence forgets its beginning
-            longer = jax.vmap(lambda x, n: sequence.unrolled(x, n, reach=reach))(features, length)
-            found = self._over_time(longer, length + 2 * reach)[:, reach : reach + size]
+            reach, most = self._reach(length, size)
+            longer = jax.vmap(lambda x, n, r: sequence.unrolled(x, n, r, size=size + 2 * most))(
+                features, length, reach)
+            found = jax.vmap(lambda x, r: sequence.inner(x, r, size=size))(
+                self._over_time(longer, length + 2 * reach), reach)
         else:
             found = self._over_time(features, length)
         return self._answer(found, features)
+
+    def _reach(self, length: Array, size: int) -> tuple[Array, int]:
+        """How many frames about it an answer depends on: of each sequence, and at most.
+
+        A recurrence forgets its beginning only in time: it has whole cycles, `WARM_UP` frames or
+        more of them.
+        """
+        if self.recurrence in ("tcn", "none"):
+            most = sum(self.convolutions.steps) if self.recurrence == "tcn" else 0
+            return jnp.full_like(length, most), most
+        return length * -(-WARM_UP // length), WARM_UP + size
 
     def encode(self, frames: Array, *, train: bool) -> Array:
         """The features of every frame: `[batch, time, ...]`."""

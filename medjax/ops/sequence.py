@@ -27,14 +27,18 @@ def window(start: Array, length: Array, *, size: int) -> Array:
     return jnp.minimum(start + jnp.arange(size), length - 1)
 
 
-def unrolled(x: Array, length: Array, *, reach: int) -> Array:
-    """A cycle with `reach` frames more before and behind it: `[T, ...]` to `[T + 2 reach, ...]`.
+def unrolled(x: Array, length: Array, reach: Array, *, size: int) -> Array:
+    """A cycle with `reach` frames more before and behind it: `[T, ...]` to `[size, ...]`.
 
     They go round and round, however short the cycle is; what is found about its own frames then
     does not depend on where it was cut. Padding stands behind its `length + 2 reach` frames.
     """
-    start = jnp.mod(-reach, length)
-    return x[rolled(start, length, size=x.shape[0] + 2 * reach)]
+    return x[rolled(jnp.mod(-reach, length), length, size=size)]
+
+
+def inner(x: Array, reach: Array, *, size: int) -> Array:
+    """Of what was found for `unrolled` a cycle, the part of the cycle itself: `[size, ...]`."""
+    return x[jnp.minimum(reach + jnp.arange(size), x.shape[0] - 1)]
 
 
 def volume_curve(ed: Array, es: Array, length: Array, *, size: int, cyclic: bool

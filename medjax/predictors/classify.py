@@ -1,6 +1,7 @@
 """Exam images to the probability of each class."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +68,10 @@ class Classify:
             augmentation=self.augmentation, views=self.views,
             voxel=trained.info.spacing_mm or (), **training)
 
+    def footprint(self, trained: Trained) -> int:
+        """About how many numbers an answer takes, for bounds on what strangers wrote."""
+        return self.views * math.prod(trained.image_shape)
+
     def init(self, key: Array, trained: Trained) -> Weights:
         """Weights of one seed, before any training."""
         blank = jnp.zeros((1, *trained.image_shape))
@@ -97,7 +102,8 @@ class Classify:
 
     def read(self, path: Path, trained: Trained, *, case_id: str, wishes: Wishes) -> list[Ready]:
         """The image of a file."""
-        return [self.ready(images.read(path), trained, case_id=case_id, wishes=wishes)]
+        found = images.read(path, limit_bytes=wishes.limit_bytes)
+        return [self.ready(found, trained, case_id=case_id, wishes=wishes)]
 
     def from_array(self, image: np.ndarray, trained: Trained, wishes: Wishes = NO_WISHES,
                    affine: np.ndarray | None = None) -> Ready:

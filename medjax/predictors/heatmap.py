@@ -1,6 +1,7 @@
 """Images to landmarks, by heatmaps."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,11 @@ class Heatmap:
         return heatmap.make(
             model, num_landmarks=count, preprocessing=trained.preprocessing, loss=self.loss,
             decoder=self.decoder, sigma=self.sigma, window=self.patch or None, **training)
+
+    def footprint(self, trained: Trained) -> int:
+        """About how many numbers an answer takes, for bounds on what strangers wrote."""
+        space = math.prod(trained.image_shape[:-1])
+        return space * (self.width + len(trained.info.landmarks))
 
     def init(self, key: Array, trained: Trained) -> Weights:
         """Weights of one seed, before any training."""

@@ -101,7 +101,8 @@ def _turn(trained: Trained, wishes: Wishes, *, case_id: str) -> placing.Turn | N
 
 def read(path: Path, trained: Trained, *, case_id: str, wishes: Wishes) -> list[Ready]:
     """The image of a file, ready."""
-    return [ready(images.read(path), trained, case_id=case_id, wishes=wishes)]
+    found = images.read(path, limit_bytes=wishes.limit_bytes)
+    return [ready(found, trained, case_id=case_id, wishes=wishes)]
 
 
 def from_array(image: np.ndarray, trained: Trained, wishes: Wishes = NO_WISHES,

@@ -1,6 +1,7 @@
 """Images to landmarks, by agents that search."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -97,6 +98,13 @@ class Search:
             communicate=self.communicate, dtype=jnp.dtype(self.dtype))
         return search.make(model, num_landmarks=count, game=game,
                            preprocessing=trained.preprocessing)
+
+    def footprint(self, trained: Trained) -> int:
+        """About how many numbers an answer takes, for bounds on what strangers wrote."""
+        axes = len(trained.image_shape) - 1
+        seen = self.crop_size**axes * self.history + self.trail * axes + self.width * self.hidden
+        volumes = len(self.scales or "123") * math.prod(trained.image_shape)
+        return self.starts * len(trained.info.landmarks) * seen + volumes
 
     def init(self, key: Array, trained: Trained) -> Weights:
         """Weights of one seed, before any training."""

@@ -1,6 +1,7 @@
 """Sequences to the frames that matter."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +78,11 @@ class Temporal:
         return temporal.make(network, preprocessing=trained.preprocessing, loss=self.loss,
                              cyclic=trained.info.cyclic, smooth=self.smooth, **training)
 
+    def footprint(self, trained: Trained) -> int:
+        """About how many numbers an answer takes, for bounds on what strangers wrote."""
+        time = trained.image_shape[0]
+        return math.prod(trained.image_shape) + time * (self.features + self.hidden) * self.smooth
+
     def init(self, key: Array, trained: Trained) -> Weights:
         """Weights of one seed, before any training."""
         blank = jnp.zeros((1, 2, *trained.image_shape[1:]))
@@ -107,7 +113,8 @@ class Temporal:
     def read(self, path: Path, trained: Trained, *, case_id: str, wishes: Wishes) -> list[Ready]:
         """The sequences of a file or folder: each plane of a 4-D volume is one."""
         planes = files.planes(path)
-        return [self.ready(files.read(path, plane=z), trained, wishes=wishes,
+        return [self.ready(files.read(path, plane=z, limit_bytes=wishes.limit_bytes), trained,
+                           wishes=wishes,
                            case_id=f"{case_id}:{z}" if planes > 1 else case_id)
                 for z in range(planes)]
 

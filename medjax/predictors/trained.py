@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax.data import images
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Dataset, Split
 from medjax.ops.preprocess import Preprocessing
@@ -41,6 +42,7 @@ class Wishes(NamedTuple):
       spacing_mm: the size of a pixel; 0: not known.
       frame_ms: from one frame to the next; 0: not known.
       resize: images of another shape than those of the training are brought to it.
+      limit_bytes: an image that is larger once it is decoded is refused.
       points_mm: by case, `[landmark, ndim]`, where a first look has found the landmarks of a
         network that was trained on images in one pose.
     """
@@ -49,6 +51,7 @@ class Wishes(NamedTuple):
     frame_ms: float = 0.0
     resize: bool = False
     points_mm: Mapping[str, np.ndarray] = {}
+    limit_bytes: int = images.LIMIT_BYTES
 
 
 NO_WISHES = Wishes()

@@ -1,41 +1,20 @@
 """Writing what happens: `metrics.jsonl`, and the progress line."""
 
-import csv
-import io
 import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medjax.files import write_bytes, write_table
 from medjax.progress import clock
 from medjax.typing import Logs
 
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes all or nothing: to a file beside it, then renamed."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(content)
-    os.replace(beside, path)
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Writes a CSV, all or nothing: fractions with seven digits, what is undefined empty."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(header)
-    table.writerows([_cell(v) for v in row] for row in rows)
-    write_bytes(path, text.getvalue().encode())
-
-
-def _cell(value: Any) -> Any:
-    if not isinstance(value, (float, np.floating)):
-        return value
-    return "" if np.isnan(value) else f"{value:.7g}"
+__all__ = ["write_bytes", "write_table"]  # what others find here
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -135,7 +135,7 @@ def test_agents_on_four_devices_do_what_they_do_on_one(done, cache_dir, tmp_path
     ({"replay": 10**9}, r"--replay=1000000000 steps of --agents=4 need .* GB, 1 learner at once"),
     ({"outlier_sd": 3}, "needs four --landmarks"),
     ({"beside": "nowhere"}, "has no predictions.csv"),
-    ({"gamma": 1.5}, "--gamma=1.5: must lie between 0 and 1"),
+    ({"discount": 1.5}, "--discount=1.5: must lie between 0 and 1"),
 ])
 def test_bad_settings_get_one_clear_line(tmp_path, cache_dir, changes, message):
     with pytest.raises(UserError, match=message):

@@ -50,11 +50,14 @@ def test_without_a_frame_nothing_is_known():
     assert np.isfinite(curve(2, 2, 5, 5, True)[0]).all()
 
 
-def test_thrice_a_cycle_and_its_middle():
-    x = jnp.array([1, 2, 3, 99, 99])
-    long = sequence.thrice(x, jnp.int32(3))
-    np.testing.assert_array_equal(long[:9], [1, 2, 3] * 3)
-    np.testing.assert_array_equal(sequence.middle(long, jnp.int32(3), size=5)[:3], [1, 2, 3])
+@pytest.mark.parametrize(("length", "reach", "want"), [
+    (3, 2, [2, 3, 1, 2, 3, 1, 2]), (2, 5, [2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1])])
+def test_a_cycle_goes_on_before_and_behind_however_short_it_is(length, reach, want):
+    x = jnp.array([1, 2, 3, 99, 99][:length] + [99] * (5 - length))
+    long = sequence.unrolled(x, jnp.int32(length), jnp.int32(reach), size=5 + 2 * reach)
+    np.testing.assert_array_equal(long[: length + 2 * reach], want)
+    whole = sequence.inner(long, jnp.int32(reach), size=5)
+    np.testing.assert_array_equal(whole[:length], x[:length])
 
 
 def test_moving_averages():

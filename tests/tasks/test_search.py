@@ -152,7 +152,15 @@ def test_what_is_remembered_takes_few_bytes(blobs):
     world = jax.eval_shape(create, jax.random.key(0), blobs).world
     per_step = sum(x.dtype.itemsize * np.prod(x.shape[3:]) for x in world.ring.rows)
     assert per_step + 4 <= 100  # and the priority of its team
-    assert per_step == 2 * 2 + 2 * 2 + 1 + 1 + 2 + 1 + 4 + 1 + 1
+    assert per_step == 2 * 1 + 2 * 1 + 1 + 1 + 1 + 1 + 4 + 1 + 1
+
+
+@pytest.mark.parametrize(("count", "kind"), [
+    (128, jnp.int8), (129, jnp.int16), (2**15, jnp.int16), (2**15 + 1, jnp.int32)])
+def test_numbers_are_remembered_in_a_type_that_holds_them(count, kind):
+    found = search._small(jnp.int32(count - 1), count)
+    assert found.dtype == kind
+    assert int(found) == count - 1
 
 
 def test_drawn_crops_are_those_that_were_seen(blobs):

@@ -45,12 +45,12 @@ class Config(tfds.core.BuilderConfig):
     """The options that a prepared set was made with; `name` is their fingerprint.
 
     Attributes:
-      key: hides the names of patients; None shows them.
+      secret: hides the names of patients; None shows them.
       out: where progress is told.
     """
 
     options: Options = dataclasses.field(default_factory=Options)
-    key: Callable[[], bytes] | None = None
+    secret: Callable[[], bytes] | None = None
     out: TextIO = dataclasses.field(default_factory=lambda: sys.stdout)
 
 
@@ -70,8 +70,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         return self.builder_config.options
 
     @property
-    def key(self) -> Callable[[], bytes] | None:
-        return self.builder_config.key
+    def secret(self) -> Callable[[], bytes] | None:
+        return self.builder_config.secret
 
     def describe(self) -> tuple[DatasetInfo, tuple[int, ...], Any]:
         """The description, the shape `[*space, channel]` of every image, and its dtype."""

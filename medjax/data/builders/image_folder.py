@@ -72,9 +72,9 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         paths = [row.path for row in rows]
         if known_by.startswith("files"):  # a header that names the patient knows better
             return subject_rules.resolve([""] * len(rows), paths, own=names, origins=origins,
-                                         otherwise=known_by, key=self.key)
+                                         otherwise=known_by, secret=self.secret)
         return subject_rules.resolve(names, paths, own=[self._case(row) for row in rows],
-                                     origins=origins, column=known_by, key=self.key)
+                                     origins=origins, column=known_by, secret=self.secret)
 
     def _case(self, row: Row) -> str:
         return row.path.relative_to(Path(self.options.data_dir)).as_posix()

@@ -32,7 +32,7 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
     @functools.cached_property
     def subjects(self) -> subjects.Subjects:
         return subjects.of_cases(self.found.cases, known_by=self.found.known_by,
-                                 layout=self.found.info.subjects, key=self.key)
+                                 layout=self.found.info.subjects, secret=self.secret)
 
     @functools.cached_property
     def longest(self) -> int:

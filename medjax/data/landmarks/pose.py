@@ -1,7 +1,6 @@
 """One pose for all images: the second look of two, after a first has found about where points are.
 """
 
-import csv
 import math
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from medjax.data import geometry
 from medjax.data.landmarks.case import LandmarkSet, world_points
 from medjax.data.placing import Turn
 from medjax.errors import UserError
+from medjax.files import read_records
 
 
 def common(found: LandmarkSet) -> np.ndarray:
@@ -63,8 +63,7 @@ def read_points(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The points in mm that a run's or an answer's `predictions.csv` has of each case:
     `[landmark, ndim]`; landmarks that are not in `names` are left out."""
     try:
-        with path.open(newline="") as f:
-            rows = list(csv.DictReader(f))
+        rows = read_records(path)
         form = "pred_{}_mm" if "pred_x_mm" in rows[0] else "{}_mm"
         axes = [a for a in "xyz" if form.format(a) in rows[0]]
         out = {row["case_id"]: np.full((len(names), len(axes)), np.nan) for row in rows}

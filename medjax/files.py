@@ -1,0 +1,81 @@
+"""Files that appear whole or not at all, names that any file system takes, and tables."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+_LONGEST = 120  # bytes of a name, so that suffixes fit into what file systems take
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes all or nothing: to a file beside it, then renamed; no link is followed."""
+    beside = path.with_name(path.name + ".part")
+    with contextlib.suppress(FileNotFoundError):
+        beside.unlink()  # of a process that was killed
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+    os.replace(beside, path)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a CSV, all or nothing: fractions with seven digits, what is undefined empty.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow([_cell(name) for name in header])
+    table.writerows([_cell(v) for v in row] for row in rows)
+    write_bytes(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    if not isinstance(value, (float, np.floating)):
+        return value
+    return "" if np.isnan(value) else f"{value:.7g}"
+
+
+def read_table(path: Path) -> list[list[str]]:
+    """The rows of what `write_table` wrote, its header first."""
+    with path.open(newline="", encoding="utf-8") as f:
+        return [[_plain(cell) for cell in row] for row in csv.reader(f)]
+
+
+def read_records(path: Path) -> list[dict[str, str]]:
+    """The same by column."""
+    rows = read_table(path)
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+
+def _plain(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
+class Names:
+    """Names of files for cases, whatever these are called; each case has its own."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, str] = {}
+
+    def of(self, case: str) -> str:
+        """A name without folder or suffix of an image: plain where it can be, else with a hash."""
+        plain = re.sub(r"[^\w.()+ -]", "_", case.encode(errors="replace").decode())
+        plain = re.sub(r"(?i)(\.nii)?\.gz$|\.nii$", "", plain).strip(" .") or "case"
+        short = plain.encode()[:_LONGEST].decode(errors="ignore")
+        if short != plain or self._taken.setdefault(short.casefold(), case) != case:
+            digest = hashlib.sha1(case.encode(errors="surrogateescape")).hexdigest()[:8]
+            short = f"{short[:_LONGEST - 40]}-{digest}"
+            self._taken[short.casefold()] = case
+        return short
