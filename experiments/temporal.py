@@ -144,7 +144,8 @@ def main(config: Config) -> None:
 
     def report_with_rival(weights: Any, meta: dict, parts: "Parts") -> None:
         others: dict[str, SequencePredictions] = {}
-        begun = Path(config.init_from, RIVAL) if Path(config.init_from).is_dir() else None
+        of_run = config.init_from and Path(config.init_from).is_dir()
+        begun = Path(config.init_from, RIVAL) if of_run else None
         alone = dataclasses.replace(
             config, recurrence="none", init_from=str(begun or config.init_from),
             workdir=str(Path(config.workdir, RIVAL)))
@@ -171,8 +172,9 @@ def check(config: Config) -> None:
     flags.check_sequences(config)
     if config.init_from and not Path(config.init_from).exists():
         raise UserError(f"--init_from={config.init_from}: no such file or folder")
-    rival = config.rival and config.recurrence != "none" and Path(config.init_from).is_dir()
-    if rival and config.init_from and not Path(config.init_from, RIVAL, weights.NAME).exists():
+    rival = (config.rival and config.recurrence != "none" and config.init_from
+             and Path(config.init_from).is_dir())
+    if rival and not Path(config.init_from, RIVAL, weights.NAME).exists():
         raise UserError(f"--init_from={config.init_from}: that run has no rival, for the rival of "
                         "this one to start from; give --rival=false")
     if config.encoder_rate == 0 and not config.init_from:

@@ -33,6 +33,12 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def settings(small: dict, **changes) -> dict:
+    """Flags of a small run; a set of files is not made, so it has no number of subjects."""
+    given = {k: v for k, v in small.items() if k != "subjects" or "data_dir" not in changes}
+    return {**given, **changes}
+
+
 def common(tmp_path_factory) -> Path:
     """A folder that all workers of one run have in common."""
     base = tmp_path_factory.getbasetemp()

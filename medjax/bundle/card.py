@@ -44,9 +44,9 @@ def text(value: Any) -> str:
 
 
 def escaped(value: Any) -> Any:
-    """The same of everything in nested data."""
+    """The same of every text in nested data; names of fields stay."""
     if isinstance(value, Mapping):
-        return {text(k): escaped(v) for k, v in value.items()}
+        return {k: escaped(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [escaped(v) for v in value]
     return text(value) if isinstance(value, str) else value
@@ -85,7 +85,7 @@ def _summary(report: Mapping[str, Any], said: Mapping[str, Any], info: Mapping[s
 def _metrics(report: Mapping[str, Any]) -> str:
     rows = ["| metric | value [95 % interval] | baseline |", "|---|---|---|"]
     for name, found in report["metrics"].items():
-        rows.append(f"| {name} | {_estimate(found)} | {_number(report['baseline'].get(name))} |")
+        rows.append(f"| {text(name)} | {_estimate(found)} | {_number(report['baseline'].get(name))} |")
     made = ", synthetic" if report["synthetic"] else ""
     known = report.get("subjects_known_by", "not recorded")
     who = (f"{report['subjects']} subjects ({known}); intervals are over subjects" if known else

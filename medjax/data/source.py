@@ -16,8 +16,8 @@ import numpy as np
 from absl import logging
 
 from medjax import lock
+from medjax.data import images, subjects, walk
 from medjax.data import splits as split_rules
-from medjax.data import subjects
 from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
 from medjax.errors import UserError, unknown
@@ -174,12 +174,19 @@ def infer(options: Options) -> str:
         return known[0]
     signs = {LandmarkOptions: ("landmark_folder", ("landmarks.csv", "*.mrk.json", "*.fcsv")),
              SequenceOptions: ("sequence_folder", ("frames.csv",)),
-             DataOptions: ("image_folder", ("metadata.csv", "*/"))}
+             DataOptions: ("image_folder", ("metadata.csv",))}
     name, patterns = signs[type(options)]  # type: ignore[index]
-    if path.is_dir() and any(next(iter(path.glob(pattern)), None) for pattern in patterns):
+    if path.is_dir() and (any(next(iter(path.glob(pattern)), None) for pattern in patterns)
+                          or isinstance(options, DataOptions) and _has_classes(path)):
         return name
     raise UserError(f"--data_dir={path}: nothing in it says which set it is; name it with "
                     "--dataset")
+
+
+def _has_classes(root: Path) -> bool:
+    """Whether images lie in folders below it."""
+    return any(images.is_image(folder / name) for folder, names in walk.folders(root)
+               if folder != root for name in names)
 
 
 def _check_paths(name: str, options: Options) -> None:

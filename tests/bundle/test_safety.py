@@ -179,7 +179,7 @@ def test_what_is_missing_or_too_many_is_named(classifier):
     ({"trained__seeds": 3}, "weights.safetensors"), ({"trained__seeds": 0}, "out of range"),
     ({"how__model": "mlp"}, "weights.safetensors: lacks params/dense1"),
     ({"trained__preprocessing__mean": [None]}, "is no float"),
-    ({"trained__preprocessing__high": float("nan")}, "is no float"),
+    ({"trained__preprocessing__high": float("nan")}, "NaN is no JSON"),
     ({"trained__info__classes": ["a"] * 3}, "weights.safetensors"),
     ({"how__dtype": "object"}, "describes no network"),
     ({"trained__info__name": "\x1b[2J"}, "control characters"),

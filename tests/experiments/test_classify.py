@@ -15,14 +15,14 @@ from PIL import Image
 from experiments import classify
 from medjax import app
 from medjax.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, settings
 
 SMALL = {"subjects": 20, "steps": 4, "batch": 8, "eval_every": 2, "log_every": 2, "bootstrap": 50,
          "model": "mlp", "warmup_steps": 1}
 
 
 def flags(workdir, cache, **changes):
-    values = {**SMALL, "workdir": workdir, "cache_dir": cache, **changes}
+    values = settings(SMALL, workdir=workdir, cache_dir=cache, **changes)
     return [f"--{k}={v}" for k, v in values.items()]
 
 
@@ -91,14 +91,19 @@ def test_what_a_run_leaves_behind(done):
 def test_the_report_keeps_its_contract(done):
     found = report_of(done[0])
     names = {"auc", "accuracy", "balanced_accuracy", "f1", "average_precision", "kappa", "ece",
-             "brier"}
+             "brier", "quadratic_kappa"}
     assert set(found["metrics"]) == set(found["baseline"]) == names
     for estimate in found["metrics"].values():
         assert {"value", "low", "high"} <= set(estimate)
     assert found["baseline"]["auc"] == 0.5
     assert found["baseline"]["accuracy"] == pytest.approx(0.1)
     assert found["experiment"] == "classify"
-    assert (found["dataset"], found["split"], found["cases"]) == ("brain_planes", "test", 50)
+    assert (found["dataset"], found["split"]) == ("brain_planes", "test")
+    assert found["cases"] == 10 * found["subjects"]
+    assert found["subjects_known_by"] == "synthetic, 20"
+    assert set(found["classes"]["pons"]) == {"sensitivity", "specificity", "auc", "support",
+                                             "positive_predictive_value"}
+    assert len(found["definitions"]) == len(names)
     assert {"steps", "seconds", "compile_seconds", "examples_per_second"} <= set(found["train"])
     assert {"device", "versions"} <= set(found)
     assert set(found["seeds"]["each"]) == {"0", "1"}
@@ -108,7 +113,7 @@ def test_predictions_hold_every_case_once(done):
     workdir, _ = done
     with (workdir / "predictions.csv").open() as f:
         rows = list(csv.DictReader(f))
-    assert len({r["case_id"] for r in rows}) == len(rows) == 50
+    assert len({r["case_id"] for r in rows}) == len(rows) == report_of(workdir)["cases"]
     np.testing.assert_allclose(probabilities(workdir).sum(1), 1, atol=1e-5)
     one, two = ((workdir / "seeds" / f"predictions_{s}.csv").read_text() for s in (0, 1))
     assert one != two
@@ -306,7 +311,8 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
     ({"init_from": "/nowhere.safetensors"}, "not a readable .safetensors"),
     ({"eval_only": True}, "no run in"),
     ({"freeze": True}, "--freeze trains on the features of published weights"),
-    ({"model": "cnn", "image_size": 20}, "--image_size is for image_folder"),
+    ({"model": "cnn", "image_size": 20}, "--image_size is not read by the set brain_planes"),
+    ({"data_dir": "."}, "nothing in it says which set it is|--data_dir=.: "),
     ({"eval_every": -3}, "--eval_every=-3: must not be negative"),
     ({"seed": 2**40}, "--seed=1099511627776: must not be negative, and finite"),
     ({"learning_rate": "nan"}, "--learning_rate=nan: must not be negative, and finite"),

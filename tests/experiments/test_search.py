@@ -14,7 +14,7 @@ import pytest
 from experiments import search
 from medjax import app
 from medjax.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, settings
 
 SMALL = {"subjects": 14, "steps": 4, "batch": 4, "agents": 4, "eval_every": 2, "log_every": 1,
          "bootstrap": 50, "ndim": 2, "width": 4, "hidden": 8, "crop_size": 9, "starts": 3,
@@ -24,7 +24,7 @@ FIGURES = {"learning_curve.png", "errors.png", "paths.png", "search.gif"}
 
 
 def flags(workdir, cache, **changes):
-    values = {**SMALL, "workdir": workdir, "cache_dir": cache, **changes}
+    values = settings(SMALL, workdir=workdir, cache_dir=cache, **changes)
     return [f"--{k}={v}" for k, v in values.items()]
 
 
