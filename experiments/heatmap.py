@@ -110,7 +110,7 @@ class Config(flags.Augmenting, flags.Batches, flags.LandmarkFiles):
     radii_mm: tuple[float, ...] = option((2.0, 2.5, 3.0, 4.0, 10.0), "of the success rates",
                                          item=float)
     level: float = option(0.9, "share of points that the conformal radius is to hold")
-    steps: int = option(600, "updates")
+    steps: int = option(600, "updates", grows=True)
     batch: int = option(0, "examples an update; 0: 8, or 2 volumes")
     best: str = option("error_mm", "metric that chooses the checkpoint, on validation",
                        choices=("error_mm", "error_mm_median", "loss"))

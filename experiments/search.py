@@ -138,7 +138,7 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
                          "to stand in the same table", free=True, path=True)
     radii_mm: tuple[float, ...] = option((1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates",
                                          item=float)
-    steps: int = option(1000, "updates")
+    steps: int = option(1000, "updates", grows=True)
     batch: int = option(64, "remembered steps an update, of every landmark")
     learning_rate: float = option(1e-3, "its peak")
     weight_decay: float = option(1e-4, "decoupled, on kernels only")

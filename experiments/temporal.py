@@ -116,7 +116,7 @@ class Config(flags.Augmenting, flags.Batches, flags.SequenceFiles):
                          "frames, to stand in the same table")
     units: str = option("ms", "report milliseconds too, or frames only", choices=("ms", "frames"))
     hit_frames: int = option(2, "planes: a hit is at most so many frames off")
-    steps: int = option(800, "updates")
+    steps: int = option(800, "updates", grows=True)
     batch: int = option(8, "sequences an update")
 
     @property

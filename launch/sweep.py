@@ -31,7 +31,7 @@ from launch import points, slurm
 from launch.points import Point, told
 from medjax import app, report
 from medjax.errors import UserError
-from medjax.plot import new_figure
+from medjax.plot import new_figure, plain_numbers
 from medjax.train.record import write_table
 
 option = app.option
@@ -228,7 +228,9 @@ def draw(path: Path, columns: Mapping[str, Sequence[str]], values: Sequence[floa
             ax.plot(places, values, "o", ms=5, mfc="none", mec="C0")
             ax.plot(places[0], values[0], "o", ms=5, color="C3")
             if spread:
-                ax.set_xscale("log" if min(map(float, known)) > 0 else "linear")
+                if min(map(float, known)) > 0:
+                    ax.set_xscale("log")
+                    plain_numbers(ax.xaxis)
             else:
                 ax.set_xticks(range(len(known)), known)
                 ax.set_xlim(-0.5, len(known) - 0.5)

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,13 @@ _DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENOTDIR, e
          errno.EPERM, errno.ENOENT)  # what a user can mend
 STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
 _LOCK = ".lock"
+_ELSEWHERE = {  # what other programs call our flags
+    "lr": "learning_rate", "batch_size": "batch", "bs": "batch", "epochs": "steps",
+    "num_epochs": "steps", "iterations": "steps", "wd": "weight_decay", "output": "workdir",
+    "output_dir": "workdir", "out": "workdir", "data": "data_dir", "data_path": "data_dir",
+    "img_size": "image_size", "size": "image_size", "input_size": "image_size", "arch": "model",
+    "network": "model", "pretrained": "init_from", "weights": "init_from", "optim": "optimizer",
+    "resume": "workdir", "amp": "dtype", "precision": "dtype", "gamma": "discount"}
 _YNN = ("--xla_cpu_experimental_ynn_fusion_type="
         "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE")
 _YNN_RELEASES = ("0.10.", "0.12.")
@@ -33,7 +41,7 @@ _KINDS: dict[Any, Callable] = {
 
 
 def option(default: Any, text: str, *, choices: tuple[str, ...] = (), item: type = str,
-           free: bool = False, path: bool = False) -> Any:
+           free: bool = False, path: bool = False, grows: bool = False) -> Any:
     """A field of an experiment's config.
 
     Args:
@@ -43,9 +51,11 @@ def option(default: Any, text: str, *, choices: tuple[str, ...] = (), item: type
       item: what the entries of a tuple are.
       free: may differ when a run is resumed, since results do not depend on it.
       path: a file or folder, in which `~` is that of the user.
+      grows: may be larger when a run is resumed.
     """
     return dataclasses.field(default=default, metadata={
-        "help": text, "choices": choices, "item": item, "free": free, "path": path})
+        "help": text, "choices": choices, "item": item, "free": free, "path": path,
+        "grows": grows})
 
 
 def run(main: Callable[[Any], None], config: type) -> None:
@@ -88,6 +98,9 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
     try:
         rest = values(argv)
     except flags.UnrecognizedFlagError as e:
+        known = _ELSEWHERE.get(e.flagname, "")
+        if known in values:
+            raise UserError(f"unknown flag '--{e.flagname}': did you mean --{known}?") from None
         raise unknown("flag", f"--{e.flagname}", [f"--{f}" for f in values]) from None
     except flags.Error as e:
         raise UserError(str(e)) from None
@@ -153,13 +166,23 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
         raise UserError(f"{path}: not readable; choose another --workdir") from None
     new = _described(experiment, config, facts)
     free = {f.name for f in dataclasses.fields(config) if f.metadata["free"]}
-    keys = (set(old) | set(new) if facts else set(new)) - free
+    keys = (set(old) | set(new) if facts else set(new)) - free - _grown(config, old)
     before, now = (schema.flat({k: v[k] for k in keys if k in v}) for v in (old, new))
     differ = [f"{k} was {before.get(k)!r}, is {now.get(k)!r}"
               for k in sorted(before | now) if before.get(k) != now.get(k)]
     if differ:
         raise UserError(f"--workdir={folder} holds a run with other settings: {'; '.join(differ)}; "
                         "choose another --workdir or the same settings")
+
+
+def _grown(config: Any, old: dict[str, Any]) -> set[str]:
+    """The fields that may grow, and have."""
+    found = {f.name for f in dataclasses.fields(config) if f.metadata["grows"]
+             and isinstance(old.get(f.name), int) and old[f.name] < getattr(config, f.name)}
+    for name in found:
+        print(f"--{name} grows from {old[name]} to {getattr(config, name)}; schedules are those of "
+              "the new number from here on")
+    return found
 
 
 @contextlib.contextmanager
@@ -211,7 +234,7 @@ def setup(cache_dir: Path) -> None:
     from absl import logging
 
     fast_cpu()
-
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's warnings are none of the user's
     logging.set_verbosity(logging.FATAL)  # orbax logs a traceback of errors that it raises as well
 
     sys.unraisablehook = _report_unraisable
@@ -270,15 +293,43 @@ def _report_unraisable(found: Any) -> None:
 
 
 class StopSignal:
-    """True once SIGTERM has come; the run then saves and ends. A second one ends it at once."""
+    """True once SIGTERM has come; the run then saves and ends. A second one ends it at once.
+
+    Python notices a signal between two of its own steps, which a compiler does not take: while
+    `at_once` holds, a thread ends the process instead, as there is nothing to save.
+    """
 
     def __init__(self) -> None:
-        self._came = False
+        self._came, self._nothing_to_save = False, ""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        threading.Thread(target=self._watch, args=(read,), daemon=True).start()
         signal.signal(signal.SIGTERM, self._note)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        if before != -1:  # of another run in this process, whose thread then ends
+            os.close(before)
 
     def _note(self, number: int, frame: Any) -> None:
         self._came = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _watch(self, read: int) -> None:
+        while number := os.read(read, 1):
+            if number[0] == signal.SIGTERM and self._nothing_to_save:
+                print(f"\nstopped by SIGTERM while {self._nothing_to_save}; the same command "
+                      "begins again", flush=True)
+                os._exit(STOPPED)
+
+    @contextlib.contextmanager
+    def at_once(self, doing: str) -> Iterator[None]:
+        """While it lasts, SIGTERM ends the process."""
+        if self._came:
+            sys.exit(STOPPED)
+        self._nothing_to_save = doing
+        try:
+            yield
+        finally:
+            self._nothing_to_save = ""
 
     def __call__(self) -> bool:
         return self._came

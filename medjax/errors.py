@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+_FEW = 12  # names that a line holds
+
 
 class UserError(Exception):
     """A mistake that the user can mend; `app.run` prints it as one line, without a traceback.
@@ -17,11 +19,12 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """An error for a name that is not in `known`, with the nearest names first."""
+    """An error for a name that is not in `known`: with the three nearest, or with some of all."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return UserError(f"unknown {kind} {name!r}: {hint}known are {', '.join(names)}")
+    some = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {some}"
+    return UserError(f"unknown {kind} {name!r}: {hint}")
 
 
 def first_line(error: BaseException) -> str:

@@ -81,7 +81,7 @@ class Training:
     """How a network is trained."""
 
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
-    steps: int = option(1000, "updates")
+    steps: int = option(1000, "updates", grows=True)
     batch: int = option(64, "examples an update")
     seed: int = option(0, "of weights, order and augmentation; the first of --seeds")
     seeds: int = option(1, "so many models, trained as one program")
@@ -103,6 +103,8 @@ class Training:
     keep: int = option(2, "newest checkpoints kept, beside the best", free=True)
     bootstrap: int = option(2000, "exchanges of a paired test, and what intervals simulate",
                             free=True)
+    figure_format: str = option("png", "of the figures; pdf and svg stand beside png",
+                                choices=("png", "pdf", "svg"), free=True)
     eval_only: bool = option(False, "read the best checkpoint and report", free=True)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from medjax.data import geometry
 from medjax.data.source import Split
 from medjax.landmark_report import LandmarkPredictions
-from medjax.plot import flat, new_figure
+from medjax.plot import flat, new_figure, plain_numbers
 from medjax.stats import nan_mean
 
 
@@ -23,6 +23,7 @@ def cumulative(path: Path, found: LandmarkPredictions, baseline: LandmarkPredict
                     color="C0" if what is found else "0.5")
         every = np.concatenate([w.error_mm[w.present] for w in (found, baseline)])
         ax.set_xscale("log")
+        plain_numbers(ax.xaxis)
         ax.set(xlabel="error (mm)", ylabel="share of points with a smaller error", ylim=(0, 1.02),
                xlim=np.nanquantile(every, [0.01, 1.0]) * [0.8, 1.2])
         ax.legend(loc="lower right")

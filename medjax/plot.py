@@ -1,6 +1,7 @@
 """The pictures that a researcher looks at. Each function draws one figure and writes one PNG."""
 
 import contextlib
+import contextvars
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,47 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+_FORMATS: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("formats", default=())
+
+
+@contextlib.contextmanager
+def formats(*names: str) -> Iterator[None]:
+    """While it lasts, figures are written as these too, as pdf and svg, beside png."""
+    token = _FORMATS.set(names)
+    try:
+        yield
+    finally:
+        _FORMATS.reset(token)
+
+
 @contextlib.contextmanager
 def _axes(rows: int, columns: int, size: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
+    """A figure of its own: what a notebook draws with is left as it is."""
     import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-        yield figure, axes
-        plt.close(figure)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size)
+        FigureCanvasAgg(figure)
+        yield figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw) -> None:
     """Makes the axes, lets `draw(figure, axes)` fill them, and writes the file."""
     with _axes(rows, columns, size) as (figure, axes):
         draw(figure, axes)
-        figure.savefig(path)
+        for suffix in dict.fromkeys((path.suffix, *(f".{name}" for name in _FORMATS.get()))):
+            figure.savefig(path.with_name(path.name.removesuffix(path.suffix) + suffix))
+
+
+def plain_numbers(axis: Any) -> None:
+    """Numbers of a logarithmic axis as 0.1, 1 and 10."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def animate(path: Path, rows: int, columns: int, size: tuple[float, float], draw, *, frames: int,
@@ -153,12 +177,12 @@ def reliability(path: Path, found: Predictions) -> None:
         top.bar(edges, [b[2] for b in bins], width, align="edge", color="C0", alpha=0.75,
                 edgecolor="white", label="accuracy")
         points = [b for b in bins if b[0]]
-        top.plot([b[1] for b in points], [b[2] for b in points], "o", color="C3", ms=4,
-                 label="mean confidence")
+        middle = [e + width / 2 for e, b in zip(edges, bins, strict=True) if b[0]]
+        top.plot(middle, [b[1] for b in points], "o", color="C3", ms=4, label="mean confidence")
         top.plot([0, 1], [0, 1], color="0.5", ls=":", label="perfect")
-        top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1),
-                title=f"Reliability (ECE {gap:.3f})")
-        top.legend(loc="upper left")
+        top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+        top.set_title(f"Reliability (ECE {gap:.3f}, of which some is noise)", fontsize=9)
+        figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         bottom.bar(edges, [b[0] for b in bins], width, align="edge", color="0.6",
                    edgecolor="white")
         bottom.set(xlabel="confidence (highest probability)", ylabel="cases", xlim=(0, 1))

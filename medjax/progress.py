@@ -32,6 +32,11 @@ def track(items: Iterable[Item], *, total: int, what: str, out: TextIO | None = 
         print("\r\033[K", end="", file=stream, flush=True)
 
 
+def several(rate: float) -> str:
+    """`1,058`, or of a slow one `0.31`: never 0."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
 def clock(seconds: float) -> str:
     """`1:02:03` or `2:03`."""
     minutes, seconds = divmod(round(max(seconds, 0.0)), 60)

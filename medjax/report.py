@@ -14,6 +14,7 @@ import medjax
 from medjax.errors import UserError
 from medjax.files import read_table, write_table
 from medjax.metrics import Metric, evaluate
+from medjax.progress import several
 from medjax.stats import Estimate, bootstrap, holm
 from medjax.train.record import write_json
 
@@ -244,7 +245,7 @@ def _speed(timing: Mapping[str, float], unit: str) -> str:
     if not timing["examples_per_second"] > 0:  # nothing was trained now, or NaN
         return f"{whole}; "
     return (f"{whole}, {timing['compile_seconds']:.0f} s of it compiling, "
-            f"{timing['examples_per_second']:,.0f} {unit}/s; ")
+            f"{several(timing['examples_per_second'])} {unit}/s; ")
 
 
 def show_classes(result: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import report, stats, weights
+from medjax import plot, report, stats, weights
 from medjax.app import (
     STOPPED,
     StopSignal,
@@ -74,9 +74,14 @@ def begin(config: Any, experiment: str, options: type, *, default: str
     join()
     check_device()
     stop = StopSignal()
-    dataset = source.load(config.dataset, options=wanted, cache_dir=cache, say=print)
+    with stop.at_once("reading the data"):
+        dataset = source.load(config.dataset, options=wanted, cache_dir=cache, say=_say)
     _describe(dataset)
     return config, dataset, stop
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _given(config: Any, options: type) -> list[str]:
@@ -93,7 +98,8 @@ def _describe(dataset: Dataset) -> None:
     what = (f"{len(info.classes)} classes" if info.classes
             else f"{len(info.landmarks)} landmarks" if info.landmarks
             else f"sequences, named frames {', '.join(info.frames)}")
-    print(f"{info.name}: {kind}{info.modality}; {what}; {sizes}", flush=True)
+    modality = "" if info.modality == "unknown" else f"{info.modality}; "
+    print(f"{info.name}: {kind}{modality}{what}; {sizes}", flush=True)
     print(f"subjects: {info.subjects or 'not known'}")
     for note in dataset.notes:
         print(f"note: {note}", flush=True)
@@ -259,7 +265,8 @@ def train_and_report(config: Any, experiment: str, plan: run.Plan, how: Any, tra
              "trained": dataclasses.asdict(trained)}
     with open_workdir(workdir, experiment, config, **facts):
         if not config.eval_only:
-            run.train(plan, workdir, stop=stop, say=print)
+            run.train(plan, workdir, stop=stop, say=_say, compiling=lambda: stop.at_once(
+                "compiling"))
         if mesh.agree(0, stop())[1]:
             print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
             sys.exit(STOPPED)
@@ -270,4 +277,5 @@ def train_and_report(config: Any, experiment: str, plan: run.Plan, how: Any, tra
             learned = several.of_choice(learned, meta["choice"], seeds=config.seeds)
         if mesh.is_first():
             weights.write(workdir / weights.NAME, learned)
-        finish(learned, meta)
+        with plot.formats(config.figure_format):
+            finish(learned, meta)

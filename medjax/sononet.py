@@ -67,13 +67,26 @@ def load(weights: Path) -> Callable[[np.ndarray, float], Seen]:
 
 
 def prepare(frame: np.ndarray) -> np.ndarray:
-    """What the network is given: gray, 224 x 288, mean 0 and standard deviation 255."""
+    """What the network is given: gray, 224 x 288, mean 0 and standard deviation 255.
+
+    Frames of other than 8 bits are brought to them, by their own range: the mean and the standard
+    deviation take any scale out again.
+    """
     from PIL import Image
 
-    colour = np.broadcast_to(frame[..., :3], (*frame.shape[:2], 3)).astype(np.uint8)
+    colour = np.broadcast_to(eight_bits(frame[..., :3]), (*frame.shape[:2], 3))
     small = Image.fromarray(colour).resize(network.SIZE[::-1], Image.Resampling.BICUBIC)
     gray = np.asarray(small).astype(np.float32).mean(-1)
     return 255 * (gray - gray.mean()) / max(float(gray.std()), 1e-6)
+
+
+def eight_bits(frame: np.ndarray) -> np.ndarray:
+    """Values from 0 to 255, as they are where they have 8 bits; else the darkest becomes 0."""
+    if frame.dtype == np.uint8:
+        return frame
+    low, high = float(frame.min()), float(frame.max())
+    unit = (frame.astype(np.float32) - low) / max(high - low, 1e-9)
+    return np.rint(255 * unit).astype(np.uint8)
 
 
 def locate(saliency: np.ndarray, *, threshold: float) -> tuple[np.ndarray, tuple[float, ...]]:

@@ -85,7 +85,8 @@ def _summary(report: Mapping[str, Any], said: Mapping[str, Any], info: Mapping[s
 def _metrics(report: Mapping[str, Any]) -> str:
     rows = ["| metric | value [95 % interval] | baseline |", "|---|---|---|"]
     for name, found in report["metrics"].items():
-        rows.append(f"| {text(name)} | {_estimate(found)} | {_number(report['baseline'].get(name))} |")
+        baseline = _number(report["baseline"].get(name))
+        rows.append(f"| {text(name)} | {_estimate(found)} | {baseline} |")
     made = ", synthetic" if report["synthetic"] else ""
     known = report.get("subjects_known_by", "not recorded")
     who = (f"{report['subjects']} subjects ({known}); intervals are over subjects" if known else

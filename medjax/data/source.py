@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from medjax import lock
+from medjax import lock, progress
 from medjax.data import images, subjects, walk
 from medjax.data import splits as split_rules
 from medjax.data.info import DatasetInfo
@@ -51,7 +51,9 @@ class Split:
 
     def images(self, index: Any) -> np.ndarray:
         """The images at `index`, stacked: `[len(index), *space, channel]`."""
-        return np.stack([self.read(int(i)) for i in index])
+        rows = list(index)
+        told = progress.track(rows, total=len(rows), what="loading")
+        return np.stack([self.read(int(i)) for i in told])
 
     def first(self, count: int) -> "Split":
         """The first `count` examples; 0 is all."""
@@ -177,7 +179,7 @@ def infer(options: Options) -> str:
              DataOptions: ("image_folder", ("metadata.csv",))}
     name, patterns = signs[type(options)]  # type: ignore[index]
     if path.is_dir() and (any(next(iter(path.glob(pattern)), None) for pattern in patterns)
-                          or isinstance(options, DataOptions) and _has_classes(path)):
+                          or (isinstance(options, DataOptions) and _has_classes(path))):
         return name
     raise UserError(f"--data_dir={path}: nothing in it says which set it is; name it with "
                     "--dataset")
@@ -284,7 +286,8 @@ def _quietly() -> Iterator[None]:
 
 def _open(records) -> tuple[Split, list[str]]:
     """Reads the columns of a data source; images stay in the file until asked for."""
-    columns = [{k: v for k, v in r.items() if k != "image"} for r in records]
+    told = progress.track(records, total=len(records), what="opening")
+    columns = [{k: v for k, v in r.items() if k != "image"} for r in told]
     first = records[0]["image"]
 
     def text(key: str) -> list[str]:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from medjax import progress
 from medjax.errors import UserError
 
 Result = TypeVar("Result")
@@ -133,7 +134,7 @@ def everywhere(run: Callable[[int], Any], count: int) -> list[Any]:
 
     processes, me = jax.process_count(), jax.process_index()
     if processes == 1 or not count:
-        return [run(i) for i in range(count)]
+        return [run(i) for i in progress.track(range(count), total=count, what="answering")]
     rounds = -(-count // processes)
     mine = [run(min(me + processes * k, count - 1)) for k in range(rounds)]
     every = multihost_utils.process_allgather(jax.tree.map(lambda *x: np.stack(x), *mine))

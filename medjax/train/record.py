@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medjax.files import write_bytes, write_table
-from medjax.progress import clock
+from medjax.progress import clock, several
 from medjax.typing import Logs
 
 __all__ = ["write_bytes", "write_table"]  # what others find here
@@ -38,6 +38,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, (np.floating, float)):
         return float(value) if np.isfinite(value) else None
     return value
+
+
+_SILENT_SECONDS = 5.0  # after which a log has a line, whatever is due
 
 
 class MetricsFile:
@@ -100,7 +103,7 @@ class Progress:
         self._sums: dict[str, Any] = {}
         self._count, self._failed = 0, 0
         self._beside: dict[str, Any] = {}
-        self._tty = sys.stdout.isatty()
+        self._tty, self._told = sys.stdout.isatty(), self._began
 
     def __call__(self, step: int, state: Any, logs: Logs, count: int) -> None:
         for name, value in logs.items():
@@ -113,8 +116,10 @@ class Progress:
         rate = (step - self._start) / seconds
         means = {k: float(v) / self._count for k, v in self._sums.items()}
         due = step % self._every == 0 or step == self._steps or bool(self._beside)
-        if due or self._tty:
+        now = time.perf_counter()
+        if due or self._tty or now - self._told > _SILENT_SECONDS:
             self._show(step, means, rate)
+            self._told = now
         if due:
             failed = {"not_finite": self._failed} if self._failed else {}
             self._file.write(step, {**means, "examples_per_second": rate * self._batch, **failed,
@@ -128,7 +133,7 @@ class Progress:
     def _show(self, step: int, means: Mapping[str, float], rate: float) -> None:
         left = clock((self._steps - step) / rate)
         line = (f"step {step:>6}/{self._steps}  loss {means['loss']:.4f}  "
-                f"{rate * self._batch:>8,.0f} {self._unit}/s  {left} left")
+                f"{several(rate * self._batch):>8} {self._unit}/s  {left} left")
         print(f"\r{line}\033[K" if self._tty else line, end="" if self._tty else "\n", flush=True)
 
     def say(self, line: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,16 @@ class Plan:
             jax.tree.broadcast(self.sharding, shapes))
 
 
-def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[[str], None]
-          ) -> None:
+def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[[str], None],
+          compiling: Callable[[], AbstractContextManager] = nullcontext) -> None:
     """Trains to the end, or until `stop()`, from the newest checkpoint if there is one.
 
     The last line of `metrics.jsonl` then has `train`: steps, seconds (of all sittings),
     compile_seconds (of this one, with initialisation) and examples_per_second (of the updates
     alone, all seeds together).
+
+    Args:
+      compiling: is held while nothing would be lost if the process ended.
     """
     checkpoints = Checkpoints(workdir / "checkpoints", keep=plan.keep, say=say)
     found = checkpoints.newest(plan.abstract())
@@ -79,10 +83,12 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
         return
     if found:
         say(f"resuming at step {start}")
+    say("compiling (the first time up to a minute or two; kept for the next run)")
     began = time.perf_counter()
-    state = found[0] if found else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
-    advance = jax.jit(plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.whole))
-    compiled = advance.lower(plan.keys, state, plan.feed(start, 1), np.int32(1)).compile()
+    with compiling():
+        state = found[0] if found else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
+        advance = jax.jit(plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.whole))
+        compiled = advance.lower(plan.keys, state, plan.feed(start, 1), np.int32(1)).compile()
     compile_seconds = time.perf_counter() - began
 
     file = (record.MetricsFile(workdir / "metrics.jsonl", step=start) if mesh.is_first()
@@ -99,6 +105,8 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
         checkpoints.save(step, state, score=score, meta=record.plain(meta))
 
     def evaluate(step: int, state: Any, logs: Any, count: int) -> None:
+        if not values:
+            progress.say("evaluating on validation (compiled for the first time)")
         values.update(plan.evaluate(state))
         if not np.isfinite(values.get("loss", 0.0)):
             raise UserError(f"the validation loss is not finite at step {step}; the last good "
