@@ -108,6 +108,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _header(path: Path, file: Any, *, timed: bool = False) -> tuple[Header, bytes]:
     """The header, and what has been read of the file."""
     import nibabel
+    from nibabel.imageglobals import LoggingOutputSuppressor
 
     begun = file.read(4)
     size = next((n for n in _HEADERS for order in ("little", "big")
@@ -115,8 +116,10 @@ def _header(path: Path, file: Any, *, timed: bool = False) -> tuple[Header, byte
     if size is None:
         raise UserError(f"{path}: no NIfTI file; its first bytes are not those of one")
     begun += _exactly(path, file, _HEADERS[size] - 4)
+    _check_offset(path, begun, size)
     kind: Any = nibabel.Nifti2Header if size == 540 else nibabel.Nifti1Header
-    parsed = kind.from_fileobj(io.BytesIO(begun))
+    with LoggingOutputSuppressor():  # what it raises says the same
+        parsed = kind.from_fileobj(io.BytesIO(begun))
     _check_kind(path, parsed, size)
     shape = parsed.get_data_shape()
     while len(shape) > 2 and shape[-1] == 1:
@@ -142,7 +145,13 @@ def _check_kind(path: Path, parsed: Any, size: int) -> None:
     if what:
         raise UserError(f"{path}: holds {what} values; an image has one real number a voxel: "
                         "convert it")
-    offset = float(parsed["vox_offset"])
+
+
+def _check_offset(path: Path, begun: bytes, size: int) -> None:
+    """Raises UserError for pixels inside the header, before nibabel has words of its own."""
+    order = "<" if int.from_bytes(begun[:4], "little") == size else ">"
+    place, dtype = (168, "i8") if size == 540 else (108, "f4")
+    offset = float(np.frombuffer(begun, order + dtype, 1, place)[0])
     if not (offset == 0 or _HEADERS[size] <= offset < 2**40):
         raise UserError(f"{path}: its pixels would begin at byte {offset:.0f}, inside the header "
                         "or nowhere; the file is damaged")

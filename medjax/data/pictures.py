@@ -44,7 +44,8 @@ def read(path: Path, *, limit_bytes: int) -> Found:
     """
     from PIL import Image
 
-    with _any_size(), Image.open(path) as picture:
+    # By a file and not by its name: Pillow maps a named TIFF into memory as if it were not turned.
+    with _any_size(), path.open("rb") as file, Image.open(file) as picture:
         tiff = picture.format == "TIFF"
         kinds = _pages(picture, path) if tiff else {0: _kind(picture)}
         check_bytes(path, sum(_bytes(k) for k in kinds.values()), limit_bytes=limit_bytes)

@@ -1,6 +1,8 @@
 """A bundle answers as the run did that it was made of, wherever it is."""
 
 import csv
+import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -11,12 +13,15 @@ import numpy as np
 import pytest
 
 from experiments import predict
-from medjax import app, bundle
+from medjax import app, bundle, search_run, temporal_report
 from medjax.bundle import archive
-from medjax.data import images
+from medjax.data import images, preprocess, source
+from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
 from medjax.errors import UserError
-from medjax.predictors import Moments, Points
+from medjax.predictors import Moments, Points, classify, heatmap, search, temporal
 from medjax.predictors.trained import NO_WISHES, Ready, Wishes
+from medjax.tasks import search as tasks
+from medjax.train.record import read_lines
 from medjax.weights import parse
 
 COLUMNS = {"classify": ("p_bright", "p_dark"), "heatmap": ("x", "y", "x_mm", "y_mm"),
@@ -63,6 +68,62 @@ def test_predictions_are_those_of_the_run(shared, tmp_path, cache_dir):
         {r["case_id"] for r in expected})
     assert (tmp_path / "out" / "landmarks").is_dir() == (shared.experiment == "search")
     assert (tmp_path / "out" / "scores.csv").exists() == (shared.experiment == "temporal")
+
+
+OPTIONS = {"classify": DataOptions, "heatmap": LandmarkOptions, "search": LandmarkOptions,
+           "temporal": SequenceOptions}
+
+
+def on_split(model, split, config):
+    """The metric that chooses the checkpoint, of the weights of a run, on a split: what the run
+    itself would have found, by another way."""
+    how, trained, weights = model.how, model.trained, model.weights
+    if model.experiment == "classify":
+        found = classify.probabilities(
+            classify.program(how.task(how.network(trained), trained)), weights, split, batch=4)
+        return np.mean([-np.log(p[np.arange(len(split)), split["label"]]) for p in found])
+    if model.experiment == "heatmap":
+        found, _ = heatmap.located(heatmap.program(how.task(trained)), weights, split,
+                                   trained.info.landmarks, batch=4, absent_below=0.0)
+        return np.mean([np.nanmean(f.error_mm) for f in found])
+    if model.experiment == "temporal":
+        found = temporal.scores(temporal.program(how.make(how.network(trained), trained)), weights,
+                                split, batch=4, seeds=trained.seeds)[0]
+        return np.mean(np.abs(temporal_report.of_split(
+            split, trained.info.frames, found, task="frames", cyclic=False).off))
+    game = how.game(trained.image_shape[:-1])
+    found = search_run.explore(
+        functools.partial(search.by_value(tasks.walk, how.task(trained, game), game), weights[0]),
+        split, search_run.on_device(split, game=game), names=trained.info.landmarks,
+        count=config["validation_starts"], seed=config["seed"], margin=how.margin)
+    return np.nanmean(found.error_mm)
+
+
+def test_validation_chose_and_training_scaled(shared, cache_dir):
+    """Neither the checkpoint nor the scaling of pixels knows anything of the test split."""
+    config = json.loads((shared.workdir / "config.json").read_text())
+    kind = OPTIONS[shared.experiment]
+    given = {f.name: config[f.name] for f in dataclasses.fields(kind)}
+    options = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    dataset = source.load(config["dataset"], options=options, cache_dir=cache_dir)
+    model = bundle.opened(shared.files, where="b")
+    report = json.loads((shared.workdir / "report.json").read_text())
+    name = "loss" if shared.experiment == "classify" else report["validation"]["metric"]
+    chosen = next(line[f"validation_{name}"] for line in read_lines(
+        shared.workdir / "metrics.jsonl") if line["step"] == report["best_step"])
+    values = {name: on_split(model, split, config) for name, split in dataset.splits.items()}
+    assert chosen == pytest.approx(values["validation"], rel=1e-4)
+    assert abs(chosen - values["test"]) > 1e-3
+    scaled = {}
+    for name, split in dataset.splits.items():
+        def read(index, split=split):
+            if shared.experiment != "temporal":
+                return split.images(index)
+            return np.concatenate([split.read(int(i))[: split["length"][i]] for i in index])
+
+        scaled[name] = preprocess.fit(read, len(split))
+    assert model.trained.preprocessing == scaled["train"]
+    assert scaled["train"] not in (scaled["validation"], scaled["test"])
 
 
 def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):

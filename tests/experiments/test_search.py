@@ -107,7 +107,9 @@ def test_killed_and_resumed_it_ends_bit_equal(done, cache_dir, tmp_path):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=300)
+    again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True,
+                           timeout=300)
+    assert "resuming at step" in again.stdout
     assert (workdir / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 

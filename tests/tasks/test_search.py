@@ -10,7 +10,7 @@ import pytest
 from medjax import search_run
 from medjax.data.source import Split
 from medjax.envs import search as env
-from medjax.envs import starts
+from medjax.envs import starts, teams
 from medjax.envs.search import Levels, Rules
 from medjax.models.qnet import QNetwork
 from medjax.ops.augment import Augmentation
@@ -163,17 +163,33 @@ def test_numbers_are_remembered_in_a_type_that_holds_them(count, kind):
     assert int(found) == count - 1
 
 
-def test_drawn_crops_are_those_that_were_seen(blobs):
-    """What is cut again from the replay equals what the agent saw when it acted."""
-    _, game, create, _ = built(n_step=2)
+def test_drawn_crops_are_those_that_were_seen_when_acting(blobs):
+    """What is cut again from the replay equals what was noted down beside it, step by step."""
+    task, game, create, _ = built()
     run = create(jax.random.key(1), blobs)
-    batch, (time, team) = search.draw(jax.random.key(2), run.world, blobs, game=game, batch=64)
-    rows = jax.tree.map(lambda x: x[time % 100, team, 0], run.world.ring.rows)
-    here = jax.vmap(lambda r: env.crops(
-        r.place.astype(jnp.int32)[None], r.case.astype(jnp.int32), r.level.astype(jnp.int32),
-        volumes=blobs, levels=LEVELS, shape=(9, 9)))(rows)
-    np.testing.assert_array_equal(batch["seen"][:, 0, ..., :1], here)
-    assert (batch["discount"][:, 0][np.asarray(rows.terminated)] == 0).all()
+    see = teams.each(functools.partial(env.observe, volumes=blobs, levels=LEVELS,
+                                       rules=game.rules))
+    act = jax.jit(lambda key, world: search.act(
+        key, lambda agents: task.q(run.learner.params, agents, blobs), world, blobs, jnp.int32(0),
+        game=game))
+    world, noted = run.world, {}
+    for i in range(25):
+        noted[int(world.ring.written)] = np.asarray(see(world.agents)), world.agents
+        world = act(jax.random.key(i), world)
+    batch, (time, team) = search.draw(jax.random.key(2), world, blobs, game=game, batch=256)
+    after = 0
+    for i, (t, who) in enumerate(zip(*map(np.asarray, (time, team)), strict=True)):
+        if int(t) not in noted:
+            continue
+        np.testing.assert_array_equal(batch["seen"][i], noted[int(t)][0][who])
+        assert batch["level"][i, 0] == noted[int(t)][1].level[who, 0]
+        row = jax.tree.map(lambda x, t=t, who=who: x[t % 100, who, 0], world.ring.rows)
+        goes_on = not (row.terminated or row.truncated) and int(t) + 1 in noted
+        if goes_on:
+            np.testing.assert_array_equal(batch["seen_after"][i], noted[int(t) + 1][0][who])
+            after += 1
+        assert (batch["discount"][i, 0] == 0) == bool(row.terminated)
+    assert after > 50
 
 
 def test_random_versions_stand_behind_the_originals():

@@ -1,0 +1,175 @@
+"""DICOM as pydicom understands it: units, colours, and where a pixel lies."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="needs the extra `dicom`")
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from medjax.data import dicom, images
+from medjax.errors import UserError
+
+
+def saved(path, pixels, *, colour=False, bits=0, **tags):
+    """A file of these pixels `[(frame), row, column, (3)]`."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    record = Dataset()
+    record.file_meta = meta
+    record.SOPClassUID, record.SOPInstanceUID = (meta.MediaStorageSOPClassUID,
+                                                 meta.MediaStorageSOPInstanceUID)
+    record.SamplesPerPixel, record.PhotometricInterpretation = (
+        (3, "RGB") if colour else (1, "MONOCHROME2"))
+    if colour:
+        record.PlanarConfiguration = 0
+    shape = pixels.shape[:-1] if colour else pixels.shape
+    if len(shape) == 3:
+        record.NumberOfFrames = shape[0]
+    record.Rows, record.Columns = shape[-2:]
+    record.BitsAllocated = pixels.dtype.itemsize * 8
+    record.BitsStored = bits or record.BitsAllocated
+    record.HighBit = record.BitsStored - 1
+    record.PixelRepresentation = int(pixels.dtype.kind == "i")
+    record.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(record, name, value)
+    record.save_as(path, enforce_file_format=True)
+    return path
+
+
+def group(**values):
+    found = Dataset()
+    for name, value in values.items():
+        setattr(found, name, value)
+    return found
+
+
+SEVEN = np.full((2, 3), 7, np.uint16)
+
+
+@pytest.mark.parametrize(("tags", "value"), [
+    ({}, 7.0), ({"RescaleSlope": 2, "RescaleIntercept": -1000}, -986.0),
+    ({"RescaleSlope": 2}, 14.0),
+    ({"RescaleSlope": None, "RescaleIntercept": None}, 7.0)])
+def test_values_have_the_units_of_the_modality(tmp_path, tags, value):
+    found = images.read(saved(tmp_path / "a.dcm", SEVEN, **tags)).pixels
+    assert found.dtype == np.float32
+    assert (found == value).all()
+
+
+def test_frames_have_their_own_scaling_and_size(tmp_path):
+    frames = [group(PixelValueTransformationSequence=[group(RescaleSlope=s, RescaleIntercept=i)],
+                    PixelMeasuresSequence=[group(PixelSpacing=[0.5, 0.25])])
+              for s, i in ((2, -5), (3, 7))]
+    found = images.read(saved(tmp_path / "a.dcm", np.full((2, 2, 2), 10, np.uint16),
+                              PerFrameFunctionalGroupsSequence=frames))
+    assert found.pixels[:, 0, 0, 0].tolist() == [15.0, 37.0]
+    assert found.axes == "zyx"
+    assert np.isnan(found.spacing_mm[0]) and found.spacing_mm[1:] == (0.5, 0.25)
+
+
+def test_a_table_of_the_modality(tmp_path):
+    table = Dataset()
+    table.add_new(0x00283002, "US", [4, 0, 16])
+    table.add_new(0x00283006, "US", [10, 20, 30, 40])
+    found = images.read(saved(tmp_path / "a.dcm", np.array([[0, 1], [2, 3]], np.uint8),
+                              ModalityLUTSequence=[table])).pixels
+    assert found[..., 0].tolist() == [[10, 20], [30, 40]]
+
+
+@pytest.mark.parametrize(("stored", "bits", "wanted"), [
+    (np.uint16, 12, 4095 - 1000), (np.uint16, 16, 65535 - 1000), (np.int16, 16, -1 - 1000)])
+def test_small_values_that_are_bright_are_inverted_within_their_type(tmp_path, stored, bits,
+                                                                    wanted):
+    """Not within the image: one more bright pixel would move all others."""
+    for other in (0, 3000):
+        pixels = np.full((4, 4), 1000, stored)
+        pixels[0, 0] = other
+        found = images.read(saved(tmp_path / "a.dcm", pixels, bits=bits,
+                                  PhotometricInterpretation="MONOCHROME1")).pixels
+        assert found[2, 2, 0] == wanted
+
+
+def test_palettes_and_colours_of_sixteen_bits(tmp_path):
+    import pydicom
+
+    path = saved(tmp_path / "a.dcm", np.array([[0, 1], [2, 3]], np.uint8))
+    record = pydicom.dcmread(path)
+    record.PhotometricInterpretation = "PALETTE COLOR"
+    for k, values in enumerate(([0, 65535, 0, 0], [0, 0, 65535, 0], [0, 0, 0, 65535]), start=1):
+        record.add_new(0x00281100 + k, "US", [4, 0, 16])
+        record.add_new(0x00281200 + k, "OW", np.array(values, "<u2").tobytes())
+    record.save_as(path)
+    found = images.read(path).pixels
+    np.testing.assert_array_equal(found[1], [[[0, 65535, 0], [0, 0, 65535]]][0])
+    deep = np.full((2, 2, 3), [256, 300, 65535], np.uint16)
+    found = images.read(saved(tmp_path / "b.dcm", deep, colour=True)).pixels
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, deep)
+
+
+@pytest.mark.parametrize(("tags", "spacing"), [
+    ({"PixelSpacing": [0.5, 0.25]}, (0.5, 0.25)), ({"ImagerPixelSpacing": [0.2, 0.2]}, (0.2, 0.2)),
+    ({"PixelSpacing": [0.1, 0.1], "ImagerPixelSpacing": [0.2, 0.2]}, (0.1, 0.1)),
+    ({"PixelSpacing": [0, 0]}, None), ({"PixelSpacing": [-1, 1]}, None), ({}, None),
+    ({"SequenceOfUltrasoundRegions": [group(
+        PhysicalUnitsXDirection=3, PhysicalUnitsYDirection=3, PhysicalDeltaX=0.02,
+        PhysicalDeltaY=0.03)]}, (0.3, 0.2))])
+@pytest.mark.parametrize("colour", [False, True])
+def test_the_size_of_a_pixel_from_where_it_stands(tmp_path, tags, spacing, colour):
+    pixels = np.zeros((4, 5, 3) if colour else (4, 5), np.uint8)
+    path = saved(tmp_path / "a.dcm", pixels, colour=colour, **tags)
+    found = images.read(path).spacing_mm
+    assert found == (pytest.approx(spacing) if spacing else None)
+    assert images.layout(path).spacing_mm == found
+
+
+def test_frames_of_several_sizes_are_refused(tmp_path):
+    frames = [group(PixelMeasuresSequence=[group(PixelSpacing=[s, s])]) for s in (0.5, 0.8)]
+    with pytest.raises(UserError, match="its frames have pixels of several sizes"):
+        images.read(saved(tmp_path / "a.dcm", np.zeros((2, 2, 2), np.uint8),
+                          PerFrameFunctionalGroupsSequence=frames))
+
+
+def test_frames_side_by_side_lie_in_the_world(tmp_path):
+    """Sagittal slices, from right to left of the patient (LPS x falls), by hand."""
+    frames = [group(PlanePositionSequence=[group(ImagePositionPatient=[10 - 3 * k, -20, 30])])
+              for k in range(4)]
+    shared = group(
+        PlaneOrientationSequence=[group(ImageOrientationPatient=[0, 1, 0, 0, 0, -1])],
+        PixelMeasuresSequence=[group(PixelSpacing=[0.5, 0.25])])
+    found = images.read(saved(tmp_path / "a.dcm", np.zeros((4, 6, 5), np.uint8),
+                              PerFrameFunctionalGroupsSequence=frames,
+                              SharedFunctionalGroupsSequence=[shared]))
+    assert found.spacing_mm == pytest.approx((3.0, 0.5, 0.25))
+    np.testing.assert_allclose(found.affine @ [1, 2, 3, 1], [-7, 20 - 0.75, 30 - 1.0, 1])
+
+
+def test_several_frames_of_colour_have_three_axes(tmp_path):
+    found = images.read(saved(tmp_path / "a.dcm", np.zeros((5, 6, 7, 3), np.uint8), colour=True))
+    assert (found.pixels.shape, found.axes) == ((5, 6, 7, 3), "zyx")
+
+
+def test_content_tells_what_a_name_does_not(tmp_path):
+    path = saved(tmp_path / "IM0001", SEVEN, PatientID=" P1 ")
+    assert images.is_image(path)
+    assert dicom.patient_id(path) == "P1"
+    assert (images.read(path).pixels == 7).all()
+    (tmp_path / "notes").write_text("x")
+    assert not images.is_image(tmp_path / "notes")
+
+
+def test_what_is_no_image_and_what_is_too_large(tmp_path):
+    import pydicom
+
+    path = saved(tmp_path / "a.dcm", SEVEN)
+    with pytest.raises(UserError, match="more than --max_image_gb"):
+        images.read(path, limit_bytes=10)
+    record = pydicom.dcmread(path)
+    del record.PixelData
+    record.save_as(path)
+    with pytest.raises(UserError, match="holds no pixels"):
+        images.read(path)

@@ -1,0 +1,72 @@
+"""Faults that were once possible without a test that fails, each with the test that fails now.
+
+`tests/test_mutants.py` applies each to a copy of the project.
+"""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A text of a file that is replaced, and the test that must then fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+ANSWERS = "tests/bundle/test_answers.py::test_validation_chose_and_training_scaled"
+MUTANTS = [
+    Mutant("the checkpoint is chosen on the test split", "experiments/classify.py",
+           'validate(config, dataset.splits["validation"], parts, s)',
+           'validate(config, dataset.splits["test"], parts, s)', f"{ANSWERS}[classify]"),
+    Mutant("the checkpoint of landmarks is chosen on the test split", "experiments/heatmap.py",
+           'each, losses = predict(config, dataset, "validation", parts, weights)',
+           'each, losses = predict(config, dataset, "test", parts, weights)',
+           f"{ANSWERS}[heatmap]"),
+    Mutant("the checkpoint of agents is chosen on the test split", "experiments/search.py",
+           'held = dataset.splits["validation"]', 'held = dataset.splits["test"]',
+           f"{ANSWERS}[search]"),
+    Mutant("the checkpoint of frames is chosen on the test split", "experiments/temporal.py",
+           'predict(config, dataset, "validation", parts,\n',
+           'predict(config, dataset, "test", parts,\n',
+           f"{ANSWERS}[temporal]"),
+    Mutant("pixels are scaled by the test split", "experiments/classify.py",
+           'preprocess.fit(dataset.splits["train"].images, len(dataset.splits["train"]))',
+           'preprocess.fit(dataset.splits["test"].images, len(dataset.splits["test"]))',
+           f"{ANSWERS}[classify]"),
+    Mutant("a run begins again where it should go on", "medjax/train/run.py",
+           "found = checkpoints.newest(plan.abstract())", "found = None",
+           "tests/experiments/test_search.py::test_killed_and_resumed_it_ends_bit_equal"),
+    Mutant("a run goes on from fresh weights", "medjax/train/run.py",
+           "state = found[0] if found else jax.jit", "state = jax.jit",
+           "tests/experiments/test_search.py::test_killed_and_resumed_it_ends_bit_equal"),
+    Mutant("the replay holds where an agent came to as where it stood", "medjax/tasks/search.py",
+           "_small(agents.position, max(sides)), _small(after.position",
+           "_small(after.position, max(sides)), _small(after.position",
+           "tests/tasks/test_search.py::test_drawn_crops_are_those_that_were_seen_when_acting"),
+    Mutant("the replay mixes up teams", "medjax/rl/replay.py",
+           "return jax.tree.map(lambda x: x[index, agent], ring.rows)",
+           "return jax.tree.map(lambda x: x[index, agent - 1], ring.rows)",
+           "tests/tasks/test_search.py::test_drawn_crops_are_those_that_were_seen_when_acting"),
+    Mutant("one more subject moves another into test", "medjax/data/splits.py",
+           "hashlib.sha1(f\"{seed}/{subject}\".encode())",
+           "hashlib.sha1(f\"{seed}/{subject[-1:]}\".encode())",
+           "tests/data/test_splits.py::test_shares_hold_on_average_in_each_class"),
+    Mutant("the check sum of a volume is not reached", "medjax/data/nifti.py",
+           "        _to_the_end(path, file, limit_bytes=limit_bytes)\n", "",
+           "tests/data/test_nifti.py::test_one_flipped_bit_of_a_compressed_volume_is_found"),
+    Mutant("subjects are images", "medjax/intervals.py",
+           "_, index = np.unique(np.asarray(subjects), return_inverse=True)\n"
+           "    count = int(index.max()) + 1\n    if count > _MOST_PARTS",
+           "index = np.arange(len(subjects))\n"
+           "    count = int(index.max()) + 1\n    if count > _MOST_PARTS",
+           "tests/test_stats.py::test_it_is_subjects_that_count"),
+    Mutant("probabilities of two models are exchanged as they are", "medjax/stats.py",
+           "(ranks(a), ranks(b)) if traits.ranks else (a, b)", "(a, b)",
+           "tests/test_stats.py::test_scores_on_another_scale_are_compared_by_their_ranks"),
+    Mutant("a seed names the ends of an axis otherwise, and they cancel",
+           "medjax/predictors/heatmap.py", "if unordered and len(each) > 1:", "if False:",
+           "tests/bundle/test_unordered.py"),
+]
