@@ -1,10 +1,12 @@
 """One's own sequences."""
 
 import functools
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medjax.data import subjects, table, walk
+from medjax.data import images, subjects, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.options import SequenceOptions
 from medjax.data.sequences import files
@@ -46,16 +48,25 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
                                 limit_bytes=options.limit_bytes)]
     for case in cases:  # a wrong index is more to the point than what follows
         check(case)
-    there = walk.find(root / options.path_folder, files.is_sequence)
-    unnamed = [p for p in there.files if p.relative_to(root).as_posix()
-               not in {c.metadata["file"] for c in cases}]
-    if unnamed:
-        raise UserError(f"{unnamed[0]}: no row of {path.name} names a frame of it; add one, "
-                        "or move it away")
+    _check_named(root / options.path_folder, [case.path for case in cases if case.path], path)
     names = tuple(dict.fromkeys(n for case in cases for n in case.marks))
     info = DatasetInfo(root.resolve().name, frames=names, cyclic=options.cyclic)
-    return SequenceSet(info, cases, known_by=f"column {columns.subject} of {path.name}"
-                       if columns.subject else "")
+    planes = {(c.path, files.planes(c.path)) for c in cases if c.path}
+    lost = sum(count for _, count in planes) - len(cases)
+    return SequenceSet(
+        info, cases, known_by=f"column {columns.subject} of {path.name}" if columns.subject else "",
+        notes=(f"{lost} planes left out that no row of {path.name} names",) * bool(lost))
+
+
+def _check_named(base: Path, named: Sequence[Path], listed: Path) -> None:
+    """Raises UserError for a sequence below `base` of which no frame is named."""
+    known = {os.path.realpath(path) for path in named}
+    pictures = (folder for folder, names in walk.folders(base) if folder != base and any(
+        images.suffix(Path(name)) in images.PICTURES for name in names))
+    for path in (*walk.find(base, files.is_sequence).files, *walk.in_order(pictures)):
+        if os.path.realpath(path) not in known:
+            raise UserError(f"{path}: no row of {listed.name} names a frame of it; add one, or "
+                            "move it away")
 
 
 class Columns(NamedTuple):
