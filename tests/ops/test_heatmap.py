@@ -81,3 +81,23 @@ def test_the_centre_of_mass_looks_at_its_window_only():
     assert height == 2.0
     empty, _ = heatmap.centre_of_mass(-jnp.ones((4, 4)), radius=1)
     assert empty.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("sigma", "radius"), [(1.5, 3), (3.0, 9), (2.0, 4)])
+def test_the_centre_of_a_gaussian_has_no_bias_at_the_border(sigma, radius):
+    """A box that ends with the image holds more of one side than of the other."""
+    @jax.jit
+    @jax.vmap
+    def there_and_back(point):
+        field = heatmap.gaussian(point, jnp.array(sigma), shape=(24, 40, 20))
+        return heatmap.centre_of_mass(field, radius=radius, sigma=sigma)[0]
+
+    places = np.linspace(0.0, 9.0, 37, dtype=np.float32)
+    points = np.stack([places, 20 + 0 * places, 19 - places / 2], 1)
+    np.testing.assert_allclose(there_and_back(points), points, atol=0.02)
+
+
+def test_the_corrected_centre_stays_in_the_image():
+    field = jnp.zeros((9, 9)).at[0, 4].set(1.0)
+    found, _ = heatmap.centre_of_mass(field, radius=3, sigma=2.0)
+    np.testing.assert_allclose(found, [-0.5, 4.0], atol=1e-3)  # the edge of the first voxel

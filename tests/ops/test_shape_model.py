@@ -50,3 +50,12 @@ def test_distances_do_not_depend_on_shift_and_scale(model):
     one = shape_model.correct(model, points).distance
     two = shape_model.correct(model, 4.0 * points + 9.0).distance
     np.testing.assert_allclose(one, two, rtol=1e-3)
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_fewer_than_three_known_points_stay_as_they_are(model, known):
+    points = jnp.full((5, 3), jnp.nan).at[:known].set(jnp.arange(3.0 * known).reshape(known, 3))
+    fit = shape_model.correct(model, points)
+    np.testing.assert_array_equal(fit.points, points)
+    assert np.isnan(fit.distance).all()
+    assert not fit.outlier.any()
