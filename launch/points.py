@@ -27,6 +27,8 @@ def parse(experiment: str, flags: Sequence[str]) -> dict[str, list[str]]:
         name, equal, value = flag.removeprefix("--").partition("=")
         if not flag.startswith("--") or not equal:
             raise UserError(f"{flag!r}: flags are given as --name=value")
+        if not value.isprintable():  # a line of a file of commands would become two
+            raise UserError(f"--{name}={value!r}: has control characters; leave them out")
         if name in ("workdir", "seeds", *_MANY.values()):
             raise UserError(f"--{name}: the sweep gives it; for several seeds, rates or decays "
                             "give --seed, --learning_rate or --weight_decay several times")

@@ -36,7 +36,7 @@ class Resources:
     partition: str = option("", "queue")
     account: str = option("", "who pays")
     setup: str = option("", "shell commands before it: module load ...; source .venv/bin/activate")
-    logs: str = option("runs/slurm", "folder of the logs")
+    logs: str = option("runs/slurm", "folder of the logs", path=True)
     print: bool = option(False, "print the sbatch command, submit nothing")
 
 

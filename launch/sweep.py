@@ -42,7 +42,7 @@ class Config(slurm.Resources):
     """The settings; the fields are flags. What follows -- is the experiment and its flags."""
 
     files: tuple[str, ...] = option((), "the experiment and its flags, those to vary several times")
-    workdir: str = option("runs/sweep", "where the runs and the table are written")
+    workdir: str = option("runs/sweep", "where the runs and the table are written", path=True)
     where: str = option("local", "here, as a Slurm array, or only printed",
                         choices=("local", "slurm", "print"))
     jobs: int = option(0, "local: so many at once; 0: one a GPU, or one")

@@ -1,11 +1,14 @@
 """How far a longer piece of work is, on a terminal or in a log."""
 
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
 Item = TypeVar("Item")
+_last = {"told": 0.0}  # when anything was
 _LOG_SECONDS, _SCREEN_SECONDS = 5.0, 0.2  # between two lines of a log, and two states of a screen
 
 
@@ -28,8 +31,30 @@ def track(items: Iterable[Item], *, total: int, what: str, out: TextIO | None = 
             print(f"\r{line}\033[K" if screen else line, end="" if screen else "\n", file=stream,
                   flush=True)
             told, shown = now, screen
+            _last["told"] = now
     if shown:
         print("\r\033[K", end="", file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def alive(what: str, *, out: TextIO | None = None) -> Iterator[None]:
+    """Tells `out` every five seconds how long it lasts, unless `track` has something to tell."""
+    stream, began, ended = out or sys.stdout, time.monotonic(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            now = time.monotonic()
+            if now - max(began, _last["told"]) >= _LOG_SECONDS:
+                print(f"{what}, {clock(now - began)} so far", file=stream, flush=True)
+                _last["told"] = now
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def several(rate: float) -> str:

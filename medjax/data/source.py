@@ -255,7 +255,8 @@ def _prepare(ready: Path, make: Callable[[], Any], say: Callable[[str], None]) -
     with lock.hold(ready.parent / ".lock", wait=True):  # other processes may want the same set
         if not ready.exists():
             say(f"preparing {ready.parent.parent.name} (once), into {ready}")
-            _write(make())
+            with progress.alive("reading the files"):
+                _write(make())
 
 
 def _write(builder: Any) -> None:

@@ -89,7 +89,7 @@ def test_each_setting_of_a_program_has_its_line():
     (["--modl=cnn"], "unknown flag"), (["--model=vgg"], "unknown value of --model"),
     (["--workdir=x"], "the sweep gives it"), (["cnn"], "given as --name=value"), ([], "give flags"),
     (["--learning_rate=1e-4~1e-2"], "a range is for --random"),
-    (["--batch=x"], "batch"),
+    (["--batch=x"], "batch"), (["--data_dir=a\nrm -r b"], "has control characters"),
 ])
 def test_bad_flags_are_told_before_anything_runs(flags, words):
     with pytest.raises(UserError, match=words):
