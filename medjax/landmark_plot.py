@@ -8,7 +8,7 @@ import numpy as np
 from medjax.data import geometry
 from medjax.data.source import Split
 from medjax.landmark_report import LandmarkPredictions
-from medjax.plot import flat, new_figure, plain_numbers
+from medjax.plot import flat, new_figure, plain_numbers, short
 from medjax.stats import nan_mean
 
 
@@ -94,7 +94,8 @@ def worst(path: Path, found: LandmarkPredictions, split: Split, *, most: int = 8
             _panel(ax, image, view, *(geometry.apply(inverse, p[i])
                                       for p in (found.true, found.found)))
             if view == views[0]:
-                ax.set_title(f"{found.case_id[i]}\nmean {mean[i]:.2f} mm", fontsize=7, loc="left")
+                ax.set_title(f"{short(found.case_id[i])}\nmean {mean[i]:.2f} mm", fontsize=7,
+                             loc="left")
         handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.get_layout_engine().set(rect=(0, 0, 1, 0.97))  # titles of hidden axes do not count
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -120,7 +121,7 @@ def over(path: Path, image: np.ndarray, names: Sequence[str], points: np.ndarray
                 if not np.isnan(point).any():
                     ax.annotate(label, point[[right, up]], color="C1", fontsize=6, xytext=(3, 3),
                                 textcoords="offset points")
-        axes[0, 0].set_title(title, fontsize=7, loc="left")
+        axes[0, 0].set_title(short(title), fontsize=7, loc="left")
         if not few:
             key = [axes[0, 0].plot([], [], " ", label=f"{n}  {name}")[0]
                    for n, name in zip(labels, names, strict=True)]

@@ -53,6 +53,13 @@ def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], d
             figure.savefig(path.with_name(path.name.removesuffix(path.suffix) + suffix))
 
 
+def short(name: str, *, most: int = 48) -> str:
+    """A name that fits above a figure: what no font has is replaced, the middle left out."""
+    plain = "".join(c if c.isprintable() and ord(c) < 0x3000 else "?" for c in name)
+    half = most // 2
+    return plain if len(plain) <= most else f"{plain[:half - 2]}...{plain[1 - half:]}"
+
+
 def plain_numbers(axis: Any) -> None:
     """Numbers of a logarithmic axis as 0.1, 1 and 10."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -209,8 +216,8 @@ def mistakes(path: Path, found: Predictions, read, *, most: int = 24) -> int:
         for ax, i in zip(axes.flat, worst, strict=False):
             image = flat(read(int(i)))
             ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
-            ax.set_title(f"{found.classes[found.label[i]]}\nsaid {found.classes[guess[i]]}\n"
-                         f"at {100 * top[i]:.0f} %", fontsize=6)
+            right, said = (short(found.classes[c], most=24) for c in (found.label[i], guess[i]))
+            ax.set_title(f"{right}\nsaid {said}\nat {100 * top[i]:.0f} %", fontsize=6)
         figure.suptitle(f"{len(wrong)} of {len(guess)} cases wrong"
                         + (f"; the {len(worst)} most confident" if len(worst) else ""), fontsize=9)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data.source import Split
-from medjax.plot import flat, new_figure
+from medjax.plot import flat, new_figure, short
 from medjax.stats import nan_mean
 from medjax.temporal_report import SequencePredictions
 
@@ -50,7 +50,7 @@ def curves(path: Path, found: SequencePredictions, *, curve: bool, most: int = 6
                 at = best[i, j]
                 ax.plot(at, score[at, 0 if curve else j], "v", color=colour, ms=6,
                         label=f"{name}, found")
-            ax.set_title(f"{found.case_id[i]}: {error[i]:.1f} frames off", fontsize=8)
+            ax.set_title(f"{short(found.case_id[i])}: {error[i]:.1f} frames off", fontsize=8)
             ax.set(xlabel="frame")
         axes[0, 0].set(ylabel="predicted volume" if curve else "score")
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -97,7 +97,7 @@ def found(path: Path, frames: np.ndarray, names: Sequence[str], chosen: np.ndarr
             curve.plot(score[:, j], ".-", color=f"C{j}", lw=1.2, ms=3, label=name)
             curve.plot(at, score[at, j], "v", color=f"C{j}", ms=7)
         curve.set(xlabel="frame", ylabel="score")
-        curve.set_title(title, fontsize=8, loc="left")
+        curve.set_title(short(title), fontsize=8, loc="left")
         curve.legend()
         for ax, name, at in zip(axes[0, 1:], names, chosen, strict=True):
             image = flat(frames[at])

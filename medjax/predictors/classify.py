@@ -144,7 +144,7 @@ class Classify:
             left, right = axes[0]
             picture = plot.flat(image)
             left.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
-            left.set_title(answer.case_id, fontsize=8, loc="left")
+            left.set_title(plot.short(answer.case_id), fontsize=8, loc="left")
             left.axis("off")
             right.barh([name for name, _ in ranked][::-1], [p for _, p in ranked][::-1],
                        color=["0.7"] * (len(ranked) - 1) + ["C0"])

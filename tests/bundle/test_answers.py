@@ -219,6 +219,69 @@ def test_bad_files_are_listed_and_do_not_stop_the_rest(classifier, tmp_path, cac
     assert len(rows_of(tmp_path / "again" / "predictions.csv")) == 26
 
 
+def test_one_output_takes_one_process_and_equal_complaints_are_one_line(
+        classifier, tmp_path, cache_dir, capfd):
+    from medjax import lock
+
+    source = tmp_path / "in"
+    source.mkdir()
+    for i in range(5):
+        (source / f"{i}.png").write_bytes(_png((40, 30)))
+    (source / "good.png").write_bytes(_png((12, 12)))
+    archive.write_folder(tmp_path / "b", classifier.files)
+    flags = [f"--bundle={tmp_path}/b", f"--input={source}", f"--cache_dir={cache_dir}",
+             f"--output={tmp_path}/out"]
+    (tmp_path / "out").mkdir()
+    with (lock.hold(tmp_path / "out" / ".lock", wait=False),
+          pytest.raises(UserError, match="another process writes into it")):
+        answered(flags)
+    with pytest.raises(SystemExit):
+        answered(flags)
+    told = capfd.readouterr().err
+    assert "5 of 6 could not be answered" in told
+    assert re.search(r"5 files: has the shape \(40, 30\).*\(0\.png, 1\.png, 2\.png and 2 more\)",
+                     told)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["overlays", "predictions.csv"]
+
+
+def test_an_overlay_that_fails_costs_no_answer(classifier, tmp_path, cache_dir, capfd, monkeypatch):
+    from medjax.predictors.classify import Classify
+
+    def fail(*_):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(Classify, "draw", staticmethod(fail))
+    archive.write_folder(tmp_path / "b", classifier.files)
+    answered([f"--bundle={tmp_path}/b", f"--input={classifier.data}", f"--cache_dir={cache_dir}",
+              f"--output={tmp_path}/out"])
+    assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 24
+    assert "note: not drawn: 24 files: no font" in capfd.readouterr().out
+
+
+def test_names_of_any_kind_are_answered(classifier, tmp_path, cache_dir):
+    source = tmp_path / "in"
+    names = ["=1+1.png", "a/b.png", "a_b.png", "-x.png", "@y.png", "\U0001f9e0.png",
+             "n" * 240 + ".png", "a b\t.png"]
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(_png((12, 12)))
+    archive.write_folder(tmp_path / "b", classifier.files)
+    answered([f"--bundle={tmp_path}/b", f"--input={source}", f"--cache_dir={cache_dir}",
+              f"--output={tmp_path}/out"])
+    rows = rows_of(tmp_path / "out" / "predictions.csv")
+    assert {row["case_id"].lstrip("'") for row in rows} == set(names)
+    assert not any(row["case_id"].startswith(("=", "+", "-", "@")) for row in rows)
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == len(names)
+
+
+def test_only_the_bundle_that_was_asked_for(classifier, tmp_path, cache_dir):
+    archive.write_folder(tmp_path / "b", classifier.files)
+    with pytest.raises(UserError, match="not the one that was asked for"):
+        answered([f"--bundle={tmp_path}/b", f"--input={classifier.data}", "--sha256=0",
+                  f"--output={tmp_path}/out", f"--cache_dir={cache_dir}"])
+    assert not (tmp_path / "out").exists()
+
+
 def _png(shape):
     import io
 

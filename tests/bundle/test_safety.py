@@ -13,7 +13,7 @@ import pytest
 from medjax import bundle, weights
 from medjax.bundle import archive, manifest
 from medjax.errors import UserError
-from tests.bundle.conftest import rewritten
+from tests.bundle.conftest import made, rewritten
 from tests.conftest import ROOT
 
 
@@ -271,6 +271,106 @@ def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path)
     (run / "report.json").unlink()
     with pytest.raises(UserError, match=r"no readable report\.json"):
         bundle.make(run, notes=Notes("x"))
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b'{"a": 1, "a": 2}', "named twice"), (b'{"a": NaN}', "NaN is no JSON"),
+    (b'{"a": Infinity}', "no JSON"), (b"[" * 50 + b"]" * 50, "nested too deeply"),
+    (b'\xff{}', "no JSON"), (b"[]", "no JSON object"), (b'{"a": "\\u001b[2J"}', "control charac")])
+@pytest.mark.parametrize("name", [bundle.ABOUT, bundle.REPORT])
+def test_json_that_two_readers_would_read_differently(classifier, name, content, words):
+    files = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
+    with pytest.raises(UserError, match=words):
+        bundle.opened(bundle.sealed({**files, name: content}), where="b")
+
+
+@pytest.mark.parametrize(("experiment", "changes"), [
+    ("classify", {"how__views": 90_000, "trained__image_shape": [1000, 1000, 1]}),
+    ("heatmap", {"how__width": 90_000, "trained__image_shape": [4000, 4000, 1]}),
+    ("search", {"how__starts": 90_000, "how__crop_size": 500}),
+    ("temporal", {"how__smooth": 99_999, "trained__image_shape": [90_000, 16, 16, 1]}),
+])
+def test_settings_that_are_too_large_together(experiment, changes, tmp_path_factory, cache_dir):
+    """Each is in range, their product is not; nothing of that size is ever made."""
+    files = made(experiment, tmp_path_factory, cache_dir).files
+    with pytest.raises(UserError, match=r"its settings together need .* GB to answer"):
+        bundle.opened(rewritten(files, **changes), where="b")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(classifier, bad):
+    import safetensors.numpy
+
+    content = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
+    arrays = weights.parse(content["weights.safetensors"], where="b")
+    name = max(arrays, key=lambda n: arrays[n].size)
+    changed = arrays[name].copy()
+    changed.reshape(-1)[-1] = bad
+    content["weights.safetensors"] = safetensors.numpy.save({**arrays, name: changed})
+    with pytest.raises(UserError, match="not finite"):
+        bundle.opened(bundle.sealed(content), where="b")
+
+
+def test_the_compiled_function_belongs_to_its_weights(classifier):
+    import safetensors.numpy
+
+    content = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
+    arrays = {k: v + 1 for k, v in weights.parse(content[weights.NAME], where="b").items()}
+    with pytest.raises(UserError, match=r"model\.stablehlo was not made for these weights"):
+        bundle.opened(bundle.sealed({**content, weights.NAME: safetensors.numpy.save(arrays)}),
+                      where="b")
+    with pytest.raises(UserError, match=r"model\.stablehlo was not made for these weights"):
+        bundle.opened(bundle.sealed({**content, "model.stablehlo": b"other"}), where="b")
+
+
+def test_who_made_it_and_which_it_is(classifier, tmp_path):
+    archive.write_folder(tmp_path / "b", classifier.files)
+    digest = bundle.load(tmp_path / "b").digest
+    assert bundle.load(tmp_path / "b", sha256=digest.upper()).digest == digest
+    with pytest.raises(UserError, match=f"its sha256 is {digest}, not the one"):
+        bundle.load(tmp_path / "b", sha256="0" * 64)
+    with pytest.raises(UserError, match="is not signed"):
+        bundle.load(tmp_path / "b", public_key=tmp_path / "key.pub")
+
+
+def test_a_comment_behind_the_end_record_is_no_hiding_place(classifier, tmp_path):
+    """Readers that search from the end would find another archive in it."""
+    archive.write_zip(tmp_path / "b.zip", classifier.files)
+    whole = (tmp_path / "b.zip").read_bytes()
+    for more in (b"x", b"PK\5\6" + bytes(18), whole):
+        (tmp_path / "b.zip").write_bytes(whole + more)
+        with pytest.raises(UserError, match=r"b\.zip"):
+            archive.read(tmp_path / "b.zip")
+
+
+def test_a_bundle_prints_three_lines(classifier):
+    text = repr(bundle.opened(classifier.files, where="b"))
+    assert len(text.splitlines()) == 3
+    assert len(text) < 500
+    assert "bright, dark" in text
+
+
+def test_words_of_strangers_stay_words_in_the_card(classifier):
+    from medjax.bundle import card
+
+    notes = card.Notes("<script>", authors="A}, url={http://x", limits="[click](http://x)\n# No",
+                       licence='mit"\nlicense: none', intended_use="![x](http://y)")
+    config = json.loads(classifier.files[bundle.ABOUT])
+    report = json.loads(classifier.files[bundle.REPORT])
+    text = card.write(classifier.files, report, config, notes)
+    body = text.split("---", 2)[2].split("```")[0]  # a block of code shows what it holds
+    assert "<script>" not in body
+    assert "](http" not in body
+    assert "\n# No" not in body
+    assert len([line for line in text.splitlines() if line.startswith("license:")]) == 1
+
+
+def test_leftovers_of_a_killed_make_are_no_hindrance(classifier, tmp_path):
+    (tmp_path / "b.zip.part").write_bytes(b"half")
+    archive.write_zip(tmp_path / "b.zip", classifier.files)
+    assert [p.name for p in tmp_path.iterdir()] == ["b.zip"]
+    archive.write_folder(tmp_path / "b", classifier.files)
+    assert archive.read(tmp_path / "b") == classifier.files
 
 
 def test_nothing_of_this_machine_is_shared(shared):
