@@ -249,10 +249,10 @@ def check_device() -> None:
 
     try:
         jax.devices()
-    except RuntimeError as e:
+    except Exception as e:  # of plugins that fail, or, without words, where there is none
         wish = os.environ.get("JAX_PLATFORMS", "")
         raise UserError(f"no device to compute on{f' (JAX_PLATFORMS={wish})' if wish else ''}: "
-                        f"{first_line(e)}") from None
+                        f"{first_line(e) if str(e) else 'JAX finds none of that kind'}") from None
 
 
 def join() -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.data import images
 from medjax.models import sononet as network
 from medjax.ops.guided import guided_relu
 from medjax.plot import flat, new_figure
@@ -74,19 +75,17 @@ def prepare(frame: np.ndarray) -> np.ndarray:
     """
     from PIL import Image
 
-    colour = np.broadcast_to(eight_bits(frame[..., :3]), (*frame.shape[:2], 3))
+    colour = np.broadcast_to(_eight_bits(frame[..., :3]), (*frame.shape[:2], 3))
     small = Image.fromarray(colour).resize(network.SIZE[::-1], Image.Resampling.BICUBIC)
     gray = np.asarray(small).astype(np.float32).mean(-1)
     return 255 * (gray - gray.mean()) / max(float(gray.std()), 1e-6)
 
 
-def eight_bits(frame: np.ndarray) -> np.ndarray:
+def _eight_bits(frame: np.ndarray) -> np.ndarray:
     """Values from 0 to 255, as they are where they have 8 bits; else the darkest becomes 0."""
     if frame.dtype == np.uint8:
         return frame
-    low, high = float(frame.min()), float(frame.max())
-    unit = (frame.astype(np.float32) - low) / max(high - low, 1e-9)
-    return np.rint(255 * unit).astype(np.uint8)
+    return images.eight_bits(frame, (float(frame.min()), float(frame.max())))
 
 
 def locate(saliency: np.ndarray, *, threshold: float) -> tuple[np.ndarray, tuple[float, ...]]:

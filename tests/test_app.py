@@ -47,6 +47,45 @@ def test_bad_flags_are_told(argument, message):
         parse(argument)
 
 
+@dataclasses.dataclass(frozen=True)
+class Usual:
+    """The flags that other programs call otherwise."""
+
+    learning_rate: float = app.option(0.1, "x")
+    batch: int = app.option(1, "x")
+    steps: int = app.option(5, "x", grows=True)
+    workdir: str = app.option("", "x", path=True)
+
+
+@pytest.mark.parametrize(("given", "ours"), [
+    ("lr", "learning_rate"), ("batch_size", "batch"), ("epochs", "steps"), ("output", "workdir")])
+def test_names_of_other_programs_are_understood(given, ours):
+    with pytest.raises(UserError, match=rf"unknown flag '--{given}': did you mean --{ours}\?"):
+        app.parse(Usual, ["p", f"--{given}=1"], "p")
+
+
+def test_three_suggestions_and_not_sixty():
+    known = [f"flag{i}" for i in range(60)]
+    text = str(unknown("flag", "flagg1", known))
+    assert text.count("flag") <= 6
+    assert len(text) < 200
+
+
+def test_the_users_folder():
+    assert app.parse(Usual, ["p", "--workdir=~/x"], "p").workdir == os.path.expanduser("~/x")
+
+
+def test_steps_may_grow_and_not_shrink(tmp_path, capsys):
+    with app.open_workdir(tmp_path / "w", "e", Usual(steps=5)):
+        pass
+    app.check_workdir(tmp_path / "w", "e", Usual(steps=9))
+    assert "--steps grows from 5 to 9" in capsys.readouterr().out
+    with pytest.raises(UserError, match="steps was 5, is 4"):
+        app.check_workdir(tmp_path / "w", "e", Usual(steps=4))
+    with pytest.raises(UserError, match="batch was 1, is 2"):
+        app.check_workdir(tmp_path / "w", "e", Usual(steps=9, batch=2))
+
+
 def test_help_names_every_flag(capsys):
     with pytest.raises(SystemExit) as left:
         parse("--help")
@@ -118,6 +157,61 @@ def test_the_stop_signal():
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_ends_what_has_nothing_to_save_at_once():
+    """A compiler does not look at signals: the process ends all the same, and says so."""
+    program = ("import ctypes, sys\nfrom medjax import app\nstop = app.StopSignal()\n"
+               "with stop.at_once('compiling'):\n    print('now', flush=True)\n"
+               "    ctypes.CDLL(None).usleep(20_000_000)\n    ctypes.CDLL(None).sleep(30)\n")
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "now\n"
+        process.terminate()
+        assert process.wait(timeout=5) == app.STOPPED
+        assert "stopped by SIGTERM while compiling" in process.stdout.read()
+
+
+@pytest.mark.parametrize("module", ["experiments.classify", "experiments.predict"])
+def test_no_device_is_one_line(module, tmp_path):
+    flags = {"experiments.classify": [f"--workdir={tmp_path}/w"],
+             "experiments.predict": ["--bundle=b", "--input=.", f"--output={tmp_path}/w"]}[module]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *flags, f"--cache_dir={tmp_path}/c"], cwd=ROOT, text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cuda"}, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: no device to compute on (JAX_PLATFORMS=cuda): ")
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_terminal_that_knows_ascii_only():
+    program = ("import dataclasses, sys\nfrom medjax import app\n"
+               "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+               "sys.argv = ['p']\napp.run(lambda c: print('\\u2501 done'), C)")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False)
+    assert (done.returncode, done.stdout) == (0, b"? done\n")
+
+
+@pytest.mark.parametrize("none", ["flock", "both"])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, none):
+    import fcntl
+
+    from medjax import lock
+
+    def missing(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    if none == "flock":
+        with lock.hold(tmp_path / "l", wait=False) as held:
+            assert held
+        return
+    monkeypatch.setattr(fcntl, "lockf", missing)
+    with (pytest.raises(UserError, match=r"cannot be locked .*choose a folder on another file"),
+          lock.hold(tmp_path / "l", wait=False)):
+        pass
 
 
 def test_unknown_names_list_what_is_known():

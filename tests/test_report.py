@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from PIL import Image
 from medjax import metrics, plot, report
 from medjax.report import Predictions
 from medjax.stats import Estimate
+from tests.conftest import ROOT
 
 
 def predictions(classes, n=60):
@@ -33,6 +36,43 @@ def test_every_figure_is_drawn(tmp_path, classes, shape):
     for name in ("curves", "confusion", "reliability", "mistakes", "curve"):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
         assert pixels.std() > 5, f"{name} is blank"
+
+
+def test_figures_in_other_formats_beside_png(tmp_path):
+    with plot.formats("png", "pdf", "svg"):
+        plot.confusion(tmp_path / "a.b.png", predictions(3))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.b.pdf", "a.b.png", "a.b.svg"]
+    assert (tmp_path / "a.b.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_drawing_leaves_the_notebooks_backend_as_it_is(tmp_path):
+    program = ("import matplotlib\nmatplotlib.use('svg')\nimport sys\nfrom pathlib import Path\n"
+               "import numpy as np\nimport medjax.bundle\nfrom medjax import plot\n"
+               "plot.learning_curve(Path(sys.argv[1]), [{'step': 1, 'loss': 1.0}], score='auc')\n"
+               "print(matplotlib.get_backend().lower(), 'matplotlib.pyplot' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.png")], cwd=ROOT,
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["svg", "False"]
+
+
+def test_logarithmic_axes_have_plain_numbers():
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    ax.set_yscale("log")
+    ax.set_ylim(0.02, 30)
+    plot.plain_numbers(ax.yaxis)
+    ax.figure.draw_without_rendering()
+    texts = [t.get_text() for t in ax.get_yticklabels()]
+    assert {"0.1", "1", "10"} <= set(texts)
+    assert not any("$" in t for t in [*texts, *(t.get_text() for t in ax.get_yticklabels(
+        minor=True))])
+
+
+def test_names_that_no_figure_has_room_for():
+    assert plot.short("case 7") == "case 7"
+    assert plot.short("a\tb\U0001f9e0") == "a?b?"
+    assert len(plot.short("x" * 300)) <= 48
 
 
 def test_no_mistakes_is_a_figure_too(tmp_path):

@@ -5,8 +5,9 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
 from medjax import temporal_metrics
+from medjax.data.source import Split
 from medjax.metrics import evaluate
-from medjax.temporal_report import SequencePredictions, otsu, pooled
+from medjax.temporal_report import SequencePredictions, at_mean, otsu, pooled
 
 
 def predictions(true, found, length, *, cyclic, frame_ms=(10.0, 20.0)):
@@ -42,6 +43,27 @@ def test_sequences_of_one_subject_answer_together():
     found.score[0, 2] = 3.0
     np.testing.assert_array_equal(found.chosen[:, 0], [2, 5])
     np.testing.assert_array_equal(pooled(found).chosen[:, 0], [2, 2])
+
+
+def marked(frames, length, size=20):
+    """A split of sequences with one frame of one name each."""
+    marks = np.zeros((len(frames), size, 1))
+    marks[np.arange(len(frames)), frames] = 1
+    names = [str(i) for i in range(len(frames))]
+    return Split({"marks": marks, "length": np.full(len(frames), length)}, names, names,
+                 [{}] * len(names), lambda i: np.zeros((size, 4, 4, 1)), (size, 4, 4, 1),
+                 np.dtype(np.uint8))
+
+
+def test_the_mean_place_of_frames_about_the_cut_of_a_cycle():
+    """19, 1, 0 and 0 of 20 lie about 0; their plain mean would be 5."""
+    found = at_mean(marked([19, 1, 0, 0], 20), marked([0], 20), cyclic=True)
+    assert found[0, :, 0].argmax() == 0
+    assert found[0, 1, 0] == pytest.approx(found[0, 19, 0])
+    plain = at_mean(marked([4, 6], 20), marked([0], 20))
+    assert plain[0, :, 0].argmax() == 5
+    nobody = at_mean(marked([0, 10], 20), marked([0], 20), cyclic=True)  # no mean place
+    assert np.isfinite(nobody).all()
 
 
 @pytest.fixture

@@ -78,6 +78,14 @@ def test_the_box_holds_what_is_bright_and_no_speck():
     assert frames.locate(np.zeros((10, 20)), threshold=0.3)[1] == (0, 0, 20, 10)
 
 
+@pytest.mark.parametrize("kind", ["sixteen", "float"])
+def test_deeper_frames_are_the_same_frames(kind):
+    """0 of 9 were right when 16 bits were taken for 8."""
+    gray = np.tile(np.arange(256, dtype=np.uint8), (300, 2))[..., None]
+    deep = gray.astype(np.uint16) * 257 if kind == "sixteen" else gray / np.float32(255)
+    np.testing.assert_allclose(frames.prepare(deep), frames.prepare(gray), atol=1e-2)
+
+
 def test_the_nine_real_frames_are_classified_right(tmp_path):
     from experiments import sononet as program
 

@@ -67,6 +67,20 @@ def test_a_crop_stays_inside_the_image(seed):
         assert np.abs(matrix[:, :2] @ corner + matrix[:, 2]).max() <= 8 + 1e-4
 
 
+def test_rotation_of_oblong_voxels_is_one_in_millimetres():
+    """Voxels of 1 x 3 mm: what was round in the world is round after any turn."""
+    voxel, how = (1.0, 3.0), Augmentation(rotate_degrees=90)
+    size = np.diag(voxel)
+    for seed in range(20):
+        matrix = np.asarray(random_affine(jax.random.key(seed), (30, 10), how=how, voxel=voxel))
+        world = size @ matrix[:, :2] @ np.linalg.inv(size)
+        np.testing.assert_allclose(world @ world.T, np.eye(2), atol=1e-5)
+        assert np.linalg.det(world) == pytest.approx(1.0, abs=1e-5)
+    alike = random_affine(jax.random.key(0), (30, 10), how=how, voxel=(2.0, 2.0))
+    np.testing.assert_allclose(alike, random_affine(jax.random.key(0), (30, 10), how=how),
+                               atol=1e-6)
+
+
 def test_flip_is_a_mirror_half_of_the_time():
     image = jnp.arange(6.0).reshape(2, 3, 1)
     keys = jax.random.split(jax.random.key(0), 400)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medjax import models
+from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks import temporal
@@ -90,6 +91,17 @@ def test_streaming_gives_the_scores_of_the_whole(task):
     for t in range(5):
         carry, found = step(params, stats, carry, frames[:, t])
         np.testing.assert_allclose(found, whole[:, t], atol=1e-5)
+
+
+@pytest.mark.parametrize(("recurrence", "cyclic", "smooth", "why"), [
+    ("tcn", False, 1, "tcn looks ahead"), ("bilstm", False, 1, "bilstm looks ahead"),
+    ("gru", True, 1, "of a cycle the first frame follows the last"),
+    ("gru", False, 3, "scores are means over 3 frames")])
+def test_what_frame_by_frame_would_be_another_answer_is_refused(recurrence, cyclic, smooth, why):
+    model = models.over_time("mlp", recurrence=recurrence, features=4, hidden=4, outputs=1)
+    made = temporal.make(model, preprocessing=SCALING, loss="time", cyclic=cyclic, smooth=smooth)
+    with pytest.raises(UserError, match=f"answers cannot be given frame by frame: {why}"):
+        made.begin({}, {}, jnp.zeros((1, 8, 8, 1)))
 
 
 def test_a_gradient_reaches_every_weight(task):
