@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -83,26 +84,20 @@ def test_planes_of_sweeps(tmp_path, cache_dir):
     assert "area of blood" not in report["beside"]
 
 
-def test_a_run_starts_from_another(done, tmp_path, cache_dir):
+def test_a_run_and_its_rival_start_from_another(done, tmp_path, cache_dir):
     _, workdir = done
-    report = run_here(tmp_path / "w", cache_dir, init_from=workdir, rival=False,
-                      learning_rate=1e-9, ema_decay=0.0)
-    before, now = (load_file(w / "weights.safetensors") for w in (workdir, tmp_path / "w"))
-    assert set(before) == set(now)
-    for name in (n for n in before if n.startswith("params")):
-        np.testing.assert_allclose(now[name], before[name], atol=1e-6, err_msg=name)
+    report = run_here(tmp_path / "w", cache_dir, init_from=workdir, learning_rate=1e-9,
+                      ema_decay=0.0)
+    for part in (".", "per_frame"):
+        before, now = (load_file(w / part / "weights.safetensors")
+                       for w in (workdir, tmp_path / "w"))
+        assert set(before) == set(now)
+        for name in (n for n in before if n.startswith("params")):
+            np.testing.assert_allclose(now[name], before[name], atol=1e-6, err_msg=name)
     assert report["metrics"] == report["beside"]["network"]
+    shutil.rmtree(tmp_path / "w" / "per_frame")
     with pytest.raises(UserError, match="that run has no rival"):
         run_here(tmp_path / "v", cache_dir, init_from=tmp_path / "w")
-
-
-def test_the_rival_starts_where_the_rival_of_the_first_run_ended(done, tmp_path, cache_dir):
-    _, workdir = done
-    run_here(tmp_path / "w", cache_dir, init_from=workdir, learning_rate=1e-9, ema_decay=0.0)
-    before, now = (load_file(w / "per_frame" / "weights.safetensors")
-                   for w in (workdir, tmp_path / "w"))
-    for name in (n for n in before if n.startswith("params")):
-        np.testing.assert_allclose(now[name], before[name], atol=1e-6, err_msg=name)
 
 
 def test_the_authors_sononet_as_a_frozen_encoder(tmp_path, cache_dir):

@@ -103,7 +103,7 @@ def test_every_decoder_finds_the_point_between_voxels(loss, decoder):
     points = jnp.array([[3.3, 4.2], [5.6, 2.9]])
     height = targets(points)
     logits = jnp.log(height + 1e-9) if loss == "cross_entropy" else height
-    found = task.decode(logits)
+    found = jax.jit(task.decode)(logits)
     np.testing.assert_allclose(found.points, points, atol=0.1)
     assert (np.asarray(found.confidence) > 0.4).all()
 
@@ -113,9 +113,9 @@ def test_sigma_is_learned_where_it_is_asked_for():
     batch = {"image": image, "landmarks": jnp.tile(POINTS, (4, 1, 1))}
     for weight in (0.0, 0.1):
         task = make(learn_sigma=weight)
-        params, stats = task.init(jax.random.key(0), image[0])
-        slope = jax.grad(lambda p, t, s: t.loss(jax.random.key(0), p, s, batch)[0])(
-            params, task, stats)
+        params, stats = jax.jit(task.init)(jax.random.key(0), image[0])
+        slope = jax.jit(jax.grad(lambda p, s, t=task: t.loss(
+            jax.random.key(0), p, s, batch)[0]))(params, stats)
         assert (np.abs(slope["log_sigma"]).max() > 1e-3) == bool(weight)
 
 

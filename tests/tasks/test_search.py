@@ -177,18 +177,20 @@ def test_drawn_crops_are_those_that_were_seen_when_acting(blobs):
         noted[int(world.ring.written)] = np.asarray(see(world.agents)), world.agents
         world = act(jax.random.key(i), world)
     batch, (time, team) = search.draw(jax.random.key(2), world, blobs, game=game, batch=256)
+    seen, level, seen_after, discount, rows = jax.tree.map(np.asarray, (
+        batch["seen"], batch["level"], batch["seen_after"], batch["discount"], world.ring.rows))
     after = 0
     for i, (t, who) in enumerate(zip(*map(np.asarray, (time, team)), strict=True)):
         if int(t) not in noted:
             continue
-        np.testing.assert_array_equal(batch["seen"][i], noted[int(t)][0][who])
-        assert batch["level"][i, 0] == noted[int(t)][1].level[who, 0]
-        row = jax.tree.map(lambda x, t=t, who=who: x[t % 100, who, 0], world.ring.rows)
-        goes_on = not (row.terminated or row.truncated) and int(t) + 1 in noted
+        np.testing.assert_array_equal(seen[i], noted[int(t)][0][who])
+        assert level[i, 0] == noted[int(t)][1].level[who, 0]
+        terminated, truncated = (x[t % 100, who, 0] for x in (rows.terminated, rows.truncated))
+        goes_on = not (terminated or truncated) and int(t) + 1 in noted
         if goes_on:
-            np.testing.assert_array_equal(batch["seen_after"][i], noted[int(t) + 1][0][who])
+            np.testing.assert_array_equal(seen_after[i], noted[int(t) + 1][0][who])
             after += 1
-        assert (batch["discount"][i, 0] == 0) == bool(row.terminated)
+        assert (discount[i, 0] == 0) == bool(terminated)
     assert after > 50
 
 
