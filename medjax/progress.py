@@ -9,14 +9,15 @@ from typing import TextIO, TypeVar
 
 Item = TypeVar("Item")
 _last = {"told": 0.0}  # when anything was
-_LOG_SECONDS, _SCREEN_SECONDS = 5.0, 0.2  # between two lines of a log, and two states of a screen
+_LOG_SECONDS, _SCREEN_SECONDS = 4.0, 0.2  # between two lines of a log, and two states of a screen
+_SILENCE_SECONDS = 5.0  # after which a line says that work goes on
 
 
 def track(items: Iterable[Item], *, total: int, what: str, out: TextIO | None = None
           ) -> Iterator[Item]:
     """The items as they come, while `out` is told how many are done and how long the rest takes.
 
-    A terminal has one line that changes; a log one every five seconds, and none if all takes less.
+    A terminal has one line that changes; a log one every four seconds, and none if all takes less.
     """
     stream = out or sys.stdout
     screen = stream.isatty()
@@ -44,7 +45,7 @@ def alive(what: str, *, out: TextIO | None = None) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(0.5):
             now = time.monotonic()
-            if now - max(began, _last["told"]) >= _LOG_SECONDS:
+            if now - max(began, _last["told"]) >= _SILENCE_SECONDS:
                 print(f"{what}, {clock(now - began)} so far", file=stream, flush=True)
                 _last["told"] = now
 

@@ -16,6 +16,7 @@ class Screen(io.StringIO):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(progress, "_LOG_SECONDS", 0.2)
+    monkeypatch.setattr(progress, "_SILENCE_SECONDS", 0.2)
     monkeypatch.setattr(progress, "_SCREEN_SECONDS", 0.0)
 
 
