@@ -60,11 +60,19 @@ def arrange(found: Found, how: Arrangement, *, origin: str) -> np.ndarray:
 
 
 def turned(found: Found) -> tuple[np.ndarray, tuple[float, ...] | None]:
-    """Pixels and spacing with the axes of RAS, where the file tells how it lies."""
-    if found.affine is None or found.pixels.ndim != 4:
+    """Pixels and spacing with the axes of RAS, where the file tells how it lies.
+
+    Of a slice the two axes that it has stay in that order.
+    """
+    if found.affine is None or len(found.affine) != 4:
         return found.pixels, found.spacing_mm
-    pixels, back = geometry.canonical(found.pixels, found.affine)
+    flat = found.pixels.ndim == 3
+    volume = found.pixels[:, :, None] if flat else found.pixels
+    pixels, back = geometry.canonical(volume, found.affine)
     spacing = np.abs(back[:-1, :-1]).T @ geometry.spacing_mm(found.affine)
+    if flat:
+        across = int(np.abs(back[2, :3]).argmax())  # where the axis went that a slice lacks
+        return pixels.squeeze(across), tuple(np.delete(spacing, across).tolist())
     return pixels, tuple(spacing.tolist())
 
 
@@ -90,11 +98,11 @@ def plan(layouts: Sequence[Layout | None], shape: tuple[int, ...], options: Data
     """
     ndim, side = len(shape), options.image_size
     wanted = (side,) * ndim if side else ()
-    volumes = [x for x in layouts if x is not None and len(x.shape) == 3]
+    volumes = [x for x in layouts if x is not None and len(x.shape) == ndim]
     placed = [_reoriented(x) for x in volumes if x.affine is not None]
+    notes = _orientation_notes(volumes) if ndim == 3 or placed else []
     if ndim != 3 or not volumes:
-        return Arrangement(wanted, fit=options.fit), []
-    notes = _orientation_notes(volumes)
+        return Arrangement(wanted, oriented=bool(placed), fit=options.fit), notes
     extents = placed + [x for x in volumes if x.affine is None and known_spacing(x.spacing_mm)]
     sizes = np.array([x.spacing_mm for x in extents], float)
     shapes = np.array([x.shape for x in extents], float)
@@ -128,8 +136,9 @@ def _orientation_notes(volumes: Sequence[Layout]) -> list[str]:
                     if v.affine is not None)
     unsaid = len(volumes) - sum(codes.values())
     other = ", ".join(f"{n} {code}" for code, n in codes.most_common() if code != "RAS")
-    notes = [f"volumes brought to the orientation RAS ({other})"] if other else []
-    return notes + ([f"{unsaid} of {len(volumes)} volumes state no orientation and are taken as "
+    what = "volumes" if len(volumes[0].shape) == 3 else "slices"
+    notes = [f"{what} brought to the orientation RAS ({other})"] if other else []
+    return notes + ([f"{unsaid} of {len(volumes)} {what} state no orientation and are taken as "
                      "they are stored"] if unsaid else [])
 
 

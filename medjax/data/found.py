@@ -14,7 +14,8 @@ class Found(NamedTuple):
     Attributes:
       pixels: `[*space, channel]`.
       spacing_mm: of each axis, where the file tells it; NaN for an axis of which it does not.
-      affine: from voxel to world (RAS mm), where the file tells it: volumes.
+      affine: from voxel to world (RAS mm), where the file tells it: of volumes, and of slices too,
+        whose third axis has length one.
       axes: which of the file's coordinates each axis counts, as `yx` of a picture.
     """
 

@@ -18,8 +18,8 @@ from medjax.data.pictures import exact_float32
 from medjax.errors import UserError
 
 _HEADERS = {348: 352, 540: 544}  # the size that the first field states, and what is to be read
-_MM = {"mm": 1.0, "meter": 1e3, "micron": 1e-3, "unknown": 1.0}
-_MS = {"sec": 1e3, "msec": 1.0, "usec": 1e-3}
+_MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # by the code of the unit; 0 is unknown
+_MS = {8: 1e3, 16: 1.0, 24: 1e-3}
 _VECTORS = range(1004, 1010)  # intent codes of matrices, vectors, points, triangles
 _COLOURS = (2003, 2004)
 _BEYOND = 2**20  # bytes behind the pixels that are read to reach the check sum, at a time
@@ -33,7 +33,7 @@ class Header(NamedTuple):
       parsed: by nibabel.
       shape: of the pixels, without axes of length one at the end.
       spacing_mm: of the axes in space.
-      affine: from voxel to RAS mm, of a volume that says it.
+      affine: from voxel to RAS mm, of three axes, where it says one.
       frame_ms: of a fourth axis, where it is known.
     """
 
@@ -52,22 +52,22 @@ def read(path: Path, *, limit_bytes: int) -> Found:
         unclear about where it lies.
     """
     header, pixels = load(path, limit_bytes=limit_bytes)
-    _check_axes(path, header.shape)
-    return Found(pixels.reshape(header.shape)[..., None], header.spacing_mm, header.affine,
-                 "xyz"[: len(header.shape)])
+    where = _layout(path, header)
+    return Found(pixels.reshape(header.shape)[..., None], *where[1:])
 
 
 def layout(path: Path) -> Layout:
     """The same without the pixels."""
     with _opened(path) as file:
         header, _ = _header(path, file)
-    _check_axes(path, header.shape)
-    return Layout(header.shape, header.spacing_mm, header.affine, "xyz"[: len(header.shape)])
+    return _layout(path, header)
 
 
-def _check_axes(path: Path, shape: tuple[int, ...]) -> None:
-    if len(shape) not in (2, 3):
-        raise UserError(f"{path}: has {len(shape)} axes; one image has 2 or 3")
+def _layout(path: Path, header: Header) -> Layout:
+    axes = len(header.shape)
+    if axes not in (2, 3):
+        raise UserError(f"{path}: has {axes} axes; one image has 2 or 3")
+    return Layout(header.shape, header.spacing_mm, header.affine, "xyz"[:axes])
 
 
 def header_of(path: Path, *, timed: bool = False) -> Header:
@@ -90,11 +90,12 @@ def load(path: Path, *, limit_bytes: int, timed: bool = False) -> tuple[Header, 
         size, offset = int(np.prod(parsed.get_data_shape())), int(parsed.get_data_offset())
         stored = parsed.get_data_dtype()
         check_bytes(path, size * max(4, stored.itemsize), limit_bytes=limit_bytes)
-        whole = begun + _exactly(path, file, offset + size * stored.itemsize - len(begun))
+        whole = _without_extensions(begun) + _exactly(
+            path, file, offset + size * stored.itemsize - len(begun))
         _to_the_end(path, file, limit_bytes=limit_bytes)
     kind = nibabel.Nifti2Image if parsed["sizeof_hdr"] == 540 else nibabel.Nifti1Image
     image: Any = kind.from_bytes(whole)
-    if stored.kind in "iu" and stored.itemsize > 2:
+    if stored.kind in "iu" and stored.itemsize > 2 and image.dataobj.slope == 1:
         exact_float32(image.dataobj.get_unscaled(), path)
     return header, np.asarray(image.dataobj, np.float32)
 
@@ -119,18 +120,21 @@ def _header(path: Path, file: Any, *, timed: bool = False) -> tuple[Header, byte
     _check_offset(path, begun, size)
     kind: Any = nibabel.Nifti2Header if size == 540 else nibabel.Nifti1Header
     with LoggingOutputSuppressor():  # what it raises says the same
-        parsed = kind.from_fileobj(io.BytesIO(begun))
+        parsed = kind.from_fileobj(io.BytesIO(_without_extensions(begun)))
     _check_kind(path, parsed, size)
     shape = parsed.get_data_shape()
     while len(shape) > 2 and shape[-1] == 1:
         shape = shape[:-1]
-    unit, step = parsed.get_xyzt_units()
-    scale, space = _MM[unit], 2 if timed and len(parsed.get_data_shape()) < 4 else min(
-        len(shape), 3)
+    unit, step = int(parsed["xyzt_units"]) & 7, int(parsed["xyzt_units"]) & 56
+    if unit not in _MM or 0 in shape:
+        raise UserError(f"{path}: states sides of {_sizes(np.array(shape))} voxels in a unit of "
+                        f"the code {unit}; the header is damaged")
+    scale, flat = _MM[unit], timed and len(parsed.get_data_shape()) < 4
+    space = 2 if flat else min(len(shape), 3)
     zooms = np.abs(np.array(parsed.get_zooms(), float))
-    affine = _affine(path, parsed, scale) if space == 3 else None
-    spacing = scale * zooms[:space] if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
-    known = tuple(float(s) for s in spacing) if (spacing > 0).all() else None
+    affine = None if flat else _affine(path, parsed, scale)
+    spacing = scale * zooms if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
+    known = tuple(float(s) for s in spacing[:space]) if (spacing[:space] > 0).all() else None
     frame_ms = float(zooms[-1]) * _MS[step] if step in _MS and zooms[-1] > 0 else None
     return Header(parsed, tuple(shape), known, affine, frame_ms), begun
 
@@ -147,12 +151,17 @@ def _check_kind(path: Path, parsed: Any, size: int) -> None:
                         "convert it")
 
 
+def _without_extensions(begun: bytes) -> bytes:
+    """The header with the mark taken away that extensions follow: nobody here reads them."""
+    return begun[:-4] + bytes(4)
+
+
 def _check_offset(path: Path, begun: bytes, size: int) -> None:
     """Raises UserError for pixels inside the header, before nibabel has words of its own."""
     order = "<" if int.from_bytes(begun[:4], "little") == size else ">"
     place, dtype = (168, "i8") if size == 540 else (108, "f4")
     offset = float(np.frombuffer(begun, order + dtype, 1, place)[0])
-    if not (offset == 0 or _HEADERS[size] <= offset < 2**40):
+    if not _HEADERS[size] <= offset < 2**40:
         raise UserError(f"{path}: its pixels would begin at byte {offset:.0f}, inside the header "
                         "or nowhere; the file is damaged")
 
@@ -165,7 +174,7 @@ def _affine(path: Path, parsed: Any, scale: float) -> np.ndarray | None:
     """
     sform, by_s = parsed.get_sform(coded=True)
     qform, by_q = parsed.get_qform(coded=True)
-    corners = np.array(parsed.get_data_shape()[:3]) - 1.0
+    corners = np.array([*parsed.get_data_shape(), 1, 1][:3]) - 1.0
     for affine in ([sform] if by_s else []) + ([qform] if by_q else []):
         geometry.check_affine(affine, origin=str(path))
     if by_s and by_q and _apart(sform, qform, corners) > _APART and _apart(

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax.data import tiff
 from medjax.data.found import Found, check_bytes
 from medjax.errors import UserError
 
-_REDUCED, _BITS, _PHOTOMETRIC, _FORMAT = 254, 258, 262, 339  # tags of TIFF
-_SIGNED, _FLOAT = 2, 3
 _VALUES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4, "LA": 2, "I": 1, "F": 1}  # of a pixel
 
 
@@ -20,16 +19,25 @@ class Kind(NamedTuple):
 
     Attributes:
       mode, raw: what Pillow makes of it, and from what.
-      bits, sample: of a value, and its TIFF sample format (1 unsigned, 2 signed, 3 float).
-      white_is_zero: small values are bright.
+      page: what a TIFF says of it; None of other files.
     """
 
     size: tuple[int, int]
     mode: str
     raw: str
-    bits: int = 8
-    sample: int = 1
-    white_is_zero: bool = False
+    page: tiff.Page | None = None
+
+    @property
+    def bits(self) -> int:
+        return self.page.bits if self.page else 8
+
+    @property
+    def signed(self) -> bool:
+        return self.mode == "F" or (self.page is not None and self.page.sample != tiff.UNSIGNED)
+
+    @property
+    def white_is_zero(self) -> bool:
+        return self.page is not None and self.page.photometric == 0
 
 
 def read(path: Path, *, limit_bytes: int) -> Found:
@@ -40,24 +48,59 @@ def read(path: Path, *, limit_bytes: int) -> Found:
 
     Raises:
       UserError: for values that would be altered (colour of 16 bits, transparency, ...), a damaged
-        PNG, and what is larger than `limit_bytes` once it is decoded.
+        PNG or TIFF, and what is larger than `limit_bytes` once it is decoded.
     """
     from PIL import Image
 
+    said = _directories(path)
     # By a file and not by its name: Pillow maps a named TIFF into memory as if it were not turned.
-    with _any_size(), path.open("rb") as file, Image.open(file) as picture:
-        tiff = picture.format == "TIFF"
-        kinds = _pages(picture, path) if tiff else {0: _kind(picture)}
+    with _any_size(), path.open("rb") as file, _opened(path, file, said) as picture:
+        kinds = _pages(picture, path, said) if said else {0: _kind(picture)}
         check_bytes(path, sum(_bytes(k) for k in kinds.values()), limit_bytes=limit_bytes)
         if picture.format == "PNG":
             with Image.open(path) as whole:
                 whole.verify()  # every check sum; decoding alone does not look at all of them
         pages = []
         for number, kind in kinds.items():
-            if tiff:
+            if said:
                 picture.seek(number)
             pages.append(_page(picture, kind, path))
     return Found(pages[0]) if len(pages) == 1 else Found(np.stack(pages), axes="zyx")
+
+
+def count(path: Path) -> int:
+    """How many pictures a TIFF holds, previews left out; 1 of other files."""
+    return max(sum(not page.reduced for page in _directories(path)), 1)
+
+
+def _directories(path: Path) -> list[tiff.Page]:
+    """The pages of a TIFF, by its content; none of other files."""
+    with path.open("rb") as file:
+        begun = file.read(4)
+    marks = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    found = tiff.pages(path) if begun in marks else []
+    for number, page in enumerate(found, start=1):
+        what = (f"{page.others} values more a pixel than it shows" if page.others > 0 else
+                f"{page.kind} values, big-endian and compressed" if page.big_endian
+                and page.compressed and (page.sample != tiff.UNSIGNED or page.bits > 16) else "")
+        if what:  # Pillow drops the first, and turns the bytes of the second round once more
+            raise _altered(path, f"page {number} has {what}", "save it as plain gray or RGB, "
+                           "little-endian")
+    return found
+
+
+def _opened(path: Path, file: Any, said: list[tiff.Page]) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        if not said:
+            raise UserError(f"{path}: unreadable or truncated image (its content is that of no "
+                            "picture)") from None
+        kinds = " and ".join(dict.fromkeys(page.kind for page in said))
+        raise UserError(f"{path}: holds {kinds} values in a way that cannot be read; save it as "
+                        "gray of 8 or 16 bits, or as float of 32 bits") from None
 
 
 @contextlib.contextmanager
@@ -78,18 +121,14 @@ def _kind(picture: Any) -> Kind:
     return Kind(picture.size, picture.mode, raw)
 
 
-def _pages(picture: Any, path: Path) -> dict[int, Kind]:
+def _pages(picture: Any, path: Path, said: list[tiff.Page]) -> dict[int, Kind]:
     """The pages of a TIFF by number, without the previews among them."""
     found = {}
-    for number in range(picture.n_frames):
-        picture.seek(number)
-        tags = picture.tag_v2
-        if number and tags.get(_REDUCED, 0) & 1:
+    for number, page in enumerate(said):
+        if number and page.reduced:
             continue
-        found[number] = _kind(picture)._replace(
-            bits=max(np.atleast_1d(tags.get(_BITS, 1))),
-            sample=int(np.atleast_1d(tags.get(_FORMAT, 1))[0]),
-            white_is_zero=tags.get(_PHOTOMETRIC, 0) == 0)
+        picture.seek(number)
+        found[number] = _kind(picture)._replace(page=page._replace(reduced=False))
     odd = next((n for n, kind in found.items() if kind != found[0]), None)
     if odd is not None:
         raise UserError(f"{path}: page {odd + 1} differs from the first in size or type "
@@ -112,13 +151,14 @@ def _page(picture: Any, kind: Kind, path: Path) -> np.ndarray:
 
     if kind.mode not in _VALUES and not kind.mode.startswith("I;16"):
         raise _altered(path, f"colours are {kind.mode}", "convert it to RGB")
-    if kind.mode in ("RGB", "RGBA", "LA") and "16" in kind.raw:
+    deep = kind.bits > 8 or kind.raw.endswith((";16B", ";16L", ";16N"))
+    if kind.mode in ("RGB", "RGBA", "LA") and deep:
         raise _altered(path, "colour or transparency of 16 bits", "convert it to 8 bits, or to "
                        "gray of 16 bits")
     if picture.format != "TIFF":  # Pillow turns those itself
         picture = ImageOps.exif_transpose(picture)
     if kind.mode in ("1", "I", "F") or kind.mode.startswith("I;16") or (
-            kind.mode == "L" and kind.sample == _SIGNED):
+            kind.mode == "L" and kind.signed):
         return _gray(picture, kind, path)[..., None]
     if picture.has_transparency_data:
         alpha = np.asarray(picture.convert("RGBA"))[..., 3]
@@ -131,11 +171,13 @@ def _page(picture: Any, kind: Kind, path: Path) -> np.ndarray:
 
 def _gray(picture: Any, kind: Kind, path: Path) -> np.ndarray:
     """Gray of other than 8 unsigned bits: `[height, width]`."""
+    values = np.asarray(picture.convert("L") if kind.mode == "1" else picture)
+    clear = picture.info.get("transparency")
+    if clear is not None and (values == (255 * bool(clear) if kind.mode == "1" else clear)).any():
+        raise _altered(path, "has transparent pixels", "flatten it onto a background")
     if kind.mode == "1":
-        return np.asarray(picture.convert("L"))
-    values = np.asarray(picture)
-    signed = kind.sample in (_SIGNED, _FLOAT) or kind.mode == "F"
-    if kind.white_is_zero and (signed or kind.bits > 16):
+        return values
+    if kind.white_is_zero and (kind.signed or kind.bits > 16):
         raise _altered(path, "is WhiteIsZero of signed, float or 32-bit values",
                        "save it as BlackIsZero")
     if kind.mode.startswith("I;16") or (kind.mode == "I" and picture.format == "PNG"):
@@ -143,7 +185,7 @@ def _gray(picture: Any, kind: Kind, path: Path) -> np.ndarray:
         return (2**kind.bits - 1 - sixteen).astype(np.uint16) if kind.white_is_zero else sixteen
     if kind.mode == "L":
         return values.view(np.int8).astype(np.float32)
-    if kind.mode == "I" and not signed and kind.bits == 32:
+    if kind.mode == "I" and not kind.signed and kind.bits == 32:
         values = values.view(np.uint32)
     return exact_float32(values, path)
 

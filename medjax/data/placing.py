@@ -99,25 +99,30 @@ def world_of(found: Found, *, spacing_mm: float | None, origin: str) -> np.ndarr
     Raises:
       UserError: if neither does, or the file's affine is none.
     """
-    if found.affine is not None:
+    ndim = found.pixels.ndim - 1
+    _check_agree(found.spacing_mm, spacing_mm, origin)
+    if found.affine is not None and len(found.affine) == ndim + 1:
         geometry.check_affine(found.affine, origin=origin)
         return found.affine
-    ndim = found.pixels.ndim - 1
     if found.axes == "xyz":
         raise UserError(f"{origin}: states no orientation (neither sform nor qform has a code), so "
                         "where its points lie in the world is not known; write one, such as by "
                         "3D Slicer")
     known = found.spacing_mm if known_spacing(found.spacing_mm) else None
-    if (known and spacing_mm and max(known) > 1.01 * spacing_mm) or (
-            known and spacing_mm and min(known) < 0.99 * spacing_mm):
-        raise UserError(f"{origin}: its file says pixels of {' x '.join(f'{s:g}' for s in known)} "
-                        f"mm, the table {spacing_mm:g} mm; mend the wrong one")
     spacing = known or ((spacing_mm,) * ndim if spacing_mm else None)
     if spacing is None:
         raise UserError(f"{origin}: the size of its pixels is not known; give it in mm, in the "
                         "column spacing_mm of landmarks.csv or metadata.csv (--spacing_column), "
                         "or to predict by --spacing_mm")
     return file_order(found) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
+
+
+def _check_agree(told: tuple[float, ...] | None, spacing_mm: float | None, origin: str) -> None:
+    """Raises UserError if a file and a table say different sizes of some axis."""
+    stated = [s for s in told or () if np.isfinite(s)]
+    if spacing_mm and any(not 0.99 * spacing_mm <= s <= 1.01 * spacing_mm for s in stated):
+        raise UserError(f"{origin}: its file says pixels of {' x '.join(f'{s:g}' for s in stated)} "
+                        f"mm, the table {spacing_mm:g} mm; mend the wrong one")
 
 
 def file_order(found: Found) -> np.ndarray:

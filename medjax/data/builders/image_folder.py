@@ -88,14 +88,26 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def _image(self, row: Row) -> Found:
         found = images.read(row.path, limit_bytes=self.options.limit_bytes)
+        first = self._axes.setdefault(len(found.axes), (found.axes, row))
+        if first[0] != found.axes:
+            raise UserError(f"{row.path}: its axes are stored as {', '.join(found.axes)}, those of "
+                            f"{first[1].path} as {', '.join(first[0])}; convert them to one kind "
+                            "of file")
         pixels = self.in_channels(found.pixels)
         return found._replace(pixels=pixels.astype(np.float32) if self.mixed else pixels)
+
+    @functools.cached_property
+    def _axes(self) -> dict[int, tuple[str, Row]]:
+        """By their number, in what order files store them, and which one did first."""
+        return {}
 
     @functools.cached_property
     def mixed(self) -> bool:
         """Whether some files are in the units of a modality, and others pictures."""
         kinds = Counter(images.kind(row.path) for row in self.rows)
         measured = sum(n for kind, n in kinds.items() if kind not in images.PICTURES)
+        if self.options.channels and any(kind in images.DICOM for kind in kinds):
+            return True  # DICOM in gray has units, in colour none
         if 0 < measured < len(self.rows):
             self.notes.append(f"{measured} files have the units of their modality, "
                               f"{len(self.rows) - measured} are pictures: values are taken as they "
@@ -104,9 +116,9 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def arrangement(self) -> exams.Arrangement:
-        volume = self.first.pixels.ndim == 4
+        lies = self.first.pixels.ndim == 4 or self.first.affine is not None
         layouts = [layout for _, layout in self.readable(
-            self.rows if volume else [], lambda row: images.layout(row.path))]
+            self.rows if lies else [], lambda row: images.layout(row.path))]
         self._bad.clear()  # they are met again when their pixels are read
         how, notes = exams.plan(layouts, self.first.pixels.shape[:-1], self.options)
         self.notes += notes
