@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medjax.data.found import Found, Layout, check_bytes
+from medjax.data.pictures import exact_float32
 from medjax.errors import UserError
 
 _PREAMBLE, _MAGIC = 128, b"DICM"
@@ -58,7 +59,11 @@ def patient_id(path: Path) -> str:
 
 
 def _record(path: Path, **options: Any) -> Any:
-    return _pydicom(path).dcmread(path, **options)
+    """The data set, also of a file that begins without preamble, as many do."""
+    record = _pydicom(path).dcmread(path, force=True, **options)
+    if "specific_tags" not in options and "Rows" not in record:
+        raise UserError(f"{path}: unreadable or truncated image (no DICOM with rows of pixels)")
+    return record
 
 
 def _pydicom(path: Path) -> Any:
@@ -84,7 +89,8 @@ def _decode(path: Path, record: Any, samples: int) -> np.ndarray:
                          for f, g in zip(stored, groups, strict=True)])
     else:
         gray = _gray(path, stored, record, groups[0] if groups else record, kind)
-    return gray.astype(np.float32)[..., None]
+    same = stored.dtype.kind in "iu" and stored.dtype.itemsize > 2 and np.array_equal(gray, stored)
+    return (exact_float32(stored, path) if same else gray.astype(np.float32))[..., None]
 
 
 def _gray(path: Path, stored: np.ndarray, record: Any, scaling: Any, kind: str) -> np.ndarray:
@@ -109,7 +115,8 @@ def _modality(stored: np.ndarray, record: Any, scaling: Any) -> np.ndarray:
         return apply_modality_lut(stored, record).astype(float)
     slope, offset = (_number(scaling, name, default) for name, default in (
         ("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)))
-    return stored.astype(float) * slope + offset
+    dose = _number(record, "DoseGridScaling", 1.0)  # of radiotherapy: gray a stored value
+    return (stored.astype(float) * slope + offset) * dose
 
 
 def _number(record: Any, name: str, default: float) -> float:
@@ -118,22 +125,30 @@ def _number(record: Any, name: str, default: float) -> float:
 
 
 def _frames(record: Any, name: str) -> Iterator[Any]:
-    """The functional group `name`: one for all frames, or one a frame; none where it is absent."""
+    """The functional group `name`: one for all frames, or one a frame; none where it is absent.
+
+    Raises:
+      ValueError: if some frames have it and others not.
+    """
     for shared in record.get("SharedFunctionalGroupsSequence") or ():
         if shared.get(name):
             yield shared[name].value[0]
             return
-    for frame in record.get("PerFrameFunctionalGroupsSequence") or ():
-        if frame.get(name):
-            yield frame[name].value[0]
+    frames = list(record.get("PerFrameFunctionalGroupsSequence") or ())
+    found = [frame[name].value[0] for frame in frames if frame.get(name)]
+    if 0 < len(found) < len(frames):
+        raise ValueError(f"{len(found)} of its {len(frames)} frames have a {name}")
+    yield from found
 
 
 def _layout(path: Path, record: Any, frames: int) -> Layout:
     shape = (int(record.Rows), int(record.Columns))
+    if str(record.get("DimensionOrganizationType") or "").startswith("TILED"):
+        raise UserError(f"{path}: its frames are tiles of a slide; convert it into one picture")
     plane = _plane_mm(path, record)
     if frames == 1:
         return Layout(shape, plane)
-    affine = _affine(record, frames, plane)
+    affine = _affine(path, record, frames, plane)
     step = np.linalg.norm(affine[:3, 0]) if affine is not None else _between(record)
     spacing = (float(step), *(plane or (np.nan, np.nan)))
     return Layout((frames, *shape), None if np.isnan(spacing).all() else spacing, affine, "zyx")
@@ -162,14 +177,17 @@ def _plane_mm(path: Path, record: Any) -> tuple[float, float] | None:
 
 
 def _pair(value: Any) -> tuple[float, float] | None:
-    if value is None or value == "" or len(value) != 2:
+    try:
+        rows, columns = (float(v) for v in value)
+    except (TypeError, ValueError):  # absent, empty, a single number
         return None
-    rows, columns = (float(v) for v in value)
     return (rows, columns) if 0 < rows < np.inf and 0 < columns < np.inf else None
 
 
 def _between(record: Any) -> float:
     """The distance between frames that lie side by side, where it is stated."""
+    if any(_frames(record, "PlanePositionSequence")):
+        return np.nan  # they do not, or their places were taken
     for group in (*_frames(record, "PixelMeasuresSequence"), record):
         value = _number(group, "SpacingBetweenSlices", np.nan)
         if value > 0:
@@ -177,19 +195,46 @@ def _between(record: Any) -> float:
     return np.nan
 
 
-def _affine(record: Any, frames: int, plane: tuple[float, float] | None) -> np.ndarray | None:
-    """From frame, row and column to RAS mm, where frames lie evenly side by side."""
-    turns = [g.ImageOrientationPatient for g in _frames(record, "PlaneOrientationSequence")]
-    places = np.array([g.ImagePositionPatient for g in _frames(record, "PlanePositionSequence")],
-                      float)
-    if plane is None or not turns or len(places) != frames or np.ptp(
-            np.array(turns, float), axis=0).max() > 1e-4:
+def _affine(path: Path, record: Any, frames: int, plane: tuple[float, float] | None
+            ) -> np.ndarray | None:
+    """From frame, row and column to RAS mm, where frames lie evenly side by side.
+
+    Raises:
+      UserError: if they lie side by side in another order than they are stored in.
+    """
+    turns, places = _turns(record), _places(record)
+    if plane is None or len(turns) == 0 or len(places) != frames or np.ptp(
+            turns, axis=0).max() > 1e-4:
         return None
+    along, down = turns[0].reshape(2, 3)
+    heights = places @ np.cross(along, down)
+    if np.ptp(heights) > 0 and not (np.diff(heights) > 0).all() and not (
+            np.diff(heights) < 0).all() and len(np.unique(np.round(heights, 3))) == frames:
+        raise UserError(f"{path}: its frames are not stored in the order in which they lie; "
+                        "convert it")
     steps = np.diff(places, axis=0)
     length = np.linalg.norm(steps, axis=1)
     if length.min() <= 0 or np.abs(steps - steps[0]).max() > _APART * length.max():
         return None
-    along, down = np.array(turns[0], float).reshape(2, 3)
     out = np.eye(4)
     out[:3] = np.stack([steps.mean(0), plane[0] * down, plane[1] * along, places[0]], 1)
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ out  # the patient's axes in DICOM are LPS
+
+
+def _turns(record: Any) -> np.ndarray:
+    """The directions of rows and columns, of all frames or of each: `[n, 6]`."""
+    groups = [g.ImageOrientationPatient for g in _frames(record, "PlaneOrientationSequence")]
+    own = record.get("ImageOrientationPatient")
+    return np.array(groups or ([own] if own else []), float).reshape(-1, 6)
+
+
+def _places(record: Any) -> np.ndarray:
+    """Where the first pixel of each frame lies, LPS mm: `[n, 3]`."""
+    groups = [g.ImagePositionPatient for g in _frames(record, "PlanePositionSequence")]
+    heights, first = record.get("GridFrameOffsetVector"), record.get("ImagePositionPatient")
+    turns = _turns(record)
+    if groups or not heights or not first or not len(turns):
+        return np.array(groups, float).reshape(-1, 3)
+    along, down = turns[0].reshape(2, 3)  # a dose: offsets from the first, or heights themselves
+    offsets = np.array(heights, float)
+    return np.array(first, float) + (offsets - offsets[0])[:, None] * np.cross(along, down)
