@@ -54,14 +54,14 @@ def layout(path: Path) -> Layout:
 
 def patient_id(path: Path) -> str:
     """What the header calls the patient; empty where it does not."""
-    record = _record(path, stop_before_pixels=True, specific_tags=["PatientID"])
+    record = _record(path, stop_before_pixels=True, specific_tags=["PatientID", "Rows"])
     return str(record.get("PatientID") or "").strip()
 
 
 def _record(path: Path, **options: Any) -> Any:
     """The data set, also of a file that begins without preamble, as many do."""
     record = _pydicom(path).dcmread(path, force=True, **options)
-    if "specific_tags" not in options and "Rows" not in record:
+    if "Rows" not in record:
         raise UserError(f"{path}: unreadable or truncated image (no DICOM with rows of pixels)")
     return record
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medjax.data import geometry, images, walk
+from medjax.data import geometry, images, table, walk
 from medjax.data.found import Found, Layout, known_spacing
 from medjax.data.options import DataOptions
 from medjax.errors import UserError, unknown
@@ -49,12 +49,11 @@ def arrange(found: Found, how: Arrangement, *, origin: str) -> np.ndarray:
             raise UserError(f"{origin}: the size of its voxels is not known, and all are brought "
                             "to one size; mend the file, give spacing_mm from Python, or train "
                             "with --keep_spacing")
-        sides = size * np.array(spacing) / np.array(how.spacing_mm)
-    elif how.fit == "stretch":
+        return _on_grid(pixels, np.array(how.spacing_mm) / np.array(spacing), how.shape)
+    if how.fit == "stretch":
         return images.resize(pixels, how.shape)
-    else:
-        extent = size * (np.array(spacing) if known_spacing(spacing) else 1.0)
-        sides = extent / (extent / np.array(how.shape)).max()
+    extent = size * (np.array(spacing) if known_spacing(spacing) else 1.0)
+    sides = extent / (extent / np.array(how.shape)).max()
     whole = np.maximum(np.rint(sides).astype(int), 1)
     return _centred(images.resize(pixels, tuple(whole.tolist())), how.shape)
 
@@ -74,6 +73,13 @@ def turned(found: Found) -> tuple[np.ndarray, tuple[float, ...] | None]:
         across = int(np.abs(back[2, :3]).argmax())  # where the axis went that a slice lacks
         return pixels.squeeze(across), tuple(np.delete(spacing, across).tolist())
     return pixels, tuple(spacing.tolist())
+
+
+def _on_grid(pixels: np.ndarray, factor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The image on a grid about its centre, of which a step is `factor` of its voxels."""
+    wide = np.pad(pixels, [*[(1, 1)] * len(shape), (0, 0)], mode="edge")  # to the outer faces
+    middle, goal = (np.array(wide.shape[:-1]) - 1) / 2, (np.array(shape) - 1) / 2
+    return geometry.resample(wide, geometry.scaling(factor, middle - factor * goal), shape=shape)
 
 
 def _centred(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -160,11 +166,10 @@ def order_classes(labels: Sequence[str], class_order: tuple[str, ...]
       UserError: if the declared order is not one of these classes, or two names differ by case.
     """
     found = sorted(set(labels), key=walk.natural)
-    folded = Counter(name.casefold() for name in found)
-    alike = [name for name in found if folded[name.casefold()] > 1]
-    if alike:
-        raise UserError(f"the classes {' and '.join(alike)} differ by case only; give them one "
-                        "name, or names that differ")
+    table.check_alike(found, what="classes")
+    if all(map(_is_number, found)) and len({float(name) for name in found}) < len(found):
+        raise UserError(f"the classes {', '.join(found)} are numbers of which two are the same; "
+                        "write each in one way")
     if not class_order:
         return tuple(found), len(found) > 2 and all(map(_is_number, found))
     odd = set(class_order) ^ set(found)

@@ -27,7 +27,15 @@ def suffix(path: Path) -> str:
 def kind(path: Path, *, known: Sequence[str] = SUFFIXES) -> str:
     """The suffix; where it is not known, that of DICOM if the content is DICOM."""
     found = suffix(path)
-    return DICOM[0] if found not in known and dicom.is_dicom(path) else found
+    if found in known or path.name.upper() == "DICOMDIR":  # a directory of others
+        return found
+    return DICOM[0] if dicom.is_dicom(path) else found
+
+
+def stem(path: Path) -> str:
+    """The name without the suffix that says its kind, where it has one that does."""
+    end = suffix(path)
+    return path.name[: -len(end)] if end in SUFFIXES else path.name
 
 
 def is_image(path: Path) -> bool:

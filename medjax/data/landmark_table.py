@@ -17,7 +17,8 @@ from medjax.errors import UserError, unknown
 PATHS = ("path", "image", "volume", "case", "file")
 NAMES = ("landmark", "name", "label", "afid")
 SYSTEMS = ("voxel", "pixel", "LPS", "RAS")
-_COLUMN = re.compile(r"(?:(?P<name>.+)_)?(?P<axis>[xyz]|[ijk])(?:_(?P<world>lps|ras))?(?P<mm>_mm)?")
+_COLUMN = re.compile(r"(?:(?P<name>.+)_)?(?P<axis>[xyz]|[ijk])(?:_(?P<world>lps|ras))?(?P<mm>_mm)?",
+                     re.IGNORECASE)
 
 
 class Entry(NamedTuple):
@@ -80,6 +81,7 @@ def read(path: Path, *, path_column: str = "", name_column: str = "", coordinate
             label = row[title] if long else name
             if not label:
                 raise UserError(f"{row.origin}: names no landmark")
+            label = table.tidy(label)
             if label in entry.points:
                 raise UserError(f"{row.origin}: the landmark {label!r} of {image} stands in the "
                                 "table twice")
@@ -97,8 +99,9 @@ def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], 
     for column in columns:
         match = _COLUMN.fullmatch(column)
         if match:
-            voxel = match["axis"] in "ijk"
-            axis = "xyz"["ijk".index(match["axis"])] if voxel else match["axis"]
+            letter = match["axis"].lower()
+            voxel = letter in "ijk"
+            axis = "xyz"["ijk".index(letter)] if voxel else letter
             bare = "world" if match["mm"] or ndim == 3 else "pixel"
             system = (match["world"] or "").upper() or ("voxel" if voxel else bare)
             seen.setdefault((match["name"] or "", system), {})[axis] = column
@@ -108,7 +111,7 @@ def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], 
     systems = {system for _, system in complete}
     for (name, system), found in seen.items():
         lacking = needed - set(found)
-        if lacking and name and system in systems and system != "voxel":
+        if lacking and name and system in systems:
             raise UserError(f"{path}: the column {next(iter(found.values()))} has no partner for "
                             f"{', '.join(sorted(lacking))}; half a landmark is none")
     return complete
@@ -123,6 +126,9 @@ def _choose(path: Path, systems: set[str], wish: str, ndim: int) -> str:
     for system in ("voxel", "pixel", "RAS", "LPS"):
         if system in systems:
             return system
+    if "world" in systems and ndim == 2:
+        raise UserError(f"{path}: points of pictures are given in pixels, in the columns x and y "
+                        "(NAME_x, NAME_y), not in mm")
     if "world" in systems:
         raise UserError(f"{path}: x, y, z of volumes can be LPS or RAS millimetres or voxels; say "
                         "which: --coordinates=LPS, RAS, pixel or voxel, or call the columns "

@@ -54,7 +54,7 @@ def read(path: Path, *, limit_bytes: int) -> Found:
 
     said = _directories(path)
     # By a file and not by its name: Pillow maps a named TIFF into memory as if it were not turned.
-    with _any_size(), path.open("rb") as file, _opened(path, file, said) as picture:
+    with any_size(), path.open("rb") as file, _opened(path, file, said) as picture:
         kinds = _pages(picture, path, said) if said else {0: _kind(picture)}
         check_bytes(path, sum(_bytes(k) for k in kinds.values()), limit_bytes=limit_bytes)
         if picture.format == "PNG":
@@ -104,7 +104,7 @@ def _opened(path: Path, file: Any, said: list[tiff.Page]) -> Any:
 
 
 @contextlib.contextmanager
-def _any_size() -> Iterator[None]:
+def any_size() -> Iterator[None]:
     """Our own bound is told beforehand; Pillow's would be a warning, or another message."""
     from PIL import Image
 

@@ -20,7 +20,8 @@ _MM = {"mm": 1.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "cm": 10.0, "m":
 _SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/"
            "Resources/Schema/markups-schema-v1.0.3.json#")
 _COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
-_STATUS, _DEFINED = 14, "2"  # a field that the header of Slicer 5 does not name
+_FIELDS = 16
+_STATUS, _DEFINED = 14, "2"  # of a field that the header of Slicer 5 does not name
 
 
 class Point(NamedTuple):
@@ -85,9 +86,10 @@ def _rows(path: Path) -> tuple[list[Point], str]:
         text = path.read_text(encoding="utf-8-sig")
         rows, system = (_read_json if path.name.lower().endswith(".json") else _read_fcsv)(
             text, path)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, csv.Error) as e:
-        raise UserError(f"{path}: not a point list of 3D Slicer ({type(e).__name__}: {e})"
-                        ) from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError,
+            csv.Error) as e:
+        why = str(e) if isinstance(e, (OSError, ValueError)) else "a field is missing, or odd"
+        raise UserError(f"{path}: not a point list of 3D Slicer ({why})") from None
     system = _NUMBERS.get(system, system)
     if system not in _NUMBERS.values():
         raise UserError(f"{path}: does not say whether its coordinates are RAS or LPS "
@@ -144,7 +146,10 @@ def _fcsv_point(cells: list[str], at: Mapping[str, int | None]) -> Point:
             raise ValueError(f"no column {name}")
         return tidy(cells[place])
 
-    placed = len(cells) <= _STATUS or cells[_STATUS].strip() == _DEFINED
+    if len(cells) > _FIELDS:
+        raise ValueError(f"a row has {len(cells)} fields, more than {_FIELDS}; are its decimals "
+                         "written with commas?")
+    placed = len(cells) <= _STATUS or cells[_STATUS].strip() in ("", _DEFINED)
     place = (float(cell("x")), float(cell("y")), float(cell("z"))) if placed else (math.nan,) * 3
     return Point(cell("label"), cell("desc"), _place(place, placed))
 

@@ -45,7 +45,7 @@ def assign(subjects: Sequence[str], labels: Sequence[int], *, seed: int,
         seen[subject][label] += 1
     by_class: dict[int, list[str]] = defaultdict(list)
     for subject, counts in seen.items():
-        by_class[counts.most_common(1)[0][0]].append(subject)
+        by_class[min(counts, key=lambda label: (-counts[label], label))].append(subject)
     chosen: dict[str, str] = {}
     for members in by_class.values():
         chosen |= _draw({s: _place(seed, s) for s in members}, shares)

@@ -44,22 +44,12 @@ def column_of(path: Path, row: Mapping[str, str], *, wish: str, rows: Sequence[t
     Raises:
       UserError: if the wish is absent, or two usual columns group the rows differently.
     """
-    chosen = table.optional_column(path, row, wish=wish, usual=usual_in(row))
-    for other in usual_in(row) if not wish else ():
+    chosen = table.optional_column(path, row, wish=wish, usual=USUAL)
+    for other in table.usual_in(row, USUAL) if not wish else ():
         if _groups(rows, other) != _groups(rows, chosen):
             raise UserError(f"{path}: both {chosen} and {other} may name the subjects, and they "
                             "differ; choose with --subject_column")
     return chosen
-
-
-def usual_in(row: Mapping[str, str]) -> list[str]:
-    """The columns whose names, whatever their case and marks, are those of subjects."""
-    def plain(name: str) -> str:
-        return "".join(c for c in name.lower() if c.isalnum())
-
-    order = list(dict.fromkeys(map(plain, USUAL)))
-    found = [name for name in row if plain(name) in order]
-    return sorted(found, key=lambda name: order.index(plain(name)))
 
 
 def _groups(rows: Sequence[table.Row], name: str) -> list[int]:
@@ -86,7 +76,7 @@ def resolve(names: Sequence[str], paths: Sequence[Path | None], *, column: str =
     """
     if any(names):
         _check_complete(names, origins, "has no subject where others have one")
-        hidden = column.startswith("column PatientID")
+        hidden = _is_patient_id(column.removeprefix("column ").split(" of ")[0])
         shown = _hidden(names, secret if hidden else None)
         return Subjects(list(names), shown, f"{column}, {len(set(names))}", [])
     patients = _patients(paths)
@@ -99,6 +89,16 @@ def resolve(names: Sequence[str], paths: Sequence[Path | None], *, column: str =
     if otherwise:
         return Subjects(list(own), list(own), f"{otherwise}, {len(set(own))}", same)
     return Subjects(list(own), list(own), "", [*same, UNKNOWN])
+
+
+def _is_patient_id(column: str) -> bool:
+    return table.plain(column) == "patientid"
+
+
+def hide(values: Mapping[str, str], secret: Secret | None) -> dict[str, str]:
+    """Values by column, those of PatientIDs as pseudonyms; as they are without a secret."""
+    return {name: _hidden([value], secret)[0] if value and _is_patient_id(name) else value
+            for name, value in values.items()}
 
 
 def _hidden(names: Sequence[str], secret: Secret | None) -> list[str]:
@@ -128,14 +128,15 @@ def of_cases(cases: Sequence[Any], *, known_by: str, layout: str, secret: Secret
 
 
 def _patients(paths: Sequence[Path | None]) -> list[str]:
-    """By the headers of DICOM files; empty where there is none."""
-    def one(path: Path | None) -> str:
-        if path is None or not path.is_file() or images.kind(path) not in images.DICOM:
-            return ""
-        with images.readable(path, what="image"):
-            return dicom.patient_id(path)
+    return [patient_of(path) if path else "" for path in paths]
 
-    return [one(path) for path in paths]
+
+def patient_of(path: Path) -> str:
+    """By the header of a DICOM file; empty of others."""
+    if not path.is_file() or images.kind(path) not in images.DICOM:
+        return ""
+    with images.readable(path, what="image"):
+        return dicom.patient_id(path)
 
 
 def check_patients(cases: Sequence[Any], splits: Sequence[str], subjects: Subjects, *,

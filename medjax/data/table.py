@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def root_of(options: Options) -> Path:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a CSV file, their cells trimmed; rows without any text are left out.
+    """The rows of a CSV file, without blanks about its cells; rows without text are left out.
 
     Raises:
       UserError: if it is none, a column stands twice in its header, or a row has more or fewer
@@ -35,24 +36,47 @@ def read_rows(path: Path) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as f:
             reader = csv.reader(f, strict=True)
-            lines = [(reader.line_num, [tidy(cell) for cell in row]) for row in reader]
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a CSV file in UTF-8 ({e})") from None
     lines = [(number, cells) for number, cells in lines if any(cells)]
     if len(lines) < 2:
         raise UserError(f"{path}: has no rows")
-    header = lines[0][1]
+    header = [tidy(name) for name in lines[0][1]]
     _check_header(path, header)
     return [_row(path, number, header, cells) for number, cells in lines[1:]]
 
 
 def tidy(text: str) -> str:
-    """The text with single blanks between its words, and none about it."""
-    return " ".join(text.split())
+    """A name with single blanks between its words, none about it, and each letter in one form."""
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def check_alike(names: Iterable[str], *, what: str) -> None:
+    """Raises UserError if two names differ by upper and lower case only."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.casefold(), name)
+        if other != name:
+            raise UserError(f"the {what} {' and '.join(sorted((other, name)))} differ by case "
+                            "only; give them one name, or names that differ")
+
+
+def usual_in(row: Mapping[str, str], usual: Sequence[str]) -> list[str]:
+    """The columns that have one of the usual names, whatever its case and marks, in their order."""
+    order = list(dict.fromkeys(map(plain, usual)))
+    return sorted((name for name in row if plain(name) in order),
+                  key=lambda name: order.index(plain(name)))
+
+
+def plain(name: str) -> str:
+    """`Patient ID` as `patientid`."""
+    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    twice = next((name for name in header if name and header.count(name) > 1), None)
+    folded = [name.casefold() for name in header]
+    twice = next((name for name in header if name and folded.count(name.casefold()) > 1), None)
     if twice is not None:
         raise UserError(f"{path}: the column {twice!r} stands twice in its header; rename one")
     other = next((mark for mark in (";", "\t", "|") if mark in header[0]), None)
@@ -87,7 +111,7 @@ def optional_column(path: Path, row: Mapping[str, str], *, wish: str, usual: Seq
     """The same, empty where there is none; a wish that the row lacks is an error."""
     if wish and wish not in row:
         raise unknown(f"column of {path}", wish, row)
-    return wish or next((name for name in usual if name in row), "")
+    return wish or next(iter(usual_in(row, usual)), "")
 
 
 def one_value(rows: Iterable[Row], name: str, *, of: str) -> str:
@@ -96,7 +120,7 @@ def one_value(rows: Iterable[Row], name: str, *, of: str) -> str:
     Raises:
       UserError: if two rows say different things.
     """
-    said = [(row[name], row.origin) for row in rows if row.get(name)]
+    said = [(tidy(row[name]), row.origin) for row in rows if row.get(name)]
     for value, origin in said:
         if value != said[0][0]:
             raise UserError(f"{origin}: {of} has {name} {value!r}, but {said[0][0]!r} in "
@@ -147,6 +171,7 @@ class Files:
         self._root, self._options, self._suffixes, self._what = root, options, suffixes, what
         self._found: dict[str, Path] = {}
         self._named: dict[str, tuple[str, str]] = {}  # real path: name and origin
+        self._absent: dict[str, None] = {}
 
     def find(self, name: str, *, origin: str) -> Path:
         """Raises UserError if there is no such file, several, or one that has another name."""
@@ -167,6 +192,18 @@ class Files:
         self._found[name] = paths[0]
         return paths[0]
 
+    def find_if_there(self, name: str, *, origin: str) -> Path | None:
+        """The same, or None for a file that is missing where `skip_bad` allows it."""
+        if self._options.skip_bad and not self.candidates(name, origin=origin):
+            self._absent[name] = None
+            return None
+        return self.find(name, origin=origin)
+
+    def notes(self, path: Path) -> list[str]:
+        """A note of the files that were not there, of the table at `path`."""
+        return [f"{len(self._absent)} rows of {path.name} left out whose {self._what} is missing: "
+                f"{walk.such_as(self._absent)}"] if self._absent else []
+
     def candidates(self, name: str, *, origin: str) -> list[Path]:
         """The files that may be meant."""
         check_path(self._options.path_folder, name, origin=origin)
@@ -178,5 +215,6 @@ class Files:
 
     def _tries(self, name: str) -> list[Path]:
         base = self._root / self._options.path_folder
-        ends = dict.fromkeys((self._options.path_suffix, "", *self._suffixes))
+        ends = dict.fromkeys((self._options.path_suffix, "", *self._suffixes,
+                              *(s.upper() for s in self._suffixes)))
         return [base / (name + end) for end in ends]

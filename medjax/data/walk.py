@@ -30,16 +30,25 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is of the system or an editor, not of the user."""
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """`root` and every folder below it with the names of its files; hidden ones are left out.
 
     Links to folders are followed, unless they lead back to a folder that they lie in.
+
+    Raises:
+      UserError: for a folder that may not be read, or that two names lead to.
     """
-    for name, below, files in os.walk(root, followlinks=True):
+    def stop(error: OSError) -> None:
+        raise UserError(f"{error.filename}: {error.strerror}; allow it to be read, or move it away")
+
+    known: dict[str, str] = {}
+    for name, below, files in os.walk(root, followlinks=True, onerror=stop):
         here = os.path.realpath(name)
+        if known.setdefault(here, name) != name:
+            raise UserError(f"{name}: is the same folder as {known[here]}; remove one of the two")
         below[:] = sorted(d for d in below if not is_hidden(d) and not _leads_back(
             os.path.realpath(os.path.join(name, d)), here))
         yield Path(name), [f for f in files if not is_hidden(f)]
@@ -71,6 +80,12 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def beside(root: Path) -> Counter[str]:
+    """The files in `root` itself, by suffix."""
+    return Counter(p.suffix.lower() or "without suffix" for p in root.iterdir()
+                   if p.is_file() and not is_hidden(p.name))
 
 
 def check_single(files: Iterable[Path]) -> None:

@@ -173,3 +173,56 @@ def test_what_is_no_image_and_what_is_too_large(tmp_path):
     record.save_as(path)
     with pytest.raises(UserError, match="holds no pixels"):
         images.read(path)
+
+
+def test_whole_numbers_of_32_bits(tmp_path):
+    small = np.full((2, 3), 2**24, np.uint32)
+    assert (images.read(saved(tmp_path / "a.dcm", small)).pixels == 2**24).all()
+    with pytest.raises(UserError, match="values up to 16777217, more than float32"):
+        images.read(saved(tmp_path / "a.dcm", small + 1))
+    scaled = images.read(saved(tmp_path / "a.dcm", small + 1, DoseGridScaling=1e-6)).pixels
+    np.testing.assert_allclose(scaled, 16.777217, rtol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [[0.5], "", [0, 1], [-1, 1]])
+def test_odd_sizes_of_pixels_are_not_known(tmp_path, spacing):
+    assert images.read(saved(tmp_path / "a.dcm", SEVEN, PixelSpacing=spacing)).spacing_mm is None
+
+
+def test_what_only_some_frames_say_is_no_scaling_of_all(tmp_path):
+    frames = [group(PixelValueTransformationSequence=[group(RescaleSlope=2, RescaleIntercept=0)]),
+              group()]
+    with pytest.raises(UserError, match="1 of its 2 frames have a PixelValueTransformation"):
+        images.read(saved(tmp_path / "a.dcm", np.zeros((2, 2, 2), np.uint16),
+                          PerFrameFunctionalGroupsSequence=frames))
+
+
+@pytest.mark.parametrize(("heights", "step"), [
+    ([0, 2, 4, 6], 2.0), ([6, 4, 2, 0], 2.0), ([0, 2, 4, 9], np.nan), ([0, 0, 0, 0], np.nan)])
+def test_frames_lie_where_they_say(tmp_path, heights, step):
+    frames = [group(PlanePositionSequence=[group(ImagePositionPatient=[0, 0, z])])
+              for z in heights]
+    shared = [group(PlaneOrientationSequence=[group(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+                    PixelMeasuresSequence=[group(PixelSpacing=[1, 1], SpacingBetweenSlices=7)])]
+    found = images.read(saved(
+        tmp_path / "a.dcm", np.zeros((4, 2, 3), np.uint16),
+        SharedFunctionalGroupsSequence=shared, PerFrameFunctionalGroupsSequence=frames))
+    np.testing.assert_allclose(found.spacing_mm, (step, 1, 1))
+    assert (found.affine is None) == np.isnan(step)
+
+
+def test_frames_that_are_stored_in_another_order_are_refused(tmp_path):
+    frames = [group(PlanePositionSequence=[group(ImagePositionPatient=[0, 0, z])])
+              for z in (0, 4, 2)]
+    with pytest.raises(UserError, match="not stored in the order in which they lie"):
+        images.read(saved(tmp_path / "a.dcm", np.zeros((3, 2, 3), np.uint16), PixelSpacing=[1, 1],
+                          ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                          PerFrameFunctionalGroupsSequence=frames))
+
+
+def test_a_directory_of_dicom_files_is_no_image(tmp_path):
+    saved(tmp_path / "DICOMDIR", SEVEN)
+    assert not images.is_image(tmp_path / "DICOMDIR")
+    saved(tmp_path / "1.2.840", SEVEN)
+    assert images.is_image(tmp_path / "1.2.840")
+    assert images.stem(tmp_path / "1.2.840") == "1.2.840"

@@ -1,6 +1,7 @@
 """One's own folders: what a table or layout must not lose, whatever the kind of set."""
 
 import csv
+import shutil
 
 import nibabel
 import numpy as np
@@ -258,3 +259,111 @@ def test_an_empty_class_of_a_held_back_split_is_a_note(tmp_path, cache_dir):
     write(table, [[*rows[0], "split"], *rows[1:]])
     found = load("image_folder", table.parent, cache_dir)
     assert any("no example of b in the split validation" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_column_of_splits_has_any_case(kind, tmp_path):
+    table, rows = make(kind, tmp_path / "set")
+    for i, row in enumerate(rows[1:]):
+        row.append(("train", "val", "test")[i // 2 % 3])
+    write(table, [[*rows[0], "Split"], *rows[1:]])
+    found = load(kind, table.parent, tmp_path / "cache")
+    assert {name: len(split) for name, split in found.splits.items()} == {
+        "train": 4, "validation": 4, "test": 4}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_patients_by_their_headers_are_not_torn_apart_in_any_set(kind, tmp_path):
+    dicom = pytest.importorskip("tests.data.test_dicom", reason="needs the extra `dicom`")
+    table, rows = make(kind, tmp_path / "set")
+    for i, row in enumerate(rows[1:]):
+        pixels = np.random.default_rng(i).integers(0, 99, (3, 8, 8)).astype(np.uint8)
+        row[0] = f"d{i}.dcm"
+        dicom.saved(table.parent / row[0], pixels if kind == "sequence_folder" else pixels[0],
+                    PatientID=f"Kim{i // 3}")
+        row[-1] = f"s{i}"
+        row.append("train" if i % 3 else "val")
+    for path in table.parent.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    write(table, [[*rows[0], "split"], *rows[1:]])
+    with pytest.raises(UserError, match="4 patients, by the PatientID of their files, are in two"):
+        load(kind, table.parent, tmp_path / "cache")
+
+
+def test_blocks_of_a_table_are_subjects_too(tmp_path, cache_dir):
+    table, rows = make("image_folder", tmp_path / "set")
+    write(table, [row[:2] for row in rows])
+    found = load("image_folder", table.parent, cache_dir, subject_block=3)
+    assert found.info.subjects == "files in blocks of 3, 4"
+    assert subjects_of(found) == {f"{c}/{k:04d}" for c in "ab" for k in (0, 1)}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_bad_and_missing_files_are_left_out_on_request(kind, tmp_path):
+    """The first of the table among them."""
+    table, rows = make(kind, tmp_path / "set")
+    first = table.parent / rows[1][0]
+    if kind == "sequence_folder":
+        (first / "0.png").write_bytes(b"broken")
+    else:
+        first.write_bytes(b"broken")
+    rows[3][0] = "nowhere"
+    write(table, [row[:-1] for row in rows])
+    with pytest.raises(UserError):
+        load(kind, table.parent, tmp_path / "cache")
+    gone = table.parent / ("c2" if kind == "sequence_folder" else "2.png")
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    found = load(kind, table.parent, tmp_path / "cache", skip_bad=True)
+    assert sum(map(len, found.splits.values())) == 10
+    assert any("1 rows of" in note and "nowhere" in note for note in found.notes)
+    assert any("1 files left out that cannot be read" in note for note in found.notes)
+
+
+def test_pages_are_sequences_and_not_frames(tmp_path):
+    root = tmp_path / "set"
+    (root / "data").mkdir(parents=True)
+    rows = [["case", "name", "index"]]
+    for i in range(6):
+        pages = [Image.fromarray(np.full((9, 9), 10 * i + t, np.uint8)) for t in range(3)]
+        pages[0].save(root / "data" / f"c{i}.tif", save_all=True, append_images=pages[1:])
+        rows.append([f"data/c{i}", "ED", 1])
+    write(root / "frames.csv", rows)
+    found = load("sequence_folder", root, tmp_path / "cache")
+    assert sum(map(len, found.splits.values())) == 6
+    write(root / "frames.csv", rows[:-1])
+    with pytest.raises(UserError, match=r"c5\.tif: no row of frames\.csv names a frame of it"):
+        load("sequence_folder", root, tmp_path / "cache")
+
+
+def test_files_with_axes_in_two_orders_are_refused(tmp_path, cache_dir):
+    for i in range(4):
+        picture(tmp_path / "set" / "a" / f"{i}.png", i)
+        (tmp_path / "set" / "b").mkdir(exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(np.zeros((16, 12), np.float32), np.eye(4)),
+                     tmp_path / "set" / "b" / f"{i}.nii")
+    with pytest.raises(UserError, match=r"0\.nii: its axes are stored as x, y, those of .*0\.png "
+                                        r"as y, x; convert them to one kind of file"):
+        load("image_folder", tmp_path / "set", cache_dir)
+
+
+def test_an_empty_class_folder_of_a_held_back_split_is_a_note(tmp_path, cache_dir):
+    for split in ("train", "test"):
+        for label in "ab":
+            for i in range(4):
+                picture(tmp_path / "set" / split / label / f"{i}.png", i)
+    shutil.rmtree(tmp_path / "set" / "test" / "b")
+    (tmp_path / "set" / "test" / "b").mkdir()
+    found = load("image_folder", tmp_path / "set", cache_dir)
+    assert any("no example of b in the split test" in note for note in found.notes)
+
+
+def test_names_with_odd_blanks_and_suffixes_in_capitals(tmp_path, cache_dir):
+    rows = [["path", "label"]]
+    for i in range(8):
+        name = f"Shot  {i}\u202fPM"
+        picture(tmp_path / "set" / f"{name}.png", i)
+        (tmp_path / "set" / f"{name}.png").rename(tmp_path / "set" / f"{name}.PNG")
+        rows.append([name, "ab"[i % 2]])
+    write(tmp_path / "set" / "metadata.csv", rows)
+    assert sum(map(len, load("image_folder", tmp_path / "set", cache_dir).splits.values())) == 8

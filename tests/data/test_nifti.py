@@ -157,11 +157,12 @@ def test_scaling_and_the_other_byte_order(tmp_path):
                                atol=0.05)
 
 
-def test_pixels_inside_the_header_are_refused(tmp_path):
+@pytest.mark.parametrize("offset", [0, 100])
+def test_pixels_inside_the_header_are_refused(tmp_path, offset):
     content = bytearray(saved(tmp_path / "a.nii").read_bytes())
-    content[108:112] = np.float32(100).tobytes()
+    content[108:112] = np.float32(offset).tobytes()
     (tmp_path / "a.nii").write_bytes(bytes(content))
-    with pytest.raises(UserError, match="begin at byte 100, inside the header"):
+    with pytest.raises(UserError, match=f"begin at byte {offset}, inside the header"):
         images.read(tmp_path / "a.nii")
 
 
@@ -185,3 +186,41 @@ def test_of_pictures_over_time_the_third_axis_is_no_place(tmp_path):
     header = nifti.header_of(tmp_path / "a.nii", timed=True)
     assert header.spacing_mm == (1.5, 2.0)
     assert header.frame_ms == 40.0
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+def test_extensions_of_the_header_are_passed_over(tmp_path, kind, suffix):
+    image = kind(SIX, np.eye(4))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"hello" * 40))
+    nibabel.save(image, tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(images.read(tmp_path / f"a.{suffix}").pixels[..., 0], SIX)
+    assert images.layout(tmp_path / f"a.{suffix}").shape == SIX.shape
+
+
+def test_a_header_of_nothing_or_of_an_unknown_unit_is_refused(tmp_path):
+    content = bytearray(saved(tmp_path / "a.nii").read_bytes())
+    for place, value, words in ((42, 0, "sides of 0 x 10 x 8 voxels"), (123, 5, "the code 5")):
+        bad = bytearray(content)
+        bad[place] = value
+        (tmp_path / "a.nii").write_bytes(bytes(bad))
+        with pytest.raises(UserError, match=words):
+            images.read(tmp_path / "a.nii")
+
+
+def test_scaled_whole_numbers_may_be_large(tmp_path):
+    image = nibabel.Nifti1Image(SIX * 1e-3, np.eye(4))
+    image.header.set_data_dtype(np.int32)
+    nibabel.save(image, tmp_path / "a.nii")
+    np.testing.assert_allclose(images.read(tmp_path / "a.nii").pixels[..., 0], SIX * 1e-3,
+                               atol=1e-4)
+
+
+def test_a_slice_is_held_to_its_header_too(tmp_path):
+    path = saved(tmp_path / "a.nii", SIX[:, :, :1], sform=(moved([0, 0, 0]), 1),
+                 qform=(moved([9, 0, 0]), 1))
+    with pytest.raises(UserError, match="9 mm apart"):
+        images.read(path)
+    found = images.read(saved(tmp_path / "b.nii", SIX[:, :, :1], moved([0, 0, 0])))
+    assert found.pixels.shape == (12, 10, 1)
+    assert found.spacing_mm == (2.0, 3.0)

@@ -121,3 +121,20 @@ def test_a_table_that_tears_a_patient_apart_names_two_files(patients, tmp_path):
                                         r" splits .*line 2 in train, .*line 3 in validation"):
         source.load("image_folder", cache_dir=tmp_path / "cache",
                     options=DataOptions(data_dir=str(patients)))
+
+
+@pytest.mark.parametrize("name", ["PatientID", "Patient ID", "patient_id"])
+def test_patient_ids_of_a_table_are_hidden_wherever_they_stand(tmp_path, name):
+    from PIL import Image
+
+    lines = [f"path,label,{name}"]
+    (tmp_path / "set").mkdir()
+    for i in range(8):
+        Image.fromarray(np.full((4, 4), 9 * i, np.uint8)).save(tmp_path / "set" / f"{i}.png")
+        lines.append(f"{i}.png,{'ab'[i % 2]},Miller{i}")
+    (tmp_path / "set" / "metadata.csv").write_text("\n".join(lines) + "\n")
+    found = source.load("image_folder", cache_dir=tmp_path / "cache", options=DataOptions(
+        data_dir=str(tmp_path / "set"), metadata_columns=(name,)))
+    for split in found.splits.values():
+        assert "Miller" not in str(split.subject_id) + str(split.metadata)
+        assert [m[name] for m in split.metadata] == split.subject_id

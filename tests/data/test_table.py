@@ -13,8 +13,9 @@ def rows_of(tmp_path, text):
 
 
 def test_cells_are_trimmed_and_know_their_line(tmp_path):
-    rows = rows_of(tmp_path, '\ufeffname, label ,\n a.png ,"two\nlines",\n\n,,\nb.png,x  y,\n')
-    assert rows == [{"name": "a.png", "label": "two lines"}, {"name": "b.png", "label": "x y"}]
+    rows = rows_of(tmp_path, '\ufeffname, label ,\n a.png ,"two\nlines",\n\n,,\nb  c.png,x,\n')
+    assert rows == [{"name": "a.png", "label": "two\nlines"}, {"name": "b  c.png", "label": "x"}]
+    assert table.tidy(rows[0]["label"]) == "two lines"
     assert [row.origin.split(", ")[1] for row in rows] == ["line 3", "line 6"]
 
 
@@ -23,6 +24,7 @@ def test_cells_are_trimmed_and_know_their_line(tmp_path):
     ("a,b\n1,2\n3\n", "line 3: has 1 fields where the header has 2"),
     ("a,b,a\n1,2,3\n", "the column 'a' stands twice in its header"),
     ("a , b,a\n1,2,3\n", "the column 'a' stands twice"),
+    ("a,b,A\n1,2,3\n", "the column 'a' stands twice"),
     ("a;b\n1;2\n", "its fields are separated by ';'; save it with commas"),
     ("a,b\n", "has no rows"),
     ("", "has no rows"),
@@ -31,6 +33,20 @@ def test_cells_are_trimmed_and_know_their_line(tmp_path):
 def test_what_is_no_table_is_told(tmp_path, text, words):
     with pytest.raises(UserError, match=words):
         rows_of(tmp_path, text)
+
+
+def test_usual_columns_have_any_case_and_marks(tmp_path):
+    row = rows_of(tmp_path, "Image,SPLIT,Patient ID\na,train,7\n")[0]
+    assert table.optional_column(tmp_path, row, wish="", usual=("split",)) == "SPLIT"
+    assert table.usual_in(row, ("patient_id", "image")) == ["Patient ID", "Image"]
+    assert table.optional_column(tmp_path, row, wish="", usual=("spacing_mm",)) == ""
+
+
+def test_names_that_differ_by_case_only_are_refused():
+    table.check_alike(["a", "b", "a"], what="classes")
+    with pytest.raises(UserError, match="the landmarks Nasion and nasion differ by case only"):
+        table.check_alike(["nasion", "b", "Nasion"], what="landmarks")
+    assert table.tidy("caf\u00e9") == table.tidy("cafe\u0301")
 
 
 def test_rows_of_one_image_must_agree(tmp_path):

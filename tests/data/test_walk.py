@@ -61,10 +61,30 @@ def test_links_to_folders_are_followed_at_every_depth_but_not_in_circles(tmp_pat
 
 
 def test_two_names_of_one_file_are_refused(tmp_path):
-    touch(tmp_path, "a/x.png")
-    (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(UserError, match=r"b/x\.png: is the same file as .*a/x\.png"):
+    touch(tmp_path, "a/x.png", "b/y.png")
+    (tmp_path / "b" / "z.png").symlink_to(tmp_path / "a" / "x.png")
+    with pytest.raises(UserError, match=r"b/z\.png: is the same file as .*a/x\.png"):
         walk.check_single(walk.find(tmp_path, is_png).files)
+
+
+def test_two_names_of_one_folder_are_refused_before_they_multiply(tmp_path):
+    for here, there in (("a", "b"), ("b", "a")):
+        touch(tmp_path, f"{here}/x.png")
+        for i in range(3):
+            (tmp_path / here / f"l{i}").symlink_to(tmp_path / there)
+    with pytest.raises(UserError, match=r"is the same folder as .*; remove one of the two"):
+        walk.find(tmp_path, is_png)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_told(tmp_path):
+    touch(tmp_path, "a/x.png")
+    (tmp_path / "a").chmod(0)
+    try:
+        with pytest.raises(UserError, match="a: Permission denied; allow it to be read"):
+            walk.find(tmp_path, is_png)
+    finally:
+        (tmp_path / "a").chmod(0o700)
 
 
 def test_a_name_that_is_not_utf8_is_counted(tmp_path):

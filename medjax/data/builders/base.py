@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, TypeVar
 
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from medjax import progress
-from medjax.data import images, walk
+from medjax.data import images, splits, subjects, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.options import Options
 from medjax.data.source import NOTES
@@ -62,7 +62,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 
     def __init__(self, **options: Any):
         self.notes: list[str] = []
-        self._bad: list[str] = []
+        self._bad: dict[str, str] = {}  # by file, as a file may be met twice
         super().__init__(**options)
 
     @property
@@ -81,6 +81,16 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         """The examples of each of the splits train, validation and test."""
         raise NotImplementedError
 
+    def parts(self, cases: Sequence[Any], who: subjects.Subjects,
+              prepared: Callable[[list[Any]], Iterable[Example]]) -> dict[str, Part]:
+        """The examples of each split, of cases that know theirs or have it drawn by subject."""
+        found = splits.by_subject(cases, who, seed=self.options.split_seed)
+        each = [(case, name) for name, some in found.items() for case in some]
+        self.notes += [*who.notes, *subjects.check_patients(
+            [case for case, _ in each], [name for _, name in each], who,
+            wished=bool(self.options.subject_column))]
+        return {name: Part(len(some), prepared(some)) for name, some in found.items()}
+
     def readable(self, items: Iterable[Item], read: Callable[[Item], Any]) -> Iterator[Any]:
         """Each item with what `read` finds in its file: pairs.
 
@@ -92,7 +102,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
             except UserError as e:
                 if not self.options.skip_bad:
                     raise
-                self._bad.append(str(e))
+                self._bad.setdefault(str(e).split(": ")[0], str(e))
                 continue
             yield item, found
 
@@ -135,13 +145,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
             }
         if key < 0:
             raise UserError(f"{info.name}: no image of the split {split} can be read, such as "
-                            f"{walk.such_as(self._bad, most=1)}")
+                            f"{walk.such_as(self._bad.values(), most=1)}")
 
     def _download_and_prepare(self, *args: Any, **options: Any) -> None:
         """Writes the notes into the same folder, so that both are there or neither."""
         super()._download_and_prepare(*args, **options)
         bad = [f"{len(self._bad)} files left out that cannot be read: "
-               f"{walk.such_as(self._bad, most=20)}"] if self._bad else []
+               f"{walk.such_as(self._bad.values(), most=20)}"] if self._bad else []
         Path(self.data_dir, NOTES).write_text(json.dumps([*self.notes, *bad]))
 
 

@@ -55,7 +55,11 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def rows(self) -> list[Row]:
-        return self.scan.rows
+        """Those whose header can be read, where others may be left out."""
+        if not self.options.skip_bad:
+            return self.scan.rows
+        return [row for row, _ in self.readable(
+            self.scan.rows, lambda row: subject_rules.patient_of(row.path))]
 
     @functools.cached_property
     def scan(self) -> Scan:
@@ -119,7 +123,6 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         lies = self.first.pixels.ndim == 4 or self.first.affine is not None
         layouts = [layout for _, layout in self.readable(
             self.rows if lies else [], lambda row: images.layout(row.path))]
-        self._bad.clear()  # they are met again when their pixels are read
         how, notes = exams.plan(layouts, self.first.pixels.shape[:-1], self.options)
         self.notes += notes
         return how
@@ -171,7 +174,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         for (row, label, who), found in self.readable(rows, lambda item: self._image(item[0])):
             pixels = exams.arrange(found, self.arrangement, origin=str(row.path))
             yield Example(pixels, {"label": label}, self._case(row), who, str(row.path),
-                          row.metadata)
+                          subject_rules.hide(row.metadata, self.secret))
 
 
 def find_rows(options: DataOptions) -> list[Row]:
@@ -201,9 +204,9 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
     split = table.optional_column(path, lines[0], wish=options.split_column, usual=("split",))
     subject = subject_rules.column_of(path, lines[0], wish=options.subject_column, rows=lines)
     files = table.Files(path.parent, options, suffixes=images.SUFFIXES, what="image")
-    rows, absent, first = [], [], dict[str, str]()
+    rows, first = [], dict[str, str]()
     for line in lines:
-        name, label = line[options.path_column], line[options.label_column]
+        name, label = line[options.path_column], table.tidy(line[options.label_column])
         if not name or not label:
             raise UserError(f"{line.origin}: path or label is empty")
         if subject and not line[subject]:
@@ -212,18 +215,30 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
         if first.setdefault(name, line.origin) != line.origin:
             raise UserError(f"{line.origin}: {name} is named more than once, first in "
                             f"{first[name]}")
-        if options.skip_bad and not files.candidates(name, origin=line.origin):
-            absent.append(name)
-            continue
-        rows.append(Row(
-            files.find(name, origin=line.origin), label, line.get(subject, ""),
-            table.split_of(line, split, origin=line.origin),
-            {c: line[c] for c in options.metadata_columns}, line.origin))
-    notes = [f"{len(absent)} rows of {path.name} left out whose image is missing: "
-             f"{walk.such_as(absent)}"] if absent else []
-    notes += table.note_unnamed(path, walk.find(path.parent, images.is_image).files,
-                                [row.path for row in rows])
-    return Scan(rows, notes, f"column {subject} of {path.name}" if subject else "")
+        file = files.find_if_there(name, origin=line.origin)
+        if file is not None:
+            rows.append(Row(file, label, table.tidy(line.get(subject, "")),
+                            table.split_of(line, split, origin=line.origin),
+                            {c: line[c] for c in options.metadata_columns}, line.origin))
+    notes = [*files.notes(path), *table.note_unnamed(
+        path, walk.find(path.parent, images.is_image).files, [row.path for row in rows])]
+    if not subject:
+        return _in_blocks(Scan(rows, notes, ""), options.subject_block)
+    return Scan(rows, notes, f"column {subject} of {path.name}")
+
+
+def _in_blocks(found: Scan, size: int) -> Scan:
+    """The rows with subjects: so many in a row, by the numbers in their names, within a class."""
+    if size <= 1:
+        return found
+    of = {row.path: row for row in found.rows}
+    seen, subject = Counter[str](), {}
+    for path in walk.in_order(of):
+        group = "/".join(filter(None, (of[path].split, of[path].label)))
+        subject[path] = f"{group}/{seen[group] // size:04d}"
+        seen[group] += 1
+    rows = [dataclasses.replace(row, subject=subject[row.path]) for row in found.rows]
+    return Scan(rows, found.notes, f"files in blocks of {size}")
 
 
 def _from_folders(root: Path, options: DataOptions) -> Scan:
@@ -232,36 +247,30 @@ def _from_folders(root: Path, options: DataOptions) -> Scan:
                  "path_suffix", "metadata_columns"):
         if getattr(options, name) != getattr(defaults, name):
             raise UserError(f"--{name}: {root} holds folders and no {TABLE}, which it is for")
-    rows, left_out = _of_folder(root, options.subject_block)
-    known = f"files in blocks of {options.subject_block}" if options.subject_block > 1 else ""
-    return Scan(rows, walk.note_left_out(left_out), known)
+    rows, left_out = _of_folder(root)
+    return _in_blocks(Scan(rows, walk.note_left_out(left_out), ""), options.subject_block)
 
 
-def _of_folder(root: Path, block: int) -> tuple[list[Row], Counter[str]]:
+def _of_folder(root: Path, *, split: str | None = None) -> tuple[list[Row], Counter[str]]:
     """The rows of a folder of classes, or of one of splits; and what else lies there."""
     folders = walk.in_order(p for p in root.iterdir() if p.is_dir() and not walk.is_hidden(p.name))
-    rows, left_out = [], walk.find(root, lambda path: path.parent != root).left_out
+    rows, left_out = [], walk.beside(root)
     other = [p.name for p in folders if not splits.is_split_name(p.name)]
     if other and len(other) < len(folders):
         raise UserError(f"{root}: {other[0]!r} stands beside folders that name splits; move it, or "
                         "have folders of splits only")
     for folder in folders:
-        if other:
-            found, others = _of_class(folder, block)
-        else:
-            split = splits.split_name(folder.name, origin=str(folder))
-            below, others = _of_folder(folder, block)
-            found = [dataclasses.replace(row, split=split, subject=row.subject and
-                                         f"{folder.name}/{row.subject}") for row in below]
+        found, others = _of_class(folder, split) if other else _of_folder(
+            folder, split=splits.split_name(folder.name, origin=str(folder)))
         rows += found
         left_out += others
     return rows, left_out
 
 
-def _of_class(folder: Path, block: int) -> tuple[list[Row], Counter[str]]:
+def _of_class(folder: Path, split: str | None) -> tuple[list[Row], Counter[str]]:
     files, left_out = walk.find(folder, images.is_image)
-    if not files:
+    if not files and split in (None, "train"):
         raise UserError(f"{folder}: no images of the class {folder.name!r}; "
                         "add some or remove the folder")
-    return [Row(file, table.tidy(folder.name), f"{folder.name}/{i // block:04d}" if block > 1
-                else "", None, {}, str(file)) for i, file in enumerate(files)], left_out
+    label = table.tidy(folder.name)
+    return [Row(file, label, "", split, {}, str(file)) for file in files], left_out

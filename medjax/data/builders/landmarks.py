@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax.data import geometry, placing, splits, subjects
+from medjax.data import geometry, placing, subjects
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.landmarks import SETS, pose
 from medjax.data.landmarks.case import Case, LandmarkSet, index_of
@@ -43,7 +43,6 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     @functools.cached_property
     def _description(self):
         first = next(self._prepared(self.found.cases))
-        self._bad.clear()  # they are met again
         places = zip(self.found.info.landmarks, self.pose.tolist(),
                      strict=True) if self.options.pose_from else ()
         info = dataclasses.replace(
@@ -72,10 +71,8 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
         return self.found.grid_mm
 
     def examples(self, download: Callable) -> dict[str, Part]:
-        self.notes += [*self.found.notes, *self.subjects.notes]
-        parts = splits.by_subject(self.found.cases, self.subjects,
-                                  seed=self.options.split_seed)
-        return {name: Part(len(cases), self._prepared(cases)) for name, cases in parts.items()}
+        self.notes += self.found.notes
+        return self.parts(self.found.cases, self.subjects, self._prepared)
 
     def _prepared(self, cases: list[Case]) -> Iterator[Example]:
         for case, found in self.readable(cases, lambda case: case.read()):

@@ -82,7 +82,9 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
             channels = {"gray": 1, "rgb": 3}.get(self.options.channels, stored)
             return info, (*shape, channels), np.uint8
         path = _local_file(self.options.data_dir, self.name)
-        first = _with_channel(_open(path)["train_images"][:1], self.name, path)
+        first = _with_channel(_open(path)["train_images"], self.name, path)[:1]
+        if first.dtype != np.uint8:
+            raise UserError(f"{path}: images of the type {first.dtype}; MedMNIST has uint8")
         return info, self.in_channels(first).shape[1:], np.uint8
 
     def examples(self, download):
@@ -92,6 +94,10 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
         arrays = _open(path)
         splits = {name: (_with_channel(arrays[f"{key}_images"], self.name, path),
                          _whole(arrays[f"{key}_labels"], path)) for key, name in names.items()}
+        shapes = {images.shape[1:] for images, _ in splits.values()}
+        if len(shapes) > 1:
+            raise UserError(f"{path}: its splits have images of {' and '.join(map(str, shapes))}; "
+                            "a set has one shape")
         self.notes.append(subjects.UNKNOWN)
         return {name: Part(len(found[1]), self._rows(name, *found, path))
                 for name, found in splits.items()}
@@ -150,6 +156,8 @@ def _with_channel(images: np.ndarray, name: str, path: Path) -> np.ndarray:
       UserError: for anything else, such as channels before the axes of space.
     """
     space = 3 if name.endswith("3d") else 2
+    if not images.size:
+        raise UserError(f"{path}: a split has no images; it is no file of MedMNIST")
     if images.ndim == space + 1:
         return images[..., None]
     if images.ndim != space + 2 or images.shape[-1] not in (1, 3):
@@ -161,10 +169,12 @@ def _with_channel(images: np.ndarray, name: str, path: Path) -> np.ndarray:
 
 def _whole(labels: np.ndarray, path: Path) -> np.ndarray:
     """Labels as whole numbers: `[n]`; raises UserError if one is none."""
+    if not labels.ndim or not labels.size or labels.size != len(labels):
+        raise UserError(f"{path}: labels of shape {labels.shape}; each image must have one")
+    if labels.dtype.kind not in "uif":
+        raise UserError(f"{path}: labels of the type {labels.dtype}; they must be whole numbers")
     flat = labels.reshape(len(labels), -1)
-    if flat.shape[1] != 1:
-        raise UserError(f"{path}: {flat.shape[1]} labels an image; it must have one")
-    if labels.dtype.kind == "f" and not (np.isfinite(flat) & (flat == np.rint(flat))).all():
-        raise UserError(f"{path}: labels that are no whole numbers, such as "
-                        f"{flat[~(flat == np.rint(flat))][0]}")
+    whole = np.isfinite(flat) & (flat == np.rint(flat))
+    if not whole.all():
+        raise UserError(f"{path}: labels that are no whole numbers, such as {flat[~whole][0]}")
     return flat[:, 0].astype(np.int64)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax.data import placing, splits, subjects
+from medjax.data import placing, subjects
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.sequences import SETS
 from medjax.data.sequences.case import Case, Clip, SequenceSet, check
@@ -41,7 +41,6 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
     @functools.cached_property
     def first(self) -> Clip:
         _, clip = next(self.readable(self.found.cases, lambda case: case.read()))
-        self._bad.clear()  # they are met again
         return clip._replace(frames=self.in_channels(clip.frames))
 
     @property
@@ -55,10 +54,8 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
         return info, (self.longest, *side, self.first.frames.shape[-1]), np.uint8
 
     def examples(self, download: Callable) -> dict[str, Part]:
-        self.notes += [*self.found.notes, *self.subjects.notes]
-        parts = splits.by_subject(self.found.cases, self.subjects,
-                                  seed=self.options.split_seed)
-        return {name: Part(len(cases), self._prepared(cases)) for name, cases in parts.items()}
+        self.notes += self.found.notes
+        return self.parts(self.found.cases, self.subjects, self._prepared)
 
     def _prepared(self, cases: list[Case]) -> Iterator[Example]:
         info, (longest, *side, _), _ = self.describe()

@@ -207,7 +207,7 @@ def from_lists(root: Path, options: LandmarkOptions) -> tuple[list[Case], str, l
 
 def _lists_of(path: Path, lists: Sequence[Path]) -> list[Path]:
     """The lists beside an image that have its name, whatever the case of their suffix."""
-    stem = path.name[: -len(images.suffix(path))] if images.suffix(path) else path.name
+    stem = images.stem(path)
     return [p for p in lists if p.parent == path.parent
             and any(p.name == stem + p.name[-len(s):] for s in slicer.SUFFIXES
                     if p.name.lower().endswith(s))]

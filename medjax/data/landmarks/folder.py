@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from medjax.data.landmarks.case import (
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 
+Item = TypeVar("Item")
+
 
 def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     """One's own images: `landmarks.csv`, or a `.mrk.json` or `.fcsv` beside each image.
@@ -36,13 +38,28 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
         raise UserError(f"--data_dir={root}: neither landmarks.csv, nor images with "
                         f"{' or '.join(slicer.SUFFIXES)} beside them")
     names = tuple(dict.fromkeys(name for case in cases for name in case.points))
+    table.check_alike(names, what="landmarks")
     info = DatasetInfo(root.resolve().name, landmarks=names, mirrored=pairs_of(names))
-    return LandmarkSet(info, cases, _shape_of(cases[0]), 0.0, known_by, tuple(notes))
+    case, first = _first_of(cases, lambda case: case.read(), options)
+    return LandmarkSet(info, cases, _shape_of(case, first), 0.0, known_by, tuple(notes))
 
 
-def _shape_of(case: Case) -> tuple[int, ...]:
+def _first_of(items: Iterable[Item], read: Callable[[Item], images.Found],
+              options: LandmarkOptions) -> tuple[Item, images.Found]:
+    """The first item whose image can be read, where others may be left out."""
+    failed = None
+    for item in items:
+        try:
+            return item, read(item)
+        except UserError as e:
+            failed = failed or e
+            if not options.skip_bad:
+                break
+    raise failed or UserError(f"--data_dir={options.data_dir}: no images found")
+
+
+def _shape_of(case: Case, first: images.Found) -> tuple[int, ...]:
     """What holds an image whole, in sides that divide by 16."""
-    first = case.read()
     world = placing.world_of(first, spacing_mm=case.spacing_mm, origin=case.origin)
     size, extent = geometry.spacing_mm(world), np.array(first.pixels.shape[:-1])
     if first.affine is not None:
@@ -83,22 +100,25 @@ def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[Case], str, 
     root = path.parent
     files = table.Files(root, options, suffixes=images.SUFFIXES, what="image")
     rows = table.read_rows(path)
-    first = rows[0]
-    name = first[landmark_table.image_column(path, first, options.path_column)]
-    sample = images.read(files.find(name, origin=first.origin), limit_bytes=options.limit_bytes)
+    key = landmark_table.image_column(path, rows[0], options.path_column)
+    there = (file for row in rows if (file := files.find_if_there(row[key], origin=row.origin)))
+    _, sample = _first_of(there, lambda file: images.read(
+        file, limit_bytes=options.limit_bytes), options)
     entries = landmark_table.read(
         path, path_column=options.path_column, name_column=options.name_column,
         coordinates=options.coordinates, ndim=sample.pixels.ndim - 1)
-    more = Metadata(root, options, other=first)
+    more = Metadata(root, options, other=rows[0])
     columns = columns_of(path, rows, options, other=more.header)
     cases = []
     for image, entry in entries.items():
-        file = files.find(image, origin=entry.row.origin)
+        file = files.find_if_there(image, origin=entry.row.origin)
+        if file is None:
+            continue
         facts = _joined(said_of(entry.rows, columns, of=image), more.of(file), entry.row.origin)
         cases.append(from_file(root, file, points=entry.points, system=entry.system,
                                limit_bytes=options.limit_bytes, **facts))
-    notes = table.note_unnamed(path, walk.find(root, images.is_image).files,
-                               [case.path for case in cases if case.path])
+    notes = [*files.notes(path), *table.note_unnamed(
+        path, walk.find(root, images.is_image).files, [case.path for case in cases if case.path])]
     known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
     return cases, known, [*notes, *more.notes()]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data import images, nifti, walk
+from medjax.data import images, nifti, pictures, walk
 from medjax.data.found import check_bytes, known_spacing
 from medjax.data.sequences.case import Clip
 from medjax.errors import UserError
@@ -22,7 +22,12 @@ def kind(path: Path) -> str:
 def is_sequence(path: Path) -> bool:
     """Whether a file may hold several frames; a TIFF of one page is a frame of a folder."""
     name = kind(path)
-    return name in SUFFIXES and name not in images.PICTURES
+    if name not in images.PICTURES:
+        return name in SUFFIXES
+    try:
+        return name in SUFFIXES and pictures.count(path) > 1
+    except (UserError, OSError):  # told when it is read, as a frame
+        return False
 
 
 def read(path: Path, *, plane: int | None = None, limit_bytes: int = images.LIMIT_BYTES) -> Clip:
@@ -55,14 +60,14 @@ def read(path: Path, *, plane: int | None = None, limit_bytes: int = images.LIMI
     return clip
 
 
-def count(path: Path) -> tuple[int, int]:
+def count(path: Path, *, limit_bytes: int = images.LIMIT_BYTES) -> tuple[int, int]:
     """How many frames and how many planes a file holds, from its header where that tells it."""
     if path.is_dir():
         return len(_pictures(path)), 1
     if kind(path) in images.NIFTI:
         shape = _header(path).parsed.get_data_shape()
         return shape[-1], _depth(shape)
-    return len(read(path).frames), 1
+    return len(read(path, limit_bytes=limit_bytes).frames), 1
 
 
 def planes(path: Path) -> int:
@@ -88,11 +93,11 @@ def _folder(path: Path, limit_bytes: int) -> Clip:
     first = images.read(names[0], limit_bytes=limit_bytes).pixels
     check_bytes(path, len(names) * first.nbytes, limit_bytes=limit_bytes)
     frames = [images.read(p, limit_bytes=limit_bytes).pixels for p in names]
-    odd = next((p for p, f in zip(names, frames, strict=True)
-                if f.shape != first.shape or f.dtype != first.dtype), None)
+    odd = next((p for p, f in zip(names, frames, strict=True) if f.ndim != 3
+                or f.shape != first.shape or f.dtype != first.dtype), None)
     if odd is not None:
-        raise UserError(f"{odd}: its size or type differs from that of {names[0].name}; the frames "
-                        "of a sequence have one")
+        raise UserError(f"{odd}: its size or type differs from that of {names[0].name}, or it has "
+                        "several pages; the frames of a sequence are single pictures of one size")
     return Clip(np.stack(frames))
 
 
@@ -118,7 +123,7 @@ def _animated(path: Path, limit_bytes: int) -> Clip:
     from PIL import Image, ImageSequence
 
     frames, waits = [], []
-    with Image.open(path) as picture:
+    with pictures.any_size(), Image.open(path) as picture:
         check_bytes(path, picture.width * picture.height * 3 * getattr(picture, "n_frames", 1),
                     limit_bytes=limit_bytes)
         for page in ImageSequence.Iterator(picture):
@@ -157,8 +162,12 @@ def _video(path: Path, limit_bytes: int) -> Clip:
             check_bytes(path, frame.width * frame.height * 3 * (len(pages) + 1),
                         limit_bytes=limit_bytes)  # no header tells how many there are
             pages.append(frame.to_ndarray(format="rgb24"))
-        frames = np.stack(pages)
-        rate = stream.average_rate
+        frames, rate = np.stack(pages), stream.average_rate
+        seconds = float(container.duration or 0) / av.time_base
+        stated = stream.frames or (seconds * float(rate) if rate else 0)
+    if len(frames) < 0.9 * stated - 1:
+        raise UserError(f"{path}: is truncated: {len(frames)} of about {stated:.0f} frames are in "
+                        "it")
     spread = np.quantile(np.ptp(frames.astype(np.int16), axis=-1), 0.999)
     gray = spread <= 8  # what compression in colour leaves of a gray video
     return Clip(frames[..., 1:2] if gray else frames, None, 1e3 / float(rate) if rate else None)

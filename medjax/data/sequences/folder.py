@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,29 +40,53 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
         table.optional_column(path, rows[0], wish=options.split_column, usual=("split",)))
     entries: dict[str, list[table.Row]] = {}
     for row in rows:
+        if not row["name"]:
+            raise UserError(f"{row.origin}: names no frame; fill the column name")
         entries.setdefault(row[key], []).append(row)
-    found = table.Files(root, options, suffixes=files.SUFFIXES, what="sequence")
-    cases = [case for name, entry in entries.items()
-             for case in _cases(root, name, entry, columns,
-                                found.find(name, origin=entry[0].origin),
-                                limit_bytes=options.limit_bytes)]
+    cases, bad, notes = _read_entries(root, path, entries, columns, options)
     for case in cases:  # a wrong index is more to the point than what follows
         check(case)
-    _check_named(root / options.path_folder, [case.path for case in cases if case.path], path)
+    named = [case.path for case in cases if case.path]
+    _check_named(root / options.path_folder, [*named, *bad], path)
     names = tuple(dict.fromkeys(n for case in cases for n in case.marks))
+    table.check_alike(names, what="frames")
     info = DatasetInfo(root.resolve().name, frames=names, cyclic=options.cyclic)
     planes = {(c.path, files.planes(c.path)) for c in cases if c.path}
     lost = sum(count for _, count in planes) - len(cases)
     return SequenceSet(
         info, cases, known_by=f"column {columns.subject} of {path.name}" if columns.subject else "",
-        notes=(f"{lost} planes left out that no row of {path.name} names",) * bool(lost))
+        notes=(*notes, *[f"{lost} planes left out that no row of {path.name} names"] * bool(lost)))
+
+
+def _read_entries(root: Path, path: Path, entries: Mapping[str, list[table.Row]],
+                  columns: "Columns", options: SequenceOptions
+                  ) -> tuple[list[Case], list[Path], list[str]]:
+    """The cases, files that cannot be read where they may be left out, and notes of them."""
+    found = table.Files(root, options, suffixes=files.SUFFIXES, what="sequence")
+    cases, bad = [], dict[Path, str]()
+    for name, entry in entries.items():
+        file = found.find_if_there(name, origin=entry[0].origin)
+        try:
+            size = files.count(file, limit_bytes=options.limit_bytes) if file else None
+        except UserError as e:
+            if not options.skip_bad:
+                raise
+            bad[file] = str(e)  # type: ignore[index]
+            continue
+        if file and size:
+            cases += _cases(root, name, entry, columns, file, size=size,
+                            limit_bytes=options.limit_bytes)
+    notes = [f"{len(bad)} files left out that cannot be read: {walk.such_as(bad.values())}"
+             ] if bad else []
+    return cases, list(bad), [*found.notes(path), *notes]
 
 
 def _check_named(base: Path, named: Sequence[Path], listed: Path) -> None:
     """Raises UserError for a sequence below `base` of which no frame is named."""
     known = {os.path.realpath(path) for path in named}
     pictures = (folder for folder, names in walk.folders(base) if folder != base and any(
-        images.suffix(Path(name)) in images.PICTURES for name in names))
+        images.suffix(Path(name)) in images.PICTURES and os.path.realpath(folder / name)
+        not in known for name in names))
     for path in (*walk.find(base, files.is_sequence).files, *walk.in_order(pictures)):
         if os.path.realpath(path) not in known:
             raise UserError(f"{path}: no row of {listed.name} names a frame of it; add one, or "
@@ -77,9 +101,8 @@ class Columns(NamedTuple):
 
 
 def _cases(root: Path, name: str, entry: list[table.Row], columns: Columns, file: Path, *,
-           limit_bytes: int) -> list[Case]:
-    origin = entry[0].origin
-    frames, planes = files.count(file)
+           size: tuple[int, int], limit_bytes: int) -> list[Case]:
+    origin, (frames, planes) = entry[0].origin, size
     marks: dict[int, dict[str, list[int]]] = {}
     for row in entry:
         one = row.get("slice")
@@ -88,7 +111,7 @@ def _cases(root: Path, name: str, entry: list[table.Row], columns: Columns, file
             if not 0 <= z < planes:
                 raise UserError(f"{row.origin}: slice {z}, but {file} has the slices 0 to "
                                 f"{planes - 1}")
-            marks.setdefault(z, {}).setdefault(row["name"], []).append(
+            marks.setdefault(z, {}).setdefault(table.tidy(row["name"]), []).append(
                 whole_number(row["index"], origin=row.origin))
     subject = table.one_value(entry, columns.subject, of=name)
     if columns.subject and not subject:
