@@ -246,8 +246,10 @@ def median_interval(present: np.ndarray, error: np.ndarray, subjects: Sequence[s
     standard error is that of a mean over subjects.
 
     Args:
-      present, error: `[n, landmark]`, as of `landmark_metrics`.
+      present, error: `[n, landmark]`, as of `landmark_metrics`; or, as of `search_metrics`, with
+        the error first along one more axis.
     """
+    error = error[..., 0] if error.ndim == 3 else error
     case, _ = np.nonzero(present & ~np.isnan(error))
     values = error[present & ~np.isnan(error)]
     order = np.argsort(values, kind="stable")

@@ -36,6 +36,22 @@ def test_metrics_by_hand(searches):
     assert values["never_rested"] == pytest.approx(1 / 6)
 
 
+def test_every_metric_has_an_interval_from_ten_subjects_on(rng):
+    count, starts = 14, 5
+    true = rng.uniform(2, 6, (count, 1, 2))
+    found = np.tile(true[:, :, None, None], (1, 1, 1, starts, 1)) + rng.normal(
+        size=(count, 1, 1, starts, 2))
+    status = rng.choice([RESTED, TIMED_OUT], (count, 1, 1, starts), p=[0.8, 0.2])
+    steps = rng.integers(5, 60, status.shape)
+    some = search_report.in_world(split(true), ["tip"], np.zeros_like(found), found, steps, status)
+    estimates = some.estimates(search_metrics.declared([2.5]), samples=50)
+    values = some.values(search_metrics.declared([2.5]))
+    for name, one in estimates.items():
+        assert one.value == values[name]
+        assert one.low <= one.value <= one.high or one.reason, name
+    assert not estimates["error_mm_median"].reason
+
+
 def test_shares_of_the_variance_by_hand():
     """Two volumes, two seeds, two starts: means 2 and 6; seeds +-1; starts +-0.5."""
     base = np.array([2.0, 6.0])[:, None, None, None]
