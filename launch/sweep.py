@@ -30,6 +30,7 @@ import numpy as np
 from launch import points, slurm
 from launch.points import Point, told
 from medjax import app, report
+from medjax.data import table
 from medjax.errors import UserError
 from medjax.plot import new_figure, plain_numbers
 from medjax.train.record import write_table
@@ -221,7 +222,7 @@ def draw(path: Path, columns: Mapping[str, Sequence[str]], values: Sequence[floa
     """The metric over each flag that varies: a dot a setting, the best one filled."""
     def fill(figure: Any, axes: Any) -> None:
         for ax, (name, shown) in zip(axes[0], columns.items(), strict=True):
-            number = all(_is_number(v) for v in shown)
+            number = all(table.is_number(v) for v in shown)
             known = sorted(set(shown), key=float if number else str)
             spread = number and len(known) > 4  # a range: on its own scale
             places = [float(v) if spread else known.index(v) for v in shown]
@@ -239,14 +240,6 @@ def draw(path: Path, columns: Mapping[str, Sequence[str]], values: Sequence[floa
 
     if columns:
         new_figure(path, 1, len(columns), (2.6 * len(columns) + 0.6, 2.6), fill)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -167,24 +167,16 @@ def order_classes(labels: Sequence[str], class_order: tuple[str, ...]
     """
     found = sorted(set(labels), key=walk.natural)
     table.check_alike(found, what="classes")
-    if all(map(_is_number, found)) and len({float(name) for name in found}) < len(found):
+    if all(map(table.is_number, found)) and len({float(name) for name in found}) < len(found):
         raise UserError(f"the classes {', '.join(found)} are numbers of which two are the same; "
                         "write each in one way")
     if not class_order:
-        return tuple(found), len(found) > 2 and all(map(_is_number, found))
+        return tuple(found), len(found) > 2 and all(map(table.is_number, found))
     odd = set(class_order) ^ set(found)
     if odd or len(class_order) != len(found):
         raise UserError(f"--class_order={','.join(class_order)}: the classes are "
                         f"{', '.join(found)}; name each once")
     return class_order, True
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def positive_of(classes: Sequence[str], wish: str) -> str:

@@ -128,6 +128,15 @@ def one_value(rows: Iterable[Row], name: str, *, of: str) -> str:
     return said[0][0] if said else ""
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def positive(text: str | None, *, what: str, origin: str) -> float | None:
     """None for an empty text; raises UserError, which names the unit, if it is no such number."""
     if not text:
