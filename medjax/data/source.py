@@ -120,14 +120,14 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     except UserError:
         shutil.rmtree(ready)
         raise
-    notes += [f"{n} images of {b} stand in {a} too, pixel for pixel"
+    notes += [f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
               for (a, b), n in again.items()]
     for split, part in opened.items() if info.landmarks else ():
         outside, beyond = (int(part[which].sum()) for which in ("outside", "beyond"))
-        notes += [f"{outside} landmarks of {split} lie outside their image; they count as missing"
-                  ] * bool(outside)
-        notes += [f"{beyond} landmarks of {split} lie beyond the grid; they count as not found, or "
-                  "by their distance"] * bool(beyond)
+        notes += [f"{walk.counted(outside, 'landmark')} of {split} outside the image, taken as "
+                  "missing"] * bool(outside)
+        notes += [f"{walk.counted(beyond, 'landmark')} of {split} beyond the grid, taken as not "
+                  "found, or by the distance"] * bool(beyond)
     return Dataset(info, opened, _digest(opened, [d for _, d in found.values()]), tuple(notes))
 
 

@@ -168,8 +168,7 @@ def note_unnamed(path: Path, files: Iterable[Path], named: Iterable[Path]) -> li
     known = {os.path.realpath(p) for p in named}
     left = [p.relative_to(path.parent).as_posix() for p in files
             if os.path.realpath(p) not in known]
-    return [f"{len(left)} images left out that no row of {path.name} names: {walk.such_as(left)}"
-            ] if left else []
+    return walk.note_of(left, "image", f"left out that no row of {path.name} names")
 
 
 class Files:
@@ -210,8 +209,8 @@ class Files:
 
     def notes(self, path: Path) -> list[str]:
         """A note of the files that were not there, of the table at `path`."""
-        return [f"{len(self._absent)} rows of {path.name} left out whose {self._what} is missing: "
-                f"{walk.such_as(self._absent)}"] if self._absent else []
+        return walk.note_of(self._absent, "row", f"of {path.name} left out, as there is no such "
+                            f"{self._what}")
 
     def candidates(self, name: str, *, origin: str) -> list[Path]:
         """The files that may be meant."""

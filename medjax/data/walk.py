@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,8 +102,17 @@ def note_left_out(left_out: Counter[str]) -> list[str]:
     if not left_out:
         return []
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in left_out.most_common(8))
-    total = sum(left_out.values())
-    return [f"{total} file{'s' * (total > 1)} of other kinds left out ({kinds})"]
+    return [f"{counted(sum(left_out.values()), 'file')} of other kinds left out ({kinds})"]
+
+
+def counted(count: int, what: str) -> str:
+    """`1 image`, `3 images`."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def note_of(names: Collection[str], what: str, why: str, *, most: int = 3) -> list[str]:
+    """`2 images WHY: a, b`; nothing where there are no names."""
+    return [f"{counted(len(names), what)} {why}: {such_as(names, most=most)}"] if names else []
 
 
 def such_as(names: Iterable[str], *, most: int = 3) -> str:

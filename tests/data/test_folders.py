@@ -129,7 +129,7 @@ def test_images_that_no_row_names_are_counted(kind, tmp_path):
     table, rows = make(kind, tmp_path / "set")
     write(table, rows[:-1])
     found = load(kind, table.parent, tmp_path / "cache")
-    assert f"1 images left out that no row of {table.name} names: 11.png" in found.notes
+    assert f"1 image left out that no row of {table.name} names: 11.png" in found.notes
 
 
 def test_a_sequence_that_no_row_names_is_an_error(tmp_path):
@@ -194,7 +194,7 @@ def table_beside(root, *lines):
 def test_a_row_beside_lists_that_matches_no_image_is_counted(lists, cache_dir):
     table_beside(lists, "path,site", *(f"v{i},a" for i in range(4)), "v9,b")
     found = load("landmark_folder", lists, cache_dir)
-    assert "1 rows of metadata.csv match no image: v9" in found.notes
+    assert "1 row of metadata.csv without an image: v9" in found.notes
     assert sum(map(len, found.splits.values())) == 4
 
 
@@ -209,12 +209,12 @@ def test_a_row_that_would_lose_split_or_subject_is_an_error(lists, tmp_path, col
 
 def test_lists_without_partners(lists, tmp_path):
     (lists / "v3.nii.gz").rename(lists / "w3.nii.gz")
-    with pytest.raises(UserError, match=r"1 images have no list \(w3\.nii\.gz\) and 1 lists no "
-                                        r"image \(v3\.mrk\.json\)"):
+    with pytest.raises(UserError, match=r"1 image without a list left out: w3\.nii\.gz; 1 list "
+                                        r"without an image left out: v3\.mrk\.json; a list has"):
         load("landmark_folder", lists, tmp_path / "cache")
     (lists / "v3.mrk.json").unlink()
     found = load("landmark_folder", lists, tmp_path / "cache")
-    assert "1 images without a list left out: w3.nii.gz" in found.notes
+    assert "1 image without a list left out: w3.nii.gz" in found.notes
 
 
 def test_half_a_landmark_is_none(tmp_path):
@@ -316,8 +316,8 @@ def test_bad_and_missing_files_are_left_out_on_request(kind, tmp_path):
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     found = load(kind, table.parent, tmp_path / "cache", skip_bad=True)
     assert sum(map(len, found.splits.values())) == 10
-    assert any("1 rows of" in note and "nowhere" in note for note in found.notes)
-    assert any("1 files left out that cannot be read" in note for note in found.notes)
+    assert any("1 row of" in note and "nowhere" in note for note in found.notes)
+    assert any("1 file left out that cannot be read" in note for note in found.notes)
 
 
 def test_pages_are_sequences_and_not_frames(tmp_path):

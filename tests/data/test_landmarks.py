@@ -110,7 +110,7 @@ def test_points_outside_are_missing_and_counted(pictures, cache_dir):
     edit(pictures, lambda t: t.replace(t.splitlines()[1], "0.png,dot,60,5,train,0.5"))
     dataset = load(cache_dir, data_dir=str(pictures))
     assert np.isnan(everything(dataset)["0.png"][0]).all()
-    assert "1 landmarks of train lie outside their image; they count as missing" in dataset.notes
+    assert "1 landmark of train outside the image, taken as missing" in dataset.notes
 
 
 def test_a_point_that_a_file_lacks_is_nan(pictures, cache_dir):

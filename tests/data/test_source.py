@@ -229,7 +229,7 @@ def test_duplicates_are_reported(folder_of_images, cache_dir):
     for i in range(12):
         (folder_of_images / "dark" / f"{i:02d}.png").write_bytes(pixels)
     found = load("image_folder", cache_dir, data_dir=str(folder_of_images))
-    assert any("stand in train too, pixel for pixel" in note for note in found.notes)
+    assert any("also in train, pixel for pixel" in note for note in found.notes)
 
 
 def test_brain_planes(cache_dir):
@@ -263,7 +263,7 @@ def test_the_real_pneumonia_set(cache_dir):
     found = load("pneumoniamnist", cache_dir, data_dir=str(real_data("pneumoniamnist")))
     assert {k: len(s) for k, s in found.splits.items()} == {
         "train": 4708, "validation": 524, "test": 624}
-    assert found.notes == (UNKNOWN, "8 images of validation stand in train too, pixel for pixel")
+    assert found.notes == (UNKNOWN, "8 images of validation also in train, pixel for pixel")
 
 
 def test_the_real_skin_lesions(cache_dir):

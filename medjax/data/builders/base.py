@@ -150,8 +150,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     def _download_and_prepare(self, *args: Any, **options: Any) -> None:
         """Writes the notes into the same folder, so that both are there or neither."""
         super()._download_and_prepare(*args, **options)
-        bad = [f"{len(self._bad)} files left out that cannot be read: "
-               f"{walk.such_as(self._bad.values(), most=20)}"] if self._bad else []
+        bad = walk.note_of(self._bad.values(), "file", "left out that cannot be read", most=20)
         Path(self.data_dir, NOTES).write_text(json.dumps([*self.notes, *bad]))
 
 

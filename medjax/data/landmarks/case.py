@@ -163,8 +163,7 @@ class Metadata:
 
     def notes(self) -> list[str]:
         """Rows that match no image."""
-        return [f"{len(self._lost)} rows of {self._path.name} match no image: "
-                f"{walk.such_as(self._lost)}"] if self._lost else []
+        return walk.note_of(self._lost, "row", f"of {self._path.name} without an image")
 
     def known_by(self) -> str:
         """How it knows subjects; empty where it does not."""
@@ -214,16 +213,12 @@ def _lists_of(path: Path, lists: Sequence[Path]) -> list[Path]:
 
 
 def _partners(alone: list[Path], lists: list[Path], root: Path) -> list[str]:
-    def names(paths: list[Path]) -> str:
-        return walk.such_as(p.relative_to(root).as_posix() for p in paths)
-
-    if alone and lists:
-        raise UserError(f"{root}: {len(alone)} images have no list ({names(alone)}) and "
-                        f"{len(lists)} lists no image ({names(lists)}); a list has the name of its "
-                        "image")
-    notes = [f"{len(alone)} images without a list left out: {names(alone)}"] if alone else []
-    return notes + ([f"{len(lists)} lists without an image left out: {names(lists)}"]
-                    if lists else [])
+    images_, lists_ = ([p.relative_to(root).as_posix() for p in some] for some in (alone, lists))
+    notes = [*walk.note_of(images_, "image", "without a list left out"),
+             *walk.note_of(lists_, "list", "without an image left out")]
+    if len(notes) == 2:
+        raise UserError(f"{root}: {'; '.join(notes)}; a list has the name of its image")
+    return notes
 
 
 def index_of(point: Any, case: Case, found: images.Found, world: np.ndarray) -> np.ndarray:

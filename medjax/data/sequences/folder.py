@@ -55,7 +55,8 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     lost = sum(count for _, count in planes) - len(cases)
     return SequenceSet(
         info, cases, known_by=f"column {columns.subject} of {path.name}" if columns.subject else "",
-        notes=(*notes, *[f"{lost} planes left out that no row of {path.name} names"] * bool(lost)))
+        notes=(*notes, *[f"{walk.counted(lost, 'plane')} left out that no row of {path.name} names"
+                         ] * bool(lost)))
 
 
 def _read_entries(root: Path, path: Path, entries: Mapping[str, list[table.Row]],
@@ -76,8 +77,7 @@ def _read_entries(root: Path, path: Path, entries: Mapping[str, list[table.Row]]
         if file and size:
             cases += _cases(root, name, entry, columns, file, size=size,
                             limit_bytes=options.limit_bytes)
-    notes = [f"{len(bad)} files left out that cannot be read: {walk.such_as(bad.values())}"
-             ] if bad else []
+    notes = walk.note_of(bad.values(), "file", "left out that cannot be read", most=20)
     return cases, list(bad), [*found.notes(path), *notes]
 
 

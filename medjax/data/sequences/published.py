@@ -123,8 +123,7 @@ def echonet_dynamic(options: SequenceOptions) -> SequenceSet:
     if not cases:
         raise UserError(f"--data_dir={root}: VolumeTracings.csv has no tracing of a video that "
                         "FileList.csv names")
-    notes = [f"{len(untraced)} videos left out that have no tracing: {walk.such_as(untraced)}"
-             ] if untraced else []
+    notes = walk.note_of(untraced, "video", "left out without a tracing")
     return SequenceSet(info, cases, (112, 112), notes=tuple(notes))
 
 
