@@ -122,7 +122,7 @@ def _check_agree(told: tuple[float, ...] | None, spacing_mm: float | None, origi
     stated = [s for s in told or () if np.isfinite(s)]
     if spacing_mm and any(not 0.99 * spacing_mm <= s <= 1.01 * spacing_mm for s in stated):
         raise UserError(f"{origin}: its file says pixels of {' x '.join(f'{s:g}' for s in stated)} "
-                        f"mm, the table {spacing_mm:g} mm; mend the wrong one")
+                        f"mm, its table or --spacing_mm {spacing_mm:g} mm; mend the wrong one")
 
 
 def file_order(found: Found) -> np.ndarray:

@@ -69,9 +69,11 @@ def ready(found: images.Found, trained: Trained, *, case_id: str, wishes: Wishes
         raise UserError(f"{case_id}: has {found.pixels.ndim - 1} axes and "
                         f"{found.pixels.shape[-1]} channels, the images of the training had "
                         f"{len(shape) - 1} and {shape[-1]}: convert it")
-    known = bool(wishes.spacing_mm or known_spacing(found.spacing_mm) or found.affine is not None)
-    world = placing.world_of(found, origin=case_id,  # without a grid in mm any pixel will do
-                             spacing_mm=wishes.spacing_mm or (0.0 if grid_mm else 1.0))
+    told = known_spacing(found.spacing_mm) or found.affine is not None
+    known = bool(told or wishes.spacing_mm)
+    any_mm = 0.0 if grid_mm else 1.0  # without a grid in mm any pixel will do
+    world = placing.world_of(found, origin=case_id,
+                             spacing_mm=0.0 if told else wishes.spacing_mm or any_mm)
     placed = placing.place(found, world, shape=shape[:-1], grid_mm=grid_mm, window=trained.window,
                            turn=_turn(trained, wishes, case_id=case_id))
     names, ndim = trained.info.landmarks, len(shape) - 1
