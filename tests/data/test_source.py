@@ -266,6 +266,7 @@ def test_the_real_pneumonia_set(cache_dir):
     assert found.notes == (UNKNOWN, "8 images of validation also in train, pixel for pixel")
 
 
+@pytest.mark.slow
 def test_the_real_skin_lesions(cache_dir):
     found = load("image_folder", cache_dir, data_dir=str(real_data("ham10000")), image_size=16,
                  path_column="image_id", label_column="dx", path_folder="images",

@@ -206,7 +206,8 @@ def while_one_is_written(process, workdir):
         time.sleep(0.0005)
 
 
-@pytest.mark.parametrize("moment", [between_checkpoints, while_one_is_written])
+@pytest.mark.parametrize("moment", [
+    pytest.param(between_checkpoints, marks=pytest.mark.slow), while_one_is_written])
 def test_kill_and_resume_is_bit_equal(tmp_path, cache_dir, unbroken, moment):
     """Killed by SIGKILL after the first checkpoint; the same command goes on."""
     settings, whole, broken = KILLED, unbroken, tmp_path / "broken"

@@ -22,11 +22,15 @@ def test_a_missing_point_has_an_empty_map():
     assert slope == 0.0
 
 
+gaussian = jax.jit(lambda p: heatmap.gaussian(p, jnp.array(1.5), shape=(13,) * len(p)))
+peak = jax.jit(heatmap.peak)
+
+
 @given(place=st.lists(st.floats(3.0, 9.0), min_size=2, max_size=3))
 def test_the_peak_of_a_gaussian_is_found_exactly(place):
     point = jnp.array(place)
-    field = heatmap.gaussian(point, jnp.array(1.5), shape=(13,) * len(place))
-    found, height = heatmap.peak(field)
+    field = gaussian(point)
+    found, height = peak(field)
     np.testing.assert_allclose(found, point, atol=2e-3)
     assert float(height) == pytest.approx(float(field.max()))
 

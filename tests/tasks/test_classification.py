@@ -71,10 +71,11 @@ def test_mixup_and_smoothing_keep_the_loss_finite():
 def test_a_frozen_network_keeps_its_statistics(name):
     model = models.classifier(name, num_classes=3, dropout=0.5)
     task = classification.make(model, num_classes=3, preprocessing=PREPROCESSING, frozen=True)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
+    variables = jax.jit(lambda k: model.init(k, jnp.zeros((1, 8, 8, 1)), train=False))(
+        jax.random.key(0))
     batch = {"image": jnp.ones((2, 8, 8, 1), jnp.uint8), "label": jnp.array([0, 1])}
-    _, (stats, _) = task.loss(jax.random.key(0), variables["params"], variables["batch_stats"],
-                              batch)
+    _, (stats, _) = jax.jit(task.loss)(
+        jax.random.key(0), variables["params"], variables["batch_stats"], batch)
     jax.tree.map(np.testing.assert_array_equal, stats, variables["batch_stats"])
 
 
