@@ -61,9 +61,7 @@ def main(config: Config) -> None:
     if config.batch < 1:
         raise UserError(f"--batch={config.batch}: must be at least 1")
     output = Path(config.output)
-    if not config.output or output.is_file() or (output.exists() and any(
-            p.name != LOCK for p in output.iterdir())):
-        raise UserError(f"--output={config.output}: name a new or empty folder")
+    check_empty(config.output)
     app.setup(Path(config.cache_dir).expanduser())
     app.check_device()
     model = bundle.load(config.bundle, limit_bytes=int(config.limit_gb * 1e9),
@@ -102,6 +100,14 @@ def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
     return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in found]
 
 
+def check_empty(output: str) -> None:
+    """Raises UserError if something would be written over."""
+    path = Path(output)
+    if not output or path.is_file() or (path.exists() and any(
+            p.name != LOCK for p in path.iterdir())):
+        raise UserError(f"--output={output}: name a new or empty folder")
+
+
 @contextlib.contextmanager
 def alone(output: Path) -> Iterator[None]:
     """Holds the output; raises UserError if another process does."""
@@ -109,6 +115,7 @@ def alone(output: Path) -> Iterator[None]:
     with lock.hold(output / LOCK, wait=False) as held:
         if not held:
             raise UserError(f"--output={output}: another process writes into it; name another")
+        check_empty(str(output))  # another may have come and gone meanwhile
         try:
             yield
         finally:
@@ -146,6 +153,10 @@ def answer(config: Config, model: bundle.Bundle, wishes: Wishes,
         for ready in chunks(ready_cases(model, wishes, told, bad), size=config.batch):
             for one, found in zip(ready, answers(ready), strict=True):
                 writer.write(one, found)
+    except BaseException:
+        print(f"ended early: {output} has {writer.count} answers of {len(paths)} files",
+              file=sys.stderr, flush=True)
+        raise
     finally:
         writer.close()
     done = len(paths) - len(bad)

@@ -21,7 +21,7 @@ from medjax.train.record import plain, write_json
 
 Config = TypeVar("Config")
 _DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
-         errno.EPERM, errno.ENOENT)  # what a user can mend
+         errno.EPERM, errno.ENOENT, errno.EFBIG)  # what a user can mend
 STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
 _LOCK = ".lock"
 _ELSEWHERE = {  # what other programs call our flags
@@ -77,9 +77,11 @@ def run(main: Callable[[Any], None], config: type) -> None:
         if e.errno not in _DISK:
             raise
         _leave(f"{e.filename or 'the disk'}: {e.strerror}; free space, or choose another "
-               "--workdir or --cache_dir", 1)
+               "folder to write into", 1)
     except KeyboardInterrupt:
-        _leave("interrupted; the same command goes on from the newest checkpoint", 130)
+        goes_on = any(f.name == "workdir" for f in dataclasses.fields(config))
+        _leave("interrupted" + "; the same command goes on from the newest checkpoint" * goes_on,
+               130)
 
 
 def _leave(line: str, code: int) -> None:

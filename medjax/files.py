@@ -22,9 +22,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()  # of a process that was killed
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    os.replace(beside, path)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)  # nothing half-written stays
+        raise
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -123,7 +123,7 @@ def test_a_work_directory_holds_one_run(tmp_path):
      "error: /full: No space left on device; free space"),
     (f"PermissionError({errno.EACCES}, 'Permission denied', '/locked')", 1,
      "error: /locked: Permission denied"),
-    ("KeyboardInterrupt()", 130, "error: interrupted"),
+    ("KeyboardInterrupt()", 130, "error: interrupted\n"),
 ])
 def test_errors_end_the_process_with_one_line(error, code, line):
     program = (

@@ -62,6 +62,16 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_bytes(tmp_path / "a", b"whole")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         files.write_bytes(tmp_path / "no" / "a", b"")

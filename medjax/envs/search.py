@@ -174,8 +174,8 @@ def step(state: State, action: Array, value: Array, *, volumes: Volumes, levels:
         value=_push(state.value.at[0].set(value), jnp.inf))
     ended = _level_ends(moved, after, levels, rules)
     last = state.level == len(levels.step) - 1
-    moved = _choose(ended & ~last, _go_down(moved, rules), moved)
     left = ~inside & (rules.outside == "leave")
+    moved = _choose(ended & ~last & ~left, _go_down(moved, rules), moved)
     status = jnp.select(
         [left, ended & last, moved.time >= rules.limit],
         [LEFT, RESTED if rules.rests else ARRIVED, TIMED_OUT], RUNNING).astype(jnp.int32)

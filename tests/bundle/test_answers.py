@@ -244,6 +244,35 @@ def test_one_output_takes_one_process_and_equal_complaints_are_one_line(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["overlays", "predictions.csv"]
 
 
+def test_another_that_came_and_went_and_an_early_end(
+        classifier, tmp_path, cache_dir, capfd, monkeypatch):
+    """What the first wrote while the second still read its bundle is not written over."""
+    archive.write_folder(tmp_path / "b", classifier.files)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.png").write_bytes(_png((12, 12)))
+    flags = [f"--bundle={tmp_path}/b", f"--input={tmp_path}/in", f"--cache_dir={cache_dir}"]
+    looked = predict.first_look
+
+    def another(*args):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "predictions.csv").write_text("of another")
+        return looked(*args)
+
+    monkeypatch.setattr(predict, "first_look", another)
+    with pytest.raises(UserError, match="name a new or empty folder"):
+        answered([*flags, f"--output={tmp_path}/out"])
+    assert (tmp_path / "out" / "predictions.csv").read_text() == "of another"
+    monkeypatch.undo()
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "chunks", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        answered([*flags, f"--output={tmp_path}/early"])
+    assert "early has 0 answers of 1 files" in capfd.readouterr().err
+
+
 def test_an_overlay_that_fails_costs_no_answer(classifier, tmp_path, cache_dir, capfd, monkeypatch):
     from medjax.predictors.classify import Classify
 

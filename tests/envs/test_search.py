@@ -108,6 +108,15 @@ def test_outside_is_no_place_to_go():
     assert (float(second[1].reward), bool(second[1].terminated)) == (0.0, False)
 
 
+def test_who_leaves_goes_down_no_more():
+    """Turned back at the border it stands where it stood, which would be a rest."""
+    rules = Rules((3, 3), outside="leave", rests=True, visits=2)
+    ((state, result),) = walk(begin((0, 3), rules), [UP], rules, levels=TWO,
+                              volumes=picture(levels=2))
+    assert (int(state.level), int(state.status)) == (0, search.LEFT)
+    assert (state.position.tolist(), bool(result.terminated)) == ([0, 3], True)
+
+
 def test_arriving_at_one_level_starts_the_next_and_at_the_last_ends():
     rules = Rules((3, 3))
     seen = walk(begin((2, 0), rules), [RIGHT, RIGHT, RIGHT], rules, levels=TWO,
