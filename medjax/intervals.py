@@ -11,13 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit, stdtrit  # scipy.stats takes a second to import
 
-from medjax.metrics import Metric, Traits, calibration_gaps, evaluate, traits_of
+from medjax.metrics import FEWEST, Metric, Traits, calibration_gaps, evaluate, traits_of
 
 _BLOCK = 200  # weightings held in memory at once
-FEWEST, FEWEST_OF_CLASS = 10, 5  # subjects, below which no interval keeps its level
+_FEWEST_OF_KIND = 5  # subjects of a class, or that are in error, or as many of one size
 _MOST_PARTS = 500  # of more subjects groups are left out, not single ones
 TAIL = 0.975
-TOO_FEW = f"fewer than {FEWEST} subjects"
 
 
 class Estimate(NamedTuple):
@@ -104,10 +103,9 @@ def bootstrap(metric: Metric, label: np.ndarray, probability: np.ndarray, subjec
       No interval, and the reason, below 10 subjects, or where none would keep its level.
     """
     traits, value = traits_of(metric), evaluate(metric, label, probability)
-    count = len(set(subjects))
-    reason = ("a number of this sample" if traits.scale == "count" else
-              TOO_FEW if count < FEWEST else "undefined" if np.isnan(value) else
-              _classes_too_few(label, probability, subjects) if traits.by_class else "")
+    reason = why_none(traits, subjects) or ("undefined" if np.isnan(value) else "") or (
+        _classes_too_few(label, probability, subjects) if traits.by_class else "") or (
+        _errors_too_few(label, probability, subjects) if traits.scale == "calibration" else "")
     if reason:
         return without_interval(value, reason)
     if traits.scale == "calibration":
@@ -122,7 +120,19 @@ def bootstrap(metric: Metric, label: np.ndarray, probability: np.ndarray, subjec
     spread = jackknife(values, value)
     if traits.scale == "auc" and probability.shape[1] == 2:
         return _auc_interval(spread, label, subjects)
-    return interval(spread, traits, count=count)
+    return interval(spread, traits, count=len(set(subjects)))
+
+
+def why_none(traits: Traits, subjects: Sequence[str]) -> str:
+    """Why no metric of these traits has an interval over these subjects; empty where it has one."""
+    if traits.scale == "count":
+        return "a number of this sample"
+    _, size = np.unique(np.asarray(subjects), return_counts=True)
+    if len(size) < max(traits.fewest, FEWEST):
+        return f"fewer than {max(traits.fewest, FEWEST)} subjects"
+    if size.sum() ** 2 / (size.astype(float) ** 2).sum() < _FEWEST_OF_KIND:  # Kish 1965
+        return "one subject, or a few, has most of the images"
+    return ""
 
 
 def interval(spread: Spread, traits: Traits, *, count: int) -> Estimate:
@@ -236,8 +246,16 @@ def _classes_too_few(label: np.ndarray, probability: np.ndarray, subjects: Seque
     for c in range(probability.shape[1] if probability.ndim == 2 else 0):
         with_it = len({s for s, y in zip(subjects, label, strict=True) if y == c})
         without = len({s for s, y in zip(subjects, label, strict=True) if y != c})
-        if min(with_it, without) < FEWEST_OF_CLASS:
-            return f"fewer than {FEWEST_OF_CLASS} subjects of a class"
+        if min(with_it, without) < _FEWEST_OF_KIND:
+            return f"fewer than {_FEWEST_OF_KIND} subjects of a class"
+    return ""
+
+
+def _errors_too_few(label: np.ndarray, probability: np.ndarray, subjects: Sequence[str]) -> str:
+    """Of a few errors nothing tells how often a confident answer is wrong."""
+    wrong = probability.argmax(1) != label
+    if len({s for s, w in zip(subjects, wrong, strict=True) if w}) < _FEWEST_OF_KIND:
+        return f"fewer than {_FEWEST_OF_KIND} subjects with a wrong answer"
     return ""
 
 

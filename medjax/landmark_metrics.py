@@ -38,7 +38,7 @@ def error_mm_median(present, error_mm, weight) -> Floats:
     return np.where(half[:, 0] > 0, middle, np.nan)
 
 
-@marked(of_found=True)
+@marked(of_found=True, fewest=50)
 def error_mm_sd(present, error_mm_, weight) -> Floats:
     """standard deviation of the distance of found points, mm"""
     square = error_mm(present, error_mm_**2, weight) - error_mm(present, error_mm_, weight) ** 2

@@ -20,6 +20,9 @@ AnyMetric = TypeVar("AnyMetric", bound=Callable)
 ECE_BINS = 15
 
 
+FEWEST = 10  # subjects, below which no interval keeps its level
+
+
 class Traits(NamedTuple):
     """What statistics need to know of a metric.
 
@@ -30,6 +33,7 @@ class Traits(NamedTuple):
       by_class: averages over classes, and so needs subjects of each.
       ranks: depends on the order of each model's scores alone.
       of_found: counts only points that were found, so that two models may count others.
+      fewest: subjects, below which its interval does not keep its level.
     """
 
     scale: str = "mean"
@@ -37,6 +41,7 @@ class Traits(NamedTuple):
     by_class: bool = False
     ranks: bool = False
     of_found: bool = False
+    fewest: int = FEWEST
 
 
 def marked(**traits: Any) -> Callable[[AnyMetric], AnyMetric]:

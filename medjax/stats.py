@@ -10,15 +10,14 @@ import numpy as np
 from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from medjax.intervals import (
-    FEWEST,
     TAIL,
-    TOO_FEW,
     Estimate,
     blockwise,
     bootstrap,
     interval,
     jackknife,
     left_out,
+    why_none,
     without_interval,
 )
 from medjax.metrics import Metric, Traits, evaluate, traits_of
@@ -71,28 +70,39 @@ def compare(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,
     value_a, value_b = evaluate(metric, label, a), evaluate(metric, label, b)
     seen = value_b - value_a
     if len(set(subjects)) < 2 or np.isnan(seen):
-        none = without_interval(seen, TOO_FEW)
+        none = without_interval(seen, why_none(traits, subjects) or "undefined")
         return Comparison(value_a, value_b, none, np.nan, common, points)
     ranked = (ranks(a), ranks(b)) if traits.ranks else (a, b)
     p_value = _permuted(metric, label, ranked[0], ranked[1], subjects, samples=samples, seed=seed)
-    difference = _difference(metric, label, a, b, seen, subjects)
+    difference = _difference(metric, label, a, b, seen, subjects, samples=samples, seed=seed)
     return Comparison(value_a, value_b, difference, p_value, common, points)
 
 
 def _difference(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray, seen: float,
-                subjects: Sequence[str]) -> Estimate:
-    if traits_of(metric).scale == "count":
-        return without_interval(seen, "a number of this sample")
-    if len(set(subjects)) < FEWEST:
-        return without_interval(seen, TOO_FEW)
-    weights = left_out(subjects)
+                subjects: Sequence[str], *, samples: int, seed: int) -> Estimate:
+    traits = traits_of(metric)
+    reason = why_none(traits, subjects)
+    if reason:
+        return without_interval(seen, reason)
+    median = traits.scale == "median"  # of which leaving one out tells nothing
+    weights = _drawn(subjects, samples=samples, seed=seed) if median else left_out(subjects)
     values = blockwise(metric, label, b, weights) - blockwise(metric, label, a, weights)
     undefined = int(np.isnan(values).sum())
     if undefined:
         return without_interval(seen, f"undefined without {undefined} of the subjects",
                                 undefined=undefined)
-    scale = "mean" if traits_of(metric).scale == "mean" else "difference"  # which is skewed little
+    if median:  # percentiles (Efron 1979)
+        return Estimate(seen, *map(float, np.quantile(values, [1 - TAIL, TAIL])))
+    scale = "mean" if traits.scale == "mean" else "difference"  # which is skewed little
     return interval(jackknife(values, seen), Traits(scale), count=len(set(subjects)))
+
+
+def _drawn(subjects: Sequence[str], *, samples: int, seed: int) -> np.ndarray:
+    """Weights of subjects drawn with replacement: `[samples, n]`."""
+    _, index = np.unique(np.asarray(subjects), return_inverse=True)
+    count = int(index.max()) + 1
+    return np.random.default_rng(seed).multinomial(
+        count, np.full(count, 1 / count), samples)[:, index].astype(float)
 
 
 def _permuted(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,

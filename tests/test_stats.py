@@ -56,6 +56,48 @@ def test_a_class_with_few_subjects_has_no_interval(rng):
     assert np.isnan(found.low)
 
 
+def test_one_subject_with_most_of_the_images_leaves_no_interval(rng):
+    """Of 49 images 40 are of one: as much as (49 / sqrt(9 + 1600))^2 = 1.5 equal subjects."""
+    y, p = answers(rng, 49, 0.7)
+    names = ["a"] * 40 + list(map(str, range(9)))
+    found = stats.bootstrap(ACCURACY, y, p, names)
+    assert np.isnan(found.low)
+    assert found.reason == "one subject, or a few, has most of the images"
+    compared = stats.compare(ACCURACY, y, p, np.eye(2)[y], names, samples=50).difference
+    assert compared.reason == found.reason
+
+
+@pytest.mark.parametrize(("wrong", "has"), [(4, False), (5, True)])
+def test_calibration_with_few_errors_has_no_interval(wrong, has):
+    """Nothing tells whether a model that is sure of all is right to be so."""
+    y = np.zeros(60, int)
+    p = np.tile([0.9, 0.1], (60, 1))
+    p[:wrong] = [0.1, 0.9]
+    found = stats.bootstrap(metrics.ece, y, p, list(map(str, range(60))))
+    assert np.isnan(found.low) != has
+    assert found.reason == ("" if has else "fewer than 5 subjects with a wrong answer")
+
+
+@pytest.mark.parametrize(("n", "has"), [(49, False), (50, True)])
+def test_a_standard_deviation_needs_fifty_subjects(rng, n, has):
+    present, error = np.ones((n, 1), bool), rng.lognormal(size=(n, 1))
+    found = stats.bootstrap(landmark_metrics.error_mm_sd, present, error, list(map(str, range(n))))
+    assert np.isnan(found.low) != has
+    assert found.reason == ("" if has else "fewer than 50 subjects")
+
+
+def test_the_difference_of_medians_is_resampled(rng):
+    """Leaving one out hardly moves a median; scipy's percentiles of resampled pairs are right."""
+    a, b = rng.lognormal(size=(2, 41))
+    expected = reference.bootstrap(
+        (a, b), lambda x, y, axis: np.median(y, axis) - np.median(x, axis), paired=True,
+        method="percentile", n_resamples=4000, rng=rng).confidence_interval
+    found = stats.compare(
+        landmark_metrics.error_mm_median, np.ones((41, 1), bool), a[:, None], b[:, None],
+        list(map(str, range(41))), samples=4000).difference
+    assert (found.low, found.high) == pytest.approx(expected, abs=0.05)
+
+
 def test_what_is_undefined_without_a_subject_has_no_interval():
     """Only one subject shows the point: without it there is no mean."""
     error = np.full((12, 2), np.nan)
