@@ -68,6 +68,8 @@ def draw(key: Key, ring: Ring, priority: Array, *, count: int, before: int, afte
     at = jax.random.uniform(key, (count,)) * edges[-1]
     index = jnp.minimum(jnp.searchsorted(edges, at, side="right"), length * agents - 1)
     row, agent = index // agents, index % agents
+    # Sums are rounded, so that a draw in millions falls beside what may be drawn.
+    row = jnp.where(usable[row], row, (newest - after) % length)
     chosen = priority[row, agent]
     return newest - age[row], agent, chosen.min() / chosen
 
