@@ -92,7 +92,8 @@ def _difference(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,
         return without_interval(seen, f"undefined without {undefined} of the subjects",
                                 undefined=undefined)
     if median:  # percentiles (Efron 1979)
-        return Estimate(seen, *map(float, np.quantile(values, [1 - TAIL, TAIL])))
+        return Estimate(seen, float(np.quantile(values, 1 - TAIL)),
+                        float(np.quantile(values, TAIL)))
     scale = "mean" if traits.scale == "mean" else "difference"  # which is skewed little
     return interval(jackknife(values, seen), Traits(scale), count=len(set(subjects)))
 
