@@ -103,7 +103,8 @@ def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str
 
 def _title(name: str) -> str:
     short = {"auc": "AUC", "ece": "ECE", "f1": "F1", "brier": "Brier score",
-             "error_mm": "error (mm)"}
+             "error_mm": "error (mm)", "afd": "frame difference",
+             "afd_cyclic": "frame difference round the cycle"}
     return short.get(name, name.replace("_", " "))
 
 
