@@ -27,6 +27,7 @@ from medjax.errors import UserError, first_line
 from medjax.files import Names, write_table
 from medjax.predictors import Answer, Moments, Points
 from medjax.predictors.trained import Ready, Wishes
+from medjax.train import mesh
 
 option = app.option
 LOCK = ".lock"
@@ -103,7 +104,7 @@ def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
 def check_empty(output: str) -> None:
     """Raises UserError if something would be written over."""
     path = Path(output)
-    if not output or path.is_file() or (path.exists() and any(
+    if not output or (path.exists() and not path.is_dir()) or (path.is_dir() and any(
             p.name != LOCK for p in path.iterdir())):
         raise UserError(f"--output={output}: name a new or empty folder")
 
@@ -147,10 +148,11 @@ def answer(config: Config, model: bundle.Bundle, wishes: Wishes,
     """Writes the answers as they come; which files have none, and why."""
     bad: list[tuple[str, str]] = []
     writer = Writer(model, output, overlays=config.overlays)
-    answers = model.answers(config.batch)
+    size, answers = at_a_time(config.batch, model), None
     told = progress.track(paths, total=len(paths), what="predicting")
     try:
-        for ready in chunks(ready_cases(model, wishes, told, bad), size=config.batch):
+        for ready in chunks(ready_cases(model, wishes, told, bad), size=size):
+            answers = answers or model.answers(len(ready))  # no more than there are
             for one, found in zip(ready, answers(ready), strict=True):
                 writer.write(one, found)
     except BaseException:
@@ -164,6 +166,15 @@ def answer(config: Config, model: bundle.Bundle, wishes: Wishes,
     for line in grouped(writer.failed):
         print(f"note: not drawn: {line}")
     return bad
+
+
+def at_a_time(batch: int, model: bundle.Bundle) -> int:
+    """How many images are answered together: no more than the memory holds."""
+    room = max(1, mesh.memory_bytes() // max(4 * model.bytes_an_image, 1))
+    if room < batch:
+        print(f"note: {room} at a time, not --batch={batch}: one takes "
+              f"{model.bytes_an_image / 1e9:.3g} GB or more")
+    return min(batch, room)
 
 
 def ready_cases(model: bundle.Bundle, wishes: Wishes, paths: Iterable[tuple[Path, str]],

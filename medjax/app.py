@@ -20,8 +20,14 @@ from medjax.errors import UserError, first_line, unknown
 from medjax.train.record import plain, write_json
 
 Config = TypeVar("Config")
-_DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
-         errno.EPERM, errno.ENOENT, errno.EFBIG)  # what a user can mend
+_DISK = {  # what a user can mend, and how
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+                    "; free space, or choose another folder to write into"),
+    **dict.fromkeys((errno.EACCES, errno.EROFS, errno.EPERM), "; choose another folder"),
+    errno.ENAMETOOLONG: "; choose a shorter name",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR, errno.ELOOP), "")}
+_NO_MEMORY = ("the memory does not suffice; make smaller what is large: --batch, --seeds, the size "
+              "of images, the network")
 STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
 _LOCK = ".lock"
 _ELSEWHERE = {  # what other programs call our flags
@@ -64,20 +70,30 @@ def run(main: Callable[[Any], None], config: type) -> None:
     A `UserError` ends the process with one line and exit code 2, a full or read-only disk
     likewise with 1.
     """
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - of a caller that closed it
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few characters
             stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # files are closed
     program = sys.modules["__main__"].__spec__
     name = program.name if program else Path(sys.argv[0]).name
     try:
         main(parse(config, sys.argv, name))
     except UserError as e:
         _leave(str(e), 2)
+    except BrokenPipeError:  # as of `| head`: nobody reads on
+        os._exit(141)
     except OSError as e:
         if e.errno not in _DISK:
             raise
-        _leave(f"{e.filename or 'the disk'}: {e.strerror}; free space, or choose another "
-               "folder to write into", 1)
+        _leave(f"{e.filename or 'the disk'}: {e.strerror}{_DISK[e.errno]}", 1)
+    except MemoryError:
+        _leave(_NO_MEMORY, 1)
+    except RuntimeError as e:  # as of JAX
+        if "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        _leave(_NO_MEMORY, 1)
     except KeyboardInterrupt:
         goes_on = any(f.name == "workdir" for f in dataclasses.fields(config))
         _leave("interrupted" + "; the same command goes on from the newest checkpoint" * goes_on,
@@ -316,10 +332,16 @@ class StopSignal:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _watch(self, read: int) -> None:
+        count = 0
         while number := os.read(read, 1):
-            if number[0] == signal.SIGTERM and self._nothing_to_save:
+            count += number[0] == signal.SIGTERM
+            if count and self._nothing_to_save:
                 print(f"\nstopped by SIGTERM while {self._nothing_to_save}; the same command "
                       "begins again", flush=True)
+                os._exit(STOPPED)
+            if count > 1:  # a compiler may hold the thread that would notice
+                print("\nstopped by a second SIGTERM; the same command goes on from the newest "
+                      "checkpoint", flush=True)
                 os._exit(STOPPED)
 
     @contextlib.contextmanager

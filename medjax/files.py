@@ -78,8 +78,9 @@ class Names:
         plain = re.sub(r"[^\w.()+ -]", "_", case.encode(errors="replace").decode())
         plain = re.sub(r"(?i)(\.nii)?\.gz$|\.nii$", "", plain).strip(" .") or "case"
         short = plain.encode()[:_LONGEST].decode(errors="ignore")
-        if short != plain or self._taken.setdefault(short.casefold(), case) != case:
-            digest = hashlib.sha1(case.encode(errors="surrogateescape")).hexdigest()[:8]
-            short = f"{short[:_LONGEST - 40]}-{digest}"
-            self._taken[short.casefold()] = case
-        return short
+        name, tries = short, 0 if short == plain else 1
+        while tries or self._taken.setdefault(name.casefold(), case) != case:
+            digest = hashlib.sha1(f"{tries}/{case}".encode(errors="surrogateescape")).hexdigest()
+            name = f"{short[:_LONGEST - 40]}-{digest[:8]}"
+            tries = 0 if self._taken.setdefault(name.casefold(), case) == case else tries + 1
+        return name

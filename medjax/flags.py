@@ -164,8 +164,8 @@ def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
     for name in (*_AT_LEAST_ONE, *sizes):
         if getattr(config, name) < (name not in amounts):
             raise UserError(f"--{name}={getattr(config, name)}: must be at least 1")
-    for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm", "seed",
-                 "eval_every", *amounts):
+    for name in (*_AT_LEAST_ONE, "learning_rate", "warmup_steps", "weight_decay", "clip_norm",
+                 "seed", "eval_every", *amounts):
         value = getattr(config, name)
         if not 0 <= value < (2**31 if isinstance(value, int) else np.inf):
             raise UserError(f"--{name}={value}: must not be negative, and finite")

@@ -22,9 +22,11 @@ def hold(path: Path, *, wait: bool) -> Iterator[bool]:
       wait: until whoever holds it lets go; else gives False at once if someone does.
 
     Raises:
-      UserError: if the file system has neither.
+      UserError: if the file system has neither, or another thing stands there.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    if path.is_symlink() or path.is_dir():
+        raise UserError(f"{path}: is a link or a folder where a lock belongs; remove it")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         yield _locked(descriptor, path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     finally:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -123,6 +124,11 @@ def test_a_work_directory_holds_one_run(tmp_path):
      "error: /full: No space left on device; free space"),
     (f"PermissionError({errno.EACCES}, 'Permission denied', '/locked')", 1,
      "error: /locked: Permission denied"),
+    (f"OSError({errno.ENAMETOOLONG}, 'File name too long', '/aaa')", 1,
+     "error: /aaa: File name too long; choose a shorter name"),
+    ("MemoryError()", 1, "error: the memory does not suffice; make smaller what is large: --batch"),
+    ("RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.')", 1,
+     "error: the memory does not suffice"),
     ("KeyboardInterrupt()", 130, "error: interrupted\n"),
 ])
 def test_errors_end_the_process_with_one_line(error, code, line):
@@ -135,6 +141,19 @@ def test_errors_end_the_process_with_one_line(error, code, line):
     assert done.returncode == code
     assert done.stderr.startswith(line)
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_nobody_reads_the_output(closed):
+    program = ("import dataclasses, sys\nfrom medjax import app\n"
+               "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+               "def main(config):\n    for _ in range(10**5): print('line', flush=True)\n"
+               "sys.argv = ['p']\napp.run(main, C)")
+    shell = "exec {} -c \"$P\" >&-" if closed else "{} -c \"$P\" | head -1"
+    done = subprocess.run(["bash", "-c", shell.format(sys.executable)], cwd=ROOT, text=True,
+                          env={**os.environ, "P": program}, capture_output=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout == ("" if closed else "line\n")
 
 
 def test_a_real_bug_keeps_its_traceback():
@@ -172,12 +191,45 @@ def test_sigterm_ends_what_has_nothing_to_save_at_once():
         assert "stopped by SIGTERM while compiling" in process.stdout.read()
 
 
-@pytest.mark.parametrize("module", ["experiments.classify", "experiments.predict"])
-def test_no_device_is_one_line(module, tmp_path):
-    flags = {"experiments.classify": [f"--workdir={tmp_path}/w"],
-             "experiments.predict": ["--bundle=b", "--input=.", f"--output={tmp_path}/w"]}[module]
+def test_a_second_sigterm_ends_at_once_what_does_not_look_at_signals():
+    program = ("import hashlib\nfrom medjax import app\nstop = app.StopSignal()\n"
+               "print('now', flush=True)\n"  # then a minute in C, without the interpreter's lock
+               "hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n")
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "now\n"
+        process.terminate()
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(timeout=5) == app.STOPPED
+        assert "stopped by a second SIGTERM" in process.stdout.read()
+
+
+def test_sigterm_closes_what_is_open():
+    program = ("import dataclasses, sys, time\nfrom medjax import app\n"
+               "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+               "def main(config):\n    try:\n        print('now', flush=True)\n"
+               "        time.sleep(30)\n    finally:\n        print('closed')\n"
+               "sys.argv = ['p']\napp.run(main, C)")
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "now\n"
+        process.terminate()
+        assert process.wait(timeout=10) == 143
+        assert process.stdout.read() == "closed\n"
+
+
+@pytest.mark.parametrize("command", [
+    ["experiments.classify", "--workdir=w", "--cache_dir=c"],
+    ["experiments.predict", "--bundle=b", "--input=.", "--output=w", "--cache_dir=c"],
+    ["experiments.share", "show", "KEPT"]])
+def test_no_device_is_one_line(command, tmp_path):
+    kept = ROOT / "tests" / "bundle" / "kept" / "format_1.zip"
+    module, *flags = [a.replace("=", f"={tmp_path}/") if a[-2:] in ("=w", "=c") else
+                      str(kept) if a == "KEPT" else a for a in command]
     done = subprocess.run(
-        [sys.executable, "-m", module, *flags, f"--cache_dir={tmp_path}/c"], cwd=ROOT, text=True,
+        [sys.executable, "-m", module, *flags], cwd=ROOT, text=True,
         env={**os.environ, "JAX_PLATFORMS": "cuda"}, capture_output=True, check=False, timeout=120)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
@@ -203,6 +255,11 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, none):
     def missing(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with (pytest.raises(UserError, match="is a link or a folder where a lock belongs"),
+          lock.hold(tmp_path / "link", wait=False)):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
     monkeypatch.setattr(fcntl, "flock", missing)
     if none == "flock":
         with lock.hold(tmp_path / "l", wait=False) as held:

@@ -28,6 +28,15 @@ def test_names_that_are_equal_once_cleaned():
     assert files.Names().of("\udcff.png").endswith(".png")
 
 
+def test_a_case_that_is_called_as_another_will_be():
+    first = files.Names()
+    first.of("a_b.nii")
+    taken = first.of("a_b.nii.gz")  # has a hash, as a_b is taken
+    names = files.Names()
+    made = [names.of(case) for case in (taken, "a_b.nii", "a_b.nii.gz")]
+    assert len(set(made)) == 3
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"),
                         max_size=12), min_size=2, max_size=2))
 def test_texts_come_back_and_no_spreadsheet_runs_them(tmp_path_factory, cells):

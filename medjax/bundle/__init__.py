@@ -10,7 +10,6 @@ networks are known by the names that medjax has for them.
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax import schema, weights
-from medjax.bundle import archive, card, exported, manifest
+from medjax import app, schema, weights
+from medjax.bundle import archive, card, exported, manifest, memory
 from medjax.errors import UserError, first_line
 from medjax.predictors import KINDS, Answer, Predictor
 from medjax.predictors.trained import Ready, Trained, Wishes, split_of
@@ -41,6 +40,7 @@ class Bundle:
       weights: (parameters, batch statistics), a seed axis first.
       files: all that the bundle holds; `digest`: what names it.
       config: the flags of the run; `report`: its numbers.
+      bytes_an_image: about what an answer takes at least.
     """
 
     experiment: str
@@ -51,6 +51,7 @@ class Bundle:
     digest: str
     config: dict[str, Any]
     report: dict[str, Any]
+    bytes_an_image: int
 
     def __repr__(self) -> str:
         """Three lines, whatever it holds: a notebook prints them."""
@@ -128,6 +129,7 @@ def check_origin(files: dict[str, bytes], *, sha256: str, public_key: str | Path
 
 def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     """What the files of a bundle hold; errors as of `load`, which begin with `where`."""
+    app.check_device()
     path, digest = where, manifest.check(files, where=where).sha256
     about = _object(files, ABOUT, path)
     where = f"{path}: {ABOUT}"
@@ -139,11 +141,12 @@ def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     trained = schema.read(Trained, about.get("trained"), where=f"{where}: trained")
     _check_sizes(how, trained, where)
     arrays = weights.parse(files.get(weights.NAME, b""), where=f"{path}: {weights.NAME}")
-    fitted = weights.fit(arrays, _abstract(how, trained, where), where=f"{path}: {weights.NAME}")
+    shapes, needed = _abstract(how, trained, where)
+    fitted = weights.fit(arrays, shapes, where=f"{path}: {weights.NAME}")
     weights.check_finite(arrays, where=f"{path}: {weights.NAME}")
     _check_exported(files, about, path)
     return Bundle(about["experiment"], how, trained, fitted, files, digest,
-                  about.get("config") or {}, _object(files, REPORT, path))
+                  about.get("config") or {}, _object(files, REPORT, path), needed)
 
 
 def _object(files: dict[str, bytes], name: str, path: Any) -> dict[str, Any]:
@@ -176,7 +179,11 @@ def _check_sizes(how: Any, trained: Trained, where: str) -> None:
         raise UserError(f"{where}: window is no range of intensities")
     if getattr(how, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
         raise UserError(f"{where}: levels or seeds out of range")
-    needed, there = 4 * trained.seeds * how.footprint(trained), mesh.memory_bytes()
+    _check_memory(4 * trained.seeds * how.footprint(trained), where)
+
+
+def _check_memory(needed: int, where: str) -> None:
+    there = mesh.memory_bytes()
     if needed > there:  # a product of settings of which each is in range
         raise UserError(f"{where}: its settings together need {needed / 1e9:.3g} GB to answer, "
                         f"this machine has {there / 1e9:.3g}")
@@ -184,11 +191,17 @@ def _check_sizes(how: Any, trained: Trained, where: str) -> None:
 
 def _check_exported(files: dict[str, bytes], about: dict[str, Any], where: str) -> None:
     """The compiled function belongs to these weights."""
-    told = about.get("exported")
-    if exported.NAME in files and told is not None and (
-            not isinstance(told, dict)
-            or told.get("sha256") != manifest.sha256(files[exported.NAME])
-            or told.get("weights_sha256") != manifest.sha256(files[weights.NAME])):
+    if "exported" not in about and exported.NAME not in files:
+        return
+    told = about.get("exported", {})
+    if exported.NAME not in files or not isinstance(told, dict):
+        raise UserError(f"{where}: {exported.NAME} is missing, or {ABOUT} tells nothing of it")
+    function = files[exported.NAME]
+    own = {"sha256": manifest.sha256(function),
+           "weights_sha256": manifest.sha256(files[weights.NAME])}
+    # Bundles of before say nothing of it: then only its shapes can be held against the weights.
+    if (told and told != own) or not exported.takes(function, weights.parse(
+            files[weights.NAME], where=where)):
         raise UserError(f"{where}: {exported.NAME} was not made for these weights")
 
 
@@ -200,19 +213,20 @@ def _check_pose(pose: Any, ndim: int, where: str) -> None:
         raise UserError(f"{where}: pose is none of {ndim} axes")
 
 
-def _abstract(how: Any, trained: Trained, where: str) -> Any:
-    """The shapes that the weights must have."""
+def _abstract(how: Any, trained: Trained, where: str) -> tuple[Any, int]:
+    """The shapes that the weights must have, and the bytes that an answer takes."""
     try:
         one = jax.eval_shape(lambda key: how.init(key, trained), jax.random.key(0))
         every = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one)
         function, shapes = how.function(trained)  # that it can answer, too
-        jax.eval_shape(function, *every, *(jax.ShapeDtypeStruct(
+        needed = memory.bytes_of(function, *every, *(jax.ShapeDtypeStruct(
             [1 if n == "b" else int(n) for n in shape.split(", ")],
             exported.dtype(name, trained)) for name, shape in shapes.items()))
     except Exception as e:  # whatever a network says to settings that no run can have
         raise UserError(f"{where}: describes no network ({first_line(e)})") from None
-    return every
+    _check_memory(needed, where)
+    return every, needed
 
 
 def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str, bytes]:
@@ -225,9 +239,13 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
     Raises:
       UserError: if the run has not ended, or what it left does not belong together.
     """
-    config = _of_run(workdir, "config.json")
-    report = _of_run(workdir, REPORT)
-    values = (workdir / weights.NAME).read_bytes()
+    config = _of_run(workdir, "config.json", has=("experiment", "how", "trained"))
+    report = _of_run(workdir, REPORT, has=("metrics", "baseline", "versions", "split"))
+    try:
+        values = (workdir / weights.NAME).read_bytes()
+    except OSError as e:
+        raise UserError(f"{workdir / weights.NAME}: {e.strerror}; run the experiment with "
+                        "--eval_only") from None
     if report.get("weights_sha256") != manifest.sha256(values):
         raise UserError(f"{workdir}: {weights.NAME} is not that of report.json; run the experiment "
                         "with --eval_only")
@@ -241,7 +259,7 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
         about["exported"] = {"sha256": manifest.sha256(function),
                              "weights_sha256": manifest.sha256(values)}
         files |= {exported.NAME: function, ABOUT: dump_json(about)}
-    files[card.NAME] = card.write(files, report, config, notes).encode()
+    files[card.NAME] = card.write(files, report, config, notes).encode(errors="replace")
     return sealed(files)
 
 
@@ -250,9 +268,17 @@ def sealed(files: dict[str, bytes]) -> dict[str, bytes]:
     return {**files, manifest.NAME: manifest.make(files)}
 
 
-def _of_run(workdir: Path, name: str) -> dict[str, Any]:
+def _of_run(workdir: Path, name: str, *, has: Sequence[str]) -> dict[str, Any]:
+    """What a run left; the fields that it must have are there, the nested ones as objects."""
     try:
-        return json.loads((workdir / name).read_text())
+        found = schema.parse((workdir / name).read_bytes())
     except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
         raise UserError(f"{workdir}: no readable {name}; name the work directory of a run that has "
-                        "ended") from None
+                        "ended")
+    lacking = [field for field in has if field not in found]
+    if lacking:
+        raise UserError(f"{workdir}: {name} has no {', '.join(lacking)}; was it written by an "
+                        "older medjax? Run the experiment with --eval_only")
+    return found

@@ -40,6 +40,8 @@ class Notes(NamedTuple):
 def text(value: Any) -> str:
     """A stranger's words as one line of Markdown that means just them: no link, picture or HTML."""
     line = " ".join(str(value).split())
+    if re.search(r"://|www\.|@", line):  # some readers make a link of it, unless it is code
+        return "`" + line.replace("`", "'").replace("|", "/") + "`"
     return re.sub(r"([\\`*_{}\[\]<>()#|!~$&])", r"\\\1", line)
 
 

@@ -5,7 +5,7 @@ scaling of pixels is inside; that images have to be brought to the shape and gri
 is not. The weights are its first argument, so that they stand in the bundle once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -45,6 +45,22 @@ def make(bundle: Any) -> bytes:
         raise UserError(f"--stablehlo needs flatbuffers; pip install flatbuffers ({e})") from None
     finally:
         settings.update("jax_traceback_in_locations_limit", depth)
+
+
+def takes(function: bytes, flat: Mapping[str, np.ndarray]) -> bool:
+    """Whether a serialised function is one of these weights; not known without flatbuffers."""
+    try:
+        import flatbuffers  # noqa: F401 - which that needs
+        from jax import export
+    except ImportError:
+        return True
+    try:
+        known = export.deserialize(bytearray(function))
+        first = jax.tree.unflatten(known.in_tree, known.in_avals)[0][0]
+    except Exception:  # of a parser of bytes that may be anything
+        return False
+    return isinstance(first, dict) and {k: (v.shape, v.dtype) for k, v in first.items()} == {
+        k: (v.shape, v.dtype) for k, v in flat.items()}
 
 
 def dtype(name: str, trained: Any) -> Any:

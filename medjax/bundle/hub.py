@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ def pull(repository: str, *, limit_bytes: int = archive.LIMIT_BYTES) -> dict[str
     with _told(repository):
         api = hub.HfApi()
         revision = api.repo_info(repository).sha
+        if not re.fullmatch(r"[0-9a-f]{40}", str(revision)):
+            raise UserError(f"{repository}: the hub names no revision (a commit of 40 digits), so "
+                            "that what is listed and what is downloaded may differ")
         tree = api.list_repo_tree(repository, recursive=True, revision=revision)
         names = [entry.path for entry in itertools.islice(tree, _MOST_ENTRIES)
                  if not entry.path.startswith(".git")]

@@ -39,7 +39,8 @@ def folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
     Links to folders are followed, unless they lead back to a folder that they lie in.
 
     Raises:
-      UserError: for a folder that may not be read, or that two names lead to.
+      UserError: for a folder that may not be read, whose name is no text, or that two names lead
+        to.
     """
     def stop(error: OSError) -> None:
         raise UserError(f"{error.filename}: {error.strerror}; allow it to be read, or move it away")
@@ -49,6 +50,10 @@ def folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
         here = os.path.realpath(name)
         if known.setdefault(here, name) != name:
             raise UserError(f"{name}: is the same folder as {known[here]}; remove one of the two")
+        odd = next((d for d in below if not _is_text(d)), None)
+        if odd is not None:
+            raise UserError(f"{name}: the folder {odd!a} in it has a name that is not UTF-8; "
+                            "rename it")
         below[:] = sorted(d for d in below if not is_hidden(d) and not _leads_back(
             os.path.realpath(os.path.join(name, d)), here))
         yield Path(name), [f for f in files if not is_hidden(f)]

@@ -273,6 +273,21 @@ def test_another_that_came_and_went_and_an_early_end(
     assert "early has 0 answers of 1 files" in capfd.readouterr().err
 
 
+def test_what_the_memory_does_not_hold_is_answered_in_turn(
+        classifier, tmp_path, cache_dir, capsys, monkeypatch):
+    archive.write_folder(tmp_path / "b", classifier.files)
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        (tmp_path / "in" / f"{i}.png").write_bytes(_png((12, 12)))
+    needed = bundle.load(tmp_path / "b").bytes_an_image
+    monkeypatch.setattr("medjax.train.mesh.memory_bytes", lambda: 8 * needed)
+    answered([f"--bundle={tmp_path}/b", f"--input={tmp_path}/in", f"--cache_dir={cache_dir}",
+              f"--output={tmp_path}/out", "--batch=1000000"])
+    told = capsys.readouterr().out
+    assert "note: 2 at a time, not --batch=1000000" in told
+    assert "3 answers of 3 files" in told
+
+
 def test_an_overlay_that_fails_costs_no_answer(classifier, tmp_path, cache_dir, capfd, monkeypatch):
     from medjax.predictors.classify import Classify
 

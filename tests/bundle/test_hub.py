@@ -153,6 +153,15 @@ def test_what_is_not_there_is_told_in_one_line(server, tmp_path, repository, wor
 
 
 @pytest.mark.slow
+def test_a_hub_that_names_no_revision_is_refused(server, classifier, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.bundle.test_hub.COMMIT", "main")
+    Hub.repositories["someone/x"] = dict(classifier.files)
+    code, _, told = share(server, tmp_path, "pull", "someone/x", tmp_path / "b")
+    assert code == 2
+    assert "the hub names no revision" in told
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_server_that_is_away_is_told(tmp_path):
     code, _, told = share("http://127.0.0.1:9", tmp_path, "pull", "someone/tiny", tmp_path / "copy")
     assert code == 2 and "the hub says:" in told

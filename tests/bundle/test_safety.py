@@ -1,8 +1,10 @@
 """Reading a bundle that a stranger made, or that was damaged on the way, does no harm."""
 
+import hashlib
 import io
 import json
 import os
+import re
 import struct
 import warnings
 import zipfile
@@ -273,6 +275,30 @@ def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path)
         bundle.make(run, notes=Notes("x"))
 
 
+@pytest.mark.parametrize(("name", "content", "words"), [
+    ("config.json", "[]", r"no readable config\.json"),
+    ("config.json", "[" * 100_000, r"no readable config\.json"),
+    ("config.json", '{"experiment": "classify"}', r"config\.json has no how, trained"),
+    ("report.json", "null", r"no readable report\.json"),
+    ("report.json", "{}", r"report\.json has no metrics, .*--eval_only"),
+    ("weights.safetensors", None, r"weights\.safetensors: No such file"),
+    ("weights.safetensors", "folder", r"weights\.safetensors: Is a directory")])
+def test_a_work_directory_that_was_damaged_is_told(classifier, tmp_path, name, content, words):
+    import shutil
+
+    from medjax.bundle.card import Notes
+
+    for kept in ("config.json", "report.json", weights.NAME):
+        shutil.copy(classifier.workdir / kept, tmp_path / kept)
+    (tmp_path / name).unlink()
+    if content == "folder":
+        (tmp_path / name).mkdir()
+    elif content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=words):
+        bundle.make(tmp_path, notes=Notes("x"))
+
+
 @pytest.mark.parametrize(("content", "words"), [
     (b'{"a": 1, "a": 2}', "named twice"), (b'{"a": NaN}', "NaN is no JSON"),
     (b'{"a": Infinity}', "no JSON"), (b"[" * 50 + b"]" * 50, "nested too deeply"),
@@ -295,6 +321,29 @@ def test_settings_that_are_too_large_together(experiment, changes, tmp_path_fact
     files = made(experiment, tmp_path_factory, cache_dir).files
     with pytest.raises(UserError, match=r"its settings together need .* GB to answer"):
         bundle.opened(rewritten(files, **changes), where="b")
+
+
+def test_the_arrays_inside_the_network_count_too():
+    """Of a matrix [3, 1000] and what a loop makes of it, four bytes a number, by hand."""
+    import jax
+    import jax.numpy as jnp
+
+    from medjax.bundle import memory
+
+    def function(x, w):
+        return jax.lax.fori_loop(0, 3, lambda _, y: (jnp.tile(y, (5, 1)) @ w).mean() + y, x).sum()
+
+    found = memory.bytes_of(function, jax.ShapeDtypeStruct((3, 10), np.float32),
+                            jax.ShapeDtypeStruct((10, 1000), np.float32))
+    assert found == 4 * (30 + 10_000) + 2 * 4 * (5 * 3 * 1000)
+
+
+def test_layers_larger_than_the_memory_are_refused(tmp_path_factory, cache_dir, monkeypatch):
+    """The image is small beside what the network makes of it: four bytes of 4 channels at least."""
+    files = made("heatmap", tmp_path_factory, cache_dir).files
+    monkeypatch.setattr("medjax.train.mesh.memory_bytes", lambda: 2 * 10**9)
+    with pytest.raises(UserError, match=r"its settings together need .* GB to answer"):
+        bundle.opened(rewritten(files, trained__image_shape=[8192, 8192, 1]), where="b")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -321,6 +370,18 @@ def test_the_compiled_function_belongs_to_its_weights(classifier):
                       where="b")
     with pytest.raises(UserError, match=r"model\.stablehlo was not made for these weights"):
         bundle.opened(bundle.sealed({**content, "model.stablehlo": b"other"}), where="b")
+    about = json.loads(content[bundle.ABOUT])
+    digest = about["exported"]["weights_sha256"]
+    untold = json.dumps({k: v for k, v in about.items() if k != "exported"}).encode()
+    junk = {**about, "exported": {"sha256": hashlib.sha256(b"junk").hexdigest(),
+                                  "weights_sha256": digest}}
+    for changed in ({bundle.ABOUT: untold, "model.stablehlo": b"anything"},
+                    {bundle.ABOUT: json.dumps(junk).encode(), "model.stablehlo": b"junk"}):
+        with pytest.raises(UserError, match=r"model\.stablehlo was not made for these weights"):
+            bundle.opened(bundle.sealed({**content, **changed}), where="b")
+    content.pop("model.stablehlo")
+    with pytest.raises(UserError, match=r"model\.stablehlo is missing"):
+        bundle.opened(bundle.sealed(content), where="b")
 
 
 def test_who_made_it_and_which_it_is(classifier, tmp_path):
@@ -360,7 +421,9 @@ def test_words_of_strangers_stay_words_in_the_card(classifier):
     text = card.write(classifier.files, report, config, notes)
     body = text.split("---", 2)[2].split("```")[0]  # a block of code shows what it holds
     assert "<script>" not in body
-    assert "](http" not in body
+    assert "](http" not in re.sub("`[^`]*`", "", body)
+    assert card.text("see https://evil.example or me@evil.example") == (
+        "`see https://evil.example or me@evil.example`")  # as code it is no link
     assert "\n# No" not in body
     assert len([line for line in text.splitlines() if line.startswith("license:")]) == 1
 

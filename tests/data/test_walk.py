@@ -87,6 +87,12 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path):
         (tmp_path / "a").chmod(0o700)
 
 
+def test_a_folder_whose_name_is_not_utf8_is_told(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")).mkdir()
+    with pytest.raises(UserError, match=r"'caf\\udce9' in it has a name that is not UTF-8; rename"):
+        walk.find(tmp_path, is_png)
+
+
 def test_a_name_that_is_not_utf8_is_counted(tmp_path):
     touch(tmp_path, "a.png")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(b"")

@@ -74,6 +74,11 @@ def test_bad_calls_get_one_clear_line(tmp_path, monkeypatch, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_that_is_no_text_becomes_one(classifier, tmp_path):
+    run("make", classifier.workdir, f"{tmp_path}/b", "--name=M\udcfcller")
+    assert "M?ller" in (tmp_path / "b" / "README.md").read_text()
+
+
 def test_names_that_look_like_markup_are_shown_as_they_are(classifier, tmp_path, capsys):
     import json
 
