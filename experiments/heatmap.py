@@ -4,9 +4,12 @@
     python -m experiments.heatmap --ndim=3
     python -m experiments.heatmap --dataset=landmark_folder --data_dir=MY_IMAGES
 
-The default with --ndim=3: 32 points in volumes of the deformed template (synthetic), 4 mm voxels,
-120 to train; test split, 50 subjects (2026-11-25, two cores of an AMD EPYC, 13 minutes beside other
-work): 5.03 mm [4.86, 5.22], which is 1.26 voxels; the mean shape: 8.48 mm. The day before: 5.38.
+The default, ten points in slices of the deformed template (synthetic), grid of 2 mm; test split, 58
+subjects (2026-11-26, two cores of an Intel Xeon, 12 minutes beside other work): 1.29 mm [1.09,
+1.59]; the mean shape: 5.93 mm. With --ndim=3: 32 points in volumes, 4 mm voxels, the same subjects
+(20 minutes beside other work): 5.15 mm [4.84, 6.71], which is 1.29 voxels; the mean shape: 8.20.
+
+Intervals of the runs below are percentiles of a bootstrap, as of their day.
 
 HC18, published split, 609 images to train; validation split of 128, which also chose the checkpoint
 (2026-11-24, two cores of an AMD EPYC, 112 minutes beside other work): BPD NME 0.017 [0.013, 0.022],
@@ -29,9 +32,9 @@ Hippocampus, five points derived from masks; 30 validation cases, which also cho
 
 Heads of mice in any pose, 45 points, 20 volumes to train, 4 to validate, which also chose the
 checkpoint (2026-11-24, same machine, 54 and 23 minutes beside other work). First in the pose they
-have: 2.26 mm [2.16, 2.37], median 0.94 (left and right change places); each at its mean: 4.65.
-Then all turned into one pose by what the first run found: 0.232 mm [0.197, 0.267], 1.6 voxels of
-the files; the mean shape in that pose: 0.39 mm.
+have: 2.26 mm, median 0.94 (left and right change places); each at its mean: 4.65. Then all turned
+into one pose by what the first run found: 0.232 mm, 1.6 voxels of the files; the mean shape in that
+pose: 0.39 mm.
 
     python -m experiments.heatmap --dataset=mouse_skull --data_dir=DIR --image_shape=48,48,48 \
       --grid_mm=0.56 --width=8 --batch=4 --steps=1200 --learning_rate=3e-3 --sigma=1.5 \

@@ -5,18 +5,18 @@
     python -m experiments.search --dataset=landmark_folder --data_dir=MY_VOLUMES --landmarks=A,B
 
 The default, AC and PC in volumes of the deformed template (synthetic), 4 mm voxels, 120 to train;
-test split, 50 subjects, 100 searches of each landmark from anywhere (2026-11-25, two cores of an
-AMD EPYC, 3 minutes): 4.32 mm [3.90, 4.78], which is 1.08 voxels; each at its mean position: 8.43
-mm; a random walk: 110 mm. With --variant=double 4.47, dueling 5.25, dqn 4.82; validation (3.83,
-4.39, 4.45, 4.87) chose the default. One training is one draw: that of the day before, which other
-rounding led elsewhere, had 3.97, 4.23, 4.76 and 5.16.
+test split, 58 subjects, 100 searches of each landmark from anywhere (2026-11-26, two cores of an
+Intel Xeon, 8 minutes beside other work): 4.23 mm [3.81, 4.72], which is 1.06 voxels; each at its
+mean position: 7.72 mm; a random walk: 110 mm. With --variant=double 4.63 [4.01, 7.92]. On other
+subjects, the day before: 4.32, double 4.47, dueling 5.25, dqn 4.82; validation (3.83, 4.39, 4.45,
+4.87) chose the default.
 
-Slices of it (--ndim=2 --scales=16,8,4,2, same day, 42 s): 2.25 mm [1.88, 2.66]; the mean position:
-6.69 mm.
+Slices of it (--ndim=2 --scales=16,8,4,2, same day, 1 minute): 2.24 mm [1.72, 3.34]; the mean
+position: 5.80 mm.
 
 Hippocampus, points derived from masks, 170 to train; validation split of 30, which also chose the
-checkpoint (same day and machine, 6 minutes, --variant=double): 1.61 mm [1.40, 1.84]; the mean
-position: 2.87 mm. The day before: 1.77.
+checkpoint (same day and machine, 5 minutes, --variant=double): 1.61 mm [1.39, 1.92]; the mean
+position: 2.87 mm.
 
     python -m experiments.search --dataset=hippocampus --data_dir=DIR --agents=48 --batch=48 \
       --landmarks=anterior_tip,posterior_tip,anterior_part_centroid,posterior_part_centroid \
@@ -24,8 +24,8 @@ position: 2.87 mm. The day before: 1.77.
 
 Heads of mice in the pose they have, 20 volumes to train, each in 40 further poses; the three of 45
 points that experiments.heatmap found best; 4 to validate, which also chose the checkpoint (same day
-and machine, 5.5 minutes, --variant=double): 1.53 mm [1.24, 1.82]; the mean position: 2.93 mm. The
-day before: 1.77.
+and machine, 5 minutes, --variant=double): 1.26 mm; the mean position: 2.93 mm. Four volumes give
+no interval. The day before, when one flag set both the discount and a change of contrast: 1.53.
 
     python -m experiments.search --dataset=mouse_skull --data_dir=DIR --landmarks=44,29,38 \
       --image_shape=48,48,48 --grid_mm=0.56 --copies=40 --rotate_degrees=180 --elastic=0.2 \
