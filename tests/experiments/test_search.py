@@ -82,6 +82,7 @@ def test_evaluation_alone_says_the_same_beside_another_run(done, cache_dir, tmp_
     assert again["compared"][str(beside)]["p_value"] == 1.0
 
 
+@pytest.mark.slow
 def test_volumes_four_landmarks_two_seeds_and_all_that_can_be_chosen(tmp_path, cache_dir):
     report = run_here(
         tmp_path / "w", cache_dir, ndim=3, image_shape="24,32,24", grid_mm=8, seeds=2, steps=2,

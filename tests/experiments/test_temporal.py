@@ -69,8 +69,10 @@ def test_evaluation_alone_says_the_same(done, cache_dir):
 
 @pytest.mark.parametrize("changes", [
     {"loss": "curve", "recurrence": "gru", "rival": False, "smooth": 3, "by_length": True},
-    {"recurrence": "convlstm", "rival": False, "remat": True, "learning_rates": "1e-3,3e-3"},
-    {"recurrence": "tcn", "rival": False, "seeds": 2, "encoder_rate": 0.1}])
+    pytest.param({"recurrence": "convlstm", "rival": False, "remat": True,
+                  "learning_rates": "1e-3,3e-3"}, marks=pytest.mark.slow),
+    pytest.param({"recurrence": "tcn", "rival": False, "seeds": 2, "encoder_rate": 0.1},
+                 marks=pytest.mark.slow)])
 def test_other_networks_and_losses_go_through(tmp_path, cache_dir, changes):
     report = run_here(tmp_path / "w", cache_dir, **changes)
     assert np.isfinite(report["metrics"]["ed_afd"]["value"])
