@@ -11,6 +11,7 @@ import numpy as np
 from medjax.errors import UserError
 
 SYSTEMS = ("RAS", "LPS")
+_INWARDS = 1 - 1e-10
 
 
 def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -132,13 +133,16 @@ def resample(pixels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) ->
     """
     from scipy import ndimage
 
+    # A rounded centre of an outermost voxel must not lie beyond it: all move inwards by a trace.
+    middle = (np.array(pixels.shape[:-1]) - 1) / 2
+    matrix, offset = _INWARDS * back[:-1, :-1], middle + _INWARDS * (back[:-1, -1] - middle)
     # How far one step of the grid, along whichever axis, goes along each axis of the image.
     factor = np.abs(back[:-1, :-1]).max(1)
     values = ndimage.gaussian_filter(
         pixels.astype(np.float32), [*np.maximum(0.0, (factor - 1) / 2), 0.0])
     out = np.stack([
-        ndimage.affine_transform(values[..., c], back[:-1, :-1], back[:-1, -1], output_shape=shape,
-                                 order=1, mode="constant", cval=float(values[..., c].min()))
+        ndimage.affine_transform(values[..., c], matrix, offset, output_shape=shape, order=1,
+                                 mode="constant", cval=float(values[..., c].min()))
         for c in range(pixels.shape[-1])], -1)
     out = np.rint(out) if pixels.dtype.kind == "u" else out
     return out.astype(pixels.dtype)

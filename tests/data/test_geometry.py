@@ -62,6 +62,19 @@ def test_a_fitted_grid_has_the_same_centre_and_the_whole_image():
     np.testing.assert_allclose(geometry.apply(back, np.array([-0.5, -0.5]))[1], -0.5)
 
 
+@pytest.mark.parametrize("spacing", [1.0, 0.1, 0.3, 0.141, 0.46875, 2 / 3])
+def test_the_same_grid_keeps_every_pixel(spacing):
+    """Also the outermost, whose rounded places may lie a trace outside."""
+    for n in range(8, 90):
+        image = np.full((n, n + 3, 1), 200, np.uint8)
+        image[n // 2, n // 2] = 0
+        for grid_mm in (0.0, spacing):
+            back = geometry.fitted((n, n + 3), np.array([spacing] * 2), shape=(n, n + 3),
+                                   grid_mm=grid_mm)
+            np.testing.assert_array_equal(
+                geometry.resample(image, back, shape=(n, n + 3)), image)
+
+
 @pytest.mark.parametrize("affine", [np.diag([1.0, 1.0, 0.0, 1.0]), np.full((4, 4), np.nan),
                                     np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0],
                                               [0, 0, 0, 1.0]])])
