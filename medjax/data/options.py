@@ -41,14 +41,19 @@ class Options:
     def limit_bytes(self) -> int:
         return int(self.max_image_gb * 1e9)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, apart_from: Path) -> str:
         """Changes whenever the options do, or the name, size or time of any file, links followed.
+
+        Args:
+          apart_from: a folder whose files do not count, such as one that is filled meanwhile.
         """
+        apart = apart_from.resolve()
         root = Path(self.data_dir).resolve()
         files = [root] if root.is_file() else sorted(
             folder / name for folder, names in walk.folders(root) for name in names
         ) if self.data_dir else []
-        stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+        stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files
+                 if f.is_file() and apart not in f.parents]
         text = json.dumps([dataclasses.asdict(self), stats, self.others()])
         return hashlib.sha1(text.encode()).hexdigest()[:12]
 

@@ -106,8 +106,9 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     kind = kind_of(name, options)
     _check_paths(name, options)
     secret = None if options.plain_ids else functools.partial(subjects.read_key, Path(cache_dir))
-    ready = folder / name / options.fingerprint() / str(kind.VERSION)
-    _prepare(ready, lambda: _made(kind, options, secret, folder), say)
+    mark = options.fingerprint(apart_from=Path(cache_dir))
+    ready = folder / name / mark / str(kind.VERSION)
+    _prepare(ready, lambda: _made(kind, options, mark, secret, folder), say)
     builder = _opened(ready)
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
     found = {s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS
@@ -198,10 +199,11 @@ def _check_paths(name: str, options: Options) -> None:
         raise UserError(f"--data_dir={options.data_dir}: no such file or folder")
 
 
-def _made(kind: type, options: Options, secret: subjects.Secret | None, folder: Path) -> Any:
+def _made(kind: type, options: Options, mark: str, secret: subjects.Secret | None, folder: Path
+          ) -> Any:
     from medjax.data.builders.base import Config
 
-    config = Config(name=options.fingerprint(), options=options, secret=secret, out=sys.stdout)
+    config = Config(name=mark, options=options, secret=secret, out=sys.stdout)
     with _quietly():
         return kind(data_dir=str(folder), config=config, file_format="array_record")
 
