@@ -199,7 +199,7 @@ def _check_exported(files: dict[str, bytes], about: dict[str, Any], where: str) 
     function = files[exported.NAME]
     own = {"sha256": manifest.sha256(function),
            "weights_sha256": manifest.sha256(files[weights.NAME])}
-    # Bundles of before say nothing of it: then only its shapes can be held against the weights.
+    # Bundles of before say nothing of it: then only the names of its weights can be compared.
     if (told and told != own) or not exported.takes(function, weights.parse(
             files[weights.NAME], where=where)):
         raise UserError(f"{where}: {exported.NAME} was not made for these weights")
