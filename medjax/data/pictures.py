@@ -1,6 +1,7 @@
 """Pictures (PNG, JPEG, TIFF, BMP) as their files define the values: by tags, never by content."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from medjax.data.found import Found, check_bytes
 from medjax.errors import UserError
 
 _VALUES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4, "LA": 2, "I": 1, "F": 1}  # of a pixel
+WORKING = 12  # bytes a pixel that Pillow takes beside its answer, for a frame and those before it
 
 
 class Kind(NamedTuple):
@@ -111,6 +113,23 @@ def any_size() -> Iterator[None]:
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@contextlib.contextmanager
+def no_larger(path: Path, *, limit_bytes: int) -> Iterator[None]:
+    """Raises UserError if a frame needs more, when Pillow comes to it and before it decodes it."""
+    from PIL import Image
+
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit_bytes // (2 * WORKING)
+    try:
+        with warnings.catch_warnings():  # Pillow warns of half of what it raises an error for
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: a frame of it needs more than --max_image_gb="
+                        f"{limit_bytes / 1e9:g} to decode; raise it if the file is right") from None
     finally:
         Image.MAX_IMAGE_PIXELS = before
 

@@ -39,6 +39,18 @@ def write_gif(path, frames):
     first.save(path, save_all=True, append_images=rest, duration=50, loop=0)
 
 
+@pytest.mark.parametrize("side", [400, 65535])
+def test_a_frame_larger_than_the_first_is_refused_before_it_is_decoded(tmp_path, side):
+    """A few bytes of the second frame say so; the header tells of 6 x 6."""
+    write_gif(tmp_path / "a.gif", np.arange(2 * 36, dtype=np.uint8).reshape(2, 6, 6))
+    content = bytearray((tmp_path / "a.gif").read_bytes())
+    second = content.rindex(bytes([0x2C, 0, 0, 0, 0]))
+    content[second + 5 : second + 9] = side.to_bytes(2, "little") * 2
+    (tmp_path / "a.gif").write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"a\.gif: .*more than --max_image_gb=0.001"):
+        files.read(tmp_path / "a.gif", limit_bytes=1_000_000)
+
+
 def write_video(path, frames, *, rate=25):
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:

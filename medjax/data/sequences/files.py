@@ -123,10 +123,11 @@ def _animated(path: Path, limit_bytes: int) -> Clip:
     from PIL import Image, ImageSequence
 
     frames, waits = [], []
-    with pictures.any_size(), Image.open(path) as picture:
-        check_bytes(path, picture.width * picture.height * 3 * getattr(picture, "n_frames", 1),
-                    limit_bytes=limit_bytes)
-        for page in ImageSequence.Iterator(picture):
+    with pictures.no_larger(path, limit_bytes=limit_bytes), Image.open(path) as picture:
+        count = getattr(picture, "n_frames", 1)
+        for page in ImageSequence.Iterator(picture):  # a frame may be larger than the first said
+            check_bytes(path, page.width * page.height * (3 * count + pictures.WORKING),
+                        limit_bytes=limit_bytes)
             frames.append(np.asarray(page.convert("RGB")))
             waits.append(page.info.get("duration", 0))
     stack = np.stack(frames)
