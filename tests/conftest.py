@@ -1,5 +1,6 @@
 """Shared by all tests: quick compilation, and where the real data lie."""
 
+import json
 import os
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def settings(small: dict, **changes) -> dict:
     """Flags of a small run; a set of files is not made, so it has no number of subjects."""
     given = {k: v for k, v in small.items() if k != "subjects" or "data_dir" not in changes}
     return {**given, **changes}
+
+
+def newest_state(workdir):
+    """The bytes of every array of the newest checkpoint, by its stored checksums."""
+    steps = sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    meta = next((workdir / "checkpoints" / str(steps[-1]) / "meta").glob("metadata"))
+    return steps[-1], json.loads(meta.read_text())["crc32"]
 
 
 def common(tmp_path_factory) -> Path:

@@ -15,7 +15,7 @@ from PIL import Image
 from experiments import classify
 from medjax import app
 from medjax.errors import UserError
-from tests.conftest import ROOT, settings
+from tests.conftest import ROOT, newest_state, settings
 
 SMALL = {"subjects": 20, "steps": 4, "batch": 8, "eval_every": 2, "log_every": 2, "bootstrap": 50,
          "model": "mlp", "warmup_steps": 1}
@@ -49,13 +49,6 @@ def report_of(workdir):
 
 def lines_of(workdir):
     return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def newest_state(workdir):
-    """The bytes of every array of the newest checkpoint, by its stored checksums."""
-    steps = sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
-    meta = next((workdir / "checkpoints" / str(steps[-1]) / "meta").glob("metadata"))
-    return steps[-1], json.loads(meta.read_text())["crc32"]
 
 
 def probabilities(workdir):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,9 @@ import pytest
 from experiments import search
 from medjax import app
 from medjax.errors import UserError
-from tests.conftest import ROOT, settings
+from tests.conftest import ROOT, newest_state, settings
 
-SMALL = {"subjects": 14, "steps": 4, "batch": 4, "agents": 4, "eval_every": 2, "log_every": 1,
+SMALL = {"subjects": 14, "steps": 4, "batch": 4, "agents": 4, "eval_every": 1, "log_every": 1,
          "bootstrap": 50, "ndim": 2, "width": 4, "hidden": 8, "crop_size": 9, "starts": 3,
          "validation_starts": 2, "validation_cases": 2, "fill": 4, "replay": 20, "limit": 10,
          "search_limit": 15, "warmup_steps": 1, "explore_steps": 2}
@@ -111,7 +112,9 @@ def test_killed_and_resumed_it_ends_bit_equal(done, cache_dir, tmp_path):
     process.wait()
     again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True,
                            timeout=300)
-    assert "resuming at step" in again.stdout
+    at = re.search(r"resuming at step (\d+)", again.stdout)
+    assert at and int(at[1]) < SMALL["steps"]  # else nothing was left to go on with
+    assert newest_state(workdir) == newest_state(whole)
     assert (workdir / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 
