@@ -306,7 +306,7 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
     ({"eval_only": True}, "no run in"),
     ({"freeze": True}, "--freeze trains on the features of published weights"),
     ({"model": "cnn", "image_size": 20}, "--image_size is not read by the set brain_planes"),
-    ({"data_dir": "."}, "nothing in it says which set it is|--data_dir=.: "),
+    ({"data_dir": "launch"}, "--data_dir=launch: nothing in it says which set it is"),
     ({"eval_every": -3}, "--eval_every=-3: must not be negative"),
     ({"seed": 2**40}, "--seed=1099511627776: must not be negative, and finite"),
     ({"learning_rate": "nan"}, "--learning_rate=nan: must not be negative, and finite"),
