@@ -88,8 +88,8 @@ def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
     wanted = sequence_files.is_sequence if sequences else images.is_image
     found, left_out = walk.find(path, wanted)
     if sequences:  # a folder of pictures is one
-        folders = {p.parent for p in walk.find(path, lambda p: images.suffix(p)
-                                               in images.PICTURES and not wanted(p)).files}
+        pictures = walk.find(path, lambda p: images.suffix(p) in images.PICTURES).files
+        folders = {p.parent for p in set(pictures) - set(found)}
         left_out = Counter({k: n for k, n in left_out.items() if k not in images.PICTURES})
         found = walk.in_order({p for p in found if p.parent not in folders} | folders)
     if not found:

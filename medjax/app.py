@@ -67,8 +67,8 @@ def option(default: Any, text: str, *, choices: tuple[str, ...] = (), item: type
 def run(main: Callable[[Any], None], config: type) -> None:
     """Parses the flags that `config`'s fields are, and calls `main(config)`.
 
-    A `UserError` ends the process with one line and exit code 2, a full or read-only disk
-    likewise with 1.
+    A `UserError` ends the process with one line and exit code 2, a full or read-only disk and too
+    little memory likewise with 1.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - of a caller that closed it
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
@@ -88,10 +88,8 @@ def run(main: Callable[[Any], None], config: type) -> None:
         if e.errno not in _DISK:
             raise
         _leave(f"{e.filename or 'the disk'}: {e.strerror}{_DISK[e.errno]}", 1)
-    except MemoryError:
-        _leave(_NO_MEMORY, 1)
-    except RuntimeError as e:  # as of JAX
-        if "RESOURCE_EXHAUSTED" not in str(e):
+    except (MemoryError, RuntimeError) as e:  # the second as of JAX
+        if isinstance(e, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(e):
             raise
         _leave(_NO_MEMORY, 1)
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -78,9 +79,11 @@ class Names:
         plain = re.sub(r"[^\w.()+ -]", "_", case.encode(errors="replace").decode())
         plain = re.sub(r"(?i)(\.nii)?\.gz$|\.nii$", "", plain).strip(" .") or "case"
         short = plain.encode()[:_LONGEST].decode(errors="ignore")
-        name, tries = short, 0 if short == plain else 1
-        while tries or self._taken.setdefault(name.casefold(), case) != case:
-            digest = hashlib.sha1(f"{tries}/{case}".encode(errors="surrogateescape")).hexdigest()
-            name = f"{short[:_LONGEST - 40]}-{digest[:8]}"
-            tries = 0 if self._taken.setdefault(name.casefold(), case) == case else tries + 1
-        return name
+        hashed = (f"{short[:_LONGEST - 40]}-{_digest(f'{i}/{case}')}" for i in itertools.count())
+        wanted = itertools.chain([short] * (short == plain), hashed)
+        return next(name for name in wanted
+                    if self._taken.setdefault(name.casefold(), case) == case)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha1(text.encode(errors="surrogateescape")).hexdigest()[:8]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit, stdtrit  # scipy.stats takes a second to import
 
-from medjax.metrics import FEWEST, Metric, Traits, calibration_gaps, evaluate, traits_of
+from medjax.metrics import Metric, Traits, calibration_gaps, evaluate, traits_of
 
 _BLOCK = 200  # weightings held in memory at once
 _FEWEST_OF_KIND = 5  # subjects of a class, or that are in error, or as many of one size
@@ -128,8 +128,8 @@ def why_none(traits: Traits, subjects: Sequence[str]) -> str:
     if traits.scale == "count":
         return "a number of this sample"
     _, size = np.unique(np.asarray(subjects), return_counts=True)
-    if len(size) < max(traits.fewest, FEWEST):
-        return f"fewer than {max(traits.fewest, FEWEST)} subjects"
+    if len(size) < traits.fewest:
+        return f"fewer than {traits.fewest} subjects"
     if size.sum() ** 2 / (size.astype(float) ** 2).sum() < _FEWEST_OF_KIND:  # Kish 1965
         return "one subject, or a few, has most of the images"
     return ""
@@ -244,19 +244,21 @@ def _classes_too_few(label: np.ndarray, probability: np.ndarray, subjects: Seque
     Of two classes each needs subjects with it, so of every class those without it as well.
     """
     for c in range(probability.shape[1] if probability.ndim == 2 else 0):
-        with_it = len({s for s, y in zip(subjects, label, strict=True) if y == c})
-        without = len({s for s, y in zip(subjects, label, strict=True) if y != c})
-        if min(with_it, without) < _FEWEST_OF_KIND:
+        has = np.asarray(label) == c
+        if min(_count(subjects, has), _count(subjects, ~has)) < _FEWEST_OF_KIND:
             return f"fewer than {_FEWEST_OF_KIND} subjects of a class"
     return ""
 
 
 def _errors_too_few(label: np.ndarray, probability: np.ndarray, subjects: Sequence[str]) -> str:
     """Of a few errors nothing tells how often a confident answer is wrong."""
-    wrong = probability.argmax(1) != label
-    if len({s for s, w in zip(subjects, wrong, strict=True) if w}) < _FEWEST_OF_KIND:
+    if _count(subjects, probability.argmax(1) != label) < _FEWEST_OF_KIND:
         return f"fewer than {_FEWEST_OF_KIND} subjects with a wrong answer"
     return ""
+
+
+def _count(subjects: Sequence[str], where: np.ndarray) -> int:
+    return len(set(np.asarray(subjects)[where]))
 
 
 def median_interval(present: np.ndarray, error: np.ndarray, subjects: Sequence[str]) -> Estimate:

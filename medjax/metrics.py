@@ -18,8 +18,6 @@ Floats = NDArray[np.float64]
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], Floats]
 AnyMetric = TypeVar("AnyMetric", bound=Callable)
 ECE_BINS = 15
-
-
 FEWEST = 10  # subjects, below which no interval keeps its level
 
 

@@ -84,16 +84,17 @@ def _difference(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,
     reason = why_none(traits, subjects)
     if reason:
         return without_interval(seen, reason)
-    median = traits.scale == "median"  # of which leaving one out tells nothing
-    weights = _drawn(subjects, samples=samples, seed=seed) if median else left_out(subjects)
+    resampled = traits.scale == "median"  # of which leaving one out tells nothing
+    weights = _drawn(subjects, samples=samples, seed=seed) if resampled else left_out(subjects)
     values = blockwise(metric, label, b, weights) - blockwise(metric, label, a, weights)
     undefined = int(np.isnan(values).sum())
     if undefined:
-        return without_interval(seen, f"undefined without {undefined} of the subjects",
-                                undefined=undefined)
-    if median:  # percentiles (Efron 1979)
-        return Estimate(seen, float(np.quantile(values, 1 - TAIL)),
-                        float(np.quantile(values, TAIL)))
+        what = "in {} of the resamples" if resampled else "without {} of the subjects"
+        return without_interval(seen, "undefined " + what.format(undefined),
+                                undefined=0 if resampled else undefined)
+    if resampled:  # percentiles (Efron 1979)
+        low, high = np.quantile(values, [1 - TAIL, TAIL])
+        return Estimate(seen, float(low), float(high))
     scale = "mean" if traits.scale == "mean" else "difference"  # which is skewed little
     return interval(jackknife(values, seen), Traits(scale), count=len(set(subjects)))
 

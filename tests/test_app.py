@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import errno
 import os
@@ -166,6 +167,15 @@ def test_a_real_bug_keeps_its_traceback():
     assert done.returncode == 1
 
 
+@contextlib.contextmanager
+def started(program):
+    """The process of a program that has said that it is where signals may come."""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "now\n"
+        yield process
+
+
 def test_the_stop_signal():
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -183,9 +193,7 @@ def test_sigterm_ends_what_has_nothing_to_save_at_once():
     program = ("import ctypes, sys\nfrom medjax import app\nstop = app.StopSignal()\n"
                "with stop.at_once('compiling'):\n    print('now', flush=True)\n"
                "    ctypes.CDLL(None).usleep(20_000_000)\n    ctypes.CDLL(None).sleep(30)\n")
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, text=True,
-                          stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == "now\n"
+    with started(program) as process:
         process.terminate()
         assert process.wait(timeout=5) == app.STOPPED
         assert "stopped by SIGTERM while compiling" in process.stdout.read()
@@ -195,16 +203,14 @@ def test_a_second_sigterm_ends_at_once_what_does_not_look_at_signals():
     program = ("import hashlib\nfrom medjax import app\nstop = app.StopSignal()\n"
                "print('now', flush=True)\n"  # then a minute in C, without the interpreter's lock
                "hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n")
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, text=True,
-                          stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == "now\n"
+    with started(program) as process:
         time.sleep(1)  # until it is in C
         process.terminate()
         time.sleep(0.3)
         assert process.poll() is None
         process.terminate()
-        assert process.wait(timeout=5) in (app.STOPPED, -signal.SIGTERM)  # by whom is a matter of
-        # whether the interpreter had a turn between them
+        # By whom is a matter of whether the interpreter had a turn between them.
+        assert process.wait(timeout=5) in (app.STOPPED, -signal.SIGTERM)
 
 
 def test_sigterm_closes_what_is_open():
@@ -213,9 +219,7 @@ def test_sigterm_closes_what_is_open():
                "def main(config):\n    try:\n        print('now', flush=True)\n"
                "        time.sleep(30)\n    finally:\n        print('closed')\n"
                "sys.argv = ['p']\napp.run(main, C)")
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, text=True,
-                          stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == "now\n"
+    with started(program) as process:
         process.terminate()
         assert process.wait(timeout=10) == 143
         assert process.stdout.read() == "closed\n"

@@ -144,7 +144,7 @@ def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     shapes, needed = _abstract(how, trained, where)
     fitted = weights.fit(arrays, shapes, where=f"{path}: {weights.NAME}")
     weights.check_finite(arrays, where=f"{path}: {weights.NAME}")
-    _check_exported(files, about, path)
+    _check_exported(files, about, arrays, path)
     return Bundle(about["experiment"], how, trained, fitted, files, digest,
                   about.get("config") or {}, _object(files, REPORT, path), needed)
 
@@ -189,7 +189,8 @@ def _check_memory(needed: int, where: str) -> None:
                         f"this machine has {there / 1e9:.3g}")
 
 
-def _check_exported(files: dict[str, bytes], about: dict[str, Any], where: str) -> None:
+def _check_exported(files: dict[str, bytes], about: dict[str, Any],
+                    arrays: dict[str, np.ndarray], where: str) -> None:
     """The compiled function belongs to these weights."""
     if "exported" not in about and exported.NAME not in files:
         return
@@ -200,8 +201,7 @@ def _check_exported(files: dict[str, bytes], about: dict[str, Any], where: str) 
     own = {"sha256": manifest.sha256(function),
            "weights_sha256": manifest.sha256(files[weights.NAME])}
     # Bundles of before say nothing of it: then only the names of its weights can be compared.
-    if (told and told != own) or not exported.takes(function, weights.parse(
-            files[weights.NAME], where=where)):
+    if (told and told != own) or not exported.takes(function, arrays):
         raise UserError(f"{where}: {exported.NAME} was not made for these weights")
 
 
@@ -269,7 +269,7 @@ def sealed(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _of_run(workdir: Path, name: str, *, has: Sequence[str]) -> dict[str, Any]:
-    """What a run left; the fields that it must have are there, the nested ones as objects."""
+    """What a run left: an object that has these fields."""
     try:
         found = schema.parse((workdir / name).read_bytes())
     except (OSError, ValueError):

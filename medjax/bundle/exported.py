@@ -5,7 +5,7 @@ scaling of pixels is inside; that images have to be brought to the shape and gri
 is not. The weights are its first argument, so that they stand in the bundle once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -47,12 +47,12 @@ def make(bundle: Any) -> bytes:
         settings.update("jax_traceback_in_locations_limit", depth)
 
 
-def takes(function: bytes, flat: Mapping[str, np.ndarray]) -> bool:
+def takes(function: bytes, names: Iterable[str]) -> bool:
     """Whether a serialised function names all of these weights.
 
     It is not parsed for that: of bytes that may be anything a parser may take any memory.
     """
-    return all(name.encode() in function for name in flat)
+    return all(name.encode() in function for name in names)
 
 
 def dtype(name: str, trained: Any) -> Any:

@@ -202,7 +202,8 @@ def _affine(path: Path, record: Any, frames: int, plane: tuple[float, float] | N
     Raises:
       UserError: if they lie side by side in another order than they are stored in.
     """
-    turns, places = _turns(record), _places(record)
+    turns = _turns(record)
+    places = _places(record, turns)
     if plane is None or len(turns) == 0 or len(places) != frames or np.ptp(
             turns, axis=0).max() > 1e-4:
         return None
@@ -228,11 +229,10 @@ def _turns(record: Any) -> np.ndarray:
     return np.array(groups or ([own] if own else []), float).reshape(-1, 6)
 
 
-def _places(record: Any) -> np.ndarray:
-    """Where the first pixel of each frame lies, LPS mm: `[n, 3]`."""
+def _places(record: Any, turns: np.ndarray) -> np.ndarray:
+    """Where the first pixel of each frame lies, LPS mm: `[n, 3]`; `turns` as of `_turns`."""
     groups = [g.ImagePositionPatient for g in _frames(record, "PlanePositionSequence")]
     heights, first = record.get("GridFrameOffsetVector"), record.get("ImagePositionPatient")
-    turns = _turns(record)
     if groups or not heights or not first or not len(turns):
         return np.array(groups, float).reshape(-1, 3)
     along, down = turns[0].reshape(2, 3)  # a dose: offsets from the first, or heights themselves

@@ -56,7 +56,8 @@ def read(path: Path, *, limit_bytes: int) -> Found:
 
     said = _directories(path)
     # By a file and not by its name: Pillow maps a named TIFF into memory as if it were not turned.
-    with any_size(), path.open("rb") as file, _opened(path, file, said) as picture:
+    # Our own bound is told beforehand; Pillow's would be a warning, or another message.
+    with _most_pixels(None), path.open("rb") as file, _opened(path, file, said) as picture:
         kinds = _pages(picture, path, said) if said else {0: _kind(picture)}
         check_bytes(path, sum(_bytes(k) for k in kinds.values()), limit_bytes=limit_bytes)
         if picture.format == "PNG":
@@ -106,11 +107,11 @@ def _opened(path: Path, file: Any, said: list[tiff.Page]) -> Any:
 
 
 @contextlib.contextmanager
-def any_size() -> Iterator[None]:
-    """Our own bound is told beforehand; Pillow's would be a warning, or another message."""
+def _most_pixels(count: int | None) -> Iterator[None]:
+    """Pillow warns of more, and raises an error for twice as many."""
     from PIL import Image
 
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, count
     try:
         yield
     finally:
@@ -122,16 +123,13 @@ def no_larger(path: Path, *, limit_bytes: int) -> Iterator[None]:
     """Raises UserError if a frame needs more, when Pillow comes to it and before it decodes it."""
     from PIL import Image
 
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit_bytes // (2 * WORKING)
     try:
-        with warnings.catch_warnings():  # Pillow warns of half of what it raises an error for
+        with _most_pixels(limit_bytes // (2 * WORKING)), warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield
     except Image.DecompressionBombError:
         raise UserError(f"{path}: a frame of it needs more than --max_image_gb="
                         f"{limit_bytes / 1e9:g} to decode; raise it if the file is right") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
 
 
 def _kind(picture: Any) -> Kind:

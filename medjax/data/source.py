@@ -105,7 +105,8 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     folder = Path(cache_dir) / "datasets"
     kind = kind_of(name, options)
     _check_paths(name, options)
-    secret = None if options.plain_ids else functools.partial(subjects.read_key, Path(cache_dir))
+    secret = None if options.plain_ids else functools.cache(  # it is asked for at every row
+        functools.partial(subjects.read_key, Path(cache_dir)))
     mark = options.fingerprint(apart_from=Path(cache_dir))
     ready = folder / name / mark / str(kind.VERSION)
     _prepare(ready, lambda: _made(kind, options, mark, secret, folder), say)
