@@ -240,6 +240,7 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
       UserError: if the run has not ended, or what it left does not belong together.
     """
     config = _of_run(workdir, "config.json", has=("experiment", "how", "trained"))
+    schema.read(Trained, config["trained"], where=f"{workdir}: config.json: trained")
     report = _of_run(workdir, REPORT, has=("metrics", "baseline", "versions", "split"))
     try:
         values = (workdir / weights.NAME).read_bytes()

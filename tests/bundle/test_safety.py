@@ -279,6 +279,7 @@ def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path)
     ("config.json", "[]", r"no readable config\.json"),
     ("config.json", "[" * 100_000, r"no readable config\.json"),
     ("config.json", '{"experiment": "classify"}', r"config\.json has no how, trained"),
+    ("config.json", '{"experiment": "classify", "how": {}, "trained": {}}', "'info' is missing"),
     ("report.json", "null", r"no readable report\.json"),
     ("report.json", "{}", r"report\.json has no metrics, .*--eval_only"),
     ("weights.safetensors", None, r"weights\.safetensors: No such file"),
