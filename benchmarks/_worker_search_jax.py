@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from benchmarks import learner, sides
 from benchmarks.cases import Job
-from medjax.envs.search import Levels, Rules
 from medjax.models.qnet import QNetwork
 from medjax.ops.preprocess import Preprocessing
-from medjax.tasks import search
+from medjax.tasks.search import task as search
+from medjax.tasks.search.environment import Levels, Rules
 from medjax.train import optim, state
 from medjax.train.step import make_step
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medjax import report as report_of_run
+from medjax.evaluation import report as report_of_run
 from medjax.train.record import write_json
 
 BUSY = 0.2  # cores; with more at work for others, a timing is not to be trusted

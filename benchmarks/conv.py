@@ -16,7 +16,8 @@ import jax
 from jax import lax
 
 from benchmarks import common, learner
-from medjax import app, report
+from medjax import app
+from medjax.evaluation import report
 from medjax.ops import conv
 from medjax.typing import Array
 

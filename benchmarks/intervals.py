@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, ndtr
 
-from medjax import app, landmark_metrics, metrics, stats
+from medjax import app
 from medjax.errors import UserError
-from medjax.metrics import Metric
+from medjax.evaluation import metrics, stats
+from medjax.evaluation.metrics import Metric
+from medjax.outputs.landmarks import metrics as landmark_metrics
 
 option = app.option
 Drawn = tuple[np.ndarray, np.ndarray, list[str]]  # labels, answers, subjects

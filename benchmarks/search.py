@@ -28,14 +28,15 @@ from benchmarks import common, learner
 from benchmarks.cases import Job
 from benchmarks.common import Row
 from benchmarks.race import race
-from medjax import app, search_run
+from medjax import app
 from medjax.data.source import Split
-from medjax.envs import search as env
-from medjax.envs import teams
 from medjax.errors import UserError
 from medjax.models.qnet import QNetwork
 from medjax.ops.preprocess import Preprocessing
-from medjax.tasks import search
+from medjax.tasks.search import environment as env
+from medjax.tasks.search import run as search_run
+from medjax.tasks.search import task as search
+from medjax.tasks.search import teams
 from medjax.train import optim, step
 from medjax.typing import Array, Key
 

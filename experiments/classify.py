@@ -37,17 +37,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, flags, metrics, models, plot, predictors, report, settings
+from medjax import app, flags, models, settings
 from medjax.data import exams, preprocess
 from medjax.data.options import DataOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
+from medjax.evaluation import metrics, plot, report
+from medjax.evaluation.report import Predictions
 from medjax.models import pretrained
 from medjax.ops.preprocess import Preprocessing
-from medjax.predictors import Classify, classify
-from medjax.predictors.trained import Trained
-from medjax.report import Predictions
-from medjax.tasks import classification
+from medjax.outputs import base
+from medjax.outputs.base import Trained
+from medjax.tasks.classification import predictor as classify
+from medjax.tasks.classification import task as classification
+from medjax.tasks.predictors import Classify
 from medjax.train import mesh, run, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
@@ -126,7 +129,7 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
                         f"these have {train.image_shape[:-1]}: give --image_size, or another model")
     balanced = tuple((1 / (len(classes) * frequency)).tolist())
     how = Classify(config.model, config.dtype, config.views, varied, config.image_size, config.fit)
-    trained = predictors.trained.of(dataset, scaling, config)
+    trained = base.of(dataset, scaling, config)
     model = how.network(trained, dropout=config.dropout)
     task = how.task(
         model, trained, label_smoothing=config.label_smoothing, mixup_alpha=config.mixup,

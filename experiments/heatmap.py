@@ -55,30 +55,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import (
-    app,
-    biometry,
-    flags,
-    landmark_metrics,
-    landmark_plot,
-    landmark_report,
-    metrics,
-    models,
-    plot,
-    predictors,
-    report,
-    settings,
-)
+from medjax import app, flags, models, settings
 from medjax.data import preprocess
 from medjax.data.landmarks.folder import unpaired
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
-from medjax.landmark_report import LandmarkPredictions
+from medjax.evaluation import metrics, plot, report
 from medjax.ops.preprocess import Preprocessing
-from medjax.predictors import Heatmap, heatmap
-from medjax.predictors.trained import Trained
-from medjax.tasks import heatmap as tasks
+from medjax.outputs import base
+from medjax.outputs.base import Trained
+from medjax.outputs.landmarks import biometry
+from medjax.outputs.landmarks import metrics as landmark_metrics
+from medjax.outputs.landmarks import plot as landmark_plot
+from medjax.outputs.landmarks import report as landmark_report
+from medjax.outputs.landmarks.report import LandmarkPredictions
+from medjax.tasks.heatmap import predictor as heatmap
+from medjax.tasks.heatmap import task as tasks
+from medjax.tasks.predictors import Heatmap
 from medjax.train import mesh, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
@@ -196,7 +190,7 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
                         "other: a mirror image would call it wrong; name both sides alike, or "
                         "leave --flip out")
     unordered = info.pairs(info.unordered)
-    how, trained = settings.pick(Heatmap, config), predictors.trained.of(dataset, scaling, config)
+    how, trained = settings.pick(Heatmap, config), base.of(dataset, scaling, config)
     task = how.task(
         trained, augmentation=settings.augmentation(config, axes=len(shape)),
         learn_sigma=config.learn_sigma, coordinate_weight=config.coordinate_weight,

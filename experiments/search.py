@@ -44,31 +44,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import (
-    app,
-    flags,
-    metrics,
-    plot,
-    predictors,
-    report,
-    search_metrics,
-    search_plot,
-    search_report,
-    search_run,
-    settings,
-)
+from medjax import app, flags, settings
 from medjax.data import geometry, preprocess
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
-from medjax.envs import search as env
 from medjax.errors import UserError, unknown
+from medjax.evaluation import metrics, plot, report
+from medjax.evaluation.stats import nan_mean
 from medjax.models import qnet
 from medjax.ops.preprocess import Preprocessing
-from medjax.predictors import Search, search
-from medjax.predictors.trained import Trained
-from medjax.search_report import Searches
-from medjax.stats import nan_mean
-from medjax.tasks import search as tasks
+from medjax.outputs import base
+from medjax.outputs.base import Trained
+from medjax.tasks.predictors import Search
+from medjax.tasks.search import environment as env
+from medjax.tasks.search import metrics as search_metrics
+from medjax.tasks.search import plot as search_plot
+from medjax.tasks.search import predictor as search
+from medjax.tasks.search import report as search_report
+from medjax.tasks.search import run as search_run
+from medjax.tasks.search import task as tasks
+from medjax.tasks.search.report import Searches
 from medjax.train import feed as feeds
 from medjax.train import mesh, run, step
 from medjax.train.record import read_lines
@@ -245,7 +240,7 @@ class Parts(NamedTuple):
 
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     """Raises UserError for settings that do not fit the set."""
-    train, trained = dataset.splits["train"], predictors.trained.of(dataset, scaling, config)
+    train, trained = dataset.splits["train"], base.of(dataset, scaling, config)
     how = Search(geometry.voxel_mm(train["to_world"]), **{
         f.name: getattr(config, f.name) for f in dataclasses.fields(Search)[1:]})
     game = how.game(train.image_shape[:-1], learning=settings.pick(tasks.Learning, config))

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from medjax import app, report, sononet
+from medjax import app
 from medjax.data import images
 from medjax.errors import UserError
+from medjax.evaluation import report
 from medjax.models import sononet as network
+from medjax.tasks import sononet
 from medjax.train.record import write_table
 
 option = app.option

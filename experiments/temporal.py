@@ -47,33 +47,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import (
-    app,
-    flags,
-    metrics,
-    models,
-    plot,
-    predictors,
-    report,
-    settings,
-    temporal_metrics,
-    temporal_plot,
-    temporal_report,
-    weights,
-)
+from medjax import app, flags, models, settings, weights
 from medjax.data import preprocess
 from medjax.data.options import SequenceOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
-from medjax.metrics import Metric
+from medjax.evaluation import metrics, plot, report
+from medjax.evaluation.metrics import Metric
+from medjax.evaluation.stats import Estimate
 from medjax.models import pretrained, sononet
 from medjax.ops import sequence
 from medjax.ops.preprocess import Preprocessing
-from medjax.predictors import Temporal, temporal
-from medjax.predictors.trained import Trained
-from medjax.stats import Estimate
-from medjax.tasks import temporal as tasks
-from medjax.temporal_report import SequencePredictions
+from medjax.outputs import base
+from medjax.outputs.base import Trained
+from medjax.outputs.frames import metrics as temporal_metrics
+from medjax.outputs.frames import plot as temporal_plot
+from medjax.outputs.frames import report as temporal_report
+from medjax.outputs.frames.report import SequencePredictions
+from medjax.tasks.predictors import Temporal
+from medjax.tasks.temporal import predictor as temporal
+from medjax.tasks.temporal import task as tasks
 from medjax.train import mesh, run, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
@@ -241,7 +234,7 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     if min(train.image_shape[1:3]) < smallest:
         raise UserError(f"--encoder={config.encoder} needs frames of {smallest} pixels a side or "
                         f"more; these have {train.image_shape[1:3]}: give --image_shape")
-    how, trained = settings.pick(Temporal, config), predictors.trained.of(dataset, scaling, config)
+    how, trained = settings.pick(Temporal, config), base.of(dataset, scaling, config)
     model = how.network(trained, dropout=config.dropout, remat=config.remat)
     share = train["marks"].sum((0, 1)) / train["length"].sum()
     rarity = ((1 - share) / np.maximum(share, 1e-9)) ** config.balance

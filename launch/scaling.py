@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from medjax import app, models, report
+from medjax import app, models
 from medjax.errors import UserError
+from medjax.evaluation import report
 from medjax.models import qnet
 from medjax.train.state import count_parameters
 

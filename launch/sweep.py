@@ -29,10 +29,11 @@ import numpy as np
 
 from launch import points, slurm
 from launch.points import Point, told
-from medjax import app, report
+from medjax import app
 from medjax.data import table
 from medjax.errors import UserError
-from medjax.plot import new_figure, plain_numbers
+from medjax.evaluation import report
+from medjax.evaluation.plot import new_figure, plain_numbers
 from medjax.train.record import write_table
 
 option = app.option

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import plot, report, stats, weights
+from medjax import weights
 from medjax.app import (
     STOPPED,
     StopSignal,
@@ -26,6 +26,7 @@ from medjax.app import (
 from medjax.data import source
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
+from medjax.evaluation import plot, report, stats
 from medjax.flags import Batches, Columns, Training, choices
 from medjax.ops.augment import Augmentation
 from medjax.train import feed as feeds

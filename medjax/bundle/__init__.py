@@ -20,8 +20,8 @@ import numpy as np
 from medjax import app, schema, weights
 from medjax.bundle import archive, card, exported, manifest, memory
 from medjax.errors import UserError, first_line
-from medjax.predictors import KINDS, Answer, Predictor
-from medjax.predictors.trained import Ready, Trained, Wishes, split_of
+from medjax.outputs.base import Ready, Trained, Wishes, split_of
+from medjax.tasks.predictors import KINDS, Answer, Predictor
 from medjax.train import mesh
 from medjax.train.record import dump_json
 

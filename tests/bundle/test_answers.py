@@ -12,15 +12,21 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import predict
-from medjax import app, bundle, search_run, temporal_report
+from medjax import app, bundle
 from medjax.bundle import archive
 from medjax.data import images, preprocess, source
 from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
 from medjax.errors import UserError
-from medjax.predictors import Moments, Points, classify, heatmap, search, temporal
-from medjax.predictors.trained import NO_WISHES, Ready, Wishes
-from medjax.tasks import search as tasks
+from medjax.outputs.base import NO_WISHES, Ready, Wishes
+from medjax.outputs.frames import report as temporal_report
+from medjax.tasks.classification import predictor as classify
+from medjax.tasks.heatmap import predictor as heatmap
+from medjax.tasks.predictors import Moments, Points
+from medjax.tasks.search import predictor as search
+from medjax.tasks.search import run as search_run
+from medjax.tasks.search import task as tasks
+from medjax.tasks.temporal import predictor as temporal
+from medjax.tools import predict
 from medjax.train.record import read_lines
 from medjax.weights import parse
 
@@ -289,7 +295,7 @@ def test_what_the_memory_does_not_hold_is_answered_in_turn(
 
 
 def test_an_overlay_that_fails_costs_no_answer(classifier, tmp_path, cache_dir, capfd, monkeypatch):
-    from medjax.predictors.classify import Classify
+    from medjax.tasks.classification.predictor import Classify
 
     def fail(*_):
         raise RuntimeError("no font")

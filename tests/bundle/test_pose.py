@@ -7,11 +7,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from experiments import heatmap, predict
+from experiments import heatmap
 from medjax import app, bundle
 from medjax.bundle import archive
 from medjax.bundle.card import Notes
 from medjax.errors import UserError
+from medjax.tools import predict
 from tests.bundle.conftest import SHORT, rewritten
 
 SHAPE = np.array([[0.0, 0, 0], [24, 2, 0], [3, 21, 1], [1, 4, 26]])

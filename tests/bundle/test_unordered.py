@@ -8,8 +8,8 @@ import pytest
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
 from medjax.ops.preprocess import Preprocessing
-from medjax.predictors import heatmap
-from medjax.predictors.trained import Trained
+from medjax.outputs.base import Trained
+from medjax.tasks.heatmap import predictor as heatmap
 
 ENDS = np.array([[3.0, 3.0], [12.0, 12.0]])
 NAMES = ("a", "b")
@@ -23,7 +23,7 @@ class Seeds:
         return jnp.tile(points, (len(images), 1, 1))
 
     def decode(self, points):
-        from medjax.tasks.heatmap import Found
+        from medjax.tasks.heatmap.task import Found
 
         return Found(points, jnp.ones(2))
 

@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from experiments import compare
 from medjax import app
 from medjax.errors import UserError
-from medjax.landmark_report import LandmarkPredictions
-from medjax.report import Predictions
+from medjax.evaluation.report import Predictions
+from medjax.outputs.landmarks.report import LandmarkPredictions
+from medjax.tools import compare
 
 
 def predictions(seed=0, n=40, names=("no", "yes")):

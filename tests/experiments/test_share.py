@@ -2,10 +2,10 @@
 
 import pytest
 
-from experiments import share
 from medjax import app, bundle
 from medjax.bundle import archive
 from medjax.errors import UserError
+from medjax.tools import share
 from tests.bundle.conftest import Shared, made, rewritten
 
 

@@ -21,8 +21,8 @@ from medjax.data import images, landmark_table, slicer, source
 from medjax.data.options import DataOptions
 from medjax.data.sequences import files as sequence_files
 from medjax.errors import UserError
-from medjax.landmark_report import LandmarkPredictions
-from medjax.report import Predictions
+from medjax.evaluation.report import Predictions
+from medjax.outputs.landmarks.report import LandmarkPredictions
 
 SECONDS = 20  # after which it counts as a hang
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax import sononet as frames
 from medjax.errors import UserError
 from medjax.models import sononet
+from medjax.tasks import sononet as frames
 from tests.conftest import real_data
 
 

@@ -1,0 +1,1 @@
+"""How good answers are: metrics, intervals, tests, reports and figures."""

@@ -1,0 +1,325 @@
+"""Intervals of metrics. The unit is the subject, never the image.
+
+Every interval has a level of 95 %. How a metric changes when one subject is left out gives its
+standard error, its skewness and how well that error is known (jackknife; Tukey 1958): the metric's
+scale then says which interval keeps its level, see `benchmarks/README.md` for how it was measured.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit, stdtrit  # scipy.stats takes a second to import
+
+from medjax.evaluation.metrics import Metric, Traits, calibration_gaps, evaluate, traits_of
+
+_BLOCK = 200  # weightings held in memory at once
+_FEWEST_OF_KIND = 5  # subjects of a class, or that are in error, or as many of one size
+_MOST_PARTS = 500  # of more subjects groups are left out, not single ones
+TAIL = 0.975
+
+
+class Estimate(NamedTuple):
+    """A value with its interval.
+
+    Attributes:
+      low, high: NaN where there is none, for the `reason`.
+      undefined: of how many subjects each alone is needed for the metric to have a value.
+    """
+
+    value: float
+    low: float
+    high: float
+    undefined: int = 0
+    reason: str = ""
+
+
+def without_interval(value: float, reason: str, *, undefined: int = 0) -> Estimate:
+    """A value, and why it has no interval."""
+    return Estimate(value, np.nan, np.nan, undefined, reason)
+
+
+class Spread(NamedTuple):
+    """How a metric varies from subject to subject.
+
+    Attributes:
+      value: with all subjects.
+      influence: what each subject, or group of them, adds to it; their mean is 0: `[parts]`.
+    """
+
+    value: float
+    influence: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The standard error of the value."""
+        return float(np.sqrt((self.influence**2).sum() * (len(self.influence) - 1)
+                             / len(self.influence)))
+
+    @property
+    def freedom(self) -> float:
+        """How many degrees of freedom that standard error has: by the kurtosis of the influences,
+        as few subjects may make most of it (after Satterthwaite 1946)."""
+        return _freedom(self.influence, len(self.influence) - 1)
+
+    @property
+    def skewness(self) -> float:
+        square = (self.influence**2).mean()
+        return float((self.influence**3).mean() / square**1.5) if square > 0 else 0.0
+
+
+def _freedom(influence: np.ndarray, most: float) -> float:
+    square = (influence**2).sum()
+    if square <= 0:
+        return 1.0
+    kurtosis = len(influence) * (influence**4).sum() / square**2
+    return float(np.clip(2 * len(influence) / max(kurtosis - 1, 1e-9), 1.0, max(most, 1.0)))
+
+
+def jackknife(values: np.ndarray, value: float) -> Spread:
+    """The spread of a metric, from its values without each part of the subjects."""
+    return Spread(value, values.mean() - values)
+
+
+def left_out(subjects: Sequence[str]) -> np.ndarray:
+    """Weights that leave each subject out in turn, or of many subjects each of 500 groups of them:
+    `[parts, n]`."""
+    _, index = np.unique(np.asarray(subjects), return_inverse=True)
+    count = int(index.max()) + 1
+    if count > _MOST_PARTS:
+        index = np.random.default_rng(0).permutation(np.arange(count) % _MOST_PARTS)[index]
+        count = _MOST_PARTS
+    return (index[None] != np.arange(count)[:, None]).astype(float)
+
+
+def bootstrap(metric: Metric, label: np.ndarray, probability: np.ndarray, subjects: Sequence[str],
+              *, samples: int = 2000, seed: int = 0) -> Estimate:
+    """The metric with a 95 % interval over subjects, by the scale that it has.
+
+    Args:
+      samples, seed: of what is simulated; most intervals simulate nothing.
+
+    Returns:
+      No interval, and the reason, below 10 subjects, or where none would keep its level.
+    """
+    traits, value = traits_of(metric), evaluate(metric, label, probability)
+    reason = why_none(traits, subjects) or ("undefined" if np.isnan(value) else "") or (
+        _classes_too_few(label, probability, subjects) if traits.by_class else "") or (
+        _errors_too_few(label, probability, subjects) if traits.scale == "calibration" else "")
+    if reason:
+        return without_interval(value, reason)
+    if traits.scale == "calibration":
+        return calibration(label, probability, subjects, samples=samples, seed=seed)
+    if traits.scale == "median":
+        return median_interval(label, probability, subjects)
+    values = blockwise(metric, label, probability, left_out(subjects))
+    undefined = int(np.isnan(values).sum())
+    if undefined:
+        return without_interval(value, f"undefined without {undefined} of the subjects",
+                                undefined=undefined)
+    spread = jackknife(values, value)
+    if traits.scale == "auc" and probability.shape[1] == 2:
+        return _auc_interval(spread, label, subjects)
+    return interval(spread, traits, count=len(set(subjects)))
+
+
+def why_none(traits: Traits, subjects: Sequence[str]) -> str:
+    """Why no metric of these traits has an interval over these subjects; empty where it has one."""
+    if traits.scale == "count":
+        return "a number of this sample"
+    _, size = np.unique(np.asarray(subjects), return_counts=True)
+    if len(size) < traits.fewest:
+        return f"fewer than {traits.fewest} subjects"
+    if size.sum() ** 2 / (size.astype(float) ** 2).sum() < _FEWEST_OF_KIND:  # Kish 1965
+        return "one subject, or a few, has most of the images"
+    return ""
+
+
+def interval(spread: Spread, traits: Traits, *, count: int) -> Estimate:
+    """The interval of a metric by its spread, whatever else it is; of `count` subjects."""
+    if traits.scale == "rate":
+        return Estimate(spread.value, *_rate(spread, count))
+    if traits.scale in ("share", "auc"):
+        part = spread.value / traits.top
+        if not 0 < part < 1 or spread.error == 0:
+            return without_interval(spread.value, "at the end of its range")
+        half = stdtrit(spread.freedom, TAIL) * spread.error / traits.top / (part * (1 - part))
+        low, high = traits.top * expit(logit(part) + np.array([-half, half]))
+        return Estimate(spread.value, float(low), float(high))
+    if spread.error == 0:
+        return without_interval(spread.value, "the same for all subjects")
+    if traits.scale == "difference":
+        half = float(stdtrit(spread.freedom, TAIL) * spread.error)
+        return Estimate(spread.value, spread.value - half, spread.value + half)
+    return Estimate(spread.value, *_skewed(spread))
+
+
+def _skewed(spread: Spread) -> tuple[float, float]:
+    """Student's interval, corrected for skewness (Hall 1992, JRSS B 54:221-228)."""
+    count, skew = len(spread.influence), spread.skewness
+    reach = stdtrit(spread.freedom, TAIL) / np.sqrt(count)
+    unit = spread.error * np.sqrt(count)
+
+    def backwards(t: float) -> float:  # of Hall's cubic transformation
+        if abs(skew) < 1e-6:
+            return t
+        return 3.0 / skew * (np.cbrt(1.0 + skew * (t - skew / (6.0 * count))) - 1.0)
+
+    return (float(spread.value - unit * backwards(reach)),
+            float(spread.value - unit * backwards(-reach)))
+
+
+def _rate(spread: Spread, count: int) -> tuple[float, float]:
+    """Wilson's interval (1927) of the sample size that would have this standard error (after Korn
+    and Graubard 1998); of the number of subjects where all agree."""
+    p, error = spread.value, spread.error
+    size = p * (1 - p) / error**2 if error > 0 else float(count)
+    z = stdtrit(spread.freedom if error > 0 else count - 1, TAIL)
+    middle = (p + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z / (1 + z**2 / size) * np.sqrt(p * (1 - p) / size + z**2 / (4 * size**2))
+    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+
+
+def _auc_interval(spread: Spread, label: np.ndarray, subjects: Sequence[str]) -> Estimate:
+    """A score interval: those values from which the observed one is not far, each with the variance
+    that it would have itself, so that it holds near 1 too (Newcombe 2006, method 5).
+
+    The variance by Hanley and McNeil (1982) is scaled to that of the subjects (Obuchowski 1997),
+    which counts by how well it is known, and a little by what independent subjects would have.
+    """
+    has = [{s for s, y in zip(subjects, label, strict=True) if y == c} for c in (0, 1)]
+    negative, positive = map(len, has)
+
+    def variance(area: float) -> float:
+        pairs = (negative + positive) / 2 - 1
+        more = pairs * ((1 - area) / (2 - area) + area / (1 + area))
+        return area * (1 - area) / (negative * positive) * (1 + more)
+
+    freedom, known = _auc_freedom(spread, has, subjects)
+    near = min(max(spread.value, 1e-9), 1 - 1e-9)
+    scale = spread.error**2 / variance(near) if spread.error > 0 else 1.0
+    scale = (1.0 + known * scale) / (1.0 + known)
+    reach = stdtrit(freedom, TAIL)
+
+    def far(area: float) -> bool:
+        return abs(spread.value - area) > reach * np.sqrt(scale * variance(area))
+
+    return Estimate(spread.value, _border(far, spread.value, 0.0), _border(far, spread.value, 1.0))
+
+
+def _auc_freedom(spread: Spread, has: Sequence[set[str]], subjects: Sequence[str]
+                 ) -> tuple[float, float]:
+    """Degrees of freedom by the numbers of subjects with each class, and by the kurtosis of their
+    influences; subjects with both are a kind of their own."""
+    names = np.unique(np.asarray(subjects))
+    parts = spread.influence
+    if len(parts) != len(names) or spread.error == 0:  # groups of many subjects; or no error at all
+        few = min(map(len, has)) - 1.0
+        return max(few, 1.0), spread.freedom if spread.error > 0 else 0.0
+    kinds = np.array([(s in has[0]) + 2 * (s in has[1]) for s in names])
+    squares, spreads, fourth = [], [], 0.0
+    for kind in np.unique(kinds):
+        own = parts[kinds == kind]
+        square = float((own**2).sum())
+        squares.append(square)
+        spreads.append(square**2 / max(len(own) - 1, 0.5))
+        fourth += max((own**4).sum() - square**2 / len(own), square**2 / len(own))
+    by_numbers = sum(squares) ** 2 / sum(spreads)
+    return max(by_numbers, 1.0), min(by_numbers, 2 * sum(squares) ** 2 / fourth)
+
+
+def _border(far: Callable[[float], bool], near: float, end: float) -> float:
+    """Where values begin to be far, between one that is not and the end of the range."""
+    if near == end or not far(end + (near - end) * 1e-12):
+        return end
+    for _ in range(60):
+        middle = (near + end) / 2
+        near, end = (near, middle) if far(middle) else (middle, end)
+    return float(near)
+
+
+def _classes_too_few(label: np.ndarray, probability: np.ndarray, subjects: Sequence[str]) -> str:
+    """Why a metric over classes has no interval; empty where it has one.
+
+    Of two classes each needs subjects with it, so of every class those without it as well.
+    """
+    for c in range(probability.shape[1] if probability.ndim == 2 else 0):
+        has = np.asarray(label) == c
+        if min(_count(subjects, has), _count(subjects, ~has)) < _FEWEST_OF_KIND:
+            return f"fewer than {_FEWEST_OF_KIND} subjects of a class"
+    return ""
+
+
+def _errors_too_few(label: np.ndarray, probability: np.ndarray, subjects: Sequence[str]) -> str:
+    """Of a few errors nothing tells how often a confident answer is wrong."""
+    if _count(subjects, probability.argmax(1) != label) < _FEWEST_OF_KIND:
+        return f"fewer than {_FEWEST_OF_KIND} subjects with a wrong answer"
+    return ""
+
+
+def _count(subjects: Sequence[str], where: np.ndarray) -> int:
+    return len(set(np.asarray(subjects)[where]))
+
+
+def median_interval(present: np.ndarray, error: np.ndarray, subjects: Sequence[str]) -> Estimate:
+    """The median of all points that were found (Woodruff 1952): of their share below it, whose
+    standard error is that of a mean over subjects.
+
+    Args:
+      present, error: `[n, landmark]`, as of `landmark_metrics`; or, as of `search_metrics`, with
+        the error first along one more axis.
+    """
+    error = error[..., 0] if error.ndim == 3 else error
+    case, _ = np.nonzero(present & ~np.isnan(error))
+    values = error[present & ~np.isnan(error)]
+    order = np.argsort(values, kind="stable")
+    _, index = np.unique(np.asarray(subjects), return_inverse=True)
+    who, values = index[case][order], values[order]
+    below = values <= np.median(values)
+    count, size = int(index.max()) + 1, len(values)
+    rest = np.bincount(who, below - below.mean(), count)
+    error_of_share = np.sqrt(count / (count - 1) * (rest**2).sum()) / size
+    half = stdtrit(count - 1, TAIL) * error_of_share
+    low = int(np.clip(np.floor((0.5 - half) * size), 0, size - 1))
+    high = int(np.clip(np.ceil((0.5 + half) * size) - 1, 0, size - 1))
+    return Estimate(float(np.median(values)), float(values[low]), float(values[high]))
+
+
+def calibration(label: np.ndarray, probability: np.ndarray, subjects: Sequence[str], *,
+                samples: int, seed: int) -> Estimate:
+    """The expected calibration error, less what noise alone adds to it, with an interval.
+
+    Even a calibrated model has gaps in its bins, so that the plain value is too high. Gaps that are
+    a multiple of those observed, with the noise of this many subjects, are simulated: the estimate
+    is of the multiple whose median is the observed value, and the interval of those whose central
+    95 % hold it. It reaches down to 0 for a calibrated model.
+    """
+    each = calibration_gaps(label, probability) / len(label)
+    _, index = np.unique(np.asarray(subjects), return_inverse=True)
+    count = int(index.max()) + 1
+    by_subject = np.zeros((count, each.shape[1]))
+    np.add.at(by_subject, index, each)
+    gaps = by_subject.sum(0)
+    noise = by_subject - gaps / count
+    covariance = noise.T @ noise * count / (count - 1)
+    root = np.linalg.cholesky(covariance + 1e-18 * np.eye(len(gaps)))
+    drawn = np.random.default_rng(seed).standard_normal((samples, len(gaps))) @ root.T
+    seen = np.abs(gaps).sum()
+
+    def multiple(share: float) -> float:
+        """At which this share of simulated values lies below the observed one; 0 at the least."""
+        low, high = 0.0, 3.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            below = (np.abs(middle * gaps + drawn).sum(1) <= seen).mean()
+            low, high = (middle, high) if below >= share else (low, middle)
+        return float(low * seen)
+
+    return Estimate(multiple(0.5), multiple(TAIL), multiple(1 - TAIL))
+
+
+def blockwise(metric: Metric, label, probability, weights: np.ndarray) -> np.ndarray:
+    """The metric for each row of weights, a few rows at a time."""
+    parts = [metric(label, probability, weights[i : i + _BLOCK])
+             for i in range(0, len(weights), _BLOCK)]
+    return np.concatenate(parts)

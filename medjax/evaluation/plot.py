@@ -1,0 +1,235 @@
+"""The pictures that a researcher looks at. Each function draws one figure and writes one PNG."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax.evaluation import metrics
+from medjax.evaluation.report import Predictions
+
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": 150, "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6,
+    "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8,
+    "figure.constrained_layout.use": True, "text.parse_math": False,  # names may have a $
+}
+
+
+_FORMATS: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("formats", default=())
+
+
+@contextlib.contextmanager
+def formats(*names: str) -> Iterator[None]:
+    """While it lasts, figures are written as these too, as pdf and svg, beside png."""
+    token = _FORMATS.set(names)
+    try:
+        yield
+    finally:
+        _FORMATS.reset(token)
+
+
+@contextlib.contextmanager
+def _axes(rows: int, columns: int, size: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
+    """A figure of its own: what a notebook draws with is left as it is."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size)
+        FigureCanvasAgg(figure)
+        yield figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw) -> None:
+    """Makes the axes, lets `draw(figure, axes)` fill them, and writes the file."""
+    with _axes(rows, columns, size) as (figure, axes):
+        draw(figure, axes)
+        for suffix in dict.fromkeys((path.suffix, *(f".{name}" for name in _FORMATS.get()))):
+            figure.savefig(path.with_name(path.name.removesuffix(path.suffix) + suffix))
+
+
+def short(name: str, *, most: int = 48) -> str:
+    """A name that fits above a figure: what no font has is replaced, the middle left out."""
+    plain = "".join(c if c.isprintable() and ord(c) < 0x3000 else "?" for c in name)
+    half = most // 2
+    return plain if len(plain) <= most else f"{plain[:half - 2]}...{plain[1 - half:]}"
+
+
+def plain_numbers(axis: Any) -> None:
+    """Numbers of a logarithmic axis as 0.1, 1 and 10."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def animate(path: Path, rows: int, columns: int, size: tuple[float, float], draw, *, frames: int,
+            frames_per_second: int = 6) -> None:
+    """Writes a GIF whose frame number t is what `draw(figure, axes, t)` leaves; the last stays."""
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
+    order = [*range(frames), *[frames - 1] * (2 * frames_per_second)]
+    with _axes(rows, columns, size) as (figure, axes):
+        moving = FuncAnimation(figure, lambda t: draw(figure, axes, t), frames=order)
+        moving.save(path, PillowWriter(fps=frames_per_second), dpi=90)
+
+
+def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str,
+                   unit: str = "cross-entropy (nats)") -> None:
+    """Loss of training and validation, and the score on validation, over steps."""
+    def series(key: str) -> tuple[list, list]:
+        rows = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+        return [r[0] for r in rows], [r[1] for r in rows]
+
+    def draw(figure, axes):
+        left, right = axes[0]
+        left.plot(*series("loss"), label="training (augmented)", color="C0")
+        if series("validation_loss")[0]:
+            left.plot(*series("validation_loss"), "o-", ms=3, label="validation", color="C1")
+            left.legend()
+        left.set(xlabel="step", ylabel=unit, title="Loss")
+        left.set_ylim(bottom=0)
+        right.plot(*series(f"validation_{score}"), "o-", ms=3, color="C1")
+        right.set(xlabel="step", ylabel=_title(score), title="Validation")
+
+    new_figure(path, 1, 2, (7.2, 2.9), draw)
+
+
+def _title(name: str) -> str:
+    short = {"auc": "AUC", "ece": "ECE", "f1": "F1", "brier": "Brier score",
+             "error_mm": "error (mm)", "afd": "frame difference",
+             "afd_cyclic": "frame difference round the cycle"}
+    return short.get(name, name.replace("_", " "))
+
+
+def curves(path: Path, found: Predictions) -> None:
+    """ROC and precision-recall: of class 1 with two classes, else one line a class."""
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    pair = len(found.classes) == 2
+    shown = range(1, 2) if pair else range(len(found.classes))
+    one = np.ones((1, len(found.label)))
+
+    def draw(figure, axes):
+        left, right = axes[0]
+        for c, colour in zip(shown, _colours(len(shown)), strict=True):
+            truth, score = (found.label == c).astype(float), found.probability[:, c]
+            if not 0 < truth.sum() < len(truth):
+                continue
+            auc = metrics.binary_auc(score, truth, one)[0]
+            precise = metrics.binary_average_precision(score, truth, one)[0]
+            x, y, _ = roc_curve(truth, score)
+            left.plot(x, y, color=colour, label=f"{found.classes[c]}  {auc:.3f}  {precise:.3f}")
+            y, x, _ = precision_recall_curve(truth, score)
+            right.plot(x, y, color=colour, drawstyle="steps-post")
+            if pair:
+                right.axhline(truth.mean(), color="0.6", ls=":")
+        left.plot([0, 1], [0, 1], color="0.6", ls=":", label="chance")
+        left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC", aspect="equal")
+        right.set(xlabel="recall", ylabel="precision", title="Precision-recall", ylim=(0, 1.02),
+                  aspect="equal")
+        figure.legend(title="AUC, average precision", loc="outside right center")
+
+    new_figure(path, 1, 2, (9.2, 3.6), draw)
+
+
+def _colours(count: int) -> list:
+    import matplotlib
+
+    return [f"C{i}" for i in range(count)] if count <= 3 else list(
+        matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
+
+
+def confusion(path: Path, found: Predictions) -> None:
+    """True class by predicted class: counts, coloured by the share of the row."""
+    table = metrics.confusion(found.label, found.probability, np.ones((1, len(found.label))))[0]
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    n = len(found.classes)
+
+    def draw(figure, axes):
+        ax = axes[0, 0]
+        ax.grid(False)
+        image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for i in range(n):
+            for j in range(n):
+                if table[i, j]:
+                    ax.text(j, i, f"{table[i, j]:.0f}", ha="center", va="center",
+                            color="white" if share[i, j] > 0.55 else "black", fontsize=8)
+        ax.set_xticks(range(n), found.classes, rotation=0 if n < 4 else 45,
+                      ha="center" if n < 4 else "right")
+        ax.set_yticks(range(n), found.classes)
+        ax.set(xlabel="predicted", ylabel="true")
+        figure.colorbar(image, ax=ax, label="share of the true class", shrink=0.8)
+
+    side = 2.6 + 0.32 * n
+    new_figure(path, 1, 1, (side + 1.2, side), draw)
+
+
+def reliability(path: Path, found: Predictions) -> None:
+    """Accuracy against confidence in bins, and how many cases each bin holds."""
+    weight = np.ones((1, len(found.label)))
+    bins = [tuple(float(v[0]) for v in b)
+            for b in metrics.reliability(found.label, found.probability, weight)]
+    edges = np.arange(metrics.ECE_BINS) / metrics.ECE_BINS
+    width = 1 / metrics.ECE_BINS
+    gap = metrics.evaluate(metrics.ece, found.label, found.probability)
+
+    def draw(figure, axes):
+        top, bottom = axes[:, 0]
+        top.bar(edges, [b[2] for b in bins], width, align="edge", color="C0", alpha=0.75,
+                edgecolor="white", label="accuracy")
+        points = [b for b in bins if b[0]]
+        middle = [e + width / 2 for e, b in zip(edges, bins, strict=True) if b[0]]
+        top.plot(middle, [b[1] for b in points], "o", color="C3", ms=4, label="mean confidence")
+        top.plot([0, 1], [0, 1], color="0.5", ls=":", label="perfect")
+        top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+        top.set_title(f"Reliability (ECE {gap:.3f}, of which some is noise)", fontsize=9)
+        figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        bottom.bar(edges, [b[0] for b in bins], width, align="edge", color="0.6",
+                   edgecolor="white")
+        bottom.set(xlabel="confidence (highest probability)", ylabel="cases", xlim=(0, 1))
+
+    new_figure(path, 2, 1, (4.2, 4.6), draw)
+
+
+def mistakes(path: Path, found: Predictions, read, *, most: int = 24) -> int:
+    """The wrong answers that were given with most confidence, worst first; returns how many.
+
+    Args:
+      read: case index to image `[*space, channel]`; of a volume the middle slice is shown.
+      most: how many at the most.
+    """
+    guess, top = found.probability.argmax(1), found.probability.max(1)
+    wrong = np.flatnonzero(guess != found.label)
+    worst = wrong[np.argsort(-top[wrong], kind="stable")][:most]
+    columns = min(6, max(len(worst), 1))
+    rows = max(-(-len(worst) // columns), 1)
+
+    def draw(figure, axes):
+        for ax in axes.flat:
+            ax.axis("off")
+        for ax, i in zip(axes.flat, worst, strict=False):
+            image = flat(read(int(i)))
+            ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
+            right, said = (short(found.classes[c], most=24) for c in (found.label[i], guess[i]))
+            ax.set_title(f"{right}\nsaid {said}\nat {100 * top[i]:.0f} %", fontsize=6)
+        figure.suptitle(f"{len(wrong)} of {len(guess)} cases wrong"
+                        + (f"; the {len(worst)} most confident" if len(worst) else ""), fontsize=9)
+
+    new_figure(path, rows, columns, (1.5 * columns, 1.95 * rows + 0.35), draw)
+    return len(wrong)
+
+
+def flat(image: np.ndarray) -> np.ndarray:
+    """Something that can be shown: `[h, w]` or `[h, w, 3]` in [0, 1]."""
+    if image.ndim == 4:
+        image = image[:, :, image.shape[2] // 2]
+    image = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
+    low, high = float(image.min()), float(image.max())
+    return (image.astype(float) - low) / max(high - low, 1e-9)

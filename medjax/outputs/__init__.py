@@ -1,0 +1,1 @@
+"""What networks answer with, whichever method trained them."""

@@ -1,0 +1,1 @@
+"""Frames of sequences: metrics, tables, figures."""

@@ -1,0 +1,132 @@
+"""Metrics of temporal localisation, each declared here once, with sequence weights for many
+weightings at once; `weight` is `[b, n]`, and each returns `[b]`.
+
+Of `frames`: `present` `[n, name]` and `found` `[n, name, 3]`: found minus true frame, the same the
+short way round the cycle (alike where there is none), and milliseconds a frame.
+Of `planes`: `marks` and `score` `[n, time, name]`, NaN beyond the length.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from medjax.evaluation.metrics import (
+    Floats,
+    Metric,
+    binary_average_precision,
+    marked,
+    mean_defined,
+    ratio,
+)
+
+THRESHOLD = 0.5  # of the score from which a frame counts as of a plane
+
+
+def _of(value: np.ndarray, present, weight, name: int | None) -> Floats:
+    """The mean over sequences, of one name or of all."""
+    pick = slice(None) if name is None else slice(name, name + 1)
+    return mean_defined(np.where(present, value, np.nan)[:, pick], weight)
+
+
+def afd(present, found, weight, *, name: int | None = None) -> Floats:
+    """mean |found - true|, frames"""
+    return _of(np.abs(found[..., 0]), present, weight, name)
+
+
+def afd_cyclic(present, found, weight, *, name: int | None = None) -> Floats:
+    """the same, the short way round the cycle"""
+    return _of(np.abs(found[..., 1]), present, weight, name)
+
+
+def bias(present, found, weight, *, name: int | None = None) -> Floats:
+    """mean of found - true, the short way round, frames; positive: found too late"""
+    return _of(found[..., 1], present, weight, name)
+
+
+def sd(present, found, weight, *, name: int | None = None) -> Floats:
+    """standard deviation of found - true, the short way round, frames"""
+    square = _of(found[..., 1] ** 2, present, weight, name)
+    return np.sqrt(np.maximum(square - bias(present, found, weight, name=name) ** 2, 0.0))
+
+
+@marked(scale="rate")
+def within(present, found, weight, *, name: int | None = None, frames: int) -> Floats:
+    """share found at most so many frames off, the short way round"""
+    return _of((np.abs(found[..., 1]) <= frames).astype(float), present, weight, name)
+
+
+def ms(present, found, weight, *, name: int | None = None) -> Floats:
+    """mean |found - true|, the short way round, milliseconds"""
+    return _of(np.abs(found[..., 1]) * found[..., 2], present, weight, name)
+
+
+def of_frames(names: Sequence[str], *, milliseconds: bool) -> dict[str, Metric]:
+    """All metrics of `frames` by name."""
+    each: dict[str, Callable] = {"afd": afd, "afd_cyclic": afd_cyclic, "bias": bias, "sd": sd,
+                                 "within1": partial(within, frames=1),
+                                 "within2": partial(within, frames=2)}
+    each |= {"ms": ms} if milliseconds else {}
+    return {"afd_cyclic": afd_cyclic, **{
+        f"{name.lower()}_{key}": partial(metric, name=j)
+        for j, name in enumerate(names) for key, metric in each.items()}}
+
+
+def _mean(one: Callable, marks, score, weight, name: int | None) -> Floats:
+    """Of one name, or the mean over names."""
+    names = range(marks.shape[2]) if name is None else [name]
+    return np.mean([one(marks[..., j], score[..., j], weight) for j in names], axis=0)
+
+
+@marked(scale="share")
+def f1(marks, score, weight, *, name: int | None = None) -> Floats:
+    """2 TP / (2 TP + FP + FN) of frames whose score is above 0.5; the mean over names"""
+    def one(true, value, weight) -> Floats:
+        said, true = np.nan_to_num(value) > THRESHOLD, np.nan_to_num(true) > 0
+        both, either = (said & true).sum(1), said.sum(1) + true.sum(1)
+        return ratio(2 * weight @ both, weight @ either)
+
+    return _mean(one, marks, score, weight, name)
+
+
+@marked(scale="share", ranks=True)
+def average_precision(marks, score, weight, *, name: int | None = None) -> Floats:
+    """area under precision over recall of the frames' scores; the mean over names"""
+    def one(true, value, weight) -> Floats:
+        real = ~np.isnan(true)
+        case, _ = np.nonzero(real)
+        return binary_average_precision(value[real], true[real], weight[:, case])
+
+    return _mean(one, marks, score, weight, name)
+
+
+def off(marks: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """From the frame with the highest score to the nearest true one: `[n, name]`, signed, frames.
+
+    NaN where no frame has the name, or none a score.
+    """
+    out = np.full(marks[:, 0].shape, np.nan)
+    for i, j in np.ndindex(*out.shape):
+        true = np.flatnonzero(marks[i, :, j] > 0)
+        if len(true) and not np.isnan(score[i, :, j]).all():
+            apart = np.nanargmax(score[i, :, j]) - true
+            out[i, j] = apart[np.abs(apart).argmin()]
+    return out
+
+
+@marked(scale="rate")
+def hit_rate(marks, score, weight, *, name: int | None = None, frames: int) -> Floats:
+    """share of sequences in which the best frame lies at most so many frames from a true one"""
+    def one(true, value, weight) -> Floats:
+        away = np.abs(off(true[..., None], value[..., None]))[:, 0]
+        return mean_defined(np.where(np.isnan(away), np.nan, away <= frames), weight)
+
+    return _mean(one, marks, score, weight, name)
+
+
+def of_planes(names: Sequence[str], *, frames: int) -> dict[str, Metric]:
+    """All metrics of `planes` by name; `frames` as of `hit_rate`."""
+    each: dict[str, Callable] = {"f1": f1, "average_precision": average_precision,
+                                 "hit_rate": partial(hit_rate, frames=frames)}
+    return {**each, **{f"{name}_{key}": partial(metric, name=j)
+                       for j, name in enumerate(names) for key, metric in each.items()}}

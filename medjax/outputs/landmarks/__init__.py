@@ -1,0 +1,1 @@
+"""Points with names: metrics, tables, figures, files."""

@@ -1,0 +1,1 @@
+"""Landmarks by heatmap regression."""

@@ -1,0 +1,1 @@
+"""Landmark search by agents: environment, learning, answers."""

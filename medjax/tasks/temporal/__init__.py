@@ -1,0 +1,1 @@
+"""The frames that matter in a sequence."""

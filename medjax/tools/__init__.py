@@ -1,0 +1,1 @@
+"""Programs that know no family: predict, share, compare."""

@@ -1,0 +1,171 @@
+"""Trained networks handed from one to another: a bundle is verified, and reading it runs no code.
+
+    python -m experiments.share make runs/classify my_bundle        # or my_bundle.zip
+    python -m experiments.share verify my_bundle
+    python -m experiments.share show my_bundle
+    python -m experiments.share diff my_bundle other_bundle.zip
+    python -m experiments.share push my_bundle USER/NAME            # pip install huggingface_hub
+    python -m experiments.share pull USER/NAME my_copy
+
+Then `experiments.predict` answers with it. A sha256 proves that a bundle is whole, not who made
+it. To prove that, sign it (pip install cryptography) and give others the public key:
+
+    openssl genpkey -algorithm ed25519 -out private.pem
+    openssl pkey -in private.pem -pubout -out public.pem
+    python -m experiments.share make runs/classify my_bundle --sign_key=private.pem
+    python -m experiments.share verify my_bundle --public_key=public.pem
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from medjax import app, bundle, schema, weights
+from medjax.bundle import archive, hub, manifest
+from medjax.bundle.card import Notes
+from medjax.errors import UserError, unknown
+from medjax.evaluation import report
+
+option = app.option
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings; the fields are flags."""
+
+    files: tuple[str, ...] = option((), "make, verify, show, diff, push or pull, and what it is "
+                                    "done to")
+    name: str = option("", "make: of the model; empty: that of the bundle")
+    licence: str = option("unknown", "make: of the weights, as an SPDX identifier")
+    authors: str = option("", "make: whom to cite")
+    intended_use: str = option("", "make: what it is for, for the card")
+    limits: str = option("", "make: what it cannot do, for the card")
+    stablehlo: bool = option(False, "make: add a compiled function for those without medjax (pip "
+                             "install flatbuffers)")
+    sign_key: str = option("", "make: sign by this private Ed25519 key (PEM)", path=True)
+    public_key: str = option("", "reading: the bundle must be signed by the owner of this key "
+                             "(PEM)", path=True)
+    sha256: str = option("", "reading: the bundle must be the one with this sha256")
+    limit_gb: float = option(4.0, "refuse to read a larger bundle")
+
+
+def main(config: Config) -> None:
+    verb, *paths = config.files or ("",)
+    if verb not in VERBS:
+        raise unknown("verb", verb, VERBS)
+    count, act = VERBS[verb]
+    if len(paths) != count:
+        raise UserError(f"{verb}: needs {count} name{'s' if count > 1 else ''}, got {len(paths)}; "
+                        "see --help")
+    act(config, *paths)
+
+
+def make(config: Config, workdir: str, target: str) -> None:
+    """Writes a new bundle: a folder, or an archive where the name ends in .zip."""
+    path = Path(target)
+    if path.exists():
+        raise UserError(f"{path}: is there already; choose another name, or remove it")
+    app.setup(Path("~/.cache/medjax").expanduser())
+    notes = Notes(config.name or path.stem, config.licence, config.intended_use, config.limits,
+                  config.authors)
+    files = bundle.make(Path(workdir), notes=notes, export=config.stablehlo)
+    if config.sign_key:
+        files[manifest.SIGNATURE] = manifest.sign(files[manifest.NAME], Path(config.sign_key))
+    bundle.opened(files, where=str(path))  # what is written can be read
+    (archive.write_zip if path.suffix == ".zip" else archive.write_folder)(path, files)
+    print(f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes, sha256 "
+          f"{manifest.check(files, where=target).sha256[:16]}")
+
+
+def verify(config: Config, source: str) -> None:
+    """Reads all of a bundle, and says what was proved."""
+    found = load(config, source)
+    signed = manifest.SIGNATURE in found.files
+    print(f"{source}: whole; {len(found.files)} files, sha256 {found.digest}")
+    print("signed by the owner of " + config.public_key if config.public_key else
+          "signed; give --public_key to check by whom" if signed else
+          "not signed: nothing here proves who made it")
+
+
+def show(config: Config, source: str) -> None:
+    """What a bundle is, its numbers, its files."""
+    found = load(config, source)
+    try:
+        _show(source, found)
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise UserError(f"{source}: {bundle.REPORT}: not that of a run ({e!r})") from None
+
+
+def _show(source: str, found: bundle.Bundle) -> None:
+    info, numbers = found.trained.info, found.report
+    rows = [[name, report.with_interval(report.estimate_of(value)),
+             f"{baseline:.3f}" if (baseline := numbers["baseline"].get(name)) is not None else ""]
+            for name, value in numbers["metrics"].items()]
+    report.show(f"{source}: {found.experiment}, {numbers['model']}, trained on {info.name}",
+                ["metric", "value [95 % interval]", "baseline"], rows, [
+                    f"{numbers['split']}: {numbers['cases']} cases of {numbers['subjects']} "
+                    f"subjects{', synthetic' if info.synthetic else ''}",
+                    f"knows: {', '.join(info.classes or info.landmarks or info.frames)}",
+                    f"input: {' x '.join(map(str, found.trained.image_shape))}, "
+                    f"{found.trained.image_dtype}", f"sha256 {found.digest}", "",
+                    *(f"{len(content):>12,} bytes  {name}"
+                      for name, content in sorted(found.files.items()))])
+
+
+def diff(config: Config, a: str, b: str) -> None:
+    """Where two bundles differ: settings, numbers, weights."""
+    one, other = load(config, a), load(config, b)
+    rows = []
+    for part in ("how", "trained", "config", "report"):
+        left, right = (schema.flat(getattr(x, part)) for x in (one, other))
+        rows += [[f"{part}: {k}", str(left.get(k, "-")), str(right.get(k, "-"))]
+                 for k in dict.fromkeys([*left, *right]) if left.get(k) != right.get(k)]
+    rows += _weights(weights.flat(one.weights), weights.flat(other.weights))
+    report.show(f"{a} and {b}: {'the same' if not rows else f'{len(rows)} differences'}",
+                ["", "first", "second"], [[_short(x) for x in row] for row in rows])
+
+
+def _weights(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> list[list[str]]:
+    """How far each array is from its like."""
+    rows = []
+    for name in dict.fromkeys([*left, *right]):
+        a, b = left.get(name), right.get(name)
+        if a is None or b is None or a.shape != b.shape:
+            rows.append([f"weights: {name}", *("-" if x is None else str(x.shape) for x in (a, b))])
+        elif not np.array_equal(a, b):
+            rows.append([f"weights: {name}", "", f"off by up to {np.abs(a - b).max():.3g}"])
+    return rows
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 44 else text[:41] + "..."
+
+
+def push(config: Config, source: str, repository: str) -> None:
+    """Uploads a bundle, verified first; as an archive it is unpacked."""
+    print(f"pushed to {hub.push(load(config, source).files, repository)}")
+
+
+def pull(config: Config, repository: str, target: str) -> None:
+    """Downloads a bundle into a new folder, verified first."""
+    path = Path(target)
+    if path.exists():
+        raise UserError(f"{path}: is there already; choose another name, or remove it")
+    files = hub.pull(repository, limit_bytes=int(config.limit_gb * 1e9))
+    bundle.check_origin(files, sha256=config.sha256, public_key=config.public_key,
+                        where=repository)
+    found = bundle.opened(files, where=repository)
+    archive.write_folder(path, files)
+    print(f"wrote {path}, sha256 {found.digest}")
+
+
+def load(config: Config, source: str) -> bundle.Bundle:
+    return bundle.load(source, limit_bytes=int(config.limit_gb * 1e9), sha256=config.sha256,
+                       public_key=config.public_key)
+
+
+VERBS: dict[str, tuple[int, Callable]] = {
+    "make": (2, make), "verify": (1, verify), "show": (1, show), "diff": (2, diff),
+    "push": (2, push), "pull": (2, pull)}

@@ -1,0 +1,149 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.ops import heatmap as maps
+from medjax.ops.preprocess import Preprocessing
+from medjax.tasks.heatmap import task as heatmap
+
+PLAIN = Preprocessing(0.0, 255.0, (0.0,), (1.0,))
+
+
+class Fixed(nn.Module):
+    """Maps that do not depend on the image: one parameter a voxel."""
+
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        maps = self.param("maps", nn.initializers.normal(0.1), self.shape)
+        return jnp.broadcast_to(maps, (x.shape[0], *self.shape))
+
+
+def make(shape=(9, 8, 2), **options):
+    return heatmap.make(Fixed(shape), num_landmarks=shape[-1], preprocessing=PLAIN,
+                        **{"sigma": 1.0, **options})
+
+
+def params_with(task, logits):
+    params, _ = task.init(jax.random.key(0), jnp.zeros((9, 8, 1)))
+    return {**params, "net": {"maps": logits}}
+
+
+POINTS = jnp.array([[3.0, 4.0], [6.0, 2.0]])
+BOTH = jnp.array([True, True])
+
+
+def targets(points, shape=(9, 8), sigma=1.0):
+    return jnp.stack([maps.gaussian(p, jnp.float32(sigma), shape=shape) for p in points], -1)
+
+
+def test_the_l2_loss_by_hand():
+    task = make()
+    params = params_with(task, targets(POINTS))
+    assert task.score(params, targets(POINTS), POINTS, BOTH) == pytest.approx(0.0, abs=1e-6)
+    high = targets(POINTS) + 0.5  # half a unit over 72 voxels: 0.5 * 72 * 0.25 = 9
+    assert task.score(params, high, POINTS, BOTH) == pytest.approx(9.0, rel=1e-5)
+
+
+def test_the_cross_entropy_is_least_at_the_target():
+    task = make(loss="cross_entropy")
+    params = params_with(task, targets(POINTS))
+    logits = jnp.log(targets(POINTS) + 1e-9)
+    share = np.asarray(targets(POINTS)[..., 0]) / np.asarray(targets(POINTS)[..., 0]).sum()
+    entropy = -(share * np.log(share)).sum()
+    found = task.score(params, logits, POINTS, BOTH)
+    assert found == pytest.approx(entropy, abs=0.05)
+    assert task.score(params, jnp.roll(logits, 2, 0), POINTS, BOTH) > found + 1
+
+
+@pytest.mark.parametrize("loss", heatmap.LOSSES)
+def test_a_missing_point_teaches_nothing(loss):
+    task = make(loss=loss, coordinate_weight=0.1 if loss == "cross_entropy" else 0.0)
+    points = POINTS.at[1].set(jnp.nan)
+    params = params_with(task, targets(POINTS))
+
+    def value(logits):
+        return task.score(params, logits, points, ~jnp.isnan(points).any(-1))
+
+    slope = jax.grad(value)(jax.random.normal(jax.random.key(0), (9, 8, 2)))
+    assert np.isfinite(slope).all()
+    assert np.abs(slope[..., 0]).max() > 0
+    np.testing.assert_array_equal(slope[..., 1], 0.0)
+
+
+def test_a_point_known_to_be_outside_asks_for_an_empty_map():
+    task = make()
+    gone = POINTS.at[1].set(jnp.nan)
+    params = params_with(task, targets(POINTS))
+    empty = targets(POINTS).at[..., 1].set(0.0)
+    assert task.score(params, empty, gone, BOTH) == pytest.approx(0.0, abs=1e-6)
+    assert task.score(params, targets(POINTS), gone, BOTH) > 0.1
+
+
+@pytest.mark.parametrize("loss", heatmap.LOSSES)
+def test_pairs_without_order_may_be_answered_either_way(loss):
+    task = make(loss=loss, unordered=((0, 1),))
+    params = params_with(task, targets(POINTS))
+    logits = jnp.log(targets(POINTS) + 1e-6) if loss == "cross_entropy" else targets(POINTS)
+    there = task.score(params, logits, POINTS, BOTH)
+    back = task.score(params, logits[..., ::-1], POINTS, BOTH)
+    assert there == pytest.approx(float(back), rel=1e-6)
+    ordered = make(loss=loss)
+    assert ordered.score(params, logits[..., ::-1], POINTS, BOTH) > there + 0.5
+
+
+@pytest.mark.parametrize(("loss", "decoder"), [(a, b) for a in heatmap.LOSSES
+                                                for b in heatmap.DECODERS
+                                                if (a, b) != ("l2", "soft_argmax")])
+def test_every_decoder_finds_the_point_between_voxels(loss, decoder):
+    task = make(loss=loss, decoder=decoder)
+    points = jnp.array([[3.3, 4.2], [5.6, 2.9]])
+    height = targets(points)
+    logits = jnp.log(height + 1e-9) if loss == "cross_entropy" else height
+    found = jax.jit(task.decode)(logits)
+    np.testing.assert_allclose(found.points, points, atol=0.1)
+    assert (np.asarray(found.confidence) > 0.4).all()
+
+
+def test_sigma_is_learned_where_it_is_asked_for():
+    image = jnp.zeros((4, 9, 8, 1))
+    batch = {"image": image, "landmarks": jnp.tile(POINTS, (4, 1, 1))}
+    for weight in (0.0, 0.1):
+        task = make(learn_sigma=weight)
+        params, stats = jax.jit(task.init)(jax.random.key(0), image[0])
+        slope = jax.jit(jax.grad(lambda p, s, t=task: t.loss(
+            jax.random.key(0), p, s, batch)[0]))(params, stats)
+        assert (np.abs(slope["log_sigma"]).max() > 1e-3) == bool(weight)
+
+
+def test_the_regulariser_keeps_sigma_small_and_the_spread_of_the_points_keeps_it_large():
+    """2019, section 3: where annotators differ the best sigma lies between zero and infinity."""
+    spread = jax.random.normal(jax.random.key(1), (16, 2, 2))
+    batch = {"image": jnp.zeros((16, 9, 8, 1)), "landmarks": POINTS + spread}
+
+    def best(weight):
+        task = make(learn_sigma=weight, sigma=1.0)
+        params, stats = task.init(jax.random.key(0), batch["image"][0])
+
+        def step(p, _):
+            slope = jax.grad(lambda p: task.loss(jax.random.key(0), p, stats, batch)[0])(p)
+            return jax.tree.map(lambda a, b: a - 0.3 * b, p, slope), None
+
+        return np.exp(jax.jit(lambda p: jax.lax.scan(step, p, None, 800))(params)[0]["log_sigma"])
+
+    small, large = best(0.3), best(0.03)
+    assert (small > 0.05).all()
+    assert (small < large).all()
+    assert (large < 4.0).all()
+
+
+def test_unknown_names_raise():
+    with pytest.raises(ValueError, match="known are"):
+        make(loss="l3")
+    with pytest.raises(ValueError, match="known are"):
+        make(decoder="top")
+    with pytest.raises(ValueError, match="no logits"):
+        make(decoder="soft_argmax")
