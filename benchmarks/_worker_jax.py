@@ -21,8 +21,11 @@ class Medjax:
         self._data = learner.data(case, batch=job.batch)
         self._state = jax.jit(init)(self._key)
         self._program, seconds = learner.compiled(advance, self._key, self._state, self._data)
-        self.about = {**learner.about(), "compile_seconds": seconds,
-                      "parameters": count_parameters(self._state.params)}
+        self.about = {
+            **learner.about(),
+            "compile_seconds": seconds,
+            "parameters": count_parameters(self._state.params),
+        }
 
     def advance(self, count: int) -> None:
         self._state, logs = self._program(self._key, self._state, self._data, jnp.int32(count))
@@ -42,12 +45,19 @@ class Predictor:
         model = learner.network(case, dtype=job.dtype)
         self._images = learner.data(case, batch=job.batch)["image"][0]
         self._variables = jax.jit(lambda k: model.init(k, self._images, train=False))(
-            jax.random.key(0))
+            jax.random.key(0)
+        )
         began = time.perf_counter()
-        self._apply = jax.jit(lambda v, x: model.apply(v, x, train=False)).lower(
-            self._variables, self._images).compile()
-        self.about = {**learner.about(), "compile_seconds": time.perf_counter() - began,
-                      "parameters": count_parameters(self._variables["params"])}
+        self._apply = (
+            jax.jit(lambda v, x: model.apply(v, x, train=False))
+            .lower(self._variables, self._images)
+            .compile()
+        )
+        self.about = {
+            **learner.about(),
+            "compile_seconds": time.perf_counter() - began,
+            "parameters": count_parameters(self._variables["params"]),
+        }
 
     def advance(self, count: int) -> None:
         for _ in range(count):

@@ -24,8 +24,12 @@ class Medjax:
         rules = Rules((crop,) * 3, history=history)
         one = Levels(jnp.array([1]), jnp.array([1]), jnp.array([1.0]))
         game = search.Game(one, rules, rules, search.Learning(variant="double"))
-        task = search.make(QNetwork(1, 6, trunk="convolutions"), num_landmarks=1, game=game,
-                           preprocessing=Preprocessing(0.0, 255.0, (0.5,), (0.3,)))
+        task = search.make(
+            QNetwork(1, 6, trunk="convolutions"),
+            num_landmarks=1,
+            game=game,
+            preprocessing=Preprocessing(0.0, 255.0, (0.5,), (0.3,)),
+        )
         optimizer = optim.make("adamw", learning_rate=1e-3, steps=10**6)
         params = jax.jit(task.init)(jax.random.key(0))
         self._state = state.create(params, {}, optimizer)
@@ -33,8 +37,11 @@ class Medjax:
         update = jax.jit(make_step(task.loss, optimizer))
         began = time.perf_counter()
         self._program = update.lower(jax.random.key(0), self._state, self._data).compile()
-        self.about = {**learner.about(), "compile_seconds": time.perf_counter() - began,
-                      "parameters": state.count_parameters(params)}
+        self.about = {
+            **learner.about(),
+            "compile_seconds": time.perf_counter() - began,
+            "parameters": state.count_parameters(params),
+        }
 
     def advance(self, count: int) -> None:
         for _ in range(count):
@@ -49,10 +56,16 @@ def batch(size: int, crop: int, history: int):
     one, two, three = jax.random.split(jax.random.key(1), 3)
     shape = (size, 1, crop, crop, crop, history)
     zeros = jnp.zeros((size, 1), jnp.int32)
-    return {"seen": jax.random.randint(one, shape, 0, 255, jnp.uint8), "level": zeros,
-            "seen_after": jax.random.randint(two, shape, 0, 255, jnp.uint8), "level_after": zeros,
-            "action": jax.random.randint(three, (size, 1), 0, 6), "reward": jnp.ones((size, 1)),
-            "discount": jnp.full((size, 1), 0.9), "weight": jnp.ones(size)}
+    return {
+        "seen": jax.random.randint(one, shape, 0, 255, jnp.uint8),
+        "level": zeros,
+        "seen_after": jax.random.randint(two, shape, 0, 255, jnp.uint8),
+        "level_after": zeros,
+        "action": jax.random.randint(three, (size, 1), 0, 6),
+        "reward": jnp.ones((size, 1)),
+        "discount": jnp.full((size, 1), 0.9),
+        "weight": jnp.ones(size),
+    }
 
 
 if __name__ == "__main__":

@@ -24,8 +24,14 @@ def network(crop: int, history: int, hidden: int = 128) -> nn.Module:
         side = side + 1 - kernel if last else (side + 3 - kernel) // 2
         before = features
     return nn.Sequential(
-        *layers, nn.Flatten(), nn.Linear(before * side**3, hidden), nn.ReLU(),
-        nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 6))
+        *layers,
+        nn.Flatten(),
+        nn.Linear(before * side**3, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, 6),
+    )
 
 
 class Torch:
@@ -40,19 +46,22 @@ class Torch:
             torch.backends.cudnn.benchmark = True
         device = torch.device({"cpu": "cpu", "gpu": "cuda"}[job.device])
         layout = torch.channels_last_3d
-        net, target = (network(crop, history).to(device).to(memory_format=layout)
-                       for _ in range(2))
+        net, target = (network(crop, history).to(device).to(memory_format=layout) for _ in range(2))
         compiled = "--compile" in sys.argv
         self._net, self._target = (torch.compile(n) if compiled else n for n in (net, target))
         self._optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
         shape = (job.batch, history, crop, crop, crop)
-        self._seen, self._after = (torch.randint(0, 255, shape, dtype=torch.uint8, device=device)
-                                   .to(memory_format=layout) for _ in range(2))
+        self._seen, self._after = (
+            torch.randint(0, 255, shape, dtype=torch.uint8, device=device).to(memory_format=layout)
+            for _ in range(2)
+        )
         self._action = torch.randint(0, 6, (job.batch, 1), device=device)
         seconds = sides.measure(self, 1, 1)["seconds"]  # compiles, and takes one step
-        self.about = {"compile_seconds": seconds if compiled else None,
-                      "versions": {"torch": torch.__version__},
-                      "parameters": sum(p.numel() for p in net.parameters())}
+        self.about = {
+            "compile_seconds": seconds if compiled else None,
+            "versions": {"torch": torch.__version__},
+            "parameters": sum(p.numel() for p in net.parameters()),
+        }
 
     def advance(self, count: int) -> None:
         for _ in range(count):

@@ -17,15 +17,24 @@ from benchmarks.cases import BATCHES, CASES, LEARNING_RATE, MOMENTUM, Case, Job,
 def network(case: Case) -> torch.nn.Module:
     """The network of `case`, with medjax's stem and without a bias that batch norm would undo."""
     if case.widths:
-        return BasicUNet(len(case.shape) - 1, case.shape[-1], case.num_classes,
-                         (*case.widths, case.widths[0]))
+        return BasicUNet(
+            len(case.shape) - 1, case.shape[-1], case.num_classes, (*case.widths, case.widths[0])
+        )
     if case.model == "sononet16":
         return sononet(case.num_classes)
     kernel, stride = (3, 1) if case.small_input else (7, 2)
     return ResNet(
-        case.block, list(case.depths), [64, 128, 256, 512], spatial_dims=len(case.shape) - 1,
-        n_input_channels=case.shape[-1], num_classes=case.num_classes, conv1_t_size=kernel,
-        conv1_t_stride=stride, no_max_pool=case.small_input, bias_downsample=False)
+        case.block,
+        list(case.depths),
+        [64, 128, 256, 512],
+        spatial_dims=len(case.shape) - 1,
+        n_input_channels=case.shape[-1],
+        num_classes=case.num_classes,
+        conv1_t_size=kernel,
+        conv1_t_stride=stride,
+        no_max_pool=case.small_input,
+        bias_downsample=False,
+    )
 
 
 def sononet(num_classes: int, width: int = 16) -> torch.nn.Module:
@@ -33,10 +42,14 @@ def sononet(num_classes: int, width: int = 16) -> torch.nn.Module:
     plan = [width] * 2 + [2 * width] * 2 + [4 * width] * 3 + [8 * width] * 6
     layers, before = [], 1
     for i, (features, kernel) in enumerate(
-            [*((n, 3) for n in plan), (4 * width, 1), (num_classes, 1)]):
+        [*((n, 3) for n in plan), (4 * width, 1), (num_classes, 1)]
+    ):
         layers += [torch.nn.MaxPool2d(2)] if i in (2, 4, 7, 10) else []
-        layers += [torch.nn.Conv2d(before, features, kernel, padding=kernel // 2, bias=False),
-                   torch.nn.BatchNorm2d(features), torch.nn.ReLU()]
+        layers += [
+            torch.nn.Conv2d(before, features, kernel, padding=kernel // 2, bias=False),
+            torch.nn.BatchNorm2d(features),
+            torch.nn.ReLU(),
+        ]
         before = features
     return torch.nn.Sequential(*layers[:-1], torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 
@@ -52,9 +65,12 @@ def use(device: str) -> torch.device:
 
 def versions() -> dict[str, str]:
     """Versions, and how OpenMP's threads wait, which matters on a busy machine."""
-    return {"torch": torch.__version__, "monai": monai.__version__,
-            "torch's python": platform.python_version(),
-            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set")}
+    return {
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "torch's python": platform.python_version(),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
+    }
 
 
 class Torch:
@@ -69,13 +85,16 @@ class Torch:
         net.train(not self._predict)
         compiled = "--compile" in sys.argv
         self._net = torch.compile(net) if compiled else net
-        self._optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM,
-                                          nesterov=True, fused=True)
+        self._optimizer = torch.optim.SGD(
+            net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, fused=True
+        )
         self._load(batches(case, batch=job.batch))
         seconds = sides.measure(self, 1, 1)["seconds"]  # compiles, and takes one step
-        self.about = {"compile_seconds": seconds if compiled else None,
-                      "parameters": sum(p.numel() for p in net.parameters()),
-                      "versions": versions()}
+        self.about = {
+            "compile_seconds": seconds if compiled else None,
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "versions": versions(),
+        }
 
     def _load(self, data: dict) -> None:
         """To the device; moving the axis of a channels-last array keeps it channels last."""

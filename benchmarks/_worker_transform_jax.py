@@ -25,8 +25,9 @@ class Medjax:
 
         def vary(key, images, points):
             keys = jax.random.split(key, job.batch)
-            return jax.vmap(lambda k, i, p: augment_together(k, Sample(i, p), how=HOW))(
-                keys, images, points)
+            return jax.vmap(lambda k, i, p: augment_together(k, Sample(i, p), augmentation=HOW))(
+                keys, images, points
+            )
 
         self._data, self._count = (images, points), 0
         began = time.perf_counter()

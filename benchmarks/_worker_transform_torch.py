@@ -15,17 +15,26 @@ def monai_transform(side: int):
     from monai.transforms import Rand3DElastic
 
     return Rand3DElastic(
-        sigma_range=(5, 7), magnitude_range=(50, 150), prob=1.0, rotate_range=[math.pi / 12] * 3,
-        scale_range=[0.1] * 3, translate_range=[0.05 * side] * 3, mode="bilinear",
-        padding_mode="border")
+        sigma_range=(5, 7),
+        magnitude_range=(50, 150),
+        prob=1.0,
+        rotate_range=[math.pi / 12] * 3,
+        scale_range=[0.1] * 3,
+        translate_range=[0.05 * side] * 3,
+        mode="bilinear",
+        padding_mode="border",
+    )
 
 
 def torchio_transform(side: int):
     import torchio
 
-    return torchio.Compose([
-        torchio.RandomAffine(scales=0.1, degrees=15, translation=0.05 * side),
-        torchio.RandomElasticDeformation(num_control_points=7, max_displacement=0.05 * side)])
+    return torchio.Compose(
+        [
+            torchio.RandomAffine(scales=0.1, degrees=15, translation=0.05 * side),
+            torchio.RandomElasticDeformation(num_control_points=7, max_displacement=0.05 * side),
+        ]
+    )
 
 
 class Peer:
@@ -36,8 +45,7 @@ class Peer:
         torch.set_num_threads(os.cpu_count() or 1)
         self._transform = {"monai": monai_transform, "torchio": torchio_transform}[name](side)
         self._images = torch.rand((job.batch, 1, side, side, side))
-        self.about = {"compile_seconds": None,
-                      "versions": {p: version(p) for p in ("torch", name)}}
+        self.about = {"compile_seconds": None, "versions": {p: version(p) for p in ("torch", name)}}
 
     def advance(self, count: int) -> None:
         for _ in range(count):

@@ -34,12 +34,11 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "resnet18_28": Case(
-        "resnet18_28", (28, 28, 1), 10, 128, 4, "basic", (2, 2, 2, 2), True),
-    "resnet18_3d": Case(
-        "resnet18_28", (32, 32, 32, 1), 10, 4, 4, "basic", (2, 2, 2, 2), True),
+    "resnet18_28": Case("resnet18_28", (28, 28, 1), 10, 128, 4, "basic", (2, 2, 2, 2), True),
+    "resnet18_3d": Case("resnet18_28", (32, 32, 32, 1), 10, 4, 4, "basic", (2, 2, 2, 2), True),
     "resnet50_224": Case(  # meant for a GPU
-        "resnet50_224", (224, 224, 3), 1000, 32, 20, "bottleneck", (3, 4, 6, 3), False),
+        "resnet50_224", (224, 224, 3), 1000, 32, 20, "bottleneck", (3, 4, 6, 3), False
+    ),
     "sononet16": Case("sononet16", (224, 288, 1), 14, 4, 2),
     "unet_3d": Case("unet", (64, 64, 64, 1), 8, 1, 2, widths=(16, 16, 32, 64, 128)),
 }

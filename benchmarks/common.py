@@ -68,12 +68,21 @@ def _line(row: Row, base: float) -> str:
         return f"| {row.side} | failed: {row.failed.replace('|', '/')} | | | | |"
     middle, low, high = (f(row.seconds) for f in (statistics.median, min, max))
     compiled = "-" if row.compile_seconds is None else f"{row.compile_seconds:.1f}"
-    return (f"| {row.side} | {1e3 * middle:.4g} | {1e3 * low:.4g} | {1e3 * high:.4g} | "
-            f"{middle / base:.2f} | {compiled} |")
+    return (
+        f"| {row.side} | {1e3 * middle:.4g} | {1e3 * low:.4g} | {1e3 * high:.4g} | "
+        f"{middle / base:.2f} | {compiled} |"
+    )
 
 
-def report(title: str, rows: Sequence[Row], *, busy: float, versions: Mapping[str, str],
-           device: str, path: str) -> None:
+def report(
+    title: str,
+    rows: Sequence[Row],
+    *,
+    busy: float,
+    versions: Mapping[str, str],
+    device: str,
+    path: str,
+) -> None:
     """Prints the header and the table; `path`, unless empty, gets the same as JSON.
 
     Args:
@@ -81,10 +90,13 @@ def report(title: str, rows: Sequence[Row], *, busy: float, versions: Mapping[st
     """
     base = statistics.median(rows[0].seconds)
     found = {
-        "title": title, "date": time.strftime("%Y-%m-%d"), "device": device,
+        "title": title,
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device,
         "machine": {**machine(), "busy_before": busy, "busy_after": busy_cores()},
         "versions": {"python": platform.python_version(), **versions},
-        "rows": [_described(row, base) for row in rows]}
+        "rows": [_described(row, base) for row in rows],
+    }
     print(f"\n{_header(found)}\n\n{table(rows)}\n\nratio: median over that of the first row")
     if path:
         write_json(Path(path), found)
@@ -96,14 +108,22 @@ def _header(found: Mapping[str, Any]) -> str:
     if max(on["busy_before"], on["busy_after"]) > BUSY:
         busy += ". WARNING: not idle; such ratios are not to be trusted"
     names = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return (f"{found['title']}\n{found['date']}; {on['cpu']}, {on['cores']} cores; ran on "
-            f"{found['device']}; {names}\n{busy}")
+    return (
+        f"{found['title']}\n{found['date']}; {on['cpu']}, {on['cores']} cores; ran on "
+        f"{found['device']}; {names}\n{busy}"
+    )
 
 
 def _described(row: Row, base: float) -> dict[str, Any]:
     if row.failed:
         return {"side": row.side, "failed": row.failed}
     middle = statistics.median(row.seconds)
-    return {"side": row.side, "seconds": list(row.seconds), "median_seconds": middle,
-            "min_seconds": min(row.seconds), "max_seconds": max(row.seconds),
-            "ratio": middle / base, "compile_seconds": row.compile_seconds}
+    return {
+        "side": row.side,
+        "seconds": list(row.seconds),
+        "median_seconds": middle,
+        "min_seconds": min(row.seconds),
+        "max_seconds": max(row.seconds),
+        "ratio": middle / base,
+        "compile_seconds": row.compile_seconds,
+    }

@@ -46,18 +46,29 @@ def main(config: Config) -> None:
     for name, (images, kernel, stride) in CASES.items():
         for where in ("alone", "in a loop"):
             count = 1 if where == "alone" else config.updates
-            times = [seconds(form, images, kernel, stride, count, config.repeats)
-                     for form in (conv.conv_general_dilated, lax.conv_general_dilated)]
+            times = [
+                seconds(form, images, kernel, stride, count, config.repeats)
+                for form in (conv.conv_general_dilated, lax.conv_general_dilated)
+            ]
             ours, xla = (1e3 * t for t in times)
             rows.append((name, where, f"{ours:.1f}", f"{xla:.1f}", f"{xla / ours:.1f}"))
     about = common.machine()
-    report.show(f"{time.strftime('%Y-%m-%d')}; {about['cpu']}, {about['cores']} cores; "
-                f"jax {jax.__version__}; median of {config.repeats}",
-                ("convolution", "", "medjax ms", "XLA ms", "XLA / medjax"), rows)
+    report.show(
+        f"{time.strftime('%Y-%m-%d')}; {about['cpu']}, {about['cores']} cores; "
+        f"jax {jax.__version__}; median of {config.repeats}",
+        ("convolution", "", "medjax ms", "XLA ms", "XLA / medjax"),
+        rows,
+    )
 
 
-def seconds(form: Callable[..., Array], images: tuple[int, ...], kernel: tuple[int, ...],
-            stride: int, count: int, repeats: int) -> float:
+def seconds(
+    form: Callable[..., Array],
+    images: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: int,
+    count: int,
+    repeats: int,
+) -> float:
     """The median seconds of one forward pass with both gradients."""
     ndim = len(images) - 2
     pads = [(kernel[0] // 2,) * 2] * ndim
@@ -71,8 +82,9 @@ def seconds(form: Callable[..., Array], images: tuple[int, ...], kernel: tuple[i
     def body(i: int, pair: tuple[Array, Array]) -> tuple[Array, Array]:
         return jax.tree.map(lambda p, g: p - 1e-3 * g, pair, jax.grad(energy)(pair))
 
-    program = jax.jit(lambda pair: body(0, pair) if count == 1
-                      else lax.fori_loop(0, count, body, pair))
+    program = jax.jit(
+        lambda pair: body(0, pair) if count == 1 else lax.fori_loop(0, count, body, pair)
+    )
     times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()

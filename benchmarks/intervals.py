@@ -83,40 +83,53 @@ def calibrated(rng: np.random.Generator, n: int) -> Drawn:
 
 def area(prevalence: float, wanted: float) -> World:
     apart = APART[wanted]
-    return World(f"AUC {wanted}, prevalence {prevalence}", metrics.auc,
-                 float(ndtr(apart / np.sqrt(2))),
-                 lambda rng, n: scores(rng, n, prevalence=prevalence, apart=apart))
+    return World(
+        f"AUC {wanted}, prevalence {prevalence}",
+        metrics.auc,
+        float(ndtr(apart / np.sqrt(2))),
+        lambda rng, n: scores(rng, n, prevalence=prevalence, apart=apart),
+    )
 
 
 WORLDS = (
     World("accuracy 0.8", metrics.accuracy, 0.8, answers_that_are_right),
-    area(0.5, 0.86), area(0.3, 0.86), area(0.1, 0.86), area(0.5, 0.98),
+    area(0.5, 0.86),
+    area(0.3, 0.86),
+    area(0.1, 0.86),
+    area(0.5, 0.98),
     World("mean error", landmark_metrics.error_mm, float(np.exp(0.25)), errors_mm),
     World("median error", landmark_metrics.error_mm_median, 1.0, errors_mm),
-    World("ECE, calibrated", metrics.ece, 0.0, calibrated))
+    World("ECE, calibrated", metrics.ece, 0.0, calibrated),
+)
 
 
 def coverage(world: World, n: int, *, repeats: int) -> str:
     """The share of intervals that hold the true value; of how many, where some have none."""
     held = had = 0
     for seed in range(repeats):
-        found = stats.bootstrap(world.metric, *world.draw(np.random.default_rng([n, seed]), n),
-                                samples=400, seed=seed)
+        found = stats.bootstrap(
+            world.metric, *world.draw(np.random.default_rng([n, seed]), n), samples=400, seed=seed
+        )
         had += not np.isnan(found.low)
         held += found.low <= world.true <= found.high
     share = f"{held / had:.3f}" if had else "none"
     return share if had in (0, repeats) else f"{share} of {had}"
 
 
-def pair(rng: np.random.Generator, n: int, *, gain: float, shift: float, scale: float
-         ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+def pair(
+    rng: np.random.Generator, n: int, *, gain: float, shift: float, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Labels and two models' answers, of which the second may be better, or on another scale."""
     of = images_of(rng, n)
     label = (rng.random(n) < 0.5)[of].astype(int)
     common = rng.normal(0, 0.7, n)[of]
     first, second = (1.5 * label + common + rng.normal(0, 0.8, len(of)) for _ in range(2))
-    return (label, two(expit(first)), two(expit(scale * (second + gain * label) + shift)),
-            list(map(str, of)))
+    return (
+        label,
+        two(expit(first)),
+        two(expit(scale * (second + gain * label) + shift)),
+        list(map(str, of)),
+    )
 
 
 def found_share(n: int, *, gain: float, shift: float, scale: float, config: Config) -> str:
@@ -124,16 +137,20 @@ def found_share(n: int, *, gain: float, shift: float, scale: float, config: Conf
     hits = 0
     for seed in range(config.repeats):
         studied = pair(np.random.default_rng([n, seed]), n, gain=gain, shift=shift, scale=scale)
-        hits += stats.compare(metrics.auc, *studied, samples=config.samples, seed=seed
-                              ).p_value <= 0.05
+        hits += (
+            stats.compare(metrics.auc, *studied, samples=config.samples, seed=seed).p_value <= 0.05
+        )
     return f"{hits / config.repeats:.3f}"
 
 
 def main(config: Config) -> None:
     if min(config.repeats, config.samples) < 1:
         raise UserError("--repeats and --samples must be at least 1")
-    print("| share of 95 % intervals that hold the truth | "
-          + " | ".join(f"{n} subjects" for n in COUNTS) + " |")
+    print(
+        "| share of 95 % intervals that hold the truth | "
+        + " | ".join(f"{n} subjects" for n in COUNTS)
+        + " |"
+    )
     print("|---" * (1 + len(COUNTS)) + "|", flush=True)
     for world in WORLDS:
         found = (coverage(world, n, repeats=config.repeats) for n in COUNTS)
@@ -141,8 +158,9 @@ def main(config: Config) -> None:
     print("\n| AUC, 50 subjects: share of p <= 0.05 | equally good | better by 0.8 sd |")
     print("|---|---|---|", flush=True)
     for shift, scale in SCALES:
-        size, power = (found_share(50, gain=g, shift=shift, scale=scale, config=config)
-                       for g in (0.0, 0.8))
+        size, power = (
+            found_share(50, gain=g, shift=shift, scale=scale, config=config) for g in (0.0, 0.8)
+        )
         print(f"| logits of the second x {scale:g} {shift:+g} | {size} | {power} |", flush=True)
 
 

@@ -40,19 +40,26 @@ def network(case: Case, *, dtype: str = "float32") -> Any:
     return models.classifier(case.model, num_classes=case.num_classes, dtype=dtype)
 
 
-def make(case: Case, *, dtype: str = "float32") -> tuple[Callable[[Key], state.State], Advance]:
+def make(
+    case: Case, *, dtype: str = "float32"
+) -> tuple[Callable[[Key], state.TrainState], Advance]:
     """`init(key) -> state` and `advance` (as of `make_advance`) of the network of `case`."""
     model = network(case, dtype=dtype)
     optimizer = optim.make(
-        "sgd", learning_rate=LEARNING_RATE, steps=1, schedule="constant", momentum=MOMENTUM)
+        "sgd", learning_rate=LEARNING_RATE, steps=1, schedule="constant", momentum=MOMENTUM
+    )
 
-    def init(key: Key) -> state.State:
+    def init(key: Key) -> state.TrainState:
         variables = model.init(key, jnp.zeros((1, *case.shape)), train=False)
         return state.create(variables["params"], variables.get("batch_stats", {}), optimizer)
 
     def loss(key: Key, params: Any, stats: Any, batch: Batch):
-        logits, updated = model.apply({"params": params, "batch_stats": stats}, batch["image"],
-                                      train=True, mutable=["batch_stats"])
+        logits, updated = model.apply(
+            {"params": params, "batch_stats": stats},
+            batch["image"],
+            train=True,
+            mutable=["batch_stats"],
+        )
         if case.widths:
             value = jnp.square(logits - batch["label"]).mean()
         else:
@@ -83,5 +90,7 @@ def about() -> dict[str, Any]:
     """The device and the versions."""
     import flax
 
-    return {"device": jax.devices()[0].device_kind,
-            "versions": {"jax": jax.__version__, "flax": flax.__version__}}
+    return {
+        "device": jax.devices()[0].device_kind,
+        "versions": {"jax": jax.__version__, "flax": flax.__version__},
+    }

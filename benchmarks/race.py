@@ -12,8 +12,9 @@ from benchmarks.sides import Side, SideError
 from medjax.errors import UserError
 
 
-def race(workers: Mapping[str, Sequence[str]], job: Job, *, updates: int, repeats: int
-         ) -> tuple[list[Row], dict[str, Any]]:
+def race(
+    workers: Mapping[str, Sequence[str]], job: Job, *, updates: int, repeats: int
+) -> tuple[list[Row], dict[str, Any]]:
     """The rows of all sides, and what the first, medjax, says of itself, with all versions.
 
     Args:
@@ -35,7 +36,8 @@ def race(workers: Mapping[str, Sequence[str]], job: Job, *, updates: int, repeat
                 failed.append(Row(name, failed=str(e)))
         runs = {name: functools.partial(side.seconds, 1, updates) for name, side in sides.items()}
         found = common.take_turns(runs, repeats=repeats)
-    rows = [Row(name, seconds, sides[name].about["compile_seconds"])
-            for name, seconds in found.items()]
+    rows = [
+        Row(name, seconds, sides[name].about["compile_seconds"]) for name, seconds in found.items()
+    ]
     versions = {k: v for side in sides.values() for k, v in side.about["versions"].items()}
     return rows + failed, {**next(iter(sides.values())).about, "versions": versions}

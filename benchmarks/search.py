@@ -72,18 +72,24 @@ def main(config: Config) -> None:
     if update:
         job = Job(f"{crop},{history}", config.batch, "float32", config.device)
         python = config.torch_python or sys.executable
-        rows, about = race({
-            "medjax": (sys.executable, "benchmarks._worker_search_jax"),
-            "PyTorch eager": (python, "benchmarks._worker_search_torch"),
-            "PyTorch torch.compile": (python, "benchmarks._worker_search_torch", "--compile"),
-        }, job, updates=config.updates, repeats=config.repeats)
+        rows, about = race(
+            {
+                "medjax": (sys.executable, "benchmarks._worker_search_jax"),
+                "PyTorch eager": (python, "benchmarks._worker_search_torch"),
+                "PyTorch torch.compile": (python, "benchmarks._worker_search_torch", "--compile"),
+            },
+            job,
+            updates=config.updates,
+            repeats=config.repeats,
+        )
         title = f"update of Q-learning, batch {config.batch}, {title}"
     else:
         learner.use(config.device)
         rows, about = steps(config, crop, history), learner.about()
         title = f"agents' steps (time of one step of one agent), {title}"
-    common.report(title, rows, busy=busy, versions=about["versions"], device=about["device"],
-                  path=config.json)
+    common.report(
+        title, rows, busy=busy, versions=about["versions"], device=about["device"], path=config.json
+    )
     if not update:
         for row in rows:
             print(f"{row.side}: {1 / float(np.median(row.seconds)):,.0f} agent-steps/s")
@@ -94,12 +100,20 @@ def steps(config: Config, crop: int, history: int) -> list[Row]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (CASES, SIDE, SIDE, SIDE), dtype=np.uint8)
     target = rng.uniform(20, SIDE - 20, (CASES, 1, 3))
-    split = Split({"box": np.tile([[[0] * 3, [SIDE] * 3]], (CASES, 1, 1)), "landmarks": target},
-                  [""] * CASES, [""] * CASES, [{}] * CASES, lambda i: images[i, ..., None],
-                  (SIDE, SIDE, SIDE, 1), images.dtype)
+    split = Split(
+        {"box": np.tile([[[0] * 3, [SIDE] * 3]], (CASES, 1, 1)), "landmarks": target},
+        [""] * CASES,
+        [""] * CASES,
+        [{}] * CASES,
+        lambda i: images[i, ..., None],
+        (SIDE, SIDE, SIDE, 1),
+        images.dtype,
+    )
     runs: dict[str, Callable[[], float]] = {
         "NumPy, one agent at a time": functools.partial(
-            one_at_a_time, images, target, crop, history)}
+            one_at_a_time, images, target, crop, history
+        )
+    }
     compiled: dict[str, float | None] = dict.fromkeys(runs)
     for agents in config.agents:
         count = max(1, 256 // agents)
@@ -129,18 +143,20 @@ def programs(split: Split, agents: int, crop: int, history: int, batch: int):
     game = search.Game(one, rules, dataclasses.replace(rules, rests=True), learning)
     data = search_run.on_device(split, game=game)
     model = QNetwork(1, 6, patch=5 if crop % 5 == 0 else 3)
-    task = search.make(model, num_landmarks=1, game=game,
-                       preprocessing=Preprocessing(0.0, 255.0, (0.5,), (0.3,)))
+    task = search.make(
+        model, num_landmarks=1, game=game, preprocessing=Preprocessing(0.0, 255.0, (0.5,), (0.3,))
+    )
     optimizer = optim.make("adamw", learning_rate=1e-3, steps=10**6)
-    run = jax.jit(functools.partial(search_run.create, data=data, task=task, game=game,
-                                    optimizer=optimizer))(jax.random.key(0))
-    see = teams.each(env.observe, volumes=data, levels=one, rules=rules)
+    run = jax.jit(
+        functools.partial(search_run.create, data=data, task=task, game=game, optimizer=optimizer)
+    )(jax.random.key(0))
+    see = teams.for_every_agent(env.observe, volumes=data, levels=one, rules=rules)
 
-    def move(key: Key, agents: env.State, action: Array) -> env.State:
+    def move(key: Key, agents: env.AgentState, action: Array) -> env.AgentState:
         return teams.move(key, agents, action, **game.moves(data))[0]
 
-    def alone(key: Key, agents: env.State, count: Array) -> Any:
-        def body(i: Array, carry: tuple[env.State, Array]) -> tuple[env.State, Array]:
+    def alone(key: Key, agents: env.AgentState, count: Array) -> Any:
+        def body(i: Array, carry: tuple[env.AgentState, Array]) -> tuple[env.AgentState, Array]:
             agents, seen = carry
             key_i = jax.random.fold_in(key, i)
             action = jax.random.randint(key_i, agents.case.shape, 0, 6) + seen.max() // 256
@@ -149,16 +165,23 @@ def programs(split: Split, agents: int, crop: int, history: int, batch: int):
 
         return jax.lax.fori_loop(0, count, body, (agents, see(agents)))
 
-    def forward(key: Key, params: Any, agents: env.State, count: Array) -> env.State:
-        return jax.lax.fori_loop(0, count, lambda i, a: move(
-            jax.random.fold_in(key, i), a, task.q(params, a, data).argmax(-1)), agents)
+    def forward(key: Key, params: Any, agents: env.AgentState, count: Array) -> env.AgentState:
+        return jax.lax.fori_loop(
+            0,
+            count,
+            lambda i, a: move(jax.random.fold_in(key, i), a, task.q(params, a, data).argmax(-1)),
+            agents,
+        )
 
     advance = step.make_advance(
         search_run.make_update(task, game=game, batch=batch, ema_decay=0.0, optimizer=optimizer),
-        lambda key, data, step, i: data)
-    return [("environment alone", alone, (run.world.agents,)),
-            ("with a forward pass", forward, (run.learner.params, run.world.agents)),
-            (f"with learning, batch {batch}", advance, (run, data))]
+        lambda key, data, step, i: data,
+    )
+    return [
+        ("environment alone", alone, (run.world.agents,)),
+        ("with a forward pass", forward, (run.learner.params, run.world.agents)),
+        (f"with learning, batch {batch}", advance, (run, data)),
+    ]
 
 
 def one_at_a_time(images: np.ndarray, target: np.ndarray, crop: int, history: int) -> float:

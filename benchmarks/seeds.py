@@ -67,7 +67,12 @@ def main(config: Config) -> None:
         f"{config.seeds} seeds of {CASE.model}, batch {config.batch} of "
         f"{'x'.join(map(str, CASE.shape))} each, {config.dtype}, {parameters:,} parameters "
         f"each, {config.repeats} repetitions",
-        rows, busy=busy, versions=about["versions"], device=about["device"], path=config.json)
+        rows,
+        busy=busy,
+        versions=about["versions"],
+        device=about["device"],
+        path=config.json,
+    )
 
 
 def measure(config: Config, advance: Advance, keys: Any, states: Any) -> list[Row]:
@@ -79,11 +84,14 @@ def measure(config: Config, advance: Advance, keys: Any, states: Any) -> list[Ro
     one, one_seconds = learner.compiled(advance, *each[0], data)
     at_once = [Learner(many, keys, states, data)]
     in_turn = [Learner(one, key, state, data) for key, state in each]
-    names = {f"{config.seeds} seeds at once": (at_once, many_seconds),
-             f"{config.seeds} seeds one after another": (in_turn, one_seconds)}
+    names = {
+        f"{config.seeds} seeds at once": (at_once, many_seconds),
+        f"{config.seeds} seeds one after another": (in_turn, one_seconds),
+    }
     found = common.take_turns(
-        {name: partial(seconds, learners, config.updates)
-         for name, (learners, _) in names.items()}, repeats=config.repeats)
+        {name: partial(seconds, learners, config.updates) for name, (learners, _) in names.items()},
+        repeats=config.repeats,
+    )
     return [Row(name, times, names[name][1]) for name, times in found.items()]
 
 

@@ -85,8 +85,13 @@ class Side:
         command = [python, "-m", module, json.dumps(job._asdict()), *options]
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT,
-                env={**os.environ, **_ENVIRONMENT})
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=_ROOT,
+                env={**os.environ, **_ENVIRONMENT},
+            )
         except OSError as e:
             raise SideError(f"{python}: {e.strerror}") from None
         try:

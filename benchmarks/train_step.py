@@ -52,23 +52,28 @@ def main(config: Config) -> None:
     if min(config.batch, config.updates, config.repeats - 1) < 0:
         raise UserError("--batch and --updates must not be negative, --repeats at least 1")
     case = CASES[config.case]
-    job = Job(config.case, config.batch or case.batch, config.dtype, config.device,
-              config.mode)
+    job = Job(config.case, config.batch or case.batch, config.dtype, config.device, config.mode)
     busy = common.busy_cores()
     with ExitStack() as stack:
         medjax = start_medjax(job, stack)
         torch, failed = start_torch(job, config.torch_python or sys.executable, stack)
         check_parameters(medjax, torch)
-        rows = measure(medjax, torch, updates=config.updates or case.updates,
-                       repeats=config.repeats)
-    versions = {k: v for side in (medjax, *torch.values())
-                for k, v in side.about["versions"].items()}
+        rows = measure(
+            medjax, torch, updates=config.updates or case.updates, repeats=config.repeats
+        )
+    versions = {
+        k: v for side in (medjax, *torch.values()) for k, v in side.about["versions"].items()
+    }
     shape = "x".join(map(str, case.shape))
     common.report(
         f"{config.case}, {config.mode}: batch {job.batch} of {shape}, {config.dtype}, "
         f"{medjax.about['parameters']:,} parameters, {config.repeats} repetitions",
-        rows + failed, busy=busy, versions=versions, path=config.json,
-        device=medjax.about["device"])
+        rows + failed,
+        busy=busy,
+        versions=versions,
+        path=config.json,
+        device=medjax.about["device"],
+    )
 
 
 def start_medjax(job: Job, stack: ExitStack) -> Side:
@@ -83,8 +88,11 @@ def start_medjax(job: Job, stack: ExitStack) -> Side:
 def start_torch(job: Job, python: str, stack: ExitStack) -> tuple[dict[str, Side], list[Row]]:
     """The sides of PyTorch that run, and a row for each that does not."""
     if absent := missing(python):
-        print(f"PyTorch is not timed: {python} has no {absent}; name another interpreter with "
-              "--torch_python", flush=True)
+        print(
+            f"PyTorch is not timed: {python} has no {absent}; name another interpreter with "
+            "--torch_python",
+            flush=True,
+        )
         return {}, []
     sides, failed = {}, []
     for name, options in _TORCH.items():
@@ -104,16 +112,21 @@ def missing(python: str) -> str:
       UserError: if it is no interpreter.
     """
     try:
-        return subprocess.run([python, "-c", _MISSING], capture_output=True, text=True,
-                              check=True).stdout.strip().replace(" ", " and no ")
+        return (
+            subprocess.run([python, "-c", _MISSING], capture_output=True, text=True, check=True)
+            .stdout.strip()
+            .replace(" ", " and no ")
+        )
     except (OSError, subprocess.CalledProcessError):
         raise UserError(f"--torch_python={python}: not a Python interpreter") from None
 
 
 def check_parameters(medjax: Side, torch: dict[str, Side]) -> None:
     """Prints the number of parameters of each side; raises UserError unless all are equal."""
-    counts = {"medjax": medjax.about["parameters"],
-              **{name: side.about["parameters"] for name, side in torch.items()}}
+    counts = {
+        "medjax": medjax.about["parameters"],
+        **{name: side.about["parameters"] for name, side in torch.items()},
+    }
     shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     print(f"parameters: {shown}", flush=True)
     if len(set(counts.values())) > 1:
@@ -123,17 +136,23 @@ def check_parameters(medjax: Side, torch: dict[str, Side]) -> None:
 def measure(medjax: Side, torch: dict[str, Side], *, updates: int, repeats: int) -> list[Row]:
     """Times all sides in turn; raises UserError if one fails on the way."""
     many = {f"medjax, {updates} updates a call": (medjax, 1, updates)} if updates > 1 else {}
-    names = {**many, "medjax, 1 update a call": (medjax, updates, 1),
-             **{name: (side, 1, updates) for name, side in torch.items()}}
-    runs = {name: partial(side.seconds, calls, count)
-            for name, (side, calls, count) in names.items()}
+    names = {
+        **many,
+        "medjax, 1 update a call": (medjax, updates, 1),
+        **{name: (side, 1, updates) for name, side in torch.items()},
+    }
+    runs = {
+        name: partial(side.seconds, calls, count) for name, (side, calls, count) in names.items()
+    }
     print(f"timing {repeats} repetitions of {updates} steps", flush=True)
     try:
         found = common.take_turns(runs, repeats=repeats)
     except SideError as e:
         raise UserError(f"a side failed while it was timed: {e}") from None
-    return [Row(name, seconds, names[name][0].about["compile_seconds"])
-            for name, seconds in found.items()]
+    return [
+        Row(name, seconds, names[name][0].about["compile_seconds"])
+        for name, seconds in found.items()
+    ]
 
 
 if __name__ == "__main__":

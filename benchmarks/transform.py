@@ -28,8 +28,9 @@ class Config:
     batch: int = option(4, "volumes a step")
     updates: int = option(2, "steps in one repetition")
     repeats: int = option(7, "repetitions, of which the median is reported")
-    device: str = option("cpu", "where medjax runs; TorchIO knows the CPU only",
-                         choices=("cpu", "gpu"))
+    device: str = option(
+        "cpu", "where medjax runs; TorchIO knows the CPU only", choices=("cpu", "gpu")
+    )
     torch_python: str = option("", "interpreter that has monai and torchio; empty: this one")
     json: str = option("", "file for the same as JSON")
 
@@ -39,14 +40,26 @@ def main(config: Config) -> None:
         raise UserError("--side, --batch, --updates and --repeats must be at least 1")
     job = Job(str(config.side), config.batch, "float32", config.device)
     busy, python = common.busy_cores(), config.torch_python or sys.executable
-    rows, about = race({
-        "medjax": (sys.executable, "benchmarks._worker_transform_jax"),
-        **{name: (python, "benchmarks._worker_transform_torch", peer)
-           for name, peer in PEERS.items()},
-    }, job, updates=config.updates, repeats=config.repeats)
-    common.report(f"affine + elastic, batch {config.batch} of {config.side}^3, {config.repeats} "
-                  "repetitions", rows, busy=busy, versions=about["versions"], path=config.json,
-                  device=about["device"])
+    rows, about = race(
+        {
+            "medjax": (sys.executable, "benchmarks._worker_transform_jax"),
+            **{
+                name: (python, "benchmarks._worker_transform_torch", peer)
+                for name, peer in PEERS.items()
+            },
+        },
+        job,
+        updates=config.updates,
+        repeats=config.repeats,
+    )
+    common.report(
+        f"affine + elastic, batch {config.batch} of {config.side}^3, {config.repeats} repetitions",
+        rows,
+        busy=busy,
+        versions=about["versions"],
+        path=config.json,
+        device=about["device"],
+    )
 
 
 if __name__ == "__main__":

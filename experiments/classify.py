@@ -47,10 +47,10 @@ from medjax.evaluation.report import Predictions
 from medjax.models import pretrained
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs import base
-from medjax.outputs.base import Trained
+from medjax.outputs.base import ModelSpec
 from medjax.tasks.classification import predictor as classify
 from medjax.tasks.classification import task as classification
-from medjax.tasks.predictors import Classify
+from medjax.tasks.predictors import ClassificationPredictor
 from medjax.train import mesh, run, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
@@ -63,15 +63,23 @@ class Config(flags.Augmenting, flags.Batches, flags.Files):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/classify", "where everything is written", free=True, path=True)
-    dataset: str = option("", "brain_planes, image_folder, or a set of MedMNIST; empty: what "
-                          "--data_dir is, without it brain_planes")
+    dataset: str = option(
+        "",
+        "brain_planes, image_folder, or a set of MedMNIST; empty: what "
+        "--data_dir is, without it brain_planes",
+    )
     image_size: int = option(0, "bring every side to this many voxels; 0 keeps the size")
-    fit: str = option("pad", "how: keep proportions and fill the rest, or stretch",
-                      choices=exams.FITS)
-    keep_spacing: bool = option(False, "volumes with voxels of several sizes are taken as they "
-                                "are, not resampled")
-    class_order: tuple[str, ...] = option((), "classes in their order, where they have one, for "
-                                          "kappa with quadratic weights; numbers have theirs")
+    fit: str = option(
+        "pad", "how: keep proportions and fill the rest, or stretch", choices=exams.FITS
+    )
+    keep_spacing: bool = option(
+        False, "volumes with voxels of several sizes are taken as they are, not resampled"
+    )
+    class_order: tuple[str, ...] = option(
+        (),
+        "classes in their order, where they have one, for "
+        "kappa with quadratic weights; numbers have theirs",
+    )
     positive_class: str = option("", "of two classes the one that is looked for; empty: the second")
     path_column: str = option("path", "metadata.csv: column of the file names")
     label_column: str = option("label", "metadata.csv: column of the classes")
@@ -79,16 +87,20 @@ class Config(flags.Augmenting, flags.Batches, flags.Files):
     subject_block: int = option(1, "folders: so many files in a row are one subject")
 
     model: str = option("cnn", "the network", choices=tuple(models.CLASSIFIERS))
-    init_from: str = option("", ".safetensors of a published ResNet or DenseNet to start from",
-                            path=True)
+    init_from: str = option(
+        "", ".safetensors of a published ResNet or DenseNet to start from", path=True
+    )
     freeze: bool = option(False, "train the last layer only, on the features of --init_from")
     dropout: float = option(0.2, "before the last layer")
     label_smoothing: float = option(0.05, "share of the target spread over all classes")
     class_weights: str = option("none", "of the loss", choices=("none", "balanced"))
     mixup: float = option(0.0, "alpha of mixup; 0 is off")
     views: int = option(1, "predictions are the mean over so many random views")
-    best: str = option("auc", "metric that chooses the checkpoint, on validation",
-                       choices=(*metrics.CLASSIFICATION, metrics.ORDERED))
+    best: str = option(
+        "auc",
+        "metric that chooses the checkpoint, on validation",
+        choices=(*metrics.CLASSIFICATION, metrics.ORDERED),
+    )
 
 
 def main(config: Config) -> None:
@@ -100,22 +112,29 @@ def main(config: Config) -> None:
     parts = build(config, dataset, scaling)
     training = plan(config, dataset, parts)
     settings.train_and_report(
-        config, "classify", training, parts.how, parts.trained,
-        lambda weights, meta: finish(config, dataset, parts, weights, meta), dataset.digest, stop)
+        config,
+        "classify",
+        training,
+        parts.how,
+        parts.trained,
+        lambda weights, meta: finish(config, dataset, parts, weights, meta),
+        dataset.digest,
+        stop,
+    )
 
 
 class Parts(NamedTuple):
     """What the settings and the set make together."""
 
-    how: Classify
-    trained: Trained
+    how: ClassificationPredictor
+    trained: ModelSpec
     model: Any
-    task: classification.Classification
+    task: classification.ClassificationTask
     optimizer: optax.GradientTransformation
     predict: Callable[[Any, Any, Array], Array]  # for many seeds: [seeds, batch, class]
-    frequency: np.ndarray                         # of each class in the training split
+    frequency: np.ndarray  # of each class in the training split
     metrics: dict[str, metrics.Metric]
-    score: str                                    # chooses the checkpoint, on validation
+    score: str  # chooses the checkpoint, on validation
 
 
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
@@ -125,19 +144,36 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     frequency = np.bincount(train["label"], minlength=len(classes)) / len(train)
     smallest = models.smallest_side(config.model)
     if min(train.image_shape[:-1]) < smallest:
-        raise UserError(f"--model={config.model} needs images of {smallest} voxels a side or more; "
-                        f"these have {train.image_shape[:-1]}: give --image_size, or another model")
+        raise UserError(
+            f"--model={config.model} needs images of {smallest} voxels a side or more; "
+            f"these have {train.image_shape[:-1]}: give --image_size, or another model"
+        )
     balanced = tuple((1 / (len(classes) * frequency)).tolist())
-    how = Classify(config.model, config.dtype, config.views, varied, config.image_size, config.fit)
-    trained = base.of(dataset, scaling, config)
+    how = ClassificationPredictor(
+        config.model, config.dtype, config.views, varied, config.image_size, config.fit
+    )
+    trained = base.describe_model(dataset, scaling, config)
     model = how.network(trained, dropout=config.dropout)
     task = how.task(
-        model, trained, label_smoothing=config.label_smoothing, mixup_alpha=config.mixup,
+        model,
+        trained,
+        label_smoothing=config.label_smoothing,
+        mixup_alpha=config.mixup,
         frozen=config.freeze,
-        class_weights=balanced if config.class_weights == "balanced" else None)
+        class_weights=balanced if config.class_weights == "balanced" else None,
+    )
     optimizer = settings.optimizer(config, only=("fc",) if config.freeze else ())
-    return Parts(how, trained, model, task, optimizer, classify.program(task), frequency,
-                 measured(config, dataset), chosen_by(config, dataset))
+    return Parts(
+        how,
+        trained,
+        model,
+        task,
+        optimizer,
+        classify.program(task),
+        frequency,
+        measured(config, dataset),
+        chosen_by(config, dataset),
+    )
 
 
 def measured(config: Config, dataset: Dataset) -> dict[str, metrics.Metric]:
@@ -145,8 +181,10 @@ def measured(config: Config, dataset: Dataset) -> dict[str, metrics.Metric]:
     info = dataset.info
     found = metrics.of_classes(info.classes, positive=info.positive, ordered=info.ordered)
     if config.best not in found:
-        raise UserError(f"--best={config.best}: the classes of {info.name} have no order; declare "
-                        "it with --class_order, or choose another")
+        raise UserError(
+            f"--best={config.best}: the classes of {info.name} have no order; declare "
+            "it with --class_order, or choose another"
+        )
     return found
 
 
@@ -156,8 +194,10 @@ def chosen_by(config: Config, dataset: Dataset) -> str:
     lacking = [c for i, c in enumerate(dataset.info.classes) if i not in there]
     if not lacking or config.best not in metrics.NEEDS_EVERY_CLASS:
         return config.best
-    print(f"note: {config.best} is undefined on validation, which has no {', '.join(lacking)}: the "
-          "loss chooses the checkpoint")
+    print(
+        f"note: {config.best} is undefined on validation, which has no {', '.join(lacking)}: the "
+        "loss chooses the checkpoint"
+    )
     return "loss"
 
 
@@ -166,7 +206,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     train = dataset.splits["train"]
     tensors = pretrained.read(Path(config.init_from)) if config.init_from else {}
 
-    def init(key: Key) -> state.State:
+    def init(key: Key) -> state.TrainState:
         blank = jnp.zeros((1, *train.image_shape))
         variables = parts.model.init(key, blank, train=False)
         if tensors:
@@ -174,10 +214,16 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
         return state.create(variables["params"], variables.get("batch_stats", {}), parts.optimizer)
 
     return settings.plan(
-        config, train, columns=("label",), init=init, loss=parts.task.loss,
-        optimizer=parts.optimizer, score=parts.score,
+        config,
+        train,
+        columns=("label",),
+        init=init,
+        loss=parts.task.loss,
+        optimizer=parts.optimizer,
+        score=parts.score,
         higher=parts.score not in (*metrics.LOWER_IS_BETTER, "loss"),
-        evaluate=lambda s: validate(config, dataset.splits["validation"], parts, s))
+        evaluate=lambda s: validate(config, dataset.splits["validation"], parts, s),
+    )
 
 
 def predict(config: Config, split: Split, parts: Parts, weights: Any) -> np.ndarray:
@@ -191,9 +237,15 @@ def validate(config: Config, split: Split, parts: Parts, weights: Any) -> dict[s
     for probability in predict(config, split, parts, weights).astype(np.float64):
         scores = jax.vmap(parts.task.score)(jnp.asarray(probability), jnp.asarray(split["label"]))
         total, weight = (float(x.sum()) for x in scores["loss"])
-        each.append({"loss": total / weight, **{
-            name: metrics.evaluate(m, split["label"], probability)
-            for name, m in parts.metrics.items()}})
+        each.append(
+            {
+                "loss": total / weight,
+                **{
+                    name: metrics.evaluate(m, split["label"], probability)
+                    for name, m in parts.metrics.items()
+                },
+            }
+        )
     return {name: float(np.mean([e[name] for e in each])) for name in each[0]}
 
 
@@ -202,12 +254,20 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
     workdir = Path(config.workdir)
     split = dataset.splits[dataset.report_split]
     classes = dataset.info.classes
-    each = [Predictions(split.case_id, split.subject_id, split["label"], p, classes)
-            for p in predict(config, split, parts, weights)]
+    each = [
+        Predictions(split.case_id, split.subject_id, split["label"], p, classes)
+        for p in predict(config, split, parts, weights)
+    ]
     if not mesh.is_first():
         return
-    whole = Predictions(split.case_id, split.subject_id, split["label"],
-                        np.mean([e.probability for e in each], axis=0), classes, split.metadata)
+    whole = Predictions(
+        split.case_id,
+        split.subject_id,
+        split["label"],
+        np.mean([e.probability for e in each], axis=0),
+        classes,
+        split.metadata,
+    )
     whole.write(workdir / "predictions.csv")
     if len(each) > 1:
         (workdir / "seeds").mkdir(exist_ok=True)
@@ -219,17 +279,18 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
         "metrics": whole.estimates(parts.metrics, samples=config.bootstrap),
         "baseline": whole.constant(parts.frequency).values(parts.metrics),
         "baseline_is": "the training set's class frequencies for every case",
-        "definitions": metrics.definitions(parts.metrics), "positive": dataset.info.positive,
+        "definitions": metrics.definitions(parts.metrics),
+        "positive": dataset.info.positive,
         "classes": metrics.by_class(whole.label, whole.probability, classes),
-        "seeds": settings.by_seed(config, values)}
+        "seeds": settings.by_seed(config, values),
+    }
     report.write(workdir / "report.json", result)
     draw(parts, split, whole, read_lines(workdir / "metrics.jsonl"), workdir)
     report.show_classes(result)
     report.show_result(result, workdir)
 
 
-def draw(parts: Parts, split: Split, found: Predictions, lines: list[dict], workdir: Path
-         ) -> None:
+def draw(parts: Parts, split: Split, found: Predictions, lines: list[dict], workdir: Path) -> None:
     """The five figures."""
     folder = workdir / "figures"
     folder.mkdir(exist_ok=True)

@@ -64,7 +64,7 @@ from medjax.errors import UserError
 from medjax.evaluation import metrics, plot, report
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs import base
-from medjax.outputs.base import Trained
+from medjax.outputs.base import ModelSpec
 from medjax.outputs.landmarks import biometry
 from medjax.outputs.landmarks import metrics as landmark_metrics
 from medjax.outputs.landmarks import plot as landmark_plot
@@ -72,7 +72,7 @@ from medjax.outputs.landmarks import report as landmark_report
 from medjax.outputs.landmarks.report import LandmarkPredictions
 from medjax.tasks.heatmap import predictor as heatmap
 from medjax.tasks.heatmap import task as tasks
-from medjax.tasks.predictors import Heatmap
+from medjax.tasks.predictors import HeatmapPredictor
 from medjax.train import mesh, state
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
@@ -85,51 +85,93 @@ class Config(flags.Augmenting, flags.Batches, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/heatmap", "where everything is written", free=True, path=True)
-    dataset: str = option("", "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
-                          "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
-                          "with --data_dir, else brain_landmarks")
+    dataset: str = option(
+        "",
+        "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
+        "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
+        "with --data_dir, else brain_landmarks",
+    )
     ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes")
     train_cases: int = option(0, "train on so many cases only; 0: on all")
-    patch: tuple[int, ...] = option((), "train on random windows of this shape, predict by "
-                                    "overlapping ones; empty: whole images", item=int)
+    patch: tuple[int, ...] = option(
+        (),
+        "train on random windows of this shape, predict by overlapping ones; empty: whole images",
+        item=int,
+    )
 
     model: str = option("unet", "the network", choices=tuple(models.LANDMARKERS))
     width: int = option(0, "its features, at the finest level; 0: 16, or 8 in volumes")
     levels: int = option(4, "unet, scn2019: sizes that it works at")
-    loss: str = option("cross_entropy", "l2: heights, cross_entropy: probabilities over voxels",
-                       choices=tasks.LOSSES)
-    decoder: str = option("mass", "from map to point: highest voxel with a parabola, mean over all "
-                          "voxels, or centre of mass about the highest", choices=tasks.DECODERS)
+    loss: str = option(
+        "cross_entropy",
+        "l2: heights, cross_entropy: probabilities over voxels",
+        choices=tasks.LOSSES,
+    )
+    decoder: str = option(
+        "mass",
+        "from map to point: highest voxel with a parabola, mean over all "
+        "voxels, or centre of mass about the highest",
+        choices=tasks.DECODERS,
+    )
     sigma: float = option(2.0, "of the target's Gaussian, voxels")
     learn_sigma: float = option(0.0, "weight of |sigma|^2 where sigma is learned; 0: it is not")
     coordinate_weight: float = option(0.0, "in the loss, of the distance of the soft-arg-max")
     absent_below: float = option(0.0, "a point found with less confidence counts as absent")
-    radii_mm: tuple[float, ...] = option((2.0, 2.5, 3.0, 4.0, 10.0), "of the success rates",
-                                         item=float)
+    radii_mm: tuple[float, ...] = option(
+        (2.0, 2.5, 3.0, 4.0, 10.0), "of the success rates", item=float
+    )
     level: float = option(0.9, "share of points that the conformal radius is to hold")
     steps: int = option(600, "updates", grows=True)
     batch: int = option(0, "examples an update; 0: 8, or 2 volumes")
-    best: str = option("error_mm", "metric that chooses the checkpoint, on validation",
-                       choices=("error_mm", "error_mm_median", "loss"))
+    best: str = option(
+        "error_mm",
+        "metric that chooses the checkpoint, on validation",
+        choices=("error_mm", "error_mm_median", "loss"),
+    )
 
 
 def main(config: Config) -> None:
-    flags.check(config, sizes=("levels",), amounts=(
-        "width", "batch", "train_cases", "learn_sigma", "coordinate_weight", "absent_below"))
+    flags.check(
+        config,
+        sizes=("levels",),
+        amounts=(
+            "width",
+            "batch",
+            "train_cases",
+            "learn_sigma",
+            "coordinate_weight",
+            "absent_below",
+        ),
+    )
     check(config)
-    config, dataset, stop = settings.begin(config, "heatmap", LandmarkOptions,
-                                           default="brain_landmarks")
+    config, dataset, stop = settings.begin(
+        config, "heatmap", LandmarkOptions, default="brain_landmarks"
+    )
     given, config = config, sized(config, dataset)
     train = trained_on(config, dataset)
     scaling = preprocess.fit(train.images, len(train))
     parts = build(config, dataset, scaling)
     training = settings.plan(
-        config, train, columns=("landmarks",), loss=parts.task.loss, optimizer=parts.optimizer,
-        init=lambda key: start(key, train, parts), score=config.best, higher=False,
-        evaluate=lambda s: validate(config, dataset, parts, s))
+        config,
+        train,
+        columns=("landmarks",),
+        loss=parts.task.loss,
+        optimizer=parts.optimizer,
+        init=lambda key: start(key, train, parts),
+        score=config.best,
+        higher=False,
+        evaluate=lambda s: validate(config, dataset, parts, s),
+    )
     settings.train_and_report(
-        given, "heatmap", training, parts.how, parts.trained,
-        lambda weights, meta: finish(config, dataset, parts, weights, meta), dataset.digest, stop)
+        given,
+        "heatmap",
+        training,
+        parts.how,
+        parts.trained,
+        lambda weights, meta: finish(config, dataset, parts, weights, meta),
+        dataset.digest,
+        stop,
+    )
 
 
 def sized(config: Config, dataset: Dataset) -> Config:
@@ -153,11 +195,14 @@ def check(config: Config) -> None:
     if min(config.radii_mm, default=0.0) <= 0:
         raise UserError("--radii_mm: give one or more positive radii")
     if config.loss == "l2" and (config.coordinate_weight or config.decoder == "soft_argmax"):
-        raise UserError("--coordinate_weight and --decoder=soft_argmax are for "
-                        "--loss=cross_entropy")
+        raise UserError(
+            "--coordinate_weight and --decoder=soft_argmax are for --loss=cross_entropy"
+        )
     if config.patch and (config.loss != "l2" or min(config.patch) < 1):
-        raise UserError("--patch: give positive sides, and --loss=l2; probabilities over a window "
-                        "are none over the image")
+        raise UserError(
+            "--patch: give positive sides, and --loss=l2; probabilities over a window "
+            "are none over the image"
+        )
     if config.learn_sigma and config.loss != "l2":
         raise UserError("--learn_sigma is for --loss=l2")
 
@@ -165,11 +210,11 @@ def check(config: Config) -> None:
 class Parts(NamedTuple):
     """What the settings and the set make together."""
 
-    how: Heatmap
-    trained: Trained
-    task: tasks.Heatmap
+    how: HeatmapPredictor
+    trained: ModelSpec
+    task: tasks.HeatmapTask
     optimizer: optax.GradientTransformation
-    predict: Callable[..., tuple[tasks.Found, Array]]  # leading seed axis
+    predict: Callable[..., tuple[tasks.LocatedPoints, Array]]  # leading seed axis
     unordered: tuple[tuple[int, int], ...]
 
 
@@ -181,103 +226,140 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     if patch and (len(patch) != len(shape) or (np.array(patch) > shape).any()):
         raise UserError(f"--patch={','.join(map(str, patch))} does not fit into images of {shape}")
     if any(n % divisor for n in patch or shape):
-        raise UserError(f"--model={config.model} needs sides that divide by {divisor}; the images "
-                        f"or windows have {patch or shape}: give --image_shape, or fewer "
-                        "--levels")
+        raise UserError(
+            f"--model={config.model} needs sides that divide by {divisor}; the images "
+            f"or windows have {patch or shape}: give --image_shape, or fewer "
+            "--levels"
+        )
     alone = [name for name in unpaired(info.landmarks) if name not in sum(info.mirrored, ())]
     if config.flip and alone:
-        raise UserError(f"--flip: the landmark {alone[0]!r} has a side, but no partner on the "
-                        "other: a mirror image would call it wrong; name both sides alike, or "
-                        "leave --flip out")
+        raise UserError(
+            f"--flip: the landmark {alone[0]!r} has a side, but no partner on the "
+            "other: a mirror image would call it wrong; name both sides alike, or "
+            "leave --flip out"
+        )
     unordered = info.pairs(info.unordered)
-    how, trained = settings.pick(Heatmap, config), base.of(dataset, scaling, config)
+    how, trained = (
+        settings.pick(HeatmapPredictor, config),
+        base.describe_model(dataset, scaling, config),
+    )
     task = how.task(
-        trained, augmentation=settings.augmentation(config, axes=len(shape)),
-        learn_sigma=config.learn_sigma, coordinate_weight=config.coordinate_weight,
-        mirrored=info.pairs(info.mirrored), unordered=unordered)
+        trained,
+        augmentation=settings.augmentation(config, axes=len(shape)),
+        learn_sigma=config.learn_sigma,
+        coordinate_weight=config.coordinate_weight,
+        mirrored=info.pairs(info.mirrored),
+        unordered=unordered,
+    )
     return Parts(how, trained, task, settings.optimizer(config), heatmap.program(task), unordered)
 
 
-def start(key: Key, train: Split, parts: Parts) -> state.State:
+def start(key: Key, train: Split, parts: Parts) -> state.TrainState:
     params, stats = parts.task.init(key, jnp.zeros(train.image_shape))
     return state.create(params, stats, parts.optimizer)
 
 
-def predict(config: Config, dataset: Dataset, name: str, parts: Parts, weights: Any
-            ) -> tuple[list[LandmarkPredictions], np.ndarray]:
+def predict(
+    config: Config, dataset: Dataset, name: str, parts: Parts, weights: Any
+) -> tuple[list[LandmarkPredictions], np.ndarray]:
     """Every case of a split once, in order: the predictions of each seed, and their losses."""
     return heatmap.located(
-        parts.predict, weights, dataset.splits[name], dataset.info.landmarks,
-        batch=config.batch, absent_below=config.absent_below, unordered=parts.unordered)
+        parts.predict,
+        weights,
+        dataset.splits[name],
+        dataset.info.landmarks,
+        batch=config.batch,
+        absent_below=config.absent_below,
+        unordered=parts.unordered,
+    )
 
 
-def validate(config: Config, dataset: Dataset, parts: Parts, weights: Any
-             ) -> dict[str, float]:
+def validate(config: Config, dataset: Dataset, parts: Parts, weights: Any) -> dict[str, float]:
     """Loss and metrics on validation, the mean over seeds."""
     each, losses = predict(config, dataset, "validation", parts, weights)
     each = [landmark_report.turned(e, parts.unordered) for e in each]
     declared = landmark_metrics.declared(config.radii_mm)
     values = [e.values(declared) for e in each]
-    return {"loss": float(losses.mean()),
-            **{name: float(np.mean([v[name] for v in values])) for name in declared}}
+    return {
+        "loss": float(losses.mean()),
+        **{name: float(np.mean([v[name] for v in values])) for name in declared},
+    }
 
 
 def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> LandmarkPredictions:
     """The trivial baseline: each landmark at its mean position in the training images."""
     mean = np.nanmean(trained_on(config, dataset)["landmarks"], 0)
     points = np.tile(mean, (len(dataset.splits[name]), 1, 1))
-    return landmark_report.turned(landmark_report.from_voxels(
-        dataset.splits[name], dataset.info.landmarks, points, np.full(points.shape[:2], np.inf)),
-        parts.unordered)
+    return landmark_report.turned(
+        landmark_report.from_voxels(
+            dataset.splits[name], dataset.info.landmarks, points, np.full(points.shape[:2], np.inf)
+        ),
+        parts.unordered,
+    )
 
 
 def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
     workdir = Path(config.workdir)
     each, _ = predict(config, dataset, dataset.report_split, parts, weights)
-    whole = landmark_report.turned(heatmap.together(each), parts.unordered)
-    tuned = whole if dataset.report_split == "validation" else landmark_report.turned(
-        heatmap.together(predict(config, dataset, "validation", parts, weights)[0]),
-        parts.unordered)
+    whole = landmark_report.turned(heatmap.ensemble(each), parts.unordered)
+    tuned = (
+        whole
+        if dataset.report_split == "validation"
+        else landmark_report.turned(
+            heatmap.ensemble(predict(config, dataset, "validation", parts, weights)[0]),
+            parts.unordered,
+        )
+    )
     each = [landmark_report.turned(e, parts.unordered) for e in each]
     if not mesh.is_first():
         return
     baseline = mean_shape(config, dataset, dataset.report_split, parts)
     whole.write(workdir / "predictions.csv")
-    volumes = whole.found.shape[-1] == 3
+    volumes = whole.points_px.shape[-1] == 3
     if volumes:
         whole.write_lists(workdir / "landmarks")
-    result = {**settings.facts(config, "heatmap", dataset, weights, meta, workdir),
-              **results(config, dataset, each, whole, tuned, baseline)}
+    result = {
+        **settings.facts(config, "heatmap", dataset, weights, meta, workdir),
+        **results(config, dataset, each, whole, tuned, baseline),
+    }
     report.write(workdir / "report.json", result)
     draw(config, dataset, whole, baseline, workdir)
     report.show_result(result, workdir, wrote=("landmarks/",) if volumes else ())
 
 
-def results(config: Config, dataset: Dataset, each: list[LandmarkPredictions],
-            whole: LandmarkPredictions, tuned: LandmarkPredictions, baseline: LandmarkPredictions
-            ) -> dict[str, Any]:
+def results(
+    config: Config,
+    dataset: Dataset,
+    each: list[LandmarkPredictions],
+    whole: LandmarkPredictions,
+    tuned: LandmarkPredictions,
+    baseline: LandmarkPredictions,
+) -> dict[str, Any]:
     """The numbers of the report; `tuned` are the predictions on validation."""
     info, split = dataset.info, dataset.splits[dataset.report_split]
     declared = landmark_metrics.declared(config.radii_mm)
     regions = landmark_report.conformal(tuned, whole, level=config.level)
     true = biometry.truth(info, split)
     guess = biometry.constant(true, biometry.truth(info, trained_on(config, dataset)))
-    lengths = biometry.estimates(true, biometry.measure(info, whole.found_mm), whole.subject_id,
-                                 samples=config.bootstrap)
+    lengths = biometry.estimates(
+        true, biometry.measure(info, whole.points_mm), whole.subject_id, samples=config.bootstrap
+    )
     return {
         "metrics": {**whole.estimates(declared, samples=config.bootstrap), **lengths},
         "baseline": {**baseline.values(declared), **guess},
-        "baseline_is": "each landmark at its mean position in the training images" + (
-            ", each length at its median there" if guess else ""),
-        "definitions": metrics.definitions(
-            declared | (biometry.METRICS if guess else {})),
+        "baseline_is": "each landmark at its mean position in the training images"
+        + (", each length at its median there" if guess else ""),
+        "definitions": metrics.definitions(declared | (biometry.METRICS if guess else {})),
         "missing_in_reference": int((~whole.present).sum()),
         "conformal": {k: v for k, v in regions.items() if k != "landmarks"},
-        "landmarks": {name: {**whole.one(i).values(declared), **regions["landmarks"][name]}
-                      for i, name in enumerate(whole.names)},
+        "landmarks": {
+            name: {**whole.select_landmark(i).values(declared), **regions["landmarks"][name]}
+            for i, name in enumerate(whole.names)
+        },
         "raters": rater_error(split),
-        "seeds": settings.by_seed(config, [e.values(declared) for e in each])}
+        "seeds": settings.by_seed(config, [e.values(declared) for e in each]),
+    }
 
 
 def rater_error(split: Split) -> dict[str, float] | None:
@@ -286,18 +368,27 @@ def rater_error(split: Split) -> dict[str, float] | None:
     return {"error_mm": float(np.array(rows, float).mean())} if rows else None
 
 
-def draw(config: Config, dataset: Dataset, found: LandmarkPredictions,
-         baseline: LandmarkPredictions, workdir: Path) -> None:
+def draw(
+    config: Config,
+    dataset: Dataset,
+    found: LandmarkPredictions,
+    baseline: LandmarkPredictions,
+    workdir: Path,
+) -> None:
     """The figures."""
     folder = workdir / "figures"
     folder.mkdir(exist_ok=True)
-    plot.learning_curve(folder / "learning_curve.png", read_lines(workdir / "metrics.jsonl"),
-                        score=config.best, unit="loss")
+    plot.learning_curve(
+        folder / "learning_curve.png",
+        read_lines(workdir / "metrics.jsonl"),
+        score=config.best,
+        unit="loss",
+    )
     landmark_plot.cumulative(folder / "cumulative_error.png", found, baseline)
     landmark_plot.per_landmark(folder / "error_per_landmark.png", found)
     split = dataset.splits[dataset.report_split]
     landmark_plot.worst(folder / "worst_cases.png", found, split)
-    measured = biometry.measure(dataset.info, found.found_mm)
+    measured = biometry.measure(dataset.info, found.points_mm)
     for name, true in biometry.truth(dataset.info, split).items():
         landmark_plot.agreement(folder / f"agreement_{name}.png", name, true, measured[name])
 

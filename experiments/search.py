@@ -54,8 +54,8 @@ from medjax.evaluation.stats import nan_mean
 from medjax.models import qnet
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs import base
-from medjax.outputs.base import Trained
-from medjax.tasks.predictors import Search
+from medjax.outputs.base import ModelSpec
+from medjax.tasks.predictors import SearchPredictor
 from medjax.tasks.search import environment as env
 from medjax.tasks.search import metrics as search_metrics
 from medjax.tasks.search import plot as search_plot
@@ -77,30 +77,46 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/search", "where everything is written", free=True, path=True)
-    dataset: str = option("", "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
-                          "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
-                          "with --data_dir, else brain_landmarks")
+    dataset: str = option(
+        "",
+        "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
+        "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
+        "with --data_dir, else brain_landmarks",
+    )
     ndim: int = option(3, "brain_landmarks: 2 for slices, 3 for volumes")
     landmarks: tuple[str, ...] = option(("AC", "PC"), "those that are searched, comma-separated")
 
     copies: int = option(0, "search so many random versions of each training volume too")
-    scales: tuple[float, ...] = option((), "mm between two samples of what an agent sees, coarse "
-                                       "to fine; empty: 4, 2 and 1 voxels", item=float)
-    strides: tuple[float, ...] = option((), "mm of a move at each scale; empty: as --scales",
-                                        item=float)
+    scales: tuple[float, ...] = option(
+        (),
+        "mm between two samples of what an agent sees, coarse to fine; empty: 4, 2 and 1 voxels",
+        item=float,
+    )
+    strides: tuple[float, ...] = option(
+        (), "mm of a move at each scale; empty: as --scales", item=float
+    )
     crop_size: int = option(15, "samples along each side of what an agent sees")
     history: int = option(1, "so many crops, of its last places")
-    reward: str = option("distance", "how much the distance fell, or its square",
-                         choices=("distance", "squared"))
+    reward: str = option(
+        "distance", "how much the distance fell, or its square", choices=("distance", "squared")
+    )
     clip_reward: float = option(1.0, "rewards lie within this; 0: anywhere")
-    outside: str = option("stay", "an agent that would leave the volume stays and pays, or leaves "
-                          "and so declares the landmark absent", choices=("stay", "leave"))
+    outside: str = option(
+        "stay",
+        "an agent that would leave the volume stays and pays, or leaves "
+        "and so declares the landmark absent",
+        choices=("stay", "leave"),
+    )
     limit: int = option(60, "steps after which a team goes to another volume")
     search_limit: int = option(200, "steps after which a search is cut off")
     trail: int = option(20, "last places that tell whether an agent rests...")
     visits: int = option(4, "...which is when it is on one of them for this many times")
-    answer: str = option("centre", "where it rests: centre of its cycle, or the place of the last "
-                         "four whose largest Q is lowest", choices=("centre", "lowest"))
+    answer: str = option(
+        "centre",
+        "where it rests: centre of its cycle, or the place of the last "
+        "four whose largest Q is lowest",
+        choices=("centre", "lowest"),
+    )
 
     variant: str = option("dueling_double", "of deep Q-learning", choices=tasks.VARIANTS)
     agents: int = option(64, "searches at once, of each landmark")
@@ -117,8 +133,9 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     priority: float = option(0.0, "exponent of the error that steps are drawn by; 0: uniformly")
     margin: float = option(0.1, "share of each side near which no search begins")
 
-    trunk: str = option("patches", "of the network; convolutions: those of Alansary et al.",
-                        choices=qnet.TRUNKS)
+    trunk: str = option(
+        "patches", "of the network; convolutions: those of Alansary et al.", choices=qnet.TRUNKS
+    )
     patch: int = option(3, "the network's first layer cuts crops into patches of this side")
     width: int = option(32, "its features there")
     hidden: int = option(128, "and in its dense layers")
@@ -127,18 +144,28 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
     starts: int = option(100, "searches of each volume and landmark that are reported")
     validation_starts: int = option(10, "and on validation, while training")
     validation_cases: int = option(20, "volumes there; 0: all")
-    outlier_sd: float = option(0.0, "a shape model replaces answers that lie so many standard "
-                               "deviations off; 0: none does")
-    beside: str = option("", "work directory of a run of experiments.heatmap on the same cases, "
-                         "to stand in the same table", free=True, path=True)
-    radii_mm: tuple[float, ...] = option((1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates",
-                                         item=float)
+    outlier_sd: float = option(
+        0.0, "a shape model replaces answers that lie so many standard deviations off; 0: none does"
+    )
+    beside: str = option(
+        "",
+        "work directory of a run of experiments.heatmap on the same cases, "
+        "to stand in the same table",
+        free=True,
+        path=True,
+    )
+    radii_mm: tuple[float, ...] = option(
+        (1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates", item=float
+    )
     steps: int = option(1000, "updates", grows=True)
     batch: int = option(64, "remembered steps an update, of every landmark")
     learning_rate: float = option(1e-3, "its peak")
     weight_decay: float = option(1e-4, "decoupled, on kernels only")
-    best: str = option("error_mm", "metric that chooses the checkpoint, on validation",
-                       choices=("error_mm", "error_mm_median"))
+    best: str = option(
+        "error_mm",
+        "metric that chooses the checkpoint, on validation",
+        choices=("error_mm", "error_mm_median"),
+    )
 
     @property
     def model(self) -> str:
@@ -148,55 +175,98 @@ class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
 def main(config: Config) -> None:
     flags.check(
         config,
-        sizes=("crop_size", "history", "limit", "search_limit", "visits", "agents", "act_steps",
-               "n_step", "explore_steps", "replay", "fill", "target_every", "patch", "width",
-               "hidden", "starts", "validation_starts"),
-        amounts=("clip_reward", "explore_spread", "priority", "validation_cases", "outlier_sd",
-                 "copies"))
+        sizes=(
+            "crop_size",
+            "history",
+            "limit",
+            "search_limit",
+            "visits",
+            "agents",
+            "act_steps",
+            "n_step",
+            "explore_steps",
+            "replay",
+            "fill",
+            "target_every",
+            "patch",
+            "width",
+            "hidden",
+            "starts",
+            "validation_starts",
+        ),
+        amounts=(
+            "clip_reward",
+            "explore_spread",
+            "priority",
+            "validation_cases",
+            "outlier_sd",
+            "copies",
+        ),
+    )
     check(config)
-    config, dataset, stop = settings.begin(config, "search", LandmarkOptions,
-                                           default="brain_landmarks")
+    config, dataset, stop = settings.begin(
+        config, "search", LandmarkOptions, default="brain_landmarks"
+    )
     dataset = searched(config, dataset)
     train = dataset.splits["train"]
     scaling = preprocess.fit(train.images, len(train))
     parts = build(config, dataset, scaling)
     settings.train_and_report(
-        config, "search", plan(config, dataset, parts), parts.how, parts.trained,
-        lambda weights, meta: finish(config, dataset, parts, weights, meta), dataset.digest, stop)
+        config,
+        "search",
+        plan(config, dataset, parts),
+        parts.how,
+        parts.trained,
+        lambda weights, meta: finish(config, dataset, parts, weights, meta),
+        dataset.digest,
+        stop,
+    )
 
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
     flags.check_landmarks(config, ndim=config.ndim)
-    for name, top in (("discount", 1.0), ("epsilon", 1.0), ("epsilon_last", 1.0),
-                      ("margin", 0.499)):
+    for name, top in (
+        ("discount", 1.0),
+        ("epsilon", 1.0),
+        ("epsilon_last", 1.0),
+        ("margin", 0.499),
+    ):
         if not 0 <= getattr(config, name) <= top:
             raise UserError(f"--{name}={getattr(config, name)}: must lie between 0 and {top}")
     size, convolutions = config.crop_size, config.trunk == "convolutions"
     if size % 2 == 0 or not (convolutions or size % config.patch == 0):
-        raise UserError(f"--crop_size={size}: must be odd, so that the agent stands in its middle, "
-                        f"and divide by --patch={config.patch}")
+        raise UserError(
+            f"--crop_size={size}: must be odd, so that the agent stands in its middle, "
+            f"and divide by --patch={config.patch}"
+        )
     if convolutions and size < qnet.SMALLEST_CROP:
-        raise UserError(f"--crop_size={size}: --trunk=convolutions needs {qnet.SMALLEST_CROP} or "
-                        "more")
-    varied = [f.name for f in dataclasses.fields(flags.Augmenting)
-              if getattr(config, f.name) != f.default]
+        raise UserError(
+            f"--crop_size={size}: --trunk=convolutions needs {qnet.SMALLEST_CROP} or more"
+        )
+    varied = [
+        f.name for f in dataclasses.fields(flags.Augmenting) if getattr(config, f.name) != f.default
+    ]
     if varied and not config.copies:
         raise UserError(f"--{varied[0]} varies the copies of training volumes; give --copies")
     if config.trail < config.visits:
         raise UserError(f"--trail={config.trail} is shorter than --visits={config.visits}")
     usable = config.fill - (config.history - 1) - (config.n_step - 1)
     if config.fill > config.replay or usable * config.agents < config.batch:
-        raise UserError(f"--fill={config.fill} of --agents={config.agents} gives "
-                        f"{max(usable, 0) * config.agents} steps to draw from, fewer than "
-                        f"--batch={config.batch}, or more than --replay={config.replay} holds")
+        raise UserError(
+            f"--fill={config.fill} of --agents={config.agents} gives "
+            f"{max(usable, 0) * config.agents} steps to draw from, fewer than "
+            f"--batch={config.batch}, or more than --replay={config.replay} holds"
+        )
     if min(config.radii_mm, default=0.0) <= 0:
         raise UserError("--radii_mm: give one or more positive radii")
     if not config.landmarks or len(set(config.landmarks)) < len(config.landmarks):
         raise UserError("--landmarks: give one or more names, each once")
     if config.outlier_sd and len(config.landmarks) < 4:
-        raise UserError("--outlier_sd needs four --landmarks or more: three lay the shape model, "
-                        "and one is judged")
+        raise UserError(
+            "--outlier_sd needs four --landmarks or more: three lay the shape model, "
+            "and one is judged"
+        )
     if config.beside and not Path(config.beside, "predictions.csv").is_file():
         raise UserError(f"--beside={config.beside}: has no predictions.csv")
 
@@ -210,16 +280,23 @@ def searched(config: Config, dataset: Dataset) -> Dataset:
     column = [info.landmarks.index(name) for name in config.landmarks]
 
     def narrow(split: Split) -> Split:
-        return dataclasses.replace(split, targets={**split.targets, **{
-            name: split[name][:, column] for name in ("landmarks", "true_file", "true_mm")}})
+        return dataclasses.replace(
+            split,
+            targets={
+                **split.targets,
+                **{name: split[name][:, column] for name in ("landmarks", "true_file", "true_mm")},
+            },
+        )
 
     splits = {name: narrow(split) for name, split in dataset.splits.items()}
     lacking = np.isnan(splits["train"]["landmarks"]).any((1, 2))
     if lacking.all():
         raise UserError(f"{info.name}: no volume of train has all of {','.join(config.landmarks)}")
     for i in np.flatnonzero(lacking):
-        print(f"note: {splits['train'].case_id[i]} lacks a landmark, or it lies outside: left out "
-              "of train")
+        print(
+            f"note: {splits['train'].case_id[i]} lacks a landmark, or it lies outside: left out "
+            "of train"
+        )
     splits["train"] = splits["train"].only(np.flatnonzero(~lacking))
     info = dataclasses.replace(info, landmarks=config.landmarks, mirrored=(), unordered=())
     return dataclasses.replace(dataset, splits=splits, info=info)
@@ -228,69 +305,102 @@ def searched(config: Config, dataset: Dataset) -> Dataset:
 class Parts(NamedTuple):
     """What the settings and the set make together."""
 
-    how: Search
-    trained: Trained
-    task: tasks.Search
+    how: SearchPredictor
+    trained: ModelSpec
+    task: tasks.SearchTask
     game: tasks.Game
     optimizer: optax.GradientTransformation
-    walk: Callable[..., tasks.Found]  # of parameters with a leading seed axis
-    wander: Callable[..., tasks.Found]  # at random; one seed
+    walk: Callable[..., tasks.SearchOutcome]  # of parameters with a leading seed axis
+    wander: Callable[..., tasks.SearchOutcome]  # at random; one seed
     trace: Callable[..., tuple[Array, Array]]
 
 
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     """Raises UserError for settings that do not fit the set."""
-    train, trained = dataset.splits["train"], base.of(dataset, scaling, config)
-    how = Search(geometry.voxel_mm(train["to_world"]), **{
-        f.name: getattr(config, f.name) for f in dataclasses.fields(Search)[1:]})
+    train, trained = dataset.splits["train"], base.describe_model(dataset, scaling, config)
+    how = SearchPredictor(
+        geometry.voxel_mm(train["to_world"]),
+        **{f.name: getattr(config, f.name) for f in dataclasses.fields(SearchPredictor)[1:]},
+    )
     game = how.game(train.image_shape[:-1], learning=settings.pick(tasks.Learning, config))
     task, moves = how.task(trained, game), 2 * len(game.rules.crop)
 
-    def wander(key: Key, data: env.Volumes, case: Array, places: Array) -> tasks.Found:
-        def anything(key: Key, agents: env.State) -> Array:
+    def wander(key: Key, data: env.Volumes, case: Array, places: Array) -> tasks.SearchOutcome:
+        def anything(key: Key, agents: env.AgentState) -> Array:
             return jax.random.uniform(key, (*agents.case.shape, moves))
 
         found = tasks.walk(key, anything, data, case, places, game=game)
         return jax.tree.map(lambda x: x[None], found)
 
-    return Parts(how, trained, task, game, settings.optimizer(config),
-                 search.by_value(tasks.walk, task, game), jax.jit(wander),
-                 search.by_value(tasks.trace, task, game))
+    return Parts(
+        how,
+        trained,
+        task,
+        game,
+        settings.optimizer(config),
+        search.by_value(tasks.walk, task, game),
+        jax.jit(wander),
+        search.by_value(tasks.trace, task, game),
+    )
 
 
 def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     """The training run, its agents split over the devices."""
     devices = mesh.make()
     mesh.check_batch(config.agents, mesh=devices, flag="--agents")
-    data = search_run.on_device(search_run.vary(
-        jax.random.key(config.seed), dataset.splits["train"], copies=config.copies,
-        how=settings.augmentation(config, axes=len(parts.game.rules.crop))), game=parts.game)
+    data = search_run.on_device(
+        search_run.vary(
+            jax.random.key(config.seed),
+            dataset.splits["train"],
+            copies=config.copies,
+            augmentation=settings.augmentation(config, axes=len(parts.game.rules.crop)),
+        ),
+        game=parts.game,
+    )
     held = dataset.splits["validation"].first(config.validation_cases)
     seen = search_run.on_device(held, game=parts.game)
     kit = {"game": parts.game, "optimizer": parts.optimizer}
     init = partial(search_run.create, data=data, task=parts.task, **kit)
-    search_run.check_memory(jax.eval_shape(init, jax.random.key(0)).world,
-                            learners=config.seeds * len(flags.choices(config)))
-    update = search_run.make_update(parts.task, batch=config.batch, ema_decay=config.ema_decay,
-                                    **kit)
+    search_run.check_memory(
+        jax.eval_shape(init, jax.random.key(0)).world,
+        learners=config.seeds * len(flags.choices(config)),
+    )
+    update = search_run.make_update(
+        parts.task, batch=config.batch, ema_decay=config.ema_decay, **kit
+    )
 
     def evaluate(weights: Any) -> dict[str, float]:
-        found = explore(config, held, seen, partial(parts.walk, weights[0]),
-                        count=config.validation_starts)
+        found = explore(
+            config, held, seen, partial(parts.walk, weights[0]), count=config.validation_starts
+        )
         return found.values(search_metrics.declared(config.radii_mm))
 
     return settings.seeded(
-        config, init=init, advance=step.make_advance(update, lambda key, data, step, i: data),
-        evaluate=evaluate, score=config.best, higher=False,
+        config,
+        init=init,
+        advance=step.make_advance(update, lambda key, data, step, i: data),
+        evaluate=evaluate,
+        score=config.best,
+        higher=False,
         feed=feeds.resident(lambda: mesh.put(data, mesh.replicated(devices))),
-        sharding=search_run.placing(devices), unit="agent-steps",
-        batch=config.agents * config.act_steps * len(config.landmarks))
+        sharding=search_run.placing(devices),
+        unit="agent-steps",
+        batch=config.agents * config.act_steps * len(config.landmarks),
+    )
 
 
-def explore(config: Config, split: Split, data: env.Volumes, walk: Callable, *, count: int
-            ) -> Searches:
-    return search_run.explore(walk, split, data, names=config.landmarks, count=count,
-                              seed=config.seed, margin=config.margin)
+def explore(
+    config: Config, split: Split, data: env.Volumes, walk: Callable, *, count: int
+) -> Searches:
+    return search_run.explore(
+        walk,
+        split,
+        data,
+        names=config.landmarks,
+        count=count,
+        seed=config.seed,
+        margin=config.margin,
+    )
 
 
 def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
@@ -303,10 +413,11 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
     wander = explore(config, split, data, parts.wander, count=config.starts)
     if not mesh.is_first():
         return
-    result = {**settings.facts(config, "search", dataset, weights, meta, workdir,
-                              unit="agent-steps"),
-              "of": "one seed" if config.seeds == 1 else f"{config.seeds} seeds, pooled",
-              **results(config, dataset, parts, found, wander, workdir)}
+    result = {
+        **settings.facts(config, "search", dataset, weights, meta, workdir, unit="agent-steps"),
+        "of": "one seed" if config.seeds == 1 else f"{config.seeds} seeds, pooled",
+        **results(config, dataset, parts, found, wander, workdir),
+    }
     found.write(workdir / "predictions.csv")
     report.write(workdir / "report.json", result)
     draw(config, split, parts, data, params, found, workdir)
@@ -314,14 +425,16 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
     search_report.show_beside(result["beside"], result["compared"], config.radii_mm)
 
 
-def results(config: Config, dataset: Dataset, parts: Parts, found: Searches, wander: Searches,
-            workdir: Path) -> dict[str, Any]:
+def results(
+    config: Config, dataset: Dataset, parts: Parts, found: Searches, wander: Searches, workdir: Path
+) -> dict[str, Any]:
     """The numbers of the report, and `consensus.csv`, one answer a volume and landmark."""
     split, declared = dataset.splits[dataset.report_split], search_metrics.declared(config.radii_mm)
     shapes = dataset.splits["train"]["landmarks"]
     consensus = search_report.consensus(split, found)
-    mean = search_report.as_searches(search_report.at_voxels(split, found.names, np.tile(
-        shapes.mean(0), (len(split), 1, 1))))
+    mean = search_report.as_searches(
+        search_report.at_voxels(split, found.names, np.tile(shapes.mean(0), (len(split), 1, 1)))
+    )
     answers = {"median of the starts": search_report.as_searches(consensus)}
     if config.outlier_sd:
         consensus = search_report.corrected(split, consensus, shapes, threshold=config.outlier_sd)
@@ -332,47 +445,76 @@ def results(config: Config, dataset: Dataset, parts: Parts, found: Searches, wan
         others[config.beside] = search_report.from_run(Path(config.beside, "predictions.csv"), mean)
     rows = {"search, each start": found, **answers, **others, "random walk": wander}
     median = answers["median of the starts"]
-    seeds = [found.of(seed=s).values(declared) for s in range(config.seeds)]
+    seeds = [found.select(seed=s).values(declared) for s in range(config.seeds)]
     return {
         "metrics": found.estimates(declared, samples=config.bootstrap),
         "baseline": mean.values(declared),
         "baseline_is": "each landmark at its mean position in the training volumes",
         "definitions": metrics.definitions(declared),
-        "missing_in_reference": int(np.isnan(found.true).any(-1).sum()),
-        "variance": found.variance(), "starts": config.starts, "voxel_mm": parts.how.voxel_mm,
-        "landmarks": {name: found.of(landmark=i).values(declared)
-                      for i, name in enumerate(found.names)},
-        "beside": {who: row.estimates(declared, samples=config.bootstrap)
-                   for who, row in rows.items()},
-        "compared": report.corrected({
-            who: search_report.compare(median, row, samples=config.bootstrap)
-            for who, row in others.items()}),
-        "seeds": settings.by_seed(config, seeds)}
+        "missing_in_reference": int(np.isnan(found.true_mm).any(-1).sum()),
+        "variance": found.variance(),
+        "starts": config.starts,
+        "voxel_mm": parts.how.voxel_mm,
+        "landmarks": {
+            name: found.select(landmark=i).values(declared) for i, name in enumerate(found.names)
+        },
+        "beside": {
+            who: row.estimates(declared, samples=config.bootstrap) for who, row in rows.items()
+        },
+        "compared": report.corrected(
+            {
+                who: search_report.compare(median, row, samples=config.bootstrap)
+                for who, row in others.items()
+            }
+        ),
+        "seeds": settings.by_seed(config, seeds),
+    }
 
 
-def draw(config: Config, split: Split, parts: Parts, data: env.Volumes, params: Any,
-         found: Searches, workdir: Path) -> None:
+def draw(
+    config: Config,
+    split: Split,
+    parts: Parts,
+    data: env.Volumes,
+    params: Any,
+    found: Searches,
+    workdir: Path,
+) -> None:
     """The figures; ways are shown of the volume whose mean error is the median."""
     folder = workdir / "figures"
     folder.mkdir(exist_ok=True)
-    plot.learning_curve(folder / "learning_curve.png", read_lines(workdir / "metrics.jsonl"),
-                        score=config.best, unit="Huber loss of Q")
-    search_plot.histogram(folder / "errors.png", {
-        name: found.error_mm[:, i] for i, name in enumerate(found.names)})
+    plot.learning_curve(
+        folder / "learning_curve.png",
+        read_lines(workdir / "metrics.jsonl"),
+        score=config.best,
+        unit="Huber loss of Q",
+    )
+    search_plot.histogram(
+        folder / "errors.png", {name: found.error_mm[:, i] for i, name in enumerate(found.names)}
+    )
     each = nan_mean(found.error_mm.reshape(len(split), -1), axis=1)
     case = int(np.argsort(each, kind="stable")[len(each) // 2])  # NaN comes last
-    key, places = search_run.beginnings(data, jnp.int32(case), count=min(config.starts, 12),
-                                        seed=config.seed, margin=config.margin)
-    trace, level = (np.asarray(x)[0] for x in parts.trace(
-        params, key, data, jnp.int32(case), places))
+    key, places = search_run.beginnings(
+        data, jnp.int32(case), count=min(config.starts, 12), seed=config.seed, margin=config.margin
+    )
+    trace, level = (
+        np.asarray(x)[0] for x in parts.trace(params, key, data, jnp.int32(case), places)
+    )
     box = split["box"][case]
     image = split.read(case)[..., 0][tuple(slice(a, b) for a, b in box.T)]
     target = np.asarray(data.target[case])
     search_plot.paths(folder / "paths.png", image, found.names, target, trace, level)
     search_plot.animation(
-        folder / "search.gif", image, found.names[0], target[0], trace[:, 0, 0], level[:, 0, 0],
-        voxel_mm=parts.how.voxel_mm, spacing=np.asarray(parts.game.levels.spacing).tolist(),
-        crop=(config.crop_size,) * image.ndim)
+        folder / "search.gif",
+        image,
+        found.names[0],
+        target[0],
+        trace[:, 0, 0],
+        level[:, 0, 0],
+        voxel_mm=parts.how.voxel_mm,
+        spacing=np.asarray(parts.game.levels.spacing).tolist(),
+        crop=(config.crop_size,) * image.ndim,
+    )
 
 
 if __name__ == "__main__":

@@ -34,8 +34,11 @@ class Config:
     weights: str = option("", "the authors' .npz of SonoNet-16, -32 or -64", path=True)
     input: str = option("", "a picture, or a folder of pictures", path=True)
     workdir: str = option("runs/sononet", "where everything is written", free=True, path=True)
-    crop: tuple[int, ...] = option((115, 734, 81, 874), "first and last row, first and last column "
-                                   "of the image within a frame; empty: all", item=int)
+    crop: tuple[int, ...] = option(
+        (115, 734, 81, 874),
+        "first and last row, first and last column of the image within a frame; empty: all",
+        item=int,
+    )
     threshold: float = option(0.3, "share of the saliency's peak from which it counts")
 
 
@@ -55,43 +58,64 @@ def main(config: Config) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     write(workdir / "predictions.csv", found)
     sononet.draw(workdir / "boxes.png", [(p.name, frame, seen) for p, frame, _, seen in found])
-    report.show("SonoNet", ["frame", "plane", "probability"], [
-        [p.name, seen.plane, f"{seen.confidence:.3f}"] for p, _, _, seen in found],
-        [f"wrote {workdir / name}" for name in ("predictions.csv", "boxes.png")])
+    report.show(
+        "SonoNet",
+        ["frame", "plane", "probability"],
+        [[p.name, seen.plane, f"{seen.confidence:.3f}"] for p, _, _, seen in found],
+        [f"wrote {workdir / name}" for name in ("predictions.csv", "boxes.png")],
+    )
 
 
 def pictures(path: Path) -> list[Path]:
     """Raises UserError if there are none."""
     if not path.name or not path.exists():
         raise UserError(f"--input={path}: no such file or folder")
-    found = [path] if path.is_file() else sorted(
-        p for p in path.iterdir() if images.suffix(p) in images.PICTURES)
+    found = (
+        [path]
+        if path.is_file()
+        else sorted(p for p in path.iterdir() if images.suffix(p) in images.PICTURES)
+    )
     if not found:
         raise UserError(f"--input={path}: no pictures in it ({', '.join(images.PICTURES)})")
     return found
 
 
-def cut(pixels: np.ndarray, crop: tuple[int, ...], *, origin: Path
-        ) -> tuple[np.ndarray, tuple[int, int]]:
+def cut(
+    pixels: np.ndarray, crop: tuple[int, ...], *, origin: Path
+) -> tuple[np.ndarray, tuple[int, int]]:
     """The image within a frame, and its first row and column."""
     top, bottom, left, right = crop or (0, pixels.shape[0], 0, pixels.shape[1])
     if not (0 <= top < bottom <= pixels.shape[0] and 0 <= left < right <= pixels.shape[1]):
-        raise UserError(f"{origin}: is {pixels.shape[1]} x {pixels.shape[0]}, and --crop="
-                        f"{','.join(map(str, crop))} does not lie in it; give the rows and columns "
-                        "of your scanner, or --crop= for the whole picture")
+        raise UserError(
+            f"{origin}: is {pixels.shape[1]} x {pixels.shape[0]}, and --crop="
+            f"{','.join(map(str, crop))} does not lie in it; give the rows and columns "
+            "of your scanner, or --crop= for the whole picture"
+        )
     return pixels[top:bottom, left:right], (top, left)
 
 
 def write(path: Path, found: list[tuple[Path, Any, tuple[int, int], sononet.Seen]]) -> None:
     """One row a frame: plane, probabilities, and the box in pixels of the file."""
+
     def row(file: Path, corner: tuple[int, int], seen: sononet.Seen) -> list[Any]:
         top, left = corner
-        box = [np.nan] * 4 if seen.box is None else [
-            float(v + o) for v, o in zip(seen.box, (left, top, left, top), strict=True)]
+        box = (
+            [np.nan] * 4
+            if seen.box is None
+            else [float(v + o) for v, o in zip(seen.box, (left, top, left, top), strict=True)]
+        )
         return [file.name, seen.plane, float(seen.confidence), *box, *seen.probability]
 
-    header = ["case_id", "plane", "confidence", "left", "top", "right", "bottom",
-              *(f"p_{name}" for name in network.PLANES)]
+    header = [
+        "case_id",
+        "plane",
+        "confidence",
+        "left",
+        "top",
+        "right",
+        "bottom",
+        *(f"p_{name}" for name in network.PLANES),
+    ]
     write_table(path, header, (row(file, corner, seen) for file, _, corner, seen in found))
 
 

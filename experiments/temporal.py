@@ -59,12 +59,12 @@ from medjax.models import pretrained, sononet
 from medjax.ops import sequence
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs import base
-from medjax.outputs.base import Trained
+from medjax.outputs.base import ModelSpec
 from medjax.outputs.frames import metrics as temporal_metrics
 from medjax.outputs.frames import plot as temporal_plot
 from medjax.outputs.frames import report as temporal_report
 from medjax.outputs.frames.report import SequencePredictions
-from medjax.tasks.predictors import Temporal
+from medjax.tasks.predictors import TemporalPredictor
 from medjax.tasks.temporal import predictor as temporal
 from medjax.tasks.temporal import task as tasks
 from medjax.train import mesh, run, state
@@ -81,34 +81,51 @@ class Config(flags.Augmenting, flags.Batches, flags.SequenceFiles):
     """The settings of one run; its fields are the flags."""
 
     workdir: str = option("runs/temporal", "where everything is written", free=True, path=True)
-    dataset: str = option("", "beating_heart, brain_sweeps, sequence_folder, sunnybrook_cine, acdc "
-                          "or echonet_dynamic; empty: sequence_folder with --data_dir, else "
-                          "beating_heart")
-    task: str = option("frames", "each name has one frame, or (planes) any number",
-                       choices=tuple(tasks.LOSSES))
+    dataset: str = option(
+        "",
+        "beating_heart, brain_sweeps, sequence_folder, sunnybrook_cine, acdc "
+        "or echonet_dynamic; empty: sequence_folder with --data_dir, else "
+        "beating_heart",
+    )
+    task: str = option(
+        "frames", "each name has one frame, or (planes) any number", choices=tuple(tasks.LOSSES)
+    )
 
     encoder: str = option("cnn", "network of a frame", choices=tuple(models.CLASSIFIERS))
     features: int = option(64, "numbers that it gives a frame")
     recurrence: str = option("tcn", "what runs over them", choices=models.RECURRENCES)
     hidden: int = option(64, "its features")
-    init_from: str = option("", "where weights come from: .safetensors (ResNet, DenseNet) or .npz "
-                            "(SonoNet) for the encoder, or the work directory of a run", path=True)
+    init_from: str = option(
+        "",
+        "where weights come from: .safetensors (ResNet, DenseNet) or .npz "
+        "(SonoNet) for the encoder, or the work directory of a run",
+        path=True,
+    )
     encoder_rate: float = option(1.0, "learning rate of the encoder, as a share; 0: frozen")
     remat: bool = option(False, "keep less in memory, compute it twice")
     dropout: float = option(0.0, "before the encoder's last layer")
 
-    loss: str = option("", "frames: time (cross-entropy over frames) or curve (Kong et al. 2016; "
-                       "ED, ES); planes: joint (Chen et al. 2015) or softmax; empty: the first",
-                       choices=("", *(k for of in tasks.LOSSES.values() for k in of)))
+    loss: str = option(
+        "",
+        "frames: time (cross-entropy over frames) or curve (Kong et al. 2016; "
+        "ED, ES); planes: joint (Chen et al. 2015) or softmax; empty: the first",
+        choices=("", *(k for of in tasks.LOSSES.values() for k in of)),
+    )
     structure: float = option(1.0, "curve: weight of the loss that keeps it falling and rising")
     balance: float = option(0.5, "planes: exponent of how rare a name is, as its weight")
     reverse: bool = option(False, "train on reversed sequences too")
-    by_length: bool = option(False, "the sequences of a batch are about as long as one another, so "
-                             "that few frames are computed in vain; four programs are compiled")
+    by_length: bool = option(
+        False,
+        "the sequences of a batch are about as long as one another, so "
+        "that few frames are computed in vain; four programs are compiled",
+    )
     train_window: int = option(0, "train on so many frames in a row; 0: all")
     smooth: int = option(1, "scores are means over so many frames")
-    rival: bool = option(True, "train the same encoder without recurrence too, averaged over "
-                         "frames, to stand in the same table")
+    rival: bool = option(
+        True,
+        "train the same encoder without recurrence too, averaged over "
+        "frames, to stand in the same table",
+    )
     units: str = option("ms", "report milliseconds too, or frames only", choices=("ms", "frames"))
     hit_frames: int = option(2, "planes: a hit is at most so many frames off")
     steps: int = option(800, "updates", grows=True)
@@ -120,13 +137,24 @@ class Config(flags.Augmenting, flags.Batches, flags.SequenceFiles):
 
 
 def main(config: Config) -> None:
-    flags.check(config, sizes=("features", "hidden", "smooth"), amounts=(
-        "structure", "balance", "train_window", "hit_frames", "encoder_rate", "frame_ms",
-        "grid_mm"))
+    flags.check(
+        config,
+        sizes=("features", "hidden", "smooth"),
+        amounts=(
+            "structure",
+            "balance",
+            "train_window",
+            "hit_frames",
+            "encoder_rate",
+            "frame_ms",
+            "grid_mm",
+        ),
+    )
     config = dataclasses.replace(config, loss=config.loss or tasks.LOSSES[config.task][0])
     check(config)
-    config, dataset, stop = settings.begin(config, "temporal", SequenceOptions,
-                                           default="beating_heart")
+    config, dataset, stop = settings.begin(
+        config, "temporal", SequenceOptions, default="beating_heart"
+    )
     check_set(config, dataset)
     train = dataset.splits["train"]
     scaling = fit(config, train)
@@ -134,20 +162,32 @@ def main(config: Config) -> None:
     def train_one(config: Config, done: Callable[[Any, dict, "Parts"], None]) -> None:
         parts = build(config, dataset, scaling)
         settings.train_and_report(
-            config, "temporal", plan(config, dataset, parts), parts.how, parts.trained,
-            lambda weights, meta: done(weights, meta, parts), dataset.digest, stop)
+            config,
+            "temporal",
+            plan(config, dataset, parts),
+            parts.how,
+            parts.trained,
+            lambda weights, meta: done(weights, meta, parts),
+            dataset.digest,
+            stop,
+        )
 
     def report_with_rival(weights: Any, meta: dict, parts: "Parts") -> None:
         others: dict[str, SequencePredictions] = {}
         of_run = config.init_from and Path(config.init_from).is_dir()
         begun = Path(config.init_from, RIVAL) if of_run else None
         alone = dataclasses.replace(
-            config, recurrence="none", init_from=str(begun or config.init_from),
-            workdir=str(Path(config.workdir, RIVAL)))
+            config,
+            recurrence="none",
+            init_from=str(begun or config.init_from),
+            workdir=str(Path(config.workdir, RIVAL)),
+        )
         if config.rival and config.recurrence != "none":
             print("the same encoder without recurrence:", flush=True)
-            train_one(alone, lambda weights, _, parts: others.update(
-                averaged(alone, dataset, parts, weights)))
+            train_one(
+                alone,
+                lambda weights, _, parts: others.update(averaged(alone, dataset, parts, weights)),
+            )
         finish(config, dataset, parts, weights, meta, others)
 
     train_one(config, report_with_rival)
@@ -156,8 +196,10 @@ def main(config: Config) -> None:
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
     if config.loss not in tasks.LOSSES[config.task]:
-        raise UserError(f"--loss={config.loss} is not for --task={config.task}; choose "
-                        f"{' or '.join(tasks.LOSSES[config.task])}")
+        raise UserError(
+            f"--loss={config.loss} is not for --task={config.task}; choose "
+            f"{' or '.join(tasks.LOSSES[config.task])}"
+        )
     if config.smooth % 2 == 0:
         raise UserError(f"--smooth={config.smooth}: must be odd, so that no frame is shifted")
     if config.train_window and config.by_length:
@@ -167,11 +209,17 @@ def check(config: Config) -> None:
     flags.check_sequences(config)
     if config.init_from and not Path(config.init_from).exists():
         raise UserError(f"--init_from={config.init_from}: no such file or folder")
-    rival = (config.rival and config.recurrence != "none" and config.init_from
-             and Path(config.init_from).is_dir())
+    rival = (
+        config.rival
+        and config.recurrence != "none"
+        and config.init_from
+        and Path(config.init_from).is_dir()
+    )
     if rival and not Path(config.init_from, RIVAL, weights.NAME).exists():
-        raise UserError(f"--init_from={config.init_from}: that run has no rival, for the rival of "
-                        "this one to start from; give --rival=false")
+        raise UserError(
+            f"--init_from={config.init_from}: that run has no rival, for the rival of "
+            "this one to start from; give --rival=false"
+        )
     if config.encoder_rate == 0 and not config.init_from:
         raise UserError("--encoder_rate=0 uses the features of --init_from; give it")
 
@@ -180,8 +228,10 @@ def check_set(config: Config, dataset: Dataset) -> None:
     """Raises UserError for settings that do not fit the set."""
     info = dataset.info
     if config.loss == "curve" and len(info.frames) != 2:
-        raise UserError(f"--loss=curve is for two names, ED and ES; {info.name} has "
-                        f"{', '.join(info.frames)}: give --loss=time")
+        raise UserError(
+            f"--loss=curve is for two names, ED and ES; {info.name} has "
+            f"{', '.join(info.frames)}: give --loss=time"
+        )
     if info.cyclic and config.train_window:
         raise UserError(f"--train_window: the sequences of {info.name} are whole cycles")
     for name, split in dataset.splits.items():
@@ -189,17 +239,22 @@ def check_set(config: Config, dataset: Dataset) -> None:
             several = np.argwhere(split["marks"].sum(1) > 1)
             if len(several):
                 i, j = several[0]
-                raise UserError(f"{split.case_id[i]} of {name} has several frames called "
-                                f"{info.frames[j]}; give --task=planes")
+                raise UserError(
+                    f"{split.case_id[i]} of {name} has several frames called "
+                    f"{info.frames[j]}; give --task=planes"
+                )
         unknown = np.isnan(split["frame_ms"])
         if config.task == "frames" and config.units == "ms" and unknown.any():
-            raise UserError(f"{split.case_id[int(unknown.argmax())]} of {name}: the time between "
-                            "its frames is not known; give the column frame_ms, --frame_ms, or "
-                            "--units=frames")
+            raise UserError(
+                f"{split.case_id[int(unknown.argmax())]} of {name}: the time between "
+                "its frames is not known; give the column frame_ms, --frame_ms, or "
+                "--units=frames"
+            )
 
 
 def fit(config: Config, train: Split) -> Preprocessing:
     """How pixels are scaled, from the real frames of the training split."""
+
     def read(index: Any) -> np.ndarray:
         return np.concatenate([train.read(int(i))[: train["length"][i]] for i in index])
 
@@ -213,10 +268,10 @@ def fit(config: Config, train: Split) -> Preprocessing:
 class Parts(NamedTuple):
     """What the settings and the set make together."""
 
-    how: Temporal
-    trained: Trained
-    model: models.Temporal
-    task: tasks.Temporal
+    how: TemporalPredictor
+    trained: ModelSpec
+    model: models.FrameNetwork
+    task: tasks.TemporalTask
     optimizer: optax.GradientTransformation
     predict: Callable[..., Array]  # leading seed axis
     metrics: dict[str, Metric]
@@ -232,19 +287,32 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     train, info = dataset.splits["train"], dataset.info
     smallest = models.smallest_side(config.encoder)
     if min(train.image_shape[1:3]) < smallest:
-        raise UserError(f"--encoder={config.encoder} needs frames of {smallest} pixels a side or "
-                        f"more; these have {train.image_shape[1:3]}: give --image_shape")
-    how, trained = settings.pick(Temporal, config), base.of(dataset, scaling, config)
+        raise UserError(
+            f"--encoder={config.encoder} needs frames of {smallest} pixels a side or "
+            f"more; these have {train.image_shape[1:3]}: give --image_shape"
+        )
+    how, trained = (
+        settings.pick(TemporalPredictor, config),
+        base.describe_model(dataset, scaling, config),
+    )
     model = how.network(trained, dropout=config.dropout, remat=config.remat)
     share = train["marks"].sum((0, 1)) / train["length"].sum()
     rarity = ((1 - share) / np.maximum(share, 1e-9)) ** config.balance
     task = how.make(
-        model, trained, augmentation=settings.augmentation(config, axes=2),
-        window=config.train_window, structure=config.structure, reverse=config.reverse,
-        rarity=tuple(rarity.tolist()), frozen=config.encoder_rate == 0)
-    metrics = temporal_metrics.of_frames(
-        info.frames, milliseconds=config.units == "ms") if config.task == "frames" else (
-            temporal_metrics.of_planes(info.frames, frames=config.hit_frames))
+        model,
+        trained,
+        augmentation=settings.augmentation(config, axes=2),
+        window=config.train_window,
+        structure=config.structure,
+        reverse=config.reverse,
+        rarity=tuple(rarity.tolist()),
+        frozen=config.encoder_rate == 0,
+    )
+    metrics = (
+        temporal_metrics.of_frames(info.frames, milliseconds=config.units == "ms")
+        if config.task == "frames"
+        else (temporal_metrics.of_planes(info.frames, frames=config.hit_frames))
+    )
     return Parts(how, trained, model, task, optimizer(config), temporal.program(task), metrics)
 
 
@@ -253,8 +321,12 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     if config.encoder_rate == 0:
         names = ("cell", "recurrent", "convolutions", "dense", "head")
         return settings.optimizer(config, only=names)
-    slower = optax.masked(optax.scale(config.encoder_rate), lambda params: {
-        name: jax.tree.map(lambda _, n=name: n == "encoder", p) for name, p in params.items()})
+    slower = optax.masked(
+        optax.scale(config.encoder_rate),
+        lambda params: {
+            name: jax.tree.map(lambda _, n=name: n == "encoder", p) for name, p in params.items()
+        },
+    )
     return optax.chain(settings.optimizer(config), slower)
 
 
@@ -262,27 +334,42 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     """The training run."""
     train, source = dataset.splits["train"], config.init_from
     shape, longest = (1, 2, *train.image_shape[1:]), train.image_shape[0]
-    alike: dict[str, Any] = {"length": train["length"], "shorten": partial(
-        tasks.shortened, sizes=[-(-longest * i // 4) for i in range(1, 5)])
-    } if config.by_length else {}
+    alike: dict[str, Any] = (
+        {
+            "length": train["length"],
+            "shorten": partial(tasks.shortened, sizes=[-(-longest * i // 4) for i in range(1, 5)]),
+        }
+        if config.by_length
+        else {}
+    )
 
-    def init(key: Key) -> state.State:
+    def init(key: Key) -> state.TrainState:
         variables = parts.model.init(key, jnp.zeros(shape), jnp.array([2]), train=False)
         params, stats = variables["params"], variables.get("batch_stats", {})
         if source and not Path(source).is_dir():
             inside = {"params": params["encoder"], "batch_stats": stats.get("encoder", {})}
-            inside = (sononet.from_lasagne(inside, arrays, head=False) if source.endswith(".npz")
-                      else pretrained.from_torch(inside, tensors, head=False))
+            inside = (
+                sononet.from_lasagne(inside, arrays, head=False)
+                if source.endswith(".npz")
+                else pretrained.from_torch(inside, tensors, head=False)
+            )
             params = {**params, "encoder": inside["params"]}
             stats = {**stats, "encoder": inside["batch_stats"]}
         return state.create(params, stats, parts.optimizer)
 
-    def make(init: Callable[[Key], state.State]) -> run.Plan:
+    def make(init: Callable[[Key], state.TrainState]) -> run.Plan:
         return settings.plan(
-            config, train, columns=("marks", "length"), init=init, loss=parts.task.loss,
+            config,
+            train,
+            columns=("marks", "length"),
+            init=init,
+            loss=parts.task.loss,
             **alike,
-            optimizer=parts.optimizer, score=parts.score, higher=config.task == "planes",
-            evaluate=lambda s: validate(config, dataset, parts, s))
+            optimizer=parts.optimizer,
+            score=parts.score,
+            higher=config.task == "planes",
+            evaluate=lambda s: validate(config, dataset, parts, s),
+        )
 
     if source and Path(source).is_dir():
         one = jax.eval_shape(init, jax.random.key(0))
@@ -295,93 +382,128 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     return make(init)
 
 
-def predict(config: Config, dataset: Dataset, name: str, parts: Parts, weights: Any
-            ) -> list[SequencePredictions]:
+def predict(
+    config: Config, dataset: Dataset, name: str, parts: Parts, weights: Any
+) -> list[SequencePredictions]:
     """Every sequence of a split once, by each seed."""
-    score = temporal.scores(parts.predict, weights, dataset.splits[name], batch=config.batch,
-                            seeds=config.seeds)
+    score = temporal.scores(
+        parts.predict, weights, dataset.splits[name], batch=config.batch, seeds=config.seeds
+    )
     return [of_set(config, dataset, name, s) for s in score]
 
 
 def of_set(config: Config, dataset: Dataset, name: str, score: np.ndarray) -> SequencePredictions:
     return temporal_report.of_split(
-        dataset.splits[name], dataset.info.frames, score, task=config.task,
-        cyclic=dataset.info.cyclic)
+        dataset.splits[name],
+        dataset.info.frames,
+        score,
+        task=config.task,
+        cyclic=dataset.info.cyclic,
+    )
 
 
-def validate(config: Config, dataset: Dataset, parts: Parts, weights: Any
-             ) -> dict[str, float]:
+def validate(config: Config, dataset: Dataset, parts: Parts, weights: Any) -> dict[str, float]:
     """Metrics on validation, the mean over seeds."""
-    values = [e.values(parts.metrics) for e in predict(config, dataset, "validation", parts,
-                                                       weights)]
+    values = [
+        e.values(parts.metrics) for e in predict(config, dataset, "validation", parts, weights)
+    ]
     return {name: float(np.mean([v[name] for v in values])) for name in values[0]}
 
 
-def averaged(config: Config, dataset: Dataset, parts: Parts, weights: Any
-             ) -> dict[str, SequencePredictions]:
+def averaged(
+    config: Config, dataset: Dataset, parts: Parts, weights: Any
+) -> dict[str, SequencePredictions]:
     """The network without recurrence, and its scores averaged over as many frames as suits
     validation best."""
+
     def smoothed(name: str, width: int) -> SequencePredictions:
-        found = temporal.together(predict(config, dataset, name, parts, weights))
+        found = temporal.ensemble(predict(config, dataset, name, parts, weights))
         length = jnp.asarray(dataset.splits[name]["length"])
-        score = jax.vmap(lambda x, n: sequence.moving_average(
-            x, n, width=width, cyclic=found.cyclic))(jnp.nan_to_num(found.score), length)
+        score = jax.vmap(
+            lambda x, n: sequence.moving_average(x, n, width=width, cyclic=found.cyclic)
+        )(jnp.nan_to_num(found.score), length)
         return of_set(config, dataset, name, np.asarray(score))
 
     sign = 1 if config.task == "planes" else -1
-    tried = {w: sign * smoothed("validation", w).values(parts.metrics)[parts.score]
-             for w in WIDTHS}
+    tried = {w: sign * smoothed("validation", w).values(parts.metrics)[parts.score] for w in WIDTHS}
     width = max(tried, key=lambda w: tried[w])
-    return {f"per frame, mean of {w}" if w > 1 else "per frame": smoothed(dataset.report_split, w)
-            for w in sorted({1, width})}
+    return {
+        f"per frame, mean of {w}" if w > 1 else "per frame": smoothed(dataset.report_split, w)
+        for w in sorted({1, width})
+    }
 
 
-def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict,
-           others: dict[str, SequencePredictions]) -> None:
+def finish(
+    config: Config,
+    dataset: Dataset,
+    parts: Parts,
+    weights: Any,
+    meta: dict,
+    others: dict[str, SequencePredictions],
+) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
     name, workdir = dataset.report_split, Path(config.workdir)
     split, train = dataset.splits[name], dataset.splits["train"]
     each = predict(config, dataset, name, parts, weights)
     if not mesh.is_first():
         return
-    whole = temporal.together(each)
+    whole = temporal.ensemble(each)
     whole.write(workdir / "predictions.csv")
-    mean = of_set(config, dataset, name, temporal_report.at_mean(
-        train, split, cyclic=dataset.info.cyclic))
+    mean = of_set(
+        config, dataset, name, temporal_report.at_mean(train, split, cyclic=dataset.info.cyclic)
+    )
     if dataset.info.frames == ("ED", "ES"):
-        others = others | {k: of_set(config, dataset, name, v)
-                           for k, v in temporal_report.by_brightness(split).items()}
+        others = others | {
+            k: of_set(config, dataset, name, v)
+            for k, v in temporal_report.by_brightness(split).items()
+        }
     rows = {"network": whole, **others, "mean place in train": mean}
     if len(set(split.subject_id)) < len(split):
         rows["network, mean over a subject"] = temporal_report.pooled(whole)
     beside: dict[str, dict[str, Estimate]] = {
-        who: row.estimates(parts.metrics, samples=config.bootstrap) for who, row in rows.items()}
-    compared = report.corrected({
-        who: whole.compare(row, parts.metrics[parts.score], samples=config.bootstrap)
-        for who, row in rows.items() if row is not whole})
+        who: row.estimates(parts.metrics, samples=config.bootstrap) for who, row in rows.items()
+    }
+    compared = report.corrected(
+        {
+            who: whole.compare(row, parts.metrics[parts.score], samples=config.bootstrap)
+            for who, row in rows.items()
+            if row is not whole
+        }
+    )
     result = {
         **settings.facts(config, "temporal", dataset, weights, meta, workdir, unit="sequences"),
-        "metrics": beside["network"], "baseline": mean.values(parts.metrics),
+        "metrics": beside["network"],
+        "baseline": mean.values(parts.metrics),
         "baseline_is": "each frame where it lies in the training sequences in the mean",
         "definitions": metrics.definitions(parts.metrics),
         "missing_in_reference": int(np.isnan(whole.off).sum()),
-        "beside": beside, "compared": compared,
-        "seeds": settings.by_seed(config, [e.values(parts.metrics) for e in each])}
+        "beside": beside,
+        "compared": compared,
+        "seeds": settings.by_seed(config, [e.values(parts.metrics) for e in each]),
+    }
     report.write(workdir / "report.json", result)
     draw(config, split, parts, whole, workdir)
     report.show_result(result, workdir)
-    columns = [m for m in parts.metrics if m.endswith("afd_cyclic")
-               or m in ("f1", "average_precision", "hit_rate")]
+    columns = [
+        m
+        for m in parts.metrics
+        if m.endswith("afd_cyclic") or m in ("f1", "average_precision", "hit_rate")
+    ]
     temporal_report.show_beside(beside, compared, columns, parts.score)
 
 
-def draw(config: Config, split: Split, parts: Parts, found: SequencePredictions, workdir: Path
-         ) -> None:
+def draw(
+    config: Config, split: Split, parts: Parts, found: SequencePredictions, workdir: Path
+) -> None:
     """The figures."""
     folder = workdir / "figures"
     folder.mkdir(exist_ok=True)
-    plot.learning_curve(folder / "learning_curve.png", read_lines(workdir / "metrics.jsonl"),
-                        score=parts.score, unit="loss")
+    plot.learning_curve(
+        folder / "learning_curve.png",
+        read_lines(workdir / "metrics.jsonl"),
+        score=parts.score,
+        unit="loss",
+    )
     temporal_plot.curves(folder / "curves.png", found, curve=config.loss == "curve")
     temporal_plot.thumbnails(folder / "frames.png", found, split)
     temporal_plot.differences(folder / "differences.png", found)

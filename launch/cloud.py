@@ -33,14 +33,16 @@ class Config:
     """The settings; the fields are flags. What follows -- is the command."""
 
     files: tuple[str, ...] = option((), "the command that each machine runs")
-    to: str = option("jobset", "a JobSet for kubectl, or a script for Cloud TPUs",
-                     choices=("jobset", "tpu_vm"))
+    to: str = option(
+        "jobset", "a JobSet for kubectl, or a script for Cloud TPUs", choices=("jobset", "tpu_vm")
+    )
     name: str = option("medjax", "of the job: small letters, digits and -")
     image: str = option("", "jobset: container image, as launch/Containerfile builds it")
     nodes: int = option(1, "jobset: machines, a process on each")
     gpus: int = option(0, "jobset: GPUs of each machine")
-    tpu: str = option("", "tpu_vm: accelerator type (v5litepod-16); jobset: GKE's (tpu-v5-lite-"
-                          "podslice)")
+    tpu: str = option(
+        "", "tpu_vm: accelerator type (v5litepod-16); jobset: GKE's (tpu-v5-lite-podslice)"
+    )
     tpu_topology: str = option("", "jobset: of the slice, as 4x4")
     chips: int = option(0, "jobset: TPU chips of each machine")
     claim: str = option("", "jobset: volume claim that is mounted at /mnt/medjax")
@@ -60,13 +62,16 @@ def main(config: Config) -> None:
 def check(config: Config) -> None:
     """Raises UserError for what neither could run."""
     if not config.files:
-        raise UserError("give the command after --, as in: -- python -m experiments.classify "
-                        "--workdir=/mnt/medjax/big")
+        raise UserError(
+            "give the command after --, as in: -- python -m experiments.classify "
+            "--workdir=/mnt/medjax/big"
+        )
     if not any(a.startswith("--workdir=/mnt/medjax/") for a in config.files):
         raise UserError("give the experiment a --workdir below /mnt/medjax, which all machines see")
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", config.name):
-        raise UserError(f"--name={config.name}: small letters, digits and -, 40 at most, the first "
-                        "a letter")
+        raise UserError(
+            f"--name={config.name}: small letters, digits and -, 40 at most, the first a letter"
+        )
     needed = {"jobset": ("image", "claim"), "tpu_vm": ("tpu", "zone", "bucket")}[config.to]
     for name in needed:
         if not getattr(config, name):
@@ -83,19 +88,28 @@ def jobset_yaml(config: Config) -> str:
 def jobset(config: Config) -> dict[str, Any]:
     """A JobSet (jobset.x-k8s.io/v1alpha2): a pod a machine, all begun again if one fails."""
     return {
-        "apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet",
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
         "metadata": {"name": config.name, "namespace": config.namespace},
         "spec": {
             "failurePolicy": {"maxRestarts": config.restarts},
             "network": {"enableDNSHostnames": True, "subdomain": config.name},
-            "replicatedJobs": [{
-                "name": "workers", "replicas": 1, "template": {"spec": job(config)}}]}}
+            "replicatedJobs": [
+                {"name": "workers", "replicas": 1, "template": {"spec": job(config)}}
+            ],
+        },
+    }
 
 
 def job(config: Config) -> dict[str, Any]:
     """The specification of the one Job in it."""
-    return {"parallelism": config.nodes, "completions": config.nodes, "completionMode": "Indexed",
-            "backoffLimit": 0, "template": {"spec": pod(config)}}
+    return {
+        "parallelism": config.nodes,
+        "completions": config.nodes,
+        "completionMode": "Indexed",
+        "backoffLimit": 0,
+        "template": {"spec": pod(config)},
+    }
 
 
 def pod(config: Config) -> dict[str, Any]:
@@ -104,23 +118,37 @@ def pod(config: Config) -> dict[str, Any]:
     index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     devices = {"nvidia.com/gpu": config.gpus, "google.com/tpu": config.chips}
     limits = {name: count for name, count in devices.items() if count}
-    place = {"cloud.google.com/gke-tpu-accelerator": config.tpu,
-             "cloud.google.com/gke-tpu-topology": config.tpu_topology}
+    place = {
+        "cloud.google.com/gke-tpu-accelerator": config.tpu,
+        "cloud.google.com/gke-tpu-topology": config.tpu_topology,
+    }
     selector = {name: value for name, value in place.items() if value}
     container = {
-        "name": "medjax", "image": config.image, "command": list(config.files),
+        "name": "medjax",
+        "image": config.image,
+        "command": list(config.files),
         "ports": [{"containerPort": PORT}],
-        "env": [{"name": "JAX_COORDINATOR_ADDRESS", "value": first},
-                {"name": "JAX_NUM_PROCESSES", "value": str(config.nodes)},
-                {"name": "JAX_PROCESS_ID", "valueFrom": {"fieldRef": {"fieldPath": index}}}],
-        "volumeMounts": [{"name": "work", "mountPath": "/mnt/medjax"},
-                         {"name": "shm", "mountPath": "/dev/shm"}],
-        **({"resources": {"limits": limits}} if limits else {})}
+        "env": [
+            {"name": "JAX_COORDINATOR_ADDRESS", "value": first},
+            {"name": "JAX_NUM_PROCESSES", "value": str(config.nodes)},
+            {"name": "JAX_PROCESS_ID", "valueFrom": {"fieldRef": {"fieldPath": index}}},
+        ],
+        "volumeMounts": [
+            {"name": "work", "mountPath": "/mnt/medjax"},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+        **({"resources": {"limits": limits}} if limits else {}),
+    }
     return {
-        "restartPolicy": "Never", "terminationGracePeriodSeconds": 120,  # to save after SIGTERM
-        **({"nodeSelector": selector} if selector else {}), "containers": [container],
-        "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": config.claim}},
-                    {"name": "shm", "emptyDir": {"medium": "Memory"}}]}
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 120,  # to save after SIGTERM
+        **({"nodeSelector": selector} if selector else {}),
+        "containers": [container],
+        "volumes": [
+            {"name": "work", "persistentVolumeClaim": {"claimName": config.claim}},
+            {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        ],
+    }
 
 
 def tpu_script(config: Config) -> str:
@@ -129,18 +157,30 @@ def tpu_script(config: Config) -> str:
     workdir = next(a for a in config.files if a.startswith("--workdir=")).partition("=")[2]
     bucket = shlex.quote(config.bucket)
     on_each = {
-        "prepare": " && ".join((
-            "sudo apt-get install -qy gcsfuse >/dev/null", "sudo mkdir -p /mnt/medjax",
-            'sudo chown "$USER" /mnt/medjax',
-            # A checkpoint is a folder that is renamed when it is whole.
-            f"gcsfuse --implicit-dirs --rename-dir-limit=100000 {bucket} /mnt/medjax", "cd medjax",
-            "python3 -m venv .venv", ".venv/bin/pip install -q -e '.[tpu]'")),
+        "prepare": " && ".join(
+            (
+                "sudo apt-get install -qy gcsfuse >/dev/null",
+                "sudo mkdir -p /mnt/medjax",
+                'sudo chown "$USER" /mnt/medjax',
+                # A checkpoint is a folder that is renamed when it is whole.
+                f"gcsfuse --implicit-dirs --rename-dir-limit=100000 {bucket} /mnt/medjax",
+                "cd medjax",
+                "python3 -m venv .venv",
+                ".venv/bin/pip install -q -e '.[tpu]'",
+            )
+        ),
         "run": f"cd medjax && . .venv/bin/activate && MEDJAX_JOIN=1 {shlex.join(config.files)}",
-        "finished": f"test -e {shlex.quote(workdir + '/report.json')}"}
+        "finished": f"test -e {shlex.quote(workdir + '/report.json')}",
+    }
     return template.substitute(
-        name=config.name, zone=shlex.quote(config.zone), tpu=shlex.quote(config.tpu),
-        runtime=shlex.quote(config.runtime), spot="--spot" if config.spot else "",
-        restarts=config.restarts, **{k: shlex.quote(v) for k, v in on_each.items()})
+        name=config.name,
+        zone=shlex.quote(config.zone),
+        tpu=shlex.quote(config.tpu),
+        runtime=shlex.quote(config.runtime),
+        spot="--spot" if config.spot else "",
+        restarts=config.restarts,
+        **{k: shlex.quote(v) for k, v in on_each.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -45,8 +45,10 @@ def main(config: Config) -> None:
     if not config.files:
         raise UserError("give the command after --, as in: -- python -m experiments.classify")
     address = f"127.0.0.1:{free_port()}"
-    started = [start(config.files, environment(config, number, address), number)
-               for number in range(config.processes)]
+    started = [
+        start(config.files, environment(config, number, address), number)
+        for number in range(config.processes)
+    ]
     sys.exit(watch(started))
 
 
@@ -59,28 +61,41 @@ def free_port() -> int:
 
 def environment(config: Config, number: int, address: str) -> dict[str, str]:
     """What tells a process which one it is; see `medjax.app.join`."""
-    place = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(config.processes),
-             "JAX_PROCESS_ID": str(number), "PYTHONUNBUFFERED": "1"}
+    place = {
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": str(config.processes),
+        "JAX_PROCESS_ID": str(number),
+        "PYTHONUNBUFFERED": "1",
+    }
     if config.gpus:
         first = number * config.gpus
         given = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler may have given us some only
         every = given.split(",") if given else list(map(str, range(first + config.gpus)))
         mine = every[first : first + config.gpus]
         if len(mine) < config.gpus:
-            raise UserError(f"--gpus={config.gpus}: CUDA_VISIBLE_DEVICES={given} has too few for "
-                            f"{config.processes} processes")
+            raise UserError(
+                f"--gpus={config.gpus}: CUDA_VISIBLE_DEVICES={given} has too few for "
+                f"{config.processes} processes"
+            )
         return {**os.environ, **place, "CUDA_VISIBLE_DEVICES": ",".join(mine)}
-    flags = f"{os.environ.get('XLA_FLAGS', '')} " \
-            f"--xla_force_host_platform_device_count={config.devices}"
+    flags = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={config.devices}"
+    )
     return {**os.environ, **place, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
 
 
 def start(command: Sequence[str], env: dict[str, str], number: int) -> subprocess.Popen:
     """A process whose lines are told as its own."""
     try:
-        process = subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, errors="replace",
-                                   start_new_session=True)  # it is told by us, and once
+        process = subprocess.Popen(
+            command,
+            env=env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            errors="replace",
+            start_new_session=True,
+        )  # it is told by us, and once
     except OSError as e:
         raise UserError(f"{command[0]}: {e.strerror}") from None
 
@@ -96,6 +111,7 @@ def start(command: Sequence[str], env: dict[str, str], number: int) -> subproces
 
 def watch(started: list[subprocess.Popen]) -> int:
     """Waits for all; when one fails or is asked to stop, so are the others."""
+
     def stop(number: int, frame: object) -> None:
         for process in started:
             process.send_signal(number)
@@ -109,8 +125,12 @@ def watch(started: list[subprocess.Popen]) -> int:
         # One that was killed pulls others down before we look: it is the one to name.
         bad = min(failed, key=lambda i: started[i].returncode >= 0, default=None)
     if bad is not None:
-        print(f"error: process {bad} {_how(started[bad].returncode)}; ending the others. The same "
-              "command goes on from the newest checkpoint", file=sys.stderr, flush=True)
+        print(
+            f"error: process {bad} {_how(started[bad].returncode)}; ending the others. The same "
+            "command goes on from the newest checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
         end(started)
     for process in started:
         process.teller.join(timeout=5)  # type: ignore[attr-defined]

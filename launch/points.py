@@ -30,8 +30,10 @@ def parse(experiment: str, flags: Sequence[str]) -> dict[str, list[str]]:
         if not value.isprintable():  # a line of a file of commands would become two
             raise UserError(f"--{name}={value!r}: has control characters; leave them out")
         if name in ("workdir", "seeds", *_MANY.values()):
-            raise UserError(f"--{name}: the sweep gives it; for several seeds, rates or decays "
-                            "give --seed, --learning_rate or --weight_decay several times")
+            raise UserError(
+                f"--{name}: the sweep gives it; for several seeds, rates or decays "
+                "give --seed, --learning_rate or --weight_decay several times"
+            )
         for part in value.split("~"):
             app.parse(module.Config, [experiment, f"--{name}={part}"], experiment)
         values.setdefault(name, []).append(value)
@@ -58,8 +60,11 @@ def drawn(values: Mapping[str, Sequence[str]], *, count: int, seed: int) -> list
         point = {name: value(rng, str(rng.choice(list(given)))) for name, given in others.items()}
         if len(points) < count and point not in points:
             points.append(point)
-    return [{**point, **({"seed": s} if s else {})} for point in points
-            for s in values.get("seed", [""])]
+    return [
+        {**point, **({"seed": s} if s else {})}
+        for point in points
+        for s in values.get("seed", [""])
+    ]
 
 
 def value(rng: np.random.Generator, given: str) -> str:
@@ -90,12 +95,24 @@ def merge_seeds(points: Sequence[Point]) -> list[Point]:
 
 def merge_rates(points: Sequence[Point], *, at_most: int) -> list[Point]:
     """Runs that differ in learning rate and weight decay alone as one, at most so many in each."""
-    parts = [group[i : i + at_most] for group in _alike_but(_MANY, points)
-             for i in range(0, len(group), at_most)]
-    return [part[0] if len(part) == 1 else {
-        **{k: v for k, v in part[0].items() if k not in _MANY},
-        **{many: ",".join(p[one] for p in part) for one, many in _MANY.items() if one in part[0]}}
-        for part in parts]
+    parts = [
+        group[i : i + at_most]
+        for group in _alike_but(_MANY, points)
+        for i in range(0, len(group), at_most)
+    ]
+    return [
+        part[0]
+        if len(part) == 1
+        else {
+            **{k: v for k, v in part[0].items() if k not in _MANY},
+            **{
+                many: ",".join(p[one] for p in part)
+                for one, many in _MANY.items()
+                if one in part[0]
+            },
+        }
+        for part in parts
+    ]
 
 
 def _alike_but(names: Collection[str], points: Sequence[Point]) -> list[list[Point]]:
@@ -122,8 +139,11 @@ def named(points: Sequence[Point], varied: Sequence[str]) -> dict[str, Point]:
 
 def name_of(point: Point, varied: Sequence[str]) -> str:
     """Of the folder of a run: what is special about it."""
-    parts = [f"{name}-{'+'.join(each if len(set(each)) > 1 else each[:1])}" for name in varied
-             if any(each := told(point, name))]
+    parts = [
+        f"{name}-{'+'.join(each if len(set(each)) > 1 else each[:1])}"
+        for name in varied
+        if any(each := told(point, name))
+    ]
     text = "_".join(parts) or "run"
     clean = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
     return clean if len(clean) <= 150 else f"{clean[:140]}_{zlib.crc32(text.encode()):08x}"

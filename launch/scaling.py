@@ -31,8 +31,10 @@ DEVICES = (1, 8, 64, 256, 1024)
 class Config:
     """What is assumed; the fields are flags."""
 
-    tflops: float = option(40.0, "of a device, reached in these small networks (of the 200 to 1000 "
-                           "that it has on paper)")
+    tflops: float = option(
+        40.0,
+        "of a device, reached in these small networks (of the 200 to 1000 that it has on paper)",
+    )
     link_gbps: float = option(45.0, "GB/s of each device to the next in the ring")
     latency_us: float = option(5.0, "of a hop, microseconds")
     launch_ms: float = option(0.1, "of an update, whatever it does, milliseconds")
@@ -63,14 +65,26 @@ def main(config: Config) -> None:
         alone = step_ms(load, 1, config)
         for count in DEVICES:
             step = step_ms(load, count, config)
-            rows.append([load.name if count == 1 else "", str(count), f"{step:.2f}",
-                         f"{alone / step:.0%}", f"{1e3 * load.batch * count / step:,.0f}",
-                         f"{load.input_bytes * count / step * 1e-6:,.2f}"])
-    report.show("step time and input, on paper",
-                ["experiment", "devices", "ms a step", "efficiency", "examples/s", "input GB/s"],
-                rows, [f"assumed: {config.tflops:g} TFLOP/s a device, {config.link_gbps:g} GB/s "
-                       f"and {config.latency_us:g} us a hop, {config.launch_ms:g} ms a launch; "
-                       "nothing overlaps"])
+            rows.append(
+                [
+                    load.name if count == 1 else "",
+                    str(count),
+                    f"{step:.2f}",
+                    f"{alone / step:.0%}",
+                    f"{1e3 * load.batch * count / step:,.0f}",
+                    f"{load.input_bytes * count / step * 1e-6:,.2f}",
+                ]
+            )
+    report.show(
+        "step time and input, on paper",
+        ["experiment", "devices", "ms a step", "efficiency", "examples/s", "input GB/s"],
+        rows,
+        [
+            f"assumed: {config.tflops:g} TFLOP/s a device, {config.link_gbps:g} GB/s "
+            f"and {config.latency_us:g} us a hop, {config.launch_ms:g} ms a launch; "
+            "nothing overlaps"
+        ],
+    )
 
 
 def step_ms(load: Load, devices: int, config: Config) -> float:
@@ -86,10 +100,20 @@ def loads() -> list[Load]:
     """The four experiments at sizes that one would take to a cluster."""
     classifier = models.classifier("resnet50_224", num_classes=14)
     unet = models.landmarker("unet", num_landmarks=32, width=16, levels=5)
-    agents = qnet.QNetwork(2, 6, trunk="patches", patch=3, width=32, hidden=128, num_levels=3,
-                           dueling=True, communicate=False)
-    heart = models.over_time("resnet18_28", recurrence="bilstm", features=256, hidden=256,
-                             outputs=2)
+    agents = qnet.QNetwork(
+        2,
+        6,
+        trunk="patches",
+        patch=3,
+        width=32,
+        hidden=128,
+        num_levels=3,
+        dueling=True,
+        communicate=False,
+    )
+    heart = models.over_time(
+        "resnet18_28", recurrence="bilstm", features=256, hidden=256, outputs=2
+    )
     image, volume = jnp.zeros((1, 224, 224, 3)), jnp.zeros((1, 96, 96, 96, 1))
     crops, level = jnp.zeros((1, 2, 15, 15, 15, 1)), jnp.zeros((1, 2), jnp.int32)
     frames = jnp.zeros((1, 32, 112, 112, 1))
@@ -97,21 +121,49 @@ def loads() -> list[Load]:
     return [
         of("classify, ResNet-50, 224^2", classifier.init, classifier.apply, (image,), batch=64),
         of("heatmap, 3-D U-Net, 96^3", unet.init, unet.apply, (volume,), batch=2),
-        of("search, 2 landmarks, 15^3", agents.init, agents.apply, (crops, level), batch=64,
-           passes=4, is_read=False, modes=False),
-        of("temporal, ResNet-18 + LSTM", heart.init, heart.apply, (frames, jnp.array([32])),
-           batch=8)]
+        of(
+            "search, 2 landmarks, 15^3",
+            agents.init,
+            agents.apply,
+            (crops, level),
+            batch=64,
+            passes=4,
+            is_read=False,
+            modes=False,
+        ),
+        of(
+            "temporal, ResNet-18 + LSTM",
+            heart.init,
+            heart.apply,
+            (frames, jnp.array([32])),
+            batch=8,
+        ),
+    ]
 
 
-def of(name: str, init: Callable, apply: Callable, inputs: tuple, *, batch: int, passes: int = 3,
-       is_read: bool = True, modes: bool = True) -> Load:
+def of(
+    name: str,
+    init: Callable,
+    apply: Callable,
+    inputs: tuple,
+    *,
+    batch: int,
+    passes: int = 3,
+    is_read: bool = True,
+    modes: bool = True,
+) -> Load:
     """The load of a network, from the cost of its forward pass on one example."""
     mode = {"train": False} if modes else {}
     shapes = jax.eval_shape(lambda key: init(key, *inputs, **mode), jax.random.key(0))
     cost: Any = jax.jit(lambda v, *x: apply(v, *x, **mode)).lower(shapes, *inputs).cost_analysis()
     read = sum(x.size for x in inputs) if is_read else 0  # a byte a pixel, as sets are stored
-    return Load(name, batch, passes * batch * cost["flops"],
-                4.0 * count_parameters(shapes["params"]), batch * read)
+    return Load(
+        name,
+        batch,
+        passes * batch * cost["flops"],
+        4.0 * count_parameters(shapes["params"]),
+        batch * read,
+    )
 
 
 if __name__ == "__main__":

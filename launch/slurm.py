@@ -49,32 +49,41 @@ class Config(Resources):
 
 def main(config: Config) -> None:
     if not config.files:
-        raise UserError("give the command after --, as in: -- python -m experiments.classify "
-                        "--workdir=runs/big")
+        raise UserError(
+            "give the command after --, as in: -- python -m experiments.classify --workdir=runs/big"
+        )
     if not any(a.startswith("--workdir=") for a in config.files):
         raise UserError("give the experiment a --workdir that all nodes see")
     submit(config, config.files)
 
 
-def submit(resources: Resources, command: Sequence[str], *, commands: Path | None = None,
-           array: int = 0) -> None:
+def submit(
+    resources: Resources, command: Sequence[str], *, commands: Path | None = None, array: int = 0
+) -> None:
     """Submits the command, or each line of the file `commands` as one task of an array."""
     for name in ("nodes", "tasks_per_node"):
         if getattr(resources, name) < 1:
             raise UserError(f"--{name}={getattr(resources, name)}: must be at least 1")
-    call = ["sbatch", *flags(resources), *([f"--array=1-{array}"] if array else []), str(SCRIPT),
-            *command]
+    call = [
+        "sbatch",
+        *flags(resources),
+        *([f"--array=1-{array}"] if array else []),
+        str(SCRIPT),
+        *command,
+    ]
     told = {"MEDJAX_SETUP": resources.setup} if resources.setup else {}
     told |= {"MEDJAX_COMMANDS": str(commands.resolve())} if commands else {}
     if resources.print:
         print(" ".join([*(f"{k}={shlex.quote(v)}" for k, v in told.items()), shlex.join(call)]))
         return
     if shutil.which("sbatch") is None:
-        raise UserError("no sbatch here; run this on a login node of the cluster, or see the "
-                        "command by --print")
+        raise UserError(
+            "no sbatch here; run this on a login node of the cluster, or see the command by --print"
+        )
     Path(resources.logs).mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(call, env={**os.environ, **told}, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        call, env={**os.environ, **told}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise UserError(f"sbatch: {(done.stderr.strip().splitlines() or ['failed'])[0]}")
     print(done.stdout.strip())
@@ -82,11 +91,17 @@ def submit(resources: Resources, command: Sequence[str], *, commands: Path | Non
 
 def flags(resources: Resources) -> list[str]:
     """Those of sbatch."""
-    wanted = {"nodes": resources.nodes, "ntasks-per-node": resources.tasks_per_node,
-              "gpus-per-task": resources.gpus_per_task, "cpus-per-task": resources.cpus_per_task,
-              "mem": f"{resources.memory_gb}G" if resources.memory_gb else "",
-              "time": resources.time, "partition": resources.partition,
-              "account": resources.account, "output": f"{resources.logs}/%j.log"}
+    wanted = {
+        "nodes": resources.nodes,
+        "ntasks-per-node": resources.tasks_per_node,
+        "gpus-per-task": resources.gpus_per_task,
+        "cpus-per-task": resources.cpus_per_task,
+        "mem": f"{resources.memory_gb}G" if resources.memory_gb else "",
+        "time": resources.time,
+        "partition": resources.partition,
+        "account": resources.account,
+        "output": f"{resources.logs}/%j.log",
+    }
     return [f"--{name}={value}" for name, value in wanted.items() if value]
 
 

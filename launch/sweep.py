@@ -45,32 +45,44 @@ class Config(slurm.Resources):
 
     files: tuple[str, ...] = option((), "the experiment and its flags, those to vary several times")
     workdir: str = option("runs/sweep", "where the runs and the table are written", path=True)
-    where: str = option("local", "here, as a Slurm array, or only printed",
-                        choices=("local", "slurm", "print"))
+    where: str = option(
+        "local", "here, as a Slurm array, or only printed", choices=("local", "slurm", "print")
+    )
     jobs: int = option(0, "local: so many at once; 0: one a GPU, or one")
-    together: int = option(4, "at most so many learning rates and weight decays are tried by one "
-                           "program; 1: each by its own")
+    together: int = option(
+        4,
+        "at most so many learning rates and weight decays are tried by one "
+        "program; 1: each by its own",
+    )
     random: int = option(0, "so many combinations drawn at random; 0: all")
     draw_seed: int = option(0, "draws them")
 
 
 def main(config: Config) -> None:
     if not config.files or not config.files[0].startswith("experiments."):
-        raise UserError("name the experiment after --, as in: -- experiments.classify "
-                        "--model=cnn --model=mlp")
+        raise UserError(
+            "name the experiment after --, as in: -- experiments.classify --model=cnn --model=mlp"
+        )
     if min(config.jobs, config.random) < 0 or config.together < 1:
         raise UserError("--jobs and --random must not be negative, --together at least 1")
     experiment, *flags = config.files
     values = points.parse(experiment, flags)
-    every = (points.drawn(values, count=config.random, seed=config.draw_seed) if config.random
-             else list(points.grid(values)))
+    every = (
+        points.drawn(values, count=config.random, seed=config.draw_seed)
+        if config.random
+        else list(points.grid(values))
+    )
     programs = points.merge_rates(points.merge_seeds(every), at_most=config.together)
     varied = [name for name, given in values.items() if len(given) > 1 or "~" in given[0]]
     runs = points.named(programs, varied)
     folder = Path(config.workdir)
     if config.where == "print":
-        print("\n".join(shlex.join(command(experiment, point, folder / name))
-                        for name, point in runs.items()))
+        print(
+            "\n".join(
+                shlex.join(command(experiment, point, folder / name))
+                for name, point in runs.items()
+            )
+        )
         return
     waiting = [name for name in runs if not is_done(folder / name)]
     print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them done")
@@ -84,8 +96,13 @@ def main(config: Config) -> None:
 
 def command(experiment: str, point: Point, workdir: Path) -> list[str]:
     """What is run."""
-    return [sys.executable, "-m", experiment, *(f"--{k}={v}" for k, v in point.items()),
-            f"--workdir={workdir}"]
+    return [
+        sys.executable,
+        "-m",
+        experiment,
+        *(f"--{k}={v}" for k, v in point.items()),
+        f"--workdir={workdir}",
+    ]
 
 
 def is_done(workdir: Path) -> bool:
@@ -153,8 +170,13 @@ def run_all(commands: Mapping[str, Sequence[str]], folder: Path, *, jobs: int) -
 def _start(command: Sequence[str], log: Path, slot: int) -> subprocess.Popen:
     mine = {"CUDA_VISIBLE_DEVICES": gpus()[slot % len(gpus())]} if len(gpus()) > 1 else {}
     with log.open("a") as f:
-        return subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT,
-                                env={**os.environ, **mine}, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            stdout=f,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **mine},
+            start_new_session=True,
+        )
 
 
 class Row(NamedTuple):
@@ -182,10 +204,16 @@ def rows_of(run: str, point: Point, found: Mapping[str, Any], varied: Sequence[s
         each = told(point, name)
         return each[number] if len(each) > 1 else each[0]
 
-    return [Row(run, {name: flag(name, number) for name in varied},
-                np.nan if value is None else value, found["train"]["seconds"],
-                "choices" not in found or found["choice"] == number)
-            for number, value in enumerate(values)]
+    return [
+        Row(
+            run,
+            {name: flag(name, number) for name in varied},
+            np.nan if value is None else value,
+            found["train"]["seconds"],
+            "choices" not in found or found["choice"] == number,
+        )
+        for number, value in enumerate(values)
+    ]
 
 
 def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None:
@@ -195,32 +223,50 @@ def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None
     reports = {name: json.loads((folder / name / "report.json").read_text()) for name in runs}
     judge = next(iter(reports.values()))["validation"]
     metric, sign = judge["metric"], -1 if judge["higher"] else 1
-    rows = sorted((row for name, point in runs.items()
-                   for row in rows_of(name, point, reports[name], varied)),
-                  key=lambda row: (np.isnan(row.value), sign * row.value, not row.kept))
+    rows = sorted(
+        (
+            row
+            for name, point in runs.items()
+            for row in rows_of(name, point, reports[name], varied)
+        ),
+        key=lambda row: (np.isnan(row.value), sign * row.value, not row.kept),
+    )
     best = reports[rows[0].run]
     main_metric = metric if metric in best["metrics"] else next(iter(best["metrics"]))
     setting = ", ".join(f"{name} {value}" for name, value in rows[0].shown.items())
-    notes = [f"the best one on {best['split']}: {main_metric} "
-             f"{report.with_interval(report.estimate_of(best['metrics'][main_metric]))}",
-             f"it has {setting}, and lies in {folder / rows[0].run}"]
+    notes = [
+        f"the best one on {best['split']}: {main_metric} "
+        f"{report.with_interval(report.estimate_of(best['metrics'][main_metric]))}",
+        f"it has {setting}, and lies in {folder / rows[0].run}",
+    ]
     if len(rows) > len(runs):
         notes.append("seconds: of the program, which several settings share")
-    report.show(f"{len(rows)} settings in {len(runs)} runs, by {metric} on validation",
-                [*varied, metric, "seconds"],
-                [[*row.shown.values(), f"{row.value:.4f}", f"{row.seconds:.0f}"] for row in rows],
-                notes)
-    write_table(folder / "sweep.csv", ["run", *varied, f"validation_{metric}"],
-                ([row.run, *row.shown.values(), row.value] for row in rows))
+    report.show(
+        f"{len(rows)} settings in {len(runs)} runs, by {metric} on validation",
+        [*varied, metric, "seconds"],
+        [[*row.shown.values(), f"{row.value:.4f}", f"{row.seconds:.0f}"] for row in rows],
+        notes,
+    )
+    write_table(
+        folder / "sweep.csv",
+        ["run", *varied, f"validation_{metric}"],
+        ([row.run, *row.shown.values(), row.value] for row in rows),
+    )
     columns = {v: [row.shown[v] for row in rows] for v in varied}
-    draw(folder / "sweep.png", {v: c for v, c in columns.items() if len(set(c)) > 1},
-         [row.value for row in rows], metric)
+    draw(
+        folder / "sweep.png",
+        {v: c for v, c in columns.items() if len(set(c)) > 1},
+        [row.value for row in rows],
+        metric,
+    )
     print(f"wrote {folder / 'sweep.csv'}\nwrote {folder / 'sweep.png'}")
 
 
-def draw(path: Path, columns: Mapping[str, Sequence[str]], values: Sequence[float], metric: str
-         ) -> None:
+def draw(
+    path: Path, columns: Mapping[str, Sequence[str]], values: Sequence[float], metric: str
+) -> None:
     """The metric over each flag that varies: a dot a setting, the best one filled."""
+
     def fill(figure: Any, axes: Any) -> None:
         for ax, (name, shown) in zip(axes[0], columns.items(), strict=True):
             number = all(table.is_number(v) for v in shown)

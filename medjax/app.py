@@ -21,33 +21,66 @@ from medjax.train.record import plain, write_json
 
 Config = TypeVar("Config")
 _DISK = {  # what a user can mend, and how
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-                    "; free space, or choose another folder to write into"),
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "; free space, or choose another folder to write into",
+    ),
     **dict.fromkeys((errno.EACCES, errno.EROFS, errno.EPERM), "; choose another folder"),
     errno.ENAMETOOLONG: "; choose a shorter name",
-    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR, errno.ELOOP), "")}
-_NO_MEMORY = ("the memory does not suffice; make smaller what is large: --batch, --seeds, the size "
-              "of images, the network")
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR, errno.ELOOP), ""),
+}
+_NO_MEMORY = (
+    "the memory does not suffice; make smaller what is large: --batch, --seeds, the size "
+    "of images, the network"
+)
 STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
 _LOCK = ".lock"
 _ELSEWHERE = {  # what other programs call our flags
-    "lr": "learning_rate", "batch_size": "batch", "bs": "batch", "epochs": "steps",
-    "num_epochs": "steps", "iterations": "steps", "wd": "weight_decay", "output": "workdir",
-    "output_dir": "workdir", "out": "workdir", "data": "data_dir", "data_path": "data_dir",
-    "img_size": "image_size", "size": "image_size", "input_size": "image_size", "arch": "model",
-    "network": "model", "pretrained": "init_from", "weights": "init_from", "optim": "optimizer",
-    "resume": "workdir", "amp": "dtype", "precision": "dtype", "gamma": "discount"}
-_YNN = ("--xla_cpu_experimental_ynn_fusion_type="
-        "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE")
+    "lr": "learning_rate",
+    "batch_size": "batch",
+    "bs": "batch",
+    "epochs": "steps",
+    "num_epochs": "steps",
+    "iterations": "steps",
+    "wd": "weight_decay",
+    "output": "workdir",
+    "output_dir": "workdir",
+    "out": "workdir",
+    "data": "data_dir",
+    "data_path": "data_dir",
+    "img_size": "image_size",
+    "size": "image_size",
+    "input_size": "image_size",
+    "arch": "model",
+    "network": "model",
+    "pretrained": "init_from",
+    "weights": "init_from",
+    "optim": "optimizer",
+    "resume": "workdir",
+    "amp": "dtype",
+    "precision": "dtype",
+    "gamma": "discount",
+}
+_YNN = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 _YNN_RELEASES = ("0.10.", "0.12.")
 _KINDS: dict[Any, Callable] = {
-    bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
     str: flags.DEFINE_string,
 }
 
 
-def option(default: Any, text: str, *, choices: tuple[str, ...] = (), item: type = str,
-           free: bool = False, path: bool = False, grows: bool = False) -> Any:
+def option(
+    default: Any,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    item: type = str,
+    free: bool = False,
+    path: bool = False,
+    grows: bool = False,
+) -> Any:
     """A field of an experiment's config.
 
     Args:
@@ -59,9 +92,17 @@ def option(default: Any, text: str, *, choices: tuple[str, ...] = (), item: type
       path: a file or folder, in which `~` is that of the user.
       grows: may be larger when a run is resumed.
     """
-    return dataclasses.field(default=default, metadata={
-        "help": text, "choices": choices, "item": item, "free": free, "path": path,
-        "grows": grows})
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "help": text,
+            "choices": choices,
+            "item": item,
+            "free": free,
+            "path": path,
+            "grows": grows,
+        },
+    )
 
 
 def run(main: Callable[[Any], None], config: type) -> None:
@@ -94,8 +135,9 @@ def run(main: Callable[[Any], None], config: type) -> None:
         _leave(_NO_MEMORY, 1)
     except KeyboardInterrupt:
         goes_on = any(f.name == "workdir" for f in dataclasses.fields(config))
-        _leave("interrupted" + "; the same command goes on from the newest checkpoint" * goes_on,
-               130)
+        _leave(
+            "interrupted" + "; the same command goes on from the newest checkpoint" * goes_on, 130
+        )
 
 
 def _leave(line: str, code: int) -> None:
@@ -148,16 +190,18 @@ def _from_flag(field: dataclasses.Field, value: Any) -> Any:
     try:
         return tuple(field.metadata["item"](v) for v in value)
     except ValueError:
-        raise UserError(f"--{field.name}={','.join(value)}: "
-                        f"entries must be {field.metadata['item'].__name__}") from None
+        raise UserError(
+            f"--{field.name}={','.join(value)}: entries must be {field.metadata['item'].__name__}"
+        ) from None
 
 
 def _print_help(config: type, name: str) -> None:
     summary = (sys.modules[config.__module__].__doc__ or "").strip()
     print(f"{summary}\n\nFlags of {name}:")
     for field in dataclasses.fields(config):
-        default = ",".join(map(str, field.default)) if isinstance(
-            field.default, tuple) else field.default
+        default = (
+            ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        )
         known = f" ({' | '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
         print(f"  --{field.name}={default}\n      {field.metadata['help']}{known}")
 
@@ -184,21 +228,33 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
     free = {f.name for f in dataclasses.fields(config) if f.metadata["free"]}
     keys = (set(old) | set(new) if facts else set(new)) - free - _grown(config, old)
     before, now = (schema.flat({k: v[k] for k in keys if k in v}) for v in (old, new))
-    differ = [f"{k} was {before.get(k)!r}, is {now.get(k)!r}"
-              for k in sorted(before | now) if before.get(k) != now.get(k)]
+    differ = [
+        f"{k} was {before.get(k)!r}, is {now.get(k)!r}"
+        for k in sorted(before | now)
+        if before.get(k) != now.get(k)
+    ]
     if differ:
-        raise UserError(f"--workdir={folder} holds a run with other settings: {'; '.join(differ)}; "
-                        "choose another --workdir or the same settings")
+        raise UserError(
+            f"--workdir={folder} holds a run with other settings: {'; '.join(differ)}; "
+            "choose another --workdir or the same settings"
+        )
 
 
 def _grown(config: Any, old: dict[str, Any]) -> set[str]:
     """The fields that may grow, and have."""
-    found = {f.name for f in dataclasses.fields(config) if f.metadata["grows"]
-             and isinstance(old.get(f.name), int) and old[f.name] < getattr(config, f.name)}
-    for name in found:
-        print(f"--{name} grows from {old[name]} to {getattr(config, name)}; schedules are those of "
-              "the new number from here on")
-    return found
+    grown = {
+        f.name
+        for f in dataclasses.fields(config)
+        if f.metadata["grows"]
+        and isinstance(old.get(f.name), int)
+        and old[f.name] < getattr(config, f.name)
+    }
+    for name in grown:
+        print(
+            f"--{name} grows from {old[name]} to {getattr(config, name)}; schedules are those of "
+            "the new number from here on"
+        )
+    return grown
 
 
 @contextlib.contextmanager
@@ -220,8 +276,10 @@ def open_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> It
     # A file, since of a folder other machines would not know.
     with lock.hold(folder / _LOCK, wait=False) as held:
         if not held:
-            raise UserError(f"--workdir={folder}: another process is at work in it; wait until it "
-                            "has ended, or choose another")
+            raise UserError(
+                f"--workdir={folder}: another process is at work in it; wait until it "
+                "has ended, or choose another"
+            )
         write_json(folder / "config.json", _described(experiment, config, facts))
         yield
 
@@ -267,8 +325,10 @@ def check_device() -> None:
         jax.devices()
     except Exception as e:  # of plugins that fail, or, without words, where there is none
         wish = os.environ.get("JAX_PLATFORMS", "")
-        raise UserError(f"no device to compute on{f' (JAX_PLATFORMS={wish})' if wish else ''}: "
-                        f"{first_line(e) if str(e) else 'JAX finds none of that kind'}") from None
+        raise UserError(
+            f"no device to compute on{f' (JAX_PLATFORMS={wish})' if wish else ''}: "
+            f"{first_line(e) if str(e) else 'JAX finds none of that kind'}"
+        ) from None
 
 
 def join() -> None:
@@ -283,8 +343,11 @@ def join() -> None:
     named = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     place: dict[str, Any] = {}
     if all(name in env for name in named):
-        place = {"coordinator_address": env[named[0]], "num_processes": int(env[named[1]]),
-                 "process_id": int(env[named[2]])}
+        place = {
+            "coordinator_address": env[named[0]],
+            "num_processes": int(env[named[1]]),
+            "process_id": int(env[named[2]]),
+        }
     elif not (int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 or env.get("MEDJAX_JOIN") == "1"):
         return
     if jax.distributed.is_initialized():
@@ -292,20 +355,22 @@ def join() -> None:
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours: see `StopSignal`
     try:
         jax.distributed.initialize(
-            **place, initialization_timeout=int(env.get("MEDJAX_JOIN_SECONDS", "300")),
+            **place,
+            initialization_timeout=int(env.get("MEDJAX_JOIN_SECONDS", "300")),
             heartbeat_timeout_seconds=60,
-            shutdown_timeout_seconds=3600)  # the first is still writing the report
+            shutdown_timeout_seconds=3600,
+        )  # the first is still writing the report
     except Exception as e:  # of gRPC, of the cluster detection, of the runtime
         raise UserError(f"could not join the other processes: {first_line(e)}") from e
     if jax.process_index() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
 
 
-def _report_unraisable(found: Any) -> None:
+def _report_unraisable(unraisable: Any) -> None:
     """As Python does, but for what tensorstore's threads say after a save that failed: the event
     loop that orbax closed. The failure itself is an error of its own."""
-    if str(found.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(found)
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 class StopSignal:
@@ -334,12 +399,18 @@ class StopSignal:
         while number := os.read(read, 1):
             count += number[0] == signal.SIGTERM
             if count and self._nothing_to_save:
-                print(f"\nstopped by SIGTERM while {self._nothing_to_save}; the same command "
-                      "begins again", flush=True)
+                print(
+                    f"\nstopped by SIGTERM while {self._nothing_to_save}; the same command "
+                    "begins again",
+                    flush=True,
+                )
                 os._exit(STOPPED)
             if count > 1:  # a compiler may hold the thread that would notice
-                print("\nstopped by a second SIGTERM; the same command goes on from the newest "
-                      "checkpoint", flush=True)
+                print(
+                    "\nstopped by a second SIGTERM; the same command goes on from the newest "
+                    "checkpoint",
+                    flush=True,
+                )
                 os._exit(STOPPED)
 
     @contextlib.contextmanager

@@ -19,16 +19,16 @@ _LONGEST = 120  # bytes of a name, so that suffixes fit into what file systems t
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes all or nothing: to a file beside it, then renamed; no link is followed."""
-    beside = path.with_name(path.name + ".part")
+    partial_path = path.with_name(path.name + ".part")
     with contextlib.suppress(FileNotFoundError):
-        beside.unlink()  # of a process that was killed
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        partial_path.unlink()  # of a process that was killed
+    descriptor = os.open(partial_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
-        os.replace(beside, path)
+        os.replace(partial_path, path)
     except OSError:
-        beside.unlink(missing_ok=True)  # nothing half-written stays
+        partial_path.unlink(missing_ok=True)  # nothing half-written stays
         raise
 
 
@@ -74,15 +74,16 @@ class Names:
     def __init__(self) -> None:
         self._taken: dict[str, str] = {}
 
-    def of(self, case: str) -> str:
+    def name_of(self, case: str) -> str:
         """A name without folder or suffix of an image: plain where it can be, else with a hash."""
         plain = re.sub(r"[^\w.()+ -]", "_", case.encode(errors="replace").decode())
         plain = re.sub(r"(?i)(\.nii)?\.gz$|\.nii$", "", plain).strip(" .") or "case"
         short = plain.encode()[:_LONGEST].decode(errors="ignore")
-        hashed = (f"{short[:_LONGEST - 40]}-{_digest(f'{i}/{case}')}" for i in itertools.count())
+        hashed = (f"{short[: _LONGEST - 40]}-{_digest(f'{i}/{case}')}" for i in itertools.count())
         wanted = itertools.chain([short] * (short == plain), hashed)
-        return next(name for name in wanted
-                    if self._taken.setdefault(name.casefold(), case) == case)
+        return next(
+            name for name in wanted if self._taken.setdefault(name.casefold(), case) == case
+        )
 
 
 def _digest(text: str) -> str:

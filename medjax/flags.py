@@ -18,21 +18,28 @@ Columns = tuple[str, ...]
 class Files:
     """Where things are."""
 
-    data_dir: str = option("", "folder or file of the set; empty: made or downloaded", free=True,
-                           path=True)
+    data_dir: str = option(
+        "", "folder or file of the set; empty: made or downloaded", free=True, path=True
+    )
     workdir: str = option("", "where everything is written", free=True, path=True)
-    cache_dir: str = option("~/.cache/medjax", "prepared sets and compiled programs", free=True,
-                            path=True)
+    cache_dir: str = option(
+        "~/.cache/medjax", "prepared sets and compiled programs", free=True, path=True
+    )
     path_folder: str = option("", "tables: folder put before each file name")
     path_suffix: str = option("", "tables: suffix put after each file name")
-    split_column: str = option("", "tables: column of train, val, test; empty: split, if it is "
-                               "there")
-    subject_column: str = option("", "tables: column of the subjects; empty: the usual names, "
-                                 "such as patient_id, if one is there")
+    split_column: str = option(
+        "", "tables: column of train, val, test; empty: split, if it is there"
+    )
+    subject_column: str = option(
+        "",
+        "tables: column of the subjects; empty: the usual names, "
+        "such as patient_id, if one is there",
+    )
     split_seed: int = option(0, "draws the splits where the set has none")
     subjects: int = option(300, "generated sets: how many subjects")
-    channels: str = option("", "convert all images; empty: as they are",
-                           choices=("", "gray", "rgb"))
+    channels: str = option(
+        "", "convert all images; empty: as they are", choices=("", "gray", "rgb")
+    )
     skip_bad: bool = option(False, "leave out files that cannot be read; they are listed")
     max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded")
     plain_ids: bool = option(False, "show the PatientIDs of DICOM files, not a keyed hash of them")
@@ -44,11 +51,15 @@ class GridFiles(Files):
 
     subjects: int = option(200, "generated sets: how many subjects")
     path_column: str = option("", "table: column of the files; empty: the usual names")
-    image_shape: tuple[int, ...] = option((), "bring every image or frame to this shape; empty: "
-                                          "the set's own", item=int)
+    image_shape: tuple[int, ...] = option(
+        (), "bring every image or frame to this shape; empty: the set's own", item=int
+    )
     grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit")
-    window: tuple[float, ...] = option((), "intensities that become black and white; empty: "
-                                       "percentiles of each image or sequence", item=float)
+    window: tuple[float, ...] = option(
+        (),
+        "intensities that become black and white; empty: percentiles of each image or sequence",
+        item=float,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +67,20 @@ class LandmarkFiles(GridFiles):
     """Where images with landmarks are."""
 
     name_column: str = option("", "landmarks.csv, a row a landmark: column of their names")
-    coordinates: str = option("", "landmarks.csv: what x, y, z are where their names do not say",
-                              choices=("", "pixel", "voxel", "LPS", "RAS"))
-    spacing_column: str = option("", "tables: column with the size of a pixel in mm; empty: "
-                                 "spacing_mm, if it is there")
-    pose_from: str = option("", "work directory of an earlier run on the same images: its "
-                            "predictions turn them into one pose", path=True)
+    coordinates: str = option(
+        "",
+        "landmarks.csv: what x, y, z are where their names do not say",
+        choices=("", "pixel", "voxel", "LPS", "RAS"),
+    )
+    spacing_column: str = option(
+        "", "tables: column with the size of a pixel in mm; empty: spacing_mm, if it is there"
+    )
+    pose_from: str = option(
+        "",
+        "work directory of an earlier run on the same images: its "
+        "predictions turn them into one pose",
+        path=True,
+    )
     fold: int = option(1, "hand_xray: cross-validation fold")
     wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=tuple(WRIST))
 
@@ -85,26 +104,36 @@ class Training:
     batch: int = option(64, "examples an update")
     seed: int = option(0, "of weights, order and augmentation; the first of --seeds")
     seeds: int = option(1, "so many models, trained as one program")
-    optimizer: str = option("adamw", "AdamW, or SGD with Nesterov momentum",
-                            choices=optim.OPTIMIZERS)
+    optimizer: str = option(
+        "adamw", "AdamW, or SGD with Nesterov momentum", choices=optim.OPTIMIZERS
+    )
     learning_rate: float = option(2e-3, "its peak")
-    learning_rates: tuple[float, ...] = option((), "several peaks, comma-separated: tried as one "
-                                               "program, validation chooses", item=float)
+    learning_rates: tuple[float, ...] = option(
+        (), "several peaks, comma-separated: tried as one program, validation chooses", item=float
+    )
     schedule: str = option("cosine", "of the learning rate", choices=optim.SCHEDULES)
     warmup_steps: int = option(50, "updates until the peak")
     weight_decay: float = option(0.01, "decoupled, on kernels only")
-    weight_decays: tuple[float, ...] = option((), "the same of --weight_decay: one to each of "
-                                              "--learning_rates, or one for all", item=float)
+    weight_decays: tuple[float, ...] = option(
+        (),
+        "the same of --weight_decay: one to each of --learning_rates, or one for all",
+        item=float,
+    )
     momentum: float = option(0.9, "of SGD; first moment of AdamW")
     clip_norm: float = option(1.0, "longest gradient; 0 is off")
     ema_decay: float = option(0.99, "moving average of the weights; 0 is off")
     eval_every: int = option(0, "updates between evaluations and checkpoints; 0: a tenth of all")
     log_every: int = option(50, "updates between lines of metrics.jsonl", free=True)
     keep: int = option(2, "newest checkpoints kept, beside the best", free=True)
-    bootstrap: int = option(2000, "exchanges of a paired test, and what intervals simulate",
-                            free=True)
-    figure_format: str = option("png", "of the figures; pdf and svg stand beside png",
-                                choices=("png", "pdf", "svg"), free=True)
+    bootstrap: int = option(
+        2000, "exchanges of a paired test, and what intervals simulate", free=True
+    )
+    figure_format: str = option(
+        "png",
+        "of the figures; pdf and svg stand beside png",
+        choices=("png", "pdf", "svg"),
+        free=True,
+    )
     eval_only: bool = option(False, "read the best checkpoint and report", free=True)
 
 
@@ -112,10 +141,14 @@ class Training:
 class Batches(Training):
     """How a network is trained on batches of a set."""
 
-    shard_state: bool = option(False, "weights and optimiser split over the devices, not a copy on "
-                               "each", free=True)
-    feed: str = option("auto", "auto keeps sets below 4 GB on the device; streamed seeds share "
-                       "one order", choices=("auto", "resident", "stream"))
+    shard_state: bool = option(
+        False, "weights and optimiser split over the devices, not a copy on each", free=True
+    )
+    feed: str = option(
+        "auto",
+        "auto keeps sets below 4 GB on the device; streamed seeds share one order",
+        choices=("auto", "resident", "stream"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,13 +173,24 @@ class Augmenting:
 
 def choices(config: Training) -> list[several.Choice]:
     """The settings that are tried as one program; one, where there is nothing to choose."""
-    return several.choices(config.learning_rates or (config.learning_rate,),
-                           config.weight_decays or (config.weight_decay,))
+    return several.choices(
+        config.learning_rates or (config.learning_rate,),
+        config.weight_decays or (config.weight_decay,),
+    )
 
 
 _AT_LEAST_ONE = ("steps", "batch", "seeds", "log_every", "keep", "bootstrap", "subjects")
-_AMOUNTS = ("rotate_degrees", "scale", "stretch", "shear", "translate", "contrast", "brightness",
-            "gamma", "noise")
+_AMOUNTS = (
+    "rotate_degrees",
+    "scale",
+    "stretch",
+    "shear",
+    "translate",
+    "contrast",
+    "brightness",
+    "gamma",
+    "noise",
+)
 _BELOW_ONE = ("dropout", "ema_decay", "label_smoothing", "momentum")
 _SHARES = ("crop", "erase", "elastic")
 
@@ -164,8 +208,16 @@ def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
     for name in (*_AT_LEAST_ONE, *sizes):
         if getattr(config, name) < (name not in amounts):
             raise UserError(f"--{name}={getattr(config, name)}: must be at least 1")
-    for name in (*_AT_LEAST_ONE, "learning_rate", "warmup_steps", "weight_decay", "clip_norm",
-                 "seed", "eval_every", *amounts):
+    for name in (
+        *_AT_LEAST_ONE,
+        "learning_rate",
+        "warmup_steps",
+        "weight_decay",
+        "clip_norm",
+        "seed",
+        "eval_every",
+        *amounts,
+    ):
         value = getattr(config, name)
         if not 0 <= value < (2**31 if isinstance(value, int) else np.inf):
             raise UserError(f"--{name}={value}: must not be negative, and finite")
@@ -178,8 +230,10 @@ def check(config: Any, *, sizes: Columns = (), amounts: Columns = ()) -> None:
         raise UserError(f"--elastic_points={config.elastic_points}: must be at least 3")
     inside = Path(config.workdir).resolve().parents
     if config.data_dir and Path(config.data_dir).resolve() in inside:
-        raise UserError(f"--workdir={config.workdir} lies in --data_dir, where its figures would "
-                        "be taken for images; choose another")
+        raise UserError(
+            f"--workdir={config.workdir} lies in --data_dir, where its figures would "
+            "be taken for images; choose another"
+        )
     if config.eval_only and not (Path(config.workdir) / "config.json").exists():
         raise UserError(f"--workdir={config.workdir}: no run in it to evaluate; train first")
 

@@ -33,11 +33,11 @@ def hold(path: Path, *, wait: bool) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _locked(descriptor: int, path: Path, how: int) -> bool:
+def _locked(descriptor: int, path: Path, operation: int) -> bool:
     locks: list[Callable[[int, int], None]] = [fcntl.flock, fcntl.lockf]
     for lock in locks:
         try:
-            lock(descriptor, how)
+            lock(descriptor, operation)
             return True
         except OSError as e:
             if e.errno in (errno.EAGAIN, errno.EACCES):
@@ -45,5 +45,7 @@ def _locked(descriptor: int, path: Path, how: int) -> bool:
             if e.errno not in _NONE:
                 raise
             why = e.strerror
-    raise UserError(f"{path}: cannot be locked ({why}); choose a folder on another file system, "
-                    "such as one of this machine, by --workdir or --cache_dir")
+    raise UserError(
+        f"{path}: cannot be locked ({why}); choose a folder on another file system, "
+        "such as one of this machine, by --workdir or --cache_dir"
+    )

@@ -44,8 +44,9 @@ def temporal_structure(curve: Array, target: Array, known: Array, *, cyclic: boo
     before = jnp.mod(jnp.arange(curve.shape[0]) - 1, count if cyclic else curve.shape[0])
     pair = known & known[before] & (cyclic | (jnp.arange(curve.shape[0]) > 0))
     rise, wanted = curve - curve[before], target - target[before]
-    wrong = jnp.where(wanted > 0, jnp.maximum(-rise, 0.0),
-                      jnp.where(wanted < 0, jnp.maximum(rise, 0.0), 0.0))
+    wrong = jnp.where(
+        wanted > 0, jnp.maximum(-rise, 0.0), jnp.where(wanted < 0, jnp.maximum(rise, 0.0), 0.0)
+    )
     return jnp.sum(jnp.where(pair, wrong, 0.0)) / (2 * count)
 
 

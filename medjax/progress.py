@@ -13,25 +13,30 @@ _LOG_SECONDS, _SCREEN_SECONDS = 4.0, 0.2  # between two lines of a log, and two 
 _SILENCE_SECONDS = 5.0  # after which a line says that work goes on
 
 
-def track(items: Iterable[Item], *, total: int, what: str, out: TextIO | None = None
-          ) -> Iterator[Item]:
+def track(
+    items: Iterable[Item], *, total: int, what: str, out: TextIO | None = None
+) -> Iterator[Item]:
     """The items as they come, while `out` is told how many are done and how long the rest takes.
 
     A terminal has one line that changes; a log one every four seconds, and none if all takes less.
     """
     stream = out or sys.stdout
     screen = stream.isatty()
-    began = told = time.monotonic()
+    began = last_told = time.monotonic()
     shown = False
     for number, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - told >= (_SCREEN_SECONDS if screen else _LOG_SECONDS):
+        if now - last_told >= (_SCREEN_SECONDS if screen else _LOG_SECONDS):
             left = clock((now - began) / number * (total - number))
             line = f"{what} {number:,}/{total:,}  {left} left"
-            print(f"\r{line}\033[K" if screen else line, end="" if screen else "\n", file=stream,
-                  flush=True)
-            told, shown = now, screen
+            print(
+                f"\r{line}\033[K" if screen else line,
+                end="" if screen else "\n",
+                file=stream,
+                flush=True,
+            )
+            last_told, shown = now, screen
             _last["told"] = now
     if shown:
         print("\r\033[K", end="", file=stream, flush=True)

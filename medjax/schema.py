@@ -45,10 +45,10 @@ def _check_depth(text: str) -> None:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         raise ValueError("a field is named twice")
-    return found
+    return fields
 
 
 def _no_constant(name: str) -> Any:
@@ -92,30 +92,43 @@ def check_texts(value: Any, *, where: str) -> None:
 
 def flat(value: Any, *, name: str = "") -> dict[str, Any]:
     """Nested objects and dataclasses as one, by path: `trained.info.name`."""
-    parts = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(
-        value, type) else value
+    parts = (
+        dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else value
+    )
     if not isinstance(parts, Mapping):
         return {name: parts}
-    return {k: v for key, part in parts.items()
-            for k, v in flat(part, name=f"{name}.{key}" if name else str(key)).items()}
+    return {
+        k: v
+        for key, part in parts.items()
+        for k, v in flat(part, name=f"{name}.{key}" if name else str(key)).items()
+    }
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: {_shown(value)} is no object with the fields of "
-                        f"{kind.__name__}")
+        raise UserError(f"{where}: {_shown(value)} is no object with the fields of {kind.__name__}")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     odd = next((name for name in value if name not in fields), None)
     if odd is not None:
         raise UserError(f"{where}: unknown field {_shown(odd)}; written by a newer medjax?")
-    missing = next((name for name, f in fields.items() if name not in value
-                    and f.default is f.default_factory is dataclasses.MISSING), None)
+    missing = next(
+        (
+            name
+            for name, f in fields.items()
+            if name not in value and f.default is f.default_factory is dataclasses.MISSING
+        ),
+        None,
+    )
     if missing is not None:
         raise UserError(f"{where}: the field {missing!r} is missing")
-    found = {name: read(hints[name], v, where=f"{where}: {name}") for name, v in value.items()}
+    read_fields = {
+        name: read(hints[name], v, where=f"{where}: {name}") for name, v in value.items()
+    }
     try:
-        return kind(**found)
+        return kind(**read_fields)
     except ValueError as e:  # a dataclass may know more about its values
         raise UserError(f"{where}: {e}") from None
 
@@ -123,11 +136,13 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
 def _tuple(kinds: tuple, value: Any, where: str) -> tuple:
     if not isinstance(value, list) or len(value) > _LONGEST:
         raise UserError(f"{where}: {_shown(value)} is no list, or too long a one")
-    each = [kinds[0]] * len(value) if kinds[1:] == (...,) else list(kinds)
-    if len(each) != len(value):
-        raise UserError(f"{where}: has {len(value)} entries where {len(each)} are needed")
-    return tuple(read(k, v, where=f"{where}[{i}]")
-                 for i, (k, v) in enumerate(zip(each, value, strict=True)))
+    item_types = [kinds[0]] * len(value) if kinds[1:] == (...,) else list(kinds)
+    if len(item_types) != len(value):
+        raise UserError(f"{where}: has {len(value)} entries where {len(item_types)} are needed")
+    return tuple(
+        read(k, v, where=f"{where}[{i}]")
+        for i, (k, v) in enumerate(zip(item_types, value, strict=True))
+    )
 
 
 def _plain(kind: type, value: Any, where: str) -> Any:

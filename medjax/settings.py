@@ -47,13 +47,15 @@ def pick(kind: type, config: Any) -> Any:
 def augmentation(config: Any, *, axes: int) -> Augmentation:
     """Raises UserError if an axis to flip is none of the images' `axes`."""
     if any(not 0 <= axis < axes for axis in config.flip):
-        raise UserError(f"--flip={','.join(map(str, config.flip))}: the images have the axes 0 to "
-                        f"{axes - 1}")
+        raise UserError(
+            f"--flip={','.join(map(str, config.flip))}: the images have the axes 0 to {axes - 1}"
+        )
     return pick(Augmentation, config)
 
 
-def begin(config: Any, experiment: str, options: type, *, default: str
-          ) -> tuple[Any, Dataset, StopSignal]:
+def begin(
+    config: Any, experiment: str, options: type, *, default: str
+) -> tuple[Any, Dataset, StopSignal]:
     """Sets the machine up and loads the set, whose options are a part of the settings.
 
     Args:
@@ -88,17 +90,22 @@ def _say(line: str) -> None:
 def _given(config: Any, options: type) -> list[str]:
     """The options of the set that differ from their defaults."""
     defaults = {f.name: f.default for f in dataclasses.fields(config)}
-    return [f.name for f in dataclasses.fields(options)
-            if getattr(config, f.name) != defaults[f.name]]
+    return [
+        f.name for f in dataclasses.fields(options) if getattr(config, f.name) != defaults[f.name]
+    ]
 
 
 def _describe(dataset: Dataset) -> None:
     info = dataset.info
     sizes = ", ".join(f"{len(s)} {name}" for name, s in dataset.splits.items())
     kind = "synthetic, " if info.synthetic else ""
-    what = (f"{len(info.classes)} classes" if info.classes
-            else f"{len(info.landmarks)} landmarks" if info.landmarks
-            else f"sequences, named frames {', '.join(info.frames)}")
+    what = (
+        f"{len(info.classes)} classes"
+        if info.classes
+        else f"{len(info.landmarks)} landmarks"
+        if info.landmarks
+        else f"sequences, named frames {', '.join(info.frames)}"
+    )
     modality = "" if info.modality == "unknown" else f"{info.modality}; "
     print(f"{info.name}: {kind}{modality}{what}; {sizes}", flush=True)
     print(f"subjects: {info.subjects or 'not known'}")
@@ -109,16 +116,32 @@ def _describe(dataset: Dataset) -> None:
 def optimizer(config: Training, *, only: Columns = ()) -> optax.GradientTransformation:
     """As the flags have it; `only` as of `optim.make`."""
     return optim.make(
-        config.optimizer, learning_rate=config.learning_rate, steps=config.steps,
-        warmup_steps=config.warmup_steps, schedule=config.schedule, momentum=config.momentum,
-        weight_decay=config.weight_decay, clip_norm=config.clip_norm, only=only)
+        config.optimizer,
+        learning_rate=config.learning_rate,
+        steps=config.steps,
+        warmup_steps=config.warmup_steps,
+        schedule=config.schedule,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        only=only,
+    )
 
 
-def plan(config: Batches, train: Split, *, columns: Columns, init: Callable[[Key], state.State],
-         loss: Callable, optimizer: optax.GradientTransformation,
-         evaluate: Callable[[Any], Mapping[str, float]], score: str, higher: bool,
-         length: np.ndarray | None = None,
-         shorten: Callable[[step.Step], step.Step] = lambda update: update) -> run.Plan:
+def plan(
+    config: Batches,
+    train: Split,
+    *,
+    columns: Columns,
+    init: Callable[[Key], state.TrainState],
+    loss: Callable,
+    optimizer: optax.GradientTransformation,
+    evaluate: Callable[[Any], Mapping[str, float]],
+    score: str,
+    higher: bool,
+    length: np.ndarray | None = None,
+    shorten: Callable[[step.Step], step.Step] = lambda update: update,
+) -> run.Plan:
     """The training run: every leaf of its state has a leading axis of learners, which are the seeds
     of each of the `choices`.
 
@@ -140,13 +163,17 @@ def plan(config: Batches, train: Split, *, columns: Columns, init: Callable[[Key
 
     which = functools.partial(feeds.batch_index, size=len(train), batch=config.batch)
     if length is not None:
-        which = functools.partial(feeds.alike_index, length=jnp.asarray(length),
-                                  batch=config.batch)
+        which = functools.partial(feeds.alike_index, length=jnp.asarray(length), batch=config.batch)
     if streamed:
         choose: Pick = feeds.pick_streamed
         data_key = jax.random.split(jax.random.key(config.seed))[1]  # as make_advance splits it
-        feed = feeds.stream(data_key, read, which, part=mesh.my_part(config.batch),
-                            place=lambda x: mesh.put_part(x, mesh.along(1, mesh=devices)))
+        feed = feeds.stream(
+            data_key,
+            read,
+            which,
+            part=mesh.my_part(config.batch),
+            place=lambda x: mesh.put_part(x, mesh.along(1, mesh=devices)),
+        )
     else:
         choose = feeds.pick_resident(which)
         feed = feeds.resident(lambda: mesh.put(read(range(len(train))), mesh.replicated(devices)))
@@ -157,15 +184,31 @@ def plan(config: Batches, train: Split, *, columns: Columns, init: Callable[[Key
     update = shorten(step.make_step(loss, optimizer, ema_decay=config.ema_decay))
     shapes = jax.eval_shape(jax.vmap(init), jax.vmap(jax.random.key)(np.arange(config.seeds)))
     return seeded(
-        config, init=init, advance=step.make_advance(update, pick_batch), evaluate=evaluate,
-        score=score, higher=higher, feed=feed, batch=config.batch, streamed=streamed,
-        sharding=mesh.sharded(shapes, mesh=devices) if config.shard_state
-        else mesh.replicated(devices))
+        config,
+        init=init,
+        advance=step.make_advance(update, pick_batch),
+        evaluate=evaluate,
+        score=score,
+        higher=higher,
+        feed=feed,
+        batch=config.batch,
+        streamed=streamed,
+        sharding=mesh.sharded(shapes, mesh=devices)
+        if config.shard_state
+        else mesh.replicated(devices),
+    )
 
 
-def seeded(config: Training, *, init: Callable, advance: step.Advance,
-           evaluate: Callable[[Any], Mapping[str, float]], score: str, higher: bool, **others: Any
-           ) -> run.Plan:
+def seeded(
+    config: Training,
+    *,
+    init: Callable,
+    advance: step.Advance,
+    evaluate: Callable[[Any], Mapping[str, float]],
+    score: str,
+    higher: bool,
+    **others: Any,
+) -> run.Plan:
     """The training run of all seeds, and of all settings to choose from, as one program.
 
     Args:
@@ -174,21 +217,34 @@ def seeded(config: Training, *, init: Callable, advance: step.Advance,
       score, higher: which of its values chooses.
       others: what else a `run.Plan` has.
     """
-    whole, tried, seeds = mesh.replicated(mesh.make()), choices(config), config.seeds
-    keys = jax.jit(lambda: jax.vmap(jax.random.key)(
-        config.seed + jnp.tile(jnp.arange(seeds), len(tried))), out_shardings=whole)()
+    replicated, tried, seeds = mesh.replicated(mesh.make()), choices(config), config.seeds
+    keys = jax.jit(
+        lambda: jax.vmap(jax.random.key)(config.seed + jnp.tile(jnp.arange(seeds), len(tried))),
+        out_shardings=replicated,
+    )()
 
     def begin(keys: Key) -> Any:
         return several.tune(step.over_seeds(init, (0,))(keys), tried, seeds=seeds)
 
     if len(tried) > 1:
-        evaluate = several.judged(evaluate, score=score, higher=higher, seeds=seeds,
-                                  count=len(tried))
+        evaluate = several.judged(
+            evaluate, score=score, higher=higher, seeds=seeds, count=len(tried)
+        )
     return run.Plan(
-        init=begin, advance=step.over_seeds(advance, (0, 0, None, None)), keys=keys, whole=whole,
-        evaluate=lambda s: evaluate(weights_of(s)), score=score, higher=higher, steps=config.steps,
-        eval_every=config.eval_every or max(config.steps // 10, 1), log_every=config.log_every,
-        keep=config.keep, choices=len(tried), **others)
+        init=begin,
+        advance=step.over_seeds(advance, (0, 0, None, None)),
+        keys=keys,
+        replicated=replicated,
+        evaluate=lambda s: evaluate(weights_of(s)),
+        score=score,
+        higher=higher,
+        steps=config.steps,
+        eval_every=config.eval_every or max(config.steps // 10, 1),
+        log_every=config.log_every,
+        keep=config.keep,
+        choices=len(tried),
+        **others,
+    )
 
 
 def weights_of(now: Any) -> Any:
@@ -209,12 +265,22 @@ def timing(config: Training, workdir: Path, meta: Mapping[str, Any]) -> dict[str
     """What the report says of the training, also of one that was killed at its end."""
     unknown = dict.fromkeys(("compile_seconds", "examples_per_second"))
     ended = [line["train"] for line in read_lines(workdir / "metrics.jsonl") if "train" in line]
-    return next((t for t in reversed(ended) if t["steps"] == config.steps),
-                {"steps": meta["step"], "seconds": meta["seconds"], **unknown})
+    return next(
+        (t for t in reversed(ended) if t["steps"] == config.steps),
+        {"steps": meta["step"], "seconds": meta["seconds"], **unknown},
+    )
 
 
-def facts(config: Any, experiment: str, dataset: Dataset, learned: Any,
-          meta: Mapping[str, Any], workdir: Path, *, unit: str = "examples") -> dict[str, Any]:
+def facts(
+    config: Any,
+    experiment: str,
+    dataset: Dataset,
+    learned: Any,
+    meta: Mapping[str, Any],
+    workdir: Path,
+    *,
+    unit: str = "examples",
+) -> dict[str, Any]:
     """What every report has beside its metrics.
 
     Args:
@@ -223,51 +289,77 @@ def facts(config: Any, experiment: str, dataset: Dataset, learned: Any,
     """
     split = dataset.splits[dataset.report_split]
     return {
-        "experiment": experiment, "dataset": dataset.info.name, "split": dataset.report_split,
-        "synthetic": dataset.info.synthetic, "cases": len(split),
-        "subjects": len(set(split.subject_id)), "subjects_known_by": dataset.info.subjects,
+        "experiment": experiment,
+        "dataset": dataset.info.name,
+        "split": dataset.report_split,
+        "synthetic": dataset.info.synthetic,
+        "cases": len(split),
+        "subjects": len(set(split.subject_id)),
+        "subjects_known_by": dataset.info.subjects,
         "model": config.model,
         "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
         "parameters": state.count_parameters(learned[0]) // config.seeds,
-        "best_step": meta["step"], "validation": meta.get("chosen_by"),
+        "best_step": meta["step"],
+        "validation": meta.get("chosen_by"),
         **{name: meta[name] for name in ("choice", "chosen", "choices") if name in meta},
         "weights_sha256": hashlib.sha256((workdir / weights.NAME).read_bytes()).hexdigest(),
-        "train": timing(config, workdir, meta), "unit": unit,
-        "notes": dataset.notes, "device": report.device(), "versions": report.versions()}
+        "train": timing(config, workdir, meta),
+        "unit": unit,
+        "notes": dataset.notes,
+        "device": report.device(),
+        "versions": report.versions(),
+    }
 
 
 def chosen(config: Training, plan: run.Plan, best: Any, workdir: Path) -> dict[str, Any]:
     """Which of the settings that were tried is best on validation, and how the others are there,
     each at its own best step."""
     tried, number = choices(config), int(plan.evaluate(best)["choice"])
-    return {"choice": number, "chosen": tried[number]._asdict(),
-            "choices": several.table(tried, read_lines(workdir / "metrics.jsonl"),
-                                     score=plan.score, higher=plan.higher)}
+    return {
+        "choice": number,
+        "chosen": tried[number]._asdict(),
+        "choices": several.table(
+            tried, read_lines(workdir / "metrics.jsonl"), score=plan.score, higher=plan.higher
+        ),
+    }
 
 
 def by_seed(config: Any, values: list[dict[str, float]]) -> dict[str, Any]:
     """The metrics of each seed, and their mean with its interval."""
-    return {"each": {str(config.seed + s): v for s, v in enumerate(values)},
-            "mean": {name: stats.mean_interval([v[name] for v in values]) for name in values[0]}}
+    return {
+        "each": {str(config.seed + s): v for s, v in enumerate(values)},
+        "mean": {name: stats.mean_interval([v[name] for v in values]) for name in values[0]},
+    }
 
 
-def train_and_report(config: Any, experiment: str, plan: run.Plan, how: Any, trained: Any,
-                     finish: Callable[[Any, dict[str, Any]], None], data_sha1: str,
-                     stop: StopSignal) -> None:
+def train_and_report(
+    config: Any,
+    experiment: str,
+    plan: run.Plan,
+    predictor: Any,
+    trained: Any,
+    finish: Callable[[Any, dict[str, Any]], None],
+    data_sha1: str,
+    stop: StopSignal,
+) -> None:
     """Trains in the work directory unless only evaluation is asked for, then `finish(best, meta)`.
 
     Args:
-      how, trained: what a prediction depends on: a predictor and its `Trained`.
+      how, trained: what a prediction depends on: a predictor and its `ModelSpec`.
       finish: is given the weights of the best checkpoint and its meta data; in every process.
     """
     workdir = Path(config.workdir)
     # Results depend on these too, so they stand in config.json; and all that `share` needs.
-    facts = {"data_sha1": data_sha1, "how": dataclasses.asdict(how),
-             "trained": dataclasses.asdict(trained)}
+    facts = {
+        "data_sha1": data_sha1,
+        "how": dataclasses.asdict(predictor),
+        "trained": dataclasses.asdict(trained),
+    }
     with open_workdir(workdir, experiment, config, **facts):
         if not config.eval_only:
-            run.train(plan, workdir, stop=stop, say=_say, compiling=lambda: stop.at_once(
-                "compiling"))
+            run.train(
+                plan, workdir, stop=stop, say=_say, compiling=lambda: stop.at_once("compiling")
+            )
         if mesh.agree(0, stop())[1]:
             print(f"stopped by SIGTERM; the same command goes on from {workdir}/checkpoints")
             sys.exit(STOPPED)

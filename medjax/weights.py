@@ -16,8 +16,10 @@ NAME = "weights.safetensors"
 
 def flat(tree: Any) -> dict[str, np.ndarray]:
     """(params, stats) as arrays by path, `params/conv1/kernel`."""
-    return {_name(path): np.asarray(leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(named(tree))}
+    return {
+        _name(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(named(tree))
+    }
 
 
 def named(tree: Any) -> dict[str, Any]:
@@ -41,8 +43,9 @@ def of_run(workdir: Path, abstract: Any) -> Any:
     try:
         arrays = parse(path.read_bytes(), where=str(path))
     except OSError as e:
-        raise UserError(f"{path}: {e.strerror}; name the work directory of a run that has ended"
-                        ) from None
+        raise UserError(
+            f"{path}: {e.strerror}; name the work directory of a run that has ended"
+        ) from None
     return fit({name: array[0] for name, array in arrays.items()}, abstract, where=str(path))
 
 
@@ -67,15 +70,18 @@ def fit(arrays: Mapping[str, np.ndarray], abstract: Any, *, where: str) -> Any:
     Raises:
       UserError: if one is missing, has another shape or type, or is too many; it is named.
     """
-    wanted = {_name(path): leaf
-              for path, leaf in jax.tree_util.tree_leaves_with_path(named(abstract))}
+    wanted = {
+        _name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(named(abstract))
+    }
     for name, leaf in wanted.items():
-        found = arrays.get(name)
-        if found is None:
+        array = arrays.get(name)
+        if array is None:
             raise UserError(f"{where}: lacks {name}, which the network has")
-        if found.shape != leaf.shape or found.dtype != leaf.dtype:
-            raise UserError(f"{where}: {name} is {found.dtype} of {found.shape} where the network "
-                            f"has {leaf.dtype} of {leaf.shape}")
+        if array.shape != leaf.shape or array.dtype != leaf.dtype:
+            raise UserError(
+                f"{where}: {name} is {array.dtype} of {array.shape} where the network "
+                f"has {leaf.dtype} of {leaf.shape}"
+            )
     odd = next((name for name in arrays if name not in wanted), None)
     if odd is not None:
         raise UserError(f"{where}: {odd[:100]!r} is no part of the network")

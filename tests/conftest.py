@@ -7,7 +7,8 @@ from pathlib import Path
 # Before jax starts: a lower LLVM level compiles three times faster and costs small steps nothing.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=2")
 os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", str(Path("~/.cache/medjax/test_compilation").expanduser()))
+    "JAX_COMPILATION_CACHE_DIR", str(Path("~/.cache/medjax/test_compilation").expanduser())
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 

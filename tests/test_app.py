@@ -33,17 +33,21 @@ def parse(*arguments):
 def test_flags_become_fields():
     assert parse() == Config()
     assert parse("--size=7", "--rate=1e-3", "--name=beta", "--deep", "--axes=0,2") == Config(
-        7, 1e-3, "beta", True, (0, 2))
+        7, 1e-3, "beta", True, (0, 2)
+    )
     assert parse("--nodeep", "--axes=").axes == ()
 
 
-@pytest.mark.parametrize(("argument", "message"), [
-    ("--sizes=1", "unknown flag '--sizes': did you mean --size"),
-    ("--size=x", "size"),
-    ("--name=alpa", "unknown value of --name 'alpa': did you mean alpha"),
-    ("--axes=1,b", "--axes=1,b: entries must be int"),
-    ("stray", "'stray': flags are given as --name=value"),
-])
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--sizes=1", "unknown flag '--sizes': did you mean --size"),
+        ("--size=x", "size"),
+        ("--name=alpa", "unknown value of --name 'alpa': did you mean alpha"),
+        ("--axes=1,b", "--axes=1,b: entries must be int"),
+        ("stray", "'stray': flags are given as --name=value"),
+    ],
+)
 def test_bad_flags_are_told(argument, message):
     with pytest.raises(UserError, match=message):
         parse(argument)
@@ -59,8 +63,10 @@ class Usual:
     workdir: str = app.option("", "x", path=True)
 
 
-@pytest.mark.parametrize(("given", "ours"), [
-    ("lr", "learning_rate"), ("batch_size", "batch"), ("epochs", "steps"), ("output", "workdir")])
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [("lr", "learning_rate"), ("batch_size", "batch"), ("epochs", "steps"), ("output", "workdir")],
+)
 def test_names_of_other_programs_are_understood(given, ours):
     with pytest.raises(UserError, match=rf"unknown flag '--{given}': did you mean --{ours}\?"):
         app.parse(Usual, ["p", f"--{given}=1"], "p")
@@ -104,11 +110,15 @@ def test_a_work_directory_holds_one_run(tmp_path):
     assert not folder.exists()
     with app.open_workdir(folder, "classify", Config(), data="a"):
         app.check_workdir(folder, "classify", Config(where="elsewhere"))
-        with (pytest.raises(UserError, match="another process is at work in it"),
-              app.open_workdir(folder, "classify", Config(), data="a")):
+        with (
+            pytest.raises(UserError, match="another process is at work in it"),
+            app.open_workdir(folder, "classify", Config(), data="a"),
+        ):
             pass
-    with (pytest.raises(UserError, match="data was 'a', is 'b'"),
-          app.open_workdir(folder, "classify", Config(), data="b")):
+    with (
+        pytest.raises(UserError, match="data was 'a', is 'b'"),
+        app.open_workdir(folder, "classify", Config(), data="b"),
+    ):
         pass
     with pytest.raises(UserError, match="size was 3, is 4"):
         app.check_workdir(folder, "classify", Config(size=4))
@@ -119,26 +129,47 @@ def test_a_work_directory_holds_one_run(tmp_path):
         app.check_workdir(folder, "classify", Config())
 
 
-@pytest.mark.parametrize(("error", "code", "line"), [
-    ("UserError('--x: wrong')", 2, "error: --x: wrong"),
-    (f"OSError({errno.ENOSPC}, 'No space left on device', '/full')", 1,
-     "error: /full: No space left on device; free space"),
-    (f"PermissionError({errno.EACCES}, 'Permission denied', '/locked')", 1,
-     "error: /locked: Permission denied"),
-    (f"OSError({errno.ENAMETOOLONG}, 'File name too long', '/aaa')", 1,
-     "error: /aaa: File name too long; choose a shorter name"),
-    ("MemoryError()", 1, "error: the memory does not suffice; make smaller what is large: --batch"),
-    ("RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.')", 1,
-     "error: the memory does not suffice"),
-    ("KeyboardInterrupt()", 130, "error: interrupted\n"),
-])
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        ("UserError('--x: wrong')", 2, "error: --x: wrong"),
+        (
+            f"OSError({errno.ENOSPC}, 'No space left on device', '/full')",
+            1,
+            "error: /full: No space left on device; free space",
+        ),
+        (
+            f"PermissionError({errno.EACCES}, 'Permission denied', '/locked')",
+            1,
+            "error: /locked: Permission denied",
+        ),
+        (
+            f"OSError({errno.ENAMETOOLONG}, 'File name too long', '/aaa')",
+            1,
+            "error: /aaa: File name too long; choose a shorter name",
+        ),
+        (
+            "MemoryError()",
+            1,
+            "error: the memory does not suffice; make smaller what is large: --batch",
+        ),
+        (
+            "RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.')",
+            1,
+            "error: the memory does not suffice",
+        ),
+        ("KeyboardInterrupt()", 130, "error: interrupted\n"),
+    ],
+)
 def test_errors_end_the_process_with_one_line(error, code, line):
     program = (
         "import dataclasses, sys\nfrom medjax import app\nfrom medjax.errors import UserError\n"
         "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
-        f"def main(config): raise {error}\nsys.argv = ['p']\napp.run(main, C)")
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True,
-                          check=False)
+        f"def main(config): raise {error}\nsys.argv = ['p']\napp.run(main, C)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code
     assert done.stderr.startswith(line)
     assert len(done.stderr.splitlines()) == 1
@@ -146,23 +177,34 @@ def test_errors_end_the_process_with_one_line(error, code, line):
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_nobody_reads_the_output(closed):
-    program = ("import dataclasses, sys\nfrom medjax import app\n"
-               "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
-               "def main(config):\n    for _ in range(10**5): print('line', flush=True)\n"
-               "sys.argv = ['p']\napp.run(main, C)")
-    shell = "exec {} -c \"$P\" >&-" if closed else "{} -c \"$P\" | head -1"
-    done = subprocess.run(["bash", "-c", shell.format(sys.executable)], cwd=ROOT, text=True,
-                          env={**os.environ, "P": program}, capture_output=True, check=False)
+    program = (
+        "import dataclasses, sys\nfrom medjax import app\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "def main(config):\n    for _ in range(10**5): print('line', flush=True)\n"
+        "sys.argv = ['p']\napp.run(main, C)"
+    )
+    shell = 'exec {} -c "$P" >&-' if closed else '{} -c "$P" | head -1'
+    done = subprocess.run(
+        ["bash", "-c", shell.format(sys.executable)],
+        cwd=ROOT,
+        text=True,
+        env={**os.environ, "P": program},
+        capture_output=True,
+        check=False,
+    )
     assert done.stderr == ""
     assert done.stdout == ("" if closed else "line\n")
 
 
 def test_a_real_bug_keeps_its_traceback():
-    program = ("import dataclasses, sys\nfrom medjax import app\n"
-               "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
-               "sys.argv = ['p']\napp.run(lambda c: 1 / 0, C)")
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True,
-                          check=False)
+    program = (
+        "import dataclasses, sys\nfrom medjax import app\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "sys.argv = ['p']\napp.run(lambda c: 1 / 0, C)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert "ZeroDivisionError" in done.stderr
     assert done.returncode == 1
 
@@ -170,8 +212,9 @@ def test_a_real_bug_keeps_its_traceback():
 @contextlib.contextmanager
 def started(program):
     """The process of a program that has said that it is where signals may come."""
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, text=True,
-                          stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout.readline() == "now\n"
         yield process
 
@@ -190,9 +233,11 @@ def test_the_stop_signal():
 
 def test_sigterm_ends_what_has_nothing_to_save_at_once():
     """A compiler does not look at signals: the process ends all the same, and says so."""
-    program = ("import ctypes, sys\nfrom medjax import app\nstop = app.StopSignal()\n"
-               "with stop.at_once('compiling'):\n    print('now', flush=True)\n"
-               "    ctypes.CDLL(None).usleep(20_000_000)\n    ctypes.CDLL(None).sleep(30)\n")
+    program = (
+        "import ctypes, sys\nfrom medjax import app\nstop = app.StopSignal()\n"
+        "with stop.at_once('compiling'):\n    print('now', flush=True)\n"
+        "    ctypes.CDLL(None).usleep(20_000_000)\n    ctypes.CDLL(None).sleep(30)\n"
+    )
     with started(program) as process:
         process.terminate()
         assert process.wait(timeout=5) == app.STOPPED
@@ -200,9 +245,11 @@ def test_sigterm_ends_what_has_nothing_to_save_at_once():
 
 
 def test_a_second_sigterm_ends_at_once_what_does_not_look_at_signals():
-    program = ("import hashlib\nfrom medjax import app\nstop = app.StopSignal()\n"
-               "print('now', flush=True)\n"  # then a minute in C, without the interpreter's lock
-               "hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n")
+    program = (
+        "import hashlib\nfrom medjax import app\nstop = app.StopSignal()\n"
+        "print('now', flush=True)\n"  # then a minute in C, without the interpreter's lock
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n"
+    )
     with started(program) as process:
         time.sleep(1)  # until it is in C
         process.terminate()
@@ -214,28 +261,46 @@ def test_a_second_sigterm_ends_at_once_what_does_not_look_at_signals():
 
 
 def test_sigterm_closes_what_is_open():
-    program = ("import dataclasses, sys, time\nfrom medjax import app\n"
-               "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
-               "def main(config):\n    try:\n        print('now', flush=True)\n"
-               "        time.sleep(30)\n    finally:\n        print('closed')\n"
-               "sys.argv = ['p']\napp.run(main, C)")
+    program = (
+        "import dataclasses, sys, time\nfrom medjax import app\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "def main(config):\n    try:\n        print('now', flush=True)\n"
+        "        time.sleep(30)\n    finally:\n        print('closed')\n"
+        "sys.argv = ['p']\napp.run(main, C)"
+    )
     with started(program) as process:
         process.terminate()
         assert process.wait(timeout=10) == 143
         assert process.stdout.read() == "closed\n"
 
 
-@pytest.mark.parametrize("command", [
-    ["experiments.classify", "--workdir=w", "--cache_dir=c"],
-    ["experiments.predict", "--bundle=b", "--input=.", "--output=w", "--cache_dir=c"],
-    ["experiments.share", "show", "KEPT"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["experiments.classify", "--workdir=w", "--cache_dir=c"],
+        ["experiments.predict", "--bundle=b", "--input=.", "--output=w", "--cache_dir=c"],
+        ["experiments.share", "show", "KEPT"],
+    ],
+)
 def test_no_device_is_one_line(command, tmp_path):
     kept = ROOT / "tests" / "bundle" / "kept" / "format_1.zip"
-    module, *flags = [a.replace("=", f"={tmp_path}/") if a[-2:] in ("=w", "=c") else
-                      str(kept) if a == "KEPT" else a for a in command]
+    module, *flags = [
+        a.replace("=", f"={tmp_path}/")
+        if a[-2:] in ("=w", "=c")
+        else str(kept)
+        if a == "KEPT"
+        else a
+        for a in command
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", module, *flags], cwd=ROOT, text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cuda"}, capture_output=True, check=False, timeout=120)
+        [sys.executable, "-m", module, *flags],
+        cwd=ROOT,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cuda"},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: no device to compute on (JAX_PLATFORMS=cuda): ")
@@ -243,11 +308,18 @@ def test_no_device_is_one_line(command, tmp_path):
 
 
 def test_a_terminal_that_knows_ascii_only():
-    program = ("import dataclasses, sys\nfrom medjax import app\n"
-               "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
-               "sys.argv = ['p']\napp.run(lambda c: print('\\u2501 done'), C)")
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True,
-                          env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False)
+    program = (
+        "import dataclasses, sys\nfrom medjax import app\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "sys.argv = ['p']\napp.run(lambda c: print('\\u2501 done'), C)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, b"? done\n")
 
 
@@ -261,8 +333,10 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, none):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with (pytest.raises(UserError, match="is a link or a folder where a lock belongs"),
-          lock.hold(tmp_path / "link", wait=False)):
+    with (
+        pytest.raises(UserError, match="is a link or a folder where a lock belongs"),
+        lock.hold(tmp_path / "link", wait=False),
+    ):
         pass
     assert not (tmp_path / "elsewhere").exists()
     monkeypatch.setattr(fcntl, "flock", missing)
@@ -271,8 +345,10 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, none):
             assert held
         return
     monkeypatch.setattr(fcntl, "lockf", missing)
-    with (pytest.raises(UserError, match=r"cannot be locked .*choose a folder on another file"),
-          lock.hold(tmp_path / "l", wait=False)):
+    with (
+        pytest.raises(UserError, match=r"cannot be locked .*choose a folder on another file"),
+        lock.hold(tmp_path / "l", wait=False),
+    ):
         pass
 
 

@@ -11,34 +11,39 @@ from medjax import files
 @given(st.lists(st.text(min_size=1, max_size=300), unique=True, max_size=8))
 def test_every_case_has_a_name_of_its_own_that_a_file_may_have(cases):
     names = files.Names()
-    made = [names.of(case) for case in cases]
+    made = [names.name_of(case) for case in cases]
     assert len({m.casefold() for m in made}) == len(cases)
     for name in made:
         assert 0 < len(f"{name}.mrk.json".encode()) < 255
         assert "/" not in name and "\0" not in name
         assert not name.startswith(".")
-    assert [names.of(case) for case in cases] == made
+    assert [names.name_of(case) for case in cases] == made
 
 
 def test_names_that_are_equal_once_cleaned():
     names = files.Names()
-    made = [names.of(case) for case in ("a/b", "a_b", "x.nii", "x.nii.gz", "X.nii", "x")]
+    made = [names.name_of(case) for case in ("a/b", "a_b", "x.nii", "x.nii.gz", "X.nii", "x")]
     assert (made[0], made[2]) == ("a_b", "x")
     assert len({m.casefold() for m in made}) == 6
-    assert files.Names().of("\udcff.png").endswith(".png")
+    assert files.Names().name_of("\udcff.png").endswith(".png")
 
 
 def test_a_case_that_is_called_as_another_will_be():
     first = files.Names()
-    first.of("a_b.nii")
-    taken = first.of("a_b.nii.gz")  # has a hash, as a_b is taken
+    first.name_of("a_b.nii")
+    taken = first.name_of("a_b.nii.gz")  # has a hash, as a_b is taken
     names = files.Names()
-    made = [names.of(case) for case in (taken, "a_b.nii", "a_b.nii.gz")]
+    made = [names.name_of(case) for case in (taken, "a_b.nii", "a_b.nii.gz")]
     assert len(set(made)) == 3
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"),
-                        max_size=12), min_size=2, max_size=2))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), max_size=12),
+        min_size=2,
+        max_size=2,
+    )
+)
 def test_texts_come_back_and_no_spreadsheet_runs_them(tmp_path_factory, cells):
     path = tmp_path_factory.mktemp("t") / "t.csv"
     files.write_table(path, ["a", "b"], [cells])

@@ -20,7 +20,7 @@ import numpy as np
 from medjax import app, schema, weights
 from medjax.bundle import archive, card, exported, manifest, memory
 from medjax.errors import UserError, first_line
-from medjax.outputs.base import Ready, Trained, Wishes, split_of
+from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage, split_of
 from medjax.tasks.predictors import KINDS, Answer, Predictor
 from medjax.train import mesh
 from medjax.train.record import dump_json
@@ -44,8 +44,8 @@ class Bundle:
     """
 
     experiment: str
-    how: Predictor
-    trained: Trained
+    predictor: Predictor
+    spec: ModelSpec
     weights: Any
     files: dict[str, bytes]
     digest: str
@@ -55,24 +55,33 @@ class Bundle:
 
     def __repr__(self) -> str:
         """Three lines, whatever it holds: a notebook prints them."""
-        info, shape = self.trained.info, " x ".join(map(str, self.trained.image_shape))
+        info, shape = self.spec.info, " x ".join(map(str, self.spec.image_shape))
         names = info.classes or info.landmarks or info.frames
         some = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         size = sum(leaf.size for leaf in jax.tree.leaves(self.weights))
-        return (f"medjax bundle of experiments.{self.experiment}, {size:,} numbers, "
-                f"sha256 {self.digest[:16]}\n"
-                f"knows: {some}\n"
-                f"takes: {shape} {self.trained.image_dtype}, like those of {info.name}")
+        return (
+            f"medjax bundle of experiments.{self.experiment}, {size:,} numbers, "
+            f"sha256 {self.digest[:16]}\n"
+            f"knows: {some}\n"
+            f"takes: {shape} {self.spec.image_dtype}, like those of {info.name}"
+        )
 
-    def predict(self, image: np.ndarray, *, spacing_mm: float = 0.0, frame_ms: float = 0.0,
-                affine: np.ndarray | None = None, resize: bool = False,
-                points_mm: np.ndarray | None = None) -> Answer:
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        spacing_mm: float = 0.0,
+        frame_ms: float = 0.0,
+        affine: np.ndarray | None = None,
+        resize: bool = False,
+        points_mm: np.ndarray | None = None,
+    ) -> Answer:
         """The answer for one image, volume or sequence.
 
         Args:
           image: `[*space]` or `[*space, channel]`, with the range of values that files have; of a
             sequence with time first.
-          spacing_mm, frame_ms, resize: as of `Wishes`.
+          spacing_mm, frame_ms, resize: as of `ImageHints`.
           affine: of a volume `[i, j, k]` from voxels to RAS mm, for landmarks.
           points_mm: of a network that takes images in one pose, the answer's `points_mm` of the
             network that looks first.
@@ -81,14 +90,14 @@ class Bundle:
           UserError: if it does not fit the network.
         """
         more = {} if affine is None else {"affine": affine}
-        if points_mm is not None and not self.trained.info.pose:
+        if points_mm is not None and not self.spec.info.pose:
             raise UserError("points_mm: this network takes images in any pose; leave it out")
         first = {} if points_mm is None else {"image": points_mm}
-        wishes = Wishes(spacing_mm, frame_ms, resize, first)
-        ready = self.how.from_array(image, self.trained, wishes, **more)
+        wishes = ImageHints(spacing_mm, frame_ms, resize, first)
+        ready = self.predictor.from_array(image, self.spec, wishes, **more)
         return self.answers(1)([ready])[0]
 
-    def answers(self, batch: int) -> Callable[[Sequence[Ready]], list[Answer]]:
+    def answers(self, batch: int) -> Callable[[Sequence[PreparedImage]], list[Answer]]:
         """The compiled function for images of one shape, so many at a time."""
         answer = _compiled(self, batch)
         return lambda ready: answer(self.weights, split_of(ready))
@@ -96,11 +105,16 @@ class Bundle:
 
 @functools.lru_cache(maxsize=8)
 def _compiled(bundle: Bundle, batch: int) -> Callable:
-    return bundle.how.answers(bundle.trained, batch=batch)
+    return bundle.predictor.answers(bundle.spec, batch=batch)
 
 
-def load(path: str | Path, *, limit_bytes: int = archive.LIMIT_BYTES, sha256: str = "",
-         public_key: str | Path = "") -> Bundle:
+def load(
+    path: str | Path,
+    *,
+    limit_bytes: int = archive.LIMIT_BYTES,
+    sha256: str = "",
+    public_key: str | Path = "",
+) -> Bundle:
     """Reads and verifies a bundle; what was verified is what is used.
 
     Args:
@@ -117,12 +131,13 @@ def load(path: str | Path, *, limit_bytes: int = archive.LIMIT_BYTES, sha256: st
     return opened(files, where=str(path))
 
 
-def check_origin(files: dict[str, bytes], *, sha256: str, public_key: str | Path, where: str
-                 ) -> None:
+def check_origin(
+    files: dict[str, bytes], *, sha256: str, public_key: str | Path, where: str
+) -> None:
     """Raises UserError unless a bundle is the one that is expected, by its sha256 or signature."""
-    found = manifest.check(files, where=where).sha256
-    if sha256 and found != sha256.strip().lower():
-        raise UserError(f"{where}: its sha256 is {found}, not the one that was asked for")
+    digest = manifest.check(files, where=where).sha256
+    if sha256 and digest != sha256.strip().lower():
+        raise UserError(f"{where}: its sha256 is {digest}, not the one that was asked for")
     if public_key:
         manifest.check_signature(files, Path(public_key), where=where)
 
@@ -135,18 +150,29 @@ def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     where = f"{path}: {ABOUT}"
     kind = KINDS.get(str(about.get("experiment")))
     if kind is None:
-        raise UserError(f"{where}: experiment {str(about.get('experiment'))[:40]!r} is not known; "
-                        f"known are {', '.join(KINDS)}")
-    how: Any = schema.read(kind, about.get("how"), where=f"{where}: how")
-    trained = schema.read(Trained, about.get("trained"), where=f"{where}: trained")
-    _check_sizes(how, trained, where)
+        raise UserError(
+            f"{where}: experiment {str(about.get('experiment'))[:40]!r} is not known; "
+            f"known are {', '.join(KINDS)}"
+        )
+    predictor: Any = schema.read(kind, about.get("how"), where=f"{where}: how")
+    trained = schema.read(ModelSpec, about.get("trained"), where=f"{where}: trained")
+    _check_sizes(predictor, trained, where)
     arrays = weights.parse(files.get(weights.NAME, b""), where=f"{path}: {weights.NAME}")
-    shapes, needed = _abstract(how, trained, where)
+    shapes, needed = _abstract(predictor, trained, where)
     fitted = weights.fit(arrays, shapes, where=f"{path}: {weights.NAME}")
     weights.check_finite(arrays, where=f"{path}: {weights.NAME}")
     _check_exported(files, about, arrays, path)
-    return Bundle(about["experiment"], how, trained, fitted, files, digest,
-                  about.get("config") or {}, _object(files, REPORT, path), needed)
+    return Bundle(
+        about["experiment"],
+        predictor,
+        trained,
+        fitted,
+        files,
+        digest,
+        about.get("config") or {},
+        _object(files, REPORT, path),
+        needed,
+    )
 
 
 def _object(files: dict[str, bytes], name: str, path: Any) -> dict[str, Any]:
@@ -161,68 +187,89 @@ def _object(files: dict[str, bytes], name: str, path: Any) -> dict[str, Any]:
     return value
 
 
-def _check_sizes(how: Any, trained: Trained, where: str) -> None:
+def _check_sizes(predictor: Any, trained: ModelSpec, where: str) -> None:
     """Nothing that a stranger wrote may ask for more than a machine has."""
-    for part in (how, trained):
+    for part in (predictor, trained):
         for name, value in vars(part).items():
             if isinstance(value, int) and not 0 <= value <= _LARGEST_SIDE:
                 raise UserError(f"{where}: {name}={value} is out of range")
     shape, scaling = trained.image_shape, trained.preprocessing
     if not shape or min(shape) < 1 or np.prod(shape, dtype=float) > _LARGEST_IMAGE:
         raise UserError(f"{where}: image_shape {shape} is out of range")
-    if len(scaling.mean) != shape[-1] or len(scaling.sd) != shape[-1] or (
-            not scaling.low < scaling.high or min(scaling.sd) <= 0):
+    if (
+        len(scaling.mean) != shape[-1]
+        or len(scaling.sd) != shape[-1]
+        or (not scaling.low < scaling.high or min(scaling.sd) <= 0)
+    ):
         raise UserError(f"{where}: preprocessing does not fit images of {shape[-1]} channels")
     if trained.info.pose:
         _check_pose(trained.info.pose, len(shape) - 1, where)
     if len(trained.window) not in (0, 2) or list(trained.window) != sorted(set(trained.window)):
         raise UserError(f"{where}: window is no range of intensities")
-    if getattr(how, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
+    if getattr(predictor, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
         raise UserError(f"{where}: levels or seeds out of range")
-    _check_memory(4 * trained.seeds * how.footprint(trained), where)
+    _check_memory(4 * trained.seeds * predictor.footprint(trained), where)
 
 
 def _check_memory(needed: int, where: str) -> None:
     there = mesh.memory_bytes()
     if needed > there:  # a product of settings of which each is in range
-        raise UserError(f"{where}: its settings together need {needed / 1e9:.3g} GB to answer, "
-                        f"this machine has {there / 1e9:.3g}")
+        raise UserError(
+            f"{where}: its settings together need {needed / 1e9:.3g} GB to answer, "
+            f"this machine has {there / 1e9:.3g}"
+        )
 
 
-def _check_exported(files: dict[str, bytes], about: dict[str, Any],
-                    arrays: dict[str, np.ndarray], where: str) -> None:
+def _check_exported(
+    files: dict[str, bytes], about: dict[str, Any], arrays: dict[str, np.ndarray], where: str
+) -> None:
     """The compiled function belongs to these weights."""
     if "exported" not in about and exported.NAME not in files:
         return
-    told = about.get("exported", {})
-    if exported.NAME not in files or not isinstance(told, dict):
+    recorded = about.get("exported", {})
+    if exported.NAME not in files or not isinstance(recorded, dict):
         raise UserError(f"{where}: {exported.NAME} is missing, or {ABOUT} tells nothing of it")
     function = files[exported.NAME]
-    own = {"sha256": manifest.sha256(function),
-           "weights_sha256": manifest.sha256(files[weights.NAME])}
+    own = {
+        "sha256": manifest.sha256(function),
+        "weights_sha256": manifest.sha256(files[weights.NAME]),
+    }
     # Bundles of before say nothing of it: then only the names of its weights can be compared.
-    if (told and told != own) or not exported.takes(function, arrays):
+    if (recorded and recorded != own) or not exported.takes(function, arrays):
         raise UserError(f"{where}: {exported.NAME} was not made for these weights")
 
 
 def _check_pose(pose: Any, ndim: int, where: str) -> None:
     """Its places must span a grid."""
     places = [place for _, place in pose]
-    if (len(dict(pose)) < max(len(pose), ndim) or any(len(place) != ndim for place in places)
-            or np.ptp(places, axis=0).max() <= 0 or np.abs(places).max() > _LARGEST_SIDE):
+    if (
+        len(dict(pose)) < max(len(pose), ndim)
+        or any(len(place) != ndim for place in places)
+        or np.ptp(places, axis=0).max() <= 0
+        or np.abs(places).max() > _LARGEST_SIDE
+    ):
         raise UserError(f"{where}: pose is none of {ndim} axes")
 
 
-def _abstract(how: Any, trained: Trained, where: str) -> tuple[Any, int]:
+def _abstract(predictor: Any, trained: ModelSpec, where: str) -> tuple[Any, int]:
     """The shapes that the weights must have, and the bytes that an answer takes."""
     try:
-        one = jax.eval_shape(lambda key: how.init(key, trained), jax.random.key(0))
+        one_seed = jax.eval_shape(lambda key: predictor.init(key, trained), jax.random.key(0))
         every = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one)
-        function, shapes = how.function(trained)  # that it can answer, too
-        needed = memory.bytes_of(function, *every, *(jax.ShapeDtypeStruct(
-            [1 if n == "b" else int(n) for n in shape.split(", ")],
-            exported.dtype(name, trained)) for name, shape in shapes.items()))
+            lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one_seed
+        )
+        function, shapes = predictor.function(trained)  # that it can answer, too
+        needed = memory.bytes_of(
+            function,
+            *every,
+            *(
+                jax.ShapeDtypeStruct(
+                    [1 if n == "b" else int(n) for n in shape.split(", ")],
+                    exported.dtype(name, trained),
+                )
+                for name, shape in shapes.items()
+            ),
+        )
     except Exception as e:  # whatever a network says to settings that no run can have
         raise UserError(f"{where}: describes no network ({first_line(e)})") from None
     _check_memory(needed, where)
@@ -240,25 +287,37 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
       UserError: if the run has not ended, or what it left does not belong together.
     """
     config = _of_run(workdir, "config.json", has=("experiment", "how", "trained"))
-    schema.read(Trained, config["trained"], where=f"{workdir}: config.json: trained")
+    schema.read(ModelSpec, config["trained"], where=f"{workdir}: config.json: trained")
     report = _of_run(workdir, REPORT, has=("metrics", "baseline", "versions", "split"))
     try:
         values = (workdir / weights.NAME).read_bytes()
     except OSError as e:
-        raise UserError(f"{workdir / weights.NAME}: {e.strerror}; run the experiment with "
-                        "--eval_only") from None
+        raise UserError(
+            f"{workdir / weights.NAME}: {e.strerror}; run the experiment with --eval_only"
+        ) from None
     if report.get("weights_sha256") != manifest.sha256(values):
-        raise UserError(f"{workdir}: {weights.NAME} is not that of report.json; run the experiment "
-                        "with --eval_only")
-    flags = {k: v for k, v in config.items()
-             if k not in ("experiment", "how", "trained", *_OF_THIS_MACHINE)}
-    about = {"experiment": config["experiment"], "how": config["how"],
-             "trained": config["trained"], "config": flags}
+        raise UserError(
+            f"{workdir}: {weights.NAME} is not that of report.json; run the experiment "
+            "with --eval_only"
+        )
+    flags = {
+        k: v
+        for k, v in config.items()
+        if k not in ("experiment", "how", "trained", *_OF_THIS_MACHINE)
+    }
+    about = {
+        "experiment": config["experiment"],
+        "how": config["how"],
+        "trained": config["trained"],
+        "config": flags,
+    }
     files = {ABOUT: dump_json(about), REPORT: dump_json(report), weights.NAME: values}
     if export:
         function = exported.make(opened(sealed(files), where=str(workdir)))
-        about["exported"] = {"sha256": manifest.sha256(function),
-                             "weights_sha256": manifest.sha256(values)}
+        about["exported"] = {
+            "sha256": manifest.sha256(function),
+            "weights_sha256": manifest.sha256(values),
+        }
         files |= {exported.NAME: function, ABOUT: dump_json(about)}
     files[card.NAME] = card.write(files, report, config, notes).encode(errors="replace")
     return sealed(files)
@@ -272,14 +331,17 @@ def sealed(files: dict[str, bytes]) -> dict[str, bytes]:
 def _of_run(workdir: Path, name: str, *, has: Sequence[str]) -> dict[str, Any]:
     """What a run left: an object that has these fields."""
     try:
-        found = schema.parse((workdir / name).read_bytes())
+        value = schema.parse((workdir / name).read_bytes())
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{workdir}: no readable {name}; name the work directory of a run that has "
-                        "ended")
-    lacking = [field for field in has if field not in found]
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(
+            f"{workdir}: no readable {name}; name the work directory of a run that has ended"
+        )
+    lacking = [field for field in has if field not in value]
     if lacking:
-        raise UserError(f"{workdir}: {name} has no {', '.join(lacking)}; was it written by an "
-                        "older medjax? Run the experiment with --eval_only")
-    return found
+        raise UserError(
+            f"{workdir}: {name} has no {', '.join(lacking)}; was it written by an "
+            "older medjax? Run the experiment with --eval_only"
+        )
+    return value

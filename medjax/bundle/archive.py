@@ -36,14 +36,14 @@ def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, bytes]:
       UserError: if it is no flat folder or zip archive of regular files, or too large.
     """
     if path.is_dir():
-        found = _from_folder(path, limit_bytes)
+        files = _from_folder(path, limit_bytes)
     elif path.is_file():
-        found = _from_zip(path, limit_bytes)
+        files = _from_zip(path, limit_bytes)
     else:
         raise UserError(f"{path}: no such folder or file")
-    if not found:
+    if not files:
         raise UserError(f"{path}: is empty")
-    return found
+    return files
 
 
 def _from_folder(path: Path, limit: int) -> dict[str, bytes]:
@@ -104,8 +104,9 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if entry.is_dir() or kind not in (0, stat.S_IFREG):
-        raise UserError(f"{path}: {entry.filename} is a link or folder; a bundle has regular files "
-                        "only")
+        raise UserError(
+            f"{path}: {entry.filename} is a link or folder; a bundle has regular files only"
+        )
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UserError(f"{path}: {entry.filename} is encrypted, or compressed in an odd way")
 
@@ -128,16 +129,16 @@ def too_large(path: Any) -> UserError:
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Writes all or nothing: beside, then renamed. The folder must not exist."""
-    beside = path.with_name(path.name + ".part")
+    partial_path = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(beside)  # of a process that was killed
-    beside.mkdir()
+    _remove(partial_path)  # of a process that was killed
+    partial_path.mkdir()
     try:
         for name, content in files.items():
-            write_bytes(beside / name, content)
-        beside.rename(path)
+            write_bytes(partial_path / name, content)
+        partial_path.rename(path)
     except BaseException:
-        _remove(beside)
+        _remove(partial_path)
         raise
 
 
@@ -165,8 +166,7 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _check_directory(path: Path, content: bytes) -> None:
-    """Raises UserError if the list of files is long: reading it takes memory before any is counted.
-    """
+    """Raises UserError if the list of files is long: reading it takes memory first."""
     end = _end_record(path, content)
     size = int.from_bytes(content[end + 12 : end + 16], "little")
     if content[max(end - 20, 0) : max(end - 16, 0)] == b"PK\6\7":  # the form for large archives
@@ -185,17 +185,22 @@ def _end_record(path: Path, content: bytes) -> int:
     """
     for length in (0, len(_SEAL) + 64):
         at = len(content) - 22 - length
-        if at >= 0 and content[at : at + 4] == b"PK\5\6" and (
-                int.from_bytes(content[at + 20 : at + 22], "little") == length):
+        if (
+            at >= 0
+            and content[at : at + 4] == b"PK\5\6"
+            and (int.from_bytes(content[at + 20 : at + 22], "little") == length)
+        ):
             return at
-    raise UserError(f"{path}: no zip archive as medjax or a zip program without comment writes it, "
-                    "or a damaged one")
+    raise UserError(
+        f"{path}: no zip archive as medjax or a zip program without comment writes it, "
+        "or a damaged one"
+    )
 
 
 def _check_seal(path: Path, content: bytes) -> None:
     """The comment of an archive that `write_zip` wrote says what all before it has to be; one that
     was zipped by other means has no comment."""
-    before, tail = content[: -64 - len(_SEAL)], content[-64 - len(_SEAL):]
+    before, tail = content[: -64 - len(_SEAL)], content[-64 - len(_SEAL) :]
     if tail == _SEAL + hashlib.sha256(before).hexdigest().encode():
         return
     with_comment = content[-22:-18] != b"PK\5\6"  # else the end record is the last thing

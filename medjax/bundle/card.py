@@ -8,16 +8,19 @@ from typing import Any, NamedTuple
 
 NAME = "README.md"  # where a hub looks for it
 _DOES = {
-    "classify": "names the class of an exam image", "heatmap": "finds landmarks by heatmaps",
+    "classify": "names the class of an exam image",
+    "heatmap": "finds landmarks by heatmaps",
     "search": "finds landmarks by searching agents",
-    "temporal": "finds the frames that matter in a sequence"}
+    "temporal": "finds the frames that matter in a sequence",
+}
 _INPUTS = {"temporal": ("frames", "length"), "search": ("images", "box")}
 _RESHAPED = {
     "images": "images of {shape} {dtype}, any number",
     "frames": "sequences of {shape} {dtype}, any number, black behind their end",
     "length": "their lengths, int32",
     "box": "first voxel of what each shows, and the one beyond the last, int32, any number of "
-           "[2, axes]"}
+    "[2, axes]",
+}
 
 
 class Notes(NamedTuple):
@@ -59,51 +62,78 @@ def _bibtex(value: str) -> str:
     return re.sub(r"[{}\\@%`\"]", "", " ".join(value.split()))
 
 
-def write(files: Mapping[str, bytes], report: Mapping[str, Any], config: Mapping[str, Any],
-          notes: Notes) -> str:
+def write(
+    files: Mapping[str, bytes], report: Mapping[str, Any], config: Mapping[str, Any], notes: Notes
+) -> str:
     """The card as Markdown, with the head that the Hugging Face Hub reads."""
     info = config["trained"]["info"]
-    said, known = escaped(report), escaped(info)
+    safe_report, known = escaped(report), escaped(info)
     shown = Notes(*map(text, notes))
-    return "\n\n".join(part for part in (
-        _head(report, notes), f"# {shown.name}", _summary(report, said, known), _metrics(said),
-        _data(said, known), _use(shown, said), _how_to(files, config), _origin(said),
-        _citing(info, notes)) if part) + "\n"
+    return (
+        "\n\n".join(
+            part
+            for part in (
+                _head(report, notes),
+                f"# {shown.name}",
+                _summary(report, safe_report, known),
+                _metrics(safe_report),
+                _data(safe_report, known),
+                _use(shown, safe_report),
+                _how_to(files, config),
+                _origin(safe_report),
+                _citing(info, notes),
+            )
+            if part
+        )
+        + "\n"
+    )
 
 
 def _head(report: Mapping[str, Any], notes: Notes) -> str:
-    lines = {"library_name": "medjax", "license": notes.licence.lower(),
-             "tags": ["medical", "jax", report["experiment"]]}
+    lines = {
+        "library_name": "medjax",
+        "license": notes.licence.lower(),
+        "tags": ["medical", "jax", report["experiment"]],
+    }
     return "---\n" + "\n".join(f"{k}: {json.dumps(v)}" for k, v in lines.items()) + "\n---"
 
 
-def _summary(report: Mapping[str, Any], said: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+def _summary(
+    report: Mapping[str, Any], safe_report: Mapping[str, Any], info: Mapping[str, Any]
+) -> str:
     names = info["classes"] or info["landmarks"] or info["frames"]
-    return (f"A network of medjax that {_DOES[report['experiment']]}: {said['model']}, "
-            f"{said['parameters']:,} parameters, {said['of']}.\n\nIt knows: "
-            f"{', '.join(names)}.")
+    return (
+        f"A network of medjax that {_DOES[report['experiment']]}: {safe_report['model']}, "
+        f"{safe_report['parameters']:,} parameters, {safe_report['of']}.\n\nIt knows: "
+        f"{', '.join(names)}."
+    )
 
 
 def _metrics(report: Mapping[str, Any]) -> str:
     rows = ["| metric | value [95 % interval] | baseline |", "|---|---|---|"]
-    for name, found in report["metrics"].items():
+    for name, estimate in report["metrics"].items():
         baseline = _number(report["baseline"].get(name))
-        rows.append(f"| {text(name)} | {_estimate(found)} | {baseline} |")
+        rows.append(f"| {text(name)} | {_estimate(estimate)} | {baseline} |")
     made = ", synthetic" if report["synthetic"] else ""
     known = report.get("subjects_known_by", "not recorded")
-    who = (f"{report['subjects']} subjects ({known}); intervals are over subjects" if known else
-           "whose subjects are not known: intervals are over images")
+    who = (
+        f"{report['subjects']} subjects ({known}); intervals are over subjects"
+        if known
+        else "whose subjects are not known: intervals are over images"
+    )
     positive = report.get("positive")
-    of = f" F1 and average precision are of the class {positive}." if positive else ""
-    return (f"## Numbers\n\n{report['dataset']}{made}, {report['split']} split: {report['cases']} "
-            f"cases of {who}. Baseline: {report['baseline_is']}.{of}\n\n" + "\n".join(rows))
+    positive_note = f" F1 and average precision are of the class {positive}." if positive else ""
+    return (
+        f"## Numbers\n\n{report['dataset']}{made}, {report['split']} split: {report['cases']} "
+        f"cases of {who}. Baseline: {report['baseline_is']}.{positive_note}\n\n" + "\n".join(rows)
+    )
 
 
-def _estimate(found: Mapping[str, Any]) -> str:
-    value = _number(found["value"])
-    if found.get("low") is None:
+def _estimate(estimate: Mapping[str, Any]) -> str:
+    value = _number(estimate["value"])
+    if estimate.get("low") is None:
         return value
-    return f"{value} [{_number(found['low'])}, {_number(found['high'])}]"
+    return f"{value} [{_number(estimate['low'])}, {_number(estimate['high'])}]"
 
 
 def _number(value: float | None) -> str:
@@ -113,35 +143,46 @@ def _number(value: float | None) -> str:
 def _data(report: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     kind = "" if info["modality"] == "unknown" else f": {info['modality']}"
     licence = "not recorded" if info["licence"] == "unknown" else info["licence"]
-    return (f"## Data\n\n{info['name']}{kind}. Licence of the data: {licence}."
-            f"{' Images or labels are synthetic.' if info['synthetic'] else ''}"
-            + "".join(f"\n\nNote: {note}." for note in report["notes"]))
+    return (
+        f"## Data\n\n{info['name']}{kind}. Licence of the data: {licence}."
+        f"{' Images or labels are synthetic.' if info['synthetic'] else ''}"
+        + "".join(f"\n\nNote: {note}." for note in report["notes"])
+    )
 
 
 def _use(notes: Notes, report: Mapping[str, Any]) -> str:
-    use = notes.intended_use or ("Research. It is no medical device, and no decision about a "
-                                 "patient may rest on it.")
+    use = notes.intended_use or (
+        "Research. It is no medical device, and no decision about a patient may rest on it."
+    )
     limits = [notes.limits] if notes.limits else []
     if report["split"] == "validation":
-        limits.append("The split of the numbers above also chose the checkpoint, which flatters "
-                      "them.")
+        limits.append(
+            "The split of the numbers above also chose the checkpoint, which flatters them."
+        )
     if report["synthetic"]:
         limits.append("It was trained on synthetic data: of real images nothing is known.")
-    limits.append(f"Images unlike those of {report['dataset']} (another scanner, protocol or "
-                  "population) may be answered wrongly, and with confidence.")
+    limits.append(
+        f"Images unlike those of {report['dataset']} (another scanner, protocol or "
+        "population) may be answered wrongly, and with confidence."
+    )
     return f"## Intended use\n\n{use}\n\n## Limits\n\n" + "\n".join(f"- {x}" for x in limits)
 
 
 def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
     posed = bool(config["trained"]["info"]["pose"])
     first = "It takes images in one pose, and so the answers of a network that looks first.\n\n"
-    flag, value = (" --pose_from=FIRST_ANSWERS/predictions.csv", ", points_mm=first.points_mm"
-                   ) if posed else ("", "")
-    lines = (f"## Use\n\n{first if posed else ''}```bash\n"
-            "python -m experiments.share verify THIS_FOLDER\n"
-            "python -m experiments.predict --bundle=THIS_FOLDER --input=MY_IMAGES "
-            f"--output=answers{flag}\n```\n\n```python\nimport medjax.bundle\n\n"
-            f'model = medjax.bundle.load("THIS_FOLDER")\nmodel.predict(image{value})\n```')
+    flag, value = (
+        (" --pose_from=FIRST_ANSWERS/predictions.csv", ", points_mm=first.points_mm")
+        if posed
+        else ("", "")
+    )
+    lines = (
+        f"## Use\n\n{first if posed else ''}```bash\n"
+        "python -m experiments.share verify THIS_FOLDER\n"
+        "python -m experiments.predict --bundle=THIS_FOLDER --input=MY_IMAGES "
+        f"--output=answers{flag}\n```\n\n```python\nimport medjax.bundle\n\n"
+        f'model = medjax.bundle.load("THIS_FOLDER")\nmodel.predict(image{value})\n```'
+    )
     return lines + (_without(files, config) if "model.stablehlo" in files else "")
 
 
@@ -149,24 +190,30 @@ def _without(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
     trained = config["trained"]
     inputs = _INPUTS.get(config["experiment"], ("images",))
     shape = " x ".join(map(str, trained["image_shape"]))
-    told = "; ".join(_RESHAPED[n].format(shape=shape, dtype=trained["image_dtype"]) for n in inputs)
+    steps = "; ".join(
+        _RESHAPED[n].format(shape=shape, dtype=trained["image_dtype"]) for n in inputs
+    )
     digest = hashlib.sha256(files["weights.safetensors"]).hexdigest()
-    return ("\n\nWithout medjax, by JAX alone (`pip install jax flatbuffers safetensors`); the "
-            f"scaling of pixels is inside. `inputs`: {told}.\n\n```python\n"
-            "import hashlib\nfrom pathlib import Path\n\nfrom jax import export\n"
-            "from safetensors.numpy import load\n\nfolder = Path(\"THIS_FOLDER\")\n"
-            'run = export.deserialize((folder / "model.stablehlo").read_bytes())\n'
-            'content = (folder / "weights.safetensors").read_bytes()\n'
-            f'assert hashlib.sha256(content).hexdigest() == "{digest}"\n'
-            "answers = run.call(load(content), *inputs)\n```")
+    return (
+        "\n\nWithout medjax, by JAX alone (`pip install jax flatbuffers safetensors`); the "
+        f"scaling of pixels is inside. `inputs`: {steps}.\n\n```python\n"
+        "import hashlib\nfrom pathlib import Path\n\nfrom jax import export\n"
+        'from safetensors.numpy import load\n\nfolder = Path("THIS_FOLDER")\n'
+        'run = export.deserialize((folder / "model.stablehlo").read_bytes())\n'
+        'content = (folder / "weights.safetensors").read_bytes()\n'
+        f'assert hashlib.sha256(content).hexdigest() == "{digest}"\n'
+        "answers = run.call(load(content), *inputs)\n```"
+    )
 
 
 def _origin(report: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
-    return (f"## Origin\n\nTrained by `experiments.{report['experiment']}` on {report['device']}, "
-            f"{report['train']['seconds']:.0f} s; {versions}. sha256 of the weights: "
-            f"`{report['weights_sha256']}`. A sha256 tells that a file is whole, not who made it: "
-            "for that, `share verify --public_key=FILE` checks a signature, where there is one.")
+    return (
+        f"## Origin\n\nTrained by `experiments.{report['experiment']}` on {report['device']}, "
+        f"{report['train']['seconds']:.0f} s; {versions}. sha256 of the weights: "
+        f"`{report['weights_sha256']}`. A sha256 tells that a file is whole, not who made it: "
+        "for that, `share verify --public_key=FILE` checks a signature, where there is one."
+    )
 
 
 def _citing(info: Mapping[str, Any], notes: Notes) -> str:

@@ -27,19 +27,23 @@ def make(bundle: Any) -> bytes:
     """
     from jax import export
 
-    trained = bundle.trained
-    function, shapes = bundle.how.function(trained)
-    flat = {k: jax.ShapeDtypeStruct(v.shape, v.dtype)
-            for k, v in weights.flat(bundle.weights).items()}
+    trained = bundle.spec
+    function, shapes = bundle.predictor.function(trained)
+    flat = {
+        k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.flat(bundle.weights).items()
+    }
     scope = export.SymbolicScope()
-    specs = [jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), dtype(name, trained))
-             for name, shape in shapes.items()]
+    specs = [
+        jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), dtype(name, trained))
+        for name, shape in shapes.items()
+    ]
     settings: Any = jax.config
     depth = settings.jax_traceback_in_locations_limit
     settings.update("jax_traceback_in_locations_limit", 0)  # no path of this machine in it
     try:
-        made = export.export(jax.jit(_by_path(function, bundle.weights)),
-                             platforms=PLATFORMS)(flat, *specs)
+        made = export.export(jax.jit(_by_path(function, bundle.weights)), platforms=PLATFORMS)(
+            flat, *specs
+        )
         return bytes(made.serialize())
     except ImportError as e:
         raise UserError(f"--stablehlo needs flatbuffers; pip install flatbuffers ({e})") from None
@@ -65,9 +69,9 @@ def _by_path(function: Callable, tree: Any) -> Callable:
     structure = jax.tree.structure(weights.named(tree))
     names = list(weights.flat(tree))
 
-    def whole(flat: dict[str, Any], *inputs: Any) -> Any:
+    def call_by_path(flat: dict[str, Any], *inputs: Any) -> Any:
         named = jax.tree.unflatten(structure, [flat[name] for name in names])
-        found = function(named["params"], named["stats"], *inputs)
-        return found._asdict() if hasattr(found, "_asdict") else found
+        answer = function(named["params"], named["stats"], *inputs)
+        return answer._asdict() if hasattr(answer, "_asdict") else answer
 
-    return whole
+    return call_by_path

@@ -19,12 +19,14 @@ def push(files: Mapping[str, bytes], repository: str) -> str:
     The repository is made if need be, private until its owner says otherwise.
     """
     hub = _library()
-    with _told(repository):
+    with _one_line_errors(repository):
         api = hub.HfApi()
         api.create_repo(repository, exist_ok=True, private=True)
         done = api.create_commit(
-            repository, [hub.CommitOperationAdd(name, content) for name, content in files.items()],
-            commit_message=f"medjax bundle {manifest.check(files, where=repository).sha256[:16]}")
+            repository,
+            [hub.CommitOperationAdd(name, content) for name, content in files.items()],
+            commit_message=f"medjax bundle {manifest.check(files, where=repository).sha256[:16]}",
+        )
     return str(done.commit_url)
 
 
@@ -35,23 +37,29 @@ def pull(repository: str, *, limit_bytes: int = archive.LIMIT_BYTES) -> dict[str
       limit_bytes: more is not downloaded, whatever the listing says.
     """
     hub = _library()
-    with _told(repository):
+    with _one_line_errors(repository):
         api = hub.HfApi()
         revision = api.repo_info(repository).sha
         if not re.fullmatch(r"[0-9a-f]{40}", str(revision)):
-            raise UserError(f"{repository}: the hub names no revision (a commit of 40 digits), so "
-                            "that what is listed and what is downloaded may differ")
+            raise UserError(
+                f"{repository}: the hub names no revision (a commit of 40 digits), so "
+                "that what is listed and what is downloaded may differ"
+            )
         tree = api.list_repo_tree(repository, recursive=True, revision=revision)
-        names = [entry.path for entry in itertools.islice(tree, _MOST_ENTRIES)
-                 if not entry.path.startswith(".git")]
+        names = [
+            entry.path
+            for entry in itertools.islice(tree, _MOST_ENTRIES)
+            if not entry.path.startswith(".git")
+        ]
         archive.check_names(Path(repository), names)
         if manifest.NAME not in names:
             raise UserError(f"{repository}: no {manifest.NAME} in it; is it a bundle of medjax?")
         files: dict[str, bytes] = {}
         for name in names:
             rest = limit_bytes - sum(map(len, files.values()))
-            files[name] = _download(hub.hf_hub_url(repository, name, revision=revision), rest,
-                                    repository)
+            files[name] = _download(
+                hub.hf_hub_url(repository, name, revision=revision), rest, repository
+            )
         return files
 
 
@@ -73,13 +81,12 @@ def _library() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise UserError("push and pull need huggingface_hub; pip install huggingface_hub"
-                        ) from None
+        raise UserError("push and pull need huggingface_hub; pip install huggingface_hub") from None
     return huggingface_hub
 
 
 @contextlib.contextmanager
-def _told(repository: str) -> Iterator[None]:
+def _one_line_errors(repository: str) -> Iterator[None]:
     """Whatever the library raises, as one line."""
     try:
         yield

@@ -17,7 +17,7 @@ FORMAT = 1  # of all that a bundle holds; readers read every one up to theirs
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """A file: its name, its size, and its sha256 in hexadecimal digits."""
 
     name: str
@@ -35,7 +35,7 @@ class Manifest:
 
     format: int
     made_by: str
-    files: tuple[Entry, ...]
+    files: tuple[ManifestEntry, ...]
     sha256: str
 
 
@@ -46,8 +46,10 @@ def sha256(content: bytes) -> str:
 
 def make(files: Mapping[str, bytes]) -> bytes:
     """The contents of the manifest of `files`."""
-    entries = tuple(Entry(name, len(content), sha256(content))
-                    for name, content in sorted(files.items()))
+    entries = tuple(
+        ManifestEntry(name, len(content), sha256(content))
+        for name, content in sorted(files.items())
+    )
     bare = Manifest(FORMAT, f"medjax {medjax.__version__}", entries, "")
     return _dump(dataclasses.replace(bare, sha256=_digest(bare)))
 
@@ -57,20 +59,25 @@ def check(files: Mapping[str, bytes], *, where: str) -> Manifest:
     content = files.get(NAME)
     if content is None:
         raise UserError(f"{where}: no {NAME} in it; is it a bundle of medjax?")
-    found = _parse(content, f"{where}: {NAME}")
-    listed = {e.name for e in found.files}
+    manifest = _parse(content, f"{where}: {NAME}")
+    listed = {e.name for e in manifest.files}
     present = set(files) - {NAME, SIGNATURE}
     for names, what in ((listed - present, "missing"), (present - listed, "not listed in it")):
         if names:
             raise UserError(f"{where}: {', '.join(sorted(names))}: {what}")
-    damaged = [e.name for e in found.files if len(files[e.name]) != e.bytes
-               or sha256(files[e.name]) != e.sha256]
+    damaged = [
+        e.name
+        for e in manifest.files
+        if len(files[e.name]) != e.bytes or sha256(files[e.name]) != e.sha256
+    ]
     if damaged:
-        raise UserError(f"{where}: {', '.join(damaged)}: damaged or changed; the sha256 is not "
-                        "that of the manifest. Fetch the bundle again")
+        raise UserError(
+            f"{where}: {', '.join(damaged)}: damaged or changed; the sha256 is not "
+            "that of the manifest. Fetch the bundle again"
+        )
     if SIGNATURE in files:
         _signature(files[SIGNATURE], f"{where}: {SIGNATURE}")
-    return found
+    return manifest
 
 
 def _parse(content: bytes, where: str) -> Manifest:
@@ -80,12 +87,14 @@ def _parse(content: bytes, where: str) -> Manifest:
         raise UserError(f"{where}: damaged; not JSON ({first_line(e)})") from None
     newest = value.get("format") if isinstance(value, dict) else None
     if isinstance(newest, int) and newest > FORMAT:
-        raise UserError(f"{where}: has format {newest}, and this medjax reads up to {FORMAT}: "
-                        "install a newer one (or the file is damaged)")
-    found = schema.read(Manifest, value, where=where)
-    if found.format < 1 or found.sha256 != _digest(found) or content != _dump(found):
+        raise UserError(
+            f"{where}: has format {newest}, and this medjax reads up to {FORMAT}: "
+            "install a newer one (or the file is damaged)"
+        )
+    manifest = schema.read(Manifest, value, where=where)
+    if manifest.format < 1 or manifest.sha256 != _digest(manifest) or content != _dump(manifest):
         raise UserError(f"{where}: damaged or changed; its own sha256 differs")
-    return found
+    return manifest
 
 
 def _digest(manifest: Manifest) -> str:
@@ -135,12 +144,17 @@ def _key(path: Path, *, private: bool) -> Any:
         raise UserError("signatures need cryptography; pip install cryptography") from None
     try:
         content = path.read_bytes()
-        found = (serialization.load_pem_private_key(content, None) if private
-                 else serialization.load_pem_public_key(content))
+        key = (
+            serialization.load_pem_private_key(content, None)
+            if private
+            else serialization.load_pem_public_key(content)
+        )
     except (OSError, ValueError, TypeError) as e:
         raise UserError(f"{path}: no readable key ({e})") from None
     wanted = ed25519.Ed25519PrivateKey if private else ed25519.Ed25519PublicKey
-    if not isinstance(found, wanted):
-        raise UserError(f"{path}: no {'private' if private else 'public'} Ed25519 key; make one by "
-                        "openssl genpkey -algorithm ed25519")
-    return found
+    if not isinstance(key, wanted):
+        raise UserError(
+            f"{path}: no {'private' if private else 'public'} Ed25519 key; make one by "
+            "openssl genpkey -algorithm ed25519"
+        )
+    return key

@@ -21,13 +21,13 @@ def bytes_of(function: Callable, *shapes: Any) -> int:
 
 def _largest(program: Any) -> int:
     """The bytes of the largest array that any operation gives, also within loops and branches."""
-    found = 0
+    largest = 0
     for operation in program.eqns:
-        found = max([found, *map(_bytes, operation.outvars)])
+        largest = max([largest, *map(_bytes, operation.outvars)])
         for value in jax.tree.leaves(list(operation.params.values()), is_leaf=_is_program):
             if _is_program(value):
-                found = max(found, _largest(getattr(value, "jaxpr", value)))
-    return found
+                largest = max(largest, _largest(getattr(value, "jaxpr", value)))
+    return largest
 
 
 def _is_program(value: Any) -> bool:
@@ -36,4 +36,5 @@ def _is_program(value: Any) -> bool:
 
 def _bytes(variable: Any) -> int:
     return getattr(variable.aval, "size", 0) * getattr(
-        getattr(variable.aval, "dtype", None), "itemsize", 1)
+        getattr(variable.aval, "dtype", None), "itemsize", 1
+    )

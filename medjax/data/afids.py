@@ -4,9 +4,11 @@ Published coordinates of the ground truth for MNI152NLin2009bSym: Lau et al., Hu
 40:4163-4179, 2019, and Taha et al., Scientific Data 10:449, 2023 (CC BY 4.0). RAS millimetres.
 """
 
-CITATION = ("Lau et al., A framework for evaluating correspondence between brain images using "
-            "anatomical fiducials. Human Brain Mapping 40:4163-4179, 2019; Taha et al., Scientific "
-            "Data 10:449, 2023.")
+CITATION = (
+    "Lau et al., A framework for evaluating correspondence between brain images using "
+    "anatomical fiducials. Human Brain Mapping 40:4163-4179, 2019; Taha et al., Scientific "
+    "Data 10:449, 2023."
+)
 AFIDS_RAS_MM = {
     "AC": (-0.1198, 2.5521, -4.8172),
     "PC": (0.1409, -25.124, -2.096),

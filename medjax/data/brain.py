@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-CITATION = ("Fonov et al., Unbiased average age-appropriate atlases for pediatric studies. "
-            "NeuroImage 54:313-327, 2011 (the template).")
-_GRID_MM = 40.0   # between control points of the deformation and of the bias field
+CITATION = (
+    "Fonov et al., Unbiased average age-appropriate atlases for pediatric studies. "
+    "NeuroImage 54:313-327, 2011 (the template)."
+)
+_GRID_MM = 40.0  # between control points of the deformation and of the bias field
 _HALF_MM = np.array([80.0, 110.0, 90.0])  # the box that the control points cover, about...
 _CENTRE_MM = np.array([0.0, -18.0, 8.0])  # ...the middle of the brain
 
@@ -53,12 +55,12 @@ class Variation:
 class Subject:
     """One subject; `make_subject` draws it."""
 
-    matrix: np.ndarray       # [3, 3] subject to template, about the middle of the brain
-    shift_mm: np.ndarray     # [3]
-    control_mm: np.ndarray   # [3, *grid] displacement at the control points
-    bias: np.ndarray         # [*grid] logarithm of the gain
+    matrix: np.ndarray  # [3, 3] subject to template, about the middle of the brain
+    shift_mm: np.ndarray  # [3]
+    control_mm: np.ndarray  # [3, *grid] displacement at the control points
+    bias: np.ndarray  # [*grid] logarithm of the gain
     gamma: float
-    inverted: float          # 0 T1-like ... 1 inverted contrast
+    inverted: float  # 0 T1-like ... 1 inverted contrast
     noise: float
 
     def to_template(self, points_mm: np.ndarray) -> np.ndarray:
@@ -77,11 +79,11 @@ class Subject:
         centre = _CENTRE_MM.reshape((3,) + (1,) * (points_mm.ndim - 1))
         back = points_mm - centre - self.shift_mm.reshape(centre.shape)
         target = np.tensordot(np.linalg.inv(self.matrix), back, axes=1) + centre
-        found = target
+        place = target
         for _ in range(100):
-            last, found = found, target - np.stack([_spline(c, found) for c in self.control_mm])
-            if np.abs(found - last).max() < tolerance_mm:
-                return found
+            last, place = place, target - np.stack([_spline(c, place) for c in self.control_mm])
+            if np.abs(place - last).max() < tolerance_mm:
+                return place
         raise ArithmeticError("the deformation of this subject folds")
 
     def render(self, points_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -99,21 +101,22 @@ class Subject:
         return np.clip(noisy, 0.0, 1.0).astype(np.float32)
 
 
-def make_subject(seed: int, index: int, *, how: Variation | None = None) -> Subject:
+def make_subject(seed: int, index: int, *, variation: Variation | None = None) -> Subject:
     """Subject number `index` of the family `seed`."""
-    how = how or Variation()
+    variation = variation or Variation()
     rng = np.random.default_rng([seed, index])
     grid = tuple((2 * _HALF_MM / _GRID_MM).astype(int) + 2)
-    angles = np.deg2rad(rng.normal(0, how.rotation_degrees, 3))
-    scale = np.exp(rng.normal(0, how.log_scale, 3))
+    angles = np.deg2rad(rng.normal(0, variation.rotation_degrees, 3))
+    scale = np.exp(rng.normal(0, variation.log_scale, 3))
     return Subject(
         matrix=_rotation(angles) @ np.diag(scale),
-        shift_mm=rng.normal(0, how.translation_mm, 3),
-        control_mm=rng.normal(0, how.deformation_mm, (3, *grid)),
-        bias=rng.normal(0, how.bias, grid),
-        gamma=float(np.exp(rng.uniform(-how.contrast_limit, how.contrast_limit))),
+        shift_mm=rng.normal(0, variation.translation_mm, 3),
+        control_mm=rng.normal(0, variation.deformation_mm, (3, *grid)),
+        bias=rng.normal(0, variation.bias, grid),
+        gamma=float(np.exp(rng.uniform(-variation.contrast_limit, variation.contrast_limit))),
         inverted=float(rng.uniform(0, 1) > 0.5) * float(rng.uniform(0.0, 1.0)),
-        noise=float(rng.uniform(0.02, how.noise_limit)))
+        noise=float(rng.uniform(0.02, variation.noise_limit)),
+    )
 
 
 def within_midplane(subject: Subject) -> Subject:
@@ -124,16 +127,20 @@ def within_midplane(subject: Subject) -> Subject:
     matrix = subject.matrix.copy()
     matrix[0, 1:] = matrix[1:, 0] = 0.0
     keep = np.array([0.0, 1.0, 1.0])
-    return dataclasses.replace(subject, matrix=matrix, shift_mm=subject.shift_mm * keep,
-                               control_mm=subject.control_mm * keep[:, None, None, None])
+    return dataclasses.replace(
+        subject,
+        matrix=matrix,
+        shift_mm=subject.shift_mm * keep,
+        control_mm=subject.control_mm * keep[:, None, None, None],
+    )
 
 
 def _spline(control: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
     """The cubic spline through `control` at `points_mm` `[3, *any]`; constant beyond the box."""
     first = (_CENTRE_MM - _HALF_MM)[:, None]
     index = (points_mm.reshape(3, -1) - first) / _GRID_MM
-    found = ndimage.map_coordinates(control, index, order=3, mode="nearest")
-    return found.reshape(points_mm.shape[1:])
+    shift = ndimage.map_coordinates(control, index, order=3, mode="nearest")
+    return shift.reshape(points_mm.shape[1:])
 
 
 def _rotation(radians: np.ndarray) -> np.ndarray:
@@ -141,7 +148,11 @@ def _rotation(radians: np.ndarray) -> np.ndarray:
     turn = np.eye(3)
     for (a, b), angle in zip([(1, 2), (2, 0), (0, 1)], radians, strict=True):
         step = np.eye(3)
-        step[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(
-            angle)
+        step[[a, a, b, b], [a, b, a, b]] = (
+            np.cos(angle),
+            -np.sin(angle),
+            np.sin(angle),
+            np.cos(angle),
+        )
         turn = step @ turn
     return turn

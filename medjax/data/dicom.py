@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.found import Found, Layout, check_bytes
+from medjax.data.found import Layout, RawImage, check_bytes
 from medjax.data.pictures import exact_float32
 from medjax.errors import UserError
 
@@ -25,7 +25,7 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read(path: Path, *, limit_bytes: int) -> Found:
+def read(path: Path, *, limit_bytes: int) -> RawImage:
     """The image: gray as float32 in the units of its modality, colour as stored.
 
     Raises:
@@ -43,7 +43,7 @@ def read(path: Path, *, limit_bytes: int) -> Found:
     if frames == 1 and pixels.ndim == 4:
         pixels = pixels[0]
     where = _layout(path, record, frames)
-    return Found(pixels, where.spacing_mm, where.affine, where.axes)
+    return RawImage(pixels, where.spacing_mm, where.affine, where.axes)
 
 
 def layout(path: Path) -> Layout:
@@ -85,8 +85,9 @@ def _decode(path: Path, record: Any, samples: int) -> np.ndarray:
         return apply_color_lut(stored, record)[..., :3]
     groups = list(_frames(record, "PixelValueTransformationSequence"))
     if len(groups) > 1:
-        gray = np.stack([_gray(path, f, record, g, kind)
-                         for f, g in zip(stored, groups, strict=True)])
+        gray = np.stack(
+            [_gray(path, f, record, g, kind) for f, g in zip(stored, groups, strict=True)]
+        )
     else:
         gray = _gray(path, stored, record, groups[0] if groups else record, kind)
     same = stored.dtype.kind in "iu" and stored.dtype.itemsize > 2 and np.array_equal(gray, stored)
@@ -98,8 +99,9 @@ def _gray(path: Path, stored: np.ndarray, record: Any, scaling: Any, kind: str) 
     if kind != "MONOCHROME1":  # small values are bright
         return _modality(stored, record, scaling)
     if stored.dtype.kind == "f":
-        raise UserError(f"{path}: is MONOCHROME1 of float values, which have no range to invert; "
-                        "convert it")
+        raise UserError(
+            f"{path}: is MONOCHROME1 of float values, which have no range to invert; convert it"
+        )
     bits, signed = int(record.BitsStored), bool(record.get("PixelRepresentation", 0))
     # Against the range of the stored type: that of the image would differ from one to the next.
     ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
@@ -113,8 +115,10 @@ def _modality(stored: np.ndarray, record: Any, scaling: Any) -> np.ndarray:
 
     if record.get("ModalityLUTSequence"):
         return apply_modality_lut(stored, record).astype(float)
-    slope, offset = (_number(scaling, name, default) for name, default in (
-        ("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)))
+    slope, offset = (
+        _number(scaling, name, default)
+        for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+    )
     dose = _number(record, "DoseGridScaling", 1.0)  # of radiotherapy: gray a stored value
     return (stored.astype(float) * slope + offset) * dose
 
@@ -135,10 +139,10 @@ def _frames(record: Any, name: str) -> Iterator[Any]:
             yield shared[name].value[0]
             return
     frames = list(record.get("PerFrameFunctionalGroupsSequence") or ())
-    found = [frame[name].value[0] for frame in frames if frame.get(name)]
-    if 0 < len(found) < len(frames):
-        raise ValueError(f"{len(found)} of its {len(frames)} frames have a {name}")
-    yield from found
+    values = [frame[name].value[0] for frame in frames if frame.get(name)]
+    if 0 < len(values) < len(frames):
+        raise ValueError(f"{len(values)} of its {len(frames)} frames have a {name}")
+    yield from values
 
 
 def _layout(path: Path, record: Any, frames: int) -> Layout:
@@ -159,21 +163,25 @@ def _plane_mm(path: Path, record: Any) -> tuple[float, float] | None:
 
     Where frames state it, else the image, else the detector; ultrasound states it of a region.
     """
-    several = [found for group in _frames(record, "PixelMeasuresSequence")
-               if (found := _pair(group.get("PixelSpacing")))]
+    several = [
+        spacing
+        for group in _frames(record, "PixelMeasuresSequence")
+        if (spacing := _pair(group.get("PixelSpacing")))
+    ]
     if several:
         if np.ptp(several, axis=0).max() > _APART * np.min(several):
             raise UserError(f"{path}: its frames have pixels of several sizes; convert it")
         return several[0]
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        if found := _pair(record.get(name)):
-            return found
-    regions = [(10 * abs(float(r.PhysicalDeltaY)), 10 * abs(float(r.PhysicalDeltaX)))
-               for r in record.get("SequenceOfUltrasoundRegions") or ()
-               if r.get("PhysicalUnitsXDirection") == r.get("PhysicalUnitsYDirection")
-               == _CENTIMETRES]
-    alike = regions and np.ptp(regions, axis=0).max() <= _APART * np.min(regions)
-    return _pair(regions[0]) if alike else None
+        if spacing := _pair(record.get(name)):
+            return spacing
+    regions = [
+        (10 * abs(float(r.PhysicalDeltaY)), 10 * abs(float(r.PhysicalDeltaX)))
+        for r in record.get("SequenceOfUltrasoundRegions") or ()
+        if r.get("PhysicalUnitsXDirection") == r.get("PhysicalUnitsYDirection") == _CENTIMETRES
+    ]
+    is_uniform = regions and np.ptp(regions, axis=0).max() <= _APART * np.min(regions)
+    return _pair(regions[0]) if is_uniform else None
 
 
 def _pair(value: Any) -> tuple[float, float] | None:
@@ -195,8 +203,9 @@ def _between(record: Any) -> float:
     return np.nan
 
 
-def _affine(path: Path, record: Any, frames: int, plane: tuple[float, float] | None
-            ) -> np.ndarray | None:
+def _affine(
+    path: Path, record: Any, frames: int, plane: tuple[float, float] | None
+) -> np.ndarray | None:
     """From frame, row and column to RAS mm, where frames lie evenly side by side.
 
     Raises:
@@ -204,15 +213,24 @@ def _affine(path: Path, record: Any, frames: int, plane: tuple[float, float] | N
     """
     turns = _turns(record)
     places = _places(record, turns)
-    if plane is None or len(turns) == 0 or len(places) != frames or np.ptp(
-            turns, axis=0).max() > 1e-4:
+    if (
+        plane is None
+        or len(turns) == 0
+        or len(places) != frames
+        or np.ptp(turns, axis=0).max() > 1e-4
+    ):
         return None
     along, down = turns[0].reshape(2, 3)
     heights = places @ np.cross(along, down)
-    if np.ptp(heights) > 0 and not (np.diff(heights) > 0).all() and not (
-            np.diff(heights) < 0).all() and len(np.unique(np.round(heights, 3))) == frames:
-        raise UserError(f"{path}: its frames are not stored in the order in which they lie; "
-                        "convert it")
+    if (
+        np.ptp(heights) > 0
+        and not (np.diff(heights) > 0).all()
+        and not (np.diff(heights) < 0).all()
+        and len(np.unique(np.round(heights, 3))) == frames
+    ):
+        raise UserError(
+            f"{path}: its frames are not stored in the order in which they lie; convert it"
+        )
     steps = np.diff(places, axis=0)
     length = np.linalg.norm(steps, axis=1)
     if length.min() <= 0 or np.abs(steps - steps[0]).max() > _APART * length.max():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medjax.data import geometry, images, table, walk
-from medjax.data.found import Found, Layout, known_spacing
+from medjax.data.found import Layout, RawImage, known_spacing
 from medjax.data.options import DataOptions
 from medjax.errors import UserError, unknown
 
@@ -34,41 +34,47 @@ class Arrangement(NamedTuple):
     fit: str = "pad"
 
 
-def arrange(found: Found, how: Arrangement, *, origin: str) -> np.ndarray:
+def arrange(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np.ndarray:
     """The pixels `[*space, channel]` in the form of the set.
 
     Raises:
       UserError: if voxels have to be of one size, and this image does not tell its own.
     """
-    pixels, spacing = turned(found) if how.oriented else (found.pixels, found.spacing_mm)
-    if not how.shape:
+    pixels, spacing = (
+        turned(raw_image) if arrangement.oriented else (raw_image.pixels, raw_image.spacing_mm)
+    )
+    if not arrangement.shape:
         return pixels
     size = np.array(pixels.shape[:-1], float)
-    if how.spacing_mm is not None:
+    if arrangement.spacing_mm is not None:
         if not known_spacing(spacing):
-            raise UserError(f"{origin}: the size of its voxels is not known, and all are brought "
-                            "to one size; mend the file, give spacing_mm from Python, or train "
-                            "with --keep_spacing")
-        return _on_grid(pixels, np.array(how.spacing_mm) / np.array(spacing), how.shape)
-    if how.fit == "stretch":
-        return images.resize(pixels, how.shape)
+            raise UserError(
+                f"{origin}: the size of its voxels is not known, and all are brought "
+                "to one size; mend the file, give spacing_mm from Python, or train "
+                "with --keep_spacing"
+            )
+        return _on_grid(
+            pixels, np.array(arrangement.spacing_mm) / np.array(spacing), arrangement.shape
+        )
+    if arrangement.fit == "stretch":
+        return images.resize(pixels, arrangement.shape)
     extent = size * (np.array(spacing) if known_spacing(spacing) else 1.0)
-    sides = extent / (extent / np.array(how.shape)).max()
-    whole = np.maximum(np.rint(sides).astype(int), 1)
-    return _centred(images.resize(pixels, tuple(whole.tolist())), how.shape)
+    sides = extent / (extent / np.array(arrangement.shape)).max()
+    grid_size = np.maximum(np.rint(sides).astype(int), 1)
+    return _centred(images.resize(pixels, tuple(grid_size.tolist())), arrangement.shape)
 
 
-def turned(found: Found) -> tuple[np.ndarray, tuple[float, ...] | None]:
+def turned(raw_image: RawImage) -> tuple[np.ndarray, tuple[float, ...] | None]:
     """Pixels and spacing with the axes of RAS, where the file tells how it lies.
 
     Of a slice the two axes that it has stay in that order.
     """
-    if found.affine is None or len(found.affine) != 4:
-        return found.pixels, found.spacing_mm
-    flat = found.pixels.ndim == 3
-    volume = found.pixels[:, :, None] if flat else found.pixels
-    pixels, back = geometry.canonical(volume, found.affine)
-    spacing = np.abs(back[:-1, :-1]).T @ geometry.spacing_mm(found.affine)
+    if raw_image.affine is None or len(raw_image.affine) != 4:
+        return raw_image.pixels, raw_image.spacing_mm
+    flat = raw_image.pixels.ndim == 3
+    volume = raw_image.pixels[:, :, None] if flat else raw_image.pixels
+    pixels, back = geometry.canonical(volume, raw_image.affine)
+    spacing = np.abs(back[:-1, :-1]).T @ geometry.spacing_mm(raw_image.affine)
     if flat:
         across = int(np.abs(back[2, :3]).argmax())  # where the axis went that a slice lacks
         return pixels.squeeze(across), tuple(np.delete(spacing, across).tolist())
@@ -94,8 +100,9 @@ def _centred(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return out
 
 
-def plan(layouts: Sequence[Layout | None], shape: tuple[int, ...], options: DataOptions
-         ) -> tuple[Arrangement, list[str]]:
+def plan(
+    layouts: Sequence[Layout | None], shape: tuple[int, ...], options: DataOptions
+) -> tuple[Arrangement, list[str]]:
     """How the images of a set are brought together, and what to say of it.
 
     Args:
@@ -122,8 +129,10 @@ def plan(layouts: Sequence[Layout | None], shape: tuple[int, ...], options: Data
     else:
         grid = np.median(sizes, 0)
         goal = tuple(np.rint(np.median(sizes * shapes, 0) / grid).astype(int).tolist())
-    notes += [f"voxels of {_range(sizes)} mm resampled to {_times(grid)} mm, "
-              f"{' x '.join(map(str, goal))} of them (--keep_spacing takes them as they are)"]
+    notes += [
+        f"voxels of {_range(sizes)} mm resampled to {_times(grid)} mm, "
+        f"{' x '.join(map(str, goal))} of them (--keep_spacing takes them as they are)"
+    ]
     return Arrangement(goal, tuple(grid.tolist()), bool(placed), options.fit), notes
 
 
@@ -131,21 +140,25 @@ def _reoriented(layout: Layout) -> Layout:
     """Shape and spacing in the order of RAS."""
     assert layout.affine is not None
     empty = np.broadcast_to(np.zeros(1, np.uint8), (*layout.shape, 1))
-    pixels, spacing = turned(Found(empty, layout.spacing_mm, layout.affine))
+    pixels, spacing = turned(RawImage(empty, layout.spacing_mm, layout.affine))
     return layout._replace(shape=pixels.shape[:-1], spacing_mm=spacing)
 
 
 def _orientation_notes(volumes: Sequence[Layout]) -> list[str]:
     from nibabel import aff2axcodes
 
-    codes = Counter("".join(map(str, aff2axcodes(v.affine))) for v in volumes
-                    if v.affine is not None)
+    codes = Counter(
+        "".join(map(str, aff2axcodes(v.affine))) for v in volumes if v.affine is not None
+    )
     unsaid = len(volumes) - sum(codes.values())
     other = ", ".join(f"{n} {code}" for code, n in codes.most_common() if code != "RAS")
     what = "volumes" if len(volumes[0].shape) == 3 else "slices"
     notes = [f"{what} brought to the orientation RAS ({other})"] if other else []
-    return notes + ([f"{unsaid} of {len(volumes)} {what} state no orientation and are taken as "
-                     "they are stored"] if unsaid else [])
+    return notes + (
+        [f"{unsaid} of {len(volumes)} {what} state no orientation and are taken as they are stored"]
+        if unsaid
+        else []
+    )
 
 
 def _range(sizes: np.ndarray) -> str:
@@ -156,8 +169,9 @@ def _times(values: np.ndarray) -> str:
     return " x ".join(f"{v:.3g}" for v in values)
 
 
-def order_classes(labels: Sequence[str], class_order: tuple[str, ...]
-                  ) -> tuple[tuple[str, ...], bool]:
+def order_classes(
+    labels: Sequence[str], class_order: tuple[str, ...]
+) -> tuple[tuple[str, ...], bool]:
     """The classes in the order of their labels, and whether it has a meaning.
 
     Numbers have their order; other names have one only if it is declared.
@@ -165,17 +179,21 @@ def order_classes(labels: Sequence[str], class_order: tuple[str, ...]
     Raises:
       UserError: if the declared order is not one of these classes, or two names differ by case.
     """
-    found = sorted(set(labels), key=walk.natural)
-    table.check_alike(found, what="classes")
-    if all(map(table.is_number, found)) and len({float(name) for name in found}) < len(found):
-        raise UserError(f"the classes {', '.join(found)} are numbers of which two are the same; "
-                        "write each in one way")
+    names = sorted(set(labels), key=walk.natural)
+    table.check_alike(names, what="classes")
+    if all(map(table.is_number, names)) and len({float(name) for name in names}) < len(names):
+        raise UserError(
+            f"the classes {', '.join(names)} are numbers of which two are the same; "
+            "write each in one way"
+        )
     if not class_order:
-        return tuple(found), len(found) > 2 and all(map(table.is_number, found))
-    odd = set(class_order) ^ set(found)
-    if odd or len(class_order) != len(found):
-        raise UserError(f"--class_order={','.join(class_order)}: the classes are "
-                        f"{', '.join(found)}; name each once")
+        return tuple(names), len(names) > 2 and all(map(table.is_number, names))
+    odd = set(class_order) ^ set(names)
+    if odd or len(class_order) != len(names):
+        raise UserError(
+            f"--class_order={','.join(class_order)}: the classes are "
+            f"{', '.join(names)}; name each once"
+        )
     return class_order, True
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from medjax.errors import UserError
 
 
-class Found(NamedTuple):
+class RawImage(NamedTuple):
     """An image as it is stored.
 
     Attributes:
@@ -37,8 +37,10 @@ class Layout(NamedTuple):
 def check_bytes(path: Path, needed: int, *, limit_bytes: int) -> None:
     """Raises UserError if an image takes more memory than it may."""
     if needed > limit_bytes:
-        raise UserError(f"{path}: needs {needed / 1e9:.1f} GB once it is decoded, more than "
-                        f"--max_image_gb={limit_bytes / 1e9:g}; raise it if the file is right")
+        raise UserError(
+            f"{path}: needs {needed / 1e9:.1f} GB once it is decoded, more than "
+            f"--max_image_gb={limit_bytes / 1e9:g}; raise it if the file is right"
+        )
 
 
 def known_spacing(spacing_mm: tuple[float, ...] | None) -> bool:

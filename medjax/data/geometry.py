@@ -44,8 +44,10 @@ def voxel_mm(worlds: np.ndarray) -> float:
     """
     sizes = np.array([spacing_mm(world) for world in worlds])
     if np.ptp(sizes) > 0.01 * sizes.min():
-        raise UserError(f"voxels have {sizes.min():.3g} to {sizes.max():.3g} mm; steps of one "
-                        "length need one size: give --grid_mm")
+        raise UserError(
+            f"voxels have {sizes.min():.3g} to {sizes.max():.3g} mm; steps of one "
+            "length need one size: give --grid_mm"
+        )
     return float(sizes.mean())
 
 
@@ -57,8 +59,11 @@ def spacing_mm(affine: np.ndarray) -> np.ndarray:
 def check_affine(affine: np.ndarray, *, origin: str) -> None:
     """Raises UserError unless the affine is finite and can be inverted."""
     size = spacing_mm(affine)
-    if not np.isfinite(affine).all() or (size <= 0).any() or (
-            abs(np.linalg.det(affine[:-1, :-1])) < 1e-6 * size.prod()):
+    if (
+        not np.isfinite(affine).all()
+        or (size <= 0).any()
+        or (abs(np.linalg.det(affine[:-1, :-1])) < 1e-6 * size.prod())
+    ):
         raise UserError(f"{origin}: its affine cannot be inverted; write a valid one")
 
 
@@ -98,8 +103,9 @@ def canonical(pixels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.flip(turned, tuple(a for a, f in enumerate(flip) if f)), back
 
 
-def fitted(size: tuple[int, ...], spacing: np.ndarray, *, shape: tuple[int, ...], grid_mm: float
-           ) -> np.ndarray:
+def fitted(
+    size: tuple[int, ...], spacing: np.ndarray, *, shape: tuple[int, ...], grid_mm: float
+) -> np.ndarray:
     """The affine from a grid of `shape` with cubic voxels to an image about the same centre.
 
     Args:
@@ -139,11 +145,23 @@ def resample(pixels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) ->
     # How far one step of the grid, along whichever axis, goes along each axis of the image.
     factor = np.abs(back[:-1, :-1]).max(1)
     values = ndimage.gaussian_filter(
-        pixels.astype(np.float32), [*np.maximum(0.0, (factor - 1) / 2), 0.0])
-    out = np.stack([
-        ndimage.affine_transform(values[..., c], matrix, offset, output_shape=shape, order=1,
-                                 mode="constant", cval=float(values[..., c].min()))
-        for c in range(pixels.shape[-1])], -1)
+        pixels.astype(np.float32), [*np.maximum(0.0, (factor - 1) / 2), 0.0]
+    )
+    out = np.stack(
+        [
+            ndimage.affine_transform(
+                values[..., c],
+                matrix,
+                offset,
+                output_shape=shape,
+                order=1,
+                mode="constant",
+                cval=float(values[..., c].min()),
+            )
+            for c in range(pixels.shape[-1])
+        ],
+        -1,
+    )
     out = np.rint(out) if pixels.dtype.kind == "u" else out
     return out.astype(pixels.dtype)
 
@@ -172,12 +190,12 @@ def rigid(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
 
 def robust_rigid(points: np.ndarray, onto: np.ndarray, *, keep: float = 0.7) -> np.ndarray:
     """As `rigid`, by the share `keep` of the pairs that agree best: a few may be far off."""
-    found = rigid(points, onto)
+    pose = rigid(points, onto)
     for _ in range(10):
-        away = np.linalg.norm(apply(found, points) - onto, axis=1)
+        away = np.linalg.norm(apply(pose, points) - onto, axis=1)
         near = away <= np.nanquantile(away, keep)
-        found = rigid(np.where(near[:, None], points, np.nan), onto)
-    return found
+        pose = rigid(np.where(near[:, None], points, np.nan), onto)
+    return pose
 
 
 def mean_shape(shapes: np.ndarray, *, rounds: int = 10) -> np.ndarray:

@@ -14,12 +14,16 @@ _FAN_DEGREES = 18.0  # between two fingers; the hand turns by up to twice that
 def names(joints: int) -> tuple[str, ...]:
     """`joints` points a finger, from its root to its tip, and two of the wrist."""
     fingers = ("thumb", "index finger", "middle finger", "ring finger", "little finger")
-    return (*(f"{f} {'tip' if j == joints - 1 else j + 1}" for f in fingers for j in range(joints)),
-            "wrist left", "wrist right")
+    return (
+        *(f"{f} {'tip' if j == joints - 1 else j + 1}" for f in fingers for j in range(joints)),
+        "wrist left",
+        "wrist right",
+    )
 
 
-def draw(seed: int, index: int, *, joints: int = 7, side: int = SIDE
-         ) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    seed: int, index: int, *, joints: int = 7, side: int = SIDE
+) -> tuple[np.ndarray, np.ndarray]:
     """Hand number `index`: the image `[side, side, 1]`, uint8, and its points (row, column)."""
     rng = np.random.default_rng([seed, index, joints])
     unit = side / 96.0

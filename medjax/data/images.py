@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data import dicom, nifti, pictures
-from medjax.data.found import Found, Layout
+from medjax.data.found import Layout, RawImage
 from medjax.errors import UserError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -15,7 +15,7 @@ NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom")
 SUFFIXES = PICTURES + NIFTI + DICOM
 LIMIT_BYTES = 2 * 10**9  # of one image once it is decoded
-__all__ = ["Found", "Layout"]  # what others find here
+__all__ = ["Layout", "RawImage"]  # what others find here
 
 
 def suffix(path: Path) -> str:
@@ -26,10 +26,10 @@ def suffix(path: Path) -> str:
 
 def kind(path: Path, *, known: Sequence[str] = SUFFIXES) -> str:
     """The suffix; where it is not known, that of DICOM if the content is DICOM."""
-    found = suffix(path)
-    if found in known or path.name.upper() == "DICOMDIR":  # a directory of others
-        return found
-    return DICOM[0] if dicom.is_dicom(path) else found
+    ending = suffix(path)
+    if ending in known or path.name.upper() == "DICOMDIR":  # a directory of others
+        return ending
+    return DICOM[0] if dicom.is_dicom(path) else ending
 
 
 def stem(path: Path) -> str:
@@ -43,7 +43,7 @@ def is_image(path: Path) -> bool:
     return kind(path) in SUFFIXES
 
 
-def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Found:
+def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> RawImage:
     """The pixels of `path`, and what the file tells of their geometry.
 
     Pictures keep 8 or 16 bits; a TIFF of several pages is a volume; NIfTI and DICOM are float32 in
@@ -56,15 +56,18 @@ def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Found:
       UserError: if the file cannot be read as it is meant, or a pixel is not finite; it names the
         path.
     """
-    readers = {**dict.fromkeys(PICTURES, pictures.read), **dict.fromkeys(NIFTI, nifti.read),
-               **dict.fromkeys(DICOM, dicom.read)}
+    readers = {
+        **dict.fromkeys(PICTURES, pictures.read),
+        **dict.fromkeys(NIFTI, nifti.read),
+        **dict.fromkeys(DICOM, dicom.read),
+    }
     with readable(path, what="image"):
-        found = readers[_known(path)](path, limit_bytes=limit_bytes)
-    pixels = found.pixels
+        raw_image = readers[_known(path)](path, limit_bytes=limit_bytes)
+    pixels = raw_image.pixels
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise UserError(f"{path}: {count} NaN or infinite pixels; mend or remove the image")
-    return found
+    return raw_image
 
 
 def layout(path: Path) -> Layout | None:
@@ -78,8 +81,10 @@ def layout(path: Path) -> Layout | None:
 def _known(path: Path) -> str:
     name = kind(path)
     if name not in SUFFIXES:
-        raise UserError(f"{path}: cannot read {name or 'a file without suffix'!r}; "
-                        f"known are {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"{path}: cannot read {name or 'a file without suffix'!r}; "
+            f"known are {', '.join(SUFFIXES)}"
+        )
     return name
 
 

@@ -17,29 +17,31 @@ from medjax.errors import UserError, unknown
 PATHS = ("path", "image", "volume", "case", "file")
 NAMES = ("landmark", "name", "label", "afid")
 SYSTEMS = ("voxel", "pixel", "LPS", "RAS")
-_COLUMN = re.compile(r"(?:(?P<name>.+)_)?(?P<axis>[xyz]|[ijk])(?:_(?P<world>lps|ras))?(?P<mm>_mm)?",
-                     re.IGNORECASE)
+_COLUMN = re.compile(
+    r"(?:(?P<name>.+)_)?(?P<axis>[xyz]|[ijk])(?:_(?P<world>lps|ras))?(?P<mm>_mm)?", re.IGNORECASE
+)
 
 
-class Entry(NamedTuple):
+class LandmarkRow(NamedTuple):
     """One image of the table: its points in `system`, and its rows."""
 
     points: dict[str, tuple[float, ...]]
     system: str
-    rows: list[table.Row]
+    rows: list[table.TableRow]
 
     @property
-    def row(self) -> table.Row:
+    def row(self) -> table.TableRow:
         return self.rows[0]
 
 
-def image_column(path: Path, row: table.Row, wish: str) -> str:
+def image_column(path: Path, row: table.TableRow, wish: str) -> str:
     """The column of the images; raises UserError where there is none."""
     return table.column(path, row, wish=wish, usual=PATHS, what="images", flag="--path_column")
 
 
-def read(path: Path, *, path_column: str = "", name_column: str = "", coordinates: str = "",
-         ndim: int) -> dict[str, Entry]:
+def read(
+    path: Path, *, path_column: str = "", name_column: str = "", coordinates: str = "", ndim: int
+) -> dict[str, LandmarkRow]:
     """The entries by image.
 
     Args:
@@ -59,23 +61,35 @@ def read(path: Path, *, path_column: str = "", name_column: str = "", coordinate
     groups = _groups(path, list(rows[0]), ndim)
     long = "" in {name for name, _ in groups}
     system = _choose(path, {s for name, s in groups if not long or name == ""}, coordinates, ndim)
-    chosen = {name: c for (name, s), c in groups.items()
-              if s in (system, "world") and (name == "") == long}
+    chosen = {
+        name: c
+        for (name, s), c in groups.items()
+        if s in (system, "world") and (name == "") == long
+    }
     lost = {name for name, _ in groups} - set(chosen) - {""}
     if lost and not long:
-        raise UserError(f"{path}: {min(lost)} has no {system} coordinates where other landmarks "
-                        "have them; give all in one system")
-    title = table.column(path, rows[0], wish=name_column, usual=NAMES, what="landmarks",
-                         flag="--name_column") if long else ""
-    found: dict[str, Entry] = {}
+        raise UserError(
+            f"{path}: {min(lost)} has no {system} coordinates where other landmarks "
+            "have them; give all in one system"
+        )
+    title = (
+        table.column(
+            path, rows[0], wish=name_column, usual=NAMES, what="landmarks", flag="--name_column"
+        )
+        if long
+        else ""
+    )
+    rows_by_image: dict[str, LandmarkRow] = {}
     for row in rows:
         image = row[key]
         if not image:
             raise UserError(f"{row.origin}: names no image")
-        if not long and image in found:
-            raise UserError(f"{row.origin}: {image} stands in the table twice, first in "
-                            f"{found[image].row.origin}")
-        entry = found.setdefault(image, Entry({}, system, []))
+        if not long and image in rows_by_image:
+            raise UserError(
+                f"{row.origin}: {image} stands in the table twice, first in "
+                f"{rows_by_image[image].row.origin}"
+            )
+        entry = rows_by_image.setdefault(image, LandmarkRow({}, system, []))
         entry.rows.append(row)
         for name, columns in chosen.items():
             label = row[title] if long else name
@@ -83,10 +97,11 @@ def read(path: Path, *, path_column: str = "", name_column: str = "", coordinate
                 raise UserError(f"{row.origin}: names no landmark")
             label = table.tidy(label)
             if label in entry.points:
-                raise UserError(f"{row.origin}: the landmark {label!r} of {image} stands in the "
-                                "table twice")
+                raise UserError(
+                    f"{row.origin}: the landmark {label!r} of {image} stands in the table twice"
+                )
             entry.points[label] = _numbers([row[c] for c in columns], row.origin, label)
-    return found
+    return rows_by_image
 
 
 def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], list[str]]:
@@ -95,7 +110,7 @@ def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], 
     Raises:
       UserError: if a landmark has some of its columns, but not all.
     """
-    seen: dict[tuple[str, str], dict[str, str]] = {}
+    groups: dict[tuple[str, str], dict[str, str]] = {}
     for column in columns:
         match = _COLUMN.fullmatch(column)
         if match:
@@ -104,16 +119,21 @@ def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], 
             axis = "xyz"["ijk".index(letter)] if voxel else letter
             bare = "world" if match["mm"] or ndim == 3 else "pixel"
             system = (match["world"] or "").upper() or ("voxel" if voxel else bare)
-            seen.setdefault((match["name"] or "", system), {})[axis] = column
+            groups.setdefault((match["name"] or "", system), {})[axis] = column
     needed = set("xyz"[:ndim])
-    complete = {group: [found[a] for a in "xyz"[:ndim]] for group, found in seen.items()
-                if needed <= set(found)}
+    complete = {
+        group: [axes[a] for a in "xyz"[:ndim]]
+        for group, axes in groups.items()
+        if needed <= set(axes)
+    }
     systems = {system for _, system in complete}
-    for (name, system), found in seen.items():
-        lacking = needed - set(found)
+    for (name, system), axes in groups.items():
+        lacking = needed - set(axes)
         if lacking and name and system in systems:
-            raise UserError(f"{path}: the column {next(iter(found.values()))} has no partner for "
-                            f"{', '.join(sorted(lacking))}; half a landmark is none")
+            raise UserError(
+                f"{path}: the column {next(iter(axes.values()))} has no partner for "
+                f"{', '.join(sorted(lacking))}; half a landmark is none"
+            )
     return complete
 
 
@@ -121,20 +141,28 @@ def _choose(path: Path, systems: set[str], wish: str, ndim: int) -> str:
     if wish and (wish in systems or "world" in systems):
         return wish
     if wish:
-        raise UserError(f"{path}: no {ndim}-D columns of {wish} coordinates; found "
-                        f"{', '.join(sorted(systems)) or 'none'}")
+        raise UserError(
+            f"{path}: no {ndim}-D columns of {wish} coordinates; found "
+            f"{', '.join(sorted(systems)) or 'none'}"
+        )
     for system in ("voxel", "pixel", "RAS", "LPS"):
         if system in systems:
             return system
     if "world" in systems and ndim == 2:
-        raise UserError(f"{path}: points of pictures are given in pixels, in the columns x and y "
-                        "(NAME_x, NAME_y), not in mm")
+        raise UserError(
+            f"{path}: points of pictures are given in pixels, in the columns x and y "
+            "(NAME_x, NAME_y), not in mm"
+        )
     if "world" in systems:
-        raise UserError(f"{path}: x, y, z of volumes can be LPS or RAS millimetres or voxels; say "
-                        "which: --coordinates=LPS, RAS, pixel or voxel, or call the columns "
-                        "x_lps_mm, x_ras_mm or i, j, k")
-    raise UserError(f"{path}: no columns of {ndim}-D coordinates (x, y{', z' * (ndim == 3)}, or "
-                    "behind a landmark's name NAME_x, ...); are the images of another dimension?")
+        raise UserError(
+            f"{path}: x, y, z of volumes can be LPS or RAS millimetres or voxels; say "
+            "which: --coordinates=LPS, RAS, pixel or voxel, or call the columns "
+            "x_lps_mm, x_ras_mm or i, j, k"
+        )
+    raise UserError(
+        f"{path}: no columns of {ndim}-D coordinates (x, y{', z' * (ndim == 3)}, or "
+        "behind a landmark's name NAME_x, ...); are the images of another dimension?"
+    )
 
 
 def _numbers(texts: list[str], origin: str, label: str) -> tuple[float, ...]:
@@ -143,12 +171,14 @@ def _numbers(texts: list[str], origin: str, label: str) -> tuple[float, ...]:
     if all(empty):
         return (math.nan,) * len(texts)
     if any(empty):
-        raise UserError(f"{origin}: of the landmark {label!r} {sum(empty)} of {len(texts)} "
-                        "coordinates are empty; give all or none")
+        raise UserError(
+            f"{origin}: of the landmark {label!r} {sum(empty)} of {len(texts)} "
+            "coordinates are empty; give all or none"
+        )
     try:
-        found = tuple(float(t) for t in texts)
+        numbers = tuple(float(t) for t in texts)
     except ValueError:
-        found = (math.inf,)
-    if not all(map(math.isfinite, found)):
+        numbers = (math.inf,)
+    if not all(map(math.isfinite, numbers)):
         raise UserError(f"{origin}: {', '.join(texts)!r} are no coordinates")
-    return found
+    return numbers

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.data import geometry
-from medjax.data.found import Found, Layout, check_bytes
+from medjax.data.found import Layout, RawImage, check_bytes
 from medjax.data.pictures import exact_float32
 from medjax.errors import UserError
 
@@ -44,7 +44,7 @@ class Header(NamedTuple):
     frame_ms: float | None
 
 
-def read(path: Path, *, limit_bytes: int) -> Found:
+def read(path: Path, *, limit_bytes: int) -> RawImage:
     """The image, float32 in the units of the file's own scaling.
 
     Raises:
@@ -53,7 +53,7 @@ def read(path: Path, *, limit_bytes: int) -> Found:
     """
     header, pixels = load(path, limit_bytes=limit_bytes)
     where = _layout(path, header)
-    return Found(pixels.reshape(header.shape)[..., None], *where[1:])
+    return RawImage(pixels.reshape(header.shape)[..., None], *where[1:])
 
 
 def layout(path: Path) -> Layout:
@@ -90,11 +90,12 @@ def load(path: Path, *, limit_bytes: int, timed: bool = False) -> tuple[Header, 
         size, offset = int(np.prod(parsed.get_data_shape())), int(parsed.get_data_offset())
         stored = parsed.get_data_dtype()
         check_bytes(path, size * max(4, stored.itemsize), limit_bytes=limit_bytes)
-        whole = _without_extensions(begun) + _exactly(
-            path, file, offset + size * stored.itemsize - len(begun))
+        full_header = _without_extensions(begun) + _exactly(
+            path, file, offset + size * stored.itemsize - len(begun)
+        )
         _to_the_end(path, file, limit_bytes=limit_bytes)
     kind = nibabel.Nifti2Image if parsed["sizeof_hdr"] == 540 else nibabel.Nifti1Image
-    image: Any = kind.from_bytes(whole)
+    image: Any = kind.from_bytes(full_header)
     if stored.kind in "iu" and stored.itemsize > 2 and image.dataobj.slope == 1:
         exact_float32(image.dataobj.get_unscaled(), path)
     return header, np.asarray(image.dataobj, np.float32)
@@ -102,7 +103,7 @@ def load(path: Path, *, limit_bytes: int, timed: bool = False) -> tuple[Header, 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    with (gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")) as file:
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         yield file
 
 
@@ -112,8 +113,10 @@ def _header(path: Path, file: Any, *, timed: bool = False) -> tuple[Header, byte
     from nibabel.imageglobals import LoggingOutputSuppressor
 
     begun = file.read(4)
-    size = next((n for n in _HEADERS for order in ("little", "big")
-                 if int.from_bytes(begun, order) == n), None)  # type: ignore[arg-type]
+    size = next(
+        (n for n in _HEADERS for order in ("little", "big") if int.from_bytes(begun, order) == n),
+        None,
+    )  # type: ignore[arg-type]
     if size is None:
         raise UserError(f"{path}: no NIfTI file; its first bytes are not those of one")
     begun += _exactly(path, file, _HEADERS[size] - 4)
@@ -127,8 +130,10 @@ def _header(path: Path, file: Any, *, timed: bool = False) -> tuple[Header, byte
         shape = shape[:-1]
     unit, step = int(parsed["xyzt_units"]) & 7, int(parsed["xyzt_units"]) & 56
     if unit not in _MM or 0 in shape:
-        raise UserError(f"{path}: states sides of {_sizes(np.array(shape))} voxels in a unit of "
-                        f"the code {unit}; the header is damaged")
+        raise UserError(
+            f"{path}: states sides of {_sizes(np.array(shape))} voxels in a unit of "
+            f"the code {unit}; the header is damaged"
+        )
     scale, flat = _MM[unit], timed and len(parsed.get_data_shape()) < 4
     space = 2 if flat else min(len(shape), 3)
     zooms = np.abs(np.array(parsed.get_zooms(), float))
@@ -143,12 +148,21 @@ def _check_kind(path: Path, parsed: Any, size: int) -> None:
     """Raises UserError for types that no gray image of float32 has, and impossible offsets."""
     dtype, intent = parsed.get_data_dtype(), int(parsed["intent_code"])
     colour = dtype.fields is not None or intent in _COLOURS
-    what = ("complex" if dtype.kind == "c" else "colour" if colour else
-            "long double" if dtype.kind == "f" and dtype.itemsize > 8 else
-            "vector" if intent in _VECTORS else "")
+    what = (
+        "complex"
+        if dtype.kind == "c"
+        else "colour"
+        if colour
+        else "long double"
+        if dtype.kind == "f" and dtype.itemsize > 8
+        else "vector"
+        if intent in _VECTORS
+        else ""
+    )
     if what:
-        raise UserError(f"{path}: holds {what} values; an image has one real number a voxel: "
-                        "convert it")
+        raise UserError(
+            f"{path}: holds {what} values; an image has one real number a voxel: convert it"
+        )
 
 
 def _without_extensions(begun: bytes) -> bytes:
@@ -162,8 +176,10 @@ def _check_offset(path: Path, begun: bytes, size: int) -> None:
     place, dtype = (168, "i8") if size == 540 else (108, "f4")
     offset = float(np.frombuffer(begun, order + dtype, 1, place)[0])
     if not _HEADERS[size] <= offset < 2**40:
-        raise UserError(f"{path}: its pixels would begin at byte {offset:.0f}, inside the header "
-                        "or nowhere; the file is damaged")
+        raise UserError(
+            f"{path}: its pixels would begin at byte {offset:.0f}, inside the header "
+            "or nowhere; the file is damaged"
+        )
 
 
 def _affine(path: Path, parsed: Any, scale: float) -> np.ndarray | None:
@@ -177,18 +193,24 @@ def _affine(path: Path, parsed: Any, scale: float) -> np.ndarray | None:
     corners = np.array([*parsed.get_data_shape(), 1, 1][:3]) - 1.0
     for affine in ([sform] if by_s else []) + ([qform] if by_q else []):
         geometry.check_affine(affine, origin=str(path))
-    if by_s and by_q and _apart(sform, qform, corners) > _APART and _apart(
-            _as_qform(parsed, sform), qform, corners) > _APART:
+    if (
+        by_s
+        and by_q
+        and _apart(sform, qform, corners) > _APART
+        and _apart(_as_qform(parsed, sform), qform, corners) > _APART
+    ):
         raise UserError(
             f"{path}: its sform (code {by_s}) and qform (code {by_q}) place it up to "
-            f"{scale * _most(sform, qform, corners):.3g} mm apart; write the right one into both")
+            f"{scale * _most(sform, qform, corners):.3g} mm apart; write the right one into both"
+        )
     if by_s:
         norms, zooms = np.linalg.norm(sform[:3, :3], axis=0), np.abs(parsed["pixdim"][1:4])
         stated = zooms > 0
         if (np.abs(norms - zooms) * np.maximum(corners, 1) > _APART * norms)[stated].any():
             raise UserError(
                 f"{path}: its sform says voxels of {_sizes(scale * norms)} mm, its pixdim "
-                f"{_sizes(scale * zooms)} mm; write the right one into both")
+                f"{_sizes(scale * zooms)} mm; write the right one into both"
+            )
     chosen = sform if by_s else qform if by_q else None
     return None if chosen is None else np.diag([scale] * 3 + [1.0]) @ chosen
 

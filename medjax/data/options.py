@@ -49,11 +49,18 @@ class Options:
         """
         apart = apart_from.resolve()
         root = Path(self.data_dir).resolve()
-        files = [root] if root.is_file() else sorted(
-            folder / name for folder, names in walk.folders(root) for name in names
-        ) if self.data_dir else []
-        stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files
-                 if f.is_file() and apart not in f.parents]
+        files = (
+            [root]
+            if root.is_file()
+            else sorted(folder / name for folder, names in walk.folders(root) for name in names)
+            if self.data_dir
+            else []
+        )
+        stats = [
+            (str(f), f.stat().st_size, f.stat().st_mtime_ns)
+            for f in files
+            if f.is_file() and apart not in f.parents
+        ]
         text = json.dumps([dataclasses.asdict(self), stats, self.others()])
         return hashlib.sha1(text.encode()).hexdigest()[:12]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.data import tiff
-from medjax.data.found import Found, check_bytes
+from medjax.data.found import RawImage, check_bytes
 from medjax.errors import UserError
 
 _VALUES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4, "LA": 2, "I": 1, "F": 1}  # of a pixel
@@ -42,7 +42,7 @@ class Kind(NamedTuple):
         return self.page is not None and self.page.photometric == 0
 
 
-def read(path: Path, *, limit_bytes: int) -> Found:
+def read(path: Path, *, limit_bytes: int) -> RawImage:
     """The pixels, upright as a viewer shows them (EXIF and TIFF orientation applied).
 
     8-bit and 16-bit unsigned values keep their type, all other gray becomes float32. A TIFF of
@@ -54,21 +54,21 @@ def read(path: Path, *, limit_bytes: int) -> Found:
     """
     from PIL import Image
 
-    said = _directories(path)
+    directories = _directories(path)
     # By a file and not by its name: Pillow maps a named TIFF into memory as if it were not turned.
     # Our own bound is told beforehand; Pillow's would be a warning, or another message.
-    with _most_pixels(None), path.open("rb") as file, _opened(path, file, said) as picture:
-        kinds = _pages(picture, path, said) if said else {0: _kind(picture)}
+    with _most_pixels(None), path.open("rb") as file, _opened(path, file, directories) as picture:
+        kinds = _pages(picture, path, directories) if directories else {0: _kind(picture)}
         check_bytes(path, sum(_bytes(k) for k in kinds.values()), limit_bytes=limit_bytes)
         if picture.format == "PNG":
-            with Image.open(path) as whole:
-                whole.verify()  # every check sum; decoding alone does not look at all of them
+            with Image.open(path) as opened:
+                opened.verify()  # every check sum; decoding alone does not look at all of them
         pages = []
         for number, kind in kinds.items():
-            if said:
+            if directories:
                 picture.seek(number)
             pages.append(_page(picture, kind, path))
-    return Found(pages[0]) if len(pages) == 1 else Found(np.stack(pages), axes="zyx")
+    return RawImage(pages[0]) if len(pages) == 1 else RawImage(np.stack(pages), axes="zyx")
 
 
 def count(path: Path) -> int:
@@ -81,29 +81,39 @@ def _directories(path: Path) -> list[tiff.Page]:
     with path.open("rb") as file:
         begun = file.read(4)
     marks = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-    found = tiff.pages(path) if begun in marks else []
-    for number, page in enumerate(found, start=1):
-        what = (f"{page.others} values more a pixel than it shows" if page.others > 0 else
-                f"{page.kind} values, big-endian and compressed" if page.big_endian
-                and page.compressed and (page.sample != tiff.UNSIGNED or page.bits > 16) else "")
+    pages = tiff.pages(path) if begun in marks else []
+    for number, page in enumerate(pages, start=1):
+        what = (
+            f"{page.others} values more a pixel than it shows"
+            if page.others > 0
+            else f"{page.kind} values, big-endian and compressed"
+            if page.big_endian
+            and page.compressed
+            and (page.sample != tiff.UNSIGNED or page.bits > 16)
+            else ""
+        )
         if what:  # Pillow drops the first, and turns the bytes of the second round once more
-            raise _altered(path, f"page {number} has {what}", "save it as plain gray or RGB, "
-                           "little-endian")
-    return found
+            raise _altered(
+                path, f"page {number} has {what}", "save it as plain gray or RGB, little-endian"
+            )
+    return pages
 
 
-def _opened(path: Path, file: Any, said: list[tiff.Page]) -> Any:
+def _opened(path: Path, file: Any, pages: list[tiff.Page]) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
         return Image.open(file)
     except UnidentifiedImageError:
-        if not said:
-            raise UserError(f"{path}: unreadable or truncated image (its content is that of no "
-                            "picture)") from None
-        kinds = " and ".join(dict.fromkeys(page.kind for page in said))
-        raise UserError(f"{path}: holds {kinds} values in a way that cannot be read; save it as "
-                        "gray of 8 or 16 bits, or as float of 32 bits") from None
+        if not pages:
+            raise UserError(
+                f"{path}: unreadable or truncated image (its content is that of no picture)"
+            ) from None
+        kinds = " and ".join(dict.fromkeys(page.kind for page in pages))
+        raise UserError(
+            f"{path}: holds {kinds} values in a way that cannot be read; save it as "
+            "gray of 8 or 16 bits, or as float of 32 bits"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -128,8 +138,10 @@ def no_larger(path: Path, *, limit_bytes: int) -> Iterator[None]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield
     except Image.DecompressionBombError:
-        raise UserError(f"{path}: a frame of it needs more than --max_image_gb="
-                        f"{limit_bytes / 1e9:g} to decode; raise it if the file is right") from None
+        raise UserError(
+            f"{path}: a frame of it needs more than --max_image_gb="
+            f"{limit_bytes / 1e9:g} to decode; raise it if the file is right"
+        ) from None
 
 
 def _kind(picture: Any) -> Kind:
@@ -138,23 +150,25 @@ def _kind(picture: Any) -> Kind:
     return Kind(picture.size, picture.mode, raw)
 
 
-def _pages(picture: Any, path: Path, said: list[tiff.Page]) -> dict[int, Kind]:
+def _pages(picture: Any, path: Path, pages: list[tiff.Page]) -> dict[int, Kind]:
     """The pages of a TIFF by number, without the previews among them."""
-    found = {}
-    for number, page in enumerate(said):
+    kinds = {}
+    for number, page in enumerate(pages):
         if number and page.reduced:
             continue
         picture.seek(number)
-        found[number] = _kind(picture)._replace(page=page._replace(reduced=False))
-    odd = next((n for n, kind in found.items() if kind != found[0]), None)
+        kinds[number] = _kind(picture)._replace(page=page._replace(reduced=False))
+    odd = next((n for n, kind in kinds.items() if kind != kinds[0]), None)
     if odd is not None:
-        raise UserError(f"{path}: page {odd + 1} differs from the first in size or type "
-                        f"({_told(found[odd])}, {_told(found[0])}); keep one picture, or pages of "
-                        "one kind, which are a volume")
-    return found
+        raise UserError(
+            f"{path}: page {odd + 1} differs from the first in size or type "
+            f"({_describe_kind(kinds[odd])}, {_describe_kind(kinds[0])}); keep one picture, "
+            "or pages of one kind, which are a volume"
+        )
+    return kinds
 
 
-def _told(kind: Kind) -> str:
+def _describe_kind(kind: Kind) -> str:
     return f"{kind.size[0]} x {kind.size[1]} {kind.mode}"
 
 
@@ -170,12 +184,16 @@ def _page(picture: Any, kind: Kind, path: Path) -> np.ndarray:
         raise _altered(path, f"colours are {kind.mode}", "convert it to RGB")
     deep = kind.bits > 8 or kind.raw.endswith((";16B", ";16L", ";16N"))
     if kind.mode in ("RGB", "RGBA", "LA") and deep:
-        raise _altered(path, "colour or transparency of 16 bits", "convert it to 8 bits, or to "
-                       "gray of 16 bits")
+        raise _altered(
+            path, "colour or transparency of 16 bits", "convert it to 8 bits, or to gray of 16 bits"
+        )
     if picture.format != "TIFF":  # Pillow turns those itself
         picture = ImageOps.exif_transpose(picture)
-    if kind.mode in ("1", "I", "F") or kind.mode.startswith("I;16") or (
-            kind.mode == "L" and kind.signed):
+    if (
+        kind.mode in ("1", "I", "F")
+        or kind.mode.startswith("I;16")
+        or (kind.mode == "L" and kind.signed)
+    ):
         return _gray(picture, kind, path)[..., None]
     if picture.has_transparency_data:
         alpha = np.asarray(picture.convert("RGBA"))[..., 3]
@@ -195,8 +213,9 @@ def _gray(picture: Any, kind: Kind, path: Path) -> np.ndarray:
     if kind.mode == "1":
         return values
     if kind.white_is_zero and (kind.signed or kind.bits > 16):
-        raise _altered(path, "is WhiteIsZero of signed, float or 32-bit values",
-                       "save it as BlackIsZero")
+        raise _altered(
+            path, "is WhiteIsZero of signed, float or 32-bit values", "save it as BlackIsZero"
+        )
     if kind.mode.startswith("I;16") or (kind.mode == "I" and picture.format == "PNG"):
         sixteen = values.astype(np.uint16)
         return (2**kind.bits - 1 - sixteen).astype(np.uint16) if kind.white_is_zero else sixteen
@@ -209,10 +228,18 @@ def _gray(picture: Any, kind: Kind, path: Path) -> np.ndarray:
 
 def exact_float32(values: np.ndarray, path: Path) -> np.ndarray:
     """The values as float32; raises UserError where whole numbers are too large for it."""
-    if values.dtype.kind in "iu" and values.dtype.itemsize > 2 and values.size and (
-            max(-int(values.min()), int(values.max())) > 2**24):
-        raise _altered(path, f"has values up to {np.abs(values.astype(float)).max():.0f}, more "
-                       "than float32 holds exactly", "scale or window it first")
+    if (
+        values.dtype.kind in "iu"
+        and values.dtype.itemsize > 2
+        and values.size
+        and (max(-int(values.min()), int(values.max())) > 2**24)
+    ):
+        raise _altered(
+            path,
+            f"has values up to {np.abs(values.astype(float)).max():.0f}, more "
+            "than float32 holds exactly",
+            "scale or window it first",
+        )
     return values.astype(np.float32)
 
 

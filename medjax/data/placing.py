@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medjax.data import geometry, images
-from medjax.data.found import Found, known_spacing
+from medjax.data.found import RawImage, known_spacing
 from medjax.errors import UserError
 
 
@@ -38,8 +38,15 @@ class Turn(NamedTuple):
     grid: np.ndarray
 
 
-def place(found: Found, world: np.ndarray, *, shape: tuple[int, ...], grid_mm: float,
-          window: tuple[float, ...], turn: Turn | None = None) -> Placed:
+def place(
+    raw_image: RawImage,
+    world: np.ndarray,
+    *,
+    shape: tuple[int, ...],
+    grid_mm: float,
+    window: tuple[float, ...],
+    turn: Turn | None = None,
+) -> Placed:
     """Brings an image onto a grid of `shape` about the same centre, volumes into RAS order.
 
     Args:
@@ -48,9 +55,9 @@ def place(found: Found, world: np.ndarray, *, shape: tuple[int, ...], grid_mm: f
       window: intensities that become black and white; empty: percentiles of the image.
       turn: where the image is not to stay as it is.
     """
-    ndim = found.pixels.ndim - 1
-    pixels, stored = found.pixels, np.eye(ndim + 1)
-    if ndim == 3 and found.affine is not None:
+    ndim = raw_image.pixels.ndim - 1
+    pixels, stored = raw_image.pixels, np.eye(ndim + 1)
+    if ndim == 3 and raw_image.affine is not None:
         pixels, stored = geometry.canonical(pixels, world)
     if turn is None:
         spacing = geometry.spacing_mm(world @ stored)
@@ -59,13 +66,24 @@ def place(found: Found, world: np.ndarray, *, shape: tuple[int, ...], grid_mm: f
         back = np.linalg.inv(turn.to_common @ world @ stored) @ turn.grid
     image = geometry.resample(images.eight_bits(pixels, window), back, shape=shape)
     to_index = stored @ back
-    return Placed(image, to_index, file_order(found) @ to_index, world @ to_index,
-                  geometry.covered(pixels.shape[:-1], back, shape=shape))
+    return Placed(
+        image,
+        to_index,
+        file_order(raw_image) @ to_index,
+        world @ to_index,
+        geometry.covered(pixels.shape[:-1], back, shape=shape),
+    )
 
 
-def place_frames(frames: np.ndarray, spacing_mm: tuple[float, float] | None, *,
-                 shape: tuple[int, int], grid_mm: float, window: tuple[float, ...], origin: str
-                 ) -> np.ndarray:
+def place_frames(
+    frames: np.ndarray,
+    spacing_mm: tuple[float, float] | None,
+    *,
+    shape: tuple[int, int],
+    grid_mm: float,
+    window: tuple[float, ...],
+    origin: str,
+) -> np.ndarray:
     """The frames of a sequence in 8 bits, each of the shape, about the same centre.
 
     Args:
@@ -77,9 +95,11 @@ def place_frames(frames: np.ndarray, spacing_mm: tuple[float, float] | None, *,
       UserError: if the grid asks for a size, and that of the frames is not known.
     """
     if grid_mm and spacing_mm is None:
-        raise UserError(f"{origin}: the size of its pixels is not known; give --image_shape "
-                        "without --grid_mm, and each frame is scaled to fit, or to predict by "
-                        "--spacing_mm")
+        raise UserError(
+            f"{origin}: the size of its pixels is not known; give --image_shape "
+            "without --grid_mm, and each frame is scaled to fit, or to predict by "
+            "--spacing_mm"
+        )
     eight = images.eight_bits(frames, window)
     size = eight.shape[1:3]
     square = spacing_mm is None or np.ptp(spacing_mm) <= 0.01 * min(spacing_mm)
@@ -90,7 +110,7 @@ def place_frames(frames: np.ndarray, spacing_mm: tuple[float, float] | None, *,
     return np.stack([geometry.resample(f, back, shape=shape) for f in eight])
 
 
-def world_of(found: Found, *, spacing_mm: float | None, origin: str) -> np.ndarray:
+def world_of(raw_image: RawImage, *, spacing_mm: float | None, origin: str) -> np.ndarray:
     """From indices of the stored array to the world.
 
     Args:
@@ -99,33 +119,41 @@ def world_of(found: Found, *, spacing_mm: float | None, origin: str) -> np.ndarr
     Raises:
       UserError: if neither does, or the file's affine is none.
     """
-    ndim = found.pixels.ndim - 1
-    _check_agree(found.spacing_mm, spacing_mm, origin)
-    if found.affine is not None and len(found.affine) == ndim + 1:
-        geometry.check_affine(found.affine, origin=origin)
-        return found.affine
-    if found.axes == "xyz":
-        raise UserError(f"{origin}: states no orientation (neither sform nor qform has a code), so "
-                        "where its points lie in the world is not known; write one, such as by "
-                        "3D Slicer")
-    known = found.spacing_mm if known_spacing(found.spacing_mm) else None
+    ndim = raw_image.pixels.ndim - 1
+    _check_agree(raw_image.spacing_mm, spacing_mm, origin)
+    if raw_image.affine is not None and len(raw_image.affine) == ndim + 1:
+        geometry.check_affine(raw_image.affine, origin=origin)
+        return raw_image.affine
+    if raw_image.axes == "xyz":
+        raise UserError(
+            f"{origin}: states no orientation (neither sform nor qform has a code), so "
+            "where its points lie in the world is not known; write one, such as by "
+            "3D Slicer"
+        )
+    known = raw_image.spacing_mm if known_spacing(raw_image.spacing_mm) else None
     spacing = known or ((spacing_mm,) * ndim if spacing_mm else None)
     if spacing is None:
-        raise UserError(f"{origin}: the size of its pixels is not known; give it in mm, in the "
-                        "column spacing_mm of landmarks.csv or metadata.csv (--spacing_column), "
-                        "or to predict by --spacing_mm")
-    return file_order(found) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
+        raise UserError(
+            f"{origin}: the size of its pixels is not known; give it in mm, in the "
+            "column spacing_mm of landmarks.csv or metadata.csv (--spacing_column), "
+            "or to predict by --spacing_mm"
+        )
+    return file_order(raw_image) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
 
 
-def _check_agree(told: tuple[float, ...] | None, spacing_mm: float | None, origin: str) -> None:
+def _check_agree(
+    stated_mm: tuple[float, ...] | None, spacing_mm: float | None, origin: str
+) -> None:
     """Raises UserError if a file and a table say different sizes of some axis."""
-    stated = [s for s in told or () if np.isfinite(s)]
+    stated = [s for s in stated_mm or () if np.isfinite(s)]
     if spacing_mm and any(not 0.99 * spacing_mm <= s <= 1.01 * spacing_mm for s in stated):
-        raise UserError(f"{origin}: its file says pixels of {' x '.join(f'{s:g}' for s in stated)} "
-                        f"mm, its table or --spacing_mm {spacing_mm:g} mm; mend the wrong one")
+        raise UserError(
+            f"{origin}: its file says pixels of {' x '.join(f'{s:g}' for s in stated)} "
+            f"mm, its table or --spacing_mm {spacing_mm:g} mm; mend the wrong one"
+        )
 
 
-def file_order(found: Found) -> np.ndarray:
+def file_order(raw_image: RawImage) -> np.ndarray:
     """From indices of the stored array to x, y[, z] of the file."""
-    order = [found.axes.index(a) for a in sorted(found.axes)]
+    order = [raw_image.axes.index(a) for a in sorted(raw_image.axes)]
     return np.eye(len(order) + 1)[[*order, len(order)]]

@@ -29,5 +29,6 @@ def fit(read: Callable[[Sequence[int]], np.ndarray], size: int) -> Preprocessing
         high = high if high > low else low + 1.0
     unit = np.clip((pixels.astype(np.float64) - low) / (high - low), 0.0, 1.0)
     flat = unit.reshape(-1, unit.shape[-1])
-    return Preprocessing(low, high, tuple(flat.mean(0).tolist()),
-                         tuple(np.maximum(flat.std(0), 1e-3).tolist()))
+    return Preprocessing(
+        low, high, tuple(flat.mean(0).tolist()), tuple(np.maximum(flat.std(0), 1e-3).tolist())
+    )

@@ -17,8 +17,10 @@ SUFFIXES = (".mrk.json", ".fcsv")
 Points = dict[str, tuple[float, float, float]]  # NaN where a point is not placed
 _NUMBERS = {"0": "RAS", "1": "LPS", "2": "IJK"}  # as files of Slicer up to 4.10 have it
 _MM = {"mm": 1.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "cm": 10.0, "m": 1e3}
-_SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/"
-           "Resources/Schema/markups-schema-v1.0.3.json#")
+_SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/"
+    "Resources/Schema/markups-schema-v1.0.3.json#"
+)
 _COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FIELDS = 16
 _STATUS, _DEFINED = 14, "2"  # of a field that the header of Slicer 5 does not name
@@ -47,15 +49,15 @@ def read(path: Path) -> tuple[Points, str]:
     """
     rows, system = _rows(path)
     described = _described(path, rows)
-    found: Points = {}
+    points: Points = {}
     for row in rows:
         name = row.description if described else row.label
         if not name:
             raise UserError(f"{path}: a point has no label")
-        if name in found:
+        if name in points:
             raise UserError(f"{path}: the landmark {name!r} stands in it twice")
-        found[name] = row.place
-    return found, system
+        points[name] = row.place
+    return points, system
 
 
 def check_names(paths: Sequence[Path]) -> None:
@@ -66,8 +68,10 @@ def check_names(paths: Sequence[Path]) -> None:
         if rows and all(row.label.isdigit() for row in rows):
             by.setdefault(_described(path, rows), path)
     if len(by) == 2:
-        raise UserError(f"{by[True]}: its landmarks are named by descriptions, those of {by[False]}"
-                        " only by numbers; describe the points of all lists, or of none")
+        raise UserError(
+            f"{by[True]}: its landmarks are named by descriptions, those of {by[False]}"
+            " only by numbers; describe the points of all lists, or of none"
+        )
 
 
 def _described(path: Path, rows: Sequence[Point]) -> bool:
@@ -76,8 +80,10 @@ def _described(path: Path, rows: Sequence[Point]) -> bool:
         return False
     lacking = [row.label for row in rows if not row.description]
     if 0 < len(lacking) < len(rows):
-        raise UserError(f"{path}: the point {lacking[0]!r} has no description where others have "
-                        "one, by which they are named; describe all or none")
+        raise UserError(
+            f"{path}: the point {lacking[0]!r} has no description where others have "
+            "one, by which they are named; describe all or none"
+        )
     return not lacking
 
 
@@ -85,15 +91,26 @@ def _rows(path: Path) -> tuple[list[Point], str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         rows, system = (_read_json if path.name.lower().endswith(".json") else _read_fcsv)(
-            text, path)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError,
-            csv.Error) as e:
+            text, path
+        )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        RecursionError,
+        csv.Error,
+    ) as e:
         why = str(e) if isinstance(e, (OSError, ValueError)) else "a field is missing, or odd"
         raise UserError(f"{path}: not a point list of 3D Slicer ({why})") from None
     system = _NUMBERS.get(system, system)
     if system not in _NUMBERS.values():
-        raise UserError(f"{path}: does not say whether its coordinates are RAS or LPS "
-                        f"(coordinate system {system!r}); save it again in 3D Slicer")
+        raise UserError(
+            f"{path}: does not say whether its coordinates are RAS or LPS "
+            f"(coordinate system {system!r}); save it again in 3D Slicer"
+        )
     return rows, system
 
 
@@ -102,21 +119,27 @@ def _read_json(text: str, path: Path) -> tuple[list[Point], str]:
     lists = [m for m in markups if m["type"] == "Fiducial"]
     if len(lists) != 1:
         kinds = ", ".join(str(m["type"]) for m in markups) or "nothing"
-        raise UserError(f"{path}: holds {len(lists)} point lists where there should be one (it "
-                        f"has {kinds}); save each list in a file of its own")
+        raise UserError(
+            f"{path}: holds {len(lists)} point lists where there should be one (it "
+            f"has {kinds}); save each list in a file of its own"
+        )
     (markup,) = lists
     unit = markup.get("coordinateUnits", "mm")
     if unit not in _MM:
         raise UserError(f"{path}: its coordinates are in {unit!r}; known are {', '.join(_MM)}")
     return [_json_point(p, _MM[unit]) for p in markup["controlPoints"]], str(
-        markup.get("coordinateSystem", ""))
+        markup.get("coordinateSystem", "")
+    )
 
 
 def _json_point(point: Mapping[str, Any], scale: float) -> Point:
     placed = point.get("positionStatus", "defined") == "defined"
     x, y, z = point["position"] if placed else (math.nan,) * 3
-    return Point(tidy(point["label"]), tidy(point.get("description", "")),
-                 _place((scale * float(x), scale * float(y), scale * float(z)), placed))
+    return Point(
+        tidy(point["label"]),
+        tidy(point.get("description", "")),
+        _place((scale * float(x), scale * float(y), scale * float(z)), placed),
+    )
 
 
 def _place(place: tuple[float, float, float], placed: bool) -> tuple[float, float, float]:
@@ -130,11 +153,14 @@ def _read_fcsv(text: str, path: Path) -> tuple[list[Point], str]:
     head = [line[1:].split("=", 1) for line in lines if line.startswith("#") and "=" in line]
     facts = {key.strip(): value.strip() for key, value in head}
     columns = [c.strip() for c in facts.get("columns", _COLUMNS).split(",")]
-    at = {name: columns.index(name) if name in columns else None
-          for name in ("x", "y", "z", "label", "desc")}
+    at = {
+        name: columns.index(name) if name in columns else None
+        for name in ("x", "y", "z", "label", "desc")
+    }
     body = [line for line in lines if line.strip() and not line.startswith("#")]
     return [_fcsv_point(cells, at) for cells in csv.reader(body, skipinitialspace=True)], facts.get(
-        "CoordinateSystem", "")
+        "CoordinateSystem", ""
+    )
 
 
 def _fcsv_point(cells: list[str], at: Mapping[str, int | None]) -> Point:
@@ -147,8 +173,10 @@ def _fcsv_point(cells: list[str], at: Mapping[str, int | None]) -> Point:
         return tidy(cells[place])
 
     if len(cells) > _FIELDS:
-        raise ValueError(f"a row has {len(cells)} fields, more than {_FIELDS}; are its decimals "
-                         "written with commas?")
+        raise ValueError(
+            f"a row has {len(cells)} fields, more than {_FIELDS}; are its decimals "
+            "written with commas?"
+        )
     placed = len(cells) <= _STATUS or cells[_STATUS].strip() in ("", _DEFINED)
     place = (float(cell("x")), float(cell("y")), float(cell("z"))) if placed else (math.nan,) * 3
     return Point(cell("label"), cell("desc"), _place(place, placed))
@@ -160,23 +188,58 @@ def write_json(path: Path, points: Mapping[str, Iterable[float]], *, system: str
     for number, (name, point) in enumerate(points.items(), start=1):
         x, y, z = (float(v) for v in point)
         placed = not math.isnan(x + y + z)
-        rows.append({"id": str(number), "label": name, "description": "",
-                     "position": [x, y, z] if placed else [0.0, 0.0, 0.0],
-                     "positionStatus": "defined" if placed else "undefined"})
-    path.write_text(json.dumps({"@schema": _SCHEMA, "markups": [{
-        "type": "Fiducial", "coordinateSystem": system, "coordinateUnits": "mm",
-        "controlPoints": rows}]}, indent=1) + "\n")
+        rows.append(
+            {
+                "id": str(number),
+                "label": name,
+                "description": "",
+                "position": [x, y, z] if placed else [0.0, 0.0, 0.0],
+                "positionStatus": "defined" if placed else "undefined",
+            }
+        )
+    path.write_text(
+        json.dumps(
+            {
+                "@schema": _SCHEMA,
+                "markups": [
+                    {
+                        "type": "Fiducial",
+                        "coordinateSystem": system,
+                        "coordinateUnits": "mm",
+                        "controlPoints": rows,
+                    }
+                ],
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def write_fcsv(path: Path, points: Mapping[str, Iterable[float]], *, system: str = "LPS") -> None:
     """Writes `points` as `.fcsv` with the 16 fields of Slicer 5; NaN is a point not placed."""
-    lines = ["# Markups fiducial file version = 5.6", f"# CoordinateSystem = {system}",
-             f"# columns = {_COLUMNS}"]
+    lines = [
+        "# Markups fiducial file version = 5.6",
+        f"# CoordinateSystem = {system}",
+        f"# columns = {_COLUMNS}",
+    ]
     for number, (name, point) in enumerate(points.items(), start=1):
         x, y, z = (float(v) for v in point)
         placed = not math.isnan(x + y + z)
         place = [repr(v) if placed else "0" for v in (x, y, z)]
         label = '"{}"'.format(name.replace('"', '""')) if set(name) & set(',"') else name
-        lines.append(",".join([str(number), *place, "0,0,0,1,1,1,0", label, "", "",
-                               _DEFINED if placed else "0", "0"]))
+        lines.append(
+            ",".join(
+                [
+                    str(number),
+                    *place,
+                    "0,0,0,1,1,1,0",
+                    label,
+                    "",
+                    "",
+                    _DEFINED if placed else "0",
+                    "0",
+                ]
+            )
+        )
     path.write_text("\n".join(lines) + "\n")

@@ -52,8 +52,8 @@ class Split:
     def images(self, index: Any) -> np.ndarray:
         """The images at `index`, stacked: `[len(index), *space, channel]`."""
         rows = list(index)
-        told = progress.track(rows, total=len(rows), what="loading")
-        return np.stack([self.read(int(i)) for i in told])
+        progress_rows = progress.track(rows, total=len(rows), what="loading")
+        return np.stack([self.read(int(i)) for i in progress_rows])
 
     def first(self, count: int) -> "Split":
         """The first `count` examples; 0 is all."""
@@ -63,17 +63,22 @@ class Split:
         """The examples at `index`, in that order."""
         rows = [int(i) for i in index]
         return dataclasses.replace(
-            self, targets={k: v[rows] for k, v in self.targets.items()},
+            self,
+            targets={k: v[rows] for k, v in self.targets.items()},
             case_id=[self.case_id[i] for i in rows],
             subject_id=[self.subject_id[i] for i in rows],
-            metadata=[self.metadata[i] for i in rows], read=lambda i: self.read(rows[i]))
+            metadata=[self.metadata[i] for i in rows],
+            read=lambda i: self.read(rows[i]),
+        )
 
     def batch(self, index: Any, columns: Iterable[str]) -> dict[str, np.ndarray]:
         """The images at `index`, and those columns; float64 becomes float32."""
         rows = np.asarray(index)
         picked = {name: self.targets[name][rows] for name in columns}
-        return {"image": self.images(rows), **{
-            k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in picked.items()}}
+        return {
+            "image": self.images(rows),
+            **{k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in picked.items()},
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Dataset:
 
     info: DatasetInfo
     splits: Mapping[str, Split]
-    digest: str                  # changes with any case, subject, label, pixel or split
+    digest: str  # changes with any case, subject, label, pixel or split
     notes: tuple[str, ...] = ()
 
     @property
@@ -91,8 +96,13 @@ class Dataset:
         return "test" if "test" in self.splits else "validation"
 
 
-def load(name: str, *, options: Options, cache_dir: str | Path,
-         say: Callable[[str], None] = lambda line: None) -> Dataset:
+def load(
+    name: str,
+    *,
+    options: Options,
+    cache_dir: str | Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> Dataset:
     """Opens the set `name`, preparing it in `cache_dir` first if that was not done before.
 
     Args:
@@ -105,45 +115,67 @@ def load(name: str, *, options: Options, cache_dir: str | Path,
     folder = Path(cache_dir) / "datasets"
     kind = kind_of(name, options)
     _check_paths(name, options)
-    secret = None if options.plain_ids else functools.cache(  # it is asked for at every row
-        functools.partial(subjects.read_key, Path(cache_dir)))
+    secret = (
+        None
+        if options.plain_ids
+        else functools.cache(  # it is asked for at every row
+            functools.partial(subjects.read_key, Path(cache_dir))
+        )
+    )
     mark = options.fingerprint(apart_from=Path(cache_dir))
     ready = folder / name / mark / str(kind.VERSION)
     _prepare(ready, lambda: _made(kind, options, mark, secret, folder), say)
     builder = _opened(ready)
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
-    found = {s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS
-             if s in builder.info.splits}
-    rows = [(name, d) for name, (_, digests) in found.items() for d in digests]
+    opened_splits = {
+        s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS if s in builder.info.splits
+    }
+    rows = [(name, d) for name, (_, digests) in opened_splits.items() for d in digests]
     again = split_rules.duplicates(*zip(*rows, strict=True))
-    opened = {name: split for name, (split, _) in found.items()}
+    opened = {name: split for name, (split, _) in opened_splits.items()}
     try:
         notes = [*json.loads((ready / NOTES).read_text()), *_check(opened, info)]
     except UserError:
         shutil.rmtree(ready)
         raise
-    notes += [f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
-              for (a, b), n in again.items()]
+    notes += [
+        f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
+        for (a, b), n in again.items()
+    ]
     for split, part in opened.items() if info.landmarks else ():
         outside, beyond = (int(part[which].sum()) for which in ("outside", "beyond"))
-        notes += [f"{walk.counted(outside, 'landmark')} of {split} outside the image, taken as "
-                  "missing"] * bool(outside)
-        notes += [f"{walk.counted(beyond, 'landmark')} of {split} beyond the grid, taken as not "
-                  "found, or by the distance"] * bool(beyond)
-    return Dataset(info, opened, _digest(opened, [d for _, d in found.values()]), tuple(notes))
+        notes += [
+            f"{walk.counted(outside, 'landmark')} of {split} outside the image, taken as missing"
+        ] * bool(outside)
+        notes += [
+            f"{walk.counted(beyond, 'landmark')} of {split} beyond the grid, taken as not "
+            "found, or by the distance"
+        ] * bool(beyond)
+    return Dataset(
+        info, opened, _digest(opened, [d for _, d in opened_splits.values()]), tuple(notes)
+    )
 
 
 def _digest(splits: Mapping[str, Split], digests: Sequence[list[str]]) -> str:
-    """Of all that results depend on; of subjects that is who is the same, not how they are called.
-    """
+    """Of all that results depend on; of subjects: who is the same, not how they are called."""
     first: dict[str, str] = {}
     for s in splits.values():
         for case, subject in zip(s.case_id, s.subject_id, strict=True):
             first.setdefault(subject, case)
-    return hashlib.sha1(json.dumps([
-        [name, s.case_id, [first[who] for who in s.subject_id],
-         {k: v.tolist() for k, v in s.targets.items()}, pixels]
-        for (name, s), pixels in zip(splits.items(), digests, strict=True)]).encode()).hexdigest()
+    return hashlib.sha1(
+        json.dumps(
+            [
+                [
+                    name,
+                    s.case_id,
+                    [first[who] for who in s.subject_id],
+                    {k: v.tolist() for k, v in s.targets.items()},
+                    pixels,
+                ]
+                for (name, s), pixels in zip(splits.items(), digests, strict=True)
+            ]
+        ).encode()
+    ).hexdigest()
 
 
 def kind_of(name: str, options: Options) -> Any:
@@ -159,8 +191,9 @@ def check_read(name: str, options: Options, given: Iterable[str]) -> None:
     reads = kind_of(name, options).READS
     odd = next((option for option in given if option not in reads), None)
     if odd is not None:
-        raise UserError(f"--{odd} is not read by the set {name}; leave it out, or choose another "
-                        "--dataset")
+        raise UserError(
+            f"--{odd} is not read by the set {name}; leave it out, or choose another --dataset"
+        )
 
 
 def infer(options: Options) -> str:
@@ -176,21 +209,30 @@ def infer(options: Options) -> str:
     known = sorted(names & set(_kinds(options)))
     if len(known) == 1:
         return known[0]
-    signs = {LandmarkOptions: ("landmark_folder", ("landmarks.csv", "*.mrk.json", "*.fcsv")),
-             SequenceOptions: ("sequence_folder", ("frames.csv",)),
-             DataOptions: ("image_folder", ("metadata.csv",))}
+    signs = {
+        LandmarkOptions: ("landmark_folder", ("landmarks.csv", "*.mrk.json", "*.fcsv")),
+        SequenceOptions: ("sequence_folder", ("frames.csv",)),
+        DataOptions: ("image_folder", ("metadata.csv",)),
+    }
     name, patterns = signs[type(options)]  # type: ignore[index]
-    if path.is_dir() and (any(next(iter(path.glob(pattern)), None) for pattern in patterns)
-                          or (isinstance(options, DataOptions) and _has_classes(path))):
+    if path.is_dir() and (
+        any(next(iter(path.glob(pattern)), None) for pattern in patterns)
+        or (isinstance(options, DataOptions) and _has_classes(path))
+    ):
         return name
-    raise UserError(f"--data_dir={path}: nothing in it says which set it is; name it with "
-                    "--dataset")
+    raise UserError(
+        f"--data_dir={path}: nothing in it says which set it is; name it with --dataset"
+    )
 
 
 def _has_classes(root: Path) -> bool:
     """Whether images lie in folders below it."""
-    return any(images.is_image(folder / name) for folder, names in walk.folders(root)
-               if folder != root for name in names)
+    return any(
+        images.is_image(folder / name)
+        for folder, names in walk.folders(root)
+        if folder != root
+        for name in names
+    )
 
 
 def _check_paths(name: str, options: Options) -> None:
@@ -200,11 +242,12 @@ def _check_paths(name: str, options: Options) -> None:
         raise UserError(f"--data_dir={options.data_dir}: no such file or folder")
 
 
-def _made(kind: type, options: Options, mark: str, secret: subjects.Secret | None, folder: Path
-          ) -> Any:
-    from medjax.data.builders.base import Config
+def _made(
+    kind: type, options: Options, mark: str, secret: subjects.Secret | None, folder: Path
+) -> Any:
+    from medjax.data.builders.base import DatasetBuilderConfig
 
-    config = Config(name=mark, options=options, secret=secret, out=sys.stdout)
+    config = DatasetBuilderConfig(name=mark, options=options, secret=secret, out=sys.stdout)
     with _quietly():
         return kind(data_dir=str(folder), config=config, file_format="array_record")
 
@@ -227,8 +270,11 @@ def _exam_kinds() -> dict[str, type]:
     from medjax.data.builders.image_folder import ImageFolder
     from medjax.data.builders.medmnist import SETS, MedMNIST
 
-    return {"brain_planes": BrainPlanes, "image_folder": ImageFolder,
-            **_named(MedMNIST, dict.fromkeys(SETS, MedMNIST.READS))}
+    return {
+        "brain_planes": BrainPlanes,
+        "image_folder": ImageFolder,
+        **_named(MedMNIST, dict.fromkeys(SETS, MedMNIST.READS)),
+    }
 
 
 def _landmark_kinds() -> dict[str, type]:
@@ -247,8 +293,10 @@ def _sequence_kinds() -> dict[str, type]:
 
 def _named(kind: type, reads: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """A subclass a name: tensorflow-datasets reads the name from the class."""
-    return {name: type(name, (kind,), {"name": name, "READS": options}, skip_registration=True)
-            for name, options in reads.items()}
+    return {
+        name: type(name, (kind,), {"name": name, "READS": options}, skip_registration=True)
+        for name, options in reads.items()
+    }
 
 
 def _prepare(ready: Path, make: Callable[[], Any], say: Callable[[str], None]) -> None:
@@ -272,8 +320,10 @@ def _write(builder: Any) -> None:
     except RuntimeError as e:  # array_record has no exception of its own for it
         if "No space left" not in str(e):
             raise
-        raise UserError(f"--cache_dir: the disk is full while preparing {builder.data_dir}; "
-                        "make room or choose another") from e
+        raise UserError(
+            f"--cache_dir: the disk is full while preparing {builder.data_dir}; "
+            "make room or choose another"
+        ) from e
 
 
 @contextlib.contextmanager
@@ -290,8 +340,8 @@ def _quietly() -> Iterator[None]:
 
 def _open(records) -> tuple[Split, list[str]]:
     """Reads the columns of a data source; images stay in the file until asked for."""
-    told = progress.track(records, total=len(records), what="opening")
-    columns = [{k: v for k, v in r.items() if k != "image"} for r in told]
+    progress_rows = progress.track(records, total=len(records), what="opening")
+    columns = [{k: v for k, v in r.items() if k != "image"} for r in progress_rows]
     first = records[0]["image"]
 
     def text(key: str) -> list[str]:
@@ -300,8 +350,12 @@ def _open(records) -> tuple[Split, list[str]]:
     split = Split(
         targets={k: np.array([c[k] for c in columns]) for k in columns[0] if k not in _TEXTS},
         case_id=text("case_id"),
-        subject_id=text("subject_id"), metadata=[json.loads(m) for m in text("metadata")],
-        read=lambda i: records[i]["image"], image_shape=first.shape, image_dtype=first.dtype)
+        subject_id=text("subject_id"),
+        metadata=[json.loads(m) for m in text("metadata")],
+        read=lambda i: records[i]["image"],
+        image_shape=first.shape,
+        image_dtype=first.dtype,
+    )
     return split, text("digest")
 
 

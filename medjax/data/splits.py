@@ -9,8 +9,14 @@ from medjax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 _NAMES = {
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation",
-    "val": "validation", "dev": "validation", "test": "test", "testing": "test",
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
 }
 
 
@@ -25,8 +31,9 @@ def is_split_name(name: str) -> bool:
     return name.lower() in _NAMES
 
 
-def assign(subjects: Sequence[str], labels: Sequence[int], *, seed: int,
-           shares: Mapping[str, float]) -> list[str]:
+def assign(
+    subjects: Sequence[str], labels: Sequence[int], *, seed: int, shares: Mapping[str, float]
+) -> list[str]:
     """Gives each example a split so that a subject is in one only, each class in all of them.
 
     Where a subject falls follows from its name, the seed and the shares, so that one more subject
@@ -40,11 +47,11 @@ def assign(subjects: Sequence[str], labels: Sequence[int], *, seed: int,
       shares: split names and their shares, which add up to one; the first comes first where
         subjects are too few for all.
     """
-    seen: dict[str, Counter] = defaultdict(Counter)
+    by_split: dict[str, Counter] = defaultdict(Counter)
     for subject, label in zip(subjects, labels, strict=True):
-        seen[subject][label] += 1
+        by_split[subject][label] += 1
     by_class: dict[int, list[str]] = defaultdict(list)
-    for subject, counts in seen.items():
+    for subject, counts in by_split.items():
         by_class[min(counts, key=lambda label: (-counts[label], label))].append(subject)
     chosen: dict[str, str] = {}
     for members in by_class.values():
@@ -75,8 +82,9 @@ def _draw(place: Mapping[str, float], shares: Mapping[str, float]) -> dict[str, 
     return chosen
 
 
-def complete(splits: Sequence[str] | None, subjects: Sequence[str], labels: Sequence[int], *,
-             seed: int) -> list[str]:
+def complete(
+    splits: Sequence[str] | None, subjects: Sequence[str], labels: Sequence[int], *, seed: int
+) -> list[str]:
     """The splits with what is missing drawn: all three, or validation out of train.
 
     A set that has validation but no test is left as it is; its reports are on validation.
@@ -89,8 +97,12 @@ def complete(splits: Sequence[str] | None, subjects: Sequence[str], labels: Sequ
         raise UserError("no example is in the split train; name a split column that has it")
     if "validation" not in out:
         rows = [i for i, s in enumerate(out) if s == "train"]
-        drawn = assign([subjects[i] for i in rows], [labels[i] for i in rows], seed=seed,
-                       shares={"train": 0.85, "validation": 0.15})
+        drawn = assign(
+            [subjects[i] for i in rows],
+            [labels[i] for i in rows],
+            seed=seed,
+            shares={"train": 0.85, "validation": 0.15},
+        )
         for i, name in zip(rows, drawn, strict=True):
             out[i] = name
     return _with_validation(out)
@@ -116,8 +128,11 @@ def by_subject(cases: Sequence[Any], subjects: Any, *, seed: int) -> dict[str, l
     chosen = complete(given or None, subjects.ids, [0] * len(cases), seed=seed)
     check_leaks(chosen, subjects.shown, origins=[case.origin for case in cases])
     shown = [c._replace(subject=who) for c, who in zip(cases, subjects.shown, strict=True)]
-    return {name: [c for c, s in zip(shown, chosen, strict=True) if s == name]
-            for name in SPLITS if name in chosen}
+    return {
+        name: [c for c, s in zip(shown, chosen, strict=True) if s == name]
+        for name in SPLITS
+        if name in chosen
+    }
 
 
 def check_all_or_none(cases: Sequence[Any]) -> list[str]:
@@ -129,20 +144,24 @@ def check_all_or_none(cases: Sequence[Any]) -> list[str]:
     return given
 
 
-def check_leaks(splits: Iterable[str], subjects: Iterable[str], *, origins: Sequence[str] = ()
-                ) -> None:
+def check_leaks(
+    splits: Iterable[str], subjects: Iterable[str], *, origins: Sequence[str] = ()
+) -> None:
     """Raises UserError if a subject is in two splits; `origins` say where each example stands."""
     first: dict[str, tuple[str, int]] = {}
     for number, (split, subject) in enumerate(zip(splits, subjects, strict=True)):
         before, where = first.setdefault(subject, (split, number))
         if before != split:
             places = f" ({origins[where]}; {origins[number]})" if origins else ""
-            raise UserError(f"subject {subject!r} is in the splits {before} and {split}{places}; "
-                            "a subject must be in one only")
+            raise UserError(
+                f"subject {subject!r} is in the splits {before} and {split}{places}; "
+                "a subject must be in one only"
+            )
 
 
-def check_classes(splits: Iterable[str], labels: Iterable[int], classes: Sequence[str]
-                  ) -> list[str]:
+def check_classes(
+    splits: Iterable[str], labels: Iterable[int], classes: Sequence[str]
+) -> list[str]:
     """Notes of classes that have no example in validation or test.
 
     Raises:
@@ -155,11 +174,15 @@ def check_classes(splits: Iterable[str], labels: Iterable[int], classes: Sequenc
     for split in (name for name in SPLITS if name in counts):
         missing = ", ".join(c for i, c in enumerate(classes) if not counts[split][i])
         if missing and split == "train":
-            raise UserError(f"no example of {missing} in the split train; remove the class, add "
-                            "examples, or split anew")
+            raise UserError(
+                f"no example of {missing} in the split train; remove the class, add "
+                "examples, or split anew"
+            )
         if missing:
-            notes.append(f"no example of {missing} in the split {split}: metrics that need one "
-                         "are undefined there")
+            notes.append(
+                f"no example of {missing} in the split {split}: metrics that need one "
+                "are undefined there"
+            )
     return notes
 
 
@@ -168,8 +191,8 @@ def duplicates(splits: Iterable[str], digests: Iterable[str]) -> dict[tuple[str,
     where: dict[str, Counter] = defaultdict(Counter)
     for split, digest in zip(splits, digests, strict=True):
         where[digest][split] += 1
-    found: Counter = Counter()
+    repeats: Counter = Counter()
     for counts in where.values():
         names = [s for s in SPLITS if counts[s]]
-        found.update({(a, b): counts[b] for i, a in enumerate(names) for b in names[i + 1:]})
-    return dict(found)
+        repeats.update({(a, b): counts[b] for i, a in enumerate(names) for b in names[i + 1 :]})
+    return dict(repeats)

@@ -15,9 +15,16 @@ from typing import Any, NamedTuple
 from medjax.data import dicom, images, table, walk
 from medjax.errors import UserError
 
-USUAL = ("subject", "subject_id", "patient", "patient_id", "PatientID", "participant",
-         "participant_id")
-UNKNOWN = ("each image counts as its own subject; intervals are over images")
+USUAL = (
+    "subject",
+    "subject_id",
+    "patient",
+    "patient_id",
+    "PatientID",
+    "participant",
+    "participant_id",
+)
+UNKNOWN = "each image counts as its own subject; intervals are over images"
 KEY_NAME = "subject.key"
 Secret = Callable[[], bytes]  # the key is made only if there is a name to hide
 
@@ -37,8 +44,9 @@ class Subjects(NamedTuple):
     notes: list[str]
 
 
-def column_of(path: Path, row: Mapping[str, str], *, wish: str, rows: Sequence[table.Row] = ()
-              ) -> str:
+def column_of(
+    path: Path, row: Mapping[str, str], *, wish: str, rows: Sequence[table.TableRow] = ()
+) -> str:
     """The column of the subjects: the one wished for, or one with a usual name; else empty.
 
     Raises:
@@ -47,19 +55,28 @@ def column_of(path: Path, row: Mapping[str, str], *, wish: str, rows: Sequence[t
     chosen = table.optional_column(path, row, wish=wish, usual=USUAL)
     for other in table.usual_in(row, USUAL) if not wish else ():
         if _groups(rows, other) != _groups(rows, chosen):
-            raise UserError(f"{path}: both {chosen} and {other} may name the subjects, and they "
-                            "differ; choose with --subject_column")
+            raise UserError(
+                f"{path}: both {chosen} and {other} may name the subjects, and they "
+                "differ; choose with --subject_column"
+            )
     return chosen
 
 
-def _groups(rows: Sequence[table.Row], name: str) -> list[int]:
+def _groups(rows: Sequence[table.TableRow], name: str) -> list[int]:
     first: dict[str, int] = {}
     return [first.setdefault(row[name], i) for i, row in enumerate(rows)]
 
 
-def resolve(names: Sequence[str], paths: Sequence[Path | None], *, column: str = "",
-            own: Sequence[str], origins: Sequence[str], otherwise: str = "",
-            secret: Secret | None = None) -> Subjects:
+def resolve(
+    names: Sequence[str],
+    paths: Sequence[Path | None],
+    *,
+    column: str = "",
+    own: Sequence[str],
+    origins: Sequence[str],
+    otherwise: str = "",
+    secret: Secret | None = None,
+) -> Subjects:
     """The subject of every image.
 
     Args:
@@ -82,10 +99,14 @@ def resolve(names: Sequence[str], paths: Sequence[Path | None], *, column: str =
     patients = _patients(paths)
     if len(set(patients)) > 1:
         _check_complete(patients, origins, "has no PatientID where others have one")
-        return Subjects(patients, _hidden(patients, secret),
-                        f"PatientID of DICOM, {len(set(patients))}", [])
-    same = [f"all {len(own)} images have one PatientID, which tells no subjects apart"
-            ] if any(patients) and len(own) > 1 else []
+        return Subjects(
+            patients, _hidden(patients, secret), f"PatientID of DICOM, {len(set(patients))}", []
+        )
+    same = (
+        [f"all {len(own)} images have one PatientID, which tells no subjects apart"]
+        if any(patients) and len(own) > 1
+        else []
+    )
     if otherwise:
         return Subjects(list(own), list(own), f"{otherwise}, {len(set(own))}", same)
     return Subjects(list(own), list(own), "", [*same, UNKNOWN])
@@ -97,8 +118,10 @@ def _is_patient_id(column: str) -> bool:
 
 def hide(values: Mapping[str, str], secret: Secret | None) -> dict[str, str]:
     """Values by column, those of PatientIDs as pseudonyms; as they are without a secret."""
-    return {name: _hidden([value], secret)[0] if value and _is_patient_id(name) else value
-            for name, value in values.items()}
+    return {
+        name: _hidden([value], secret)[0] if value and _is_patient_id(name) else value
+        for name, value in values.items()
+    }
 
 
 def _hidden(names: Sequence[str], secret: Secret | None) -> list[str]:
@@ -109,8 +132,9 @@ def _hidden(names: Sequence[str], secret: Secret | None) -> list[str]:
     return [pseudonym(name, secret=known) for name in names]
 
 
-def of_cases(cases: Sequence[Any], *, known_by: str, layout: str, secret: Secret | None
-             ) -> Subjects:
+def of_cases(
+    cases: Sequence[Any], *, known_by: str, layout: str, secret: Secret | None
+) -> Subjects:
     """The subject of every case of a set.
 
     Args:
@@ -122,9 +146,14 @@ def of_cases(cases: Sequence[Any], *, known_by: str, layout: str, secret: Secret
     names = [case.subject for case in cases]
     if layout:
         return Subjects(names, names, layout, [])
-    return resolve(names, [case.path for case in cases], column=known_by,
-                   own=[case.metadata.get("file", case.case_id) for case in cases],
-                   origins=[case.origin for case in cases], secret=secret)
+    return resolve(
+        names,
+        [case.path for case in cases],
+        column=known_by,
+        own=[case.metadata.get("file", case.case_id) for case in cases],
+        origins=[case.origin for case in cases],
+        secret=secret,
+    )
 
 
 def _patients(paths: Sequence[Path | None]) -> list[str]:
@@ -139,8 +168,9 @@ def patient_of(path: Path) -> str:
         return dicom.patient_id(path)
 
 
-def check_patients(cases: Sequence[Any], splits: Sequence[str], subjects: Subjects, *,
-                   wished: bool) -> list[str]:
+def check_patients(
+    cases: Sequence[Any], splits: Sequence[str], subjects: Subjects, *, wished: bool
+) -> list[str]:
     """Looks whether patients, by DICOM headers, are in two splits, where a column has the subjects.
 
     Args:
@@ -160,8 +190,10 @@ def check_patients(cases: Sequence[Any], splits: Sequence[str], subjects: Subjec
             torn.setdefault(patient, f"{where} in {before}, {case.origin} in {split}")
     if not torn:
         return []
-    line = (f"{len(torn)} patients, by the PatientID of their files, are in two splits though "
-            f"their subjects ({subjects.known_by}) are not: {next(iter(torn.values()))}")
+    line = (
+        f"{len(torn)} patients, by the PatientID of their files, are in two splits though "
+        f"their subjects ({subjects.known_by}) are not: {next(iter(torn.values()))}"
+    )
     if not wished:
         raise UserError(f"{line}; give --subject_column if the column is right")
     return [line]
@@ -170,8 +202,9 @@ def check_patients(cases: Sequence[Any], splits: Sequence[str], subjects: Subjec
 def _check_complete(names: Sequence[str], origins: Sequence[str], what: str) -> None:
     missing = [where for name, where in zip(names, origins, strict=True) if not name]
     if missing:
-        raise UserError(f"{walk.such_as(missing)}: {what}; name the subject of every image, or of "
-                        "none")
+        raise UserError(
+            f"{walk.such_as(missing)}: {what}; name the subject of every image, or of none"
+        )
 
 
 def pseudonym(name: str, *, secret: bytes) -> str:

@@ -12,7 +12,7 @@ from medjax.data.options import Options
 from medjax.errors import UserError, unknown
 
 
-class Row(dict[str, str]):
+class TableRow(dict[str, str]):
     """The cells of a row by column; `origin` is the file and the line that it ends on."""
 
     origin: str = ""
@@ -26,7 +26,7 @@ def root_of(options: Options) -> Path:
     return root
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[TableRow]:
     """The rows of a CSV file, without blanks about its cells; rows without text are left out.
 
     Raises:
@@ -58,15 +58,18 @@ def check_alike(names: Iterable[str], *, what: str) -> None:
     for name in names:
         other = first.setdefault(name.casefold(), name)
         if other != name:
-            raise UserError(f"the {what} {' and '.join(sorted((other, name)))} differ by case "
-                            "only; give them one name, or names that differ")
+            raise UserError(
+                f"the {what} {' and '.join(sorted((other, name)))} differ by case "
+                "only; give them one name, or names that differ"
+            )
 
 
 def usual_in(row: Mapping[str, str], usual: Sequence[str]) -> list[str]:
     """The columns that have one of the usual names, whatever its case and marks, in their order."""
     order = list(dict.fromkeys(map(plain, usual)))
-    return sorted((name for name in row if plain(name) in order),
-                  key=lambda name: order.index(plain(name)))
+    return sorted(
+        (name for name in row if plain(name) in order), key=lambda name: order.index(plain(name))
+    )
 
 
 def plain(name: str) -> str:
@@ -84,27 +87,31 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise UserError(f"{path}: its fields are separated by {other!r}; save it with commas")
 
 
-def _row(path: Path, number: int, header: list[str], cells: list[str]) -> Row:
+def _row(path: Path, number: int, header: list[str], cells: list[str]) -> TableRow:
     if len(cells) != len(header):
-        raise UserError(f"{path}, line {number}: has {len(cells)} fields where the header has "
-                        f"{len(header)}; a text with a comma needs quotes")
-    row = Row({name: cell for name, cell in zip(header, cells, strict=True) if name})
+        raise UserError(
+            f"{path}, line {number}: has {len(cells)} fields where the header has "
+            f"{len(header)}; a text with a comma needs quotes"
+        )
+    row = TableRow({name: cell for name, cell in zip(header, cells, strict=True) if name})
     row.origin = f"{path}, line {number}"
     return row
 
 
-def column(path: Path, row: Mapping[str, str], *, wish: str, usual: Sequence[str], what: str,
-           flag: str) -> str:
+def column(
+    path: Path, row: Mapping[str, str], *, wish: str, usual: Sequence[str], what: str, flag: str
+) -> str:
     """The column `wish`, or without a wish the first of the usual ones that the row has.
 
     Raises:
       UserError: if there is none; it names `flag`, which chooses one.
     """
-    found = optional_column(path, row, wish=wish, usual=usual)
-    if not found:
-        raise UserError(f"{path}: no column of the {what} ({', '.join(usual)}); name it with "
-                        f"{flag}")
-    return found
+    column = optional_column(path, row, wish=wish, usual=usual)
+    if not column:
+        raise UserError(
+            f"{path}: no column of the {what} ({', '.join(usual)}); name it with {flag}"
+        )
+    return column
 
 
 def optional_column(path: Path, row: Mapping[str, str], *, wish: str, usual: Sequence[str]) -> str:
@@ -114,18 +121,20 @@ def optional_column(path: Path, row: Mapping[str, str], *, wish: str, usual: Seq
     return wish or next(iter(usual_in(row, usual)), "")
 
 
-def one_value(rows: Iterable[Row], name: str, *, of: str) -> str:
+def one_value(rows: Iterable[TableRow], name: str, *, what: str) -> str:
     """What the rows of one image say in a column; empty where none says anything.
 
     Raises:
       UserError: if two rows say different things.
     """
-    said = [(tidy(row[name]), row.origin) for row in rows if row.get(name)]
-    for value, origin in said:
-        if value != said[0][0]:
-            raise UserError(f"{origin}: {of} has {name} {value!r}, but {said[0][0]!r} in "
-                            f"{said[0][1]}; rows of one image must agree")
-    return said[0][0] if said else ""
+    values = [(tidy(row[name]), row.origin) for row in rows if row.get(name)]
+    for value, origin in values:
+        if value != values[0][0]:
+            raise UserError(
+                f"{origin}: {what} has {name} {value!r}, but {values[0][0]!r} in "
+                f"{values[0][1]}; rows of one image must agree"
+            )
+    return values[0][0] if values else ""
 
 
 def is_number(text: str) -> bool:
@@ -166,12 +175,13 @@ def check_path(*parts: str, origin: str) -> None:
 def note_unnamed(path: Path, files: Iterable[Path], named: Iterable[Path]) -> list[str]:
     """A note of the files that no row of the table at `path` names; none where there are none."""
     known = {os.path.realpath(p) for p in named}
-    left = [p.relative_to(path.parent).as_posix() for p in files
-            if os.path.realpath(p) not in known]
+    left = [
+        p.relative_to(path.parent).as_posix() for p in files if os.path.realpath(p) not in known
+    ]
     return walk.note_of(left, "image", f"left out that no row of {path.name} names")
 
 
-class Files:
+class FileIndex:
     """The files that a table names, with or without their suffix; each has one name."""
 
     def __init__(self, root: Path, options: Options, *, suffixes: Sequence[str], what: str):
@@ -187,16 +197,22 @@ class Files:
             return self._found[name]
         paths = self.candidates(name, origin=origin)
         if not paths:
-            raise UserError(f"{origin}: no such {self._what} file: {self._tries(name)[0]}; "
-                            "--path_folder and --path_suffix are put before and after each name")
+            raise UserError(
+                f"{origin}: no such {self._what} file: {self._tries(name)[0]}; "
+                "--path_folder and --path_suffix are put before and after each name"
+            )
         if len(paths) > 1:
-            raise UserError(f"{origin}: {name!r} may be {paths[0].name} or {paths[1].name}; give "
-                            "the name with its suffix")
+            raise UserError(
+                f"{origin}: {name!r} may be {paths[0].name} or {paths[1].name}; give "
+                "the name with its suffix"
+            )
         real = os.path.realpath(paths[0])
         other, where = self._named.setdefault(real, (name, origin))
         if other != name:
-            raise UserError(f"{origin}: {name!r} is the file that is called {other!r} in {where}; "
-                            "give it one name")
+            raise UserError(
+                f"{origin}: {name!r} is the file that is called {other!r} in {where}; "
+                "give it one name"
+            )
         self._found[name] = paths[0]
         return paths[0]
 
@@ -209,8 +225,9 @@ class Files:
 
     def notes(self, path: Path) -> list[str]:
         """A note of the files that were not there, of the table at `path`."""
-        return walk.note_of(self._absent, "row", f"of {path.name} left out, as there is no such "
-                            f"{self._what}")
+        return walk.note_of(
+            self._absent, "row", f"of {path.name} left out, as there is no such {self._what}"
+        )
 
     def candidates(self, name: str, *, origin: str) -> list[Path]:
         """The files that may be meant."""
@@ -218,11 +235,12 @@ class Files:
         exact, *others = (p for p in self._tries(name))
         if exact.is_file():
             return [exact]
-        found = {os.path.realpath(p): p for p in others if p.is_file()}
-        return list(found.values()) or ([exact] if exact.is_dir() else [])
+        by_target = {os.path.realpath(p): p for p in others if p.is_file()}
+        return list(by_target.values()) or ([exact] if exact.is_dir() else [])
 
     def _tries(self, name: str) -> list[Path]:
         base = self._root / self._options.path_folder
-        ends = dict.fromkeys((self._options.path_suffix, "", *self._suffixes,
-                              *(s.upper() for s in self._suffixes)))
+        ends = dict.fromkeys(
+            (self._options.path_suffix, "", *self._suffixes, *(s.upper() for s in self._suffixes))
+        )
         return [base / (name + end) for end in ends]

@@ -42,6 +42,7 @@ def folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
       UserError: for a folder that may not be read, whose name is no text, or that two names lead
         to.
     """
+
     def stop(error: OSError) -> None:
         raise UserError(f"{error.filename}: {error.strerror}; allow it to be read, or move it away")
 
@@ -52,10 +53,14 @@ def folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
             raise UserError(f"{name}: is the same folder as {known[here]}; remove one of the two")
         odd = next((d for d in below if not _is_text(d)), None)
         if odd is not None:
-            raise UserError(f"{name}: the folder {odd!a} in it has a name that is not UTF-8; "
-                            "rename it")
-        below[:] = sorted(d for d in below if not is_hidden(d) and not _leads_back(
-            os.path.realpath(os.path.join(name, d)), here))
+            raise UserError(
+                f"{name}: the folder {odd!a} in it has a name that is not UTF-8; rename it"
+            )
+        below[:] = sorted(
+            d
+            for d in below
+            if not is_hidden(d) and not _leads_back(os.path.realpath(os.path.join(name, d)), here)
+        )
         yield Path(name), [f for f in files if not is_hidden(f)]
 
 
@@ -65,7 +70,7 @@ def _leads_back(target: str, here: str) -> bool:
 
 def find(root: Path, wanted: Callable[[Path], bool]) -> Walk:
     """All files below `root` that are `wanted`, in order."""
-    found, left_out = [], Counter[str]()
+    files, left_out = [], Counter[str]()
     for folder, names in folders(root):
         for path in (folder / name for name in names):
             if not _is_text(path.name):
@@ -73,10 +78,10 @@ def find(root: Path, wanted: Callable[[Path], bool]) -> Walk:
             elif not path.is_file():  # a link to nowhere, a socket
                 left_out["broken link"] += 1
             elif wanted(path):
-                found.append(path)
+                files.append(path)
             else:
                 left_out[path.suffix.lower() or "without suffix"] += 1
-    return Walk(in_order(found), left_out)
+    return Walk(in_order(files), left_out)
 
 
 def _is_text(name: str) -> bool:
@@ -87,10 +92,13 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def beside(root: Path) -> Counter[str]:
+def count_by_suffix(root: Path) -> Counter[str]:
     """The files in `root` itself, by suffix."""
-    return Counter(p.suffix.lower() or "without suffix" for p in root.iterdir()
-                   if p.is_file() and not is_hidden(p.name))
+    return Counter(
+        p.suffix.lower() or "without suffix"
+        for p in root.iterdir()
+        if p.is_file() and not is_hidden(p.name)
+    )
 
 
 def check_single(files: Iterable[Path]) -> None:

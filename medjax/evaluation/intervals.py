@@ -53,8 +53,9 @@ class Spread(NamedTuple):
     @property
     def error(self) -> float:
         """The standard error of the value."""
-        return float(np.sqrt((self.influence**2).sum() * (len(self.influence) - 1)
-                             / len(self.influence)))
+        return float(
+            np.sqrt((self.influence**2).sum() * (len(self.influence) - 1) / len(self.influence))
+        )
 
     @property
     def freedom(self) -> float:
@@ -92,8 +93,15 @@ def left_out(subjects: Sequence[str]) -> np.ndarray:
     return (index[None] != np.arange(count)[:, None]).astype(float)
 
 
-def bootstrap(metric: Metric, label: np.ndarray, probability: np.ndarray, subjects: Sequence[str],
-              *, samples: int = 2000, seed: int = 0) -> Estimate:
+def bootstrap(
+    metric: Metric,
+    label: np.ndarray,
+    probability: np.ndarray,
+    subjects: Sequence[str],
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
     """The metric with a 95 % interval over subjects, by the scale that it has.
 
     Args:
@@ -103,9 +111,12 @@ def bootstrap(metric: Metric, label: np.ndarray, probability: np.ndarray, subjec
       No interval, and the reason, below 10 subjects, or where none would keep its level.
     """
     traits, value = traits_of(metric), evaluate(metric, label, probability)
-    reason = why_none(traits, subjects) or ("undefined" if np.isnan(value) else "") or (
-        _classes_too_few(label, probability, subjects) if traits.by_class else "") or (
-        _errors_too_few(label, probability, subjects) if traits.scale == "calibration" else "")
+    reason = (
+        why_none(traits, subjects)
+        or ("undefined" if np.isnan(value) else "")
+        or (_classes_too_few(label, probability, subjects) if traits.by_class else "")
+        or (_errors_too_few(label, probability, subjects) if traits.scale == "calibration" else "")
+    )
     if reason:
         return without_interval(value, reason)
     if traits.scale == "calibration":
@@ -115,8 +126,9 @@ def bootstrap(metric: Metric, label: np.ndarray, probability: np.ndarray, subjec
     values = blockwise(metric, label, probability, left_out(subjects))
     undefined = int(np.isnan(values).sum())
     if undefined:
-        return without_interval(value, f"undefined without {undefined} of the subjects",
-                                undefined=undefined)
+        return without_interval(
+            value, f"undefined without {undefined} of the subjects", undefined=undefined
+        )
     spread = jackknife(values, value)
     if traits.scale == "auc" and probability.shape[1] == 2:
         return _auc_interval(spread, label, subjects)
@@ -165,8 +177,10 @@ def _skewed(spread: Spread) -> tuple[float, float]:
             return t
         return 3.0 / skew * (np.cbrt(1.0 + skew * (t - skew / (6.0 * count))) - 1.0)
 
-    return (float(spread.value - unit * backwards(reach)),
-            float(spread.value - unit * backwards(-reach)))
+    return (
+        float(spread.value - unit * backwards(reach)),
+        float(spread.value - unit * backwards(-reach)),
+    )
 
 
 def _rate(spread: Spread, count: int) -> tuple[float, float]:
@@ -207,8 +221,9 @@ def _auc_interval(spread: Spread, label: np.ndarray, subjects: Sequence[str]) ->
     return Estimate(spread.value, _border(far, spread.value, 0.0), _border(far, spread.value, 1.0))
 
 
-def _auc_freedom(spread: Spread, has: Sequence[set[str]], subjects: Sequence[str]
-                 ) -> tuple[float, float]:
+def _auc_freedom(
+    spread: Spread, has: Sequence[set[str]], subjects: Sequence[str]
+) -> tuple[float, float]:
     """Degrees of freedom by the numbers of subjects with each class, and by the kurtosis of their
     influences; subjects with both are a kind of their own."""
     names = np.unique(np.asarray(subjects))
@@ -285,8 +300,9 @@ def median_interval(present: np.ndarray, error: np.ndarray, subjects: Sequence[s
     return Estimate(float(np.median(values)), float(values[low]), float(values[high]))
 
 
-def calibration(label: np.ndarray, probability: np.ndarray, subjects: Sequence[str], *,
-                samples: int, seed: int) -> Estimate:
+def calibration(
+    label: np.ndarray, probability: np.ndarray, subjects: Sequence[str], *, samples: int, seed: int
+) -> Estimate:
     """The expected calibration error, less what noise alone adds to it, with an interval.
 
     Even a calibrated model has gaps in its bins, so that the plain value is too high. Gaps that are
@@ -294,32 +310,33 @@ def calibration(label: np.ndarray, probability: np.ndarray, subjects: Sequence[s
     is of the multiple whose median is the observed value, and the interval of those whose central
     95 % hold it. It reaches down to 0 for a calibrated model.
     """
-    each = calibration_gaps(label, probability) / len(label)
+    gap_of_example = calibration_gaps(label, probability) / len(label)
     _, index = np.unique(np.asarray(subjects), return_inverse=True)
     count = int(index.max()) + 1
-    by_subject = np.zeros((count, each.shape[1]))
-    np.add.at(by_subject, index, each)
+    by_subject = np.zeros((count, gap_of_example.shape[1]))
+    np.add.at(by_subject, index, gap_of_example)
     gaps = by_subject.sum(0)
     noise = by_subject - gaps / count
     covariance = noise.T @ noise * count / (count - 1)
     root = np.linalg.cholesky(covariance + 1e-18 * np.eye(len(gaps)))
     drawn = np.random.default_rng(seed).standard_normal((samples, len(gaps))) @ root.T
-    seen = np.abs(gaps).sum()
+    observed = np.abs(gaps).sum()
 
     def multiple(share: float) -> float:
         """At which this share of simulated values lies below the observed one; 0 at the least."""
         low, high = 0.0, 3.0
         for _ in range(40):
             middle = (low + high) / 2
-            below = (np.abs(middle * gaps + drawn).sum(1) <= seen).mean()
+            below = (np.abs(middle * gaps + drawn).sum(1) <= observed).mean()
             low, high = (middle, high) if below >= share else (low, middle)
-        return float(low * seen)
+        return float(low * observed)
 
     return Estimate(multiple(0.5), multiple(TAIL), multiple(1 - TAIL))
 
 
 def blockwise(metric: Metric, label, probability, weights: np.ndarray) -> np.ndarray:
     """The metric for each row of weights, a few rows at a time."""
-    parts = [metric(label, probability, weights[i : i + _BLOCK])
-             for i in range(0, len(weights), _BLOCK)]
+    parts = [
+        metric(label, probability, weights[i : i + _BLOCK]) for i in range(0, len(weights), _BLOCK)
+    ]
     return np.concatenate(parts)

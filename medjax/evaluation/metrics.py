@@ -44,6 +44,7 @@ class Traits(NamedTuple):
 
 def marked(**traits: Any) -> Callable[[AnyMetric], AnyMetric]:
     """Gives a metric its `Traits`."""
+
     def mark(metric: AnyMetric) -> AnyMetric:
         metric.traits = Traits(**traits)  # type: ignore[attr-defined]
         return metric
@@ -53,8 +54,8 @@ def marked(**traits: Any) -> Callable[[AnyMetric], AnyMetric]:
 
 def traits_of(metric: Callable) -> Traits:
     """Those of a metric, or of what it is a part of."""
-    whole = getattr(metric, "func", metric)  # of `functools.partial`
-    return getattr(whole, "traits", Traits())
+    function = getattr(metric, "func", metric)  # of `functools.partial`
+    return getattr(function, "traits", Traits())
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> Floats:
@@ -73,8 +74,10 @@ def _tied(score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> tuple[
     """The weight of positives and negatives at each distinct score, ascending: two `[b, k]`."""
     order = np.argsort(score, kind="stable")
     starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
-    sums = [np.add.reduceat((weight * side)[:, order], starts, axis=1)
-            for side in (positive, 1 - positive)]
+    sums = [
+        np.add.reduceat((weight * side)[:, order], starts, axis=1)
+        for side in (positive, 1 - positive)
+    ]
     return sums[0], sums[1]
 
 
@@ -85,9 +88,7 @@ def binary_auc(score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> F
     return ratio((pos * (below + neg / 2)).sum(1), pos.sum(1) * neg.sum(1))
 
 
-def binary_average_precision(
-    score: np.ndarray, positive: np.ndarray, weight: np.ndarray
-) -> Floats:
+def binary_average_precision(score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> Floats:
     """Precision at each threshold, weighted by the rise in recall; no interpolation."""
     pos, neg = (side[:, ::-1] for side in _tied(score, positive, weight))
     hits, all_ = np.cumsum(pos, 1), np.cumsum(pos + neg, 1)
@@ -97,6 +98,7 @@ def binary_average_precision(
 
 def _of_finite(metric: AnyMetric) -> AnyMetric:
     """The metric, NaN where an example with weight has a probability that is not finite."""
+
     @functools.wraps(metric)
     def checked(label, probability, weight, **options):
         bad = ~np.isfinite(probability).all(1)
@@ -111,8 +113,8 @@ def _of_finite(metric: AnyMetric) -> AnyMetric:
 def _one_vs_rest(metric: Callable, label, probability, weight, positive: int) -> Floats:
     """With two classes, of the positive one; with more, the mean over classes against the rest."""
     classes = [positive] if probability.shape[1] == 2 else range(probability.shape[1])
-    each = [metric(probability[:, c], (label == c).astype(float), weight) for c in classes]
-    return np.mean(each, axis=0)
+    by_class = [metric(probability[:, c], (label == c).astype(float), weight) for c in classes]
+    return np.mean(by_class, axis=0)
 
 
 @marked(scale="auc", by_class=True, ranks=True)
@@ -158,8 +160,8 @@ def f1(label, probability, weight, *, positive: int = 1) -> Floats:
     """2 TP / (2 TP + FP + FN); of more than two classes, the mean over classes"""
     table = confusion(label, probability, weight)
     hits = np.diagonal(table, axis1=1, axis2=2)
-    each = ratio(2 * hits, table.sum(1) + table.sum(2))
-    return each[:, positive] if each.shape[1] == 2 else each.mean(1)
+    by_class = ratio(2 * hits, table.sum(1) + table.sum(2))
+    return by_class[:, positive] if by_class.shape[1] == 2 else by_class.mean(1)
 
 
 def _kappa(label, probability, weight, power: float) -> Floats:
@@ -190,8 +192,7 @@ def reliability(label, probability, weight) -> Iterator[tuple[Floats, Floats, Fl
     bins = np.clip(np.ceil(top * ECE_BINS) - 1, 0, ECE_BINS - 1)
     for b in range(ECE_BINS):
         inside = weight * (bins == b)
-        yield inside.sum(1), ratio(inside @ top, inside.sum(1)), ratio(
-            inside @ hit, inside.sum(1))
+        yield inside.sum(1), ratio(inside @ top, inside.sum(1)), ratio(inside @ hit, inside.sum(1))
 
 
 @marked(scale="calibration")
@@ -199,8 +200,7 @@ def reliability(label, probability, weight) -> Iterator[tuple[Floats, Floats, Fl
 def ece(label, probability, weight) -> Floats:
     """expected calibration error over 15 bins (Guo et al. 2017); with its interval, less what noise
     alone would give"""
-    gaps = [np.nan_to_num(w * np.abs(a - c))
-            for w, c, a in reliability(label, probability, weight)]
+    gaps = [np.nan_to_num(w * np.abs(a - c)) for w, c, a in reliability(label, probability, weight)]
     return ratio(np.sum(gaps, 0), weight.sum(1))
 
 
@@ -221,8 +221,13 @@ def brier(label, probability, weight) -> Floats:
 
 
 CLASSIFICATION: dict[str, Metric] = {
-    "auc": auc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1,
-    "average_precision": average_precision, "kappa": kappa, "ece": ece,
+    "auc": auc,
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "f1": f1,
+    "average_precision": average_precision,
+    "kappa": kappa,
+    "ece": ece,
     "brier": marked(scale="share", top=2.0)(_of_finite(brier)),
 }
 LOWER_IS_BETTER = ("ece", "brier")
@@ -230,42 +235,47 @@ NEEDS_EVERY_CLASS = ("auc", "average_precision", "balanced_accuracy", "f1")
 ORDERED = "quadratic_kappa"  # which classes without an order do not have
 
 
-def of_classes(classes: Sequence[str], *, positive: str = "", ordered: bool = False
-               ) -> dict[str, Metric]:
+def of_classes(
+    classes: Sequence[str], *, positive: str = "", ordered: bool = False
+) -> dict[str, Metric]:
     """The metrics of these classes by name.
 
     Args:
       positive: of two classes the one of which F1 and average precision are; empty: the second.
       ordered: the classes have an order, which `quadratic_kappa` uses.
     """
-    found: dict[str, Metric] = {}
+    declared: dict[str, Metric] = {}
     for name, metric in CLASSIFICATION.items():
-        found[name] = metric
+        declared[name] = metric
         if name == "kappa" and ordered:
-            found[ORDERED] = quadratic_kappa
+            declared[ORDERED] = quadratic_kappa
     if len(classes) == 2 and positive:
         number = list(classes).index(positive)
-        found |= {"f1": functools.partial(f1, positive=number),
-                  "average_precision": functools.partial(average_precision, positive=number)}
-    return found
+        declared |= {
+            "f1": functools.partial(f1, positive=number),
+            "average_precision": functools.partial(average_precision, positive=number),
+        }
+    return declared
 
 
-def by_class(label: np.ndarray, probability: np.ndarray, classes: Sequence[str]
-             ) -> dict[str, dict[str, float]]:
+def by_class(
+    label: np.ndarray, probability: np.ndarray, classes: Sequence[str]
+) -> dict[str, dict[str, float]]:
     """Sensitivity, specificity, positive predictive value, AUC and support of each class; NaN where
     undefined."""
-    one = np.ones((1, len(label)))
-    table = confusion(label, probability, one)[0]
+    unit_weight = np.ones((1, len(label)))
+    table = confusion(label, probability, unit_weight)[0]
     out = {}
     for c, name in enumerate(classes):
-        hit, true, said = table[c, c], table[c].sum(), table[:, c].sum()
+        hit, true, predicted = table[c, c], table[c].sum(), table[:, c].sum()
         other = table.sum() - true
         out[name] = {
             "sensitivity": float(ratio(hit, true)),
-            "specificity": float(ratio(other - said + hit, other)),
-            "positive_predictive_value": float(ratio(hit, said)),
-            "auc": float(binary_auc(probability[:, c], (label == c).astype(float), one)[0]),
-            "support": int(true)}
+            "specificity": float(ratio(other - predicted + hit, other)),
+            "positive_predictive_value": float(ratio(hit, predicted)),
+            "auc": float(binary_auc(probability[:, c], (label == c).astype(float), unit_weight)[0]),
+            "support": int(true),
+        }
     return out
 
 

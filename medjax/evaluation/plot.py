@@ -12,10 +12,19 @@ from medjax.evaluation import metrics
 from medjax.evaluation.report import Predictions
 
 _STYLE: dict[Any, Any] = {
-    "figure.dpi": 150, "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8,
-    "figure.constrained_layout.use": True, "text.parse_math": False,  # names may have a $
+    "figure.dpi": 150,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # names may have a $
 }
 
 
@@ -57,7 +66,7 @@ def short(name: str, *, most: int = 48) -> str:
     """A name that fits above a figure: what no font has is replaced, the middle left out."""
     plain = "".join(c if c.isprintable() and ord(c) < 0x3000 else "?" for c in name)
     half = most // 2
-    return plain if len(plain) <= most else f"{plain[:half - 2]}...{plain[1 - half:]}"
+    return plain if len(plain) <= most else f"{plain[: half - 2]}...{plain[1 - half :]}"
 
 
 def plain_numbers(axis: Any) -> None:
@@ -69,8 +78,16 @@ def plain_numbers(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def animate(path: Path, rows: int, columns: int, size: tuple[float, float], draw, *, frames: int,
-            frames_per_second: int = 6) -> None:
+def animate(
+    path: Path,
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    draw,
+    *,
+    frames: int,
+    frames_per_second: int = 6,
+) -> None:
     """Writes a GIF whose frame number t is what `draw(figure, axes, t)` leaves; the last stays."""
     from matplotlib.animation import FuncAnimation, PillowWriter
 
@@ -80,9 +97,15 @@ def animate(path: Path, rows: int, columns: int, size: tuple[float, float], draw
         moving.save(path, PillowWriter(fps=frames_per_second), dpi=90)
 
 
-def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str,
-                   unit: str = "cross-entropy (nats)") -> None:
+def learning_curve(
+    path: Path,
+    lines: Sequence[Mapping[str, Any]],
+    *,
+    score: str,
+    unit: str = "cross-entropy (nats)",
+) -> None:
     """Loss of training and validation, and the score on validation, over steps."""
+
     def series(key: str) -> tuple[list, list]:
         rows = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
         return [r[0] for r in rows], [r[1] for r in rows]
@@ -102,38 +125,51 @@ def learning_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, score: str
 
 
 def _title(name: str) -> str:
-    short = {"auc": "AUC", "ece": "ECE", "f1": "F1", "brier": "Brier score",
-             "error_mm": "error (mm)", "afd": "frame difference",
-             "afd_cyclic": "frame difference round the cycle"}
+    short = {
+        "auc": "AUC",
+        "ece": "ECE",
+        "f1": "F1",
+        "brier": "Brier score",
+        "error_mm": "error (mm)",
+        "afd": "frame difference",
+        "afd_cyclic": "frame difference round the cycle",
+    }
     return short.get(name, name.replace("_", " "))
 
 
-def curves(path: Path, found: Predictions) -> None:
+def curves(path: Path, predictions: Predictions) -> None:
     """ROC and precision-recall: of class 1 with two classes, else one line a class."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
-    pair = len(found.classes) == 2
-    shown = range(1, 2) if pair else range(len(found.classes))
-    one = np.ones((1, len(found.label)))
+    pair = len(predictions.classes) == 2
+    shown = range(1, 2) if pair else range(len(predictions.classes))
+    unit_weight = np.ones((1, len(predictions.label)))
 
     def draw(figure, axes):
         left, right = axes[0]
         for c, colour in zip(shown, _colours(len(shown)), strict=True):
-            truth, score = (found.label == c).astype(float), found.probability[:, c]
+            truth, score = (predictions.label == c).astype(float), predictions.probability[:, c]
             if not 0 < truth.sum() < len(truth):
                 continue
-            auc = metrics.binary_auc(score, truth, one)[0]
-            precise = metrics.binary_average_precision(score, truth, one)[0]
+            auc = metrics.binary_auc(score, truth, unit_weight)[0]
+            precise = metrics.binary_average_precision(score, truth, unit_weight)[0]
             x, y, _ = roc_curve(truth, score)
-            left.plot(x, y, color=colour, label=f"{found.classes[c]}  {auc:.3f}  {precise:.3f}")
+            left.plot(
+                x, y, color=colour, label=f"{predictions.classes[c]}  {auc:.3f}  {precise:.3f}"
+            )
             y, x, _ = precision_recall_curve(truth, score)
             right.plot(x, y, color=colour, drawstyle="steps-post")
             if pair:
                 right.axhline(truth.mean(), color="0.6", ls=":")
         left.plot([0, 1], [0, 1], color="0.6", ls=":", label="chance")
         left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC", aspect="equal")
-        right.set(xlabel="recall", ylabel="precision", title="Precision-recall", ylim=(0, 1.02),
-                  aspect="equal")
+        right.set(
+            xlabel="recall",
+            ylabel="precision",
+            title="Precision-recall",
+            ylim=(0, 1.02),
+            aspect="equal",
+        )
         figure.legend(title="AUC, average precision", loc="outside right center")
 
     new_figure(path, 1, 2, (9.2, 3.6), draw)
@@ -142,15 +178,20 @@ def curves(path: Path, found: Predictions) -> None:
 def _colours(count: int) -> list:
     import matplotlib
 
-    return [f"C{i}" for i in range(count)] if count <= 3 else list(
-        matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
+    return (
+        [f"C{i}" for i in range(count)]
+        if count <= 3
+        else list(matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
+    )
 
 
-def confusion(path: Path, found: Predictions) -> None:
+def confusion(path: Path, predictions: Predictions) -> None:
     """True class by predicted class: counts, coloured by the share of the row."""
-    table = metrics.confusion(found.label, found.probability, np.ones((1, len(found.label))))[0]
+    table = metrics.confusion(
+        predictions.label, predictions.probability, np.ones((1, len(predictions.label)))
+    )[0]
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
-    n = len(found.classes)
+    n = len(predictions.classes)
 
     def draw(figure, axes):
         ax = axes[0, 0]
@@ -159,11 +200,22 @@ def confusion(path: Path, found: Predictions) -> None:
         for i in range(n):
             for j in range(n):
                 if table[i, j]:
-                    ax.text(j, i, f"{table[i, j]:.0f}", ha="center", va="center",
-                            color="white" if share[i, j] > 0.55 else "black", fontsize=8)
-        ax.set_xticks(range(n), found.classes, rotation=0 if n < 4 else 45,
-                      ha="center" if n < 4 else "right")
-        ax.set_yticks(range(n), found.classes)
+                    ax.text(
+                        j,
+                        i,
+                        f"{table[i, j]:.0f}",
+                        ha="center",
+                        va="center",
+                        color="white" if share[i, j] > 0.55 else "black",
+                        fontsize=8,
+                    )
+        ax.set_xticks(
+            range(n),
+            predictions.classes,
+            rotation=0 if n < 4 else 45,
+            ha="center" if n < 4 else "right",
+        )
+        ax.set_yticks(range(n), predictions.classes)
         ax.set(xlabel="predicted", ylabel="true")
         figure.colorbar(image, ax=ax, label="share of the true class", shrink=0.8)
 
@@ -171,19 +223,29 @@ def confusion(path: Path, found: Predictions) -> None:
     new_figure(path, 1, 1, (side + 1.2, side), draw)
 
 
-def reliability(path: Path, found: Predictions) -> None:
+def reliability(path: Path, predictions: Predictions) -> None:
     """Accuracy against confidence in bins, and how many cases each bin holds."""
-    weight = np.ones((1, len(found.label)))
-    bins = [tuple(float(v[0]) for v in b)
-            for b in metrics.reliability(found.label, found.probability, weight)]
+    weight = np.ones((1, len(predictions.label)))
+    bins = [
+        tuple(float(v[0]) for v in b)
+        for b in metrics.reliability(predictions.label, predictions.probability, weight)
+    ]
     edges = np.arange(metrics.ECE_BINS) / metrics.ECE_BINS
     width = 1 / metrics.ECE_BINS
-    gap = metrics.evaluate(metrics.ece, found.label, found.probability)
+    gap = metrics.evaluate(metrics.ece, predictions.label, predictions.probability)
 
     def draw(figure, axes):
         top, bottom = axes[:, 0]
-        top.bar(edges, [b[2] for b in bins], width, align="edge", color="C0", alpha=0.75,
-                edgecolor="white", label="accuracy")
+        top.bar(
+            edges,
+            [b[2] for b in bins],
+            width,
+            align="edge",
+            color="C0",
+            alpha=0.75,
+            edgecolor="white",
+            label="accuracy",
+        )
         points = [b for b in bins if b[0]]
         middle = [e + width / 2 for e, b in zip(edges, bins, strict=True) if b[0]]
         top.plot(middle, [b[1] for b in points], "o", color="C3", ms=4, label="mean confidence")
@@ -191,22 +253,21 @@ def reliability(path: Path, found: Predictions) -> None:
         top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
         top.set_title(f"Reliability (ECE {gap:.3f}, of which some is noise)", fontsize=9)
         figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        bottom.bar(edges, [b[0] for b in bins], width, align="edge", color="0.6",
-                   edgecolor="white")
+        bottom.bar(edges, [b[0] for b in bins], width, align="edge", color="0.6", edgecolor="white")
         bottom.set(xlabel="confidence (highest probability)", ylabel="cases", xlim=(0, 1))
 
     new_figure(path, 2, 1, (4.2, 4.6), draw)
 
 
-def mistakes(path: Path, found: Predictions, read, *, most: int = 24) -> int:
+def mistakes(path: Path, predictions: Predictions, read, *, most: int = 24) -> int:
     """The wrong answers that were given with most confidence, worst first; returns how many.
 
     Args:
       read: case index to image `[*space, channel]`; of a volume the middle slice is shown.
       most: how many at the most.
     """
-    guess, top = found.probability.argmax(1), found.probability.max(1)
-    wrong = np.flatnonzero(guess != found.label)
+    guess, top = predictions.probability.argmax(1), predictions.probability.max(1)
+    wrong = np.flatnonzero(guess != predictions.label)
     worst = wrong[np.argsort(-top[wrong], kind="stable")][:most]
     columns = min(6, max(len(worst), 1))
     rows = max(-(-len(worst) // columns), 1)
@@ -217,10 +278,15 @@ def mistakes(path: Path, found: Predictions, read, *, most: int = 24) -> int:
         for ax, i in zip(axes.flat, worst, strict=False):
             image = flat(read(int(i)))
             ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
-            right, said = (short(found.classes[c], most=24) for c in (found.label[i], guess[i]))
-            ax.set_title(f"{right}\nsaid {said}\nat {100 * top[i]:.0f} %", fontsize=6)
-        figure.suptitle(f"{len(wrong)} of {len(guess)} cases wrong"
-                        + (f"; the {len(worst)} most confident" if len(worst) else ""), fontsize=9)
+            right, guessed = (
+                short(predictions.classes[c], most=24) for c in (predictions.label[i], guess[i])
+            )
+            ax.set_title(f"{right}\nsaid {guessed}\nat {100 * top[i]:.0f} %", fontsize=6)
+        figure.suptitle(
+            f"{len(wrong)} of {len(guess)} cases wrong"
+            + (f"; the {len(worst)} most confident" if len(worst) else ""),
+            fontsize=9,
+        )
 
     new_figure(path, rows, columns, (1.5 * columns, 1.95 * rows + 0.35), draw)
     return len(wrong)

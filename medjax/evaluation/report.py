@@ -24,9 +24,15 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 class Predictions:
     """Cases with their labels and the probability of each class."""
 
-    def __init__(self, case_id: Sequence[str], subject_id: Sequence[str], label: np.ndarray,
-                 probability: np.ndarray, classes: Sequence[str],
-                 metadata: Sequence[Mapping[str, str]] = ()):
+    def __init__(
+        self,
+        case_id: Sequence[str],
+        subject_id: Sequence[str],
+        label: np.ndarray,
+        probability: np.ndarray,
+        classes: Sequence[str],
+        metadata: Sequence[Mapping[str, str]] = (),
+    ):
         self.metadata = list(metadata)
         self.case_id, self.subject_id = list(case_id), list(subject_id)
         if (np.asarray(label) != np.rint(label)).any():
@@ -40,13 +46,28 @@ class Predictions:
         The metadata's columns are called `meta_NAME`.
         """
         extra = list(self.metadata[0]) if self.metadata else []
-        header = ["case_id", "subject_id", "label", *(f"p_{c}" for c in self.classes),
-                  *(f"meta_{name}" for name in extra)]
-        write_table(path, header, (
-            [case, subject, self.classes[y], *p, *(more[name] for name in extra)]
-            for case, subject, y, p, more in zip(
-                self.case_id, self.subject_id, self.label, self.probability,
-                self.metadata or [{}] * len(self.case_id), strict=True)))
+        header = [
+            "case_id",
+            "subject_id",
+            "label",
+            *(f"p_{c}" for c in self.classes),
+            *(f"meta_{name}" for name in extra),
+        ]
+        write_table(
+            path,
+            header,
+            (
+                [case, subject, self.classes[y], *p, *(more[name] for name in extra)]
+                for case, subject, y, p, more in zip(
+                    self.case_id,
+                    self.subject_id,
+                    self.label,
+                    self.probability,
+                    self.metadata or [{}] * len(self.case_id),
+                    strict=True,
+                )
+            ),
+        )
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
@@ -64,8 +85,10 @@ class Predictions:
         classes = [h[2:] for h in head[3:]]
         wanted = ["case_id", "subject_id", "label", *(f"p_{c}" for c in classes)]
         if head != wanted or len(classes) < 2 or not rows:
-            raise UserError(f"{path}: expected the columns case_id, subject_id, label and p_CLASS "
-                            "of at least two classes, and one row a case")
+            raise UserError(
+                f"{path}: expected the columns case_id, subject_id, label and p_CLASS "
+                "of at least two classes, and one row a case"
+            )
         labels, values = [], []
         for number, row in enumerate(rows, start=2):
             try:
@@ -75,18 +98,26 @@ class Predictions:
                     raise ValueError("a value is missing or not finite")
             except (ValueError, IndexError) as e:
                 raise UserError(f"{path}, line {number}: {e}") from None
-        return cls([r[0] for r in rows], [r[1] for r in rows], np.array(labels), np.array(values),
-                   classes)
+        return cls(
+            [r[0] for r in rows], [r[1] for r in rows], np.array(labels), np.array(values), classes
+        )
 
     def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
         """Each metric with its bootstrap interval over subjects."""
-        return {name: bootstrap(metric, self.label, self.probability, self.subject_id,
-                                samples=samples) for name, metric in metrics.items()}
+        return {
+            name: bootstrap(metric, self.label, self.probability, self.subject_id, samples=samples)
+            for name, metric in metrics.items()
+        }
 
     def constant(self, frequency: np.ndarray) -> "Predictions":
         """The trivial baseline: the training set's class frequencies for every case."""
-        return Predictions(self.case_id, self.subject_id, self.label,
-                           np.tile(frequency, (len(self.label), 1)), self.classes)
+        return Predictions(
+            self.case_id,
+            self.subject_id,
+            self.label,
+            np.tile(frequency, (len(self.label), 1)),
+            self.classes,
+        )
 
     def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
         """Each metric without interval."""
@@ -101,15 +132,17 @@ def estimate_to_dict(estimate: Estimate) -> dict[str, Any]:
     return out | ({"reason": estimate.reason} if estimate.reason else {})
 
 
-def estimate_of(found: Mapping[str, Any]) -> Estimate:
+def estimate_of(entry: Mapping[str, Any]) -> Estimate:
     """The same, read."""
-    value, low, high = (np.nan if found.get(k) is None else float(found[k])
-                        for k in ("value", "low", "high"))
-    return Estimate(value, low, high, found.get("undefined", 0), found.get("reason", ""))
+    value, low, high = (
+        np.nan if entry.get(k) is None else float(entry[k]) for k in ("value", "low", "high")
+    )
+    return Estimate(value, low, high, entry.get("undefined", 0), entry.get("reason", ""))
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:
     """Writes the report, its estimates as objects."""
+
     def convert(value: Any) -> Any:
         if isinstance(value, Estimate):
             return estimate_to_dict(value)
@@ -120,8 +153,11 @@ def write(path: Path, result: Mapping[str, Any]) -> None:
 
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
-    return {"medjax": medjax.__version__, "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _PACKAGES}}
+    return {
+        "medjax": medjax.__version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in _PACKAGES},
+    }
 
 
 def device() -> str:
@@ -142,8 +178,9 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]],
-         notes: Sequence[str] = ()) -> None:
+def show(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> None:
     """Prints a table whose columns line up, then notes."""
     from rich.console import Console
     from rich.table import Table
@@ -173,12 +210,20 @@ def with_interval(estimate: Estimate) -> str:
 def show_choices(result: Mapping[str, Any]) -> None:
     """What was tried as one program, and how it was on validation."""
     metric, chosen = result["validation"]["metric"], result["chosen"]
-    rows = [[*(f"{choice[name]:g}" for name in chosen),
-             "undefined" if choice["step"] is None else f"{choice['value']:.4f}",
-             "" if choice["step"] is None else str(choice["step"])]
-            for choice in result["choices"]]
-    show(f"{len(rows)} settings tried, by {metric} on validation", [*chosen, metric, "at step"],
-         rows, ["chosen: " + ", ".join(f"{k} {v:g}" for k, v in chosen.items())])
+    rows = [
+        [
+            *(f"{choice[name]:g}" for name in chosen),
+            "undefined" if choice["step"] is None else f"{choice['value']:.4f}",
+            "" if choice["step"] is None else str(choice["step"]),
+        ]
+        for choice in result["choices"]
+    ]
+    show(
+        f"{len(rows)} settings tried, by {metric} on validation",
+        [*chosen, metric, "at step"],
+        rows,
+        ["chosen: " + ", ".join(f"{k} {v:g}" for k, v in chosen.items())],
+    )
 
 
 def corrected(compared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -187,14 +232,16 @@ def corrected(compared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     return {who: {**c, "p_holm": p} for (who, c), p in zip(compared.items(), p_values, strict=True)}
 
 
-def reasons(found: Mapping[str, Estimate]) -> list[str]:
+def reasons(estimates: Mapping[str, Estimate]) -> list[str]:
     """A line a reason why metrics have no interval, and which they are."""
     by: dict[str, list[str]] = {}
-    for name, estimate in found.items():
+    for name, estimate in estimates.items():
         if estimate.reason:
             by.setdefault(estimate.reason, []).append(name)
-    return [f"no interval, {reason}: " + ("all" if len(names) == len(found) else ", ".join(names))
-            for reason, names in by.items()]
+    return [
+        f"no interval, {reason}: " + ("all" if len(names) == len(estimates) else ", ".join(names))
+        for reason, names in by.items()
+    ]
 
 
 def population(result: Mapping[str, Any]) -> str:
@@ -207,12 +254,14 @@ def population(result: Mapping[str, Any]) -> str:
 
 def over(result: Mapping[str, Any]) -> str:
     """What intervals are over."""
-    return "subjects" if result["subjects_known_by"] else (
-        "images, as subjects are not known: too narrow if some are of one person")
+    return (
+        "subjects"
+        if result["subjects_known_by"]
+        else ("images, as subjects are not known: too narrow if some are of one person")
+    )
 
 
-def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str] = ()
-                ) -> None:
+def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str] = ()) -> None:
     """The table at the end of a run, and where things were written; `wrote` are further places."""
     many = len(result["seeds"]["each"]) > 1
     columns = ["metric", "value [95 % interval]", *(["mean of seeds"] if many else []), "baseline"]
@@ -225,33 +274,57 @@ def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str
     made = " (synthetic)" if result["synthetic"] else ""
     timing = {k: v if v is not None else np.nan for k, v in result["train"].items()}
     positive = result.get("positive")
-    show(f"{result['dataset']}{made}, {result['split']}: {population(result)}; {result['of']}",
-         columns, rows, [
-             f"intervals: over {over(result)}" + (
-                 "; of the mean: Student's t over seeds" if many else ""),
-             *reasons(result["metrics"]),
-             *([f"f1 and average_precision: of the class {positive}"] if positive else []),
-             f"baseline: {result['baseline_is']}",
-             f"{result['model']}, {result['parameters']:,} parameters, best step "
-             f"{result['best_step']}; {_speed(timing, result['unit'])}{result['device']}",
-             "", *(f"wrote {workdir / name}" for name in (
-                 "report.json", "predictions.csv", *wrote, "metrics.jsonl", "figures/",
-                 "checkpoints/"))])
+    show(
+        f"{result['dataset']}{made}, {result['split']}: {population(result)}; {result['of']}",
+        columns,
+        rows,
+        [
+            f"intervals: over {over(result)}"
+            + ("; of the mean: Student's t over seeds" if many else ""),
+            *reasons(result["metrics"]),
+            *([f"f1 and average_precision: of the class {positive}"] if positive else []),
+            f"baseline: {result['baseline_is']}",
+            f"{result['model']}, {result['parameters']:,} parameters, best step "
+            f"{result['best_step']}; {_speed(timing, result['unit'])}{result['device']}",
+            "",
+            *(
+                f"wrote {workdir / name}"
+                for name in (
+                    "report.json",
+                    "predictions.csv",
+                    *wrote,
+                    "metrics.jsonl",
+                    "figures/",
+                    "checkpoints/",
+                )
+            ),
+        ],
+    )
 
 
 def _speed(timing: Mapping[str, float], unit: str) -> str:
     """Seconds, and how fast updates were, of a run that has trained in this sitting."""
-    whole = f"{timing['seconds']:.0f} s in all"
+    duration = f"{timing['seconds']:.0f} s in all"
     if not timing["examples_per_second"] > 0:  # nothing was trained now, or NaN
-        return f"{whole}; "
-    return (f"{whole}, {timing['compile_seconds']:.0f} s of it compiling, "
-            f"{several(timing['examples_per_second'])} {unit}/s; ")
+        return f"{duration}; "
+    return (
+        f"{duration}, {timing['compile_seconds']:.0f} s of it compiling, "
+        f"{several(timing['examples_per_second'])} {unit}/s; "
+    )
 
 
 def show_classes(result: Mapping[str, Any]) -> None:
     """The table of the classes."""
     rows = result["classes"]
     columns = list(next(iter(rows.values())))
-    show("each class against the rest", ["class", *(c.replace("_", " ") for c in columns)], [
-        [name, *(f"{row[c]:.3f}" if isinstance(row[c], float) else str(row[c]) for c in columns)]
-        for name, row in rows.items()])
+    show(
+        "each class against the rest",
+        ["class", *(c.replace("_", " ") for c in columns)],
+        [
+            [
+                name,
+                *(f"{row[c]:.3f}" if isinstance(row[c], float) else str(row[c]) for c in columns),
+            ]
+            for name, row in rows.items()
+        ],
+    )

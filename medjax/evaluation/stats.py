@@ -50,8 +50,16 @@ class Comparison(NamedTuple):
     points: int = 0
 
 
-def compare(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,
-            subjects: Sequence[str], *, samples: int = 2000, seed: int = 0) -> Comparison:
+def compare(
+    metric: Metric,
+    label: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    subjects: Sequence[str],
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
     """Two models on the same cases: interval of the difference, and a paired permutation test.
 
     The test exchanges the two models' answers subject by subject at random: its hypothesis is that
@@ -68,56 +76,78 @@ def compare(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,
         common, points = int((label & ~lost).sum()), int(np.asarray(label).sum())
         a, b = np.where(lost, np.nan, a), np.where(lost, np.nan, b)
     value_a, value_b = evaluate(metric, label, a), evaluate(metric, label, b)
-    seen = value_b - value_a
-    if len(set(subjects)) < 2 or np.isnan(seen):
-        none = without_interval(seen, why_none(traits, subjects) or "undefined")
+    observed = value_b - value_a
+    if len(set(subjects)) < 2 or np.isnan(observed):
+        none = without_interval(observed, why_none(traits, subjects) or "undefined")
         return Comparison(value_a, value_b, none, np.nan, common, points)
     ranked = (ranks(a), ranks(b)) if traits.ranks else (a, b)
     p_value = _permuted(metric, label, ranked[0], ranked[1], subjects, samples=samples, seed=seed)
-    difference = _difference(metric, label, a, b, seen, subjects, samples=samples, seed=seed)
+    difference = _difference(metric, label, a, b, observed, subjects, samples=samples, seed=seed)
     return Comparison(value_a, value_b, difference, p_value, common, points)
 
 
-def _difference(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray, seen: float,
-                subjects: Sequence[str], *, samples: int, seed: int) -> Estimate:
+def _difference(
+    metric: Metric,
+    label: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    observed: float,
+    subjects: Sequence[str],
+    *,
+    samples: int,
+    seed: int,
+) -> Estimate:
     traits = traits_of(metric)
     reason = why_none(traits, subjects)
     if reason:
-        return without_interval(seen, reason)
+        return without_interval(observed, reason)
     resampled = traits.scale == "median"  # of which leaving one out tells nothing
     weights = _drawn(subjects, samples=samples, seed=seed) if resampled else left_out(subjects)
     values = blockwise(metric, label, b, weights) - blockwise(metric, label, a, weights)
     undefined = int(np.isnan(values).sum())
     if undefined:
         what = "in {} of the resamples" if resampled else "without {} of the subjects"
-        return without_interval(seen, "undefined " + what.format(undefined),
-                                undefined=0 if resampled else undefined)
+        return without_interval(
+            observed, "undefined " + what.format(undefined), undefined=0 if resampled else undefined
+        )
     if resampled:  # percentiles (Efron 1979)
         low, high = np.quantile(values, [1 - TAIL, TAIL])
-        return Estimate(seen, float(low), float(high))
+        return Estimate(observed, float(low), float(high))
     scale = "mean" if traits.scale == "mean" else "difference"  # which is skewed little
-    return interval(jackknife(values, seen), Traits(scale), count=len(set(subjects)))
+    return interval(jackknife(values, observed), Traits(scale), count=len(set(subjects)))
 
 
 def _drawn(subjects: Sequence[str], *, samples: int, seed: int) -> np.ndarray:
     """Weights of subjects drawn with replacement: `[samples, n]`."""
     _, index = np.unique(np.asarray(subjects), return_inverse=True)
     count = int(index.max()) + 1
-    return np.random.default_rng(seed).multinomial(
-        count, np.full(count, 1 / count), samples)[:, index].astype(float)
+    return (
+        np.random.default_rng(seed)
+        .multinomial(count, np.full(count, 1 / count), samples)[:, index]
+        .astype(float)
+    )
 
 
-def _permuted(metric: Metric, label: np.ndarray, a: np.ndarray, b: np.ndarray,
-              subjects: Sequence[str], *, samples: int, seed: int) -> float:
+def _permuted(
+    metric: Metric,
+    label: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    subjects: Sequence[str],
+    *,
+    samples: int,
+    seed: int,
+) -> float:
     _, index = np.unique(np.asarray(subjects), return_inverse=True)
     rng = np.random.default_rng(seed + 1)
     swap = rng.integers(0, 2, (samples, int(index.max()) + 1))[:, index].astype(float)
     # Both answers to every case stand side by side, and the weights choose one of each.
     labels, both = np.concatenate([label, label]), np.concatenate([a, b])
-    chance = (blockwise(metric, labels, both, np.concatenate([swap, 1 - swap], 1))
-              - blockwise(metric, labels, both, np.concatenate([1 - swap, swap], 1)))
-    seen = evaluate(metric, label, b) - evaluate(metric, label, a)
-    as_large = int((~(np.abs(chance) < abs(seen) - 1e-12)).sum())  # undefined counts as large
+    chance = blockwise(metric, labels, both, np.concatenate([swap, 1 - swap], 1)) - blockwise(
+        metric, labels, both, np.concatenate([1 - swap, swap], 1)
+    )
+    observed = evaluate(metric, label, b) - evaluate(metric, label, a)
+    as_large = int((~(np.abs(chance) < abs(observed) - 1e-12)).sum())  # undefined counts as large
     return (1 + as_large) / (1 + samples)
 
 
@@ -125,8 +155,9 @@ def ranks(scores: np.ndarray) -> np.ndarray:
     """The rank of each score among those of its column, over their number, ties sharing one."""
     out = np.empty(scores.shape)
     for c in np.ndindex(scores.shape[1:]):
-        _, place, size = np.unique(scores[(slice(None), *c)], return_inverse=True,
-                                   return_counts=True)
+        _, place, size = np.unique(
+            scores[(slice(None), *c)], return_inverse=True, return_counts=True
+        )
         last = np.cumsum(size)
         out[(slice(None), *c)] = (last - (size - 1) / 2)[place] / len(scores)
     return out

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from medjax.errors import UserError, unknown
 from medjax.models.densenet import DenseNet
-from medjax.models.recurrent import RECURRENCES, Temporal
+from medjax.models.recurrent import RECURRENCES, FrameNetwork
 from medjax.models.resnet import Bottleneck, ResNet
 from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
 from medjax.models.simple import CNN, MLP
@@ -36,7 +36,7 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
 LANDMARKERS: dict[str, Callable[..., nn.Module]] = {
     "conv": ConvOnly,
     "downsampling": Downsampling,
-    "unet": UNet.of,
+    "unet": UNet.of_width,
     "scn": SCN,
     "scn_local": partial(SCN, spatial=False),
     "scn2019": SCN2019,
@@ -48,8 +48,9 @@ def smallest_side(name: str) -> int:
     return 32 if name.endswith("_224") else 16 if name.startswith("sononet") else 8
 
 
-def classifier(name: str, *, num_classes: int, dropout: float = 0.0, dtype: str = "float32",
-               **options: Any) -> nn.Module:
+def classifier(
+    name: str, *, num_classes: int, dropout: float = 0.0, dtype: str = "float32", **options: Any
+) -> nn.Module:
     """The network called `name`, for 2-D or 3-D input alike.
 
     Raises:
@@ -58,7 +59,8 @@ def classifier(name: str, *, num_classes: int, dropout: float = 0.0, dtype: str 
     if name not in CLASSIFIERS:
         raise unknown("model", name, CLASSIFIERS)
     return CLASSIFIERS[name](
-        num_classes=num_classes, dropout=dropout, dtype=jnp.dtype(dtype), **options)
+        num_classes=num_classes, dropout=dropout, dtype=jnp.dtype(dtype), **options
+    )
 
 
 def divisor(name: str, *, levels: int = 0) -> int:
@@ -67,8 +69,9 @@ def divisor(name: str, *, levels: int = 0) -> int:
     return fixed.get(name) or 2 ** ((levels or 5) - 1)
 
 
-def landmarker(name: str, *, num_landmarks: int, dtype: str = "float32", **options: Any
-               ) -> nn.Module:
+def landmarker(
+    name: str, *, num_landmarks: int, dtype: str = "float32", **options: Any
+) -> nn.Module:
     """The network called `name` that gives a heatmap a landmark, for 2-D or 3-D input alike.
 
     Raises:
@@ -79,8 +82,17 @@ def landmarker(name: str, *, num_landmarks: int, dtype: str = "float32", **optio
     return LANDMARKERS[name](num_outputs=num_landmarks, dtype=jnp.dtype(dtype), **options)
 
 
-def over_time(name: str, *, recurrence: str, features: int, hidden: int, outputs: int,
-              dropout: float = 0.0, dtype: str = "float32", remat: bool = False) -> Temporal:
+def over_time(
+    name: str,
+    *,
+    recurrence: str,
+    features: int,
+    hidden: int,
+    outputs: int,
+    dropout: float = 0.0,
+    dtype: str = "float32",
+    remat: bool = False,
+) -> FrameNetwork:
     """A recurrence over what the classifier called `name` gives each frame in place of classes.
 
     Raises:
@@ -90,6 +102,7 @@ def over_time(name: str, *, recurrence: str, features: int, hidden: int, outputs
         raise unknown("recurrence", recurrence, RECURRENCES)
     if recurrence == "convlstm" and name != "cnn":
         raise UserError("--recurrence=convlstm works on maps, which --encoder=cnn has")
-    encoder = classifier(name, num_classes=0 if recurrence == "convlstm" else features,
-                         dropout=dropout, dtype=dtype)
-    return Temporal(encoder, recurrence, hidden=hidden, outputs=outputs, remat=remat)
+    encoder = classifier(
+        name, num_classes=0 if recurrence == "convlstm" else features, dropout=dropout, dtype=dtype
+    )
+    return FrameNetwork(encoder, recurrence, hidden=hidden, outputs=outputs, remat=remat)

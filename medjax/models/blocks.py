@@ -31,17 +31,29 @@ class Conv(nn.Module):
     def __call__(self, x: Array) -> Array:
         ndim = x.ndim - 2
         return nn.Conv(
-            self.features, (self.kernel,) * ndim, (self.stride,) * ndim,
-            padding=[(self.kernel // 2,) * 2] * ndim, use_bias=self.use_bias, dtype=self.dtype,
-            kernel_init=self.kernel_init, bias_init=self.bias_init,
-            conv_general_dilated=conv_general_dilated, name="conv")(x)
+            self.features,
+            (self.kernel,) * ndim,
+            (self.stride,) * ndim,
+            padding=[(self.kernel // 2,) * 2] * ndim,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
+            conv_general_dilated=conv_general_dilated,
+            name="conv",
+        )(x)
 
 
 def convolve(x: Array, kernel: Array) -> Array:
     """`[batch, *space, in]` with `kernel` `[*size, in, out]` of odd sides, padded to keep space."""
     ndim = x.ndim - 2
-    return conv_general_dilated(x, kernel, (1,) * ndim, [(n // 2,) * 2 for n in kernel.shape[:-2]],
-                                dimension_numbers=LAYOUT[x.ndim])
+    return conv_general_dilated(
+        x,
+        kernel,
+        (1,) * ndim,
+        [(n // 2,) * 2 for n in kernel.shape[:-2]],
+        dimension_numbers=LAYOUT[x.ndim],
+    )
 
 
 class Norm(nn.Module):
@@ -56,8 +68,13 @@ class Norm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         return nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype,
-            scale_init=self.scale_init, name="norm")(x)
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+            scale_init=self.scale_init,
+            name="norm",
+        )(x)
 
 
 class InstanceNorm(nn.Module):
@@ -93,7 +110,8 @@ class UpConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         into = jnp.moveaxis(kernel, -2, 0).reshape(x.shape[-1], -1)  # [in, 2 * .. * 2 * out]
         out = (x @ into.astype(self.dtype)).reshape(
-            *x.shape[:-1], *(2,) * ndim, self.features)  # [batch, *space, *two, out]
+            *x.shape[:-1], *(2,) * ndim, self.features
+        )  # [batch, *space, *two, out]
         order = [0, *(a for d in range(ndim) for a in (1 + d, 1 + ndim + d)), 1 + 2 * ndim]
         shape = (x.shape[0], *(2 * n for n in x.shape[1:-1]), self.features)
         return out.transpose(order).reshape(shape) + bias.astype(self.dtype)

@@ -54,8 +54,9 @@ class DenseNet(nn.Module):
             if b < len(self.depths):
                 x = blocks.Norm(dtype=self.dtype, name=f"transition{b}_norm")(x, train=train)
                 x = nn.relu(x)
-                x = blocks.Conv(x.shape[-1] // 2, kernel=1, dtype=self.dtype,
-                                name=f"transition{b}_conv")(x)
+                x = blocks.Conv(
+                    x.shape[-1] // 2, kernel=1, dtype=self.dtype, name=f"transition{b}_conv"
+                )(x)
                 x = blocks.avg_pool(x, window=2)
         x = nn.relu(blocks.Norm(dtype=self.dtype, name="norm5")(x, train=train))
         x = blocks.global_mean(x)

@@ -15,8 +15,13 @@ from safetensors.numpy import load_file
 
 from medjax.errors import UserError
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean",
-           "var": "running_var"}
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
 _WRAPPERS = ("conv", "norm", "linear")  # our names for the flax layer inside a block
 _HEADS = ("fc", "classifier", "class_layers.out", "head.fc")
 
@@ -42,8 +47,9 @@ def torch_names(path: tuple[str, ...]) -> list[str]:
     return [name, f"features.{name}"]
 
 
-def from_torch(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *,
-               head: bool = True) -> Any:
+def from_torch(
+    variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, head: bool = True
+) -> Any:
     """`variables` with values from `tensors`; values change, structure never.
 
     Args:
@@ -71,12 +77,14 @@ def from_torch(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], 
             raise UserError(f"{known[0]!r} has shape {value.shape} where {leaf.shape} is needed")
         return value.astype(leaf.dtype)
 
-    found = jax.tree_util.tree_map_with_path(convert, variables)
+    converted = jax.tree_util.tree_map_with_path(convert, variables)
     odd = sorted(name for name in set(tensors) - used if not _may_stay(name))
     if odd:
-        raise UserError(f"the weights have {odd[0]!r}, which the network has not: {len(odd)} "
-                        "arrays too many; another architecture?")
-    return found
+        raise UserError(
+            f"the weights have {odd[0]!r}, which the network has not: {len(odd)} "
+            "arrays too many; another architecture?"
+        )
+    return converted
 
 
 def _may_stay(name: str) -> bool:

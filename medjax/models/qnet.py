@@ -54,16 +54,18 @@ class QNetwork(nn.Module):
         x = crops.reshape(-1, *crops.shape[2:]).astype(self.dtype)
         x = self.convolutions(x) if self.trunk == "convolutions" else self.patches(x)
         x = x.reshape(*level.shape, -1)
-        told = nn.Embed(self.num_levels, self.hidden, dtype=self.dtype, name="level")(level)
-        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="shared")(x) + told)
-        x = nn.relu(self.each("own", self.hidden)(x))
+        level_code = nn.Embed(self.num_levels, self.hidden, dtype=self.dtype, name="level")(level)
+        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="shared")(x) + level_code)
+        x = nn.relu(self.dense_per_landmark("own", self.hidden)(x))
         if self.communicate:
             message = jnp.broadcast_to(x.mean(1, keepdims=True), x.shape)
-            x = nn.relu(self.each("heard", self.hidden)(jnp.concatenate([x, message], -1)))
-        advantage = self.each("advantage", self.num_actions)(x).astype(jnp.float32)
+            x = nn.relu(
+                self.dense_per_landmark("heard", self.hidden)(jnp.concatenate([x, message], -1))
+            )
+        advantage = self.dense_per_landmark("advantage", self.num_actions)(x).astype(jnp.float32)
         if not self.dueling:
             return advantage
-        value = self.each("value", 1)(x).astype(jnp.float32)
+        value = self.dense_per_landmark("value", 1)(x).astype(jnp.float32)
         return value + advantage - advantage.mean(-1, keepdims=True)
 
     def patches(self, x: Array) -> Array:
@@ -74,16 +76,28 @@ class QNetwork(nn.Module):
         ndim = x.ndim - 2
         for i, (features, kernel) in enumerate(_CONVOLUTIONS, start=1):
             last = i == len(_CONVOLUTIONS)
-            x = nn.Conv(features, (kernel,) * ndim, padding=0 if last else 1, dtype=self.dtype,
-                        conv_general_dilated=conv_general_dilated, name=f"conv{i}")(x)
+            x = nn.Conv(
+                features,
+                (kernel,) * ndim,
+                padding=0 if last else 1,
+                dtype=self.dtype,
+                conv_general_dilated=conv_general_dilated,
+                name=f"conv{i}",
+            )(x)
             x = nn.relu(x)
             x = x if last else blocks.max_pool(x, window=2, stride=2)
         return x
 
-    def each(self, name: str, features: int) -> nn.Module:
+    def dense_per_landmark(self, name: str, features: int) -> nn.Module:
         """A dense layer with weights of its own for every landmark, `[batch, landmark, in]`."""
-        dense = nn.vmap(nn.Dense, in_axes=1, out_axes=1, axis_size=self.num_landmarks,
-                        variable_axes={"params": 0}, split_rngs={"params": True})
+        dense = nn.vmap(
+            nn.Dense,
+            in_axes=1,
+            out_axes=1,
+            axis_size=self.num_landmarks,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+        )
         return dense(features, dtype=self.dtype, name=name)
 
 

@@ -26,7 +26,8 @@ class ConvLSTMCell(nn.RNNCellBase):
     def __call__(self, carry: tuple[Array, Array], x: Array):  # [batch, *space, channel]
         cell, hidden = carry
         gates = blocks.Conv(4 * self.features, use_bias=True, dtype=self.dtype, name="gates")(
-            jnp.concatenate([x, hidden], -1))
+            jnp.concatenate([x, hidden], -1)
+        )
         i, f, o, new = jnp.split(gates, 4, -1)
         cell = nn.sigmoid(f + 1.0) * cell + nn.sigmoid(i) * nn.tanh(new)  # it remembers at first
         hidden = nn.sigmoid(o) * nn.tanh(cell)
@@ -59,7 +60,7 @@ class TemporalConvolutions(nn.Module):
         return x
 
 
-class Temporal(nn.Module):
+class FrameNetwork(nn.Module):
     """`[batch, time, height, width, channel]` and lengths `[batch]` to `[batch, time, outputs]`.
 
     Padding never changes an answer: every recurrence ends, or begins backwards, at the length.
@@ -83,14 +84,16 @@ class Temporal(nn.Module):
         cells: dict[str, Callable[[], Any]] = {
             "lstm": lambda: nn.OptimizedLSTMCell(self.hidden),
             "gru": lambda: nn.GRUCell(self.hidden),
-            "convlstm": lambda: ConvLSTMCell(self.hidden)}
+            "convlstm": lambda: ConvLSTMCell(self.hidden),
+        }
         if self.recurrence in cells:
             self.cell = cells[self.recurrence]()
             self.recurrent = nn.RNN(self.cell)
         elif self.recurrence == "bilstm":
             self.recurrent = nn.Bidirectional(  # type: ignore[assignment]
                 nn.RNN(nn.OptimizedLSTMCell(self.hidden // 2)),
-                nn.RNN(nn.OptimizedLSTMCell(self.hidden // 2)))
+                nn.RNN(nn.OptimizedLSTMCell(self.hidden // 2)),
+            )
         elif self.recurrence == "tcn":
             self.convolutions = TemporalConvolutions(self.hidden)
         else:
@@ -103,12 +106,14 @@ class Temporal(nn.Module):
         if cyclic:  # where a cycle is cut shall not matter
             reach, most = self._reach(length, size)
             longer = jax.vmap(lambda x, n, r: sequence.unrolled(x, n, r, size=size + 2 * most))(
-                features, length, reach)
-            found = jax.vmap(lambda x, r: sequence.inner(x, r, size=size))(
-                self._over_time(longer, length + 2 * reach), reach)
+                features, length, reach
+            )
+            sequence_features = jax.vmap(lambda x, r: sequence.inner(x, r, size=size))(
+                self._over_time(longer, length + 2 * reach), reach
+            )
         else:
-            found = self._over_time(features, length)
-        return self._answer(found, features)
+            sequence_features = self._over_time(features, length)
+        return self._answer(sequence_features, features)
 
     def _reach(self, length: Array, size: int) -> tuple[Array, int]:
         """How many frames about it an answer depends on: of each sequence, and at most.
@@ -125,7 +130,7 @@ class Temporal(nn.Module):
         """The features of every frame: `[batch, time, ...]`."""
         flat = frames.reshape(-1, *frames.shape[2:])
 
-        def run(module: "Temporal", x: Array) -> Array:
+        def run(module: "FrameNetwork", x: Array) -> Array:
             return module.encoder(x, train=train)
 
         features = (nn.remat(run) if self.remat else run)(self, flat)
@@ -136,12 +141,12 @@ class Temporal(nn.Module):
             return self.convolutions(x, length)
         if self.recurrence == "none":
             return nn.relu(self.dense(x))
-        found: Any = self.recurrent(x, seq_lengths=length)
-        return found
+        hidden: Any = self.recurrent(x, seq_lengths=length)
+        return hidden
 
-    def _answer(self, found: Array, features: Array) -> Array:
+    def _answer(self, hidden: Array, features: Array) -> Array:
         """From what was found over time and, past the recurrence, from the frame itself."""
-        both = jnp.concatenate([found, features], -1)
+        both = jnp.concatenate([hidden, features], -1)
         return self.head(both.mean((-3, -2)) if self.recurrence == "convlstm" else both)
 
     def begin(self, batch: int, frame: Array) -> Any:
@@ -156,5 +161,5 @@ class Temporal(nn.Module):
         features = self.encode(frames[:, None], train=False)[:, 0]
         if self.recurrence == "none":
             return (), self._answer(nn.relu(self.dense(features)), features)
-        carry, found = self.cell(carry, features)
-        return carry, self._answer(found, features)
+        carry, hidden = self.cell(carry, features)
+        return carry, self._answer(hidden, features)

@@ -53,8 +53,9 @@ def _shortcut(block: BasicBlock | Bottleneck, x: Array, features: int, train: bo
     """The input itself, or projected where shape changes (option B of the paper)."""
     if block.stride == 1 and x.shape[-1] == features:
         return x
-    y = blocks.Conv(features, kernel=1, stride=block.stride, dtype=block.dtype,
-                    name="downsample_0")(x)
+    y = blocks.Conv(
+        features, kernel=1, stride=block.stride, dtype=block.dtype, name="downsample_0"
+    )(x)
     return blocks.Norm(dtype=block.dtype, name="downsample_1")(y, train=train)
 
 
@@ -92,6 +93,7 @@ class ResNet(nn.Module):
             for i in range(depth):
                 stride = 2 if stage and i == 0 else 1
                 x = self.block(width, stride, self.dtype, name=f"layer{stage + 1}_{i}")(
-                    x, train=train)
+                    x, train=train
+                )
         x = blocks.global_mean(x)
         return blocks.Head(self.num_classes, self.dropout, name="fc")(x, train=train)

@@ -136,8 +136,9 @@ class SCN2019(nn.Module):
         return local * blocks.resize(config, x.shape[1:-1], method="cubic")
 
 
-def _relu_convs(x: Array, width: int, kernel: int, count: int, dtype: Any, name: str = "conv"
-                ) -> Array:
+def _relu_convs(
+    x: Array, width: int, kernel: int, count: int, dtype: Any, name: str = "conv"
+) -> Array:
     for i in range(count):
         x = nn.relu(blocks.Conv(width, kernel, use_bias=True, dtype=dtype, name=f"{name}_{i}")(x))
     return x
@@ -146,5 +147,10 @@ def _relu_convs(x: Array, width: int, kernel: int, count: int, dtype: Any, name:
 def _linear(x: Array, features: int, kernel: int, *, bias: float = 0.0, name: str = "out") -> Array:
     """The layer that ends in heatmaps, in float32, small at first."""
     return blocks.Conv(
-        features, kernel, use_bias=True, kernel_init=tiny_normal,
-        bias_init=nn.initializers.constant(bias), name=name)(x.astype(jnp.float32))
+        features,
+        kernel,
+        use_bias=True,
+        kernel_init=tiny_normal,
+        bias_init=nn.initializers.constant(bias),
+        name=name,
+    )(x.astype(jnp.float32))

@@ -13,10 +13,24 @@ from medjax.errors import UserError
 from medjax.models import blocks
 from medjax.typing import Array
 
-PLANES = ("3VV", "4CH", "ABDOMINAL", "Background", "BRAIN-CB", "BRAIN-TV", "FEMUR", "KIDNEYS",
-          "LIPS", "LVOT", "PROFILE", "RVOT", "SPINE-CORONAL", "SPINE-SAGITTAL")
+PLANES = (
+    "3VV",
+    "4CH",
+    "ABDOMINAL",
+    "Background",
+    "BRAIN-CB",
+    "BRAIN-TV",
+    "FEMUR",
+    "KIDNEYS",
+    "LIPS",
+    "LVOT",
+    "PROFILE",
+    "RVOT",
+    "SPINE-CORONAL",
+    "SPINE-SAGITTAL",
+)
 SIZE = (224, 288)  # height and width of its input
-EPSILON = 1e-5     # of `blocks.Norm`
+EPSILON = 1e-5  # of `blocks.Norm`
 
 
 class SonoNet(nn.Module):
@@ -50,8 +64,9 @@ class SonoNet(nn.Module):
         x = self._layer(x, self.num_classes, number + 2, kernel=1, train=train)
         return x if maps else blocks.global_mean(x)
 
-    def _layer(self, x: Array, features: int, number: int, *, kernel: int = 3, train: bool
-               ) -> Array:
+    def _layer(
+        self, x: Array, features: int, number: int, *, kernel: int = 3, train: bool
+    ) -> Array:
         x = blocks.Conv(features, kernel, dtype=self.dtype, name=f"conv{number}")(x)
         return blocks.Norm(dtype=self.dtype, name=f"bn{number}")(x, train=train)
 
@@ -66,8 +81,9 @@ class SmallNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, maps: bool = False) -> Array:
         def layer(x: Array, features: int, kernel: int, stride: int, number: int) -> Array:
-            return blocks.Conv(features, kernel, stride, use_bias=True, dtype=self.dtype,
-                               name=f"conv{number}")(x)
+            return blocks.Conv(
+                features, kernel, stride, use_bias=True, dtype=self.dtype, name=f"conv{number}"
+            )(x)
 
         x = x.astype(self.dtype)
         x = blocks.max_pool(nn.relu(layer(x, 32, 7, 2, 1)), window=2, stride=2)
@@ -102,8 +118,9 @@ def width_of(arrays: list[np.ndarray]) -> int:
     return int(arrays[0].shape[0])
 
 
-def from_lasagne(variables: Mapping[str, Any], arrays: list[np.ndarray], *, head: bool = True
-                 ) -> Any:
+def from_lasagne(
+    variables: Mapping[str, Any], arrays: list[np.ndarray], *, head: bool = True
+) -> Any:
     """`variables` of a `SonoNet` with the authors' values; values change, structure never.
 
     Their kernels are correlations, as ours. They keep 1 / sd where we keep the variance.
@@ -114,17 +131,24 @@ def from_lasagne(variables: Mapping[str, Any], arrays: list[np.ndarray], *, head
     Raises:
       UserError: if an array does not fit; it names the layer.
     """
+
     def convert(path: Any, leaf: Any) -> Any:
         module, name = path[1].key, path[-1].key
         number = int(module.removeprefix("conv").removeprefix("bn")) - 1
         if number == 14 and not head:
             return leaf
         w, beta, gamma, mean, inverse_sd = arrays[5 * number : 5 * number + 5]
-        value = {"kernel": w.transpose(2, 3, 1, 0), "bias": beta, "scale": gamma, "mean": mean,
-                 "var": 1.0 / inverse_sd.astype(np.float64) ** 2 - EPSILON}[name]
+        value = {
+            "kernel": w.transpose(2, 3, 1, 0),
+            "bias": beta,
+            "scale": gamma,
+            "mean": mean,
+            "var": 1.0 / inverse_sd.astype(np.float64) ** 2 - EPSILON,
+        }[name]
         if value.shape != leaf.shape:
-            raise UserError(f"layer {module}: the weights have shape {value.shape} where "
-                            f"{leaf.shape} is needed")
+            raise UserError(
+                f"layer {module}: the weights have shape {value.shape} where {leaf.shape} is needed"
+            )
         return jnp.asarray(value, leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(convert, variables)

@@ -42,8 +42,9 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
 
     @classmethod
-    def of(cls, num_outputs: int, *, width: int = 32, levels: int = 5, dtype: Any = jnp.float32
-           ) -> "UNet":
+    def of_width(
+        cls, num_outputs: int, *, width: int = 32, levels: int = 5, dtype: Any = jnp.float32
+    ) -> "UNet":
         """One whose finest level has `width` features, each further one twice as many."""
         return cls(num_outputs, tuple(width * 2**i for i in range(levels)), dtype)
 
@@ -61,4 +62,5 @@ class UNet(nn.Module):
             x = jnp.concatenate([skips[level], up], axis=-1)
             x = DoubleConv(self.widths[level], self.dtype, name=f"merge{level}")(x)
         return blocks.Conv(self.num_outputs, kernel=1, use_bias=True, name="out")(
-            x.astype(jnp.float32))
+            x.astype(jnp.float32)
+        )

@@ -50,8 +50,17 @@ class Augmentation:
 
     @property
     def is_spatial(self) -> bool:
-        return any([self.rotate_degrees, self.scale, self.stretch, self.shear, self.translate,
-                    self.crop, self.elastic])
+        return any(
+            [
+                self.rotate_degrees,
+                self.scale,
+                self.stretch,
+                self.shear,
+                self.translate,
+                self.crop,
+                self.elastic,
+            ]
+        )
 
 
 class Sample(NamedTuple):
@@ -68,7 +77,9 @@ class Sample(NamedTuple):
     mask: Array | None = None
 
 
-def augment(key: Key, image: Array, *, how: Augmentation, voxel: tuple[float, ...] = ()) -> Array:
+def augment(
+    key: Key, image: Array, *, augmentation: Augmentation, voxel: tuple[float, ...] = ()
+) -> Array:
     """One random version of `image` `[*space, channel]`, values in [0, 1] or about.
 
     Args:
@@ -76,12 +87,18 @@ def augment(key: Key, image: Array, *, how: Augmentation, voxel: tuple[float, ..
     """
     chex.assert_rank(image, {3, 4})
     sample = Sample(image, jnp.zeros((0, image.ndim - 1)))
-    return augment_together(key, sample, how=how, voxel=voxel).image
+    return augment_together(key, sample, augmentation=augmentation, voxel=voxel).image
 
 
-def augment_together(key: Key, sample: Sample, *, how: Augmentation,
-                     mirrored: tuple[tuple[int, int], ...] = (), into: warp.Shape | None = None,
-                     voxel: tuple[float, ...] = ()) -> Sample:
+def augment_together(
+    key: Key,
+    sample: Sample,
+    *,
+    augmentation: Augmentation,
+    mirrored: tuple[tuple[int, int], ...] = (),
+    into: warp.Shape | None = None,
+    voxel: tuple[float, ...] = (),
+) -> Sample:
     """One random version of an image, its points and its mask.
 
     Spatial transforms are composed and interpolated once; outside the image the border repeats. A
@@ -95,14 +112,17 @@ def augment_together(key: Key, sample: Sample, *, how: Augmentation,
     chex.assert_rank(sample.image, {3, 4})
     space_key, flip_key, erase_key, tone_key = jax.random.split(key, 4)
     space = into or sample.image.shape[:-1]
-    if how.is_spatial or into:
-        transform = random_transform(space_key, sample.image.shape[:-1], how=how, into=into,
-                                     voxel=voxel)
+    if augmentation.is_spatial or into:
+        transform = random_transform(
+            space_key, sample.image.shape[:-1], augmentation=augmentation, into=into, voxel=voxel
+        )
         sample = _warp(sample, transform, into)
-    sample = random_flip(flip_key, sample, axes=how.flip, mirrored=mirrored)
+    sample = random_flip(flip_key, sample, axes=augmentation.flip, mirrored=mirrored)
     inside = ((sample.points >= -0.5) & (sample.points <= jnp.asarray(space) - 0.5)).all(1)
-    image = random_tone(tone_key, sample.image, how=how)
-    image = random_erase(erase_key, image, share=how.erase) if how.erase else image
+    image = random_tone(tone_key, sample.image, augmentation=augmentation)
+    image = (
+        random_erase(erase_key, image, share=augmentation.erase) if augmentation.erase else image
+    )
     return Sample(image, jnp.where(inside[:, None], sample.points, jnp.nan), sample.mask)
 
 
@@ -110,33 +130,42 @@ def _warp(sample: Sample, transform: warp.Transform, into: warp.Shape | None) ->
     shape = sample.image.shape[:-1]
     # The barrier keeps XLA from repeating the interpolation in each of its consumers.
     image = jax.lax.optimization_barrier(warp.image(sample.image, transform, into=into))
-    points = warp.points(sample.points, transform, shape=shape, into=into) if len(
-        sample.points) else sample.points
+    points = (
+        warp.points(sample.points, transform, shape=shape, into=into)
+        if len(sample.points)
+        else sample.points
+    )
     mask = None if sample.mask is None else warp.mask(sample.mask, transform, into=into)
     return Sample(image, points, mask)
 
 
-def random_transform(key: Key, shape: tuple[int, ...], *, how: Augmentation,
-                     into: warp.Shape | None = None, voxel: tuple[float, ...] = ()
-                     ) -> warp.Transform:
+def random_transform(
+    key: Key,
+    shape: tuple[int, ...],
+    *,
+    augmentation: Augmentation,
+    into: warp.Shape | None = None,
+    voxel: tuple[float, ...] = (),
+) -> warp.Transform:
     """A random affine, elastic and window transform of an image of this shape."""
     elastic_key, window_key = jax.random.split(jax.random.fold_in(key, 1))
-    matrix = random_affine(key, shape, how=how, voxel=voxel)
+    matrix = random_affine(key, shape, augmentation=augmentation, voxel=voxel)
     if into:
         room = (jnp.asarray(shape) - jnp.asarray(into)) / 2.0
         shift = jax.random.uniform(window_key, room.shape, minval=-1.0) * jnp.maximum(room, 0.0)
         matrix = matrix.at[:, -1].add(shift)
-    if not how.elastic:
+    if not augmentation.elastic:
         return warp.Transform(matrix)
-    ndim, count = len(shape), how.elastic_points
-    limit = how.elastic * warp.fold_limit(into or shape, count=count)
+    ndim, count = len(shape), augmentation.elastic_points
+    limit = augmentation.elastic * warp.fold_limit(into or shape, count=count)
     size = (ndim, *(count + 2,) * ndim)
     part = jax.random.uniform(elastic_key, size, minval=-1.0)
     return warp.Transform(matrix, grid.column(limit, ndim=ndim) * part)
 
 
-def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation,
-                  voxel: tuple[float, ...] = ()) -> Array:
+def random_affine(
+    key: Key, shape: tuple[int, ...], *, augmentation: Augmentation, voxel: tuple[float, ...] = ()
+) -> Array:
     """A random map from output to input coordinates about the centre: `[ndim, ndim + 1]`.
 
     Args:
@@ -150,13 +179,15 @@ def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation,
         return jax.random.uniform(k, (size,), minval=-limit, maxval=limit)
 
     side = jnp.asarray(shape, jnp.float32)
-    rotation = jnp.deg2rad(spread(keys[0], 1 if ndim == 2 else 3, how.rotate_degrees))
-    factor = jnp.exp(spread(keys[1], 1, jnp.log1p(how.scale))
-                     + spread(keys[2], ndim, jnp.log1p(how.stretch)))
-    shear = spread(keys[3], ndim * (ndim - 1) // 2, how.shear)
-    shift = spread(keys[4], ndim, how.translate) * side
-    if how.crop:
-        window = jax.random.uniform(keys[5], (1,), minval=how.crop, maxval=1.0)
+    rotation = jnp.deg2rad(spread(keys[0], 1 if ndim == 2 else 3, augmentation.rotate_degrees))
+    factor = jnp.exp(
+        spread(keys[1], 1, jnp.log1p(augmentation.scale))
+        + spread(keys[2], ndim, jnp.log1p(augmentation.stretch))
+    )
+    shear = spread(keys[3], ndim * (ndim - 1) // 2, augmentation.shear)
+    shift = spread(keys[4], ndim, augmentation.translate) * side
+    if augmentation.crop:
+        window = jax.random.uniform(keys[5], (1,), minval=augmentation.crop, maxval=1.0)
         factor = factor * window
         shift = shift + spread(keys[6], ndim, 0.5) * (1.0 - window) * side
     matrix = grid.affine_matrix(rotation, factor, shear, shift)
@@ -166,8 +197,9 @@ def random_affine(key: Key, shape: tuple[int, ...], *, how: Augmentation,
     return matrix.at[:, :-1].set(matrix[:, :-1] * size / size[:, None])
 
 
-def random_flip(key: Key, sample: Sample, *, axes: tuple[int, ...],
-                mirrored: tuple[tuple[int, int], ...] = ()) -> Sample:
+def random_flip(
+    key: Key, sample: Sample, *, axes: tuple[int, ...], mirrored: tuple[tuple[int, int], ...] = ()
+) -> Sample:
     """Mirrors each of `axes` with probability one half.
 
     An odd number of mirrors makes a mirror image, in which the `mirrored` points change places.
@@ -195,20 +227,24 @@ def swap(points: Array, *, pairs: Sequence[tuple[int, int]]) -> Array:
     return points[jnp.array(order)]
 
 
-def random_tone(key: Key, image: Array, *, how: Augmentation) -> Array:
+def random_tone(key: Key, image: Array, *, augmentation: Augmentation) -> Array:
     """Random gamma, contrast, brightness and noise."""
     chex.assert_rank(image, {3, 4})
     keys = jax.random.split(key, 5)
-    limit = jnp.log1p(how.gamma)
-    if how.gamma:
+    limit = jnp.log1p(augmentation.gamma)
+    if augmentation.gamma:
         exponent = jnp.exp(jax.random.uniform(keys[0], minval=-limit, maxval=limit))
         image = intensity.gamma(image, exponent)
-    if how.contrast or how.brightness:
-        factor = 1.0 + jax.random.uniform(keys[1], minval=-how.contrast, maxval=how.contrast)
-        offset = jax.random.uniform(keys[2], minval=-how.brightness, maxval=how.brightness)
+    if augmentation.contrast or augmentation.brightness:
+        factor = 1.0 + jax.random.uniform(
+            keys[1], minval=-augmentation.contrast, maxval=augmentation.contrast
+        )
+        offset = jax.random.uniform(
+            keys[2], minval=-augmentation.brightness, maxval=augmentation.brightness
+        )
         image = intensity.contrast(image, factor, offset)
-    if how.noise:
-        sd = jax.random.uniform(keys[3], maxval=how.noise)
+    if augmentation.noise:
+        sd = jax.random.uniform(keys[3], maxval=augmentation.noise)
         image = intensity.noise(keys[4], image, sd)
     return image
 

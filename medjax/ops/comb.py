@@ -10,8 +10,9 @@ import numpy as np
 from medjax.typing import Array
 
 
-def scales(image: Array, box: Array, *, spacing: Sequence[int], largest: tuple[int, ...],
-           room: int) -> Array:
+def scales(
+    image: Array, box: Array, *, spacing: Sequence[int], largest: tuple[int, ...], room: int
+) -> Array:
     """What an image holds in its box, smoothed and combed for each scale.
 
     A scale of s voxels is smoothed by a Gaussian of s / 2 voxels, and keeps its resolution.
@@ -30,12 +31,16 @@ def scales(image: Array, box: Array, *, spacing: Sequence[int], largest: tuple[i
     shape = box[1] - box[0]
     corner = jnp.roll(image.astype(jnp.float32), -box[0], range(image.ndim))
 
-    def one(s: int) -> Array:
+    def comb_scale(s: int) -> Array:
         smooth = jnp.rint(gaussian(corner, shape, sd=s / 2 if s > 1 else 0.0, largest=largest))
-        return comb(smooth.astype(image.dtype), spacing=s, room=room,
-                    size=size_of(largest, spacing=spacing, room=room))
+        return comb(
+            smooth.astype(image.dtype),
+            spacing=s,
+            room=room,
+            size=size_of(largest, spacing=spacing, room=room),
+        )
 
-    return jnp.stack([one(s) for s in spacing])
+    return jnp.stack([comb_scale(s) for s in spacing])
 
 
 def gaussian(image: Array, shape: Array, *, sd: float, largest: tuple[int, ...]) -> Array:
@@ -59,8 +64,11 @@ def gaussian(image: Array, shape: Array, *, sd: float, largest: tuple[int, ...])
         return jnp.where((to < side)[:, None], matrix, 0.0)
 
     for axis in range(image.ndim):
-        image = jnp.moveaxis(jnp.tensordot(
-            along(axis), image, (1, axis), precision=jax.lax.Precision.HIGHEST), 0, axis)
+        image = jnp.moveaxis(
+            jnp.tensordot(along(axis), image, (1, axis), precision=jax.lax.Precision.HIGHEST),
+            0,
+            axis,
+        )
     return image
 
 
@@ -69,8 +77,9 @@ def teeth(largest: Sequence[int] | np.ndarray, *, spacing: Sequence[int], room: 
     return -(-np.asarray(largest) // np.asarray(spacing)[:, None]) + room
 
 
-def size_of(largest: Sequence[int] | np.ndarray, *, spacing: Sequence[int], room: int
-            ) -> tuple[int, ...]:
+def size_of(
+    largest: Sequence[int] | np.ndarray, *, spacing: Sequence[int], room: int
+) -> tuple[int, ...]:
     """The sides of an array that holds the combs of all scales."""
     sides = teeth(largest, spacing=spacing, room=room) * np.asarray(spacing)[:, None] + room
     return tuple(sides.max(0).tolist())
@@ -84,7 +93,12 @@ def comb(image: Array, *, spacing: int, room: int, size: tuple[int, ...]) -> Arr
     voxels are gathered one by one; and as teeth are `room` apart, nothing need be masked at the
     image's sides.
     """
-    places = [room + (x % spacing) * t + x // spacing for x, t in zip(
-        map(np.arange, image.shape), teeth(image.shape, spacing=[spacing], room=room)[0],
-        strict=True)]
+    places = [
+        room + (x % spacing) * t + x // spacing
+        for x, t in zip(
+            map(np.arange, image.shape),
+            teeth(image.shape, spacing=[spacing], room=room)[0],
+            strict=True,
+        )
+    ]
     return jnp.zeros(size, image.dtype).at[np.ix_(*places)].set(image)

@@ -11,25 +11,25 @@ from medjax.typing import Array
 
 class Consensus(NamedTuple):
     """Attributes:
-      points: `[ndim]`, NaN where most searches found nothing.
-      confidence: the share of the searches that ended near it.
+    points: `[ndim]`, NaN where most searches found nothing.
+    confidence: the share of the searches that ended near it.
     """
 
     points: Array
     confidence: Array
 
 
-def median(found: Array, *, near: float = 2.0) -> Consensus:
+def median(places: Array, *, near: float = 2.0) -> Consensus:
     """The median along each axis of the searches that found something, where most did.
 
     Args:
       found: `[search, ndim]`, voxels; NaN where nothing was found.
       near: so many voxels off still agrees with it.
     """
-    chex.assert_rank(found, 2)
-    gone = jnp.isnan(found).any(1)
-    middle = jnp.where(gone.mean() > 0.5, jnp.nan, jnp.nanmedian(found, axis=0))
-    return Consensus(middle, (jnp.linalg.norm(found - middle, axis=1) <= near).mean())
+    chex.assert_rank(places, 2)
+    gone = jnp.isnan(places).any(1)
+    middle = jnp.where(gone.mean() > 0.5, jnp.nan, jnp.nanmedian(places, axis=0))
+    return Consensus(middle, (jnp.linalg.norm(places - middle, axis=1) <= near).mean())
 
 
 def align_pairs(points: Array, *, pairs: Sequence[tuple[int, int]]) -> Array:
@@ -50,6 +50,5 @@ def align_pairs(points: Array, *, pairs: Sequence[tuple[int, int]]) -> Array:
 
     for a, b in pairs:
         crossed = away(a, b) + away(b, a) < away(a, a) + away(b, b)  # False where one is NaN
-        order = order.at[:, a].set(jnp.where(crossed, b, a)).at[:, b].set(
-            jnp.where(crossed, a, b))
+        order = order.at[:, a].set(jnp.where(crossed, b, a)).at[:, b].set(jnp.where(crossed, a, b))
     return order

@@ -26,7 +26,10 @@ Pads = tuple[tuple[int, int], ...]
 
 
 def conv_general_dilated(
-    lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Sequence[tuple[int, int]] | str,
+    lhs: Array,
+    rhs: Array,
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]] | str,
     **options: Any,
 ) -> Array:
     """A drop-in for `jax.lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`.
@@ -34,6 +37,7 @@ def conv_general_dilated(
     The CPU gets the forms of this file (reverse-mode derivatives only, of any order); every other
     backend, and a convolution with groups or dilation, gets XLA's own.
     """
+
     def native(x, w):
         return lax.conv_general_dilated(x, w, window_strides, padding, **options)
 
@@ -45,7 +49,8 @@ def conv_general_dilated(
     pads = tuple((int(low), int(high)) for low, high in padding)
     form = conv2d if rhs.ndim == 4 else conv3d
     return lax.platform_dependent(
-        lhs, rhs, cpu=lambda x, w: form(x, w, strides=strides, pads=pads), default=native)
+        lhs, rhs, cpu=lambda x, w: form(x, w, strides=strides, pads=pads), default=native
+    )
 
 
 def _is_plain(rank: int, options) -> bool:
@@ -125,10 +130,14 @@ def _in_pairs(x, w, rows):
         pair, column = divmod(out + tap - taps // 2, 2)
         where[pair + reach, column, tap, out] = 1.0
     pairs = jnp.einsum("pctd,htf->hpcdf", where.astype(w.dtype), w[:, :, 0])
-    found = lax.conv_general_dilated(
-        x.reshape(*x.shape[:2], -1, 2), pairs.reshape(w.shape[0], -1, 2, 2 * features), (1, 1),
-        (rows, (reach, reach)), dimension_numbers=_2D)
-    return found.reshape(x.shape[0], found.shape[1], x.shape[2], features)
+    product = lax.conv_general_dilated(
+        x.reshape(*x.shape[:2], -1, 2),
+        pairs.reshape(w.shape[0], -1, 2, 2 * features),
+        (1, 1),
+        (rows, (reach, reach)),
+        dimension_numbers=_2D,
+    )
+    return product.reshape(x.shape[0], product.shape[1], x.shape[2], features)
 
 
 def _forward(strides, pads, x, w):
@@ -148,10 +157,12 @@ def _images_gradient(x, w, g, strides, pads):
     puts between).
     """
     count = [-(-n // s) for n, s in zip(x.shape[1:3], strides, strict=True)]
-    rows = [jnp.stack([_phase(w, g, (r, c), strides, pads, count) for c in range(strides[1])], 3)
-            for r in range(strides[0])]
-    whole = jnp.stack(rows, 2)  # [batch, count, stride, count, stride, in]
-    spread = whole.reshape(x.shape[0], *(n * s for n, s in zip(count, strides, strict=True)), -1)
+    rows = [
+        jnp.stack([_phase(w, g, (r, c), strides, pads, count) for c in range(strides[1])], 3)
+        for r in range(strides[0])
+    ]
+    blocks = jnp.stack(rows, 2)  # [batch, count, stride, count, stride, in]
+    spread = blocks.reshape(x.shape[0], *(n * s for n, s in zip(count, strides, strict=True)), -1)
     return spread[:, : x.shape[1], : x.shape[2]]
 
 
@@ -174,11 +185,17 @@ def _kernel_gradient(x, w, g, strides, pads):
     around = [
         (low, (m - 1) * s + k - n - low)
         for k, n, m, s, (low, _) in zip(
-            w.shape, x.shape[1:3], g.shape[1:3], strides, pads, strict=False)
+            w.shape, x.shape[1:3], g.shape[1:3], strides, pads, strict=False
+        )
     ]
     out = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), around, rhs_dilation=strides,
-        dimension_numbers=_2D)  # [in, kh, kw, out]
+        x.transpose(3, 1, 2, 0),
+        g.transpose(1, 2, 0, 3),
+        (1, 1),
+        around,
+        rhs_dilation=strides,
+        dimension_numbers=_2D,
+    )  # [in, kh, kw, out]
     return out.transpose(1, 2, 0, 3)
 
 

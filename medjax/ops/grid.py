@@ -56,9 +56,7 @@ def sample(image: Array, coordinates: Array, *, fill: float | None = 0.0) -> Arr
     return total.astype(image.dtype)
 
 
-def affine_matrix(
-    rotation: Array, scale: Array, shear: Array, translation: Array
-) -> Array:
+def affine_matrix(rotation: Array, scale: Array, shear: Array, translation: Array) -> Array:
     """An affine map that rotates, scales and shears, then translates.
 
     Args:

@@ -27,10 +27,12 @@ def gaussian(point: Array, sigma: Array, *, shape: tuple[int, ...]) -> Array:
     chex.assert_shape(point, (len(shape),))
     chex.assert_rank(sigma, 0)
     safe = jnp.nan_to_num(point)
-    lines = [jnp.exp(-((jnp.arange(n) - p) ** 2) / (2.0 * sigma**2))
-             for n, p in zip(shape, safe, strict=True)]
-    whole = functools.reduce(lambda a, b: a[..., None] * b, lines)
-    return jnp.where(jnp.isnan(point).any(), 0.0, whole)
+    lines = [
+        jnp.exp(-((jnp.arange(n) - p) ** 2) / (2.0 * sigma**2))
+        for n, p in zip(shape, safe, strict=True)
+    ]
+    product = functools.reduce(lambda a, b: a[..., None] * b, lines)
+    return jnp.where(jnp.isnan(point).any(), 0.0, product)
 
 
 def peak(heatmap: Array) -> tuple[Array, Array]:
@@ -51,8 +53,9 @@ def peak(heatmap: Array) -> tuple[Array, Array]:
     ndim, size = heatmap.ndim, jnp.array(heatmap.shape)
     top = _highest(heatmap)
     near = jnp.stack(jnp.meshgrid(*[jnp.arange(-1, 2)] * ndim, indexing="ij"))
-    index = jnp.clip(top.reshape((-1,) + (1,) * ndim) + near, 0,
-                     size.reshape((-1,) + (1,) * ndim) - 1)
+    index = jnp.clip(
+        top.reshape((-1,) + (1,) * ndim) + near, 0, size.reshape((-1,) + (1,) * ndim) - 1
+    )
     cube = heatmap[tuple(index)]  # 3 voxels a side
     cube = jnp.where((cube > 0).all(), jnp.log(jnp.maximum(cube, 1e-30)), cube)
     steps = jnp.eye(ndim, dtype=int)
@@ -61,10 +64,19 @@ def peak(heatmap: Array) -> tuple[Array, Array]:
         return cube[tuple(offset + 1)]
 
     slope = jnp.stack([at(e) - at(-e) for e in steps]) / 2.0
-    bend = jnp.stack([jnp.stack([
-        at(e) - 2.0 * at(0 * e) + at(-e) if i == j
-        else (at(e + f) - at(e - f) - at(f - e) + at(-e - f)) / 4.0
-        for j, f in enumerate(steps)]) for i, e in enumerate(steps)])
+    bend = jnp.stack(
+        [
+            jnp.stack(
+                [
+                    at(e) - 2.0 * at(0 * e) + at(-e)
+                    if i == j
+                    else (at(e + f) - at(e - f) - at(f - e) + at(-e - f)) / 4.0
+                    for j, f in enumerate(steps)
+                ]
+            )
+            for i, e in enumerate(steps)
+        ]
+    )
     free = (top > 0) & (top < size - 1)
     slope = jnp.where(free, slope, 0.0)
     bend = jnp.where(free[:, None] & free[None], bend, -jnp.eye(ndim))
@@ -115,8 +127,12 @@ def centre_of_mass(heatmap: Array, *, radius: int, sigma: float = 0.0) -> tuple[
     total = mass.sum()
     centre = _first_moment(mass) / jnp.where(total > 0, total, 1.0)
     if sigma:
-        centre = jnp.stack([uncut_mean(c, t, radius=radius, size=n, sigma=sigma)
-                            for c, t, n in zip(centre, top, heatmap.shape, strict=True)])
+        centre = jnp.stack(
+            [
+                uncut_mean(c, t, radius=radius, size=n, sigma=sigma)
+                for c, t, n in zip(centre, top, heatmap.shape, strict=True)
+            ]
+        )
     return jnp.where(total > 0, centre, top), heatmap[tuple(top)]
 
 

@@ -41,8 +41,9 @@ def inner(x: Array, reach: Array, *, size: int) -> Array:
     return x[jnp.minimum(reach + jnp.arange(size), x.shape[0] - 1)]
 
 
-def volume_curve(ed: Array, es: Array, length: Array, *, size: int, cyclic: bool
-                 ) -> tuple[Array, Array]:
+def volume_curve(
+    ed: Array, es: Array, length: Array, *, size: int, cyclic: bool
+) -> tuple[Array, Array]:
     """Falls from 1 at ED to 0 at ES and rises again; and where it is known: two of `[size]`.
 
     Kong et al. 2016, equation 1: cubic in systole, a cube root in diastole. Of a cycle it is known

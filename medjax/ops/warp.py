@@ -56,16 +56,18 @@ def places(transform: Transform, *, shape: Shape, into: Shape | None = None) -> 
     return _affine(transform, grid.identity_grid(into or shape), u, shape, into)
 
 
-def _affine(transform: Transform, x: Array, u: Array | None, shape: Shape, into: Shape | None
-            ) -> Array:
+def _affine(
+    transform: Transform, x: Array, u: Array | None, shape: Shape, into: Shape | None
+) -> Array:
     """T at positions `[ndim, *any]`, given the elastic displacement there."""
     away = x - grid.column(grid.centre_of(into or shape), ndim=x.ndim - 1)
     moved = grid.transform_points(transform.matrix, away if u is None else away + u)
     return moved + grid.column(grid.centre_of(shape), ndim=x.ndim - 1)
 
 
-def image(picture: Array, transform: Transform, *, fill: float | None = None,
-          into: Shape | None = None) -> Array:
+def image(
+    picture: Array, transform: Transform, *, fill: float | None = None, into: Shape | None = None
+) -> Array:
     """The image `[*space, channel]` seen through the transform, linearly interpolated.
 
     Args:
@@ -85,17 +87,19 @@ def mask(labels: Array, transform: Transform, *, fill: int = 0, into: Shape | No
     return jnp.where(inside, labels[tuple(jnp.clip(where, 0, size - 1))], fill)
 
 
-def points(found: Array, transform: Transform, *, shape: Shape, into: Shape | None = None) -> Array:
+def points(
+    targets: Array, transform: Transform, *, shape: Shape, into: Shape | None = None
+) -> Array:
     """Where points of the input, `[n, ndim]`, stand in the output, by Newton's method.
 
     Exact to about 1e-3 voxels as long as the elastic part does not fold (see `fold_limit`).
     A point that is NaN stays so; one may come to lie outside the image.
     """
-    chex.assert_rank(found, 2)
+    chex.assert_rank(targets, 2)
     centre, there = grid.centre_of(shape), grid.centre_of(into or shape)
     linear, shift = transform.matrix[:, :-1], transform.matrix[:, -1]
 
-    def one(y: Array) -> Array:
+    def invert_point(y: Array) -> Array:
         def step(_: int, x: Array) -> Array:
             slope = jax.jacfwd(lambda x: place(transform, x, shape=shape, into=into))(x)
             miss = place(transform, x, shape=shape, into=into) - y
@@ -104,7 +108,7 @@ def points(found: Array, transform: Transform, *, shape: Shape, into: Shape | No
         start = jnp.linalg.solve(linear, y - centre - shift) + there
         return jax.lax.fori_loop(0, _NEWTON_STEPS, step, start)
 
-    return jax.vmap(one)(found)
+    return jax.vmap(invert_point)(targets)
 
 
 def fold_limit(shape: Shape, *, count: int) -> Array:

@@ -24,8 +24,9 @@ def starts(size: int, *, window: int, overlap: float) -> tuple[int, ...]:
     return tuple(round(i * (size - window) / (count - 1)) for i in range(count))
 
 
-def tiled(image: Array, *, apply: Callable[[Array], Array], window: tuple[int, ...],
-          overlap: float = 0.5) -> Array:
+def tiled(
+    image: Array, *, apply: Callable[[Array], Array], window: tuple[int, ...], overlap: float = 0.5
+) -> Array:
     """`apply` on overlapping windows, blended by weights that fall towards a window's border.
 
     Args:
@@ -37,8 +38,13 @@ def tiled(image: Array, *, apply: Callable[[Array], Array], window: tuple[int, .
     """
     chex.assert_rank(image, len(window) + 1)
     space = image.shape[:-1]
-    corners = jnp.array(list(itertools.product(*(
-        starts(n, window=w, overlap=overlap) for n, w in zip(space, window, strict=True)))))
+    corners = jnp.array(
+        list(
+            itertools.product(
+                *(starts(n, window=w, overlap=overlap) for n, w in zip(space, window, strict=True))
+            )
+        )
+    )
     lines = [jnp.minimum(jnp.arange(w) + 1.0, w - jnp.arange(w)) / w for w in window]
     weight = functools.reduce(lambda a, b: a[..., None] * b, lines)[..., None]
     out = jax.eval_shape(apply, jax.ShapeDtypeStruct((*window, image.shape[-1]), image.dtype))

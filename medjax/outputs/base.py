@@ -15,7 +15,7 @@ Weights = tuple[Any, Any]  # parameters and batch statistics, with a leading see
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class ModelSpec:
     """What every predictor knows of its training; plain data, as it stands in a bundle.
 
     Attributes:
@@ -37,7 +37,7 @@ class Trained:
     channels: str = ""
 
 
-class Wishes(NamedTuple):
+class ImageHints(NamedTuple):
     """What a user may say about images that do not say it themselves.
 
     Attributes:
@@ -56,10 +56,10 @@ class Wishes(NamedTuple):
     limit_bytes: int = images.LIMIT_BYTES
 
 
-NO_WISHES = Wishes()
+NO_HINTS = ImageHints()
 
 
-class Ready(NamedTuple):
+class PreparedImage(NamedTuple):
     """One image or sequence, prepared; `targets` are the columns that a `Split` has of it."""
 
     image: np.ndarray
@@ -67,11 +67,18 @@ class Ready(NamedTuple):
     targets: Mapping[str, Any] = {}
 
 
-def of(dataset: Dataset, preprocessing: Preprocessing, config: Any) -> Trained:
+def describe_model(dataset: Dataset, preprocessing: Preprocessing, config: Any) -> ModelSpec:
     """What is known when training begins; `config` is that of an experiment."""
     train = dataset.splits["train"]
-    return Trained(dataset.info, preprocessing, train.image_shape, str(train.image_dtype),
-                   tuple(getattr(config, "window", ())), config.seeds, config.channels)
+    return ModelSpec(
+        dataset.info,
+        preprocessing,
+        train.image_shape,
+        str(train.image_dtype),
+        tuple(getattr(config, "window", ())),
+        config.seeds,
+        config.channels,
+    )
 
 
 def symbols(shape: tuple[int, ...]) -> str:
@@ -79,11 +86,15 @@ def symbols(shape: tuple[int, ...]) -> str:
     return ", ".join(["b", *map(str, shape)])
 
 
-def split_of(ready: Sequence[Ready]) -> Split:
+def split_of(ready: Sequence[PreparedImage]) -> Split:
     """New images as a split whose reference is empty; all have one shape."""
     names = [r.case_id for r in ready]
     return Split(
         targets={k: np.stack([r.targets[k] for r in ready]) for k in ready[0].targets},
-        case_id=names, subject_id=names, metadata=[{} for _ in ready],
-        read=lambda i: ready[i].image, image_shape=ready[0].image.shape,
-        image_dtype=ready[0].image.dtype)
+        case_id=names,
+        subject_id=names,
+        metadata=[{} for _ in ready],
+        read=lambda i: ready[i].image,
+        image_shape=ready[0].image.shape,
+        image_dtype=ready[0].image.dtype,
+    )

@@ -15,8 +15,16 @@ def epsilon_greedy(key: Key, q: Array, epsilon: Array) -> Array:
     return jnp.where(jax.random.uniform(coin) < epsilon, anything, jnp.argmax(q))
 
 
-def epsilon(step: Array, agent: Array, *, agents: int, first: float, last: float, steps: int,
-            spread: float = 0.0) -> Array:
+def epsilon(
+    step: Array,
+    agent: Array,
+    *,
+    agents: int,
+    first: float,
+    last: float,
+    steps: int,
+    spread: float = 0.0,
+) -> Array:
     """From `first` to `last` in a straight line over `steps`, then constant.
 
     With a `spread` alpha, agent i of N has that to the power `1 + alpha i / (N - 1)`, so that some

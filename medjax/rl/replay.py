@@ -44,12 +44,14 @@ def bytes_of(row: Any) -> float:
 def add(ring: Ring, row: Any) -> Ring:
     """The ring with one more row of every agent, in place of the oldest."""
     at = ring.written % ring.length
-    return Ring(jax.tree.map(lambda old, new: old.at[at].set(new), ring.rows, row),
-                ring.written + 1)
+    return Ring(
+        jax.tree.map(lambda old, new: old.at[at].set(new), ring.rows, row), ring.written + 1
+    )
 
 
-def draw(key: Key, ring: Ring, priority: Array, *, count: int, before: int, after: int
-         ) -> tuple[Array, Array, Array]:
+def draw(
+    key: Key, ring: Ring, priority: Array, *, count: int, before: int, after: int
+) -> tuple[Array, Array, Array]:
     """Steps at random, each with a probability in proportion to its priority.
 
     Args:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from medjax.typing import Array
 
 
-def n_step(reward: Array, terminated: Array, truncated: Array, *, gamma: float
-           ) -> tuple[Array, Array, Array]:
+def n_step(
+    reward: Array, terminated: Array, truncated: Array, *, gamma: float
+) -> tuple[Array, Array, Array]:
     """The discounted reward of up to n steps, never beyond the end of an episode.
 
     Args:

@@ -49,10 +49,10 @@ def load(weights: Path) -> Callable[[np.ndarray, float], Seen]:
         def maps(image: Array) -> Array:
             return model.apply(variables, image[None, ..., None], train=False, maps=True)[0]
 
-        found, back = jax.vjp(maps, image)
-        probability = jax.nn.softmax(found.mean((0, 1)))
-        best = jax.nn.one_hot(probability.argmax(), found.shape[-1])
-        (saliency,) = back(jnp.maximum(found, 0.0) * best)
+        feature_maps, back = jax.vjp(maps, image)
+        probability = jax.nn.softmax(feature_maps.mean((0, 1)))
+        best = jax.nn.one_hot(probability.argmax(), feature_maps.shape[-1])
+        (saliency,) = back(jnp.maximum(feature_maps, 0.0) * best)
         return probability, jnp.abs(saliency)
 
     def see(frame: np.ndarray, threshold: float) -> Seen:
@@ -61,8 +61,13 @@ def load(weights: Path) -> Callable[[np.ndarray, float], Seen]:
         smooth, box = locate(saliency, threshold=threshold)
         factor = np.array(frame.shape[1::-1]) / np.array(network.SIZE[::-1])
         scaled = tuple(float(v) for v in np.array(box) * np.tile(factor, 2))
-        return Seen(plane, float(probability.max()), probability, smooth,
-                    None if plane == "Background" else scaled)  # type: ignore[arg-type]
+        return Seen(
+            plane,
+            float(probability.max()),
+            probability,
+            smooth,
+            None if plane == "Background" else scaled,  # type: ignore[arg-type]
+        )
 
     return see
 
@@ -106,25 +111,33 @@ def locate(saliency: np.ndarray, *, threshold: float) -> tuple[np.ndarray, tuple
     return smooth, (float(columns[0]), float(rows[0]), columns[-1] + 1.0, rows[-1] + 1.0)
 
 
-def draw(path: Path, found: Sequence[tuple[str, np.ndarray, Seen]], *, most: int = 12) -> None:
+def draw(path: Path, answers: Sequence[tuple[str, np.ndarray, Seen]], *, most: int = 12) -> None:
     """Frames with class, saliency and box."""
-    shown = list(found)[:most]
+    shown = list(answers)[:most]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
 
     def panels(figure, axes):
         for ax in axes.flat:
             ax.axis("off")
-        for ax, (name, frame, seen) in zip(axes.flat, shown, strict=False):
+        for ax, (name, frame, answer) in zip(axes.flat, shown, strict=False):
             height, width = frame.shape[:2]
             image = flat(frame)
             ax.imshow(image, cmap="gray" if image.ndim == 2 else None)
-            ax.imshow(seen.saliency, cmap="inferno", alpha=0.6 * seen.saliency,
-                      extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-            if seen.box is not None:
-                left, top, right, bottom = seen.box
-                ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top],
-                        color="C2", lw=1.5)
-            ax.set_title(f"{name}\n{seen.plane} {seen.confidence:.2f}", fontsize=8)
+            ax.imshow(
+                answer.saliency,
+                cmap="inferno",
+                alpha=0.6 * answer.saliency,
+                extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+            )
+            if answer.box is not None:
+                left, top, right, bottom = answer.box
+                ax.plot(
+                    [left, right, right, left, left],
+                    [top, top, bottom, bottom, top],
+                    color="C2",
+                    lw=1.5,
+                )
+            ax.set_title(f"{name}\n{answer.plane} {answer.confidence:.2f}", fontsize=8)
 
     new_figure(path, rows, columns, (2.9 * columns, 2.6 * rows), panels)

@@ -25,8 +25,8 @@ from medjax.data.landmarks import pose
 from medjax.data.sequences import files as sequence_files
 from medjax.errors import UserError, first_line
 from medjax.files import Names, write_table
-from medjax.outputs.base import Ready, Wishes
-from medjax.tasks.predictors import Answer, Moments, Points
+from medjax.outputs.base import ImageHints, PreparedImage
+from medjax.tasks.predictors import Answer, FrameAnswer, LandmarkAnswer
 from medjax.train import mesh
 
 option = app.option
@@ -43,13 +43,17 @@ class Config:
     spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it")
     frame_ms: float = option(0.0, "from one frame to the next, where the files do not tell it")
     resize: bool = option(False, "bring images of other shapes to that of the training")
-    pose_from: str = option("", "for a network of images in one pose: the predictions.csv of one "
-                            "that looks first", path=True)
+    pose_from: str = option(
+        "",
+        "for a network of images in one pose: the predictions.csv of one that looks first",
+        path=True,
+    )
     overlays: int = option(100, "draw so many cases; 0: none")
     batch: int = option(8, "images at a time")
     limit_gb: float = option(4.0, "refuse to read a larger bundle")
-    public_key: str = option("", "the bundle must be signed by the owner of this key (PEM)",
-                             path=True)
+    public_key: str = option(
+        "", "the bundle must be signed by the owner of this key (PEM)", path=True
+    )
     sha256: str = option("", "the bundle must be the one with this sha256")
     max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded")
     cache_dir: str = option("~/.cache/medjax", "compiled programs", path=True)
@@ -65,11 +69,20 @@ def main(config: Config) -> None:
     check_empty(config.output)
     app.setup(Path(config.cache_dir).expanduser())
     app.check_device()
-    model = bundle.load(config.bundle, limit_bytes=int(config.limit_gb * 1e9),
-                        sha256=config.sha256, public_key=config.public_key)
+    model = bundle.load(
+        config.bundle,
+        limit_bytes=int(config.limit_gb * 1e9),
+        sha256=config.sha256,
+        public_key=config.public_key,
+    )
     paths = inputs(config.input, sequences=model.experiment == "temporal")
-    wishes = Wishes(config.spacing_mm, config.frame_ms, config.resize, first_look(config, model),
-                    int(config.max_image_gb * 1e9))
+    wishes = ImageHints(
+        config.spacing_mm,
+        config.frame_ms,
+        config.resize,
+        first_look(config, model),
+        int(config.max_image_gb * 1e9),
+    )
     with alone(output):
         bad = answer(config, model, wishes, paths, output)
     if bad:
@@ -86,26 +99,31 @@ def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
     if path.is_file():
         return [(path, path.name)]
     wanted = sequence_files.is_sequence if sequences else images.is_image
-    found, left_out = walk.find(path, wanted)
+    files, left_out = walk.find(path, wanted)
     if sequences:  # a folder of pictures is one
         pictures = walk.find(path, lambda p: images.suffix(p) in images.PICTURES).files
-        folders = {p.parent for p in set(pictures) - set(found)}
+        folders = {p.parent for p in set(pictures) - set(files)}
         left_out = Counter({k: n for k, n in left_out.items() if k not in images.PICTURES})
-        found = walk.in_order({p for p in found if p.parent not in folders} | folders)
-    if not found:
+        files = walk.in_order({p for p in files if p.parent not in folders} | folders)
+    if not files:
         known = sequence_files.SUFFIXES if sequences else images.SUFFIXES
-        raise UserError(f"--input={path}: holds no {'sequences' if sequences else 'images'} "
-                        f"({', '.join(known)})")
+        raise UserError(
+            f"--input={path}: holds no {'sequences' if sequences else 'images'} "
+            f"({', '.join(known)})"
+        )
     for note in walk.note_left_out(left_out):
         print(f"note: {note}")
-    return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in found]
+    return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in files]
 
 
 def check_empty(output: str) -> None:
     """Raises UserError if something would be written over."""
     path = Path(output)
-    if not output or (path.exists() and not path.is_dir()) or (path.is_dir() and any(
-            p.name != LOCK for p in path.iterdir())):
+    if (
+        not output
+        or (path.exists() and not path.is_dir())
+        or (path.is_dir() and any(p.name != LOCK for p in path.iterdir()))
+    ):
         raise UserError(f"--output={output}: name a new or empty folder")
 
 
@@ -128,36 +146,50 @@ def grouped(bad: Sequence[tuple[str, str]]) -> list[str]:
     by: dict[str, list[str]] = {}
     for name, complaint in bad:
         by.setdefault(complaint, []).append(name)
-    return [f"{names[0]}: {complaint}" if len(names) == 1 else
-            f"{len(names)} files: {complaint} ({walk.such_as(names)})"
-            for complaint, names in by.items()]
+    return [
+        f"{names[0]}: {complaint}"
+        if len(names) == 1
+        else f"{len(names)} files: {complaint} ({walk.such_as(names)})"
+        for complaint, names in by.items()
+    ]
 
 
 def first_look(config: Config, model: bundle.Bundle) -> dict[str, np.ndarray]:
     """By case, what another network has found; empty where this one needs none."""
-    names = tuple(name for name, _ in model.trained.info.pose)
+    names = tuple(name for name, _ in model.spec.info.pose)
     if bool(names) != bool(config.pose_from):
-        raise UserError("--pose_from: this network takes images in one pose; give predictions.csv "
-                        "of one that looks first" if names else
-                        "--pose_from: this network takes images in any pose; leave it out")
+        raise UserError(
+            "--pose_from: this network takes images in one pose; give predictions.csv "
+            "of one that looks first"
+            if names
+            else "--pose_from: this network takes images in any pose; leave it out"
+        )
     return pose.read_points(Path(config.pose_from), names) if names else {}
 
 
-def answer(config: Config, model: bundle.Bundle, wishes: Wishes,
-           paths: Sequence[tuple[Path, str]], output: Path) -> list[tuple[str, str]]:
+def answer(
+    config: Config,
+    model: bundle.Bundle,
+    wishes: ImageHints,
+    paths: Sequence[tuple[Path, str]],
+    output: Path,
+) -> list[tuple[str, str]]:
     """Writes the answers as they come; which files have none, and why."""
     bad: list[tuple[str, str]] = []
     writer = Writer(model, output, overlays=config.overlays)
     size, answers = at_a_time(config.batch, model), None
-    told = progress.track(paths, total=len(paths), what="predicting")
+    tracked = progress.track(paths, total=len(paths), what="predicting")
     try:
-        for ready in chunks(ready_cases(model, wishes, told, bad), size=size):
+        for ready in chunks(ready_cases(model, wishes, tracked, bad), size=size):
             answers = answers or model.answers(len(ready))  # no more than there are
-            for one, found in zip(ready, answers(ready), strict=True):
-                writer.write(one, found)
+            for image, answer in zip(ready, answers(ready), strict=True):
+                writer.write(image, answer)
     except BaseException:
-        print(f"ended early: {output} has {writer.count} answers of {len(paths)} files",
-              file=sys.stderr, flush=True)
+        print(
+            f"ended early: {output} has {writer.count} answers of {len(paths)} files",
+            file=sys.stderr,
+            flush=True,
+        )
         raise
     finally:
         writer.close()
@@ -172,30 +204,36 @@ def at_a_time(batch: int, model: bundle.Bundle) -> int:
     """How many images are answered together: no more than the memory holds."""
     room = max(1, mesh.memory_bytes() // max(4 * model.bytes_an_image, 1))
     if room < batch:
-        print(f"note: {room} at a time, not --batch={batch}: one takes "
-              f"{model.bytes_an_image / 1e9:.3g} GB or more")
+        print(
+            f"note: {room} at a time, not --batch={batch}: one takes "
+            f"{model.bytes_an_image / 1e9:.3g} GB or more"
+        )
     return min(batch, room)
 
 
-def ready_cases(model: bundle.Bundle, wishes: Wishes, paths: Iterable[tuple[Path, str]],
-                bad: list[tuple[str, str]]) -> Iterator[Ready]:
+def ready_cases(
+    model: bundle.Bundle,
+    wishes: ImageHints,
+    paths: Iterable[tuple[Path, str]],
+    bad: list[tuple[str, str]],
+) -> Iterator[PreparedImage]:
     """Every image of every file; what cannot be read goes to `bad`."""
     for path, name in paths:
         try:
-            yield from model.how.read(path, model.trained, case_id=name, wishes=wishes)
+            yield from model.predictor.read(path, model.spec, case_id=name, wishes=wishes)
         except UserError as e:
             complaint = str(e).removeprefix(f"{path}: ").removeprefix(f"{name}: ")
             bad.append((name, complaint))
 
 
-def chunks(ready: Iterator[Ready], *, size: int) -> Iterator[list[Ready]]:
+def chunks(ready: Iterator[PreparedImage], *, size: int) -> Iterator[list[PreparedImage]]:
     """So many in a row, of one shape each."""
-    part: list[Ready] = []
-    for one in ready:
-        if part and (len(part) == size or one.image.shape != part[0].image.shape):
+    part: list[PreparedImage] = []
+    for image in ready:
+        if part and (len(part) == size or image.image.shape != part[0].image.shape):
             yield part
             part = []
-        part.append(one)
+        part.append(image)
     if part:
         yield part
 
@@ -210,16 +248,20 @@ class Writer:
         self._names = Names()
         self._tables: dict[str, list[dict[str, Any]]] = {"predictions.csv": []}
 
-    def write(self, ready: Ready, found: Answer) -> None:
-        self._tables["predictions.csv"] += found.rows()
-        name = self._names.of(found.case_id)
-        if isinstance(found, Moments):
-            self._tables.setdefault("scores.csv", []).extend(found.score_rows())
-        if isinstance(found, Points) and found.points.shape[-1] == 3:
-            self._try(found.case_id, found.write_list, "landmarks", f"{name}.mrk.json")
+    def write(self, ready: PreparedImage, answer: Answer) -> None:
+        self._tables["predictions.csv"] += answer.rows()
+        name = self._names.name_of(answer.case_id)
+        if isinstance(answer, FrameAnswer):
+            self._tables.setdefault("scores.csv", []).extend(answer.score_rows())
+        if isinstance(answer, LandmarkAnswer) and answer.points.shape[-1] == 3:
+            self._try(answer.case_id, answer.write_list, "landmarks", f"{name}.mrk.json")
         if self.count < self._overlays:
-            self._try(found.case_id, lambda path: self._model.how.draw(
-                path, ready.image, found), "overlays", f"{name}.png")  # type: ignore[arg-type]
+            self._try(
+                answer.case_id,
+                lambda path: self._model.predictor.draw(path, ready.image, answer),  # type: ignore[arg-type]
+                "overlays",
+                f"{name}.png",
+            )
         self.count += 1
 
     def _try(self, case: str, write: Callable[[Path], None], folder: str, name: str) -> None:

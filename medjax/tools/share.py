@@ -35,18 +35,21 @@ option = app.option
 class Config:
     """The settings; the fields are flags."""
 
-    files: tuple[str, ...] = option((), "make, verify, show, diff, push or pull, and what it is "
-                                    "done to")
+    files: tuple[str, ...] = option(
+        (), "make, verify, show, diff, push or pull, and what it is done to"
+    )
     name: str = option("", "make: of the model; empty: that of the bundle")
     licence: str = option("unknown", "make: of the weights, as an SPDX identifier")
     authors: str = option("", "make: whom to cite")
     intended_use: str = option("", "make: what it is for, for the card")
     limits: str = option("", "make: what it cannot do, for the card")
-    stablehlo: bool = option(False, "make: add a compiled function for those without medjax (pip "
-                             "install flatbuffers)")
+    stablehlo: bool = option(
+        False, "make: add a compiled function for those without medjax (pip install flatbuffers)"
+    )
     sign_key: str = option("", "make: sign by this private Ed25519 key (PEM)", path=True)
-    public_key: str = option("", "reading: the bundle must be signed by the owner of this key "
-                             "(PEM)", path=True)
+    public_key: str = option(
+        "", "reading: the bundle must be signed by the owner of this key (PEM)", path=True
+    )
     sha256: str = option("", "reading: the bundle must be the one with this sha256")
     limit_gb: float = option(4.0, "refuse to read a larger bundle")
 
@@ -57,8 +60,9 @@ def main(config: Config) -> None:
         raise unknown("verb", verb, VERBS)
     count, act = VERBS[verb]
     if len(paths) != count:
-        raise UserError(f"{verb}: needs {count} name{'s' if count > 1 else ''}, got {len(paths)}; "
-                        "see --help")
+        raise UserError(
+            f"{verb}: needs {count} name{'s' if count > 1 else ''}, got {len(paths)}; see --help"
+        )
     act(config, *paths)
 
 
@@ -68,63 +72,94 @@ def make(config: Config, workdir: str, target: str) -> None:
     if path.exists():
         raise UserError(f"{path}: is there already; choose another name, or remove it")
     app.setup(Path("~/.cache/medjax").expanduser())
-    notes = Notes(config.name or path.stem, config.licence, config.intended_use, config.limits,
-                  config.authors)
+    notes = Notes(
+        config.name or path.stem, config.licence, config.intended_use, config.limits, config.authors
+    )
     files = bundle.make(Path(workdir), notes=notes, export=config.stablehlo)
     if config.sign_key:
         files[manifest.SIGNATURE] = manifest.sign(files[manifest.NAME], Path(config.sign_key))
     bundle.opened(files, where=str(path))  # what is written can be read
     (archive.write_zip if path.suffix == ".zip" else archive.write_folder)(path, files)
-    print(f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes, sha256 "
-          f"{manifest.check(files, where=target).sha256[:16]}")
+    print(
+        f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes, sha256 "
+        f"{manifest.check(files, where=target).sha256[:16]}"
+    )
 
 
 def verify(config: Config, source: str) -> None:
     """Reads all of a bundle, and says what was proved."""
-    found = load(config, source)
-    signed = manifest.SIGNATURE in found.files
-    print(f"{source}: whole; {len(found.files)} files, sha256 {found.digest}")
-    print("signed by the owner of " + config.public_key if config.public_key else
-          "signed; give --public_key to check by whom" if signed else
-          "not signed: nothing here proves who made it")
+    model = load(config, source)
+    signed = manifest.SIGNATURE in model.files
+    print(f"{source}: whole; {len(model.files)} files, sha256 {model.digest}")
+    print(
+        "signed by the owner of " + config.public_key
+        if config.public_key
+        else "signed; give --public_key to check by whom"
+        if signed
+        else "not signed: nothing here proves who made it"
+    )
 
 
 def show(config: Config, source: str) -> None:
     """What a bundle is, its numbers, its files."""
-    found = load(config, source)
+    model = load(config, source)
     try:
-        _show(source, found)
+        _show(source, model)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise UserError(f"{source}: {bundle.REPORT}: not that of a run ({e!r})") from None
 
 
-def _show(source: str, found: bundle.Bundle) -> None:
-    info, numbers = found.trained.info, found.report
-    rows = [[name, report.with_interval(report.estimate_of(value)),
-             f"{baseline:.3f}" if (baseline := numbers["baseline"].get(name)) is not None else ""]
-            for name, value in numbers["metrics"].items()]
-    report.show(f"{source}: {found.experiment}, {numbers['model']}, trained on {info.name}",
-                ["metric", "value [95 % interval]", "baseline"], rows, [
-                    f"{numbers['split']}: {numbers['cases']} cases of {numbers['subjects']} "
-                    f"subjects{', synthetic' if info.synthetic else ''}",
-                    f"knows: {', '.join(info.classes or info.landmarks or info.frames)}",
-                    f"input: {' x '.join(map(str, found.trained.image_shape))}, "
-                    f"{found.trained.image_dtype}", f"sha256 {found.digest}", "",
-                    *(f"{len(content):>12,} bytes  {name}"
-                      for name, content in sorted(found.files.items()))])
+def _show(source: str, model: bundle.Bundle) -> None:
+    info, numbers = model.spec.info, model.report
+    rows = [
+        [
+            name,
+            report.with_interval(report.estimate_of(value)),
+            f"{baseline:.3f}" if (baseline := numbers["baseline"].get(name)) is not None else "",
+        ]
+        for name, value in numbers["metrics"].items()
+    ]
+    report.show(
+        f"{source}: {model.experiment}, {numbers['model']}, trained on {info.name}",
+        ["metric", "value [95 % interval]", "baseline"],
+        rows,
+        [
+            f"{numbers['split']}: {numbers['cases']} cases of {numbers['subjects']} "
+            f"subjects{', synthetic' if info.synthetic else ''}",
+            f"knows: {', '.join(info.classes or info.landmarks or info.frames)}",
+            f"input: {' x '.join(map(str, model.spec.image_shape))}, {model.spec.image_dtype}",
+            f"sha256 {model.digest}",
+            "",
+            *(
+                f"{len(content):>12,} bytes  {name}"
+                for name, content in sorted(model.files.items())
+            ),
+        ],
+    )
 
 
 def diff(config: Config, a: str, b: str) -> None:
     """Where two bundles differ: settings, numbers, weights."""
-    one, other = load(config, a), load(config, b)
+    first_model, other = load(config, a), load(config, b)
     rows = []
-    for part in ("how", "trained", "config", "report"):
-        left, right = (schema.flat(getattr(x, part)) for x in (one, other))
-        rows += [[f"{part}: {k}", str(left.get(k, "-")), str(right.get(k, "-"))]
-                 for k in dict.fromkeys([*left, *right]) if left.get(k) != right.get(k)]
-    rows += _weights(weights.flat(one.weights), weights.flat(other.weights))
-    report.show(f"{a} and {b}: {'the same' if not rows else f'{len(rows)} differences'}",
-                ["", "first", "second"], [[_short(x) for x in row] for row in rows])
+    for part, name in (
+        ("how", "predictor"),
+        ("trained", "spec"),
+        ("config", "config"),
+        ("report", "report"),
+    ):
+        left, right = (schema.flat(getattr(x, name)) for x in (first_model, other))
+        rows += [
+            [f"{part}: {k}", str(left.get(k, "-")), str(right.get(k, "-"))]
+            for k in dict.fromkeys([*left, *right])
+            if left.get(k) != right.get(k)
+        ]
+    rows += _weights(weights.flat(first_model.weights), weights.flat(other.weights))
+    report.show(
+        f"{a} and {b}: {'the same' if not rows else f'{len(rows)} differences'}",
+        ["", "first", "second"],
+        [[_short(x) for x in row] for row in rows],
+    )
 
 
 def _weights(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> list[list[str]]:
@@ -154,18 +189,26 @@ def pull(config: Config, repository: str, target: str) -> None:
     if path.exists():
         raise UserError(f"{path}: is there already; choose another name, or remove it")
     files = hub.pull(repository, limit_bytes=int(config.limit_gb * 1e9))
-    bundle.check_origin(files, sha256=config.sha256, public_key=config.public_key,
-                        where=repository)
-    found = bundle.opened(files, where=repository)
+    bundle.check_origin(files, sha256=config.sha256, public_key=config.public_key, where=repository)
+    model = bundle.opened(files, where=repository)
     archive.write_folder(path, files)
-    print(f"wrote {path}, sha256 {found.digest}")
+    print(f"wrote {path}, sha256 {model.digest}")
 
 
 def load(config: Config, source: str) -> bundle.Bundle:
-    return bundle.load(source, limit_bytes=int(config.limit_gb * 1e9), sha256=config.sha256,
-                       public_key=config.public_key)
+    return bundle.load(
+        source,
+        limit_bytes=int(config.limit_gb * 1e9),
+        sha256=config.sha256,
+        public_key=config.public_key,
+    )
 
 
 VERBS: dict[str, tuple[int, Callable]] = {
-    "make": (2, make), "verify": (1, verify), "show": (1, show), "diff": (2, diff),
-    "push": (2, push), "pull": (2, pull)}
+    "make": (2, make),
+    "verify": (1, verify),
+    "show": (1, show),
+    "diff": (2, diff),
+    "push": (2, push),
+    "pull": (2, pull),
+}

@@ -25,13 +25,21 @@ class Checkpoints:
     a flipped digit goes unseen.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2, read_only: bool = False,
-                 say: Callable[[str], None] = lambda line: None):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: int = 2,
+        read_only: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ):
         import orbax.checkpoint as ocp  # seconds of import: not for --help
 
         self._args = ocp.args
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=(
-            ocp.CheckpointManagerOptions(cleanup_tmp_directories=not read_only)))
+        self._manager = ocp.CheckpointManager(
+            folder.resolve(),
+            options=(ocp.CheckpointManagerOptions(cleanup_tmp_directories=not read_only)),
+        )
         self._folder, self._say, self._read_only, self._keep = folder, say, read_only, keep
         self._scores: dict[int, float] = {}
         self._damaged: list[int] = []  # newer than what was read
@@ -52,18 +60,19 @@ class Checkpoints:
         self._damaged = []
         self._prune()
         host = mesh.on_host(state)  # safe against donation, and what the sums are taken of
-        whole = {**meta, "score": score if np.isfinite(score) else None, "crc32": _sums(host)}
+        record = {**meta, "score": score if np.isfinite(score) else None, "crc32": _sums(host)}
         items = self._args.Composite(
             state=self._args.StandardSave(state),
-            meta=self._args.JsonSave({**whole, "check": _check(whole)}))
+            meta=self._args.JsonSave({**record, "check": _check(record)}),
+        )
         self._write(lambda: self._manager.save(step, args=items))
-        self._scores[step] = _score(whole)
+        self._scores[step] = _score(record)
 
     def _prune(self) -> None:
         """Makes room for one more: the newest, the best and what nobody can read stay."""
         self.wait()
         steps = sorted(self._manager.all_steps())
-        kept = {*steps[-max(self._keep - 1, 1):], *([self._best()] if self._scores else [])}
+        kept = {*steps[-max(self._keep - 1, 1) :], *([self._best()] if self._scores else [])}
         for step in set(steps) & set(self._scores) - kept:
             self._write(functools.partial(self._manager.delete, step))
             del self._scores[step]
@@ -83,9 +92,11 @@ class Checkpoints:
             call()
         except Exception as e:  # orbax, tensorstore and the system each have their own
             full = "RESOURCE_EXHAUSTED" in str(e) or "No space left" in str(e)
-            raise UserError(f"could not write a checkpoint in {self._folder}: "
-                            f"{'the disk is full' if full else first_line(e)}; make room or "
-                            "choose another --workdir; the checkpoints before are kept") from e
+            raise UserError(
+                f"could not write a checkpoint in {self._folder}: "
+                f"{'the disk is full' if full else first_line(e)}; make room or "
+                "choose another --workdir; the checkpoints before are kept"
+            ) from e
 
     def newest(self, abstract: Any) -> tuple[Any, dict] | None:
         """The newest whole checkpoint as (state, meta), or None where there is none.
@@ -102,16 +113,18 @@ class Checkpoints:
         damaged: list[int] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                found = self._read(step, abstract)
+                state = self._read(step, abstract)
             except Exception as e:
                 self._say(f"checkpoint {step} is damaged ({first_line(e)}); trying an older one")
                 damaged.append(step)
                 continue
             self._damaged = damaged
-            return found
+            return state
         if damaged:
-            raise UserError(f"none of the checkpoints {damaged} in {self._folder} can be read; "
-                            "written by another version? choose another --workdir")
+            raise UserError(
+                f"none of the checkpoints {damaged} in {self._folder} can be read; "
+                "written by another version? choose another --workdir"
+            )
         return None
 
     def best(self, abstract: Any) -> tuple[Any, dict]:
@@ -127,17 +140,20 @@ class Checkpoints:
             try:
                 return self._read(step, abstract)
             except Exception as e:
-                self._say(f"the best checkpoint, {step}, is damaged ({first_line(e)}); "
-                          "using the newest whole one")
-        found = self.newest(abstract)
-        if found is None:
+                self._say(
+                    f"the best checkpoint, {step}, is damaged ({first_line(e)}); "
+                    "using the newest whole one"
+                )
+        newest = self.newest(abstract)
+        if newest is None:
             raise UserError(f"no whole checkpoint in {self._folder}; train first")
-        return found
+        return newest
 
     def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
         def load() -> tuple[Any, dict]:
-            return self._manager.restore(step, args=self._args.Composite(
-                state=self._args.StandardRestore(abstract))).state, self._meta(step)
+            return self._manager.restore(
+                step, args=self._args.Composite(state=self._args.StandardRestore(abstract))
+            ).state, self._meta(step)
 
         def compare() -> None:
             for name, value in meta["crc32"].items():
@@ -152,7 +168,8 @@ class Checkpoints:
     def _meta(self, step: int) -> dict:
         """What was saved beside the state, verified."""
         meta = self._manager.restore(
-            step, args=self._args.Composite(meta=self._args.JsonRestore())).meta
+            step, args=self._args.Composite(meta=self._args.JsonRestore())
+        ).meta
         if meta.pop("check") != _check(meta):
             raise ValueError("checksum of its description differs")
         return meta
@@ -170,5 +187,7 @@ def _check(meta: Mapping[str, Any]) -> int:
 def _sums(tree: Any) -> dict[str, int]:
     """The crc32 of every leaf, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes())
-            for path, leaf in leaves}
+    return {
+        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes())
+        for path, leaf in leaves
+    }

@@ -44,6 +44,7 @@ def alike_index(key: Key, step: Array, *, length: Array, batch: int) -> Array:
 
 def pick_resident(which: Index) -> Pick:
     """Batches gathered on the device from a set that lies there whole."""
+
     def pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
         index = which(key, step)
         return jax.tree.map(lambda x: x[index], data)
@@ -54,7 +55,8 @@ def pick_resident(which: Index) -> Pick:
 def pick_streamed(key: Key, data: Batch, step: Array, i: Array) -> Batch:
     """The batch of `step` in the chunk that `stream` made."""
     return jax.tree.map(
-        lambda x: jax.lax.dynamic_index_in_dim(x, step % CHUNK, keepdims=False), data)
+        lambda x: jax.lax.dynamic_index_in_dim(x, step % CHUNK, keepdims=False), data
+    )
 
 
 def resident(load: Callable[[], Any]) -> Feed:
@@ -64,8 +66,12 @@ def resident(load: Callable[[], Any]) -> Feed:
 
 
 def stream(
-    key: Key, read: Callable[[np.ndarray], Mapping[str, np.ndarray]], which: Index, *,
-    part: slice = slice(None), place: Callable[[Any], Any] = jax.device_put
+    key: Key,
+    read: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    which: Index,
+    *,
+    part: slice = slice(None),
+    place: Callable[[Any], Any] = jax.device_put,
 ) -> Feed:
     """Chunks of `CHUNK` batches read on the host, the next one while the device works.
 

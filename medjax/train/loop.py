@@ -35,9 +35,17 @@ class Outcome(NamedTuple):
 
 
 def fit(
-    advance: Callable[[Any, Any, int], tuple[Any, Logs]], state: Any, feed: Feed, *, start: int,
-    steps: int, hooks: Sequence[Hook] = (), stop: Callable[[], bool] = lambda: False,
-    pace_seconds: float = 1.0, longest: int = 10_000, choices: int = 1,
+    advance: Callable[[Any, Any, int], tuple[Any, Logs]],
+    state: Any,
+    feed: Feed,
+    *,
+    start: int,
+    steps: int,
+    hooks: Sequence[Hook] = (),
+    stop: Callable[[], bool] = lambda: False,
+    pace_seconds: float = 1.0,
+    longest: int = 10_000,
+    choices: int = 1,
     agree: Callable[[int, bool], tuple[int, bool]] = lambda number, stop: (number, stop),
 ) -> Outcome:
     """Trains from update `start` to `steps`, or until `stop()`.
@@ -71,9 +79,11 @@ def fit(
         bad = np.reshape(logs["bad_step"], (choices, -1))
         if (bad >= 0).any(1).all():
             first = np.where(bad >= 0, bad, np.iinfo(bad.dtype).max).min(1)  # of each choice
-            raise UserError(f"the loss is not finite at step {first.max() + 1}; the last "
-                            "good checkpoint is kept; lower --learning_rate or set --clip_norm, "
-                            "in another --workdir")
+            raise UserError(
+                f"the loss is not finite at step {first.max() + 1}; the last "
+                "good checkpoint is kept; lower --learning_rate or set --clip_norm, "
+                "in another --workdir"
+            )
         step, total = step + count, total + seconds
         limit = min(max(1, int(pace_seconds * count / max(seconds, 1e-9))), 2 * count)
         for hook in hooks:

@@ -36,6 +36,7 @@ def along(axis: int, *, mesh: jax.sharding.Mesh) -> NamedSharding:
 def sharded(tree: Any, *, mesh: jax.sharding.Mesh) -> Any:
     """The sharding of each leaf `[seed, ...]` so that no device holds a whole one: along its
     longest axis that divides by the devices (Rajbhandari et al. 2020, stage 3)."""
+
     def place(leaf: Any) -> NamedSharding:
         fits = [a for a in range(1, leaf.ndim) if leaf.shape[a] % mesh.size == 0]
         longest = max(fits, key=lambda a: leaf.shape[a], default=None)
@@ -74,14 +75,19 @@ def my_part(size: int) -> slice:
 
 def put(tree: Any, sharding: Any) -> Any:
     """Host arrays, alike in all processes, onto the devices."""
-    return jax.tree.map(lambda x: jax.make_array_from_callback(
-        np.shape(x), sharding, lambda index: np.asarray(x)[index]), tree)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(
+            np.shape(x), sharding, lambda index: np.asarray(x)[index]
+        ),
+        tree,
+    )
 
 
 def put_part(tree: Any, sharding: Any) -> Any:
     """Host arrays of which each process has its part, `my_part` of the axis that is split."""
     return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
+    )
 
 
 def on_host(tree: Any) -> Any:
@@ -106,7 +112,8 @@ def at_hand(tree: Any) -> Any:
         if not x.is_fully_replicated:
             return jax.device_put(on_host(x), here)
         return jax.make_array_from_single_device_arrays(  # they lie here already
-            x.shape, here, [shard.data for shard in x.addressable_shards])
+            x.shape, here, [shard.data for shard in x.addressable_shards]
+        )
 
     return jax.tree.map(fetch, tree)
 
@@ -120,8 +127,12 @@ def spread(tree: Any) -> Any:
 
 
 def _mine() -> jax.sharding.Mesh:
-    return jax.make_mesh((jax.local_device_count(),), ("data",), axis_types=(AxisType.Auto,),
-                         devices=jax.local_devices())
+    return jax.make_mesh(
+        (jax.local_device_count(),),
+        ("data",),
+        axis_types=(AxisType.Auto,),
+        devices=jax.local_devices(),
+    )
 
 
 def everywhere(run: Callable[[int], Any], count: int) -> list[Any]:
@@ -138,8 +149,10 @@ def everywhere(run: Callable[[int], Any], count: int) -> list[Any]:
     rounds = -(-count // processes)
     mine = [run(min(me + processes * k, count - 1)) for k in range(rounds)]
     every = multihost_utils.process_allgather(jax.tree.map(lambda *x: np.stack(x), *mine))
-    return [jax.tree.map(lambda x, i=i: np.asarray(x[i % processes, i // processes]), every)
-            for i in range(count)]
+    return [
+        jax.tree.map(lambda x, i=i: np.asarray(x[i % processes, i // processes]), every)
+        for i in range(count)
+    ]
 
 
 def agree(number: int, stop: bool) -> tuple[int, bool]:
@@ -148,18 +161,18 @@ def agree(number: int, stop: bool) -> tuple[int, bool]:
         return number, stop
     from jax.experimental import multihost_utils
 
-    said = np.asarray(multihost_utils.process_allgather(np.array([number, stop], np.int32)))
-    return int(said[0, 0]), bool(said[:, 1].any())
+    gathered = np.asarray(multihost_utils.process_allgather(np.array([number, stop], np.int32)))
+    return int(gathered[0, 0]), bool(gathered[:, 1].any())
 
 
 def all_or_none(call: Callable[[], Result]) -> Result:
     """What `call` gives, if it raises in no process; else every process raises."""
-    error, found = None, None
+    error, result = None, None
     try:
-        found = call()
+        result = call()
     except Exception as e:
         error = e
     _, any_failed = agree(0, error is not None)
     if any_failed:
         raise error or RuntimeError("another process could not do it")
-    return found  # type: ignore[return-value]
+    return result  # type: ignore[return-value]

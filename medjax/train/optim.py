@@ -13,9 +13,16 @@ SCHEDULES = ("cosine", "constant")
 
 
 def make(
-    name: str, *, learning_rate: float, steps: int, warmup_steps: int = 0,
-    schedule: str = "cosine", weight_decay: float = 0.0, momentum: float = 0.9,
-    clip_norm: float = 0.0, only: tuple[str, ...] = (),
+    name: str,
+    *,
+    learning_rate: float,
+    steps: int,
+    warmup_steps: int = 0,
+    schedule: str = "cosine",
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    clip_norm: float = 0.0,
+    only: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
     """AdamW, or SGD with Nesterov momentum, with warm-up, schedule and clipping.
 
@@ -44,14 +51,22 @@ def make(
         parts.append(optax.trace(decay=momentum, nesterov=True))
 
     def tuned(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        return optax.chain(*parts, optax.add_decayed_weights(weight_decay, mask=_is_matrix),
-                           optax.scale_by_learning_rate(shape), optax.scale(learning_rate))
+        return optax.chain(
+            *parts,
+            optax.add_decayed_weights(weight_decay, mask=_is_matrix),
+            optax.scale_by_learning_rate(shape),
+            optax.scale(learning_rate),
+        )
 
-    whole = optax.inject_hyperparams(tuned)(learning_rate=learning_rate, weight_decay=weight_decay)
+    optimizer = optax.inject_hyperparams(tuned)(
+        learning_rate=learning_rate, weight_decay=weight_decay
+    )
     if not only:
-        return whole
-    return optax.multi_transform({"train": whole, "keep": optax.set_to_zero()}, lambda params: {
-        name: "train" if name in only else "keep" for name in params})
+        return optimizer
+    return optax.multi_transform(
+        {"train": optimizer, "keep": optax.set_to_zero()},
+        lambda params: {name: "train" if name in only else "keep" for name in params},
+    )
 
 
 def tune(state: Any, **values: Any) -> Any:

@@ -49,14 +49,16 @@ class MetricsFile:
     def __init__(self, path: Path, *, step: int):
         """Opens `path`; lines after `step` (of a run that went further, then was killed) go."""
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        write_bytes(path, b"".join(
-            line for line in lines if (found := _object(line)) and found["step"] <= step))
+        write_bytes(
+            path,
+            b"".join(line for line in lines if (entry := _object(line)) and entry["step"] <= step),
+        )
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         line = (json.dumps({"step": step, **plain(values)}, allow_nan=False) + "\n").encode()
         while line:  # a full disk takes a part, then none
-            line = line[os.write(self._file, line):]
+            line = line[os.write(self._file, line) :]
 
     def close(self) -> None:
         os.close(self._file)
@@ -75,7 +77,7 @@ class NoFile:
 def read_lines(path: Path) -> list[dict]:
     """The objects of a `metrics.jsonl`; a line that was cut off, or damaged, is no line."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return [found for line in lines if (found := _object(line))]
+    return [entry for line in lines if (entry := _object(line))]
 
 
 def _object(line: bytes) -> dict | None:
@@ -95,8 +97,16 @@ class Progress:
     An update is counted as `batch` of what `unit` names.
     """
 
-    def __init__(self, file: MetricsFile | NoFile, *, start: int, steps: int, batch: int,
-                 every: int, unit: str = "examples"):
+    def __init__(
+        self,
+        file: MetricsFile | NoFile,
+        *,
+        start: int,
+        steps: int,
+        batch: int,
+        every: int,
+        unit: str = "examples",
+    ):
         self._unit = unit
         self._file, self._batch, self._every, self._steps = file, batch, every, steps
         self._start, self._began = start, time.perf_counter()
@@ -122,8 +132,9 @@ class Progress:
             self._told = now
         if due:
             failed = {"not_finite": self._failed} if self._failed else {}
-            self._file.write(step, {**means, "examples_per_second": rate * self._batch, **failed,
-                                    **self._beside})
+            self._file.write(
+                step, {**means, "examples_per_second": rate * self._batch, **failed, **self._beside}
+            )
             self._sums, self._count, self._failed, self._beside = {}, 0, 0, {}
 
     def add(self, values: Mapping[str, Any]) -> None:
@@ -132,11 +143,12 @@ class Progress:
 
     def _show(self, step: int, means: Mapping[str, float], rate: float) -> None:
         left = clock((self._steps - step) / rate)
-        line = (f"step {step:>6}/{self._steps}  loss {means['loss']:.4f}  "
-                f"{several(rate * self._batch):>8} {self._unit}/s  {left} left")
+        line = (
+            f"step {step:>6}/{self._steps}  loss {means['loss']:.4f}  "
+            f"{several(rate * self._batch):>8} {self._unit}/s  {left} left"
+        )
         print(f"\r{line}\033[K" if self._tty else line, end="" if self._tty else "\n", flush=True)
 
     def say(self, line: str) -> None:
         """Prints a line of its own, below which the progress goes on."""
         print(f"\r\033[K{line}" if self._tty else line, flush=True)
-

@@ -46,7 +46,7 @@ class Plan:
     keys: Key
     feed: Feed
     sharding: Any
-    whole: Any
+    replicated: Any
     steps: int
     batch: int
     eval_every: int
@@ -60,12 +60,20 @@ class Plan:
         """Shapes, dtypes and shardings of the state, without making it."""
         shapes = jax.eval_shape(self.init, self.keys)
         return jax.tree.map(
-            lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes,
-            jax.tree.broadcast(self.sharding, shapes))
+            lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+            shapes,
+            jax.tree.broadcast(self.sharding, shapes),
+        )
 
 
-def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[[str], None],
-          compiling: Callable[[], AbstractContextManager] = nullcontext) -> None:
+def train(
+    plan: Plan,
+    workdir: Path,
+    *,
+    stop: Callable[[], bool],
+    say: Callable[[str], None],
+    compiling: Callable[[], AbstractContextManager] = nullcontext,
+) -> None:
     """Trains to the end, or until `stop()`, from the newest checkpoint if there is one.
 
     The last line of `metrics.jsonl` then has `train`: steps, seconds (of all sittings),
@@ -76,32 +84,49 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
       compiling: is held while nothing would be lost if the process ended.
     """
     checkpoints = Checkpoints(workdir / "checkpoints", keep=plan.keep, say=say)
-    found = checkpoints.newest(plan.abstract())
-    start, before = (found[1]["step"], found[1]["seconds"]) if found else (0, 0.0)
+    newest = checkpoints.newest(plan.abstract())
+    start, before = (newest[1]["step"], newest[1]["seconds"]) if newest else (0, 0.0)
     if start >= plan.steps:
         checkpoints.close()
         return
-    if found:
+    if newest:
         say(f"resuming at step {start}")
     say("compiling (the first time up to a minute or two; kept for the next run)")
     began = time.perf_counter()
     with compiling():
-        state = found[0] if found else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
-        advance = jax.jit(plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.whole))
+        state = newest[0] if newest else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
+        advance = jax.jit(
+            plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.replicated)
+        )
         compiled = advance.lower(plan.keys, state, plan.feed(start, 1), np.int32(1)).compile()
     compile_seconds = time.perf_counter() - began
 
-    file = (record.MetricsFile(workdir / "metrics.jsonl", step=start) if mesh.is_first()
-            else record.NoFile())
-    progress = record.Progress(file, start=start, steps=plan.steps, every=plan.log_every,
-                               batch=plan.batch * len(plan.keys), unit=plan.unit)
+    file = (
+        record.MetricsFile(workdir / "metrics.jsonl", step=start)
+        if mesh.is_first()
+        else record.NoFile()
+    )
+    progress = record.Progress(
+        file,
+        start=start,
+        steps=plan.steps,
+        every=plan.log_every,
+        batch=plan.batch * len(plan.keys),
+        unit=plan.unit,
+    )
 
     values: dict[str, float] = {}  # of the newest evaluation
 
     def save(step: int, state: Any, score: float) -> None:
-        meta = {"step": step, "seconds": before + time.perf_counter() - began,
-                "chosen_by": {"metric": plan.score, "higher": plan.higher,
-                              "value": values.get(plan.score)}}
+        meta = {
+            "step": step,
+            "seconds": before + time.perf_counter() - began,
+            "chosen_by": {
+                "metric": plan.score,
+                "higher": plan.higher,
+                "value": values.get(plan.score),
+            },
+        }
         checkpoints.save(step, state, score=score, meta=record.plain(meta))
 
     def evaluate(step: int, state: Any, logs: Any, count: int) -> None:
@@ -109,11 +134,14 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
             progress.say("evaluating on validation (compiled for the first time)")
         values.update(plan.evaluate(state))
         if not np.isfinite(values.get("loss", 0.0)):
-            raise UserError(f"the validation loss is not finite at step {step}; the last good "
-                            "checkpoint is kept; lower --learning_rate, in another --workdir")
+            raise UserError(
+                f"the validation loss is not finite at step {step}; the last good "
+                "checkpoint is kept; lower --learning_rate, in another --workdir"
+            )
         progress.add({f"validation_{k}": v for k, v in values.items()})
-        shown = "  ".join(f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score))
-                          if k in values)
+        shown = "  ".join(
+            f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score)) if k in values
+        )
         progress.say(f"step {step:>6}/{plan.steps}  validation: {shown}")
 
     def keep(step: int, state: Any, logs: Any, count: int) -> None:
@@ -122,19 +150,35 @@ def train(plan: Plan, workdir: Path, *, stop: Callable[[], bool], say: Callable[
     try:
         done = loop.fit(
             lambda state, data, count: compiled(plan.keys, state, data, np.int32(count)),
-            state, plan.feed, start=start, steps=plan.steps, stop=stop, agree=mesh.agree,
-            longest=CHUNK if plan.streamed else 10_000, choices=plan.choices,
-            hooks=[loop.Hook(plan.eval_every, evaluate),
-                   loop.Hook(plan.log_every, progress, always=True),
-                   loop.Hook(plan.eval_every, keep)])
+            state,
+            plan.feed,
+            start=start,
+            steps=plan.steps,
+            stop=stop,
+            agree=mesh.agree,
+            longest=CHUNK if plan.streamed else 10_000,
+            choices=plan.choices,
+            hooks=[
+                loop.Hook(plan.eval_every, evaluate),
+                loop.Hook(plan.log_every, progress, always=True),
+                loop.Hook(plan.eval_every, keep),
+            ],
+        )
     finally:
         checkpoints.wait()  # what was saved is kept, whatever happens
     if start < done.step < plan.steps:
         save(done.step, done.state, np.nan)
     checkpoints.close()
     examples = (done.step - start) * plan.batch * len(plan.keys)
-    file.write(done.step, {"train": {
-        "steps": done.step, "seconds": before + time.perf_counter() - began,
-        "compile_seconds": compile_seconds,
-        "examples_per_second": examples / done.seconds if done.seconds else None}})
+    file.write(
+        done.step,
+        {
+            "train": {
+                "steps": done.step,
+                "seconds": before + time.perf_counter() - began,
+                "compile_seconds": compile_seconds,
+                "examples_per_second": examples / done.seconds if done.seconds else None,
+            }
+        },
+    )
     file.close()

@@ -29,18 +29,29 @@ def choices(rates: tuple[float, ...], decays: tuple[float, ...]) -> list[Choice]
     """
     count = max(len(rates), len(decays))
     if {len(rates), len(decays)} - {1, count}:
-        raise UserError(f"--learning_rates gives {len(rates)} values and --weight_decays "
-                        f"{len(decays)}: give as many, or one")
-    return [Choice(*pair) for pair in zip(
-        rates * count if len(rates) == 1 else rates,
-        decays * count if len(decays) == 1 else decays, strict=True)]
+        raise UserError(
+            f"--learning_rates gives {len(rates)} values and --weight_decays "
+            f"{len(decays)}: give as many, or one"
+        )
+    return [
+        Choice(*pair)
+        for pair in zip(
+            rates * count if len(rates) == 1 else rates,
+            decays * count if len(decays) == 1 else decays,
+            strict=True,
+        )
+    ]
 
 
 def tune(states: Any, tried: Sequence[Choice], *, seeds: int) -> Any:
     """States of all learners, each with the numbers of its choice."""
-    return optim.tune(states, **{name: jnp.repeat(jnp.array(values, jnp.float32), seeds)
-                                 for name, values in zip(Choice._fields, zip(*tried, strict=True),
-                                                         strict=True)})
+    return optim.tune(
+        states,
+        **{
+            name: jnp.repeat(jnp.array(values, jnp.float32), seeds)
+            for name, values in zip(Choice._fields, zip(*tried, strict=True), strict=True)
+        },
+    )
 
 
 def of_choice(tree: Any, number: int, *, seeds: int) -> Any:
@@ -48,34 +59,46 @@ def of_choice(tree: Any, number: int, *, seeds: int) -> Any:
     return jax.tree.map(lambda x: x[number * seeds : (number + 1) * seeds], tree)
 
 
-def judged(evaluate: Callable[[Any], Mapping[str, float]], *, score: str, higher: bool, seeds: int,
-           count: int) -> Callable[[Any], dict[str, float]]:
+def judged(
+    evaluate: Callable[[Any], Mapping[str, float]],
+    *,
+    score: str,
+    higher: bool,
+    seeds: int,
+    count: int,
+) -> Callable[[Any], dict[str, float]]:
     """`evaluate` of the weights of all learners: the values of the choice with the best score.
 
     Beside them stand `choice`, its number, and `SCORE_of_NUMBER` of each. The score of a choice
     whose weights or loss are not finite is NaN; it ranks below one that is merely undefined.
     """
+
     def judge(part: Any) -> tuple[bool, dict[str, float]]:
         values = dict(evaluate(part))
         sound = np.isfinite(values.get("loss", 0.0)) and all(
-            bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(part))
+            bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(part)
+        )
         return sound, values if sound else {**values, score: np.nan}
 
     def rank(sound: bool, values: Mapping[str, float]) -> tuple[bool, float]:
         value = values[score] if higher else -values[score]
         return sound, -np.inf if np.isnan(value) else value
 
-    def whole(weights: Any) -> dict[str, float]:
-        each = [judge(of_choice(weights, i, seeds=seeds)) for i in range(count)]
-        best = max(range(count), key=lambda i: rank(*each[i]))
-        return {**each[best][1], "choice": best,
-                **{_key(score, i): values[score] for i, (_, values) in enumerate(each)}}
+    def evaluate_choices(weights: Any) -> dict[str, float]:
+        by_choice = [judge(of_choice(weights, i, seeds=seeds)) for i in range(count)]
+        best = max(range(count), key=lambda i: rank(*by_choice[i]))
+        return {
+            **by_choice[best][1],
+            "choice": best,
+            **{_key(score, i): values[score] for i, (_, values) in enumerate(by_choice)},
+        }
 
-    return whole
+    return evaluate_choices
 
 
-def table(tried: Sequence[Choice], lines: Sequence[Mapping[str, Any]], *, score: str, higher: bool
-          ) -> list[dict[str, Any]]:
+def table(
+    tried: Sequence[Choice], lines: Sequence[Mapping[str, Any]], *, score: str, higher: bool
+) -> list[dict[str, Any]]:
     """Each choice and its best value on validation, from the lines of `metrics.jsonl`."""
     rows = []
     for number, choice in enumerate(tried):

@@ -10,7 +10,7 @@ import optax
 from medjax.typing import Array, Params, Stats
 
 
-class State(NamedTuple):
+class TrainState(NamedTuple):
     """One learner.
 
     Attributes:
@@ -27,9 +27,11 @@ class State(NamedTuple):
     mean: tuple[Params, Stats]
 
 
-def create(params: Params, stats: Stats, optimizer: optax.GradientTransformation) -> State:
+def create(params: Params, stats: Stats, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first update."""
-    return State(jnp.zeros((), jnp.int32), params, stats, optimizer.init(params), (params, stats))
+    return TrainState(
+        jnp.zeros((), jnp.int32), params, stats, optimizer.init(params), (params, stats)
+    )
 
 
 def average(mean: Any, new: Any, *, step: Array, decay: float) -> Any:

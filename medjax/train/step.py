@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from medjax.train.state import State, average
+from medjax.train.state import TrainState, average
 from medjax.typing import Array, Batch, Key, Logs
 
 Step = Callable[[Key, Any, Any], tuple[Any, Logs]]
 Advance = Callable[[Key, Any, Any, Array], tuple[Any, Logs]]
 
 
-def make_step(loss: Callable, optimizer: optax.GradientTransformation, *,
-              ema_decay: float = 0.0) -> Callable[[Key, State, Batch], tuple[State, Logs]]:
+def make_step(
+    loss: Callable, optimizer: optax.GradientTransformation, *, ema_decay: float = 0.0
+) -> Callable[[Key, TrainState, Batch], tuple[TrainState, Logs]]:
     """One update: `step(key, state, batch) -> state, logs`.
 
     Args:
@@ -23,15 +24,17 @@ def make_step(loss: Callable, optimizer: optax.GradientTransformation, *,
       optimizer: makes updates of gradients.
       ema_decay: of the moving average; 0 keeps the newest weights.
     """
-    def step(key: Key, state: State, batch: Batch) -> tuple[State, Logs]:
+
+    def step(key: Key, state: TrainState, batch: Batch) -> tuple[TrainState, Logs]:
         key = jax.random.fold_in(key, state.step)
         (_, (stats, logs)), grads = jax.value_and_grad(
-            lambda p: loss(key, p, state.stats, batch), has_aux=True)(state.params)
+            lambda p: loss(key, p, state.stats, batch), has_aux=True
+        )(state.params)
         updates, opt = optimizer.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         mean = average(state.mean, (params, stats), step=state.step, decay=ema_decay)
         logs = {**logs, "gradient_norm": optax.global_norm(grads)}
-        return State(state.step + 1, params, stats, opt, mean), logs
+        return TrainState(state.step + 1, params, stats, opt, mean), logs
 
     return step
 
@@ -47,6 +50,7 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
       step: as of `make_step`.
       pick: `pick(key, data, step, i) -> batch`: the batch for update `i` of this call.
     """
+
     def advance(key: Key, state: Any, data: Any, count: Array) -> tuple[Any, Logs]:
         step_key, data_key = jax.random.split(key)
 
@@ -70,11 +74,12 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
 
 def mean_of_seeds(function: Callable) -> Callable:
     """`function(params, stats, *inputs)` of one seed as the mean of what many answer."""
-    def whole(params: Any, stats: Any, *inputs: Any) -> Any:
-        each = jax.lax.map(lambda w: function(*w, *inputs), (params, stats))
-        return jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
 
-    return whole
+    def mean_answer(params: Any, stats: Any, *inputs: Any) -> Any:
+        by_seed = jax.lax.map(lambda w: function(*w, *inputs), (params, stats))
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), by_seed)
+
+    return mean_answer
 
 
 def over_seeds(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
@@ -83,15 +88,16 @@ def over_seeds(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
     On a CPU the seeds run one after another inside the program (`lax.map`): a convolution with a
     kernel a seed is a grouped one, which XLA's CPU backend is four times slower at.
     """
+
     def mapped(*args):
         index = [i for i, axis in enumerate(in_axes) if axis is not None]
 
-        def one(parts):
-            whole = list(args)
+        def call_one_seed(parts):
+            arguments = list(args)
             for i, part in zip(index, parts, strict=True):
-                whole[i] = part
-            return function(*whole)
+                arguments[i] = part
+            return function(*arguments)
 
-        return jax.lax.map(one, tuple(args[i] for i in index))
+        return jax.lax.map(call_one_seed, tuple(args[i] for i in index))
 
     return mapped if jax.default_backend() == "cpu" else jax.vmap(function, in_axes)

@@ -15,8 +15,14 @@ from medjax.bundle import archive
 from medjax.bundle.card import Notes
 from tests.conftest import common
 
-SHORT = {"steps": 2, "batch": 4, "eval_every": 1, "log_every": 1, "bootstrap": 20,
-         "warmup_steps": 1}
+SHORT = {
+    "steps": 2,
+    "batch": 4,
+    "eval_every": 1,
+    "log_every": 1,
+    "bootstrap": 20,
+    "warmup_steps": 1,
+}
 PROGRAMS = {"classify": classify, "heatmap": heatmap, "search": search, "temporal": temporal}
 
 
@@ -46,13 +52,22 @@ def made(experiment, tmp_path_factory, cache_dir) -> Shared:
     done = folder / "bundle.zip"
     with lock.hold(folder / "lock", wait=True):
         if not done.exists():
-            values = {**SHORT, **DATA[experiment](folder / "data"), "data_dir": folder / "data",
-                      "workdir": folder / "run", "cache_dir": cache_dir}
+            values = {
+                **SHORT,
+                **DATA[experiment](folder / "data"),
+                "data_dir": folder / "data",
+                "workdir": folder / "run",
+                "cache_dir": cache_dir,
+            }
             program = PROGRAMS[experiment]
-            program.main(app.parse(program.Config, [experiment, *(
-                f"--{k}={v}" for k, v in values.items())], experiment))
-            archive.write_zip(done, bundle.make(folder / "run", notes=Notes("tiny"),
-                                                export=True))
+            program.main(
+                app.parse(
+                    program.Config,
+                    [experiment, *(f"--{k}={v}" for k, v in values.items())],
+                    experiment,
+                )
+            )
+            archive.write_zip(done, bundle.make(folder / "run", notes=Notes("tiny"), export=True))
     return Shared(experiment, folder / "run", folder / "data", archive.read(done))
 
 
@@ -63,7 +78,8 @@ def pictures(root: Path) -> dict:
         (root / label).mkdir(parents=True)
         for i in range(12):
             Image.fromarray((level + rng.integers(0, 90, (12, 12))).astype(np.uint8)).save(
-                root / label / f"{i:02d}.png")
+                root / label / f"{i:02d}.png"
+            )
     return {"dataset": "image_folder", "model": "cnn", "seeds": 2, "views": 2}
 
 
@@ -75,11 +91,17 @@ def points(root: Path) -> dict:
     for i in range(8):
         Image.fromarray(rng.integers(0, 255, (30, 40)).astype(np.uint8)).save(root / f"{i}.png")
         split = "train" if i < 4 else "val" if i < 6 else "test"
-        lines += [f"{i}.png,{name},{x + i / 2},{9 + i},{split},0.5"
-                  for name, x in (("a", 8), ("b", 20))]
+        lines += [
+            f"{i}.png,{name},{x + i / 2},{9 + i},{split},0.5" for name, x in (("a", 8), ("b", 20))
+        ]
     (root / "landmarks.csv").write_text("\n".join(lines) + "\n")
-    return {"dataset": "landmark_folder", "image_shape": "24,32", "grid_mm": 0.6, "width": 4,
-            "levels": 2}
+    return {
+        "dataset": "landmark_folder",
+        "image_shape": "24,32",
+        "grid_mm": 0.6,
+        "width": 4,
+        "levels": 2,
+    }
 
 
 def volumes(root: Path) -> dict:
@@ -89,14 +111,28 @@ def volumes(root: Path) -> dict:
     lines = ["volume,landmark,x_ras_mm,y_ras_mm,z_ras_mm,split"]
     affine = np.array([[0, -2.0, 0, 30], [2.0, 0, 0, -8], [0, 0, 2.0, -5], [0, 0, 0, 1]])
     for i in range(6):
-        nibabel.save(nibabel.Nifti1Image(
-            rng.normal(size=(20, 18, 16)).astype(np.float32), affine), root / f"{i}.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image(rng.normal(size=(20, 18, 16)).astype(np.float32), affine),
+            root / f"{i}.nii.gz",
+        )
         split = "train" if i < 3 else "val" if i < 4 else "test"
         lines += [f"{i}.nii.gz,{name},{10 + i},{9},{z},{split}" for name, z in (("a", 8), ("b", 4))]
     (root / "landmarks.csv").write_text("\n".join(lines) + "\n")
-    return {"dataset": "landmark_folder", "landmarks": "a,b", "image_shape": "20,20,16",
-            "grid_mm": 2, "crop_size": 9, "agents": 4, "starts": 5, "validation_starts": 2,
-            "fill": 8, "replay": 16, "search_limit": 30, "hidden": 8, "width": 8}
+    return {
+        "dataset": "landmark_folder",
+        "landmarks": "a,b",
+        "image_shape": "20,20,16",
+        "grid_mm": 2,
+        "crop_size": 9,
+        "agents": 4,
+        "starts": 5,
+        "validation_starts": 2,
+        "fill": 8,
+        "replay": 16,
+        "search_limit": 30,
+        "hidden": 8,
+        "width": 8,
+    }
 
 
 def cines(root: Path) -> dict:
@@ -108,12 +144,18 @@ def cines(root: Path) -> dict:
         (root / f"c{i}").mkdir()
         for t in range(4 + i):
             Image.fromarray(rng.integers(0, 255, (16, 16)).astype(np.uint8)).save(
-                root / f"c{i}" / f"{t:02d}.png")
+                root / f"c{i}" / f"{t:02d}.png"
+            )
         split = "train" if i < 4 else "val" if i < 6 else "test"
         lines += [f"c{i},{name},{t},{split},40" for name, t in (("ED", 0), ("ES", 2))]
     (root / "frames.csv").write_text("\n".join(lines) + "\n")
-    return {"dataset": "sequence_folder", "rival": False, "features": 4, "hidden": 4,
-            "recurrence": "bilstm"}
+    return {
+        "dataset": "sequence_folder",
+        "rival": False,
+        "features": 4,
+        "hidden": 4,
+        "recurrence": "bilstm",
+    }
 
 
 DATA = {"classify": pictures, "heatmap": points, "search": volumes, "temporal": cines}

@@ -17,11 +17,11 @@ from medjax.bundle import archive
 from medjax.data import images, preprocess, source
 from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
 from medjax.errors import UserError
-from medjax.outputs.base import NO_WISHES, Ready, Wishes
+from medjax.outputs.base import NO_HINTS, ImageHints, PreparedImage
 from medjax.outputs.frames import report as temporal_report
 from medjax.tasks.classification import predictor as classify
 from medjax.tasks.heatmap import predictor as heatmap
-from medjax.tasks.predictors import Moments, Points
+from medjax.tasks.predictors import FrameAnswer, LandmarkAnswer
 from medjax.tasks.search import predictor as search
 from medjax.tasks.search import run as search_run
 from medjax.tasks.search import task as tasks
@@ -30,10 +30,20 @@ from medjax.tools import predict
 from medjax.train.record import read_lines
 from medjax.weights import parse
 
-COLUMNS = {"classify": ("p_bright", "p_dark"), "heatmap": ("x", "y", "x_mm", "y_mm"),
-           "search": ("x_mm", "y_mm", "z_mm"), "temporal": ("frame", "score")}
-OLD = {"x": "pred_x", "y": "pred_y", "x_mm": "pred_x_mm", "y_mm": "pred_y_mm", "z_mm": "pred_z_mm",
-       "frame": "pred_index"}
+COLUMNS = {
+    "classify": ("p_bright", "p_dark"),
+    "heatmap": ("x", "y", "x_mm", "y_mm"),
+    "search": ("x_mm", "y_mm", "z_mm"),
+    "temporal": ("frame", "score"),
+}
+OLD = {
+    "x": "pred_x",
+    "y": "pred_y",
+    "x_mm": "pred_x_mm",
+    "y_mm": "pred_y_mm",
+    "z_mm": "pred_z_mm",
+    "frame": "pred_index",
+}
 
 
 def rows_of(path):
@@ -55,53 +65,93 @@ def test_predictions_are_those_of_the_run(shared, tmp_path, cache_dir):
         target = source / f"{len(cases) - i:03}" / case
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (shared.data / case).is_dir() else shutil.copy)(
-            shared.data / case, target)
+            shared.data / case, target
+        )
     archive.write_zip(tmp_path / "moved" / "b.zip", shared.files)
-    answered([f"--bundle={tmp_path}/moved/b.zip", f"--input={source}", f"--output={tmp_path}/out",
-              f"--cache_dir={cache_dir}", "--spacing_mm=0.5", "--batch=2"])
-    found = [{**r, "case_id": r["case_id"].partition("/")[2]}
-             for r in rows_of(tmp_path / "out" / "predictions.csv")]
+    answered(
+        [
+            f"--bundle={tmp_path}/moved/b.zip",
+            f"--input={source}",
+            f"--output={tmp_path}/out",
+            f"--cache_dir={cache_dir}",
+            "--spacing_mm=0.5",
+            "--batch=2",
+        ]
+    )
+    found = [
+        {**r, "case_id": r["case_id"].partition("/")[2]}
+        for r in rows_of(tmp_path / "out" / "predictions.csv")
+    ]
     assert [r["case_id"] for r in found] == sorted(
-        (r["case_id"] for r in found), key=cases.index, reverse=True)
+        (r["case_id"] for r in found), key=cases.index, reverse=True
+    )
     key = next(k for k in ("landmark", "name", "case_id") if k in expected[0])
     assert {(r["case_id"], r[key]) for r in found} == {(r["case_id"], r[key]) for r in expected}
     for row in found:
         old = next(r for r in expected if (r["case_id"], r[key]) == (row["case_id"], row[key]))
         for column in COLUMNS[shared.experiment]:
             assert float(row[column]) == pytest.approx(
-                float(old[OLD.get(column, column)]), rel=1e-4, abs=1e-4), (row, old)
+                float(old[OLD.get(column, column)]), rel=1e-4, abs=1e-4
+            ), (row, old)
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == len(
-        {r["case_id"] for r in expected})
+        {r["case_id"] for r in expected}
+    )
     assert (tmp_path / "out" / "landmarks").is_dir() == (shared.experiment == "search")
     assert (tmp_path / "out" / "scores.csv").exists() == (shared.experiment == "temporal")
 
 
-OPTIONS = {"classify": DataOptions, "heatmap": LandmarkOptions, "search": LandmarkOptions,
-           "temporal": SequenceOptions}
+OPTIONS = {
+    "classify": DataOptions,
+    "heatmap": LandmarkOptions,
+    "search": LandmarkOptions,
+    "temporal": SequenceOptions,
+}
 
 
 def on_split(model, split, config):
     """The metric that chooses the checkpoint, of the weights of a run, on a split: what the run
     itself would have found, by another way."""
-    how, trained, weights = model.how, model.trained, model.weights
+    how, trained, weights = model.predictor, model.spec, model.weights
     if model.experiment == "classify":
         found = classify.probabilities(
-            classify.program(how.task(how.network(trained), trained)), weights, split, batch=4)
+            classify.program(how.task(how.network(trained), trained)), weights, split, batch=4
+        )
         return np.mean([-np.log(p[np.arange(len(split)), split["label"]]) for p in found])
     if model.experiment == "heatmap":
-        found, _ = heatmap.located(heatmap.program(how.task(trained)), weights, split,
-                                   trained.info.landmarks, batch=4, absent_below=0.0)
+        found, _ = heatmap.located(
+            heatmap.program(how.task(trained)),
+            weights,
+            split,
+            trained.info.landmarks,
+            batch=4,
+            absent_below=0.0,
+        )
         return np.mean([np.nanmean(f.error_mm) for f in found])
     if model.experiment == "temporal":
-        found = temporal.scores(temporal.program(how.make(how.network(trained), trained)), weights,
-                                split, batch=4, seeds=trained.seeds)[0]
-        return np.mean(np.abs(temporal_report.of_split(
-            split, trained.info.frames, found, task="frames", cyclic=False).off))
+        found = temporal.scores(
+            temporal.program(how.make(how.network(trained), trained)),
+            weights,
+            split,
+            batch=4,
+            seeds=trained.seeds,
+        )[0]
+        return np.mean(
+            np.abs(
+                temporal_report.of_split(
+                    split, trained.info.frames, found, task="frames", cyclic=False
+                ).off
+            )
+        )
     game = how.game(trained.image_shape[:-1])
     found = search_run.explore(
         functools.partial(search.by_value(tasks.walk, how.task(trained, game), game), weights[0]),
-        split, search_run.on_device(split, game=game), names=trained.info.landmarks,
-        count=config["validation_starts"], seed=config["seed"], margin=how.margin)
+        split,
+        search_run.on_device(split, game=game),
+        names=trained.info.landmarks,
+        count=config["validation_starts"],
+        seed=config["seed"],
+        margin=how.margin,
+    )
     return np.nanmean(found.error_mm)
 
 
@@ -115,20 +165,24 @@ def test_validation_chose_and_training_scaled(shared, cache_dir):
     model = bundle.opened(shared.files, where="b")
     report = json.loads((shared.workdir / "report.json").read_text())
     name = "loss" if shared.experiment == "classify" else report["validation"]["metric"]
-    chosen = next(line[f"validation_{name}"] for line in read_lines(
-        shared.workdir / "metrics.jsonl") if line["step"] == report["best_step"])
+    chosen = next(
+        line[f"validation_{name}"]
+        for line in read_lines(shared.workdir / "metrics.jsonl")
+        if line["step"] == report["best_step"]
+    )
     values = {name: on_split(model, split, config) for name, split in dataset.splits.items()}
     assert chosen == pytest.approx(values["validation"], rel=1e-4)
     assert abs(chosen - values["test"]) > 1e-3
     scaled = {}
     for name, split in dataset.splits.items():
+
         def read(index, split=split):
             if shared.experiment != "temporal":
                 return split.images(index)
             return np.concatenate([split.read(int(i))[: split["length"][i]] for i in index])
 
         scaled[name] = preprocess.fit(read, len(split))
-    assert model.trained.preprocessing == scaled["train"]
+    assert model.spec.preprocessing == scaled["train"]
     assert scaled["train"] not in (scaled["validation"], scaled["test"])
 
 
@@ -140,26 +194,30 @@ def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
     code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     rng = np.random.default_rng(0)
-    images_ = rng.integers(0, 255, (3, *model.trained.image_shape)).astype(np.uint8)
+    images_ = rng.integers(0, 255, (3, *model.spec.image_shape)).astype(np.uint8)
     np.save(tmp_path / "x.npy", images_)
-    shape = model.trained.image_shape[:-1]
+    shape = model.spec.image_shape[:-1]
     box = np.array([[[1] * len(shape), np.array(shape) - i] for i in range(3)], np.int32)
-    more = {"temporal": ", np.full(3, 6, np.int32)", "search": ", np.array("
-            f"{box.tolist()}, np.int32)"}.get(shared.experiment, "")
-    program = (f"import sys; sys.modules['medjax'] = None; import numpy as np\n"
-               f"inputs = (np.load({str(tmp_path / 'x.npy')!r}){more},)\n"
-               + code.replace("THIS_FOLDER", str(folder))
-               + f"\nnp.savez({str(tmp_path / 'y.npz')!r}, **(answers if isinstance(answers, dict) "
-               "else {'out': answers}))")
+    more = {
+        "temporal": ", np.full(3, 6, np.int32)",
+        "search": f", np.array({box.tolist()}, np.int32)",
+    }.get(shared.experiment, "")
+    program = (
+        f"import sys; sys.modules['medjax'] = None; import numpy as np\n"
+        f"inputs = (np.load({str(tmp_path / 'x.npy')!r}){more},)\n"
+        + code.replace("THIS_FOLDER", str(folder))
+        + f"\nnp.savez({str(tmp_path / 'y.npz')!r}, **(answers if isinstance(answers, dict) "
+        "else {'out': answers}))"
+    )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
     there = np.load(tmp_path / "y.npz")
     boxes = box if shared.experiment == "search" else [None] * 3
     cases = [ready(model, image, box) for image, box in zip(images_, boxes, strict=True)]
     for i, here in enumerate(model.answers(3)(cases)):
-        if isinstance(here, Points):
+        if isinstance(here, LandmarkAnswer):
             np.testing.assert_allclose(there["points"][i], here.voxels, atol=2e-3)
             np.testing.assert_allclose(there["confidence"][i], here.confidence, atol=2e-4)
-        elif isinstance(here, Moments):
+        elif isinstance(here, FrameAnswer):
             np.testing.assert_allclose(there["out"][i, :6], here.score, atol=2e-4)
         else:
             np.testing.assert_allclose(there["out"][i], list(here.probability.values()), atol=2e-4)
@@ -167,20 +225,33 @@ def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
 
 def ready(model, image, box=None):
     """What a prediction takes, of an image that is on the grid already."""
-    shape, info = image.shape[:-1], model.trained.info
+    shape, info = image.shape[:-1], model.spec.info
     unit = np.eye(len(shape) + 1)
     box = np.array([np.zeros(len(shape), int), shape]) if box is None else box
-    return Ready(image, "image", {
-        "landmarks": np.full((len(info.landmarks), len(shape)), np.nan), "to_world": unit,
-        "to_file": unit, "box": box, "known": np.bool_(True), "length": np.int32(6),
-        "marks": np.zeros((image.shape[0], len(info.frames)), np.uint8),
-        "frame_ms": np.float64(np.nan)})
+    return PreparedImage(
+        image,
+        "image",
+        {
+            "landmarks": np.full((len(info.landmarks), len(shape)), np.nan),
+            "to_world": unit,
+            "to_file": unit,
+            "box": box,
+            "known": np.bool_(True),
+            "length": np.int32(6),
+            "marks": np.zeros((image.shape[0], len(info.frames)), np.uint8),
+            "frame_ms": np.float64(np.nan),
+        },
+    )
 
 
 def test_from_python_by_an_array(shared):
     model = bundle.opened(shared.files, where="b")
-    expected = {"classify": (12, 12), "heatmap": (30, 40), "search": (20, 18, 16),
-                "temporal": (5, 16, 16)}[shared.experiment]
+    expected = {
+        "classify": (12, 12),
+        "heatmap": (30, 40),
+        "search": (20, 18, 16),
+        "temporal": (5, 16, 16),
+    }[shared.experiment]
     image = np.random.default_rng(0).integers(0, 255, expected).astype(np.uint8)
     more = {"affine": np.diag([2.0, 2, 2, 1])} if shared.experiment == "search" else {}
     answer = model.predict(image, spacing_mm=0.5, **more)
@@ -226,7 +297,8 @@ def test_bad_files_are_listed_and_do_not_stop_the_rest(classifier, tmp_path, cac
 
 
 def test_one_output_takes_one_process_and_equal_complaints_are_one_line(
-        classifier, tmp_path, cache_dir, capfd):
+    classifier, tmp_path, cache_dir, capfd
+):
     from medjax import lock
 
     source = tmp_path / "in"
@@ -235,23 +307,31 @@ def test_one_output_takes_one_process_and_equal_complaints_are_one_line(
         (source / f"{i}.png").write_bytes(_png((40, 30)))
     (source / "good.png").write_bytes(_png((12, 12)))
     archive.write_folder(tmp_path / "b", classifier.files)
-    flags = [f"--bundle={tmp_path}/b", f"--input={source}", f"--cache_dir={cache_dir}",
-             f"--output={tmp_path}/out"]
+    flags = [
+        f"--bundle={tmp_path}/b",
+        f"--input={source}",
+        f"--cache_dir={cache_dir}",
+        f"--output={tmp_path}/out",
+    ]
     (tmp_path / "out").mkdir()
-    with (lock.hold(tmp_path / "out" / ".lock", wait=False),
-          pytest.raises(UserError, match="another process writes into it")):
+    with (
+        lock.hold(tmp_path / "out" / ".lock", wait=False),
+        pytest.raises(UserError, match="another process writes into it"),
+    ):
         answered(flags)
     with pytest.raises(SystemExit):
         answered(flags)
     told = capfd.readouterr().err
     assert "5 of 6 could not be answered" in told
-    assert re.search(r"5 files: has the shape \(40, 30\).*\(0\.png, 1\.png, 2\.png and 2 more\)",
-                     told)
+    assert re.search(
+        r"5 files: has the shape \(40, 30\).*\(0\.png, 1\.png, 2\.png and 2 more\)", told
+    )
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["overlays", "predictions.csv"]
 
 
 def test_another_that_came_and_went_and_an_early_end(
-        classifier, tmp_path, cache_dir, capfd, monkeypatch):
+    classifier, tmp_path, cache_dir, capfd, monkeypatch
+):
     """What the first wrote while the second still read its bundle is not written over."""
     archive.write_folder(tmp_path / "b", classifier.files)
     (tmp_path / "in").mkdir()
@@ -280,44 +360,72 @@ def test_another_that_came_and_went_and_an_early_end(
 
 
 def test_what_the_memory_does_not_hold_is_answered_in_turn(
-        classifier, tmp_path, cache_dir, capsys, monkeypatch):
+    classifier, tmp_path, cache_dir, capsys, monkeypatch
+):
     archive.write_folder(tmp_path / "b", classifier.files)
     (tmp_path / "in").mkdir()
     for i in range(3):
         (tmp_path / "in" / f"{i}.png").write_bytes(_png((12, 12)))
     needed = bundle.load(tmp_path / "b").bytes_an_image
     monkeypatch.setattr("medjax.train.mesh.memory_bytes", lambda: 8 * needed)
-    answered([f"--bundle={tmp_path}/b", f"--input={tmp_path}/in", f"--cache_dir={cache_dir}",
-              f"--output={tmp_path}/out", "--batch=1000000"])
+    answered(
+        [
+            f"--bundle={tmp_path}/b",
+            f"--input={tmp_path}/in",
+            f"--cache_dir={cache_dir}",
+            f"--output={tmp_path}/out",
+            "--batch=1000000",
+        ]
+    )
     told = capsys.readouterr().out
     assert "note: 2 at a time, not --batch=1000000" in told
     assert "3 answers of 3 files" in told
 
 
 def test_an_overlay_that_fails_costs_no_answer(classifier, tmp_path, cache_dir, capfd, monkeypatch):
-    from medjax.tasks.classification.predictor import Classify
+    from medjax.tasks.classification.predictor import ClassificationPredictor
 
     def fail(*_):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr(Classify, "draw", staticmethod(fail))
+    monkeypatch.setattr(ClassificationPredictor, "draw", staticmethod(fail))
     archive.write_folder(tmp_path / "b", classifier.files)
-    answered([f"--bundle={tmp_path}/b", f"--input={classifier.data}", f"--cache_dir={cache_dir}",
-              f"--output={tmp_path}/out"])
+    answered(
+        [
+            f"--bundle={tmp_path}/b",
+            f"--input={classifier.data}",
+            f"--cache_dir={cache_dir}",
+            f"--output={tmp_path}/out",
+        ]
+    )
     assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 24
     assert "note: not drawn: 24 files: no font" in capfd.readouterr().out
 
 
 def test_names_of_any_kind_are_answered(classifier, tmp_path, cache_dir):
     source = tmp_path / "in"
-    names = ["=1+1.png", "a/b.png", "a_b.png", "-x.png", "@y.png", "\U0001f9e0.png",
-             "n" * 240 + ".png", "a b\t.png"]
+    names = [
+        "=1+1.png",
+        "a/b.png",
+        "a_b.png",
+        "-x.png",
+        "@y.png",
+        "\U0001f9e0.png",
+        "n" * 240 + ".png",
+        "a b\t.png",
+    ]
     for name in names:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(_png((12, 12)))
     archive.write_folder(tmp_path / "b", classifier.files)
-    answered([f"--bundle={tmp_path}/b", f"--input={source}", f"--cache_dir={cache_dir}",
-              f"--output={tmp_path}/out"])
+    answered(
+        [
+            f"--bundle={tmp_path}/b",
+            f"--input={source}",
+            f"--cache_dir={cache_dir}",
+            f"--output={tmp_path}/out",
+        ]
+    )
     rows = rows_of(tmp_path / "out" / "predictions.csv")
     assert {row["case_id"].lstrip("'") for row in rows} == set(names)
     assert not any(row["case_id"].startswith(("=", "+", "-", "@")) for row in rows)
@@ -327,8 +435,15 @@ def test_names_of_any_kind_are_answered(classifier, tmp_path, cache_dir):
 def test_only_the_bundle_that_was_asked_for(classifier, tmp_path, cache_dir):
     archive.write_folder(tmp_path / "b", classifier.files)
     with pytest.raises(UserError, match="not the one that was asked for"):
-        answered([f"--bundle={tmp_path}/b", f"--input={classifier.data}", "--sha256=0",
-                  f"--output={tmp_path}/out", f"--cache_dir={cache_dir}"])
+        answered(
+            [
+                f"--bundle={tmp_path}/b",
+                f"--input={classifier.data}",
+                "--sha256=0",
+                f"--output={tmp_path}/out",
+                f"--cache_dir={cache_dir}",
+            ]
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -342,16 +457,27 @@ def _png(shape):
     return out.getvalue()
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"input": "nothing"}, "--input=nothing: no such"), ({"bundle": "nothing"}, "nothing: no such"),
-    ({"output": ""}, "name a new or empty folder"), ({"batch": 0}, "--batch=0"),
-    ({"spacing_mm": -1}, "--spacing_mm=-1.0"), ({"input": "."}, "holds no images"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"input": "nothing"}, "--input=nothing: no such"),
+        ({"bundle": "nothing"}, "nothing: no such"),
+        ({"output": ""}, "name a new or empty folder"),
+        ({"batch": 0}, "--batch=0"),
+        ({"spacing_mm": -1}, "--spacing_mm=-1.0"),
+        ({"input": "."}, "holds no images"),
+    ],
+)
 def test_bad_flags_get_one_clear_line(classifier, tmp_path, cache_dir, monkeypatch, changes, words):
     monkeypatch.chdir(tmp_path)
     archive.write_folder(tmp_path / "b", classifier.files)
-    values = {"bundle": "b", "input": classifier.data, "output": "out", "cache_dir": cache_dir,
-              **changes}
+    values = {
+        "bundle": "b",
+        "input": classifier.data,
+        "output": "out",
+        "cache_dir": cache_dir,
+        **changes,
+    }
     with pytest.raises(UserError, match=words):
         answered([f"--{k}={v}" for k, v in values.items()])
     assert not (tmp_path / "out").exists()
@@ -362,8 +488,12 @@ def test_pixels_of_another_kind_are_refused(classifier):
     with pytest.raises(UserError, match="pixels are float32, those of the training were uint8"):
         model.predict(np.zeros((12, 12), np.float32))
     with pytest.raises(UserError, match="a volume of 1 channel; the model is for an image of"):
-        model.how.ready(images.Found(np.zeros((4, 4, 4, 1), np.uint8)), model.trained,
-                        case_id="x", wishes=NO_WISHES)
+        model.predictor.ready(
+            images.RawImage(np.zeros((4, 4, 4, 1), np.uint8)),
+            model.spec,
+            case_id="x",
+            wishes=NO_HINTS,
+        )
 
 
 def test_a_sequence_tells_its_time(tmp_path_factory, cache_dir):
@@ -377,7 +507,7 @@ def test_a_sequence_tells_its_time(tmp_path_factory, cache_dir):
     long = np.concatenate([frames] * 8)  # longer than any of the training
     assert model.predict(long).score.shape == (48, 2)
     with pytest.raises(UserError, match="a sequence has two or more"):
-        model.how.from_array(frames[:1], model.trained, Wishes())
+        model.predictor.from_array(frames[:1], model.spec, ImageHints())
 
 
 def test_a_bundle_kept_from_format_1_reads_as_it_did():
@@ -394,5 +524,6 @@ def test_a_bundle_kept_from_format_1_reads_as_it_did():
 
     run = export.deserialize(model.files["model.stablehlo"])
     weights = parse(model.files["weights.safetensors"], where="kept")
-    np.testing.assert_allclose(run.call(weights, image[None, ..., None])[0],
-                               list(expected.values()), atol=1e-5)
+    np.testing.assert_allclose(
+        run.call(weights, image[None, ..., None])[0], list(expected.values()), atol=1e-5
+    )

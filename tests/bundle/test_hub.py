@@ -32,8 +32,11 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self, value, status=200, **headers):
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
-        for name, text in {"Content-Length": str(len(content)), "X-Repo-Commit": COMMIT,
-                           **headers}.items():
+        for name, text in {
+            "Content-Length": str(len(content)),
+            "X-Repo-Commit": COMMIT,
+            **headers,
+        }.items():
             self.send_header(name.replace("_", "-"), text)
         self.end_headers()
         if self.command != "HEAD":
@@ -60,18 +63,29 @@ class Hub(BaseHTTPRequestHandler):
             wrong = [] if head["library_name"] == "medjax" else [{"message": "no library"}]
             return self.answer({"errors": wrong, "warnings": []})
         if path.endswith("/preupload/main"):
-            return self.answer({"files": [{"path": f["path"], "uploadMode": "regular",
-                                           "shouldIgnore": False}
-                                          for f in json.loads(content)["files"]]})
+            return self.answer(
+                {
+                    "files": [
+                        {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                        for f in json.loads(content)["files"]
+                    ]
+                }
+            )
         if "/commit/" in path:
             repository = path.removeprefix("/api/models/").split("/commit/")[0]
             for line in content.splitlines():
                 entry = json.loads(line)
                 if entry["key"] == "file":
                     self.repositories[repository][entry["value"]["path"]] = base64.b64decode(
-                        entry["value"]["content"])
-            return self.answer({"success": True, "commitOid": COMMIT, "commitUrl":
-                                f"http://{self.headers['Host']}/{repository}/commit/{COMMIT}"})
+                        entry["value"]["content"]
+                    )
+            return self.answer(
+                {
+                    "success": True,
+                    "commitOid": COMMIT,
+                    "commitUrl": f"http://{self.headers['Host']}/{repository}/commit/{COMMIT}",
+                }
+            )
         return self.answer({"error": f"no POST {path}"}, 404)
 
     def do_GET(self):
@@ -80,16 +94,31 @@ class Hub(BaseHTTPRequestHandler):
             name = path.removeprefix("/api/models/").split("/tree/")[0]
             files = self.repositories.get(name)
             if files is None:
-                return self.answer({"error": "Repository Not Found"}, 404,
-                                   X_Error_Code="RepoNotFound")
+                return self.answer(
+                    {"error": "Repository Not Found"}, 404, X_Error_Code="RepoNotFound"
+                )
             if "/tree/" not in path:
-                return self.answer({"_id": "1", "id": name, "modelId": name, "sha": COMMIT,
-                                    "private": False, "tags": [], "downloads": 0, "likes": 0,
-                                    "siblings": []})
+                return self.answer(
+                    {
+                        "_id": "1",
+                        "id": name,
+                        "modelId": name,
+                        "sha": COMMIT,
+                        "private": False,
+                        "tags": [],
+                        "downloads": 0,
+                        "likes": 0,
+                        "siblings": [],
+                    }
+                )
             assert path.endswith(f"/tree/{COMMIT}"), "not pinned"
             # The sizes are a lie: what comes is what counts.
-            return self.answer([{"type": "file", "path": n, "size": 1, "oid": COMMIT}
-                                for n, c in {".gitattributes": b"", **files}.items()])
+            return self.answer(
+                [
+                    {"type": "file", "path": n, "size": 1, "oid": COMMIT}
+                    for n, c in {".gitattributes": b"", **files}.items()
+                ]
+            )
         name, _, rest = path.strip("/").partition("/resolve/")
         content = self.repositories.get(name, {}).get(rest.partition("/")[2])
         if content is None:
@@ -112,9 +141,14 @@ def server(monkeypatch):
 def share(server, tmp_path, *arguments):
     """`experiments.share` as a user starts it."""
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.share", *map(str, arguments)], cwd=ROOT, text=True,
+        [sys.executable, "-m", "experiments.share", *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
         env={**os.environ, "HF_ENDPOINT": server, "HF_TOKEN": "hf_x", "HF_HOME": str(tmp_path)},
-        capture_output=True, timeout=120, check=False)
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
 
@@ -135,8 +169,9 @@ def test_what_was_changed_there_is_found_and_not_written(server, classifier, tmp
     there["README.md"] = there["README.md"].replace(b"medjax", b"MEDJAX")
     code, _, told = share(server, tmp_path, "pull", "someone/tiny", tmp_path / "copy")
     assert code == 2 and "README.md: damaged" in told
-    code, _, told = share(server, tmp_path, "pull", "someone/tiny", tmp_path / "copy",
-                          "--limit_gb=1e-6")
+    code, _, told = share(
+        server, tmp_path, "pull", "someone/tiny", tmp_path / "copy", "--limit_gb=1e-6"
+    )
     assert code == 2 and "larger than --limit_gb" in told
     there["../evil"] = b"x"
     code, _, told = share(server, tmp_path, "pull", "someone/tiny", tmp_path / "copy")
@@ -144,8 +179,10 @@ def test_what_was_changed_there_is_found_and_not_written(server, classifier, tmp
     assert not (tmp_path / "copy").exists()
 
 
-@pytest.mark.parametrize(("repository", "words"), [
-    ("someone/else", "someone/else: the hub says:"), ("someone/other", "no manifest.json in it")])
+@pytest.mark.parametrize(
+    ("repository", "words"),
+    [("someone/else", "someone/else: the hub says:"), ("someone/other", "no manifest.json in it")],
+)
 def test_what_is_not_there_is_told_in_one_line(server, tmp_path, repository, words):
     Hub.repositories["someone/other"] = {"model.bin": b"x"}
     code, _, told = share(server, tmp_path, "pull", repository, tmp_path / "copy")

@@ -10,8 +10,11 @@ from tests.conftest import ROOT
 
 KEPT = ROOT / "tests" / "bundle" / "kept"
 IMAGES = {  # the shape of what was answered, and what was said of it
-    "classify": ((12, 12), {}), "heatmap": ((30, 40), {"spacing_mm": 0.5}),
-    "search": ((20, 18, 16), {"affine": np.diag([2.0, 2, 2, 1])}), "temporal": ((6, 16, 16), {})}
+    "classify": ((12, 12), {}),
+    "heatmap": ((30, 40), {"spacing_mm": 0.5}),
+    "search": ((20, 18, 16), {"affine": np.diag([2.0, 2, 2, 1])}),
+    "temporal": ((6, 16, 16), {}),
+}
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -25,5 +28,8 @@ def test_a_kept_bundle_answers_as_it_did(name):
     for row, kept in zip(rows, expected, strict=True):
         assert list(row) == list(kept)
         for column, value in kept.items():
-            assert row[column] == (value if isinstance(value, str) else pytest.approx(
-                value, rel=1e-5, abs=1e-5, nan_ok=True)), column
+            assert row[column] == (
+                value
+                if isinstance(value, str)
+                else pytest.approx(value, rel=1e-5, abs=1e-5, nan_ok=True)
+            ), column

@@ -35,8 +35,9 @@ def test_a_folder_and_archives_hold_the_same(classifier, tmp_path):
     zipped(tmp_path / "others.zip", classifier.files.items())
     for name in ("folder", "ours.zip", "others.zip"):
         assert archive.read(tmp_path / name) == classifier.files
-        assert bundle.load(tmp_path / name).digest == bundle.opened(
-            classifier.files, where="b").digest
+        assert (
+            bundle.load(tmp_path / name).digest == bundle.opened(classifier.files, where="b").digest
+        )
     archive.write_zip(tmp_path / "again.zip", classifier.files)
     assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "ours.zip").read_bytes()
 
@@ -83,18 +84,26 @@ def link(name):
     return entry
 
 
-@pytest.mark.parametrize(("entries", "words"), [
-    ([("../evil", b"x")], "no name of a file"), ([("/etc/passwd", b"x")], "no name of a file"),
-    ([("a/b", b"x")], "which is flat"), ([("a\\b", b"x")], "no name of a file"),
-    ([("C:evil", b"x")], "no name of a file"), ([(".hidden", b"x")], "no name of a file"),
-    ([("a\x00b", b"x")], "manifest"), ([("x" * 70, b"x")], "no name of a file"),
-    ([(link("weights.safetensors"), b"/etc/passwd")], "is a link or folder"),
-    ([("folder/", b"")], "no name of a file"),
-    ([("a", b"x"), ("A", b"y")], "two files have one name"),
-    ([("a", b"x"), ("a", b"y")], "two files have one name"),
-    ([(f"f{i}", b"") for i in range(40)], "holds 40 files"),
-    ([("a", b"x")], "no manifest"), ([], "is empty"),
-])
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ([("../evil", b"x")], "no name of a file"),
+        ([("/etc/passwd", b"x")], "no name of a file"),
+        ([("a/b", b"x")], "which is flat"),
+        ([("a\\b", b"x")], "no name of a file"),
+        ([("C:evil", b"x")], "no name of a file"),
+        ([(".hidden", b"x")], "no name of a file"),
+        ([("a\x00b", b"x")], "manifest"),
+        ([("x" * 70, b"x")], "no name of a file"),
+        ([(link("weights.safetensors"), b"/etc/passwd")], "is a link or folder"),
+        ([("folder/", b"")], "no name of a file"),
+        ([("a", b"x"), ("A", b"y")], "two files have one name"),
+        ([("a", b"x"), ("a", b"y")], "two files have one name"),
+        ([(f"f{i}", b"") for i in range(40)], "holds 40 files"),
+        ([("a", b"x")], "no manifest"),
+        ([], "is empty"),
+    ],
+)
 def test_archives_that_a_bundle_never_is(tmp_path, entries, words):
     with pytest.raises(UserError, match=words):
         bundle.load(zipped(tmp_path / "b.zip", entries))
@@ -150,8 +159,13 @@ def test_folders_that_a_bundle_never_is(classifier, tmp_path, kind):
     else:
         with (folder / "weights.safetensors").open("wb") as f:
             f.truncate(10**12)  # a terabyte that takes no room
-    words = {"link": "a link", "folder": "no regular file", "pipe": "no regular file",
-             "many": "holds 4. files", "large": "larger than --limit_gb"}
+    words = {
+        "link": "a link",
+        "folder": "no regular file",
+        "pipe": "no regular file",
+        "many": "holds 4. files",
+        "large": "larger than --limit_gb",
+    }
     with pytest.raises(UserError, match=words[kind]):
         bundle.load(folder)
 
@@ -168,28 +182,37 @@ def test_what_is_missing_or_too_many_is_named(classifier):
         bundle.opened({**files, "manifest.json": json.dumps(newer).encode()}, where="b")
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"experiment": "os"}, "experiment 'os' is not known"),
-    ({"how__model": "__import__('os').system('true')"}, "describes no network .*unknown model"),
-    ({"how__model": 3}, "how: model: 3 is no str"), ({"how__views": "many"}, "is no int"),
-    ({"how__views": True}, "is no int"), ({"how__views": 10**12}, "views=.* is out of range"),
-    ({"how__views": -1}, "out of range"), ({"how__more": 1}, "unknown field 'more'"),
-    ({"how": None}, "no object with the fields of Classify"), ({"how": {}}, "'model' is missing"),
-    ({"trained__image_shape": [10**6, 10**6, 1]}, "image_shape .* is out of range"),
-    ({"trained__image_shape": []}, "out of range"), ({"trained__image_shape": "12"}, "is no list"),
-    ({"trained__image_shape": [12, 12, 3]}, "preprocessing does not fit images of 3 channels"),
-    ({"trained__seeds": 3}, "weights.safetensors"), ({"trained__seeds": 0}, "out of range"),
-    ({"how__model": "mlp"}, "weights.safetensors: lacks params/dense1"),
-    ({"trained__preprocessing__mean": [None]}, "is no float"),
-    ({"trained__preprocessing__high": float("nan")}, "NaN is no JSON"),
-    ({"trained__info__classes": ["a"] * 3}, "weights.safetensors"),
-    ({"how__dtype": "object"}, "describes no network"),
-    ({"trained__info__name": "\x1b[2J"}, "control characters"),
-    ({"trained__preprocessing__low": 10**400}, "is no float"),
-    ({"trained__preprocessing__sd": [1.0, 1.0]}, "preprocessing does not fit"),
-    ({"trained__window": [1.0]}, "window is no range"),
-    ({"trained__image_shape": [17_000, 17_000, 1]}, "image_shape .* out of range"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"experiment": "os"}, "experiment 'os' is not known"),
+        ({"how__model": "__import__('os').system('true')"}, "describes no network .*unknown model"),
+        ({"how__model": 3}, "how: model: 3 is no str"),
+        ({"how__views": "many"}, "is no int"),
+        ({"how__views": True}, "is no int"),
+        ({"how__views": 10**12}, "views=.* is out of range"),
+        ({"how__views": -1}, "out of range"),
+        ({"how__more": 1}, "unknown field 'more'"),
+        ({"how": None}, "no object with the fields of ClassificationPredictor"),
+        ({"how": {}}, "'model' is missing"),
+        ({"trained__image_shape": [10**6, 10**6, 1]}, "image_shape .* is out of range"),
+        ({"trained__image_shape": []}, "out of range"),
+        ({"trained__image_shape": "12"}, "is no list"),
+        ({"trained__image_shape": [12, 12, 3]}, "preprocessing does not fit images of 3 channels"),
+        ({"trained__seeds": 3}, "weights.safetensors"),
+        ({"trained__seeds": 0}, "out of range"),
+        ({"how__model": "mlp"}, "weights.safetensors: lacks params/dense1"),
+        ({"trained__preprocessing__mean": [None]}, "is no float"),
+        ({"trained__preprocessing__high": float("nan")}, "NaN is no JSON"),
+        ({"trained__info__classes": ["a"] * 3}, "weights.safetensors"),
+        ({"how__dtype": "object"}, "describes no network"),
+        ({"trained__info__name": "\x1b[2J"}, "control characters"),
+        ({"trained__preprocessing__low": 10**400}, "is no float"),
+        ({"trained__preprocessing__sd": [1.0, 1.0]}, "preprocessing does not fit"),
+        ({"trained__window": [1.0]}, "window is no range"),
+        ({"trained__image_shape": [17_000, 17_000, 1]}, "image_shape .* out of range"),
+    ],
+)
 def test_settings_that_no_bundle_has(classifier, changes, words):
     """The manifest agrees with each, so nothing but the reading itself stands in their way."""
     with pytest.raises(UserError, match=words) as e:
@@ -213,11 +236,15 @@ def test_weights_that_are_pickles_or_others_are_refused(classifier):
 
     bad = {
         "pickle": (pickle.dumps(Evil()), "no weights that can be read"),
-        "npz": (buffer.getvalue(), "no weights that can be read"), "empty": (b"", "no weights"),
+        "npz": (buffer.getvalue(), "no weights that can be read"),
+        "empty": (b"", "no weights"),
         "more": (safetensors.numpy.save({**arrays, "x": np.zeros(1)}), "'x' is no part"),
         "fewer": (safetensors.numpy.save({k: v for k, v in arrays.items() if k != first}), "lacks"),
-        "half": (safetensors.numpy.save({k: v.astype(np.float16) for k, v in arrays.items()}),
-                 "is float16")}
+        "half": (
+            safetensors.numpy.save({k: v.astype(np.float16) for k, v in arrays.items()}),
+            "is float16",
+        ),
+    }
     for bytes_, words in bad.values():
         with pytest.raises(UserError, match=words):
             bundle.opened(bundle.sealed({**content, "weights.safetensors": bytes_}), where="b")
@@ -227,10 +254,18 @@ def test_signatures_prove_who_made_it(classifier, tmp_path):
     import subprocess
 
     for name in ("mine", "others"):
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", f"{name}.pem"],
-                       cwd=tmp_path, check=True, capture_output=True)
-        subprocess.run(["openssl", "pkey", "-in", f"{name}.pem", "-pubout", "-out", f"{name}.pub"],
-                       cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(
+            ["openssl", "genpkey", "-algorithm", "ed25519", "-out", f"{name}.pem"],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+        subprocess.run(
+            ["openssl", "pkey", "-in", f"{name}.pem", "-pubout", "-out", f"{name}.pub"],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
     files = dict(classifier.files)
     with pytest.raises(UserError, match="is not signed"):
         manifest.check_signature(files, tmp_path / "mine.pub", where="b")
@@ -241,8 +276,9 @@ def test_signatures_prove_who_made_it(classifier, tmp_path):
         manifest.check_signature(files, tmp_path / "others.pub", where="b")
     other = rewritten(files, how__views=1)
     with pytest.raises(UserError, match="not by the owner"):
-        manifest.check_signature({**other, "manifest.sig": files["manifest.sig"]},
-                                 tmp_path / "mine.pub", where="b")
+        manifest.check_signature(
+            {**other, "manifest.sig": files["manifest.sig"]}, tmp_path / "mine.pub", where="b"
+        )
     for i in range(8 * len(files["manifest.sig"])):  # each bit of it, where no key is given
         content = bytearray(files["manifest.sig"])
         content[i // 8] ^= 1 << (i % 8)
@@ -275,15 +311,23 @@ def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path)
         bundle.make(run, notes=Notes("x"))
 
 
-@pytest.mark.parametrize(("name", "content", "words"), [
-    ("config.json", "[]", r"no readable config\.json"),
-    ("config.json", "[" * 100_000, r"no readable config\.json"),
-    ("config.json", '{"experiment": "classify"}', r"config\.json has no how, trained"),
-    ("config.json", '{"experiment": "classify", "how": {}, "trained": {}}', "'info' is missing"),
-    ("report.json", "null", r"no readable report\.json"),
-    ("report.json", "{}", r"report\.json has no metrics, .*--eval_only"),
-    ("weights.safetensors", None, r"weights\.safetensors: No such file"),
-    ("weights.safetensors", "folder", r"weights\.safetensors: Is a directory")])
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", "[]", r"no readable config\.json"),
+        ("config.json", "[" * 100_000, r"no readable config\.json"),
+        ("config.json", '{"experiment": "classify"}', r"config\.json has no how, trained"),
+        (
+            "config.json",
+            '{"experiment": "classify", "how": {}, "trained": {}}',
+            "'info' is missing",
+        ),
+        ("report.json", "null", r"no readable report\.json"),
+        ("report.json", "{}", r"report\.json has no metrics, .*--eval_only"),
+        ("weights.safetensors", None, r"weights\.safetensors: No such file"),
+        ("weights.safetensors", "folder", r"weights\.safetensors: Is a directory"),
+    ],
+)
 def test_a_work_directory_that_was_damaged_is_told(classifier, tmp_path, name, content, words):
     import shutil
 
@@ -300,10 +344,18 @@ def test_a_work_directory_that_was_damaged_is_told(classifier, tmp_path, name, c
         bundle.make(tmp_path, notes=Notes("x"))
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (b'{"a": 1, "a": 2}', "named twice"), (b'{"a": NaN}', "NaN is no JSON"),
-    (b'{"a": Infinity}', "no JSON"), (b"[" * 50 + b"]" * 50, "nested too deeply"),
-    (b'\xff{}', "no JSON"), (b"[]", "no JSON object"), (b'{"a": "\\u001b[2J"}', "control charac")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"a": 1, "a": 2}', "named twice"),
+        (b'{"a": NaN}', "NaN is no JSON"),
+        (b'{"a": Infinity}', "no JSON"),
+        (b"[" * 50 + b"]" * 50, "nested too deeply"),
+        (b"\xff{}", "no JSON"),
+        (b"[]", "no JSON object"),
+        (b'{"a": "\\u001b[2J"}', "control charac"),
+    ],
+)
 @pytest.mark.parametrize("name", [bundle.ABOUT, bundle.REPORT])
 def test_json_that_two_readers_would_read_differently(classifier, name, content, words):
     files = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
@@ -311,12 +363,15 @@ def test_json_that_two_readers_would_read_differently(classifier, name, content,
         bundle.opened(bundle.sealed({**files, name: content}), where="b")
 
 
-@pytest.mark.parametrize(("experiment", "changes"), [
-    ("classify", {"how__views": 90_000, "trained__image_shape": [1000, 1000, 1]}),
-    ("heatmap", {"how__width": 90_000, "trained__image_shape": [4000, 4000, 1]}),
-    ("search", {"how__starts": 90_000, "how__crop_size": 500}),
-    ("temporal", {"how__smooth": 99_999, "trained__image_shape": [90_000, 16, 16, 1]}),
-])
+@pytest.mark.parametrize(
+    ("experiment", "changes"),
+    [
+        ("classify", {"how__views": 90_000, "trained__image_shape": [1000, 1000, 1]}),
+        ("heatmap", {"how__width": 90_000, "trained__image_shape": [4000, 4000, 1]}),
+        ("search", {"how__starts": 90_000, "how__crop_size": 500}),
+        ("temporal", {"how__smooth": 99_999, "trained__image_shape": [90_000, 16, 16, 1]}),
+    ],
+)
 def test_settings_that_are_too_large_together(experiment, changes, tmp_path_factory, cache_dir):
     """Each is in range, their product is not; nothing of that size is ever made."""
     files = made(experiment, tmp_path_factory, cache_dir).files
@@ -334,8 +389,11 @@ def test_the_arrays_inside_the_network_count_too():
     def function(x, w):
         return jax.lax.fori_loop(0, 3, lambda _, y: (jnp.tile(y, (5, 1)) @ w).mean() + y, x).sum()
 
-    found = memory.bytes_of(function, jax.ShapeDtypeStruct((3, 10), np.float32),
-                            jax.ShapeDtypeStruct((10, 1000), np.float32))
+    found = memory.bytes_of(
+        function,
+        jax.ShapeDtypeStruct((3, 10), np.float32),
+        jax.ShapeDtypeStruct((10, 1000), np.float32),
+    )
     assert found == 4 * (30 + 10_000) + 2 * 4 * (5 * 3 * 1000)
 
 
@@ -367,17 +425,22 @@ def test_the_compiled_function_belongs_to_its_weights(classifier):
     content = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
     arrays = {k: v + 1 for k, v in weights.parse(content[weights.NAME], where="b").items()}
     with pytest.raises(UserError, match=r"model\.stablehlo was not made for these weights"):
-        bundle.opened(bundle.sealed({**content, weights.NAME: safetensors.numpy.save(arrays)}),
-                      where="b")
+        bundle.opened(
+            bundle.sealed({**content, weights.NAME: safetensors.numpy.save(arrays)}), where="b"
+        )
     with pytest.raises(UserError, match=r"model\.stablehlo was not made for these weights"):
         bundle.opened(bundle.sealed({**content, "model.stablehlo": b"other"}), where="b")
     about = json.loads(content[bundle.ABOUT])
     digest = about["exported"]["weights_sha256"]
     untold = json.dumps({k: v for k, v in about.items() if k != "exported"}).encode()
-    junk = {**about, "exported": {"sha256": hashlib.sha256(b"junk").hexdigest(),
-                                  "weights_sha256": digest}}
-    for changed in ({bundle.ABOUT: untold, "model.stablehlo": b"anything"},
-                    {bundle.ABOUT: json.dumps(junk).encode(), "model.stablehlo": b"junk"}):
+    junk = {
+        **about,
+        "exported": {"sha256": hashlib.sha256(b"junk").hexdigest(), "weights_sha256": digest},
+    }
+    for changed in (
+        {bundle.ABOUT: untold, "model.stablehlo": b"anything"},
+        {bundle.ABOUT: json.dumps(junk).encode(), "model.stablehlo": b"junk"},
+    ):
         with pytest.raises(UserError, match=r"model\.stablehlo was not made for these weights"):
             bundle.opened(bundle.sealed({**content, **changed}), where="b")
     content.pop("model.stablehlo")
@@ -415,8 +478,13 @@ def test_a_bundle_prints_three_lines(classifier):
 def test_words_of_strangers_stay_words_in_the_card(classifier):
     from medjax.bundle import card
 
-    notes = card.Notes("<script>", authors="A}, url={http://x", limits="[click](http://x)\n# No",
-                       licence='mit"\nlicense: none', intended_use="![x](http://y)")
+    notes = card.Notes(
+        "<script>",
+        authors="A}, url={http://x",
+        limits="[click](http://x)\n# No",
+        licence='mit"\nlicense: none',
+        intended_use="![x](http://y)",
+    )
     config = json.loads(classifier.files[bundle.ABOUT])
     report = json.loads(classifier.files[bundle.REPORT])
     text = card.write(classifier.files, report, config, notes)
@@ -424,7 +492,8 @@ def test_words_of_strangers_stay_words_in_the_card(classifier):
     assert "<script>" not in body
     assert "](http" not in re.sub("`[^`]*`", "", body)
     assert card.text("see https://evil.example or me@evil.example") == (
-        "`see https://evil.example or me@evil.example`")  # as code it is no link
+        "`see https://evil.example or me@evil.example`"
+    )  # as code it is no link
     assert "\n# No" not in body
     assert len([line for line in text.splitlines() if line.startswith("license:")]) == 1
 

@@ -18,14 +18,15 @@ def test_points_go_to_the_template_and_back(seed, index):
 def test_image_and_points_move_together():
     """The brightest voxel near a painted dot lies where the dot's point is carried."""
     voxels, affine = brain.template()
-    subject = brain.make_subject(0, 5, how=brain.Variation(noise_limit=0.02001, bias=0.0))
+    subject = brain.make_subject(0, 5, variation=brain.Variation(noise_limit=0.02001, bias=0.0))
     dot_mm = np.array([20.0, -30.0, 20.0])
     index = np.rint(np.linalg.inv(affine) @ [*dot_mm, 1])[:3].astype(int)
     painted = np.zeros_like(voxels)
     painted[tuple(slice(i - 1, i + 2) for i in index)] = 1.0
     where = subject.from_template(dot_mm[:, None])[:, 0]
     grid = np.stack(np.meshgrid(*[np.arange(-5, 5.01, 0.5)] * 3, indexing="ij")) + where.reshape(
-        3, 1, 1, 1)
+        3, 1, 1, 1
+    )
     from scipy import ndimage
 
     inverse = np.linalg.inv(affine)
@@ -46,5 +47,5 @@ def test_a_subject_is_a_pure_function_of_seed_and_index():
 
 def test_a_folding_deformation_is_refused():
     with pytest.raises(ArithmeticError, match="folds"):
-        wild = brain.make_subject(0, 0, how=brain.Variation(deformation_mm=200.0))
+        wild = brain.make_subject(0, 0, variation=brain.Variation(deformation_mm=200.0))
         wild.from_template(np.random.default_rng(0).uniform(-60, 60, (3, 500)))

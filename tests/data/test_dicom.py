@@ -19,10 +19,13 @@ def saved(path, pixels, *, colour=False, bits=0, **tags):
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     record = Dataset()
     record.file_meta = meta
-    record.SOPClassUID, record.SOPInstanceUID = (meta.MediaStorageSOPClassUID,
-                                                 meta.MediaStorageSOPInstanceUID)
+    record.SOPClassUID, record.SOPInstanceUID = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+    )
     record.SamplesPerPixel, record.PhotometricInterpretation = (
-        (3, "RGB") if colour else (1, "MONOCHROME2"))
+        (3, "RGB") if colour else (1, "MONOCHROME2")
+    )
     if colour:
         record.PlanarConfiguration = 0
     shape = pixels.shape[:-1] if colour else pixels.shape
@@ -50,10 +53,15 @@ def group(**values):
 SEVEN = np.full((2, 3), 7, np.uint16)
 
 
-@pytest.mark.parametrize(("tags", "value"), [
-    ({}, 7.0), ({"RescaleSlope": 2, "RescaleIntercept": -1000}, -986.0),
-    ({"RescaleSlope": 2}, 14.0),
-    ({"RescaleSlope": None, "RescaleIntercept": None}, 7.0)])
+@pytest.mark.parametrize(
+    ("tags", "value"),
+    [
+        ({}, 7.0),
+        ({"RescaleSlope": 2, "RescaleIntercept": -1000}, -986.0),
+        ({"RescaleSlope": 2}, 14.0),
+        ({"RescaleSlope": None, "RescaleIntercept": None}, 7.0),
+    ],
+)
 def test_values_have_the_units_of_the_modality(tmp_path, tags, value):
     found = images.read(saved(tmp_path / "a.dcm", SEVEN, **tags)).pixels
     assert found.dtype == np.float32
@@ -61,11 +69,20 @@ def test_values_have_the_units_of_the_modality(tmp_path, tags, value):
 
 
 def test_frames_have_their_own_scaling_and_size(tmp_path):
-    frames = [group(PixelValueTransformationSequence=[group(RescaleSlope=s, RescaleIntercept=i)],
-                    PixelMeasuresSequence=[group(PixelSpacing=[0.5, 0.25])])
-              for s, i in ((2, -5), (3, 7))]
-    found = images.read(saved(tmp_path / "a.dcm", np.full((2, 2, 2), 10, np.uint16),
-                              PerFrameFunctionalGroupsSequence=frames))
+    frames = [
+        group(
+            PixelValueTransformationSequence=[group(RescaleSlope=s, RescaleIntercept=i)],
+            PixelMeasuresSequence=[group(PixelSpacing=[0.5, 0.25])],
+        )
+        for s, i in ((2, -5), (3, 7))
+    ]
+    found = images.read(
+        saved(
+            tmp_path / "a.dcm",
+            np.full((2, 2, 2), 10, np.uint16),
+            PerFrameFunctionalGroupsSequence=frames,
+        )
+    )
     assert found.pixels[:, 0, 0, 0].tolist() == [15.0, 37.0]
     assert found.axes == "zyx"
     assert np.isnan(found.spacing_mm[0]) and found.spacing_mm[1:] == (0.5, 0.25)
@@ -75,21 +92,26 @@ def test_a_table_of_the_modality(tmp_path):
     table = Dataset()
     table.add_new(0x00283002, "US", [4, 0, 16])
     table.add_new(0x00283006, "US", [10, 20, 30, 40])
-    found = images.read(saved(tmp_path / "a.dcm", np.array([[0, 1], [2, 3]], np.uint8),
-                              ModalityLUTSequence=[table])).pixels
+    found = images.read(
+        saved(tmp_path / "a.dcm", np.array([[0, 1], [2, 3]], np.uint8), ModalityLUTSequence=[table])
+    ).pixels
     assert found[..., 0].tolist() == [[10, 20], [30, 40]]
 
 
-@pytest.mark.parametrize(("stored", "bits", "wanted"), [
-    (np.uint16, 12, 4095 - 1000), (np.uint16, 16, 65535 - 1000), (np.int16, 16, -1 - 1000)])
-def test_small_values_that_are_bright_are_inverted_within_their_type(tmp_path, stored, bits,
-                                                                    wanted):
+@pytest.mark.parametrize(
+    ("stored", "bits", "wanted"),
+    [(np.uint16, 12, 4095 - 1000), (np.uint16, 16, 65535 - 1000), (np.int16, 16, -1 - 1000)],
+)
+def test_small_values_that_are_bright_are_inverted_within_their_type(
+    tmp_path, stored, bits, wanted
+):
     """Not within the image: one more bright pixel would move all others."""
     for other in (0, 3000):
         pixels = np.full((4, 4), 1000, stored)
         pixels[0, 0] = other
-        found = images.read(saved(tmp_path / "a.dcm", pixels, bits=bits,
-                                  PhotometricInterpretation="MONOCHROME1")).pixels
+        found = images.read(
+            saved(tmp_path / "a.dcm", pixels, bits=bits, PhotometricInterpretation="MONOCHROME1")
+        ).pixels
         assert found[2, 2, 0] == wanted
 
 
@@ -111,13 +133,30 @@ def test_palettes_and_colours_of_sixteen_bits(tmp_path):
     np.testing.assert_array_equal(found, deep)
 
 
-@pytest.mark.parametrize(("tags", "spacing"), [
-    ({"PixelSpacing": [0.5, 0.25]}, (0.5, 0.25)), ({"ImagerPixelSpacing": [0.2, 0.2]}, (0.2, 0.2)),
-    ({"PixelSpacing": [0.1, 0.1], "ImagerPixelSpacing": [0.2, 0.2]}, (0.1, 0.1)),
-    ({"PixelSpacing": [0, 0]}, None), ({"PixelSpacing": [-1, 1]}, None), ({}, None),
-    ({"SequenceOfUltrasoundRegions": [group(
-        PhysicalUnitsXDirection=3, PhysicalUnitsYDirection=3, PhysicalDeltaX=0.02,
-        PhysicalDeltaY=0.03)]}, (0.3, 0.2))])
+@pytest.mark.parametrize(
+    ("tags", "spacing"),
+    [
+        ({"PixelSpacing": [0.5, 0.25]}, (0.5, 0.25)),
+        ({"ImagerPixelSpacing": [0.2, 0.2]}, (0.2, 0.2)),
+        ({"PixelSpacing": [0.1, 0.1], "ImagerPixelSpacing": [0.2, 0.2]}, (0.1, 0.1)),
+        ({"PixelSpacing": [0, 0]}, None),
+        ({"PixelSpacing": [-1, 1]}, None),
+        ({}, None),
+        (
+            {
+                "SequenceOfUltrasoundRegions": [
+                    group(
+                        PhysicalUnitsXDirection=3,
+                        PhysicalUnitsYDirection=3,
+                        PhysicalDeltaX=0.02,
+                        PhysicalDeltaY=0.03,
+                    )
+                ]
+            },
+            (0.3, 0.2),
+        ),
+    ],
+)
 @pytest.mark.parametrize("colour", [False, True])
 def test_the_size_of_a_pixel_from_where_it_stands(tmp_path, tags, spacing, colour):
     pixels = np.zeros((4, 5, 3) if colour else (4, 5), np.uint8)
@@ -130,20 +169,33 @@ def test_the_size_of_a_pixel_from_where_it_stands(tmp_path, tags, spacing, colou
 def test_frames_of_several_sizes_are_refused(tmp_path):
     frames = [group(PixelMeasuresSequence=[group(PixelSpacing=[s, s])]) for s in (0.5, 0.8)]
     with pytest.raises(UserError, match="its frames have pixels of several sizes"):
-        images.read(saved(tmp_path / "a.dcm", np.zeros((2, 2, 2), np.uint8),
-                          PerFrameFunctionalGroupsSequence=frames))
+        images.read(
+            saved(
+                tmp_path / "a.dcm",
+                np.zeros((2, 2, 2), np.uint8),
+                PerFrameFunctionalGroupsSequence=frames,
+            )
+        )
 
 
 def test_frames_side_by_side_lie_in_the_world(tmp_path):
     """Sagittal slices, from right to left of the patient (LPS x falls), by hand."""
-    frames = [group(PlanePositionSequence=[group(ImagePositionPatient=[10 - 3 * k, -20, 30])])
-              for k in range(4)]
+    frames = [
+        group(PlanePositionSequence=[group(ImagePositionPatient=[10 - 3 * k, -20, 30])])
+        for k in range(4)
+    ]
     shared = group(
         PlaneOrientationSequence=[group(ImageOrientationPatient=[0, 1, 0, 0, 0, -1])],
-        PixelMeasuresSequence=[group(PixelSpacing=[0.5, 0.25])])
-    found = images.read(saved(tmp_path / "a.dcm", np.zeros((4, 6, 5), np.uint8),
-                              PerFrameFunctionalGroupsSequence=frames,
-                              SharedFunctionalGroupsSequence=[shared]))
+        PixelMeasuresSequence=[group(PixelSpacing=[0.5, 0.25])],
+    )
+    found = images.read(
+        saved(
+            tmp_path / "a.dcm",
+            np.zeros((4, 6, 5), np.uint8),
+            PerFrameFunctionalGroupsSequence=frames,
+            SharedFunctionalGroupsSequence=[shared],
+        )
+    )
     assert found.spacing_mm == pytest.approx((3.0, 0.5, 0.25))
     np.testing.assert_allclose(found.affine @ [1, 2, 3, 1], [-7, 20 - 0.75, 30 - 1.0, 1])
 
@@ -190,34 +242,58 @@ def test_odd_sizes_of_pixels_are_not_known(tmp_path, spacing):
 
 
 def test_what_only_some_frames_say_is_no_scaling_of_all(tmp_path):
-    frames = [group(PixelValueTransformationSequence=[group(RescaleSlope=2, RescaleIntercept=0)]),
-              group()]
+    frames = [
+        group(PixelValueTransformationSequence=[group(RescaleSlope=2, RescaleIntercept=0)]),
+        group(),
+    ]
     with pytest.raises(UserError, match="1 of its 2 frames have a PixelValueTransformation"):
-        images.read(saved(tmp_path / "a.dcm", np.zeros((2, 2, 2), np.uint16),
-                          PerFrameFunctionalGroupsSequence=frames))
+        images.read(
+            saved(
+                tmp_path / "a.dcm",
+                np.zeros((2, 2, 2), np.uint16),
+                PerFrameFunctionalGroupsSequence=frames,
+            )
+        )
 
 
-@pytest.mark.parametrize(("heights", "step"), [
-    ([0, 2, 4, 6], 2.0), ([6, 4, 2, 0], 2.0), ([0, 2, 4, 9], np.nan), ([0, 0, 0, 0], np.nan)])
+@pytest.mark.parametrize(
+    ("heights", "step"),
+    [([0, 2, 4, 6], 2.0), ([6, 4, 2, 0], 2.0), ([0, 2, 4, 9], np.nan), ([0, 0, 0, 0], np.nan)],
+)
 def test_frames_lie_where_they_say(tmp_path, heights, step):
-    frames = [group(PlanePositionSequence=[group(ImagePositionPatient=[0, 0, z])])
-              for z in heights]
-    shared = [group(PlaneOrientationSequence=[group(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-                    PixelMeasuresSequence=[group(PixelSpacing=[1, 1], SpacingBetweenSlices=7)])]
-    found = images.read(saved(
-        tmp_path / "a.dcm", np.zeros((4, 2, 3), np.uint16),
-        SharedFunctionalGroupsSequence=shared, PerFrameFunctionalGroupsSequence=frames))
+    frames = [group(PlanePositionSequence=[group(ImagePositionPatient=[0, 0, z])]) for z in heights]
+    shared = [
+        group(
+            PlaneOrientationSequence=[group(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            PixelMeasuresSequence=[group(PixelSpacing=[1, 1], SpacingBetweenSlices=7)],
+        )
+    ]
+    found = images.read(
+        saved(
+            tmp_path / "a.dcm",
+            np.zeros((4, 2, 3), np.uint16),
+            SharedFunctionalGroupsSequence=shared,
+            PerFrameFunctionalGroupsSequence=frames,
+        )
+    )
     np.testing.assert_allclose(found.spacing_mm, (step, 1, 1))
     assert (found.affine is None) == np.isnan(step)
 
 
 def test_frames_that_are_stored_in_another_order_are_refused(tmp_path):
-    frames = [group(PlanePositionSequence=[group(ImagePositionPatient=[0, 0, z])])
-              for z in (0, 4, 2)]
+    frames = [
+        group(PlanePositionSequence=[group(ImagePositionPatient=[0, 0, z])]) for z in (0, 4, 2)
+    ]
     with pytest.raises(UserError, match="not stored in the order in which they lie"):
-        images.read(saved(tmp_path / "a.dcm", np.zeros((3, 2, 3), np.uint16), PixelSpacing=[1, 1],
-                          ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
-                          PerFrameFunctionalGroupsSequence=frames))
+        images.read(
+            saved(
+                tmp_path / "a.dcm",
+                np.zeros((3, 2, 3), np.uint16),
+                PixelSpacing=[1, 1],
+                ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                PerFrameFunctionalGroupsSequence=frames,
+            )
+        )
 
 
 def test_a_directory_of_dicom_files_is_no_image(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from medjax.data import exams, source
-from medjax.data.found import Found, Layout
+from medjax.data.found import Layout, RawImage
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
 
@@ -17,10 +17,11 @@ def stored_as(codes, pixels=BLOB, spacing=(1.0, 2.0, 3.0)):
     """The same volume as a scanner that stores its axes in this order would have it."""
     affine = np.diag([*spacing, 1.0])
     wanted = nibabel.orientations.ornt_transform(
-        *map(nibabel.orientations.axcodes2ornt, ("RAS", codes)))
+        *map(nibabel.orientations.axcodes2ornt, ("RAS", codes))
+    )
     turned = nibabel.orientations.apply_orientation(pixels, wanted)
     back = affine @ nibabel.orientations.inv_ornt_aff(wanted, pixels.shape[:3])
-    return Found(turned, tuple(np.linalg.norm(back[:3, :3], axis=0)), back, "xyz")
+    return RawImage(turned, tuple(np.linalg.norm(back[:3, :3], axis=0)), back, "xyz")
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "LPS", "PIR", "ASL", "SRP"])
@@ -31,14 +32,14 @@ def test_every_orientation_becomes_one(codes):
 
 
 def test_what_states_no_orientation_stays():
-    found = Found(BLOB, (1.0, 1.0, 1.0), None, "xyz")
+    found = RawImage(BLOB, (1.0, 1.0, 1.0), None, "xyz")
     assert exams.turned(found)[0] is BLOB
 
 
 def test_padding_keeps_proportions_and_stretching_does_not():
     tall = np.full((20, 10, 1), 9, np.uint8)
     tall[:2] = 1
-    found = Found(tall, None, None, "yx")
+    found = RawImage(tall, None, None, "yx")
     padded = exams.arrange(found, exams.Arrangement((10, 10)), origin="a")[..., 0]
     assert (padded[:, :2] == 1).all() and (padded[:, 8:] == 1).all()  # the lowest value
     assert (padded[1:, 3:7] == 9).all()
@@ -49,7 +50,7 @@ def test_padding_keeps_proportions_and_stretching_does_not():
 
 def test_padding_of_oblong_pixels_is_in_millimetres():
     """10 x 10 pixels of 1 x 2 mm are twice as wide as high."""
-    found = Found(np.full((10, 10, 1), 7, np.uint8), (1.0, 2.0), None, "yx")
+    found = RawImage(np.full((10, 10, 1), 7, np.uint8), (1.0, 2.0), None, "yx")
     found.pixels[:3] = 1
     padded = exams.arrange(found, exams.Arrangement((8, 8)), origin="a")[..., 0]
     assert (padded[:3] == 1).all() and (padded[6:] == 1).all()
@@ -66,13 +67,18 @@ def plan(layouts, **options):
 
 
 def test_voxels_of_several_sizes_become_the_median():
-    layouts = [layout((10, 10, 10), (1, 1, 1)), layout((10, 10, 5), (1, 1, 2)),
-               layout((10, 10, 5), (1, 1, 2))]
+    layouts = [
+        layout((10, 10, 10), (1, 1, 1)),
+        layout((10, 10, 5), (1, 1, 2)),
+        layout((10, 10, 5), (1, 1, 2)),
+    ]
     how, notes = plan(layouts)
     assert how.spacing_mm == (1, 1, 2)
     assert how.shape == (10, 10, 5)
-    assert notes == ["voxels of 1 to 2 mm resampled to 1 x 1 x 2 mm, 10 x 10 x 5 of them "
-                     "(--keep_spacing takes them as they are)"]
+    assert notes == [
+        "voxels of 1 to 2 mm resampled to 1 x 1 x 2 mm, 10 x 10 x 5 of them "
+        "(--keep_spacing takes them as they are)"
+    ]
     kept, notes = plan(layouts, keep_spacing=True)
     assert kept.spacing_mm is None
     assert notes == ["voxels of 1 to 2 mm are taken as they are (--keep_spacing)"]
@@ -102,16 +108,19 @@ def write_volumes(folder):
             head = np.full((8, 8, 8, 1), 10.0, np.float32)
             head[5:, 2:6, 2:6] = level
             found = stored_as("LAS" if i % 2 else "RAS", head, (1, 1, 1))
-            nibabel.save(nibabel.Nifti1Image(found.pixels[..., 0], found.affine),
-                         folder / label / f"{i}.nii.gz")
+            nibabel.save(
+                nibabel.Nifti1Image(found.pixels[..., 0], found.affine),
+                folder / label / f"{i}.nii.gz",
+            )
         thick = nibabel.Nifti1Image(head[:, :, ::2, 0], np.diag([1.0, 1, 2, 1]))
         nibabel.save(thick, folder / label / "thick.nii.gz")
 
 
 def test_volumes_of_a_set_are_no_mirror_images(tmp_path, cache_dir):
     write_volumes(tmp_path / "set")
-    found = source.load("image_folder", options=DataOptions(data_dir=str(tmp_path / "set")),
-                        cache_dir=cache_dir)
+    found = source.load(
+        "image_folder", options=DataOptions(data_dir=str(tmp_path / "set")), cache_dir=cache_dir
+    )
     for split in found.splits.values():
         images = split.images(range(len(split)))[..., 0]
         assert images.shape[1:] == (8, 8, 8)
@@ -126,23 +135,31 @@ def test_volumes_of_a_set_are_no_mirror_images(tmp_path, cache_dir):
 def test_a_volume_without_a_size_where_all_are_resampled():
     how = exams.Arrangement((4, 4, 4), (1.0, 1.0, 1.0), oriented=True)
     with pytest.raises(UserError, match="b: the size of its voxels is not known"):
-        exams.arrange(Found(BLOB, None, None, "xyz"), how, origin="b")
+        exams.arrange(RawImage(BLOB, None, None, "xyz"), how, origin="b")
 
 
-@pytest.mark.parametrize(("labels", "wish", "classes", "ordered"), [
-    ("none mild severe", (), ("mild", "none", "severe"), False),
-    ("none mild severe", ("none", "mild", "severe"), ("none", "mild", "severe"), True),
-    ("10 2 0 1", (), ("0", "1", "2", "10"), True),
-    ("0 1", (), ("0", "1"), False),
-])
+@pytest.mark.parametrize(
+    ("labels", "wish", "classes", "ordered"),
+    [
+        ("none mild severe", (), ("mild", "none", "severe"), False),
+        ("none mild severe", ("none", "mild", "severe"), ("none", "mild", "severe"), True),
+        ("10 2 0 1", (), ("0", "1", "2", "10"), True),
+        ("0 1", (), ("0", "1"), False),
+    ],
+)
 def test_the_order_of_classes(labels, wish, classes, ordered):
     assert exams.order_classes(labels.split(), wish) == (classes, ordered)
 
 
-@pytest.mark.parametrize(("labels", "wish", "words"), [
-    ("a b", ("a", "b", "c"), "--class_order=a,b,c: the classes are a, b; name each once"),
-    ("a b", ("a", "a", "b"), "name each once"), ("a b", ("a",), "name each once"),
-    ("Benign benign x", (), "the classes Benign and benign differ by case only")])
+@pytest.mark.parametrize(
+    ("labels", "wish", "words"),
+    [
+        ("a b", ("a", "b", "c"), "--class_order=a,b,c: the classes are a, b; name each once"),
+        ("a b", ("a", "a", "b"), "name each once"),
+        ("a b", ("a",), "name each once"),
+        ("Benign benign x", (), "the classes Benign and benign differ by case only"),
+    ],
+)
 def test_an_order_of_other_classes_is_refused(labels, wish, words):
     with pytest.raises(UserError, match=words):
         exams.order_classes(labels.split(), wish)
@@ -159,13 +176,17 @@ def test_the_positive_class():
 
 
 def test_mixed_channels_are_converted_on_request_and_unreadable_files_left_out(
-        folder_of_images, tmp_path):
+    folder_of_images, tmp_path
+):
     Image.fromarray(np.full((10, 12, 3), 90, np.uint8)).save(folder_of_images / "dark" / "rgb.png")
     (folder_of_images / "dark" / "broken.png").write_bytes(b"\x89PNG broken")
 
     def load(**options):
-        return source.load("image_folder", cache_dir=tmp_path / "cache",
-                           options=DataOptions(data_dir=str(folder_of_images), **options))
+        return source.load(
+            "image_folder",
+            cache_dir=tmp_path / "cache",
+            options=DataOptions(data_dir=str(folder_of_images), **options),
+        )
 
     with pytest.raises(UserError, match=r"channels.*--channels"):
         load(skip_bad=True)

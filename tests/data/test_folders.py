@@ -13,8 +13,11 @@ from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
 from medjax.data.subjects import UNKNOWN
 from medjax.errors import UserError
 
-OPTIONS = {"image_folder": DataOptions, "landmark_folder": LandmarkOptions,
-           "sequence_folder": SequenceOptions}
+OPTIONS = {
+    "image_folder": DataOptions,
+    "landmark_folder": LandmarkOptions,
+    "sequence_folder": SequenceOptions,
+}
 
 
 def load(kind, root, cache, **options):
@@ -92,12 +95,15 @@ def test_a_column_that_was_wished_for_must_be_there(folder, tmp_path, wish):
         load(kind, table.parent, tmp_path / "cache", **{wish: "pateint"})
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda rows: rows[3].append("more"), "line 4: has . fields where the header has"),
-    (lambda rows: rows[0].__setitem__(-1, rows[0][0]), "stands twice in its header"),
-    (lambda rows: rows[4].__setitem__(-1, ""), "line 5: the subject is empty"),
-    (lambda rows: rows[4].__setitem__(0, "nowhere"), "line 5: no such .* file: .*nowhere"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows[3].append("more"), "line 4: has . fields where the header has"),
+        (lambda rows: rows[0].__setitem__(-1, rows[0][0]), "stands twice in its header"),
+        (lambda rows: rows[4].__setitem__(-1, ""), "line 5: the subject is empty"),
+        (lambda rows: rows[4].__setitem__(0, "nowhere"), "line 5: no such .* file: .*nowhere"),
+    ],
+)
 def test_rows_that_are_wrong_are_told_with_their_line(folder, tmp_path, change, words):
     kind, table, rows = folder
     change(rows)
@@ -106,19 +112,26 @@ def test_rows_that_are_wrong_are_told_with_their_line(folder, tmp_path, change, 
         load(kind, table.parent, tmp_path / "cache")
 
 
-@pytest.mark.parametrize(("kind", "column", "values"), [
-    ("landmark_folder", "patient", ("p0", "p1")), ("landmark_folder", "split", ("train", "val")),
-    ("landmark_folder", "spacing_mm", ("0.5", "0.6")),
-    ("sequence_folder", "patient", ("p0", "p1")), ("sequence_folder", "split", ("train", "val"))])
+@pytest.mark.parametrize(
+    ("kind", "column", "values"),
+    [
+        ("landmark_folder", "patient", ("p0", "p1")),
+        ("landmark_folder", "split", ("train", "val")),
+        ("landmark_folder", "spacing_mm", ("0.5", "0.6")),
+        ("sequence_folder", "patient", ("p0", "p1")),
+        ("sequence_folder", "split", ("train", "val")),
+    ],
+)
 def test_rows_of_one_image_that_contradict(kind, column, values, tmp_path):
     table, rows = make(kind, tmp_path / "set")
     at = rows[0].index(column) if column in rows[0] else len(rows[0])
-    twice = [[*row[:at], "train" if column == "split" else row[at], *row[at + 1:]]
-             for row in rows[1:]]
-    twice.append([*twice[0][:at], values[1], *twice[0][at + 1:]])
+    twice = [
+        [*row[:at], "train" if column == "split" else row[at], *row[at + 1 :]] for row in rows[1:]
+    ]
+    twice.append([*twice[0][:at], values[1], *twice[0][at + 1 :]])
     twice[-1][1] = "other"
     twice[0][at] = values[0]
-    write(table, [[*rows[0][:at], column, *rows[0][at + 1:]], *twice])
+    write(table, [[*rows[0][:at], column, *rows[0][at + 1 :]], *twice])
     words = f"line 14: .* has {column} '{values[1]}', but '{values[0]}' in .*line 2; rows of one"
     with pytest.raises(UserError, match=words):
         load(kind, table.parent, tmp_path / "cache")
@@ -171,8 +184,11 @@ def test_blocks_follow_the_numbers_of_frames(tmp_path, cache_dir):
         for i in range(12):
             picture(tmp_path / "set" / label / f"{i}.png", i)
     found = load("image_folder", tmp_path / "set", cache_dir, subject_block=4)
-    of_case = {case: who for split in found.splits.values()
-               for case, who in zip(split.case_id, split.subject_id, strict=True)}
+    of_case = {
+        case: who
+        for split in found.splits.values()
+        for case, who in zip(split.case_id, split.subject_id, strict=True)
+    }
     assert {of_case[f"a/{i}.png"] for i in (4, 5, 6, 7)} == {"a/0001"}
     assert of_case["a/10.png"] == of_case["a/11.png"] == "a/0002"
 
@@ -202,15 +218,21 @@ def test_a_row_beside_lists_that_matches_no_image_is_counted(lists, cache_dir):
 def test_a_row_that_would_lose_split_or_subject_is_an_error(lists, tmp_path, column):
     values = [f"v{i},{'train' if i else 'val'}" for i in range(3)]
     table_beside(lists, f"path,{column}", *values, "v_3,train")
-    with pytest.raises(UserError, match=rf"v3\.nii\.gz: no row of metadata\.csv names it, so its "
-                                        rf"{column} is not known; it names v_3, which is no image"):
+    with pytest.raises(
+        UserError,
+        match=rf"v3\.nii\.gz: no row of metadata\.csv names it, so its "
+        rf"{column} is not known; it names v_3, which is no image",
+    ):
         load("landmark_folder", lists, tmp_path / "cache")
 
 
 def test_lists_without_partners(lists, tmp_path):
     (lists / "v3.nii.gz").rename(lists / "w3.nii.gz")
-    with pytest.raises(UserError, match=r"1 image without a list left out: w3\.nii\.gz; 1 list "
-                                        r"without an image left out: v3\.mrk\.json; a list has"):
+    with pytest.raises(
+        UserError,
+        match=r"1 image without a list left out: w3\.nii\.gz; 1 list "
+        r"without an image left out: v3\.mrk\.json; a list has",
+    ):
         load("landmark_folder", lists, tmp_path / "cache")
     (lists / "v3.mrk.json").unlink()
     found = load("landmark_folder", lists, tmp_path / "cache")
@@ -269,7 +291,10 @@ def test_a_column_of_splits_has_any_case(kind, tmp_path):
     write(table, [[*rows[0], "Split"], *rows[1:]])
     found = load(kind, table.parent, tmp_path / "cache")
     assert {name: len(split) for name, split in found.splits.items()} == {
-        "train": 4, "validation": 4, "test": 4}
+        "train": 4,
+        "validation": 4,
+        "test": 4,
+    }
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
@@ -279,8 +304,11 @@ def test_patients_by_their_headers_are_not_torn_apart_in_any_set(kind, tmp_path)
     for i, row in enumerate(rows[1:]):
         pixels = np.random.default_rng(i).integers(0, 99, (3, 8, 8)).astype(np.uint8)
         row[0] = f"d{i}.dcm"
-        dicom.saved(table.parent / row[0], pixels if kind == "sequence_folder" else pixels[0],
-                    PatientID=f"Kim{i // 3}")
+        dicom.saved(
+            table.parent / row[0],
+            pixels if kind == "sequence_folder" else pixels[0],
+            PatientID=f"Kim{i // 3}",
+        )
         row[-1] = f"s{i}"
         row.append("train" if i % 3 else "val")
     for path in table.parent.iterdir():
@@ -340,10 +368,15 @@ def test_files_with_axes_in_two_orders_are_refused(tmp_path, cache_dir):
     for i in range(4):
         picture(tmp_path / "set" / "a" / f"{i}.png", i)
         (tmp_path / "set" / "b").mkdir(exist_ok=True)
-        nibabel.save(nibabel.Nifti1Image(np.zeros((16, 12), np.float32), np.eye(4)),
-                     tmp_path / "set" / "b" / f"{i}.nii")
-    with pytest.raises(UserError, match=r"0\.nii: its axes are stored as x, y, those of .*0\.png "
-                                        r"as y, x; convert them to one kind of file"):
+        nibabel.save(
+            nibabel.Nifti1Image(np.zeros((16, 12), np.float32), np.eye(4)),
+            tmp_path / "set" / "b" / f"{i}.nii",
+        )
+    with pytest.raises(
+        UserError,
+        match=r"0\.nii: its axes are stored as x, y, those of .*0\.png "
+        r"as y, x; convert them to one kind of file",
+    ):
         load("image_folder", tmp_path / "set", cache_dir)
 
 

@@ -36,8 +36,10 @@ def test_canonical_axes_point_right_front_and_up(seed):
     assert turned[tuple(index)] == pixels[tuple(there)]
     main = (affine @ back)[:3, :3]
     assert (np.diag(main) > 0).sum() >= 2  # as nibabel, whose choice is the nearest permutation
-    np.testing.assert_allclose(geometry.spacing_mm(affine @ back)[0],
-                               geometry.spacing_mm(affine)[np.argmax(np.abs(back[:3, 0]))])
+    np.testing.assert_allclose(
+        geometry.spacing_mm(affine @ back)[0],
+        geometry.spacing_mm(affine)[np.argmax(np.abs(back[:3, 0]))],
+    )
 
 
 @pytest.mark.parametrize("grid_mm", [0.0, 1.5])
@@ -69,15 +71,20 @@ def test_the_same_grid_keeps_every_pixel(spacing):
         image = np.full((n, n + 3, 1), 200, np.uint8)
         image[n // 2, n // 2] = 0
         for grid_mm in (0.0, spacing):
-            back = geometry.fitted((n, n + 3), np.array([spacing] * 2), shape=(n, n + 3),
-                                   grid_mm=grid_mm)
-            np.testing.assert_array_equal(
-                geometry.resample(image, back, shape=(n, n + 3)), image)
+            back = geometry.fitted(
+                (n, n + 3), np.array([spacing] * 2), shape=(n, n + 3), grid_mm=grid_mm
+            )
+            np.testing.assert_array_equal(geometry.resample(image, back, shape=(n, n + 3)), image)
 
 
-@pytest.mark.parametrize("affine", [np.diag([1.0, 1.0, 0.0, 1.0]), np.full((4, 4), np.nan),
-                                    np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0],
-                                              [0, 0, 0, 1.0]])])
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.diag([1.0, 1.0, 0.0, 1.0]),
+        np.full((4, 4), np.nan),
+        np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+    ],
+)
 def test_affines_that_cannot_be_inverted_are_refused(affine):
     with pytest.raises(UserError, match=r"a\.nii: its affine cannot be inverted"):
         geometry.check_affine(affine, origin="a.nii")

@@ -81,12 +81,15 @@ def test_dicom(tmp_path, gray):
     assert spacing == (0.5, 0.25)
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("a.png", b"not a picture", "unreadable or truncated"),
-    ("a.nii.gz", b"\x1f\x8b nothing", "unreadable or truncated"),
-    ("a.dcm", b"", "unreadable or truncated"),
-    ("a.xyz", b"", "cannot read '.xyz'"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.png", b"not a picture", "unreadable or truncated"),
+        ("a.nii.gz", b"\x1f\x8b nothing", "unreadable or truncated"),
+        ("a.dcm", b"", "unreadable or truncated"),
+        ("a.xyz", b"", "cannot read '.xyz'"),
+    ],
+)
 def test_bad_files_are_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:

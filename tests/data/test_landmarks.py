@@ -18,8 +18,11 @@ def load(cache, name="landmark_folder", **options):
 
 def everything(dataset):
     """case -> (landmarks, to_file, to_world, image) over all splits."""
-    return {case: (s["landmarks"][i], s["to_file"][i], s["to_world"][i], s.read(i))
-            for s in dataset.splits.values() for i, case in enumerate(s.case_id)}
+    return {
+        case: (s["landmarks"][i], s["to_file"][i], s["to_world"][i], s.read(i))
+        for s in dataset.splits.values()
+        for i, case in enumerate(s.case_id)
+    }
 
 
 def dot(shape, at, spacing, size_mm=3.0):
@@ -61,7 +64,8 @@ def test_pictures_keep_their_points_through_the_new_grid(pictures, cache_dir):
         np.testing.assert_allclose(brightest(image), points[0], atol=0.3)
         np.testing.assert_allclose(geometry.apply(to_file, points)[0], [float(x), float(y)])
         np.testing.assert_allclose(
-            geometry.apply(to_world, points)[0], [0.5 * float(x), 0.5 * float(y)])
+            geometry.apply(to_world, points)[0], [0.5 * float(x), 0.5 * float(y)]
+        )
 
 
 @pytest.mark.parametrize("form", ["LPS", "RAS", "voxel", ".mrk.json", ".fcsv"])
@@ -82,17 +86,25 @@ def test_volumes_of_any_orientation_keep_their_points(tmp_path, cache_dir, form)
         elif form == ".fcsv":
             slicer.write_fcsv(folder / f"v{i}.fcsv", {"dot": given["RAS"]}, system="RAS")
         else:
-            lines.append(",".join([f"v{i}", "dot", *map(str, given[form]),
-                                   "train" if i < 3 else "val"]))
+            lines.append(
+                ",".join([f"v{i}", "dot", *map(str, given[form]), "train" if i < 3 else "val"])
+            )
     columns = {"LPS": "x_lps_mm,y_lps_mm,z_lps_mm", "RAS": "x,y,z", "voxel": "i,j,k"}
     if lines:
         (folder / "landmarks.csv").write_text(
-            "\n".join([f"volume,landmark,{columns[form]},split", *lines]) + "\n")
+            "\n".join([f"volume,landmark,{columns[form]},split", *lines]) + "\n"
+        )
     else:
-        (folder / "metadata.csv").write_text("path,split\n" + "".join(
-            f"v{i}.nii.gz,{'train' if i < 3 else 'val'}\n" for i in range(4)))
-    dataset = load(cache_dir, data_dir=str(folder), image_shape=(32, 32, 32),
-                   coordinates="RAS" if form == "RAS" else "")
+        (folder / "metadata.csv").write_text(
+            "path,split\n"
+            + "".join(f"v{i}.nii.gz,{'train' if i < 3 else 'val'}\n" for i in range(4))
+        )
+    dataset = load(
+        cache_dir,
+        data_dir=str(folder),
+        image_shape=(32, 32, 32),
+        coordinates="RAS" if form == "RAS" else "",
+    )
     for name, (at, world) in truth.items():
         points, to_file, to_world, image = everything(dataset)[name]
         np.testing.assert_allclose(geometry.apply(to_file, points)[0], at, atol=1e-3)
@@ -121,17 +133,20 @@ def test_a_point_that_a_file_lacks_is_nan(pictures, cache_dir):
     assert np.isfinite(found["2.png"][0][0]).all()
 
 
-@pytest.mark.parametrize(("change", "options", "words"), [
-    (lambda t: t.replace(",spacing_mm", ",other"), {}, "0.png: the size of its pixels is not"),
-    (lambda t: t.replace(",0.5", ",-1"), {}, "line 2: '-1' is no positive number of mm"),
-    (lambda t: t.replace("0.png", "9.png"), {}, "line 2: no such image file: .*9.png"),
-    (lambda t: t.replace("0.png", "../0.png"), {}, "leaves the folder"),
-    (lambda t: t.replace("0.png,dot,", "0.png,dot,a"), {}, "line 2: .* are no coordinates"),
-    (lambda t: t.replace("train", "tran"), {}, "unknown split 'tran'"),
-    (lambda t: t.replace("0.5", "0.5", 1).replace("train,0.5", ",0.5", 1), {}, "has no split"),
-    (lambda t: t, {"image_shape": (8, 8, 8)}, "has 2 axes where the grid has 3"),
-    (lambda t: t, {"coordinates": "LPS"}, "no 2-D columns of LPS"),
-])
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (lambda t: t.replace(",spacing_mm", ",other"), {}, "0.png: the size of its pixels is not"),
+        (lambda t: t.replace(",0.5", ",-1"), {}, "line 2: '-1' is no positive number of mm"),
+        (lambda t: t.replace("0.png", "9.png"), {}, "line 2: no such image file: .*9.png"),
+        (lambda t: t.replace("0.png", "../0.png"), {}, "leaves the folder"),
+        (lambda t: t.replace("0.png,dot,", "0.png,dot,a"), {}, "line 2: .* are no coordinates"),
+        (lambda t: t.replace("train", "tran"), {}, "unknown split 'tran'"),
+        (lambda t: t.replace("0.5", "0.5", 1).replace("train,0.5", ",0.5", 1), {}, "has no split"),
+        (lambda t: t, {"image_shape": (8, 8, 8)}, "has 2 axes where the grid has 3"),
+        (lambda t: t, {"coordinates": "LPS"}, "no 2-D columns of LPS"),
+    ],
+)
 def test_what_does_not_fit_is_refused_in_one_line(pictures, tmp_path, change, options, words):
     edit(pictures, change)
     with pytest.raises(UserError, match=words) as e:
@@ -154,7 +169,7 @@ def test_a_volume_with_flat_landmarks_and_a_broken_affine_are_refused(tmp_path):
     nibabel.save(image, folder / "a.nii")
     raw = bytearray((folder / "a.nii").read_bytes())
     raw[280:328] = np.zeros(12, "<f4").tobytes()  # srow_x, srow_y, srow_z
-    raw[254:256] = (1).to_bytes(2, "little")      # sform_code
+    raw[254:256] = (1).to_bytes(2, "little")  # sform_code
     (folder / "a.nii").write_bytes(bytes(raw))
     with pytest.raises(UserError, match="affine cannot be inverted"):
         load(tmp_path / "cache", data_dir=str(folder))
@@ -190,8 +205,9 @@ def test_hc18_is_halved_as_its_images_are(cache_dir):
     np.testing.assert_allclose(centre, [(409.47 + 0.5) / 2 - 0.5, (377.76 + 0.5) / 2 - 0.5])
     world = geometry.apply(split["to_world"][i], split["landmarks"][i])
     # The long axis: 0.0691358 mm a full pixel times the distance of its ends, 223.57 pixels.
-    assert np.linalg.norm(world[1] - world[2]) == pytest.approx(0.0691358041432 * np.hypot(
-        454.57 - 364.38, 275.59 - 479.94), rel=1e-6)
+    assert np.linalg.norm(world[1] - world[2]) == pytest.approx(
+        0.0691358041432 * np.hypot(454.57 - 364.38, 275.59 - 479.94), rel=1e-6
+    )
 
 
 def test_mouse_skulls_agree_in_millimetres_and_in_voxels(cache_dir):
@@ -219,18 +235,23 @@ def test_hippocampi_and_afids_open(cache_dir):
 
 def test_cephalograms_in_the_challenges_layout(tmp_path, cache_dir):
     rng = np.random.default_rng(0)
-    for folder, numbers in (("TrainingData", range(1, 8)), ("Test1Data", (151,)),
-                            ("Test2Data", (301,))):
+    for folder, numbers in (
+        ("TrainingData", range(1, 8)),
+        ("Test1Data", (151,)),
+        ("Test2Data", (301,)),
+    ):
         (tmp_path / "RawImage" / folder).mkdir(parents=True)
         for n in numbers:
             Image.fromarray(rng.integers(0, 255, (240, 193, 3)).astype(np.uint8)).save(
-                tmp_path / "RawImage" / folder / f"{n:03d}.bmp")
+                tmp_path / "RawImage" / folder / f"{n:03d}.bmp"
+            )
             points = rng.integers(20, 180, (19, 2))
             for who, offset in (("senior", 0), ("junior", 4)):
                 path = tmp_path / "AnnotationsByMD" / f"400_{who}"
                 path.mkdir(parents=True, exist_ok=True)
-                (path / f"{n:03d}.txt").write_text("\n".join(
-                    f"{x + offset},{y}" for x, y in points) + "\n1\n1\n2\n")
+                (path / f"{n:03d}.txt").write_text(
+                    "\n".join(f"{x + offset},{y}" for x, y in points) + "\n1\n1\n2\n"
+                )
     dataset = load(cache_dir, "isbi2015", data_dir=str(tmp_path), image_shape=(64, 64))
     assert len(dataset.splits["test"]) == 2
     assert sum(len(dataset.splits[k]) for k in ("train", "validation")) == 7
@@ -248,20 +269,26 @@ def test_hands_in_payers_layout_under_both_scalings(tmp_path, cache_dir):
     names, rows = [f"{3000 + i}" for i in range(6)], []
     for name in names:
         Image.fromarray(rng.integers(0, 255, (60, 50)).astype(np.uint8)).save(
-            tmp_path / "images" / f"{name}.jpg")
+            tmp_path / "images" / f"{name}.jpg"
+        )
         rows.append(rng.uniform(5, 45, (37, 2)))
-    (tmp_path / "setup" / "all.csv").write_text("".join(
-        f"{n},{','.join(f'{v:.4f}' for v in r.reshape(-1))}\n"
-        for n, r in zip(names, rows, strict=True)))
+    (tmp_path / "setup" / "all.csv").write_text(
+        "".join(
+            f"{n},{','.join(f'{v:.4f}' for v in r.reshape(-1))}\n"
+            for n, r in zip(names, rows, strict=True)
+        )
+    )
     (tmp_path / "setup" / "cv1" / "train.txt").write_text("\n".join(names[:5]))
     (tmp_path / "setup" / "cv1" / "test.txt").write_text(names[5])
     for wrist, (a, b) in (("payer", (1, 5)), ("uald", (0, 4))):
-        split = load(cache_dir, "hand_xray", data_dir=str(tmp_path), wrist=wrist,
-                     image_shape=(64, 64)).splits["test"]
+        split = load(
+            cache_dir, "hand_xray", data_dir=str(tmp_path), wrist=wrist, image_shape=(64, 64)
+        ).splits["test"]
         world = geometry.apply(split["to_world"][0], split["landmarks"][0])
         assert np.linalg.norm(world[a] - world[b]) == pytest.approx(50.0, rel=1e-4)
         np.testing.assert_allclose(
-            geometry.apply(split["to_file"][0], split["landmarks"][0]), rows[5], atol=1e-3)
+            geometry.apply(split["to_file"][0], split["landmarks"][0]), rows[5], atol=1e-3
+        )
 
 
 def test_a_first_run_brings_volumes_into_one_pose(tmp_path, cache_dir):
@@ -279,8 +306,9 @@ def test_a_first_run_brings_volumes_into_one_pose(tmp_path, cache_dir):
         voxels = world + 24.0
         volume = sum(dot((48,) * 3, v, np.ones(3), 1.5) for v in voxels)
         affine = geometry.scaling(np.ones(3), np.full(3, -24.0))
-        nibabel.save(nibabel.Nifti1Image(volume.astype(np.float32), affine),
-                     folder / f"v{i}.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image(volume.astype(np.float32), affine), folder / f"v{i}.nii.gz"
+        )
         split = "train" if i < 4 else "val"
         for j, point in enumerate(world):
             lines.append(f"v{i},p{j},{','.join(map(str, point))},{split}")
@@ -290,13 +318,15 @@ def test_a_first_run_brings_volumes_into_one_pose(tmp_path, cache_dir):
     (folder / "landmarks.csv").write_text("\n".join(lines) + "\n")
     head = "case_id,landmark,pred_x_mm,pred_y_mm,pred_z_mm\n"
     (run / "predictions.csv").write_text(head + "\n".join(predicted) + "\n")
-    found = everything(load(cache_dir, data_dir=str(folder), pose_from=str(run),
-                            image_shape=(32, 32, 32)))
+    found = everything(
+        load(cache_dir, data_dir=str(folder), pose_from=str(run), image_shape=(32, 32, 32))
+    )
     first = found["v0.nii.gz"]
     for name, (points, to_file, to_world, image) in found.items():
         np.testing.assert_allclose(points, first[0], atol=0.2)
         np.testing.assert_allclose(
-            geometry.apply(to_file, points), geometry.apply(to_world, points) + 24.0, atol=1e-6)
+            geometry.apply(to_file, points), geometry.apply(to_world, points) + 24.0, atol=1e-6
+        )
         for point in points:  # every dot is where its point says
             box = tuple(slice(max(0, round(c) - 1), round(c) + 2) for c in point)
             assert image[box].max() > 150, name

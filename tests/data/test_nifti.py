@@ -67,11 +67,16 @@ def test_units_become_millimetres(tmp_path, unit, factor):
     assert layout.spacing_mm == found.spacing_mm
 
 
-@pytest.mark.parametrize(("forms", "words"), [
-    ({"sform": (moved([0, 0, 0]), 2), "qform": (moved([50, 60, 70]), 1)},
-     "sform .code 2. and qform .code 1. place it up to 105 mm apart"),
-    ({"sform": (moved([0, 0, 0]), 1), "qform": (moved([0, 0, 0.05]), 1)}, "0.05 mm apart"),
-])
+@pytest.mark.parametrize(
+    ("forms", "words"),
+    [
+        (
+            {"sform": (moved([0, 0, 0]), 2), "qform": (moved([50, 60, 70]), 1)},
+            "sform .code 2. and qform .code 1. place it up to 105 mm apart",
+        ),
+        ({"sform": (moved([0, 0, 0]), 1), "qform": (moved([0, 0, 0.05]), 1)}, "0.05 mm apart"),
+    ],
+)
 def test_statements_that_disagree_are_refused(tmp_path, forms, words):
     path = saved(tmp_path / "a.nii", **forms)
     for read in (images.read, images.layout):
@@ -97,16 +102,27 @@ def test_what_float32_rounds_is_no_disagreement(tmp_path, seed):
     axis = rng.normal(size=3)
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix() * (
-        rng.uniform(0.3, 3, 3))
+        rng.uniform(0.3, 3, 3)
+    )
     affine[:3, 3] = rng.normal(0, 200, 3)
-    path = saved(tmp_path / "a.nii", np.zeros((300, 200, 100), np.uint8), affine,
-                 sform=(affine, 1), qform=(affine, 1))
+    path = saved(
+        tmp_path / "a.nii",
+        np.zeros((300, 200, 100), np.uint8),
+        affine,
+        sform=(affine, 1),
+        qform=(affine, 1),
+    )
     np.testing.assert_allclose(images.layout(path).affine, affine, atol=1e-3)
 
 
 def test_without_a_code_there_is_no_orientation(tmp_path):
-    path = saved(tmp_path / "a.nii", affine=np.diag([2.0, 3, 4, 1]), sform=(None, 0),
-                 qform=(None, 0), pixdim=[1, 2, 3, 4, 1, 1, 1, 1])
+    path = saved(
+        tmp_path / "a.nii",
+        affine=np.diag([2.0, 3, 4, 1]),
+        sform=(None, 0),
+        qform=(None, 0),
+        pixdim=[1, 2, 3, 4, 1, 1, 1, 1],
+    )
     found = images.read(path)
     assert found.affine is None
     assert found.spacing_mm == (2.0, 3.0, 4.0)
@@ -115,14 +131,17 @@ def test_without_a_code_there_is_no_orientation(tmp_path):
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
-@pytest.mark.parametrize(("voxels", "header", "words"), [
-    (np.zeros((4, 4, 4), np.complex64), {}, "holds complex values"),
-    (np.zeros((4, 4, 4), RGB), {}, "holds colour values"),
-    (np.zeros((4, 4, 3), np.int16), {"intent_code": 1007}, "holds vector values"),
-    (np.full((4, 4, 4), 2**24 + 1, np.int32), {}, "values up to 16777217, more than float32"),
-    (np.full((4, 4, 4), 2**40, np.int64), {}, "more than float32 holds exactly"),
-    (np.zeros((4, 4, 2, 3), np.int16), {}, "has 4 axes; one image has 2 or 3"),
-])
+@pytest.mark.parametrize(
+    ("voxels", "header", "words"),
+    [
+        (np.zeros((4, 4, 4), np.complex64), {}, "holds complex values"),
+        (np.zeros((4, 4, 4), RGB), {}, "holds colour values"),
+        (np.zeros((4, 4, 3), np.int16), {"intent_code": 1007}, "holds vector values"),
+        (np.full((4, 4, 4), 2**24 + 1, np.int32), {}, "values up to 16777217, more than float32"),
+        (np.full((4, 4, 4), 2**40, np.int64), {}, "more than float32 holds exactly"),
+        (np.zeros((4, 4, 2, 3), np.int16), {}, "has 4 axes; one image has 2 or 3"),
+    ],
+)
 def test_types_that_no_gray_image_has_are_refused(tmp_path, voxels, header, words):
     image = nibabel.Nifti1Image(voxels, np.eye(4), dtype=voxels.dtype)
     for name, value in header.items():
@@ -144,8 +163,9 @@ def test_types_that_numpy_does_not_have_are_refused(tmp_path, code, capfd):
 
 
 def test_whole_numbers_that_float32_holds_are_read(tmp_path):
-    nibabel.save(nibabel.Nifti1Image(SIX.astype(np.int64), np.eye(4), dtype=np.int64),
-                 tmp_path / "a.nii")
+    nibabel.save(
+        nibabel.Nifti1Image(SIX.astype(np.int64), np.eye(4), dtype=np.int64), tmp_path / "a.nii"
+    )
     np.testing.assert_array_equal(images.read(tmp_path / "a.nii").pixels[..., 0], SIX)
 
 
@@ -153,8 +173,9 @@ def test_scaling_and_the_other_byte_order(tmp_path):
     header = nibabel.Nifti1Header(endianness=">")
     header.set_data_dtype(">i2")
     nibabel.save(nibabel.Nifti1Image(SIX * 0.5 + 3, np.eye(4), header), tmp_path / "a.nii.gz")
-    np.testing.assert_allclose(images.read(tmp_path / "a.nii.gz").pixels[..., 0], SIX * 0.5 + 3,
-                               atol=0.05)
+    np.testing.assert_allclose(
+        images.read(tmp_path / "a.nii.gz").pixels[..., 0], SIX * 0.5 + 3, atol=0.05
+    )
 
 
 @pytest.mark.parametrize("offset", [0, 100])
@@ -212,13 +233,15 @@ def test_scaled_whole_numbers_may_be_large(tmp_path):
     image = nibabel.Nifti1Image(SIX * 1e-3, np.eye(4))
     image.header.set_data_dtype(np.int32)
     nibabel.save(image, tmp_path / "a.nii")
-    np.testing.assert_allclose(images.read(tmp_path / "a.nii").pixels[..., 0], SIX * 1e-3,
-                               atol=1e-4)
+    np.testing.assert_allclose(
+        images.read(tmp_path / "a.nii").pixels[..., 0], SIX * 1e-3, atol=1e-4
+    )
 
 
 def test_a_slice_is_held_to_its_header_too(tmp_path):
-    path = saved(tmp_path / "a.nii", SIX[:, :, :1], sform=(moved([0, 0, 0]), 1),
-                 qform=(moved([9, 0, 0]), 1))
+    path = saved(
+        tmp_path / "a.nii", SIX[:, :, :1], sform=(moved([0, 0, 0]), 1), qform=(moved([9, 0, 0]), 1)
+    )
     with pytest.raises(UserError, match="9 mm apart"):
         images.read(path)
     found = images.read(saved(tmp_path / "b.nii", SIX[:, :, :1], moved([0, 0, 0])))

@@ -13,34 +13,58 @@ from medjax.errors import UserError
 
 def png(path, pixels, kind):
     """A PNG of 16 bits as its standard has it: kind 0 gray, 2 colour, 4 gray with alpha."""
+
     def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(
-            ">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     height, width = pixels.shape[:2]
     raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(
-        ">IIBBBBB", width, height, 16, kind, 0, 0, 0)) + chunk(
-            b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
     return path
 
 
 def tiff(path, pixels, *, photometric=1, sample=1):
     """A TIFF of one strip with these tags."""
     data, (height, width) = pixels.tobytes(), pixels.shape
-    tags = [(256, 4, width), (257, 4, height), (258, 3, pixels.dtype.itemsize * 8), (259, 3, 1),
-            (262, 3, photometric), (273, 4, 8), (277, 3, 1), (278, 4, height),
-            (279, 4, len(data)), (339, 3, sample)]
-    entries = b"".join(struct.pack("<HHI", tag, kind, 1) + (
-        struct.pack("<HH", value, 0) if kind == 3 else struct.pack("<I", value))
-        for tag, kind, value in tags)
-    path.write_bytes(b"II" + struct.pack("<HI", 42, 8 + len(data)) + data + struct.pack(
-        "<H", len(tags)) + entries + struct.pack("<I", 0))
+    tags = [
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, pixels.dtype.itemsize * 8),
+        (259, 3, 1),
+        (262, 3, photometric),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, height),
+        (279, 4, len(data)),
+        (339, 3, sample),
+    ]
+    entries = b"".join(
+        struct.pack("<HHI", tag, kind, 1)
+        + (struct.pack("<HH", value, 0) if kind == 3 else struct.pack("<I", value))
+        for tag, kind, value in tags
+    )
+    path.write_bytes(
+        b"II"
+        + struct.pack("<HI", 42, 8 + len(data))
+        + data
+        + struct.pack("<H", len(tags))
+        + entries
+        + struct.pack("<I", 0)
+    )
     return path
 
 
-@pytest.mark.parametrize(("kind", "pixels"), [
-    (2, np.full((2, 2, 3), [17, 300, 65297])), (4, np.full((2, 2, 2), [300, 65535]))])
+@pytest.mark.parametrize(
+    ("kind", "pixels"),
+    [(2, np.full((2, 2, 3), [17, 300, 65297])), (4, np.full((2, 2, 2), [300, 65535]))],
+)
 def test_sixteen_bits_that_pillow_halves_are_refused(tmp_path, kind, pixels):
     with pytest.raises(UserError, match="16 bits, which would be altered"):
         images.read(png(tmp_path / "a.png", pixels, kind))
@@ -53,11 +77,19 @@ def test_gray_of_sixteen_bits_keeps_its_type_whatever_its_values(tmp_path):
         assert (found == level).all()
 
 
-@pytest.mark.parametrize(("kind", "sample", "low", "high", "dtype"), [
-    (np.uint8, 1, 0, 200, np.uint8), (np.int8, 2, -100, 100, np.float32),
-    (np.uint16, 1, 0, 60000, np.uint16), (np.int16, 2, -3000, 3000, np.float32),
-    (np.uint32, 1, 0, 2**24, np.float32), (np.int32, 2, -5, 5, np.float32),
-    (np.int32, 2, 0, 5, np.float32), (np.float32, 3, -0.5, 0.5, np.float32)])
+@pytest.mark.parametrize(
+    ("kind", "sample", "low", "high", "dtype"),
+    [
+        (np.uint8, 1, 0, 200, np.uint8),
+        (np.int8, 2, -100, 100, np.float32),
+        (np.uint16, 1, 0, 60000, np.uint16),
+        (np.int16, 2, -3000, 3000, np.float32),
+        (np.uint32, 1, 0, 2**24, np.float32),
+        (np.int32, 2, -5, 5, np.float32),
+        (np.int32, 2, 0, 5, np.float32),
+        (np.float32, 3, -0.5, 0.5, np.float32),
+    ],
+)
 def test_every_type_of_tiff_by_its_tags(tmp_path, kind, sample, low, high, dtype):
     pixels = np.array([[low, high, low], [high, low, high]], kind)
     found = images.read(tiff(tmp_path / "a.tif", pixels, sample=sample)).pixels
@@ -158,8 +190,9 @@ def test_many_pages_are_refused_before_they_take_memory(tmp_path):
 def test_channels_are_converted_as_pillow_does(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 255, (6, 6, 3), dtype=np.uint8)
     gray = images.in_channels(rgb, "gray")
-    assert np.abs(gray[..., 0].astype(int) - np.asarray(
-        Image.fromarray(rgb).convert("L"))).max() <= 1
+    assert (
+        np.abs(gray[..., 0].astype(int) - np.asarray(Image.fromarray(rgb).convert("L"))).max() <= 1
+    )
     assert images.in_channels(gray, "rgb").shape == (6, 6, 3)
     assert images.in_channels(rgb, "") is rgb
 
@@ -167,8 +200,9 @@ def test_channels_are_converted_as_pillow_does(tmp_path):
 def test_a_tiff_that_lost_its_end_is_told_wherever_it_was_cut(tmp_path):
     """Pillow alone gives fewer pages, or black parts, without a word."""
     rng = np.random.default_rng(0)
-    first, *rest = [Image.fromarray(rng.integers(0, 255, (9, 11), dtype=np.uint8))
-                    for _ in range(4)]
+    first, *rest = [
+        Image.fromarray(rng.integers(0, 255, (9, 11), dtype=np.uint8)) for _ in range(4)
+    ]
     first.save(tmp_path / "a.tif", save_all=True, append_images=rest, compression="tiff_lzw")
     whole = (tmp_path / "a.tif").read_bytes()
     for cut in range(0, len(whole) - 8, 7):
@@ -177,17 +211,32 @@ def test_a_tiff_that_lost_its_end_is_told_wherever_it_was_cut(tmp_path):
             images.read(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({273: (8, 20), 279: (12, 12), 278: (2,)}, None),  # two strips of two rows: all there
-    ({273: (8,), 279: (24,), 278: (2,)}, "parts of its page 1 are missing"),
-    ({279: (0,)}, "parts of its page 1 are missing"), ({279: (10**6,)}, "parts of its page 1"),
-    ({277: (2,), 338: (0,)}, "1 values more a pixel than it shows"),
-    ({258: (64,), 339: (3,)}, "64-bit float values in a way that cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({273: (8, 20), 279: (12, 12), 278: (2,)}, None),  # two strips of two rows: all there
+        ({273: (8,), 279: (24,), 278: (2,)}, "parts of its page 1 are missing"),
+        ({279: (0,)}, "parts of its page 1 are missing"),
+        ({279: (10**6,)}, "parts of its page 1"),
+        ({277: (2,), 338: (0,)}, "1 values more a pixel than it shows"),
+        ({258: (64,), 339: (3,)}, "64-bit float values in a way that cannot be read"),
+    ],
+)
 def test_the_tags_of_a_tiff_are_believed(tmp_path, change, words):
     data = np.arange(24, dtype=np.uint8).tobytes()
-    tags = {256: (6,), 257: (4,), 258: (8,), 259: (1,), 262: (1,), 273: (8,), 277: (1,),
-            278: (4,), 279: (24,), 339: (1,), **change}
+    tags = {
+        256: (6,),
+        257: (4,),
+        258: (8,),
+        259: (1,),
+        262: (1,),
+        273: (8,),
+        277: (1,),
+        278: (4,),
+        279: (24,),
+        339: (1,),
+        **change,
+    }
     after = 8 + len(data) + 2 + 12 * len(tags) + 4
     entries, more = b"", b""
     for tag, values in sorted(tags.items()):
@@ -197,8 +246,15 @@ def test_the_tags_of_a_tiff_are_believed(tmp_path, change, words):
             more += struct.pack(f"<{len(values)}I", *values)
         entries += struct.pack("<HHI", tag, 4, len(values)) + place
     path = tmp_path / "a.tif"
-    path.write_bytes(b"II" + struct.pack("<HI", 42, 8 + len(data)) + data
-                     + struct.pack("<H", len(tags)) + entries + bytes(4) + more)
+    path.write_bytes(
+        b"II"
+        + struct.pack("<HI", 42, 8 + len(data))
+        + data
+        + struct.pack("<H", len(tags))
+        + entries
+        + bytes(4)
+        + more
+    )
     if words is None:
         np.testing.assert_array_equal(images.read(path).pixels.ravel(), np.arange(24))
     else:
@@ -208,12 +264,31 @@ def test_the_tags_of_a_tiff_are_believed(tmp_path, change, words):
 
 def test_big_endian_values_that_pillow_turns_twice_are_refused(tmp_path):
     data = zlib.compress(np.full((2, 3), 16, ">i2").tobytes())
-    tags = [(256, 4, 3), (257, 4, 2), (258, 3, 16), (259, 3, 8), (262, 3, 1), (273, 4, 8),
-            (277, 3, 1), (278, 4, 2), (279, 4, len(data)), (339, 3, 2)]
-    entries = b"".join(struct.pack(">HHI", tag, kind, 1) + (
-        struct.pack(">HH", v, 0) if kind == 3 else struct.pack(">I", v)) for tag, kind, v in tags)
-    (tmp_path / "a.tif").write_bytes(b"MM" + struct.pack(">HI", 42, 8 + len(data)) + data
-                                     + struct.pack(">H", len(tags)) + entries + bytes(4))
+    tags = [
+        (256, 4, 3),
+        (257, 4, 2),
+        (258, 3, 16),
+        (259, 3, 8),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, 2),
+        (279, 4, len(data)),
+        (339, 3, 2),
+    ]
+    entries = b"".join(
+        struct.pack(">HHI", tag, kind, 1)
+        + (struct.pack(">HH", v, 0) if kind == 3 else struct.pack(">I", v))
+        for tag, kind, v in tags
+    )
+    (tmp_path / "a.tif").write_bytes(
+        b"MM"
+        + struct.pack(">HI", 42, 8 + len(data))
+        + data
+        + struct.pack(">H", len(tags))
+        + entries
+        + bytes(4)
+    )
     with pytest.raises(UserError, match="16-bit signed values, big-endian and compressed"):
         images.read(tmp_path / "a.tif")
 
@@ -221,14 +296,22 @@ def test_big_endian_values_that_pillow_turns_twice_are_refused(tmp_path):
 @pytest.mark.parametrize("depth", [1, 16])
 def test_a_transparent_colour_of_a_gray_png_is_refused_in_any_depth(tmp_path, depth):
     chunk = struct.pack(">H", 1)
-    picture = Image.fromarray(np.array([[0, 1], [0, 0]], np.uint8) * 255).convert("1") \
-        if depth == 1 else Image.fromarray(np.array([[5, 1], [9, 5]], np.uint16))
+    picture = (
+        Image.fromarray(np.array([[0, 1], [0, 0]], np.uint8) * 255).convert("1")
+        if depth == 1
+        else Image.fromarray(np.array([[5, 1], [9, 5]], np.uint16))
+    )
     picture.save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     body = b"tRNS" + chunk
     at = content.index(b"IDAT") - 4
-    (tmp_path / "a.png").write_bytes(content[:at] + struct.pack(">I", 2) + body + struct.pack(
-        ">I", zlib.crc32(body)) + content[at:])
+    (tmp_path / "a.png").write_bytes(
+        content[:at]
+        + struct.pack(">I", 2)
+        + body
+        + struct.pack(">I", zlib.crc32(body))
+        + content[at:]
+    )
     with pytest.raises(UserError, match="has transparent pixels"):
         images.read(tmp_path / "a.png")
 
@@ -240,5 +323,6 @@ def test_bitmaps_of_sixteen_bits_a_pixel_are_read(tmp_path):
     pixels = struct.pack("<HH", 0xF800, 0x001F)
     size = 14 + 40 + 12 + 4
     (tmp_path / "a.bmp").write_bytes(
-        b"BM" + struct.pack("<IHHI", size, 0, 0, 66) + header + masks + pixels)
+        b"BM" + struct.pack("<IHHI", size, 0, 0, 66) + header + masks + pixels
+    )
     assert images.read(tmp_path / "a.bmp").pixels.tolist() == [[[255, 0, 0], [0, 0, 255]]]

@@ -14,8 +14,10 @@ from tests.conftest import real_data
 
 def frames_of(count, *, side=16):
     """Frame t has the value 10 t, and a bright corner that tells rows from columns."""
-    out = np.zeros((count, side, side + 4), np.uint8) + 10 * np.arange(count, dtype=np.uint8)[
-        :, None, None]
+    out = (
+        np.zeros((count, side, side + 4), np.uint8)
+        + 10 * np.arange(count, dtype=np.uint8)[:, None, None]
+    )
     out[:, :2, -2:] = 250
     return out
 
@@ -89,10 +91,17 @@ def write_dicom(path, frames):
     record.save_as(path, enforce_file_format=True)
 
 
-@pytest.mark.parametrize(("name", "write", "frame_ms", "tolerance"), [
-    ("a.nii.gz", write_nifti, 40.0, 0), ("a.gif", write_gif, 50.0, 4),
-    ("a.avi", write_video, 40.0, 6), ("a.mp4", write_video, 40.0, 12),
-    ("a", write_folder, None, 0), ("a.dcm", write_dicom, 33.0, 0)])
+@pytest.mark.parametrize(
+    ("name", "write", "frame_ms", "tolerance"),
+    [
+        ("a.nii.gz", write_nifti, 40.0, 0),
+        ("a.gif", write_gif, 50.0, 4),
+        ("a.avi", write_video, 40.0, 6),
+        ("a.mp4", write_video, 40.0, 12),
+        ("a", write_folder, None, 0),
+        ("a.dcm", write_dicom, 33.0, 0),
+    ],
+)
 def test_every_kind_of_file_gives_its_frames(tmp_path, name, write, frame_ms, tolerance):
     frames = frames_of(5)
     write(tmp_path / name, frames)
@@ -138,8 +147,9 @@ def table(root, rows, head=("case", "subject_id", "name", "index")):
 
 
 def load(root, cache, name="sequence_folder", **options):
-    return source.load(name, options=SequenceOptions(data_dir=str(root), **options),
-                       cache_dir=cache)
+    return source.load(
+        name, options=SequenceOptions(data_dir=str(root), **options), cache_dir=cache
+    )
 
 
 def test_a_folder_of_ones_own(folder, tmp_path):
@@ -147,7 +157,10 @@ def test_a_folder_of_ones_own(folder, tmp_path):
     assert found.info.frames == ("ED", "ES")
     assert not found.info.cyclic
     assert {s for split in found.splits.values() for s in split.case_id} == {
-        "case0:0", "case0:1", *(f"case{i}" for i in range(1, 6))}
+        "case0:0",
+        "case0:1",
+        *(f"case{i}" for i in range(1, 6)),
+    }
     for split in found.splits.values():
         for i, case in enumerate(split.case_id):
             number = int(case[4])
@@ -174,14 +187,17 @@ def test_frames_brought_to_one_shape(folder, tmp_path):
         load(folder, tmp_path / "cache", image_shape=(8, 8), grid_mm=2.0)
 
 
-@pytest.mark.parametrize(("rows", "words"), [
-    ([["case1", "s", "ED", 9]], r"frames.csv, line 2: ED at frame 9, but .* frames 0 to 4"),
-    ([["case1", "s", "ED", -1]], "ED at frame -1"),
-    ([["case1", "s", "ED", "x"]], "line 2: 'x' is no whole number"),
-    ([["none", "s", "ED", 1]], "line 2: no such sequence file: .*none; --path_folder"),
-    ([["../case1", "s", "ED", 1]], "leaves the folder"),
-    ([["case1", "s", "ED", 1]], "no row of frames.csv names a frame of it"),
-])
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([["case1", "s", "ED", 9]], r"frames.csv, line 2: ED at frame 9, but .* frames 0 to 4"),
+        ([["case1", "s", "ED", -1]], "ED at frame -1"),
+        ([["case1", "s", "ED", "x"]], "line 2: 'x' is no whole number"),
+        ([["none", "s", "ED", 1]], "line 2: no such sequence file: .*none; --path_folder"),
+        ([["../case1", "s", "ED", 1]], "leaves the folder"),
+        ([["case1", "s", "ED", 1]], "no row of frames.csv names a frame of it"),
+    ],
+)
 def test_bad_tables_are_told_in_one_line(folder, tmp_path, rows, words):
     table(folder, rows)
     with pytest.raises(UserError, match=words) as e:
@@ -239,11 +255,15 @@ def test_echonet_in_its_layout(tmp_path):
         write_video(tmp_path / "Videos" / f"0X{i}.avi", frames_of(20))
         names.append([f"0X{i}", 55.0, 20, 25, split])
         for frame, size in ((11, 4.0), (6, 8.0)):  # the larger one, frame 6, is ED
-            tracings += [[f"0X{i}.avi", 5, 0, 5, 10, frame], [f"0X{i}.avi", 0, 0, size, 0, frame],
-                         [f"0X{i}.avi", 0, 10, size, 10, frame]]
+            tracings += [
+                [f"0X{i}.avi", 5, 0, 5, 10, frame],
+                [f"0X{i}.avi", 0, 0, size, 0, frame],
+                [f"0X{i}.avi", 0, 10, size, 10, frame],
+            ]
     for name, head, rows in (
-            ("FileList", ("FileName", "EF", "NumberOfFrames", "FPS", "Split"), names),
-            ("VolumeTracings", ("FileName", "X1", "Y1", "X2", "Y2", "Frame"), tracings)):
+        ("FileList", ("FileName", "EF", "NumberOfFrames", "FPS", "Split"), names),
+        ("VolumeTracings", ("FileName", "X1", "Y1", "X2", "Y2", "Frame"), tracings),
+    ):
         with (tmp_path / f"{name}.csv").open("w", newline="") as f:
             csv.writer(f).writerows([head, *rows])
     found = load(tmp_path, tmp_path / "cache", name="echonet_dynamic")

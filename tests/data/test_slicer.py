@@ -40,7 +40,8 @@ def test_older_files_number_their_system_and_describe_their_points(tmp_path, num
     (tmp_path / "a.fcsv").write_text(
         f"# Markups fiducial file version = 4.6\n# CoordinateSystem = {number}\n"
         "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
-        "n1,1,2,3,0,0,0,1,1,1,0,1,AC,v\nn2,4,5,6,0,0,0,1,1,1,0,2,PC,v\n")
+        "n1,1,2,3,0,0,0,1,1,1,0,1,AC,v\nn2,4,5,6,0,0,0,1,1,1,0,2,PC,v\n"
+    )
     assert slicer.read(tmp_path / "a.fcsv") == ({"AC": (1, 2, 3), "PC": (4, 5, 6)}, system)
 
 
@@ -48,22 +49,42 @@ def test_the_published_afids_are_those_of_the_project():
     from medjax.data.afids import AFIDS_RAS_MM
 
     folder = real_data("afids_mni")
-    found, system = slicer.read(
-        folder / "tpl-MNI152NLin2009bSym_res-1_desc-groundtruth_afids.fcsv")
+    found, system = slicer.read(folder / "tpl-MNI152NLin2009bSym_res-1_desc-groundtruth_afids.fcsv")
     assert system == "RAS"
     assert list(found) == list(AFIDS_RAS_MM)
     np.testing.assert_allclose(list(found.values()), list(AFIDS_RAS_MM.values()), atol=1e-4)
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("nonsense", "not a point list"),
-    (json.dumps({"markups": []}), "holds 0 point lists where there should be one"),
-    (json.dumps({"markups": [{"type": "Fiducial", "coordinateSystem": "XYZ",
-                              "controlPoints": []}]}), "does not say whether .* RAS or LPS"),
-    (json.dumps({"markups": [{"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": [
-        {"label": "a", "position": [0, 0, 0]}, {"label": "a", "position": [1, 0, 0]}]}]}),
-     "stands in it twice"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nonsense", "not a point list"),
+        (json.dumps({"markups": []}), "holds 0 point lists where there should be one"),
+        (
+            json.dumps(
+                {"markups": [{"type": "Fiducial", "coordinateSystem": "XYZ", "controlPoints": []}]}
+            ),
+            "does not say whether .* RAS or LPS",
+        ),
+        (
+            json.dumps(
+                {
+                    "markups": [
+                        {
+                            "type": "Fiducial",
+                            "coordinateSystem": "LPS",
+                            "controlPoints": [
+                                {"label": "a", "position": [0, 0, 0]},
+                                {"label": "a", "position": [1, 0, 0]},
+                            ],
+                        }
+                    ]
+                }
+            ),
+            "stands in it twice",
+        ),
+    ],
+)
 def test_bad_lists_are_refused(tmp_path, text, words):
     (tmp_path / "a.mrk.json").write_text(text)
     with pytest.raises(UserError, match=words):
@@ -105,18 +126,30 @@ def test_lists_round_trip_with_what_was_not_found(tmp_path):
 
 @pytest.mark.parametrize(("unit", "factor"), [("mm", 1.0), ("um", 1e-3), ("m", 1e3), ("cm", 10.0)])
 def test_units_of_markups(tmp_path, unit, factor):
-    text = {"markups": [{"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": unit,
-                         "controlPoints": [{"label": "a", "position": [1, 2, 3]}]}]}
+    text = {
+        "markups": [
+            {
+                "type": "Fiducial",
+                "coordinateSystem": "LPS",
+                "coordinateUnits": unit,
+                "controlPoints": [{"label": "a", "position": [1, 2, 3]}],
+            }
+        ]
+    }
     (tmp_path / "a.mrk.json").write_text(json.dumps(text))
-    np.testing.assert_allclose(slicer.read(tmp_path / "a.mrk.json")[0]["a"],
-                               factor * np.array([1, 2, 3]))
+    np.testing.assert_allclose(
+        slicer.read(tmp_path / "a.mrk.json")[0]["a"], factor * np.array([1, 2, 3])
+    )
 
 
 def test_several_lists_in_one_file_are_told_in_plain_words(tmp_path):
     one = {"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": []}
     (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [one, one, {"type": "Line"}]}))
-    with pytest.raises(UserError, match=r"holds 2 point lists where there should be one .it has "
-                                        r"Fiducial, Fiducial, Line.; save each list in a file"):
+    with pytest.raises(
+        UserError,
+        match=r"holds 2 point lists where there should be one .it has "
+        r"Fiducial, Fiducial, Line.; save each list in a file",
+    ):
         slicer.read(tmp_path / "a.mrk.json")
 
 
@@ -127,6 +160,7 @@ def test_lists_named_in_two_ways_do_not_belong_together(tmp_path):
     with pytest.raises(UserError, match=r"a\.fcsv: its landmarks are named by descriptions"):
         slicer.check_names([tmp_path / "a.fcsv", tmp_path / "b.fcsv"])
     (tmp_path / "a.fcsv").write_text(
-        head + "1,1,2,3,0,0,0,1,1,1,0,1,AC,,2,0\n2,1,2,3,0,0,0,1,1,1,0,2,,,2,0\n")
+        head + "1,1,2,3,0,0,0,1,1,1,0,1,AC,,2,0\n2,1,2,3,0,0,0,1,1,1,0,2,,,2,0\n"
+    )
     with pytest.raises(UserError, match="the point '2' has no description where others have one"):
         slicer.read(tmp_path / "a.fcsv")

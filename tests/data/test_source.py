@@ -33,14 +33,18 @@ def write_npz(path, *, side=8, space=2, channels=(), labels=None, **changes):
     np.savez(path, **{**arrays, **changes})
 
 
-@pytest.mark.parametrize(("name", "space", "channels", "shape"), [
-    ("pneumoniamnist", 2, (), (8, 8, 1)), ("nodulemnist3d", 3, (), (8, 8, 8, 1)),
-    ("breastmnist", 2, (3,), (8, 8, 3))])
+@pytest.mark.parametrize(
+    ("name", "space", "channels", "shape"),
+    [
+        ("pneumoniamnist", 2, (), (8, 8, 1)),
+        ("nodulemnist3d", 3, (), (8, 8, 8, 1)),
+        ("breastmnist", 2, (3,), (8, 8, 3)),
+    ],
+)
 def test_medmnist_layout(tmp_path, cache_dir, name, space, channels, shape):
     write_npz(tmp_path / f"{name}.npz", space=space, channels=channels)
     found = load(name, cache_dir, data_dir=str(tmp_path))
-    assert {k: len(s) for k, s in found.splits.items()} == {
-        "train": 20, "validation": 8, "test": 8}
+    assert {k: len(s) for k, s in found.splits.items()} == {"train": 20, "validation": 8, "test": 8}
     train = found.splits["train"]
     assert train.image_shape == shape
     stored = np.load(tmp_path / f"{name}.npz")["train_images"].reshape(-1, *shape)
@@ -49,11 +53,14 @@ def test_medmnist_layout(tmp_path, cache_dir, name, space, channels, shape):
     assert found.report_split == "test"
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"labels": np.full(20, 7)}, "label 7 is out of range, there are classes 0 to 1"),
-    ({"labels": np.zeros(20, int)}, "no example of pneumonia in the split train"),
-    ({"train_labels": np.zeros((3, 1), int)}, "20 images but 3 labels in train"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.full(20, 7)}, "label 7 is out of range, there are classes 0 to 1"),
+        ({"labels": np.zeros(20, int)}, "no example of pneumonia in the split train"),
+        ({"train_labels": np.zeros((3, 1), int)}, "20 images but 3 labels in train"),
+    ],
+)
 def test_bad_npz_is_told_and_leaves_nothing(tmp_path, changes, message):
     write_npz(tmp_path / "pneumoniamnist.npz", **changes)
     with pytest.raises(UserError, match=message):
@@ -63,13 +70,19 @@ def test_bad_npz_is_told_and_leaves_nothing(tmp_path, changes, message):
 
 def test_two_processes_may_want_the_same_set(tmp_path):
     write_npz(tmp_path / "pneumoniamnist.npz")
-    program = ("import sys\nfrom medjax.data import source\n"
-               "from medjax.data.options import DataOptions\n"
-               "found = source.load('pneumoniamnist', options=DataOptions(data_dir=sys.argv[1]),"
-               " cache_dir=sys.argv[2])\nprint(found.digest)")
+    program = (
+        "import sys\nfrom medjax.data import source\n"
+        "from medjax.data.options import DataOptions\n"
+        "found = source.load('pneumoniamnist', options=DataOptions(data_dir=sys.argv[1]),"
+        " cache_dir=sys.argv[2])\nprint(found.digest)"
+    )
     command = [sys.executable, "-c", program, str(tmp_path), str(tmp_path / "cache")]
-    both = [subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE) for _ in range(2)]
+    both = [
+        subprocess.Popen(
+            command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
     (first, error_1), (second, error_2) = (p.communicate(timeout=120) for p in both)
     assert first == second, error_1 + error_2
     assert len(first.strip()) == 40
@@ -98,9 +111,14 @@ def test_not_an_npz_and_missing(tmp_path, cache_dir):
 
 
 def test_a_pickle_in_an_npz_does_not_run(tmp_path, cache_dir):
-    np.savez(tmp_path / "pneumoniamnist.npz", **{
-        f"{s}_{k}": np.array([{"a": 1}], dtype=object) for s in ("train", "val", "test")
-        for k in ("images", "labels")})
+    np.savez(
+        tmp_path / "pneumoniamnist.npz",
+        **{
+            f"{s}_{k}": np.array([{"a": 1}], dtype=object)
+            for s in ("train", "val", "test")
+            for k in ("images", "labels")
+        },
+    )
     with pytest.raises(UserError, match=r"not a readable \.npz"):
         load("pneumoniamnist", cache_dir, data_dir=str(tmp_path))
 
@@ -121,8 +139,12 @@ def test_preparing_happens_once_and_again_when_a_file_changes(folder_of_images, 
     said = []
 
     def again():
-        source.load("image_folder", options=DataOptions(data_dir=str(folder_of_images)),
-                    cache_dir=cache_dir, say=said.append)
+        source.load(
+            "image_folder",
+            options=DataOptions(data_dir=str(folder_of_images)),
+            cache_dir=cache_dir,
+            say=said.append,
+        )
 
     again()
     again()
@@ -156,8 +178,13 @@ def table(folder, rows, header=("image", "dx", "split", "patient", "sex")):
         csv.writer(f).writerows([header, *rows])
 
 
-COLUMNS = {"path_column": "image", "label_column": "dx", "subject_column": "patient",
-           "path_suffix": ".png", "metadata_columns": ("sex",)}
+COLUMNS = {
+    "path_column": "image",
+    "label_column": "dx",
+    "subject_column": "patient",
+    "path_suffix": ".png",
+    "metadata_columns": ("sex",),
+}
 
 
 def rows_of(folder):
@@ -176,26 +203,47 @@ def test_metadata_csv(folder_of_images, cache_dir):
     assert found.splits["train"].metadata[0] == {"sex": "f"}
 
 
-@pytest.mark.parametrize(("change", "options", "message"), [
-    (lambda r: r.__setitem__(0, ["bright/00", "bright", "val", "bright2", "f"]), {},
-     "subject 'bright2' is in the splits"),
-    (lambda r: r.__setitem__(3, ["bright/99", "bright", "val", "bright3", "f"]), {},
-     r"line 5: no such image file: .*99\.png"),
-    (lambda r: r.__setitem__(3, ["", "bright", "val", "x", "f"]), {}, "line 5: path or label"),
-    (lambda r: r.__setitem__(3, ["bright/03", "bright", "", "x", "f"]), {}, "line 5: has no split"),
-    (lambda r: r.__setitem__(3, ["bright/03", "bright", "hold", "x", "f"]), {}, "unknown split"),
-    (lambda r: r.append(r[0]), {}, "named more than once"),
-    (lambda r: None, {"label_column": "diagnosis"}, "unknown column"),
-    (lambda r: None, {"subject_column": "pateint"}, "did you mean patient"),
-    (lambda r: r.clear(), {}, "has no rows"),
-])
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (
+            lambda r: r.__setitem__(0, ["bright/00", "bright", "val", "bright2", "f"]),
+            {},
+            "subject 'bright2' is in the splits",
+        ),
+        (
+            lambda r: r.__setitem__(3, ["bright/99", "bright", "val", "bright3", "f"]),
+            {},
+            r"line 5: no such image file: .*99\.png",
+        ),
+        (lambda r: r.__setitem__(3, ["", "bright", "val", "x", "f"]), {}, "line 5: path or label"),
+        (
+            lambda r: r.__setitem__(3, ["bright/03", "bright", "", "x", "f"]),
+            {},
+            "line 5: has no split",
+        ),
+        (
+            lambda r: r.__setitem__(3, ["bright/03", "bright", "hold", "x", "f"]),
+            {},
+            "unknown split",
+        ),
+        (lambda r: r.append(r[0]), {}, "named more than once"),
+        (lambda r: None, {"label_column": "diagnosis"}, "unknown column"),
+        (lambda r: None, {"subject_column": "pateint"}, "did you mean patient"),
+        (lambda r: r.clear(), {}, "has no rows"),
+    ],
+)
 def test_bad_tables(folder_of_images, tmp_path, change, options, message):
     rows = rows_of(folder_of_images)
     change(rows)
     table(folder_of_images, rows)
     with pytest.raises(UserError, match=message):
-        load("image_folder", tmp_path / "cache", data_dir=str(folder_of_images),
-             **{**COLUMNS, **options})
+        load(
+            "image_folder",
+            tmp_path / "cache",
+            data_dir=str(folder_of_images),
+            **{**COLUMNS, **options},
+        )
     assert not prepared(tmp_path / "cache"), "a failed preparation leaves files"
 
 
@@ -266,15 +314,26 @@ def test_options_change_the_fingerprint(tmp_path):
 def test_the_real_pneumonia_set(cache_dir):
     found = load("pneumoniamnist", cache_dir, data_dir=str(real_data("pneumoniamnist")))
     assert {k: len(s) for k, s in found.splits.items()} == {
-        "train": 4708, "validation": 524, "test": 624}
+        "train": 4708,
+        "validation": 524,
+        "test": 624,
+    }
     assert found.notes == (UNKNOWN, "8 images of validation also in train, pixel for pixel")
 
 
 @pytest.mark.slow
 def test_the_real_skin_lesions(cache_dir):
-    found = load("image_folder", cache_dir, data_dir=str(real_data("ham10000")), image_size=16,
-                 path_column="image_id", label_column="dx", path_folder="images",
-                 path_suffix=".jpg", metadata_columns=("age", "sex", "localization"))
+    found = load(
+        "image_folder",
+        cache_dir,
+        data_dir=str(real_data("ham10000")),
+        image_size=16,
+        path_column="image_id",
+        label_column="dx",
+        path_folder="images",
+        path_suffix=".jpg",
+        metadata_columns=("age", "sex", "localization"),
+    )
     assert len(found.info.classes) == 7
     assert {k: len(s) for k, s in found.splits.items()} == {"train": 1621, "validation": 288}
 
@@ -298,12 +357,18 @@ def test_split_folders_beside_others_and_their_subjects(folder_of_images, tmp_pa
         load("image_folder", cache_dir, data_dir=str(root))
 
 
-@pytest.mark.parametrize(("row", "message"), [
-    (["/bright/00", "bright", "train", "bright0", "f"], "line 2: '/bright/00' leaves the folder"),
-    (["../bright/00", "bright", "train", "bright0", "f"], "leaves the folder"),
-    (["bright/00", "bright", "train", " ", "f"], "line 2: the subject is empty"),
-    (["bright/00", "bright", "train", "bright1 ", "f"], "subject 'bright1' is in the splits"),
-])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            ["/bright/00", "bright", "train", "bright0", "f"],
+            "line 2: '/bright/00' leaves the folder",
+        ),
+        (["../bright/00", "bright", "train", "bright0", "f"], "leaves the folder"),
+        (["bright/00", "bright", "train", " ", "f"], "line 2: the subject is empty"),
+        (["bright/00", "bright", "train", "bright1 ", "f"], "subject 'bright1' is in the splits"),
+    ],
+)
 def test_paths_and_subjects_of_a_table_are_checked(folder_of_images, tmp_path, row, message):
     rows = rows_of(folder_of_images)
     rows[0] = row

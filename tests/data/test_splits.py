@@ -73,10 +73,13 @@ def test_what_is_wrong_is_named():
 
 
 def test_an_empty_class_in_validation_or_test_is_a_note():
-    notes = splits.check_classes(["train", "train", "test", "validation"], [0, 1, 0, 1],
-                                 ["benign", "malignant"])
+    notes = splits.check_classes(
+        ["train", "train", "test", "validation"], [0, 1, 0, 1], ["benign", "malignant"]
+    )
     assert [n.split(":")[0] for n in notes] == [
-        "no example of benign in the split validation", "no example of malignant in the split test"]
+        "no example of benign in the split validation",
+        "no example of malignant in the split test",
+    ]
 
 
 def test_duplicates_across_splits_are_counted():

@@ -17,8 +17,9 @@ def rows_of(tmp_path, text):
     return table.read_rows(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("name", ["subject", "Subject_ID", "PATIENT", "patient_id", "PatientID",
-                                  "participant-id"])
+@pytest.mark.parametrize(
+    "name", ["subject", "Subject_ID", "PATIENT", "patient_id", "PatientID", "participant-id"]
+)
 def test_usual_names_of_the_column(tmp_path, name):
     rows = rows_of(tmp_path, f"image,{name},age\na,p1,3\n")
     assert subjects.column_of(tmp_path, rows[0], wish="", rows=rows) == name
@@ -50,8 +51,10 @@ def test_without_a_word_each_image_is_its_own_and_that_is_said():
 
 
 def test_patients_of_dicom_are_subjects_under_another_name(tmp_path):
-    paths = [dicom(tmp_path / f"{i}.dcm", np.zeros((2, 2), np.uint8), PatientID=who)
-             for i, who in enumerate(("Kim", "Kim", "Lee"))]
+    paths = [
+        dicom(tmp_path / f"{i}.dcm", np.zeros((2, 2), np.uint8), PatientID=who)
+        for i, who in enumerate(("Kim", "Kim", "Lee"))
+    ]
     hidden = resolve(["", "", ""], paths, secret=lambda: b"key")
     assert hidden.ids == ["Kim", "Kim", "Lee"]
     assert hidden.shown[0] == hidden.shown[1] != hidden.shown[2]
@@ -65,8 +68,10 @@ def test_patients_of_dicom_are_subjects_under_another_name(tmp_path):
 
 
 def test_one_patient_for_all_tells_nothing_apart(tmp_path):
-    paths = [dicom(tmp_path / f"{i}.dcm", np.zeros((2, 2), np.uint8), PatientID="anonymous")
-             for i in range(3)]
+    paths = [
+        dicom(tmp_path / f"{i}.dcm", np.zeros((2, 2), np.uint8), PatientID="anonymous")
+        for i in range(3)
+    ]
     found = resolve(["", "", ""], paths)
     assert found.ids == ["a", "b", "c"]
     assert "all 3 images have one PatientID" in found.notes[0]
@@ -94,22 +99,28 @@ def patients(tmp_path):
 
 def test_a_patient_is_in_one_split_and_named_nowhere(patients, tmp_path):
     """The files have no suffix: DICOM is known by its content."""
-    found = source.load("image_folder", options=DataOptions(data_dir=str(patients)),
-                        cache_dir=tmp_path / "cache")
+    found = source.load(
+        "image_folder", options=DataOptions(data_dir=str(patients)), cache_dir=tmp_path / "cache"
+    )
     assert sum(map(len, found.splits.values())) == 24
     assert found.info.subjects == "PatientID of DICOM, 12"
     seen = [set(s.subject_id) for s in found.splits.values()]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 12
     assert "Miller" not in str([s.subject_id for s in found.splits.values()])
-    assert not any(b"Miller" in p.read_bytes() for p in (tmp_path / "cache").rglob("*")
-                   if p.is_file())
+    assert not any(
+        b"Miller" in p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file()
+    )
 
 
 def test_those_who_may_see_the_names(patients, tmp_path):
-    found = source.load("image_folder", cache_dir=tmp_path / "cache",
-                        options=DataOptions(data_dir=str(patients), plain_ids=True))
+    found = source.load(
+        "image_folder",
+        cache_dir=tmp_path / "cache",
+        options=DataOptions(data_dir=str(patients), plain_ids=True),
+    )
     assert {f"Miller{i}" for i in range(12)} == {
-        who for s in found.splits.values() for who in s.subject_id}
+        who for s in found.splits.values() for who in s.subject_id
+    }
 
 
 def test_a_table_that_tears_a_patient_apart_names_two_files(patients, tmp_path):
@@ -117,10 +128,16 @@ def test_a_table_that_tears_a_patient_apart_names_two_files(patients, tmp_path):
     for i in range(12):
         lines += [f"{c}/{i},{c},{c}{i},{'train' if c == 'a' or i % 2 else 'val'}" for c in "ab"]
     (patients / "metadata.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match=r"6 patients, by the PatientID of their files, are in two"
-                                        r" splits .*line 2 in train, .*line 3 in validation"):
-        source.load("image_folder", cache_dir=tmp_path / "cache",
-                    options=DataOptions(data_dir=str(patients)))
+    with pytest.raises(
+        UserError,
+        match=r"6 patients, by the PatientID of their files, are in two"
+        r" splits .*line 2 in train, .*line 3 in validation",
+    ):
+        source.load(
+            "image_folder",
+            cache_dir=tmp_path / "cache",
+            options=DataOptions(data_dir=str(patients)),
+        )
 
 
 @pytest.mark.parametrize("name", ["PatientID", "Patient ID", "patient_id"])
@@ -133,8 +150,11 @@ def test_patient_ids_of_a_table_are_hidden_wherever_they_stand(tmp_path, name):
         Image.fromarray(np.full((4, 4), 9 * i, np.uint8)).save(tmp_path / "set" / f"{i}.png")
         lines.append(f"{i}.png,{'ab'[i % 2]},Miller{i}")
     (tmp_path / "set" / "metadata.csv").write_text("\n".join(lines) + "\n")
-    found = source.load("image_folder", cache_dir=tmp_path / "cache", options=DataOptions(
-        data_dir=str(tmp_path / "set"), metadata_columns=(name,)))
+    found = source.load(
+        "image_folder",
+        cache_dir=tmp_path / "cache",
+        options=DataOptions(data_dir=str(tmp_path / "set"), metadata_columns=(name,)),
+    )
     for split in found.splits.values():
         assert "Miller" not in str(split.subject_id) + str(split.metadata)
         assert [m[name] for m in split.metadata] == split.subject_id

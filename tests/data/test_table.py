@@ -19,17 +19,23 @@ def test_cells_are_trimmed_and_know_their_line(tmp_path):
     assert [row.origin.split(", ")[1] for row in rows] == ["line 3", "line 6"]
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("a,b\n1,2,3\n", "line 2: has 3 fields where the header has 2; a text with a comma needs quot"),
-    ("a,b\n1,2\n3\n", "line 3: has 1 fields where the header has 2"),
-    ("a,b,a\n1,2,3\n", "the column 'a' stands twice in its header"),
-    ("a , b,a\n1,2,3\n", "the column 'a' stands twice"),
-    ("a,b,A\n1,2,3\n", "the column 'a' stands twice"),
-    ("a;b\n1;2\n", "its fields are separated by ';'; save it with commas"),
-    ("a,b\n", "has no rows"),
-    ("", "has no rows"),
-    ('a,b\n"1,2\n', "not a CSV file"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "a,b\n1,2,3\n",
+            "line 2: has 3 fields where the header has 2; a text with a comma needs quot",
+        ),
+        ("a,b\n1,2\n3\n", "line 3: has 1 fields where the header has 2"),
+        ("a,b,a\n1,2,3\n", "the column 'a' stands twice in its header"),
+        ("a , b,a\n1,2,3\n", "the column 'a' stands twice"),
+        ("a,b,A\n1,2,3\n", "the column 'a' stands twice"),
+        ("a;b\n1;2\n", "its fields are separated by ';'; save it with commas"),
+        ("a,b\n", "has no rows"),
+        ("", "has no rows"),
+        ('a,b\n"1,2\n', "not a CSV file"),
+    ],
+)
 def test_what_is_no_table_is_told(tmp_path, text, words):
     with pytest.raises(UserError, match=words):
         rows_of(tmp_path, text)
@@ -51,10 +57,10 @@ def test_names_that_differ_by_case_only_are_refused():
 
 def test_rows_of_one_image_must_agree(tmp_path):
     rows = rows_of(tmp_path, "image,split\na,train\na,\na,val\n")
-    assert table.one_value(rows[:2], "split", of="a") == "train"
-    assert table.one_value(rows[:2], "subject", of="a") == ""
+    assert table.one_value(rows[:2], "split", what="a") == "train"
+    assert table.one_value(rows[:2], "subject", what="a") == ""
     with pytest.raises(UserError, match=r"line 4: a has split 'val', but 'train' in .*line 2"):
-        table.one_value(rows, "split", of="a")
+        table.one_value(rows, "split", what="a")
 
 
 @pytest.fixture
@@ -64,8 +70,9 @@ def files(tmp_path):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).write_bytes(b"")
     (tmp_path / "in" / "other.png").symlink_to(tmp_path / "in" / "a.png")
-    return table.Files(tmp_path, DataOptions(path_folder="in"), what="image",
-                       suffixes=(".png", ".jpg", ".nii.gz"))
+    return table.FileIndex(
+        tmp_path, DataOptions(path_folder="in"), what="image", suffixes=(".png", ".jpg", ".nii.gz")
+    )
 
 
 def test_a_name_is_found_with_and_without_its_suffix(files):
@@ -76,14 +83,20 @@ def test_a_name_is_found_with_and_without_its_suffix(files):
     assert files.find("series", origin="line 6").is_dir()
 
 
-@pytest.mark.parametrize(("names", "words"), [
-    (["a", "a.png"], "line 1: 'a.png' is the file that is called 'a' in line 0; give it one name"),
-    (["a", "other"], "line 1: 'other' is the file that is called 'a' in line 0"),
-    (["b"], "line 0: 'b' may be b.png or b.jpg; give the name with its suffix"),
-    (["d"], "line 0: no such image file: .*in/d"),
-    (["../in/a"], "'../in/a' leaves the folder"),
-    (["/etc/passwd"], "leaves the folder"),
-])
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ["a", "a.png"],
+            "line 1: 'a.png' is the file that is called 'a' in line 0; give it one name",
+        ),
+        (["a", "other"], "line 1: 'other' is the file that is called 'a' in line 0"),
+        (["b"], "line 0: 'b' may be b.png or b.jpg; give the name with its suffix"),
+        (["d"], "line 0: no such image file: .*in/d"),
+        (["../in/a"], "'../in/a' leaves the folder"),
+        (["/etc/passwd"], "leaves the folder"),
+    ],
+)
 def test_names_that_mean_no_single_file(files, names, words):
     with pytest.raises(UserError, match=words):
         for i, name in enumerate(names):

@@ -26,26 +26,53 @@ def names_of(root, found):
 
 
 def test_numbers_sort_as_numbers(tmp_path):
-    touch(tmp_path, *(f"{k}.png" for k in (10, 1, 2, 12)), "a/9.png", "a/10.png", "b2/x.png",
-          "b10/x.png")
+    touch(
+        tmp_path,
+        *(f"{k}.png" for k in (10, 1, 2, 12)),
+        "a/9.png",
+        "a/10.png",
+        "b2/x.png",
+        "b10/x.png",
+    )
     assert names_of(tmp_path, walk.find(tmp_path, is_png)) == [
-        "a/9.png", "a/10.png", "b2/x.png", "b10/x.png", "1.png", "2.png", "10.png", "12.png"]
+        "a/9.png",
+        "a/10.png",
+        "b2/x.png",
+        "b10/x.png",
+        "1.png",
+        "2.png",
+        "10.png",
+        "12.png",
+    ]
 
 
 @given(st.lists(st.integers(0, 10**12), unique=True), st.text("ab-_ .", max_size=4))
 def test_the_order_of_names_is_that_of_their_numbers(numbers, before):
     assert sorted((f"{before}{n}x" for n in numbers), key=walk.natural) == [
-        f"{before}{n}x" for n in sorted(numbers)]
+        f"{before}{n}x" for n in sorted(numbers)
+    ]
 
 
 def test_hidden_files_are_left_out_at_every_depth_and_others_counted(tmp_path):
-    touch(tmp_path, "a.png", "._a.png", ".DS_Store", "__MACOSX/b.png", "x/.ipynb_checkpoints/c.png",
-          "x/y/.hidden/d.png", "x/y/e.png", "x/notes.TXT", "x/readme", "f.txt")
+    touch(
+        tmp_path,
+        "a.png",
+        "._a.png",
+        ".DS_Store",
+        "__MACOSX/b.png",
+        "x/.ipynb_checkpoints/c.png",
+        "x/y/.hidden/d.png",
+        "x/y/e.png",
+        "x/notes.TXT",
+        "x/readme",
+        "f.txt",
+    )
     found = walk.find(tmp_path, is_png)
     assert names_of(tmp_path, found) == ["a.png", "x/y/e.png"]
     assert dict(found.left_out) == {".txt": 2, "without suffix": 1}
     assert walk.note_left_out(found.left_out) == [
-        "3 files of other kinds left out (2 .txt, 1 without suffix)"]
+        "3 files of other kinds left out (2 .txt, 1 without suffix)"
+    ]
     assert walk.note_left_out(walk.find(tmp_path / "x" / "y", is_png).left_out) == []
 
 

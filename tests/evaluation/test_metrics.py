@@ -21,11 +21,12 @@ def case(seed: int, classes: int, n: int = 40, ties: bool = False):
 REFERENCE = {
     "accuracy": lambda y, p, w: reference.accuracy_score(y, p.argmax(1), sample_weight=w),
     "balanced_accuracy": lambda y, p, w: reference.balanced_accuracy_score(
-        y, p.argmax(1), sample_weight=w),
-    "kappa": lambda y, p, w: reference.cohen_kappa_score(
-        y, p.argmax(1), sample_weight=w),
+        y, p.argmax(1), sample_weight=w
+    ),
+    "kappa": lambda y, p, w: reference.cohen_kappa_score(y, p.argmax(1), sample_weight=w),
     "quadratic_kappa": lambda y, p, w: reference.cohen_kappa_score(
-        y, p.argmax(1), weights="quadratic", sample_weight=w),
+        y, p.argmax(1), weights="quadratic", sample_weight=w
+    ),
 }
 
 
@@ -36,19 +37,21 @@ def test_metrics_equal_scikit_learn(classes, ties, seed):
     y, p = case(seed, classes, ties=ties)
     w = np.random.default_rng(seed).integers(1, 4, len(y)).astype(float)
     names = [str(c) for c in range(classes)]
-    found = {name: m(y, p, w[None])[0]
-             for name, m in metrics.of_classes(names, ordered=True).items()}
+    found = {
+        name: m(y, p, w[None])[0] for name, m in metrics.of_classes(names, ordered=True).items()
+    }
     for name, function in REFERENCE.items():
         assert found[name] == pytest.approx(function(y, p, w)), name
     pair = classes == 2
     one_hot = np.eye(classes)[y]
     truth, score = (y, p[:, 1]) if pair else (one_hot, p)
-    assert found["auc"] == pytest.approx(
-        reference.roc_auc_score(truth, score, sample_weight=w))
+    assert found["auc"] == pytest.approx(reference.roc_auc_score(truth, score, sample_weight=w))
     assert found["average_precision"] == pytest.approx(
-        reference.average_precision_score(truth, score, sample_weight=w))
-    assert found["f1"] == pytest.approx(reference.f1_score(
-        y, p.argmax(1), average="binary" if pair else "macro", sample_weight=w))
+        reference.average_precision_score(truth, score, sample_weight=w)
+    )
+    assert found["f1"] == pytest.approx(
+        reference.f1_score(y, p.argmax(1), average="binary" if pair else "macro", sample_weight=w)
+    )
     squared = ((p - one_hot) ** 2).sum(1) / (2 if pair else 1)
     assert found["brier"] == pytest.approx(np.average(squared, weights=w))
 
@@ -59,7 +62,8 @@ def test_weights_are_counts():
     twice = np.repeat(np.arange(len(y)), counts)
     for name, m in metrics.CLASSIFICATION.items():
         assert m(y, p, counts[None].astype(float))[0] == pytest.approx(
-            metrics.evaluate(m, y[twice], p[twice])), name
+            metrics.evaluate(m, y[twice], p[twice])
+        ), name
 
 
 def test_auc_and_average_precision_by_hand():
@@ -68,7 +72,8 @@ def test_auc_and_average_precision_by_hand():
     one = np.ones((1, 4))
     assert metrics.binary_auc(score, y, one)[0] == 0.75
     assert metrics.binary_average_precision(score, y, one)[0] == pytest.approx(
-        0.5 * 1 + 0.5 * 2 / 3)
+        0.5 * 1 + 0.5 * 2 / 3
+    )
     assert metrics.binary_auc(np.ones(4), y, one)[0] == 0.5
 
 
@@ -111,19 +116,19 @@ def test_probabilities_that_are_not_finite_make_every_metric_undefined(bad):
 
 
 def test_the_positive_class_is_the_one_that_is_declared():
-    """20 cancers, 80 normal: F1 and average precision of the rarer class, as scikit-learn has it.
-    """
+    """20 cancers, 80 normal: F1 and average precision of the rarer class, as scikit-learn."""
     rng = np.random.default_rng(0)
     y = np.array([0] * 20 + [1] * 80)
     s = np.clip(np.where(y == 1, 0.7, 0.45) + rng.normal(0, 0.15, 100), 0, 1)
     p = np.stack([1 - s, s], 1)
     found = metrics.of_classes(["cancer", "normal"], positive="cancer")
     assert metrics.evaluate(found["f1"], y, p) == pytest.approx(
-        reference.f1_score(y, p.argmax(1), pos_label=0))
+        reference.f1_score(y, p.argmax(1), pos_label=0)
+    )
     assert metrics.evaluate(found["average_precision"], y, p) == pytest.approx(
-        reference.average_precision_score(y == 0, p[:, 0]))
-    assert metrics.evaluate(found["auc"], y, p) == pytest.approx(
-        reference.roc_auc_score(y, s))
+        reference.average_precision_score(y == 0, p[:, 0])
+    )
+    assert metrics.evaluate(found["auc"], y, p) == pytest.approx(reference.roc_auc_score(y, s))
 
 
 def test_kappa_with_weights_needs_an_order():
@@ -132,8 +137,10 @@ def test_kappa_with_weights_needs_an_order():
     y = rng.integers(0, 4, 200)
     said = np.where(rng.random(200) < 0.7, y, rng.integers(0, 4, 200))
     other = np.array([2, 0, 3, 1])
-    before, after = (metrics.evaluate(metrics.kappa, a, np.eye(4)[b]) for a, b in (
-        (y, said), (other[y], other[said])))
+    before, after = (
+        metrics.evaluate(metrics.kappa, a, np.eye(4)[b])
+        for a, b in ((y, said), (other[y], other[said]))
+    )
     assert before == pytest.approx(after)
     assert "quadratic_kappa" not in metrics.of_classes("abcd")
     assert "quadratic_kappa" in metrics.of_classes("abcd", ordered=True)

@@ -16,8 +16,13 @@ def predictions(classes, n=60):
     rng = np.random.default_rng(0)
     label = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
     p = rng.dirichlet(np.ones(classes), n) * 0.5 + 0.5 * np.eye(classes)[label]
-    return Predictions([f"c{i}" for i in range(n)], [f"s{i}" for i in range(n)], label, p,
-                       [f"class {i}" for i in range(classes)])
+    return Predictions(
+        [f"c{i}" for i in range(n)],
+        [f"s{i}" for i in range(n)],
+        label,
+        p,
+        [f"class {i}" for i in range(classes)],
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 9])
@@ -30,9 +35,15 @@ def test_every_figure_is_drawn(tmp_path, classes, shape):
     plot.reliability(tmp_path / "reliability.png", found)
     wrong = plot.mistakes(tmp_path / "mistakes.png", found, lambda i: image)
     assert wrong == (found.probability.argmax(1) != found.label).sum()
-    plot.learning_curve(tmp_path / "curve.png", [
-        {"step": 1, "loss": 1.0}, {"step": 1, "validation_loss": 0.9, "validation_auc": 0.6},
-        {"step": 2, "loss": None}], score="auc")
+    plot.learning_curve(
+        tmp_path / "curve.png",
+        [
+            {"step": 1, "loss": 1.0},
+            {"step": 1, "validation_loss": 0.9, "validation_auc": 0.6},
+            {"step": 2, "loss": None},
+        ],
+        score="auc",
+    )
     for name in ("curves", "confusion", "reliability", "mistakes", "curve"):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
         assert pixels.std() > 5, f"{name} is blank"
@@ -46,12 +57,19 @@ def test_figures_in_other_formats_beside_png(tmp_path):
 
 
 def test_drawing_leaves_the_notebooks_backend_as_it_is(tmp_path):
-    program = ("import matplotlib\nmatplotlib.use('svg')\nimport sys\nfrom pathlib import Path\n"
-               "import numpy as np\nimport medjax.bundle\nfrom medjax.evaluation import plot\n"
-               "plot.learning_curve(Path(sys.argv[1]), [{'step': 1, 'loss': 1.0}], score='auc')\n"
-               "print(matplotlib.get_backend().lower(), 'matplotlib.pyplot' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.png")], cwd=ROOT,
-                          capture_output=True, text=True, check=True)
+    program = (
+        "import matplotlib\nmatplotlib.use('svg')\nimport sys\nfrom pathlib import Path\n"
+        "import numpy as np\nimport medjax.bundle\nfrom medjax.evaluation import plot\n"
+        "plot.learning_curve(Path(sys.argv[1]), [{'step': 1, 'loss': 1.0}], score='auc')\n"
+        "print(matplotlib.get_backend().lower(), 'matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "a.png")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == ["svg", "False"]
 
 
@@ -65,8 +83,9 @@ def test_logarithmic_axes_have_plain_numbers():
     ax.figure.draw_without_rendering()
     texts = [t.get_text() for t in ax.get_yticklabels()]
     assert {"0.1", "1", "10"} <= set(texts)
-    assert not any("$" in t for t in [*texts, *(t.get_text() for t in ax.get_yticklabels(
-        minor=True))])
+    assert not any(
+        "$" in t for t in [*texts, *(t.get_text() for t in ax.get_yticklabels(minor=True))]
+    )
 
 
 def test_names_that_no_figure_has_room_for():
@@ -77,8 +96,9 @@ def test_names_that_no_figure_has_room_for():
 
 def test_no_mistakes_is_a_figure_too(tmp_path):
     found = predictions(2)
-    right = Predictions(found.case_id, found.subject_id, found.label, np.eye(2)[found.label],
-                        found.classes)
+    right = Predictions(
+        found.case_id, found.subject_id, found.label, np.eye(2)[found.label], found.classes
+    )
     assert plot.mistakes(tmp_path / "m.png", right, lambda i: np.zeros((4, 4, 1))) == 0
 
 
@@ -92,8 +112,10 @@ def test_the_trivial_baseline_knows_only_frequencies():
 
 
 def test_undefined_values_are_null_in_the_report(tmp_path):
-    report.write(tmp_path / "r.json", {"metrics": {
-        "a": Estimate(np.nan, np.nan, np.nan, 7), "b": Estimate(0.5, 0.4, 0.6)}})
+    report.write(
+        tmp_path / "r.json",
+        {"metrics": {"a": Estimate(np.nan, np.nan, np.nan, 7), "b": Estimate(0.5, 0.4, 0.6)}},
+    )
     found = json.loads((tmp_path / "r.json").read_text())["metrics"]
     assert found["a"] == {"value": None, "low": None, "high": None, "undefined": 7}
     assert found["b"] == {"value": 0.5, "low": 0.4, "high": 0.6}

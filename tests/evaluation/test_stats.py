@@ -91,11 +91,21 @@ def test_the_difference_of_medians_is_resampled(rng):
     """Leaving one out hardly moves a median; scipy's percentiles of resampled pairs are right."""
     a, b = rng.lognormal(size=(2, 41))
     expected = reference.bootstrap(
-        (a, b), lambda x, y, axis: np.median(y, axis) - np.median(x, axis), paired=True,
-        method="percentile", n_resamples=4000, rng=rng).confidence_interval
+        (a, b),
+        lambda x, y, axis: np.median(y, axis) - np.median(x, axis),
+        paired=True,
+        method="percentile",
+        n_resamples=4000,
+        rng=rng,
+    ).confidence_interval
     found = stats.compare(
-        landmark_metrics.error_mm_median, np.ones((41, 1), bool), a[:, None], b[:, None],
-        list(map(str, range(41))), samples=4000).difference
+        landmark_metrics.error_mm_median,
+        np.ones((41, 1), bool),
+        a[:, None],
+        b[:, None],
+        list(map(str, range(41))),
+        samples=4000,
+    ).difference
     assert (found.low, found.high) == pytest.approx(expected, abs=0.05)
 
 
@@ -103,15 +113,15 @@ def test_what_is_undefined_without_a_subject_has_no_interval():
     """Only one subject shows the point: without it there is no mean."""
     error = np.full((12, 2), np.nan)
     error[3] = 1.0, 2.0
-    found = stats.bootstrap(landmark_metrics.error_mm, np.ones((12, 2), bool), error,
-                            list(map(str, range(12))))
+    found = stats.bootstrap(
+        landmark_metrics.error_mm, np.ones((12, 2), bool), error, list(map(str, range(12)))
+    )
     assert found.value == 1.5
     assert (found.undefined, found.reason) == (1, "undefined without 1 of the subjects")
 
 
 def test_a_rate_has_wilsons_interval(rng):
-    """Single images: of n - 1 of them, by Student's quantile, which is the normal one in the end.
-    """
+    """Single images: of n - 1 of them, by Student's quantile, in the end the normal one."""
     y, p = answers(rng, 3000, 0.9)
     hits = int((p.argmax(1) == y).sum())
     exact = reference.binomtest(hits, 3000).proportion_ci(method="wilson")
@@ -124,16 +134,18 @@ def test_a_rate_has_wilsons_interval(rng):
 
 def test_the_mean_of_what_is_normal_has_students_interval(rng):
     x = rng.normal(10, 1, (40, 1))
-    found = stats.bootstrap(landmark_metrics.error_mm, np.ones((40, 1), bool), x,
-                            list(map(str, range(40))))
+    found = stats.bootstrap(
+        landmark_metrics.error_mm, np.ones((40, 1), bool), x, list(map(str, range(40)))
+    )
     low, high = reference.t.interval(0.95, 39, x.mean(), reference.sem(x[:, 0]))
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.03)
 
 
 def test_the_median_has_the_interval_of_order_statistics(rng):
     x = rng.gamma(2, 1, (400, 1))
-    found = stats.bootstrap(landmark_metrics.error_mm_median, np.ones((400, 1), bool), x,
-                            list(map(str, range(400))))
+    found = stats.bootstrap(
+        landmark_metrics.error_mm_median, np.ones((400, 1), bool), x, list(map(str, range(400)))
+    )
     order = np.sort(x[:, 0])
     first, last = reference.binom.ppf([0.025, 0.975], 400, 0.5).astype(int)
     assert order[first - 3] <= found.low <= order[first + 2]
@@ -186,11 +198,14 @@ def test_scores_on_another_scale_are_compared_by_their_ranks(rng):
     """A shift of all logits changes no AUC, so no p-value."""
     y, a, who = clusters(rng, 60, 1.0)
     z = np.log(a[:, 1] / a[:, 0]) + 1.5 * y + rng.normal(0, 0.5, len(y))
-    found = [stats.compare(metrics.auc, y, a, np.stack([1 - s, s], 1), who, samples=300)
-             for s in (1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-z - 3)))]
+    found = [
+        stats.compare(metrics.auc, y, a, np.stack([1 - s, s], 1), who, samples=300)
+        for s in (1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-z - 3)))
+    ]
     assert found[0].p_value == found[1].p_value < 0.05
-    np.testing.assert_array_equal(stats.ranks(np.array([[3.0], [1], [3], [2]]))[:, 0],
-                                  [0.875, 0.25, 0.875, 0.5])
+    np.testing.assert_array_equal(
+        stats.ranks(np.array([[3.0], [1], [3], [2]]))[:, 0], [0.875, 0.25, 0.875, 0.5]
+    )
 
 
 def test_models_are_compared_on_points_that_both_found():
@@ -198,15 +213,22 @@ def test_models_are_compared_on_points_that_both_found():
     a = np.tile([1.0, 1, 20], (12, 1))
     b = a.copy()
     b[:, 2] = np.nan
-    found = stats.compare(landmark_metrics.error_mm, np.ones((12, 3), bool), a, b,
-                          list(map(str, range(12))), samples=50)
+    found = stats.compare(
+        landmark_metrics.error_mm,
+        np.ones((12, 3), bool),
+        a,
+        b,
+        list(map(str, range(12))),
+        samples=50,
+    )
     assert (found.a, found.b, found.difference.value) == (1.0, 1.0, 0.0)
     assert (found.common, found.points) == (24, 36)
 
 
 def test_holms_correction_by_hand():
     assert stats.holm([0.01, 0.04, 0.03, np.nan]) == pytest.approx(
-        [0.03, 0.06, 0.06, np.nan], nan_ok=True)
+        [0.03, 0.06, 0.06, np.nan], nan_ok=True
+    )
     assert stats.holm([0.6, 0.9]) == [1.0, 1.0]
 
 
@@ -245,8 +267,9 @@ def test_comparison_finds_a_difference_and_none(rng):
 
 def test_an_undefined_difference_has_no_p_value():
     p = np.full((4, 2), 0.5)
-    found = stats.compare(metrics.CLASSIFICATION["auc"], np.zeros(4, int), p, p, list("abcd"),
-                          samples=20)
+    found = stats.compare(
+        metrics.CLASSIFICATION["auc"], np.zeros(4, int), p, p, list("abcd"), samples=20
+    )
     assert np.isnan(found.p_value)
 
 
@@ -279,7 +302,8 @@ def test_the_permutation_test_is_scipys(rng):
     found = stats.compare(ACCURACY, y, a, b, list(map(str, range(12))), samples=20_000)
     gain = (b.argmax(1) == y) * 1.0 - (a.argmax(1) == y)
     exact = reference.permutation_test(
-        (gain,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True)
+        (gain,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True
+    )
     assert found.p_value == pytest.approx(exact.pvalue, abs=0.02)
 
 

@@ -17,8 +17,16 @@ from medjax import app
 from medjax.errors import UserError
 from tests.conftest import ROOT, newest_state, settings
 
-SMALL = {"subjects": 20, "steps": 4, "batch": 8, "eval_every": 2, "log_every": 2, "bootstrap": 50,
-         "model": "mlp", "warmup_steps": 1}
+SMALL = {
+    "subjects": 20,
+    "steps": 4,
+    "batch": 8,
+    "eval_every": 2,
+    "log_every": 2,
+    "bootstrap": 50,
+    "model": "mlp",
+    "warmup_steps": 1,
+}
 
 
 def flags(workdir, cache, **changes):
@@ -27,15 +35,21 @@ def flags(workdir, cache, **changes):
 
 
 def run_here(workdir, cache, **changes):
-    classify.main(app.parse(classify.Config, ["classify", *flags(workdir, cache, **changes)],
-                            "classify"))
+    classify.main(
+        app.parse(classify.Config, ["classify", *flags(workdir, cache, **changes)], "classify")
+    )
 
 
 def start(arguments, **environment):
     """The experiment as a user starts it, in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.classify", *arguments], cwd=ROOT, text=True,
-        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        [sys.executable, "-m", "experiments.classify", *arguments],
+        cwd=ROOT,
+        text=True,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finished(process):
@@ -53,8 +67,9 @@ def lines_of(workdir):
 
 def probabilities(workdir):
     with (workdir / "predictions.csv").open() as f:
-        return np.array([[float(v) for k, v in r.items() if k.startswith("p_")]
-                         for r in csv.DictReader(f)])
+        return np.array(
+            [[float(v) for k, v in r.items() if k.startswith("p_")] for r in csv.DictReader(f)]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +84,23 @@ def done(tmp_path_factory, cache_dir):
 def test_what_a_run_leaves_behind(done):
     workdir, out = done
     assert {p.name for p in workdir.iterdir()} == {
-        "config.json", "metrics.jsonl", "predictions.csv", "report.json", "figures", "checkpoints",
-        "seeds", "weights.safetensors", ".lock"}
+        "config.json",
+        "metrics.jsonl",
+        "predictions.csv",
+        "report.json",
+        "figures",
+        "checkpoints",
+        "seeds",
+        "weights.safetensors",
+        ".lock",
+    }
     assert {p.name for p in (workdir / "figures").iterdir()} == {
-        "learning_curve.png", "roc_pr.png", "confusion.png", "reliability.png", "mistakes.png"}
+        "learning_curve.png",
+        "roc_pr.png",
+        "confusion.png",
+        "reliability.png",
+        "mistakes.png",
+    }
     for figure in (workdir / "figures").iterdir():
         assert Image.open(figure).size[0] > 300
     assert "95 % interval" in out
@@ -83,8 +111,17 @@ def test_what_a_run_leaves_behind(done):
 
 def test_the_report_keeps_its_contract(done):
     found = report_of(done[0])
-    names = {"auc", "accuracy", "balanced_accuracy", "f1", "average_precision", "kappa", "ece",
-             "brier", "quadratic_kappa"}
+    names = {
+        "auc",
+        "accuracy",
+        "balanced_accuracy",
+        "f1",
+        "average_precision",
+        "kappa",
+        "ece",
+        "brier",
+        "quadratic_kappa",
+    }
     assert set(found["metrics"]) == set(found["baseline"]) == names
     for estimate in found["metrics"].values():
         assert {"value", "low", "high"} <= set(estimate)
@@ -94,8 +131,13 @@ def test_the_report_keeps_its_contract(done):
     assert (found["dataset"], found["split"]) == ("brain_planes", "test")
     assert found["cases"] == 10 * found["subjects"]
     assert found["subjects_known_by"] == "synthetic, 20"
-    assert set(found["classes"]["pons"]) == {"sensitivity", "specificity", "auc", "support",
-                                             "positive_predictive_value"}
+    assert set(found["classes"]["pons"]) == {
+        "sensitivity",
+        "specificity",
+        "auc",
+        "support",
+        "positive_predictive_value",
+    }
     assert len(found["definitions"]) == len(names)
     assert {"steps", "seconds", "compile_seconds", "examples_per_second"} <= set(found["train"])
     assert {"device", "versions"} <= set(found)
@@ -115,8 +157,10 @@ def test_predictions_hold_every_case_once(done):
 def test_metrics_file_has_training_and_validation(done):
     *lines, last = lines_of(done[0])
     assert [x["step"] for x in lines] == [2, 4]  # one object a logged step
-    assert all({"loss", "examples_per_second", "validation_loss", "validation_auc"} <= set(x)
-               for x in lines)
+    assert all(
+        {"loss", "examples_per_second", "validation_loss", "validation_auc"} <= set(x)
+        for x in lines
+    )
     assert last["train"]["steps"] == 4
 
 
@@ -134,23 +178,29 @@ def test_other_settings_in_the_same_place_are_refused(done, cache_dir):
         run_here(done[0] / "figures", cache_dir)
 
 
-@pytest.mark.parametrize("changes", [
-    {"model": "cnn", "dtype": "bfloat16", "mixup": 0.2, "views": 2, "flip": "0,1"},
-    {"model": "resnet_slim", "optimizer": "sgd", "class_weights": "balanced", "feed": "stream"},
-], ids=["bfloat16", "streamed"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "cnn", "dtype": "bfloat16", "mixup": 0.2, "views": 2, "flip": "0,1"},
+        {"model": "resnet_slim", "optimizer": "sgd", "class_weights": "balanced", "feed": "stream"},
+    ],
+    ids=["bfloat16", "streamed"],
+)
 def test_two_steps_through_other_flags(tmp_path, cache_dir, changes):
     run_here(tmp_path / "run", cache_dir, steps=2, **changes)
     assert report_of(tmp_path / "run")["train"]["steps"] == 2
 
 
 def test_own_pictures(tmp_path, cache_dir, folder_of_images):
-    run_here(tmp_path / "run", cache_dir, dataset="image_folder", data_dir=folder_of_images,
-             best="brier")
+    run_here(
+        tmp_path / "run", cache_dir, dataset="image_folder", data_dir=folder_of_images, best="brier"
+    )
     found = report_of(tmp_path / "run")
     assert (found["dataset"], found["split"]) == ("set", "test")
     with pytest.raises(UserError, match="lies in --data_dir"):
-        run_here(folder_of_images / "run", cache_dir, dataset="image_folder",
-                 data_dir=folder_of_images)
+        run_here(
+            folder_of_images / "run", cache_dir, dataset="image_folder", data_dir=folder_of_images
+        )
 
 
 def test_published_weights_and_a_frozen_trunk(tmp_path, cache_dir, folder_of_images):
@@ -163,12 +213,21 @@ def test_published_weights_and_a_frozen_trunk(tmp_path, cache_dir, folder_of_ima
 
     model = models.classifier("resnet18_28", num_classes=5)
     shapes = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, 10, 12, 1)), train=False))
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 10, 12, 1)), train=False)
+    )
     tensors = as_torch({k: shapes[k] for k in ("params", "batch_stats")})
     tensors = {k: np.abs(v) + 1 if "var" in k else 0.05 * v for k, v in tensors.items()}
     save(tensors, tmp_path / "w.safetensors")
-    run_here(tmp_path / "run", cache_dir, dataset="image_folder", data_dir=folder_of_images,
-             model="resnet18_28", init_from=tmp_path / "w.safetensors", freeze=True, steps=1)
+    run_here(
+        tmp_path / "run",
+        cache_dir,
+        dataset="image_folder",
+        data_dir=folder_of_images,
+        model="resnet18_28",
+        init_from=tmp_path / "w.safetensors",
+        freeze=True,
+        steps=1,
+    )
     assert report_of(tmp_path / "run")["train"]["steps"] == 1
 
 
@@ -199,8 +258,9 @@ def while_one_is_written(process, workdir):
         time.sleep(0.0005)
 
 
-@pytest.mark.parametrize("moment", [
-    pytest.param(between_checkpoints, marks=pytest.mark.slow), while_one_is_written])
+@pytest.mark.parametrize(
+    "moment", [pytest.param(between_checkpoints, marks=pytest.mark.slow), while_one_is_written]
+)
 def test_kill_and_resume_is_bit_equal(tmp_path, cache_dir, unbroken, moment):
     """Killed by SIGKILL after the first checkpoint; the same command goes on."""
     settings, whole, broken = KILLED, unbroken, tmp_path / "broken"
@@ -250,8 +310,15 @@ def test_eight_devices_give_the_same_result(tmp_path, cache_dir):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, cache_dir):
     with pytest.raises(UserError, match="the loss is not finite at step"):
-        run_here(tmp_path / "run", cache_dir, learning_rate=1e30, clip_norm=0.0, optimizer="sgd",
-                 steps=40, warmup_steps=0)
+        run_here(
+            tmp_path / "run",
+            cache_dir,
+            learning_rate=1e30,
+            clip_norm=0.0,
+            optimizer="sgd",
+            steps=40,
+            warmup_steps=0,
+        )
     assert not (tmp_path / "run" / "report.json").exists()
 
 
@@ -274,8 +341,9 @@ def test_the_best_of_several_learning_rates_is_that_run_alone(done, tmp_path, ca
 def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
     tiny = tmp_path / "tiny"
     tiny.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", tiny],
-                      capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", tiny], capture_output=True, check=False
+    ).returncode:
         pytest.skip("no right to mount a small disk")
     try:
         settings = {"model": "cnn", "steps": 40, "eval_every": 5}
@@ -289,29 +357,35 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
         subprocess.run(["umount", tiny], check=False)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"dataset": "brain_plane"}, "unknown dataset 'brain_plane': did you mean brain_planes"),
-    ({"model": "resnet"}, "unknown value of --model 'resnet': did you mean"),
-    ({"steps": 0}, "--steps=0: must be at least 1"),
-    ({"dropout": 1.5}, "--dropout=1.5: must be from 0 to below 1"),
-    ({"learning_rates": "1e-3,-1"}, "--learning_rates and --weight_decays must not be negative"),
-    ({"learning_rates": "1,2,3", "weight_decays": "1,2"}, "give as many, or one"),
-    ({"learning_rate": -1}, "--learning_rate=-1.0: must not be negative, and finite"),
-    ({"data_dir": "/nowhere"}, "--data_dir=/nowhere: no such file or folder"),
-    ({"flip": "x"}, "--flip=x: entries must be int"),
-    ({"flip": "5"}, "--flip=5: the images have the axes 0 to 1"),
-    ({"steps": "many"}, "steps"),
-    ({"step": 3}, "unknown flag '--step': did you mean --steps"),
-    ({"init_from": "/nowhere.safetensors"}, "not a readable .safetensors"),
-    ({"eval_only": True}, "no run in"),
-    ({"freeze": True}, "--freeze trains on the features of published weights"),
-    ({"model": "cnn", "image_size": 20}, "--image_size is not read by the set brain_planes"),
-    ({"data_dir": "launch"}, "--data_dir=launch: nothing in it says which set it is"),
-    ({"eval_every": -3}, "--eval_every=-3: must not be negative"),
-    ({"seed": 2**40}, "--seed=1099511627776: must not be negative, and finite"),
-    ({"learning_rate": "nan"}, "--learning_rate=nan: must not be negative, and finite"),
-    ({"subjects": 0}, "--subjects=0: must be at least 1"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "brain_plane"}, "unknown dataset 'brain_plane': did you mean brain_planes"),
+        ({"model": "resnet"}, "unknown value of --model 'resnet': did you mean"),
+        ({"steps": 0}, "--steps=0: must be at least 1"),
+        ({"dropout": 1.5}, "--dropout=1.5: must be from 0 to below 1"),
+        (
+            {"learning_rates": "1e-3,-1"},
+            "--learning_rates and --weight_decays must not be negative",
+        ),
+        ({"learning_rates": "1,2,3", "weight_decays": "1,2"}, "give as many, or one"),
+        ({"learning_rate": -1}, "--learning_rate=-1.0: must not be negative, and finite"),
+        ({"data_dir": "/nowhere"}, "--data_dir=/nowhere: no such file or folder"),
+        ({"flip": "x"}, "--flip=x: entries must be int"),
+        ({"flip": "5"}, "--flip=5: the images have the axes 0 to 1"),
+        ({"steps": "many"}, "steps"),
+        ({"step": 3}, "unknown flag '--step': did you mean --steps"),
+        ({"init_from": "/nowhere.safetensors"}, "not a readable .safetensors"),
+        ({"eval_only": True}, "no run in"),
+        ({"freeze": True}, "--freeze trains on the features of published weights"),
+        ({"model": "cnn", "image_size": 20}, "--image_size is not read by the set brain_planes"),
+        ({"data_dir": "launch"}, "--data_dir=launch: nothing in it says which set it is"),
+        ({"eval_every": -3}, "--eval_every=-3: must not be negative"),
+        ({"seed": 2**40}, "--seed=1099511627776: must not be negative, and finite"),
+        ({"learning_rate": "nan"}, "--learning_rate=nan: must not be negative, and finite"),
+        ({"subjects": 0}, "--subjects=0: must be at least 1"),
+    ],
+)
 def test_bad_flags_are_told_in_one_line_and_leave_nothing(tmp_path, cache_dir, changes, message):
     with pytest.raises(UserError, match=message) as error:
         run_here(tmp_path / "run", cache_dir, **changes)

@@ -14,8 +14,9 @@ def predictions(seed=0, n=40, names=("no", "yes")):
     rng = np.random.default_rng(seed)
     label = np.random.default_rng(9).integers(0, len(names), n)
     p = rng.dirichlet(np.ones(len(names)), n)
-    return Predictions([f"c{i}" for i in range(n)], [f"s{i // 2}" for i in range(n)], label, p,
-                       names)
+    return Predictions(
+        [f"c{i}" for i in range(n)], [f"s{i // 2}" for i in range(n)], label, p, names
+    )
 
 
 def run(*arguments):
@@ -37,8 +38,13 @@ def test_two_files_are_compared(tmp_path, capsys):
 def test_the_order_of_rows_does_not_matter(tmp_path):
     a = predictions()
     order = np.random.default_rng(1).permutation(40)
-    b = Predictions([a.case_id[i] for i in order], [a.subject_id[i] for i in order],
-                    a.label[order], a.probability[order], a.classes)
+    b = Predictions(
+        [a.case_id[i] for i in order],
+        [a.subject_id[i] for i in order],
+        a.label[order],
+        a.probability[order],
+        a.classes,
+    )
     np.testing.assert_array_equal(compare.align(a, b).probability, a.probability)
 
 
@@ -50,17 +56,20 @@ def test_files_round_trip(tmp_path):
     np.testing.assert_allclose(b.probability, a.probability, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda t: t.replace("yes", "maybe"), "the classes differ"),
-    (lambda t: t.replace("p_yes", "p_maybe"), "line 3: 'yes' is not in list"),
-    (lambda t: t.replace("c7,", "d7,"), "2 cases are in one file only"),
-    (lambda t: t.replace("c7,", "c6,"), "1 cases are in one file only"),
-    (lambda t: t.replace(",yes,", ",no,"), "the labels of some cases differ"),
-    (lambda t: t.replace("case_id", "case"), "expected the columns"),
-    (lambda t: t.replace("c7,s3", "c7"), "line 9"),
-    (lambda t: t.replace(t.splitlines()[3].split(",")[-1], "nan"), "line 4"),
-    (lambda t: "", "not a readable|expected the columns"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.replace("yes", "maybe"), "the classes differ"),
+        (lambda t: t.replace("p_yes", "p_maybe"), "line 3: 'yes' is not in list"),
+        (lambda t: t.replace("c7,", "d7,"), "2 cases are in one file only"),
+        (lambda t: t.replace("c7,", "c6,"), "1 cases are in one file only"),
+        (lambda t: t.replace(",yes,", ",no,"), "the labels of some cases differ"),
+        (lambda t: t.replace("case_id", "case"), "expected the columns"),
+        (lambda t: t.replace("c7,s3", "c7"), "line 9"),
+        (lambda t: t.replace(t.splitlines()[3].split(",")[-1], "nan"), "line 4"),
+        (lambda t: "", "not a readable|expected the columns"),
+    ],
+)
 def test_files_that_do_not_fit(tmp_path, change, message):
     predictions(0).write(tmp_path / "a.csv")
     predictions(1).write(tmp_path / "b.csv")
@@ -82,15 +91,21 @@ def landmarks(path, *, seed=0, shift=0.0, names=("a", "b")):
     true = rng.normal(size=(20, len(names), 3))
     found = true + np.random.default_rng(seed).normal(0, 1, true.shape) + shift
     cases = [f"c{i}" for i in range(20)]
-    LandmarkPredictions(cases, cases, names, found, true, found, true,
-                        np.ones(true.shape[:2])).write(path)
+    LandmarkPredictions(
+        cases, cases, names, found, true, found, true, np.ones(true.shape[:2])
+    ).write(path)
 
 
 def test_two_runs_with_landmarks_are_compared(tmp_path, capsys):
     landmarks(tmp_path / "a.csv", seed=0)
     landmarks(tmp_path / "b.csv", seed=1, shift=3.0)
-    run(tmp_path / "a.csv", tmp_path / "b.csv", "--samples=200", "--radii_mm=2,4",
-        f"--output={tmp_path / 'out.json'}")
+    run(
+        tmp_path / "a.csv",
+        tmp_path / "b.csv",
+        "--samples=200",
+        "--radii_mm=2,4",
+        f"--output={tmp_path / 'out.json'}",
+    )
     found = json.loads((tmp_path / "out.json").read_text())
     assert {"error_mm", "sdr_2mm", "sdr_4mm"} <= set(found)
     assert found["error_mm"]["difference"]["low"] > 1.0

@@ -16,9 +16,21 @@ def test_as_a_user_starts_it(tmp_path, tmp_path_factory, cache_dir):
         target = tmp_path / "in" / f"{i}.png"
         target.write_bytes(b"no picture" if bad else (shared.data / "dark" / "00.png").read_bytes())
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.predict", f"--bundle={tmp_path}/b.zip",
-         f"--input={tmp_path}/in", f"--output={tmp_path}/out", f"--cache_dir={cache_dir}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        [
+            sys.executable,
+            "-m",
+            "experiments.predict",
+            f"--bundle={tmp_path}/b.zip",
+            f"--input={tmp_path}/in",
+            f"--output={tmp_path}/out",
+            f"--cache_dir={cache_dir}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 1
     assert "1 of 2 could not be answered" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -17,10 +17,28 @@ from medjax import app
 from medjax.errors import UserError
 from tests.conftest import ROOT, newest_state, settings
 
-SMALL = {"subjects": 14, "steps": 4, "batch": 4, "agents": 4, "eval_every": 1, "log_every": 1,
-         "bootstrap": 50, "ndim": 2, "width": 4, "hidden": 8, "crop_size": 9, "starts": 3,
-         "validation_starts": 2, "validation_cases": 2, "fill": 4, "replay": 20, "limit": 10,
-         "search_limit": 15, "warmup_steps": 1, "explore_steps": 2}
+SMALL = {
+    "subjects": 14,
+    "steps": 4,
+    "batch": 4,
+    "agents": 4,
+    "eval_every": 1,
+    "log_every": 1,
+    "bootstrap": 50,
+    "ndim": 2,
+    "width": 4,
+    "hidden": 8,
+    "crop_size": 9,
+    "starts": 3,
+    "validation_starts": 2,
+    "validation_cases": 2,
+    "fill": 4,
+    "replay": 20,
+    "limit": 10,
+    "search_limit": 15,
+    "warmup_steps": 1,
+    "explore_steps": 2,
+}
 FIGURES = {"learning_curve.png", "errors.png", "paths.png", "search.gif"}
 
 
@@ -43,13 +61,38 @@ def done(tmp_path_factory, cache_dir):
 
 def test_the_report_keeps_the_contract(done):
     report, workdir = done
-    assert {"experiment", "dataset", "split", "cases", "metrics", "baseline", "train", "device",
-            "versions", "landmarks", "definitions", "synthetic", "variance", "beside", "compared",
-            "seeds"} <= set(report)
-    assert {"error_mm", "error_mm_median", "success_2mm", "steps_to_rest", "left_volume",
-            "never_rested"} <= set(report["metrics"])
-    assert set(report["beside"]) == {"search, each start", "median of the starts",
-                                     "mean position in train", "random walk"}
+    assert {
+        "experiment",
+        "dataset",
+        "split",
+        "cases",
+        "metrics",
+        "baseline",
+        "train",
+        "device",
+        "versions",
+        "landmarks",
+        "definitions",
+        "synthetic",
+        "variance",
+        "beside",
+        "compared",
+        "seeds",
+    } <= set(report)
+    assert {
+        "error_mm",
+        "error_mm_median",
+        "success_2mm",
+        "steps_to_rest",
+        "left_volume",
+        "never_rested",
+    } <= set(report["metrics"])
+    assert set(report["beside"]) == {
+        "search, each start",
+        "median of the starts",
+        "mean position in train",
+        "random walk",
+    }
     assert set(report["landmarks"]) == {"AC", "PC"}
     assert sum(v for v in report["variance"].values()) == pytest.approx(1.0)
     assert {p.name for p in (workdir / "figures").iterdir()} == FIGURES
@@ -61,8 +104,9 @@ def test_the_predictions_add_up_to_the_report(done):
     with (workdir / "predictions.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert len(rows) == 2 * 3 * report["cases"]
-    error = [np.hypot(*(float(r[f"pred_{a}_mm"]) - float(r[f"true_{a}_mm"]) for a in "xy"))
-             for r in rows]
+    error = [
+        np.hypot(*(float(r[f"pred_{a}_mm"]) - float(r[f"true_{a}_mm"]) for a in "xy")) for r in rows
+    ]
     np.testing.assert_allclose(error, [float(r["error_mm"]) for r in rows], rtol=1e-4, atol=1e-4)
     assert np.mean(error) == pytest.approx(report["metrics"]["error_mm"]["value"], rel=1e-4)
     rested = [float(r["steps"]) for r in rows if r["ended"] == "rested"]
@@ -79,18 +123,41 @@ def test_evaluation_alone_says_the_same_beside_another_run(done, cache_dir, tmp_
     assert again["metrics"] == report["metrics"]
     row = again["beside"][str(beside)]
     assert row["error_mm"]["value"] == pytest.approx(
-        again["beside"]["median of the starts"]["error_mm"]["value"], rel=1e-5)
+        again["beside"]["median of the starts"]["error_mm"]["value"], rel=1e-5
+    )
     assert again["compared"][str(beside)]["p_value"] == 1.0
 
 
 @pytest.mark.slow
 def test_volumes_four_landmarks_two_seeds_and_all_that_can_be_chosen(tmp_path, cache_dir):
     report = run_here(
-        tmp_path / "w", cache_dir, ndim=3, image_shape="24,32,24", grid_mm=8, seeds=2, steps=2,
-        eval_every=1, history=3, n_step=2, priority=0.6, variant="dueling_double",
-        communicate=True, reward="squared", clip_reward=0, outside="leave", answer="lowest",
-        scales="24,8", strides="24,8", outlier_sd=3, landmarks="AC,PC,genu of CC,splenium of CC",
-        act_steps=2, fill=8, copies=1, learning_rates="1e-3,3e-3", weight_decays="0.0,0.1")
+        tmp_path / "w",
+        cache_dir,
+        ndim=3,
+        image_shape="24,32,24",
+        grid_mm=8,
+        seeds=2,
+        steps=2,
+        eval_every=1,
+        history=3,
+        n_step=2,
+        priority=0.6,
+        variant="dueling_double",
+        communicate=True,
+        reward="squared",
+        clip_reward=0,
+        outside="leave",
+        answer="lowest",
+        scales="24,8",
+        strides="24,8",
+        outlier_sd=3,
+        landmarks="AC,PC,genu of CC,splenium of CC",
+        act_steps=2,
+        fill=8,
+        copies=1,
+        learning_rates="1e-3,3e-3",
+        weight_decays="0.0,0.1",
+    )
     assert len(report["choices"]) == 2 and report["chosen"]["weight_decay"] in (0.0, 0.1)
     assert report["of"] == "2 seeds, pooled"
     assert set(report["seeds"]["each"]) == {"0", "1"}
@@ -105,13 +172,15 @@ def test_killed_and_resumed_it_ends_bit_equal(done, cache_dir, tmp_path):
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.time() + 240
     while not any(p.name.isdigit() for p in (workdir / "checkpoints").glob("*")) and (
-            process.poll() is None):  # until then it has another name
+        process.poll() is None
+    ):  # until then it has another name
         assert time.time() < deadline, "no checkpoint within 240 s"
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True,
-                           timeout=300)
+    again = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300
+    )
     at = re.search(r"resuming at step (\d+)", again.stdout)
     assert at and int(at[1]) < SMALL["steps"]  # else nothing was left to go on with
     assert newest_state(workdir) == newest_state(whole)
@@ -122,28 +191,42 @@ def test_killed_and_resumed_it_ends_bit_equal(done, cache_dir, tmp_path):
 def test_agents_on_four_devices_do_what_they_do_on_one(done, cache_dir, tmp_path):
     _, one = done
     workdir = tmp_path / "w"
-    many = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4 "
-            "--xla_backend_optimization_level=2"}
+    many = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=2",
+    }
     found = subprocess.run(
-        [sys.executable, "-m", "experiments.search", *flags(workdir, cache_dir)], cwd=ROOT,
-        env=many, check=True, capture_output=True, text=True, timeout=300)
+        [sys.executable, "-m", "experiments.search", *flags(workdir, cache_dir)],
+        cwd=ROOT,
+        env=many,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert "4 x" in found.stdout
     assert (workdir / "predictions.csv").read_bytes() == (one / "predictions.csv").read_bytes()
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"landmarks": "AC,PB"}, "unknown landmark of brain_landmarks 'PB': did you mean PC"),
-    ({"crop_size": 99}, "--crop_size=99 is larger than the padded volumes"),
-    ({"crop_size": 10}, "must be odd"),
-    ({"scales": "5,2"}, r"--scales=5,2: give whole multiples of the voxels of 2 mm"),
-    ({"scales": "2,4"}, "the largest first"),
-    ({"strides": "8,4"}, "gives 2 lengths for 3 scales"),
-    ({"fill": 1, "agents": 2}, "gives 2 steps to draw from, fewer than --batch=4"),
-    ({"replay": 10**9}, r"--replay=1000000000 steps of --agents=4 need .* GB, 1 learner at once"),
-    ({"outlier_sd": 3}, "needs four --landmarks"),
-    ({"beside": "nowhere"}, "has no predictions.csv"),
-    ({"discount": 1.5}, "--discount=1.5: must lie between 0 and 1"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"landmarks": "AC,PB"}, "unknown landmark of brain_landmarks 'PB': did you mean PC"),
+        ({"crop_size": 99}, "--crop_size=99 is larger than the padded volumes"),
+        ({"crop_size": 10}, "must be odd"),
+        ({"scales": "5,2"}, r"--scales=5,2: give whole multiples of the voxels of 2 mm"),
+        ({"scales": "2,4"}, "the largest first"),
+        ({"strides": "8,4"}, "gives 2 lengths for 3 scales"),
+        ({"fill": 1, "agents": 2}, "gives 2 steps to draw from, fewer than --batch=4"),
+        (
+            {"replay": 10**9},
+            r"--replay=1000000000 steps of --agents=4 need .* GB, 1 learner at once",
+        ),
+        ({"outlier_sd": 3}, "needs four --landmarks"),
+        ({"beside": "nowhere"}, "has no predictions.csv"),
+        ({"discount": 1.5}, "--discount=1.5: must lie between 0 and 1"),
+    ],
+)
 def test_bad_settings_get_one_clear_line(tmp_path, cache_dir, changes, message):
     with pytest.raises(UserError, match=message):
         run_here(tmp_path / "w", cache_dir, **changes)

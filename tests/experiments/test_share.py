@@ -20,8 +20,16 @@ def run(*arguments):
 
 def test_made_verified_shown(classifier, tmp_path, capsys):
     for target in (tmp_path / "b", tmp_path / "b.zip"):
-        run("make", classifier.workdir, target, "--stablehlo", "--licence=CC-BY-4.0",
-            "--limits=Only for squares.", "--authors=A. Author", "--name=squares")
+        run(
+            "make",
+            classifier.workdir,
+            target,
+            "--stablehlo",
+            "--licence=CC-BY-4.0",
+            "--limits=Only for squares.",
+            "--authors=A. Author",
+            "--name=squares",
+        )
         assert f"wrote {target}: 6 files" in capsys.readouterr().out
         run("verify", target)
         out = capsys.readouterr().out
@@ -31,8 +39,16 @@ def test_made_verified_shown(classifier, tmp_path, capsys):
         out = capsys.readouterr().out
         assert all(word in out for word in ("classify, cnn", "auc", "bright, dark", "12 x 12 x 1"))
     card = (tmp_path / "b" / "README.md").read_text()
-    for text in ("# squares", "CC-BY-4.0".lower(), "Only for squares.", "A. Author", "| auc |",
-                 "no medical device", "[", "model.stablehlo"):
+    for text in (
+        "# squares",
+        "CC-BY-4.0".lower(),
+        "Only for squares.",
+        "A. Author",
+        "| auc |",
+        "no medical device",
+        "[",
+        "model.stablehlo",
+    ):
         assert text in card
     run("diff", tmp_path / "b", tmp_path / "b.zip")
     assert "the same" in capsys.readouterr().out
@@ -52,8 +68,10 @@ def test_differences_are_told(classifier, tmp_path, capsys):
 def test_signed(classifier, tmp_path, capsys):
     import subprocess
 
-    for arguments in (("genpkey", "-algorithm", "ed25519", "-out", "k.pem"),
-                      ("pkey", "-in", "k.pem", "-pubout", "-out", "k.pub")):
+    for arguments in (
+        ("genpkey", "-algorithm", "ed25519", "-out", "k.pem"),
+        ("pkey", "-in", "k.pem", "-pubout", "-out", "k.pub"),
+    ):
         subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
     run("make", classifier.workdir, tmp_path / "b", f"--sign_key={tmp_path}/k.pem")
     run("verify", tmp_path / "b")
@@ -62,11 +80,16 @@ def test_signed(classifier, tmp_path, capsys):
     assert "signed by the owner of" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ((), "unknown verb ''"), (("mak", "a", "b"), "did you mean make"),
-    (("make", "a"), "needs 2 names, got 1"), (("verify", "nothing"), "nothing: no such"),
-    (("make", "nothing", "b"), r"no readable config\.json"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "unknown verb ''"),
+        (("mak", "a", "b"), "did you mean make"),
+        (("make", "a"), "needs 2 names, got 1"),
+        (("verify", "nothing"), "nothing: no such"),
+        (("make", "nothing", "b"), r"no readable config\.json"),
+    ],
+)
 def test_bad_calls_get_one_clear_line(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=words):
@@ -85,8 +108,9 @@ def test_names_that_look_like_markup_are_shown_as_they_are(classifier, tmp_path,
     content = {k: v for k, v in classifier.files.items() if k != "manifest.json"}
     numbers = json.loads(content["report.json"])
     numbers["metrics"]["[/x][link=a]b"] = numbers["metrics"]["auc"]
-    archive.write_folder(tmp_path / "b", bundle.sealed(
-        {**content, "report.json": json.dumps(numbers).encode()}))
+    archive.write_folder(
+        tmp_path / "b", bundle.sealed({**content, "report.json": json.dumps(numbers).encode()})
+    )
     run("show", tmp_path / "b")
     assert "[/x][link=a]b" in capsys.readouterr().out
 

@@ -1,5 +1,4 @@
-"""`experiments.sononet`: what bad input gets; `tests/models/test_sononet.py` runs the real frames.
-"""
+"""`experiments.sononet`: what bad input gets; tests/models has the real frames."""
 
 import numpy as np
 import pytest
@@ -9,12 +8,15 @@ from medjax import app
 from medjax.errors import UserError
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    ((), "--input=.: no such file|--input=.*no pictures"),
-    (("--crop=1,2",), "--crop: give first and last row"),
-    (("--threshold=0",), "--threshold=0.0"),
-    (("--input=PICTURES", "--weights=none.npz"), r"none.npz: not a readable"),
-])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), "--input=.: no such file|--input=.*no pictures"),
+        (("--crop=1,2",), "--crop: give first and last row"),
+        (("--threshold=0",), "--threshold=0.0"),
+        (("--input=PICTURES", "--weights=none.npz"), r"none.npz: not a readable"),
+    ],
+)
 def test_bad_settings_are_told_in_one_line(tmp_path, flags, words):
     from PIL import Image
 

@@ -24,7 +24,12 @@ def run_apart(workdir, cache, **changes):
     """As a user starts it: the exit code, and all that it said."""
     done = subprocess.run(
         [sys.executable, "-m", "experiments.classify", *flags(workdir, cache, **changes)],
-        cwd=ROOT, text=True, capture_output=True, timeout=200, check=False)
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=200,
+        check=False,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -40,8 +45,12 @@ def test_killed_at_50_random_moments_of_saving(tmp_path):
     """It has just said which step is safe; that or a newer one is read, bit for bit."""
     rng, safe, reached = random.Random(0), 0, []
     for _ in range(50):
-        child = subprocess.Popen([sys.executable, "-m", "tests.faults.saver", tmp_path / "c"],
-                                 cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.saver", tmp_path / "c"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         child.stdout.readline()
         time.sleep(rng.uniform(0, 0.6))
         child.send_signal(signal.SIGKILL)
@@ -75,8 +84,9 @@ def test_every_kind_of_file_damaged(done, tmp_path, cache_dir, kind, share, caps
     """
     before = (done / "predictions.csv").read_bytes()
     rng, outcomes = random.Random(kind), {"same": 0, "told": 0}
-    files = sorted(p for p in done.rglob("*") if p.is_file() and p.stat().st_size
-                   and p.suffix != ".png")[::share]
+    files = sorted(
+        p for p in done.rglob("*") if p.is_file() and p.stat().st_size and p.suffix != ".png"
+    )[::share]
     for number, path in enumerate(files):
         workdir = tmp_path / str(number)
         shutil.copytree(done, workdir)
@@ -101,8 +111,9 @@ def test_every_kind_of_file_damaged(done, tmp_path, cache_dir, kind, share, caps
 def disk(path, options):
     """A disk of its own, where this machine lets us have one."""
     path.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path],
-                          capture_output=True, check=False)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, check=False
+    )
     if made.returncode:
         pytest.skip("mounting a disk needs root")
     try:
@@ -135,9 +146,17 @@ def test_a_read_only_folder(tmp_path, cache_dir, done):
 def test_a_disk_that_fills_up_later_keeps_what_was_saved(tmp_path, cache_dir, done):
     with disk(tmp_path / "d", "size=60m") as place:
         process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.classify", *flags(
-                place / "w", cache_dir, steps=100_000, eval_every=20, log_every=20)],
-            cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            [
+                sys.executable,
+                "-m",
+                "experiments.classify",
+                *flags(place / "w", cache_dir, steps=100_000, eval_every=20, log_every=20),
+            ],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         lines = place / "w" / "metrics.jsonl"
         while not lines.exists() or lines.read_text().count("\n") < 4:
             time.sleep(0.1)
@@ -148,8 +167,9 @@ def test_a_disk_that_fills_up_later_keeps_what_was_saved(tmp_path, cache_dir, do
         assert process.returncode in (1, 2) and "Traceback" not in told, told
         assert "disk is full" in told or "No space left" in told, told
         (place / "ballast").unlink()
-        code, told = run_apart(place / "w", cache_dir, steps=100_000, eval_every=20, log_every=20,
-                               eval_only=True)
+        code, told = run_apart(
+            place / "w", cache_dir, steps=100_000, eval_every=20, log_every=20, eval_only=True
+        )
         assert code == 0 and "wrote" in told, told
 
 
@@ -167,8 +187,13 @@ def test_a_data_folder_that_has_vanished(folder_of_images, tmp_path, cache_dir):
 def test_two_runs_in_one_work_directory(tmp_path, cache_dir, done):
     """The second is refused; the lock dies with its owner."""
     long = flags(tmp_path / "w", cache_dir, steps=100_000, eval_every=50)
-    process = subprocess.Popen([sys.executable, "-m", "experiments.classify", *long], cwd=ROOT,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.classify", *long],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     for line in process.stdout:
         if "validation:" in line:
             break

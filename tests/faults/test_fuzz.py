@@ -40,8 +40,25 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
         elif kind == 2:
             out[at:at] = out[at : at + size] * rng.randint(1, 3)
         elif kind == 3:
-            out[at : at + size] = rng.choice([b"\xff", b"\0", b"9", b"-", b"\n", b",", b'"', b"{",
-                                              b"nan", b"1e999", b"\x1b[2J", b"../"]) * size
+            out[at : at + size] = (
+                rng.choice(
+                    [
+                        b"\xff",
+                        b"\0",
+                        b"9",
+                        b"-",
+                        b"\n",
+                        b",",
+                        b'"',
+                        b"{",
+                        b"nan",
+                        b"1e999",
+                        b"\x1b[2J",
+                        b"../",
+                    ]
+                )
+                * size
+            )
         elif kind == 4:
             out = out[:at] or out
         else:
@@ -89,12 +106,14 @@ def seeds(folder):
     for name, write in (("points.mrk.json", slicer.write_json), ("points.fcsv", slicer.write_fcsv)):
         write(folder / name, LISTS)
         made[name] = (slicer.read, (folder / name).read_bytes())
-    Predictions(["a", "b"], ["s", "t"], np.array([0, 1]), np.array([[0.5, 0.5], [0.1, 0.9]]),
-                ["x", "y"]).write(folder / "predictions.csv")
+    Predictions(
+        ["a", "b"], ["s", "t"], np.array([0, 1]), np.array([[0.5, 0.5], [0.1, 0.9]]), ["x", "y"]
+    ).write(folder / "predictions.csv")
     made["predictions.csv"] = (Predictions.read, (folder / "predictions.csv").read_bytes())
     points = np.ones((1, 2, 3))
-    LandmarkPredictions(["a"], ["s"], ("x", "y"), points, points, points, points,
-                        np.ones((1, 2))).write(folder / "points.csv")
+    LandmarkPredictions(
+        ["a"], ["s"], ("x", "y"), points, points, points, points, np.ones((1, 2))
+    ).write(folder / "points.csv")
     made["points.csv"] = (LandmarkPredictions.read, (folder / "points.csv").read_bytes())
     return made
 
@@ -102,6 +121,7 @@ def seeds(folder):
 @pytest.fixture
 def limited():
     """No call takes longer than SECONDS."""
+
     def late(number, frame):
         raise TimeoutError
 
@@ -179,8 +199,29 @@ def settings(content, rng):
         if isinstance(place[key], (dict, list)) and place[key] and rng.random() < 0.8:
             place = place[key]
             continue
-        place[key] = rng.choice([None, -1, 0, 1, 3, 10**6, 2**70, 1e300, 0.5, "", "x", "cnn", True,
-                                 [], [1] * 5, {}, {"a": 1}, "../../etc", "\x1b[31m"])
+        place[key] = rng.choice(
+            [
+                None,
+                -1,
+                0,
+                1,
+                3,
+                10**6,
+                2**70,
+                1e300,
+                0.5,
+                "",
+                "x",
+                "cnn",
+                True,
+                [],
+                [1] * 5,
+                {},
+                {"a": 1},
+                "../../etc",
+                "\x1b[31m",
+            ]
+        )
         return json.dumps(value).encode()
 
 
@@ -196,14 +237,23 @@ def test_a_few_hundred_bundles(classifier, tmp_path, limited):
 
 def test_image_folders_with_mutated_tables(tmp_path, cache_dir, folder_of_images, limited):
     """The whole way, from a damaged `metadata.csv` to the prepared set."""
-    rows = [f"{p.relative_to(folder_of_images)},{p.parent.name},{i}"
-            for i, p in enumerate(sorted(folder_of_images.rglob("*.png")))]
+    rows = [
+        f"{p.relative_to(folder_of_images)},{p.parent.name},{i}"
+        for i, p in enumerate(sorted(folder_of_images.rglob("*.png")))
+    ]
     table, counts = "\n".join(["path,label,subject", *rows]) + "\n", {"answers": 0, "told": 0}
     rng = random.Random(2)
     for _ in range(30):
         (folder_of_images / "metadata.csv").write_bytes(mutated(table.encode(), rng))
-        tried(lambda: source.load("image_folder", options=DataOptions(
-            data_dir=str(folder_of_images)), cache_dir=tmp_path / "cache"), limited, counts)
+        tried(
+            lambda: source.load(
+                "image_folder",
+                options=DataOptions(data_dir=str(folder_of_images)),
+                cache_dir=tmp_path / "cache",
+            ),
+            limited,
+            counts,
+        )
     assert counts["told"]
 
 

@@ -20,24 +20,52 @@ from medjax.errors import UserError
 from medjax.train import mesh
 from tests.conftest import ROOT
 
-SMALL = {"subjects": 12, "steps": 4, "batch": 8, "eval_every": 2, "log_every": 2, "bootstrap": 20,
-         "warmup_steps": 1}
+SMALL = {
+    "subjects": 12,
+    "steps": 4,
+    "batch": 8,
+    "eval_every": 2,
+    "log_every": 2,
+    "bootstrap": 20,
+    "warmup_steps": 1,
+}
 OF_EACH = {
-    "classify": {"model": "cnn"}, "heatmap": {"width": 4, "levels": 2},
-    "search": {"ndim": 2, "agents": 8, "starts": 5, "validation_starts": 2, "crop_size": 9,
-               "fill": 10, "replay": 12, "hidden": 8, "width": 8, "search_limit": 30},
-    "temporal": {"rival": False, "features": 4, "hidden": 4, "image_shape": "16,16"}}
+    "classify": {"model": "cnn"},
+    "heatmap": {"width": 4, "levels": 2},
+    "search": {
+        "ndim": 2,
+        "agents": 8,
+        "starts": 5,
+        "validation_starts": 2,
+        "crop_size": 9,
+        "fill": 10,
+        "replay": 12,
+        "hidden": 8,
+        "width": 8,
+        "search_limit": 30,
+    },
+    "temporal": {"rival": False, "features": 4, "hidden": 4, "image_shape": "16,16"},
+}
 
 
 def command(experiment, workdir, cache, **changes):
     values = {**SMALL, **OF_EACH[experiment], "workdir": workdir, "cache_dir": cache, **changes}
-    return [sys.executable, "-m", f"experiments.{experiment}", *(
-        f"--{k}={v}" for k, v in values.items())]
+    return [
+        sys.executable,
+        "-m",
+        f"experiments.{experiment}",
+        *(f"--{k}={v}" for k, v in values.items()),
+    ]
 
 
 def start(*arguments):
-    return subprocess.Popen([sys.executable, "-m", "launch.local", *arguments], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        [sys.executable, "-m", "launch.local", *arguments],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finished(process):
@@ -50,8 +78,11 @@ GLOO = re.compile(r"\[Gloo]|Rank|is|to|Expected|number|of|connected|peer|ranks|[
 
 def said_by(number, out):
     """What a process told of itself: Gloo greets from several threads at once, words mixed."""
-    told = (line.removeprefix(f"{number}| ") for line in out.splitlines()
-            if line.startswith(f"{number}| "))
+    told = (
+        line.removeprefix(f"{number}| ")
+        for line in out.splitlines()
+        if line.startswith(f"{number}| ")
+    )
     return [line for line in told if GLOO.sub("", line)]
 
 
@@ -75,14 +106,27 @@ def same(a, b, *, atol):
                 assert x == y
 
 
-def ends_as_one_does(tmp_path, cache_dir, experiment, *, processes, devices, atol=2e-3,
-                     one=(), **changes):
+def ends_as_one_does(
+    tmp_path, cache_dir, experiment, *, processes, devices, atol=2e-3, one=(), **changes
+):
     """What so many processes print, whose answers are those of one; `one` names the changes that
     it has too."""
-    alone(command(experiment, tmp_path / "one", cache_dir, **{
-        k: v for k, v in changes.items() if k in one}))
-    code, out = finished(start(f"--processes={processes}", f"--devices={devices}", "--", *command(
-        experiment, tmp_path / "many", cache_dir, **changes)))
+    alone(
+        command(
+            experiment,
+            tmp_path / "one",
+            cache_dir,
+            **{k: v for k, v in changes.items() if k in one},
+        )
+    )
+    code, out = finished(
+        start(
+            f"--processes={processes}",
+            f"--devices={devices}",
+            "--",
+            *command(experiment, tmp_path / "many", cache_dir, **changes),
+        )
+    )
     assert code == 0, out
     same(*(table(tmp_path / w / "predictions.csv") for w in ("one", "many")), atol=atol)
     return out
@@ -104,16 +148,27 @@ def test_eight_devices_end_as_one_does(tmp_path, cache_dir, experiment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [
-    {"feed": "stream"}, {"shard_state": True, "seeds": 2, "learning_rates": "1e-3,3e-3"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"feed": "stream"}, {"shard_state": True, "seeds": 2, "learning_rates": "1e-3,3e-3"}],
+)
 def test_streamed_batches_and_split_states_too(tmp_path, cache_dir, changes):
-    ends_as_one_does(tmp_path, cache_dir, "classify", processes=2, devices=2, atol=1e-4,
-                     one=("seeds", "learning_rates"), **changes)
+    ends_as_one_does(
+        tmp_path,
+        cache_dir,
+        "classify",
+        processes=2,
+        devices=2,
+        atol=1e-4,
+        one=("seeds", "learning_rates"),
+        **changes,
+    )
 
 
 def _children(pid):
-    out = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True,
-                         check=False).stdout
+    out = subprocess.run(
+        ["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=False
+    ).stdout
     return [int(p) for p in out.split()]
 
 
@@ -153,9 +208,15 @@ def test_a_command_that_fails_is_told(tmp_path):
     assert code == 0 and "0| here" in out and "1| here" in out
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    ([], "give the command after --"), (["--processes=0", "--", "x"], "--processes=0"),
-    (["--gpus=-1", "--", "x"], "--gpus=-1"), (["--", "/no/such/program"], "No such file")])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "give the command after --"),
+        (["--processes=0", "--", "x"], "--processes=0"),
+        (["--gpus=-1", "--", "x"], "--gpus=-1"),
+        (["--", "/no/such/program"], "No such file"),
+    ],
+)
 def test_bad_flags_get_one_clear_line(flags, words):
     with pytest.raises(UserError, match=words):
         local.main(app.parse(local.Config, ["local", *flags], "local"))
@@ -178,10 +239,16 @@ def test_a_split_state_lies_split():
         "put = jax.device_put(tree, places)\n"
         "print([s.data.shape for s in put['kernel'].addressable_shards],\n"
         "      [s.data.shape for s in put['bias'].addressable_shards][0])\n"
-        "print(mesh.at_hand(put)['kernel'].sharding.is_fully_replicated)\n")
+        "print(mesh.at_hand(put)['kernel'].sharding.is_fully_replicated)\n"
+    )
     out = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True,
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}).stdout
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+    ).stdout
     assert out.splitlines() == ["[(1, 3, 2), (1, 3, 2), (1, 3, 2), (1, 3, 2)] (1, 3)", "True"]
 
 

@@ -50,18 +50,38 @@ def parsed(*arguments):
 
 
 def test_what_sbatch_is_asked(capsys):
-    slurm.main(parsed("--print", "--nodes=2", "--tasks_per_node=4", "--gpus_per_task=1",
-                      "--time=8:00:00", "--memory_gb=64", "--setup=module load cuda", "--",
-                      "python", "-m", "experiments.classify", "--workdir=runs/a b"))
+    slurm.main(
+        parsed(
+            "--print",
+            "--nodes=2",
+            "--tasks_per_node=4",
+            "--gpus_per_task=1",
+            "--time=8:00:00",
+            "--memory_gb=64",
+            "--setup=module load cuda",
+            "--",
+            "python",
+            "-m",
+            "experiments.classify",
+            "--workdir=runs/a b",
+        )
+    )
     out = capsys.readouterr().out
-    assert out.startswith("MEDJAX_SETUP='module load cuda' sbatch --nodes=2 --ntasks-per-node=4 "
-                          "--gpus-per-task=1 --mem=64G --time=8:00:00 --output=runs/slurm/%j.log")
+    assert out.startswith(
+        "MEDJAX_SETUP='module load cuda' sbatch --nodes=2 --ntasks-per-node=4 "
+        "--gpus-per-task=1 --mem=64G --time=8:00:00 --output=runs/slurm/%j.log"
+    )
     assert out.endswith("job.sbatch python -m experiments.classify '--workdir=runs/a b'\n")
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ([], "give the command"), (["--", "python"], "--workdir that all nodes see"),
-    (["--nodes=0", "--print", "--", "x", "--workdir=y"], "--nodes=0")])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give the command"),
+        (["--", "python"], "--workdir that all nodes see"),
+        (["--nodes=0", "--print", "--", "x", "--workdir=y"], "--nodes=0"),
+    ],
+)
 def test_bad_flags_get_one_clear_line(arguments, words):
     with pytest.raises(UserError, match=words):
         slurm.main(parsed(*arguments))
@@ -76,8 +96,9 @@ def test_without_slurm_it_is_told(monkeypatch):
 @pytest.fixture
 def cluster(tmp_path):
     """A controller and a node with two processors, on free ports of this machine."""
-    missing = [p for p in PROGRAMS if shutil.which(p) is None and not os.path.exists(
-        f"/usr/sbin/{p}")]
+    missing = [
+        p for p in PROGRAMS if shutil.which(p) is None and not os.path.exists(f"/usr/sbin/{p}")
+    ]
     if missing:
         pytest.skip(f"no {missing[0]} here (Debian's slurmctld, slurmd, slurm-client, munge)")
     if os.geteuid():
@@ -87,20 +108,42 @@ def cluster(tmp_path):
     (tmp_path / "munge.key").write_bytes(os.urandom(1024))
     (tmp_path / "munge.key").chmod(0o400)
     port = 30_000 + os.getpid() % 20_000
-    (tmp_path / "slurm.conf").write_text(CONF.format(
-        host=socket.gethostname().split(".")[0], root=tmp_path, port=port, next=port + 1))
-    env = {**os.environ, "SLURM_CONF": str(tmp_path / "slurm.conf"),
-           "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    (tmp_path / "slurm.conf").write_text(
+        CONF.format(
+            host=socket.gethostname().split(".")[0], root=tmp_path, port=port, next=port + 1
+        )
+    )
+    env = {
+        **os.environ,
+        "SLURM_CONF": str(tmp_path / "slurm.conf"),
+        "PATH": f"{os.environ['PATH']}:/usr/sbin",
+    }
     socket_file = tmp_path / "munge.socket"
-    daemons = [subprocess.Popen(
-        ["munged", "--foreground", "--force", f"--key-file={tmp_path}/munge.key",
-         f"--socket={socket_file}", f"--pid-file={tmp_path}/munged.pid",
-         f"--seed-file={tmp_path}/munge.seed", f"--log-file={tmp_path}/munged.log"], env=env,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
+    daemons = [
+        subprocess.Popen(
+            [
+                "munged",
+                "--foreground",
+                "--force",
+                f"--key-file={tmp_path}/munge.key",
+                f"--socket={socket_file}",
+                f"--pid-file={tmp_path}/munged.pid",
+                f"--seed-file={tmp_path}/munge.seed",
+                f"--log-file={tmp_path}/munged.log",
+            ],
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    ]
     try:
         wait_for(socket_file.exists, "munged")
-        daemons += [subprocess.Popen([name, "-D"], env=env, stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.DEVNULL) for name in ("slurmctld", "slurmd")]
+        daemons += [
+            subprocess.Popen(
+                [name, "-D"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            for name in ("slurmctld", "slurmd")
+        ]
         wait_for(lambda: "idle" in asked(env, "sinfo", "-h", "-o", "%T"), "the node")
         yield env
         asked(env, "scancel", "--full", "--user=root")
@@ -113,8 +156,9 @@ def cluster(tmp_path):
 
 
 def asked(env, *command):
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30,
-                          check=False).stdout.strip()
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=30, check=False
+    ).stdout.strip()
 
 
 def wait_for(ready, what, seconds=90.0, log=None):
@@ -135,11 +179,33 @@ def test_preempted_it_saves_is_requeued_and_goes_on(cluster, tmp_path, cache_dir
         return lines.read_text().count("\n") if lines.exists() else 0
 
     out = subprocess.run(
-        [sys.executable, "-m", "launch.slurm", "--tasks_per_node=2", f"--logs={tmp_path}/logs",
-         f"--setup=cd {ROOT}", "--", sys.executable, "-m", "experiments.classify", "--subjects=20",
-         "--model=mlp", "--steps=100000", "--eval_every=200", "--log_every=200", "--batch=8",
-         f"--workdir={workdir}", f"--cache_dir={cache_dir}"],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
+        [
+            sys.executable,
+            "-m",
+            "launch.slurm",
+            "--tasks_per_node=2",
+            f"--logs={tmp_path}/logs",
+            f"--setup=cd {ROOT}",
+            "--",
+            sys.executable,
+            "-m",
+            "experiments.classify",
+            "--subjects=20",
+            "--model=mlp",
+            "--steps=100000",
+            "--eval_every=200",
+            "--log_every=200",
+            "--batch=8",
+            f"--workdir={workdir}",
+            f"--cache_dir={cache_dir}",
+        ],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
     job = out.split()[-1]
     log = tmp_path / "logs" / f"{job}.log"
     wait_for(lambda: count() > 3, "progress", log=log)
@@ -166,15 +232,33 @@ def test_preempted_it_saves_is_requeued_and_goes_on(cluster, tmp_path, cache_dir
 
 @pytest.mark.slow
 def test_a_sweep_as_an_array(cluster, tmp_path, cache_dir):
-    call = [sys.executable, "-m", "launch.sweep", "--where=slurm", f"--workdir={tmp_path}/s",
-            f"--logs={tmp_path}/logs", f"--setup=cd {ROOT}", "--", "experiments.classify",
-            "--subjects=20", "--steps=2", "--batch=8", "--eval_every=1", "--model=mlp",
-            "--bootstrap=20", f"--cache_dir={cache_dir}", "--dropout=0.1", "--dropout=0.2"]
-    out = subprocess.run(call, cwd=ROOT, env=cluster, capture_output=True, text=True, check=True,
-                         timeout=60).stdout
+    call = [
+        sys.executable,
+        "-m",
+        "launch.sweep",
+        "--where=slurm",
+        f"--workdir={tmp_path}/s",
+        f"--logs={tmp_path}/logs",
+        f"--setup=cd {ROOT}",
+        "--",
+        "experiments.classify",
+        "--subjects=20",
+        "--steps=2",
+        "--batch=8",
+        "--eval_every=1",
+        "--model=mlp",
+        "--bootstrap=20",
+        f"--cache_dir={cache_dir}",
+        "--dropout=0.1",
+        "--dropout=0.2",
+    ]
+    out = subprocess.run(
+        call, cwd=ROOT, env=cluster, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
     assert "Submitted batch job" in out
     wait_for(lambda: len(list((tmp_path / "s").glob("*/report.json"))) == 2, "both reports", 200)
     wait_for(lambda: not asked(cluster, "squeue", "-h"), "the end")
-    again = subprocess.run(call, cwd=ROOT, env=cluster, capture_output=True, text=True, check=True,
-                           timeout=60).stdout
+    again = subprocess.run(
+        call, cwd=ROOT, env=cluster, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
     assert "2 runs, 2 of them done" in again and "by auc on validation" in again

@@ -16,8 +16,16 @@ from medjax import app
 from medjax.errors import UserError
 from tests.conftest import ROOT
 
-RUN = ["experiments.classify", "--subjects=20", "--steps=2", "--batch=8", "--eval_every=1",
-       "--model=mlp", "--bootstrap=20", "--warmup_steps=1"]
+RUN = [
+    "experiments.classify",
+    "--subjects=20",
+    "--steps=2",
+    "--batch=8",
+    "--eval_every=1",
+    "--model=mlp",
+    "--bootstrap=20",
+    "--warmup_steps=1",
+]
 
 
 def config(*arguments):
@@ -31,39 +39,54 @@ def made(*flags, random=0):
 
 def test_all_combinations():
     assert made("--model=cnn", "--model=mlp", "--batch=8", "--dropout=0.1", "--dropout=0.2") == [
-        {"model": m, "batch": "8", "dropout": d} for m in ("cnn", "mlp") for d in ("0.1", "0.2")]
+        {"model": m, "batch": "8", "dropout": d} for m in ("cnn", "mlp") for d in ("0.1", "0.2")
+    ]
 
 
 def test_random_ones_lie_in_their_ranges_and_every_seed_is_run():
-    found = made("--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0",
-                   "--seed=1", random=10)
+    found = made(
+        "--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0", "--seed=1", random=10
+    )
     assert len(found) == 20
     rates = {float(p["learning_rate"]) for p in found}
     assert len(rates) == 10 and min(rates) >= 1e-4 and max(rates) <= 1e-2
     assert {p["model"] for p in found} == {"cnn", "mlp"}
-    assert found == made("--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0",
-                           "--seed=1", random=10)
+    assert found == made(
+        "--learning_rate=1e-4~1e-2", "--model=cnn", "--model=mlp", "--seed=0", "--seed=1", random=10
+    )
 
 
 def test_neighbouring_seeds_are_one_program():
-    merged = points.merge_seeds(made("--model=cnn", "--model=mlp", "--seed=3", "--seed=4",
-                                      "--seed=5"))
+    merged = points.merge_seeds(
+        made("--model=cnn", "--model=mlp", "--seed=3", "--seed=4", "--seed=5")
+    )
     assert merged == [{"model": m, "seed": "3", "seeds": "3"} for m in ("cnn", "mlp")]
     apart = made("--model=cnn", "--seed=1", "--seed=3")
     assert points.merge_seeds(apart) == apart
 
 
 def test_learning_rates_and_weight_decays_are_one_program():
-    every = made("--model=cnn", "--model=mlp", "--learning_rate=1e-3", "--learning_rate=3e-3",
-                 "--learning_rate=1e-2", "--weight_decay=0.1")
+    every = made(
+        "--model=cnn",
+        "--model=mlp",
+        "--learning_rate=1e-3",
+        "--learning_rate=3e-3",
+        "--learning_rate=1e-2",
+        "--weight_decay=0.1",
+    )
     together = points.merge_rates(every, at_most=2)
     assert together == [
-        point for m in ("cnn", "mlp") for point in (
+        point
+        for m in ("cnn", "mlp")
+        for point in (
             {"model": m, "learning_rates": "1e-3,3e-3", "weight_decays": "0.1,0.1"},
-            {"model": m, "learning_rate": "1e-2", "weight_decay": "0.1"})]
+            {"model": m, "learning_rate": "1e-2", "weight_decay": "0.1"},
+        )
+    ]
     assert points.merge_rates(every, at_most=1) == every
     assert list(points.named(together, ["model", "learning_rate"])) == [
-        f"model-{m}_learning_rate-{r}" for m in ("cnn", "mlp") for r in ("1e-3+3e-3", "1e-2")]
+        f"model-{m}_learning_rate-{r}" for m in ("cnn", "mlp") for r in ("1e-3+3e-3", "1e-2")
+    ]
     dated = points.named([{"model": "a__2"}, {"model": "a"}, {"model": "a"}], ["model"])
     assert [p["model"] for p in dated.values()] == ["a__2", "a", "a"]
     crossed = [{"learning_rates": "1,2", "weight_decays": w} for w in ("3,4", "4,3", "3,4")]
@@ -71,10 +94,19 @@ def test_learning_rates_and_weight_decays_are_one_program():
 
 
 def test_each_setting_of_a_program_has_its_line():
-    point = {"model": "cnn", "learning_rates": "1e-3,3e-3", "weight_decays": "0.1,0.1",
-             "seed": "0", "seeds": "2"}
-    found = {"validation": {"value": 0.8}, "choices": [{"value": 0.8}, {"value": None}],
-             "choice": 0, "train": {"seconds": 5.0}}
+    point = {
+        "model": "cnn",
+        "learning_rates": "1e-3,3e-3",
+        "weight_decays": "0.1,0.1",
+        "seed": "0",
+        "seeds": "2",
+    }
+    found = {
+        "validation": {"value": 0.8},
+        "choices": [{"value": 0.8}, {"value": None}],
+        "choice": 0,
+        "train": {"seconds": 5.0},
+    }
     one, other = sweep.rows_of("run", point, found, ["learning_rate", "weight_decay", "seed"])
     assert one.shown == {"learning_rate": "1e-3", "weight_decay": "0.1", "seed": "0..1"}
     assert other.shown["learning_rate"] == "3e-3"
@@ -84,20 +116,28 @@ def test_each_setting_of_a_program_has_its_line():
     assert row.shown == {"learning_rate": "1", "seed": ""} and row.value == 0.7
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (["--learning_rates=1,2"], "the sweep gives it"),
-    (["--modl=cnn"], "unknown flag"), (["--model=vgg"], "unknown value of --model"),
-    (["--workdir=x"], "the sweep gives it"), (["cnn"], "given as --name=value"), ([], "give flags"),
-    (["--learning_rate=1e-4~1e-2"], "a range is for --random"),
-    (["--batch=x"], "batch"), (["--data_dir=a\nrm -r b"], "has control characters"),
-])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--learning_rates=1,2"], "the sweep gives it"),
+        (["--modl=cnn"], "unknown flag"),
+        (["--model=vgg"], "unknown value of --model"),
+        (["--workdir=x"], "the sweep gives it"),
+        (["cnn"], "given as --name=value"),
+        ([], "give flags"),
+        (["--learning_rate=1e-4~1e-2"], "a range is for --random"),
+        (["--batch=x"], "batch"),
+        (["--data_dir=a\nrm -r b"], "has control characters"),
+    ],
+)
 def test_bad_flags_are_told_before_anything_runs(flags, words):
     with pytest.raises(UserError, match=words):
         made(*flags)
 
 
-@pytest.mark.parametrize(("value", "words"), [("a~b", "two numbers"), ("2~1", "to a larger one"),
-                                              ("0~1", "positive")])
+@pytest.mark.parametrize(
+    ("value", "words"), [("a~b", "two numbers"), ("2~1", "to a larger one"), ("0~1", "positive")]
+)
 def test_ranges_that_are_none(value, words):
     import numpy as np
 
@@ -105,10 +145,15 @@ def test_ranges_that_are_none(value, words):
         points.value(np.random.default_rng(0), value)
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ([], "name the experiment"), (["--", "classify"], "name the experiment"),
-    (["--", "experiments.none", "--a=1"], "no such experiment"), (["--jobs=-1", "--", *RUN],
-                                                                  "must not be negative")])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name the experiment"),
+        (["--", "classify"], "name the experiment"),
+        (["--", "experiments.none", "--a=1"], "no such experiment"),
+        (["--jobs=-1", "--", *RUN], "must not be negative"),
+    ],
+)
 def test_bad_calls_get_one_clear_line(tmp_path, arguments, words):
     with pytest.raises(UserError, match=words):
         sweep.main(config(f"--workdir={tmp_path}/s", *arguments))
@@ -116,8 +161,18 @@ def test_bad_calls_get_one_clear_line(tmp_path, arguments, words):
 
 
 def test_printed_as_commands(tmp_path, capsys):
-    sweep.main(config(f"--workdir={tmp_path}/s", "--where=print", "--", *RUN, "--seed=0",
-                      "--seed=1", "--dropout=0.1", "--dropout=0.2"))
+    sweep.main(
+        config(
+            f"--workdir={tmp_path}/s",
+            "--where=print",
+            "--",
+            *RUN,
+            "--seed=0",
+            "--seed=1",
+            "--dropout=0.1",
+            "--dropout=0.2",
+        )
+    )
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and all("--seeds=2" in line for line in lines)
     assert not (tmp_path / "s").exists()
@@ -126,11 +181,22 @@ def test_printed_as_commands(tmp_path, capsys):
 @pytest.mark.slow
 def test_run_stopped_and_run_again(tmp_path, cache_dir):
     """Two runs; stopped in the second, of which the first is then skipped."""
-    call = [sys.executable, "-m", "launch.sweep", f"--workdir={tmp_path}/s", "--", *RUN,
-            f"--cache_dir={cache_dir}", "--dropout=0.1", "--dropout=0.2", "--learning_rate=1e-3",
-            "--learning_rate=3e-3"]
-    process = subprocess.Popen(call, cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT)
+    call = [
+        sys.executable,
+        "-m",
+        "launch.sweep",
+        f"--workdir={tmp_path}/s",
+        "--",
+        *RUN,
+        f"--cache_dir={cache_dir}",
+        "--dropout=0.1",
+        "--dropout=0.2",
+        "--learning_rate=1e-3",
+        "--learning_rate=3e-3",
+    ]
+    process = subprocess.Popen(
+        call, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     told = ""
     while "1/2" not in told:
         told += process.stdout.readline()
@@ -144,7 +210,8 @@ def test_run_stopped_and_run_again(tmp_path, cache_dir):
     with (tmp_path / "s" / "sweep.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert {(r["dropout"], r["learning_rate"]) for r in rows} == {
-        (d, rate) for d in ("0.1", "0.2") for rate in ("1e-3", "3e-3")}
+        (d, rate) for d in ("0.1", "0.2") for rate in ("1e-3", "3e-3")
+    }
     values = [float(r["validation_auc"]) for r in rows]
     assert values == sorted(values, reverse=True)
     for run in {r["run"] for r in rows}:

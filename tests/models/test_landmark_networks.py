@@ -6,10 +6,14 @@ import pytest
 from medjax import models
 from medjax.models import blocks, scn
 
-TINY = {"scn": {"width": 4, "pool": 4, "reach": 3}, "scn_local": {"width": 4},
-        "scn2019": {"width": 4, "levels": 2, "pool": 4, "reach": 3},
-        "unet": {"width": 4, "levels": 2}, "conv": {"width": 4, "kernel": 3, "depth": 2},
-        "downsampling": {"width": 4, "levels": 2}}
+TINY = {
+    "scn": {"width": 4, "pool": 4, "reach": 3},
+    "scn_local": {"width": 4},
+    "scn2019": {"width": 4, "levels": 2, "pool": 4, "reach": 3},
+    "unet": {"width": 4, "levels": 2},
+    "conv": {"width": 4, "kernel": 3, "depth": 2},
+    "downsampling": {"width": 4, "levels": 2},
+}
 
 
 def test_every_network_is_tried():
@@ -52,6 +56,5 @@ def test_the_transposed_convolution_is_xlas(ndim):
     variables = layer.init(jax.random.key(1), x)
     layout = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}[ndim]
     mirrored = jnp.flip(variables["params"]["kernel"], range(ndim))  # XLA correlates
-    expected = jax.lax.conv_transpose(
-        x, mirrored, (2,) * ndim, "VALID", dimension_numbers=layout)
+    expected = jax.lax.conv_transpose(x, mirrored, (2,) * ndim, "VALID", dimension_numbers=layout)
     np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)

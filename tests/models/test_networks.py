@@ -15,8 +15,9 @@ def test_shapes_in_two_and_three_dimensions(name, ndim):
 
     def both(key):
         variables = model.init(key, jnp.zeros(shape), train=False)
-        trained, _ = model.apply(variables, jnp.zeros(shape), train=True, mutable=["batch_stats"],
-                                 rngs={"dropout": key})
+        trained, _ = model.apply(
+            variables, jnp.zeros(shape), train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )
         return model.apply(variables, jnp.zeros(shape), train=False), trained, variables
 
     used, trained, variables = jax.eval_shape(both, jax.random.key(0))  # nothing is computed

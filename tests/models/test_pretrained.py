@@ -11,7 +11,8 @@ from medjax.models import pretrained
 def shapes(name):
     model = models.classifier(name, num_classes=2)
     found = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
+    )
     return {k: found[k] for k in ("params", "batch_stats")}
 
 
@@ -32,12 +33,22 @@ def as_torch(variables):
 
 def test_names_are_those_of_torchvision():
     resnet, dense = as_torch(shapes("resnet50_224")), as_torch(shapes("densenet121_224"))
-    assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv3.weight", "fc.bias",
-            "layer4.2.bn3.running_var", "layer2.0.downsample.0.weight",
-            "layer2.0.downsample.1.bias"} <= set(resnet)
+    assert {
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer1.0.conv3.weight",
+        "fc.bias",
+        "layer4.2.bn3.running_var",
+        "layer2.0.downsample.0.weight",
+        "layer2.0.downsample.1.bias",
+    } <= set(resnet)
     assert len(resnet) == 267
-    assert {"conv0.weight", "features.denseblock4.denselayer16.conv2.weight",
-            "features.transition3.norm.weight", "norm5.bias"} <= set(dense)
+    assert {
+        "conv0.weight",
+        "features.denseblock4.denselayer16.conv2.weight",
+        "features.transition3.norm.weight",
+        "norm5.bias",
+    } <= set(dense)
 
 
 def test_values_arrive_and_the_head_may_stay():
@@ -46,8 +57,7 @@ def test_values_arrive_and_the_head_may_stay():
     found = pretrained.from_torch(variables, tensors)
     kernel = found["params"]["layer1_0"]["conv1"]["conv"]["kernel"]
     np.testing.assert_array_equal(kernel[0, 1, 2, 3], tensors["layer1.0.conv1.weight"][3, 2, 0, 1])
-    np.testing.assert_array_equal(found["params"]["fc"]["linear"]["kernel"],
-                                  tensors["fc.weight"].T)
+    np.testing.assert_array_equal(found["params"]["fc"]["linear"]["kernel"], tensors["fc.weight"].T)
     kept = pretrained.from_torch(variables, tensors, head=False)
     assert kept["params"]["fc"]["linear"]["kernel"] is variables["params"]["fc"]["linear"]["kernel"]
 

@@ -54,8 +54,10 @@ def test_dueling_centres_the_advantages(crops):
     net, params, q = outputs(crops, dueling=True)
 
     def without(name):
-        kept = {k: jax.tree.map(jnp.zeros_like, v) if k == name else v
-                for k, v in params["params"].items()}
+        kept = {
+            k: jax.tree.map(jnp.zeros_like, v) if k == name else v
+            for k, v in params["params"].items()
+        }
         return net.apply({"params": kept}, crops, jnp.zeros((2, 3), jnp.int32))
 
     mean = q.mean(-1, keepdims=True)

@@ -55,8 +55,9 @@ def test_streaming_equals_the_whole(recurrence):
 def test_without_recurrence_reversed_time_reverses_the_answer():
     _, _, frames, apply = made("none")
     whole = jnp.array([6, 6])
-    np.testing.assert_allclose(apply(frames[:, ::-1], whole), apply(frames, whole)[:, ::-1],
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        apply(frames[:, ::-1], whole), apply(frames, whole)[:, ::-1], atol=1e-5
+    )
 
 
 def test_both_ways_reversed_time_exchanges_the_two_ways():
@@ -65,10 +66,11 @@ def test_both_ways_reversed_time_exchanges_the_two_ways():
     params = variables["params"]
     first, second = sorted(params["recurrent"])
     head = params["head"]["kernel"]
-    swapped = {**params, "recurrent": {first: params["recurrent"][second],
-                                       second: params["recurrent"][first]},
-               "head": {**params["head"], "kernel": jnp.concatenate(
-                   [head[4:8], head[:4], head[8:]])}}
+    swapped = {
+        **params,
+        "recurrent": {first: params["recurrent"][second], second: params["recurrent"][first]},
+        "head": {**params["head"], "kernel": jnp.concatenate([head[4:8], head[:4], head[8:]])},
+    }
     back = model.apply({**variables, "params": swapped}, frames[:, ::-1], whole, train=False)
     np.testing.assert_allclose(back, apply(frames, whole)[:, ::-1], atol=1e-5)
 
@@ -82,8 +84,10 @@ def test_one_way_the_future_does_not_matter(recurrence):
     assert float(jnp.abs(a - b)[:, 4:].max()) > 1e-4
 
 
-@pytest.mark.parametrize(("recurrence", "atol"), [
-    ("none", 1e-5), ("tcn", 1e-5), ("lstm", 0.02), ("bilstm", 0.02), ("gru", 0.05)])
+@pytest.mark.parametrize(
+    ("recurrence", "atol"),
+    [("none", 1e-5), ("tcn", 1e-5), ("lstm", 0.02), ("bilstm", 0.02), ("gru", 0.05)],
+)
 @pytest.mark.parametrize("count", [18, 3])
 def test_a_shifted_cycle_shifts_the_answer(recurrence, atol, count):
     """However short the cycle; a recurrence forgets its beginning only in time."""
@@ -92,22 +96,33 @@ def test_a_shifted_cycle_shifts_the_answer(recurrence, atol, count):
     length = jnp.array([count])
     shifted = jnp.concatenate([jnp.roll(frames[:, :count], 2, 1), frames[:, count:]], 1)
     found = apply(frames, length, True)[:, :count]
-    np.testing.assert_allclose(apply(shifted, length, True)[:, :count], jnp.roll(found, 2, 1),
-                               atol=atol * float(jnp.abs(found).max()) + 1e-6)
+    np.testing.assert_allclose(
+        apply(shifted, length, True)[:, :count],
+        jnp.roll(found, 2, 1),
+        atol=atol * float(jnp.abs(found).max()) + 1e-6,
+    )
 
 
 def test_computing_twice_changes_no_gradient():
     _, variables, frames, _ = made("lstm")
 
     def gradient(remat):
-        model = models.over_time("cnn", recurrence="lstm", features=8, hidden=8, outputs=2,
-                                 remat=remat)
-        return jax.jit(jax.grad(lambda p: (model.apply(
-            {**variables, "params": p}, frames, LENGTH, train=False) ** 2).sum()))(
-                variables["params"])
+        model = models.over_time(
+            "cnn", recurrence="lstm", features=8, hidden=8, outputs=2, remat=remat
+        )
+        return jax.jit(
+            jax.grad(
+                lambda p: (
+                    model.apply({**variables, "params": p}, frames, LENGTH, train=False) ** 2
+                ).sum()
+            )
+        )(variables["params"])
 
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
-                 gradient(False), gradient(True))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        gradient(False),
+        gradient(True),
+    )
 
 
 def test_what_does_not_go_together_is_said():

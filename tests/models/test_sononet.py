@@ -23,8 +23,9 @@ def shapes():
 def test_the_map_has_14_by_18_places():
     model = sononet.SonoNet()
     blank = jnp.zeros((1, *sononet.SIZE, 1))
-    found = jax.eval_shape(lambda: model.init_with_output(
-        jax.random.key(0), blank, train=False, maps=True)[0])
+    found = jax.eval_shape(
+        lambda: model.init_with_output(jax.random.key(0), blank, train=False, maps=True)[0]
+    )
     assert found.shape == (1, 14, 18, 14)
 
 
@@ -47,7 +48,8 @@ def test_the_importer_keeps_their_formula(shapes, rng):
     x = rng.normal(size=16)
     norm, stats = variables["params"]["bn1"]["norm"], variables["batch_stats"]["bn1"]["norm"]
     ours = (x - stats["mean"]) / np.sqrt(stats["var"] + sononet.EPSILON) * norm["scale"] + norm[
-        "bias"]
+        "bias"
+    ]
     np.testing.assert_allclose(ours, (x - mean) * gamma * inverse_sd + beta, rtol=1e-4)
     kernel = variables["params"]["conv2"]["conv"]["kernel"]
     assert float(kernel[0, 1, 2, 3]) == arrays[5][3, 2, 0, 1]
@@ -90,8 +92,9 @@ def test_the_nine_real_frames_are_classified_right(tmp_path):
     from experiments import sononet as program
 
     root = real_data("sononet")
-    program.main(program.Config(str(root / "SonoNet16.npz"), str(root / "frames"),
-                                str(tmp_path / "w")))
+    program.main(
+        program.Config(str(root / "SonoNet16.npz"), str(root / "frames"), str(tmp_path / "w"))
+    )
     with (tmp_path / "w" / "predictions.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert len(rows) == 9

@@ -14,18 +14,26 @@ LAYOUT = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 def native(x, w, stride, pad):
     ndim = x.ndim - 2
     return lax.conv_general_dilated(
-        x, w, (stride,) * ndim, [pad] * ndim, dimension_numbers=LAYOUT[ndim])
+        x, w, (stride,) * ndim, [pad] * ndim, dimension_numbers=LAYOUT[ndim]
+    )
 
 
 def ours(x, w, stride, pad):
     ndim = x.ndim - 2
     return conv.conv_general_dilated(
-        x, w, (stride,) * ndim, [pad] * ndim, dimension_numbers=LAYOUT[ndim])
+        x, w, (stride,) * ndim, [pad] * ndim, dimension_numbers=LAYOUT[ndim]
+    )
 
 
 @settings(max_examples=6)  # each compiles anew
-@given(ndim=st.sampled_from([2, 3]), kernel=st.integers(1, 4), stride=st.integers(1, 3),
-       low=st.integers(0, 2), high=st.integers(0, 2), side=st.integers(4, 7))
+@given(
+    ndim=st.sampled_from([2, 3]),
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 3),
+    low=st.integers(0, 2),
+    high=st.integers(0, 2),
+    side=st.integers(4, 7),
+)
 def test_values_and_gradients_equal_xla(ndim, kernel, stride, low, high, side):
     keys = jax.random.split(jax.random.key(side), 3)
     x = jax.random.normal(keys[0], (2, *(side,) * (ndim - 1), side + 1, 3))
@@ -41,8 +49,7 @@ def test_values_and_gradients_equal_xla(ndim, kernel, stride, low, high, side):
 @pytest.mark.parametrize("taps", [(3, 3), (1, 5), (2, 7), (3, 1)])
 @pytest.mark.parametrize("width", [6, 7])
 def test_gray_images_at_every_width_of_the_kernel(taps, width, rng):
-    x, w = (jnp.asarray(rng.normal(size=s), jnp.float32)
-            for s in ((2, 5, width, 1), (*taps, 1, 3)))
+    x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 5, width, 1), (*taps, 1, 3)))
     pads = [(1, 1), (taps[1] // 2,) * 2]
 
     def value(form, x, w):
@@ -50,8 +57,10 @@ def test_gray_images_at_every_width_of_the_kernel(taps, width, rng):
 
     expected = value(lax.conv_general_dilated, x, w)
     np.testing.assert_allclose(value(conv.conv_general_dilated, x, w), expected, atol=1e-5)
-    gradients = [jax.grad(lambda x, w, f=form: (value(f, x, w) ** 2).sum(), (0, 1))(x, w)
-                 for form in (conv.conv_general_dilated, lax.conv_general_dilated)]
+    gradients = [
+        jax.grad(lambda x, w, f=form: (value(f, x, w) ** 2).sum(), (0, 1))(x, w)
+        for form in (conv.conv_general_dilated, lax.conv_general_dilated)
+    ]
     for a, b in zip(*gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
@@ -62,12 +71,16 @@ def test_same_padding_and_second_derivative():
     def energy(form):
         return lambda w: (form(x, w, (2, 2), "SAME", dimension_numbers=LAYOUT[2]) ** 3).sum()
 
-    for order in (jax.grad(energy(conv.conv_general_dilated)),
-                  jax.grad(lambda w: jax.grad(energy(conv.conv_general_dilated))(w).sum())):
+    for order in (
+        jax.grad(energy(conv.conv_general_dilated)),
+        jax.grad(lambda w: jax.grad(energy(conv.conv_general_dilated))(w).sum()),
+    ):
         assert np.isfinite(order(w)).all()
     np.testing.assert_allclose(
         jax.grad(lambda w: jax.grad(energy(conv.conv_general_dilated))(w).sum())(w),
-        jax.grad(lambda w: jax.grad(energy(lax.conv_general_dilated))(w).sum())(w), rtol=1e-5)
+        jax.grad(lambda w: jax.grad(energy(lax.conv_general_dilated))(w).sum())(w),
+        rtol=1e-5,
+    )
 
 
 def test_groups_and_dilation_are_left_to_xla():
@@ -75,12 +88,15 @@ def test_groups_and_dilation_are_left_to_xla():
     options = {"dimension_numbers": LAYOUT[2], "feature_group_count": 2, "rhs_dilation": (2, 2)}
     np.testing.assert_allclose(
         conv.conv_general_dilated(x, w, (1, 1), "SAME", **options),
-        lax.conv_general_dilated(x, w, (1, 1), "SAME", **options))
+        lax.conv_general_dilated(x, w, (1, 1), "SAME", **options),
+    )
 
 
 def test_vmap_over_kernels_works():
-    x, w = jnp.ones((3, 2, 5, 5, 1)), jnp.arange(3.0).reshape(3, 1, 1, 1, 1) * jnp.ones(
-        (3, 3, 3, 1, 4))
+    x, w = (
+        jnp.ones((3, 2, 5, 5, 1)),
+        jnp.arange(3.0).reshape(3, 1, 1, 1, 1) * jnp.ones((3, 3, 3, 1, 4)),
+    )
     out = jax.vmap(lambda x, w: ours(x, w, 1, (1, 1)))(x, w)
     assert out[2, 0, 2, 2, 0] == 18.0
 

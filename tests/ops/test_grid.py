@@ -18,8 +18,9 @@ def test_sample_equals_scipy(shape, fill, mode, seed):
     # Inside the image both agree; beyond it scipy fades a constant border differently.
     low, high = (0.0, np.array(shape) - 1.0) if fill is not None else (-2.0, np.array(shape) + 1.0)
     where = rng.uniform(low, high, (20, len(shape))).T.astype(np.float32)
-    expected = np.stack([ndimage.map_coordinates(image[..., c], where, order=1, mode=mode)
-                         for c in range(2)], -1)
+    expected = np.stack(
+        [ndimage.map_coordinates(image[..., c], where, order=1, mode=mode) for c in range(2)], -1
+    )
     np.testing.assert_allclose(grid.sample(image, where, fill=fill), expected, atol=1e-5)
 
 
@@ -35,8 +36,9 @@ def test_identity_grid_holds_voxel_indices():
 
 def test_affine_matrix_by_hand():
     """A quarter turn takes the first axis to the second, after the first was doubled."""
-    turn = grid.affine_matrix(jnp.array([jnp.pi / 2]), jnp.array([2.0, 1.0]), jnp.zeros(1),
-                              jnp.array([10.0, 20.0]))
+    turn = grid.affine_matrix(
+        jnp.array([jnp.pi / 2]), jnp.array([2.0, 1.0]), jnp.zeros(1), jnp.array([10.0, 20.0])
+    )
     point = jnp.array([3.0, 0.0])[:, None]
     np.testing.assert_allclose(grid.transform_points(turn, point)[:, 0], [10.0, 26.0], atol=1e-5)
 

@@ -17,8 +17,9 @@ def test_a_gaussian_by_hand():
 
 def test_a_missing_point_has_an_empty_map():
     assert not heatmap.gaussian(jnp.array([jnp.nan, 2.0]), jnp.array(2.0), shape=(4, 5)).any()
-    slope = jax.grad(lambda s: heatmap.gaussian(
-        jnp.array([jnp.nan, 2.0]), s, shape=(4, 5)).sum())(2.0)
+    slope = jax.grad(lambda s: heatmap.gaussian(jnp.array([jnp.nan, 2.0]), s, shape=(4, 5)).sum())(
+        2.0
+    )
     assert slope == 0.0
 
 
@@ -37,7 +38,9 @@ def test_the_peak_of_a_gaussian_is_found_exactly(place):
 
 def oblique(shape, point):
     """A quadratic form about `point` whose axes are not those of the grid."""
-    form = np.array([[2.0, 0.5, 0.2], [0.5, 1.0, -0.3], [0.2, -0.3, 1.5]])[:len(shape), :len(shape)]
+    form = np.array([[2.0, 0.5, 0.2], [0.5, 1.0, -0.3], [0.2, -0.3, 1.5]])[
+        : len(shape), : len(shape)
+    ]
     away = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) - point
     return np.einsum("...a,ab,...b", away, form, away)
 
@@ -90,6 +93,7 @@ def test_the_centre_of_mass_looks_at_its_window_only():
 @pytest.mark.parametrize(("sigma", "radius"), [(1.5, 3), (3.0, 9), (2.0, 4)])
 def test_the_centre_of_a_gaussian_has_no_bias_at_the_border(sigma, radius):
     """A box that ends with the image holds more of one side than of the other."""
+
     @jax.jit
     @jax.vmap
     def there_and_back(point):

@@ -12,20 +12,29 @@ from medjax.ops.order import shuffled
 @functools.cache
 def epoch_of(size: int):
     """One program a size."""
-    return jax.jit(lambda seed, epoch: jax.vmap(
-        lambda p: shuffled(jax.random.key(seed), p, size=size))(epoch * size + jnp.arange(size)))
+    return jax.jit(
+        lambda seed, epoch: jax.vmap(lambda p: shuffled(jax.random.key(seed), p, size=size))(
+            epoch * size + jnp.arange(size)
+        )
+    )
 
 
-@given(size=st.sampled_from([1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 300]),
-       seed=st.integers(0, 10**6), epoch=st.integers(0, 5))
+@given(
+    size=st.sampled_from([1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 300]),
+    seed=st.integers(0, 10**6),
+    epoch=st.integers(0, 5),
+)
 def test_every_epoch_is_a_permutation(size, seed, epoch):
     np.testing.assert_array_equal(np.sort(epoch_of(size)(seed, epoch)), np.arange(size))
 
 
 def test_epochs_and_keys_differ():
     def order(seed, epoch):
-        return np.asarray(jax.vmap(lambda p: shuffled(jax.random.key(seed), p, size=1000))(
-            epoch * 1000 + jnp.arange(1000)))
+        return np.asarray(
+            jax.vmap(lambda p: shuffled(jax.random.key(seed), p, size=1000))(
+                epoch * 1000 + jnp.arange(1000)
+            )
+        )
 
     first = order(0, 0)
     for other in (order(0, 1), order(1, 0), np.arange(1000)):

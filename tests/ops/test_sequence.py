@@ -15,8 +15,9 @@ from medjax.ops.guided import guided_relu
 
 
 def curve(ed, es, length, size, cyclic):
-    return sequence.volume_curve(jnp.float32(ed), jnp.float32(es), jnp.int32(length), size=size,
-                                 cyclic=cyclic)
+    return sequence.volume_curve(
+        jnp.float32(ed), jnp.float32(es), jnp.int32(length), size=size, cyclic=cyclic
+    )
 
 
 def test_the_curve_of_twenty_frames():
@@ -44,8 +45,10 @@ def test_the_curve_turns_with_the_cycle(length, data):
     assert int(a.argmin()) == es
 
 
-@pytest.mark.parametrize(("ed", "es", "want"), [
-    (1, 3, [np.nan, 1.0, 0.125, 0.0, np.nan]), (3, 1, [np.nan, 0.0, 0.5 ** (1 / 3), 1.0, np.nan])])
+@pytest.mark.parametrize(
+    ("ed", "es", "want"),
+    [(1, 3, [np.nan, 1.0, 0.125, 0.0, np.nan]), (3, 1, [np.nan, 0.0, 0.5 ** (1 / 3), 1.0, np.nan])],
+)
 def test_of_no_cycle_only_the_part_between_is_known(ed, es, want):
     y, known = curve(ed, es, 5, 5, False)
     np.testing.assert_array_equal(known, ~np.isnan(want))
@@ -57,8 +60,10 @@ def test_without_a_frame_nothing_is_known():
     assert np.isfinite(curve(2, 2, 5, 5, True)[0]).all()
 
 
-@pytest.mark.parametrize(("length", "reach", "want"), [
-    (3, 2, [2, 3, 1, 2, 3, 1, 2]), (2, 5, [2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1])])
+@pytest.mark.parametrize(
+    ("length", "reach", "want"),
+    [(3, 2, [2, 3, 1, 2, 3, 1, 2]), (2, 5, [2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1])],
+)
 def test_a_cycle_goes_on_before_and_behind_however_short_it_is(length, reach, want):
     x = jnp.array([1, 2, 3, 99, 99][:length] + [99] * (5 - length))
     long = sequence.unrolled(x, jnp.int32(length), jnp.int32(reach), size=5 + 2 * reach)
@@ -71,8 +76,9 @@ def test_moving_averages():
     x = jnp.array([0.0, 3.0, 6.0, 9.0, 99.0])
     n = jnp.int32(4)
     np.testing.assert_allclose(sequence.moving_average(x, n, width=3)[:4], [1.5, 3, 6, 7.5])
-    np.testing.assert_allclose(sequence.moving_average(x, n, width=3, cyclic=True)[:4],
-                               [4, 3, 6, 5])
+    np.testing.assert_allclose(
+        sequence.moving_average(x, n, width=3, cyclic=True)[:4], [4, 3, 6, 5]
+    )
     np.testing.assert_allclose(sequence.moving_average(x, n, width=1)[:4], x[:4])
 
 
@@ -86,7 +92,8 @@ def test_temporal_structure_counts_what_goes_the_wrong_way():
     # The target also rises from the last frame to the first; the curve 0.5 -> 0.4 does not.
     turned = jnp.array([0.4, 0.3, 0.2, 0.5, 7.0])
     assert float(losses.temporal_structure(turned, target, known, cyclic=True)) == pytest.approx(
-        0.1 / 8)
+        0.1 / 8
+    )
 
 
 def test_guided_gradients_pass_where_input_and_gradient_are_positive():

@@ -13,8 +13,10 @@ MEAN = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10], [10, 10, 10]])
 @pytest.fixture(scope="module")
 def model():
     rng = np.random.default_rng(0)
-    shapes = [rng.uniform(0.8, 1.2) * (MEAN + rng.normal(0, 0.2, MEAN.shape)) + rng.uniform(0, 50)
-              for _ in range(60)]
+    shapes = [
+        rng.uniform(0.8, 1.2) * (MEAN + rng.normal(0, 0.2, MEAN.shape)) + rng.uniform(0, 50)
+        for _ in range(60)
+    ]
     return shape_model.fit_model(jnp.asarray(np.stack(shapes), jnp.float32))
 
 

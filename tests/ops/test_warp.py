@@ -21,10 +21,14 @@ def transform(seed: int, shape, *, share: float = 0.8) -> warp.Transform:
         jax.random.uniform(keys[0], (1 if ndim == 2 else 3,), minval=-0.5, maxval=0.5),
         jnp.exp(jax.random.uniform(keys[1], (ndim,), minval=-0.2, maxval=0.2)),
         jax.random.uniform(keys[2], (ndim * (ndim - 1) // 2,), minval=-0.2, maxval=0.2),
-        jax.random.uniform(keys[3], (ndim,), minval=-2.0, maxval=2.0))
+        jax.random.uniform(keys[3], (ndim,), minval=-2.0, maxval=2.0),
+    )
     limit = warp.fold_limit(shape, count=COUNT - 2).reshape((-1,) + (1,) * ndim)
-    control = share * limit * jax.random.uniform(
-        keys[4], (ndim, *(COUNT,) * ndim), minval=-1.0, maxval=1.0)
+    control = (
+        share
+        * limit
+        * jax.random.uniform(keys[4], (ndim, *(COUNT,) * ndim), minval=-1.0, maxval=1.0)
+    )
     return warp.Transform(matrix, control)
 
 
@@ -35,9 +39,11 @@ def identity(ndim):
 @functools.cache
 def compiled(ndim):
     shape = SHAPES[ndim]
-    return (jax.jit(lambda t, p: warp.points(p, t, shape=shape)),
-            jax.jit(lambda t: warp.places(t, shape=shape)),
-            jax.jit(jax.vmap(lambda t, x: warp.place(t, x, shape=shape), (None, 0))))
+    return (
+        jax.jit(lambda t, p: warp.points(p, t, shape=shape)),
+        jax.jit(lambda t: warp.places(t, shape=shape)),
+        jax.jit(jax.vmap(lambda t, x: warp.place(t, x, shape=shape), (None, 0))),
+    )
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -63,7 +69,8 @@ def test_the_spline_is_scipys(ndim):
     where = np.stack(np.meshgrid(*knots, indexing="ij"))
     for axis in range(ndim):
         expected = ndimage.map_coordinates(
-            np.asarray(t.control[axis], float), where, order=3, prefilter=False)
+            np.asarray(t.control[axis], float), where, order=3, prefilter=False
+        )
         np.testing.assert_allclose(found[axis], expected, atol=1e-4)
 
 
@@ -80,7 +87,8 @@ def test_points_are_carried_by_the_inverse(ndim, seed):
     np.testing.assert_allclose(back, inside, atol=5e-3)
     index = tuple(np.asarray(jnp.rint(inside[0]).astype(int)))
     np.testing.assert_allclose(
-        places_of(t)[(slice(None), *index)], place_of(t, jnp.rint(inside[:1]))[0], atol=1e-3)
+        places_of(t)[(slice(None), *index)], place_of(t, jnp.rint(inside[:1]))[0], atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -90,7 +98,8 @@ def test_a_painted_dot_and_its_point_stay_together(ndim, seed):
     shape = (64,) * ndim
     t = transform(seed, shape, share=0.5)
     point = jnp.full((1, ndim), 31.5) + jax.random.uniform(
-        jax.random.key(seed), (1, ndim), minval=-8.0, maxval=8.0)
+        jax.random.key(seed), (1, ndim), minval=-8.0, maxval=8.0
+    )
     squared = ((grid.identity_grid(shape) - point[0].reshape((-1,) + (1,) * ndim)) ** 2).sum(0)
     dot = jnp.exp(-squared / (2 * 1.25**2))
     seen = jax.jit(lambda p: warp.image(p, t, fill=0.0))(dot[..., None])[..., 0]

@@ -31,12 +31,14 @@ def test_a_function_of_each_voxel_gives_the_same_in_windows(shape, rng):
 def test_the_middle_of_a_window_counts_more_than_its_border():
     """Two windows of 4 over 6 voxels; weights 1 2 2 1; each answers with its own number."""
     image = jnp.arange(6.0)[:, None, None]
-    found = window.tiled(image, apply=lambda x: jnp.full_like(x, 1.0) * x[0, 0, 0],
-                         window=(4, 1), overlap=0.5)[:, 0, 0]
+    found = window.tiled(
+        image, apply=lambda x: jnp.full_like(x, 1.0) * x[0, 0, 0], window=(4, 1), overlap=0.5
+    )[:, 0, 0]
     np.testing.assert_allclose(found, [0, 0, 2 * 1 / 3, 2 * 2 / 3, 2, 2], rtol=1e-6)
 
 
 def test_one_window_is_the_image(rng):
     image = jnp.asarray(rng.normal(size=(4, 5, 1)), jnp.float32)
-    np.testing.assert_allclose(window.tiled(image, apply=lambda x: x, window=(4, 5)), image,
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        window.tiled(image, apply=lambda x: x, window=(4, 5)), image, rtol=1e-6
+    )

@@ -24,15 +24,33 @@ def reference(name: str, ndim: int, channels: int):
     block = "basic" if family == "resnet18" else "bottleneck"
     small = stem == "28"
     return nets.ResNet(
-        block, depths, [64, 128, 256, 512], spatial_dims=ndim, n_input_channels=channels,
-        conv1_t_size=3 if small else 7, conv1_t_stride=1 if small else 2, no_max_pool=small,
-        num_classes=5, bias_downsample=False)
+        block,
+        depths,
+        [64, 128, 256, 512],
+        spatial_dims=ndim,
+        n_input_channels=channels,
+        conv1_t_size=3 if small else 7,
+        conv1_t_stride=1 if small else 2,
+        no_max_pool=small,
+        num_classes=5,
+        bias_downsample=False,
+    )
 
 
-@pytest.mark.parametrize(("name", "ndim", "side"), [
-    ("resnet18_28", 2, 28), ("resnet18_28", 3, 12), ("resnet18_224", 2, 64),
-    ("resnet18_224", 3, 33), ("resnet50_28", 2, 28), ("resnet50_224", 2, 64),
-    ("resnet50_224", 3, 33), ("densenet121_224", 2, 64), ("densenet121_224", 3, 32)])
+@pytest.mark.parametrize(
+    ("name", "ndim", "side"),
+    [
+        ("resnet18_28", 2, 28),
+        ("resnet18_28", 3, 12),
+        ("resnet18_224", 2, 64),
+        ("resnet18_224", 3, 33),
+        ("resnet50_28", 2, 28),
+        ("resnet50_224", 2, 64),
+        ("resnet50_224", 3, 33),
+        ("densenet121_224", 2, 64),
+        ("densenet121_224", 3, 32),
+    ],
+)
 def test_outputs_equal_the_reference(name, ndim, side):
     torch.manual_seed(0)
     net = reference(name, ndim, 2)
@@ -45,11 +63,11 @@ def test_outputs_equal_the_reference(name, ndim, side):
     net.eval()
     images = np.random.default_rng(0).standard_normal((2, *(side,) * ndim, 2)).astype(np.float32)
     model = models.classifier(name, num_classes=5)
-    shapes = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False))
     variables = pretrained.from_torch(
         {k: shapes[k] for k in ("params", "batch_stats")},
-        {k: v.numpy() for k, v in net.state_dict().items()})
+        {k: v.numpy() for k, v in net.state_dict().items()},
+    )
     ours = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
     with torch.no_grad():
         theirs = net(torch.from_numpy(np.moveaxis(images, -1, 1))).numpy()
@@ -93,15 +111,17 @@ def from_basic_unet(state: dict, params: dict) -> dict:
 def test_the_unet_equals_monais(ndim):
     torch.manual_seed(0)
     widths = (6, 8, 12, 16, 20)
-    net = nets.BasicUNet(spatial_dims=ndim, in_channels=2, out_channels=3,
-                         features=(*widths, widths[0])).eval()
+    net = nets.BasicUNet(
+        spatial_dims=ndim, in_channels=2, out_channels=3, features=(*widths, widths[0])
+    ).eval()
     for name, value in net.named_parameters():
         if ".adn.N." in name:
             torch.nn.init.uniform_(value, 0.7, 1.3)
     images = np.random.default_rng(0).standard_normal((2, *(32,) * ndim, 2)).astype(np.float32)
     model = UNet(3, widths)
     shapes = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False))["params"]
+        lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False)
+    )["params"]
     params = from_basic_unet(net.state_dict(), shapes)
     assert jax.tree.map(np.shape, params) == jax.tree.map(lambda x: x.shape, shapes)
     ours = jax.jit(lambda p, x: model.apply({"params": p}, x, train=False))(params, images)

@@ -8,18 +8,24 @@ import pytest
 from medjax.rl import explore, targets
 
 
-@pytest.mark.parametrize(("reward", "terminated", "truncated", "wanted"), [
-    ([1, 2, 4], [0, 0, 0], [0, 0, 0], (1 + 1 + 1, 0.125, 3)),
-    ([1, 2, 4], [0, 1, 0], [0, 0, 0], (2, 0.0, 2)),     # nothing follows
-    ([1, 2, 4], [0, 0, 0], [0, 1, 0], (2, 0.25, 2)),    # a value follows
-    ([1, 2, 4], [0, 0, 1], [0, 1, 0], (2, 0.25, 2)),    # the later end is of another episode
-    ([1, 2, 4], [0, 0, 1], [1, 0, 0], (1, 0.5, 1)),
-    ([3], [1], [0], (3, 0.0, 1)),
-])
+@pytest.mark.parametrize(
+    ("reward", "terminated", "truncated", "wanted"),
+    [
+        ([1, 2, 4], [0, 0, 0], [0, 0, 0], (1 + 1 + 1, 0.125, 3)),
+        ([1, 2, 4], [0, 1, 0], [0, 0, 0], (2, 0.0, 2)),  # nothing follows
+        ([1, 2, 4], [0, 0, 0], [0, 1, 0], (2, 0.25, 2)),  # a value follows
+        ([1, 2, 4], [0, 0, 1], [0, 1, 0], (2, 0.25, 2)),  # the later end is of another episode
+        ([1, 2, 4], [0, 0, 1], [1, 0, 0], (1, 0.5, 1)),
+        ([3], [1], [0], (3, 0.0, 1)),
+    ],
+)
 def test_rewards_of_n_steps_end_with_the_episode(reward, terminated, truncated, wanted):
     total, discount, steps = targets.n_step(
-        jnp.array(reward, jnp.float32), jnp.array(terminated, bool), jnp.array(truncated, bool),
-        gamma=0.5)
+        jnp.array(reward, jnp.float32),
+        jnp.array(terminated, bool),
+        jnp.array(truncated, bool),
+        gamma=0.5,
+    )
     assert (float(total), float(discount), int(steps)) == wanted
 
 
@@ -40,8 +46,11 @@ def test_no_gradient_flows_into_a_target():
 
 def test_exploring_falls_and_differs():
     def at(step, agent, **more):
-        return float(explore.epsilon(jnp.array(step), jnp.array(agent), agents=3, first=1.0,
-                                     last=0.25, steps=100, **more))
+        return float(
+            explore.epsilon(
+                jnp.array(step), jnp.array(agent), agents=3, first=1.0, last=0.25, steps=100, **more
+            )
+        )
 
     assert [at(s, 0) for s in (0, 50, 100, 1000)] == [1.0, 0.625, 0.25, 0.25]
     assert [at(100, i, spread=2.0) for i in range(3)] == [0.25, 0.0625, 0.015625]

@@ -16,7 +16,10 @@ def tree(step: int):
 
 ABSTRACT = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(
-        x.shape, x.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])), tree(0))
+        x.shape, x.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    ),
+    tree(0),
+)
 
 
 def filled(folder, scores, **options):

@@ -22,8 +22,15 @@ def test_values_go_in_pairs_or_one_with_all():
 @pytest.mark.parametrize("only", [(), ("a",)])
 def test_each_learner_has_the_numbers_of_its_choice(only):
     """Plain gradient descent by hand: p - rate (gradient + decay p), on kernels."""
-    optimizer = optim.make("sgd", learning_rate=9.0, steps=10, schedule="constant", momentum=0.0,
-                           weight_decay=9.0, only=only)
+    optimizer = optim.make(
+        "sgd",
+        learning_rate=9.0,
+        steps=10,
+        schedule="constant",
+        momentum=0.0,
+        weight_decay=9.0,
+        only=only,
+    )
     params = {"a": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full((1,), 2.0)}}
     tried = [Choice(0.1, 0.5), Choice(0.01, 0.0)]
     states = jax.vmap(lambda _: state.create(params, {}, optimizer))(jnp.arange(4))
@@ -31,8 +38,9 @@ def test_each_learner_has_the_numbers_of_its_choice(only):
 
     def update(now):
         gradient = jax.tree.map(jnp.ones_like, now.params)
-        return optax.apply_updates(now.params, optimizer.update(
-            gradient, now.opt, now.params)[0])["a"]
+        return optax.apply_updates(now.params, optimizer.update(gradient, now.opt, now.params)[0])[
+            "a"
+        ]
 
     after = jax.vmap(update)(states)
     kernel = [2 - 0.1 * (1 + 0.5 * 2)] * 2 + [2 - 0.01] * 2
@@ -59,6 +67,7 @@ def test_validation_chooses_and_what_is_not_finite_is_worst(higher, best):
 
 def test_weights_that_are_not_finite_are_worst_though_their_score_is_fine():
     """An undefined score of sound weights ranks above them."""
+
     def evaluate(weights):
         return {"e": float(jnp.nan_to_num(weights[0], nan=0.0)) if weights[0] != 5.0 else np.nan}
 
@@ -70,9 +79,13 @@ def test_weights_that_are_not_finite_are_worst_though_their_score_is_fine():
 
 
 def test_each_choice_is_told_at_its_own_best_step():
-    lines = [{"step": 1, "validation_e_of_0": 3.0, "validation_e_of_1": 1.0},
-             {"step": 2, "validation_e_of_0": 2.0, "validation_e_of_1": None}, {"step": 2}]
-    rows = several.table([Choice(0.1, 0.0), Choice(0.2, 0.0), Choice(0.3, 0.0)], lines, score="e",
-                         higher=False)
+    lines = [
+        {"step": 1, "validation_e_of_0": 3.0, "validation_e_of_1": 1.0},
+        {"step": 2, "validation_e_of_0": 2.0, "validation_e_of_1": None},
+        {"step": 2},
+    ]
+    rows = several.table(
+        [Choice(0.1, 0.0), Choice(0.2, 0.0), Choice(0.3, 0.0)], lines, score="e", higher=False
+    )
     assert [(r["learning_rate"], r["step"]) for r in rows] == [(0.1, 2), (0.2, 1), (0.3, None)]
     assert rows[0]["value"] == 2.0 and rows[1]["value"] == 1.0 and np.isnan(rows[2]["value"])

@@ -28,8 +28,7 @@ def fresh(optimizer):
 
 
 def advance_with(optimizer, **options):
-    return step.make_advance(step.make_step(loss, optimizer, **options),
-                             feed.pick_resident(FOURS))
+    return step.make_advance(step.make_step(loss, optimizer, **options), feed.pick_resident(FOURS))
 
 
 def test_one_call_of_many_equals_many_calls_of_one():
@@ -79,7 +78,8 @@ def test_a_stream_gives_the_batches_of_a_resident_set():
     late = feed.stream(data_key, read, FOURS)(29, 1)  # as after a resume
     np.testing.assert_array_equal(
         late["x"][29 % feed.CHUNK],
-        read(np.asarray(feed.batch_index(data_key, 29, size=12, batch=4)))["x"])
+        read(np.asarray(feed.batch_index(data_key, 29, size=12, batch=4)))["x"],
+    )
 
 
 def test_a_stream_reads_no_batch_twice():
@@ -132,12 +132,21 @@ def test_the_moving_average_by_hand():
 def test_fit_calls_hooks_at_their_steps_whatever_the_pace():
     optimizer = optax.sgd(0.1)
     advance = jax.jit(advance_with(optimizer))
+
     def calls_at(pace):
         calls = []
-        loop.fit(lambda s, d, n: advance(jax.random.key(0), s, d, n), fresh(optimizer),
-                 feed.resident(data), start=0, steps=23, pace_seconds=pace,
-                 hooks=[loop.Hook(5, lambda step, *_: calls.append(step)),
-                        loop.Hook(7, lambda step, *_: calls.append(-step))])
+        loop.fit(
+            lambda s, d, n: advance(jax.random.key(0), s, d, n),
+            fresh(optimizer),
+            feed.resident(data),
+            start=0,
+            steps=23,
+            pace_seconds=pace,
+            hooks=[
+                loop.Hook(5, lambda step, *_: calls.append(step)),
+                loop.Hook(7, lambda step, *_: calls.append(-step)),
+            ],
+        )
         return calls
 
     assert calls_at(0.0) == calls_at(10.0) == [5, -7, 10, -14, 15, 20, -21, 23, -23]
@@ -148,22 +157,36 @@ def test_fit_stops_when_asked_and_names_the_step_of_a_bad_loss():
     advance = jax.jit(advance_with(optimizer))
     call = lambda s, d, n: advance(jax.random.key(0), s, d, n)  # noqa: E731
     answers = iter([False, False, True])
-    done = loop.fit(call, fresh(optimizer), feed.resident(data), start=0, steps=100,
-                    stop=lambda: next(answers), pace_seconds=0.0)
+    done = loop.fit(
+        call,
+        fresh(optimizer),
+        feed.resident(data),
+        start=0,
+        steps=100,
+        stop=lambda: next(answers),
+        pace_seconds=0.0,
+    )
     assert done.step == 2
     wild = optax.sgd(1e30)
     advance = jax.jit(advance_with(wild))
     saved = []
     with pytest.raises(UserError, match=r"not finite at step [23]; the last good checkpoint"):
-        loop.fit(call, fresh(wild), feed.resident(data), start=0, steps=50,
-                 hooks=[loop.Hook(50, lambda step, *_: saved.append(step))])
+        loop.fit(
+            call,
+            fresh(wild),
+            feed.resident(data),
+            start=0,
+            steps=50,
+            hooks=[loop.Hook(50, lambda step, *_: saved.append(step))],
+        )
     assert not saved
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_optimizers_learn_and_decay_kernels_only(name):
-    make = optim.make(name, learning_rate=0.05, steps=100, warmup_steps=10, weight_decay=0.1,
-                      clip_norm=1.0)
+    make = optim.make(
+        name, learning_rate=0.05, steps=100, warmup_steps=10, weight_decay=0.1, clip_norm=1.0
+    )
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     opt = make.init(params)
     zero = jax.tree.map(jnp.zeros_like, params)

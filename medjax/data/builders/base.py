@@ -29,7 +29,7 @@ class Example:
     targets: Mapping[str, Any]  # what `target_features` names
     case_id: str
     subject_id: str
-    origin: str        # for messages: a path, or a place in a file
+    origin: str  # for messages: a path, or a place in a file
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass(eq=False)
-class Config(tfds.core.BuilderConfig):
+class DatasetBuilderConfig(tfds.core.BuilderConfig):
     """The options that a prepared set was made with; `name` is their fingerprint.
 
     Attributes:
@@ -81,15 +81,25 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         """The examples of each of the splits train, validation and test."""
         raise NotImplementedError
 
-    def parts(self, cases: Sequence[Any], who: subjects.Subjects,
-              prepared: Callable[[list[Any]], Iterable[Example]]) -> dict[str, Part]:
+    def parts(
+        self,
+        cases: Sequence[Any],
+        who: subjects.Subjects,
+        prepared: Callable[[list[Any]], Iterable[Example]],
+    ) -> dict[str, Part]:
         """The examples of each split, of cases that know theirs or have it drawn by subject."""
-        found = splits.by_subject(cases, who, seed=self.options.split_seed)
-        each = [(case, name) for name, some in found.items() for case in some]
-        self.notes += [*who.notes, *subjects.check_patients(
-            [case for case, _ in each], [name for _, name in each], who,
-            wished=bool(self.options.subject_column))]
-        return {name: Part(len(some), prepared(some)) for name, some in found.items()}
+        case_splits = splits.by_subject(cases, who, seed=self.options.split_seed)
+        pairs = [(case, name) for name, some in case_splits.items() for case in some]
+        self.notes += [
+            *who.notes,
+            *subjects.check_patients(
+                [case for case, _ in pairs],
+                [name for _, name in pairs],
+                who,
+                wished=bool(self.options.subject_column),
+            ),
+        ]
+        return {name: Part(len(some), prepared(some)) for name, some in case_splits.items()}
 
     def readable(self, items: Iterable[Item], read: Callable[[Item], Any]) -> Iterator[Any]:
         """Each item with what `read` finds in its file: pairs.
@@ -98,13 +108,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         """
         for item in items:
             try:
-                found = read(item)
+                example = read(item)
             except UserError as e:
                 if not self.options.skip_bad:
                     raise
                 self._bad.setdefault(str(e).split(": ")[0], str(e))
                 continue
-            yield item, found
+            yield item, example
 
     def in_channels(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels `[..., channel]` in the channels that are wished for."""
@@ -112,40 +122,52 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 
     def _info(self) -> tfds.core.DatasetInfo:
         info, shape, dtype = self.describe()
-        features = tfds.features.FeaturesDict({
-            "image": tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes"),
-            **target_features(info, len(shape) - 1),
-            "case_id": tfds.features.Text(),
-            "subject_id": tfds.features.Text(),
-            "digest": tfds.features.Text(),
-            "metadata": tfds.features.Text(),
-        })
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes"),
+                **target_features(info, len(shape) - 1),
+                "case_id": tfds.features.Text(),
+                "subject_id": tfds.features.Text(),
+                "digest": tfds.features.Text(),
+                "metadata": tfds.features.Text(),
+            }
+        )
         return tfds.core.DatasetInfo(
-            builder=self, features=features, disable_shuffling=True, citation=info.citation,
-            metadata=tfds.core.MetadataDict(info.to_dict()))
+            builder=self,
+            features=features,
+            disable_shuffling=True,
+            citation=info.citation,
+            metadata=tfds.core.MetadataDict(info.to_dict()),
+        )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         splits = self.examples(dl_manager.download)
-        return {name: self._generate_examples(name, found) for name, found in splits.items()}
+        return {name: self._generate_examples(name, part) for name, part in splits.items()}
 
     def _generate_examples(self, split: str, part: Part) -> Iterator[tuple[int, dict]]:
         info, shape, dtype = self.describe()
         key = -1
-        examples = progress.track(part.examples, total=part.size, what=f"preparing {split}",
-                                  out=self.builder_config.out)
+        examples = progress.track(
+            part.examples, total=part.size, what=f"preparing {split}", out=self.builder_config.out
+        )
         for key, example in enumerate(examples):
             check(example, shape, dtype, info)
-            yield key, {
-                "image": np.ascontiguousarray(example.image, dtype),
-                **example.targets,
-                "case_id": example.case_id,
-                "subject_id": example.subject_id,
-                "digest": hashlib.sha1(example.image.tobytes()).hexdigest(),
-                "metadata": json.dumps(dict(example.metadata)),
-            }
+            yield (
+                key,
+                {
+                    "image": np.ascontiguousarray(example.image, dtype),
+                    **example.targets,
+                    "case_id": example.case_id,
+                    "subject_id": example.subject_id,
+                    "digest": hashlib.sha1(example.image.tobytes()).hexdigest(),
+                    "metadata": json.dumps(dict(example.metadata)),
+                },
+            )
         if key < 0:
-            raise UserError(f"{info.name}: no image of the split {split} can be read, such as "
-                            f"{walk.such_as(self._bad.values(), most=1)}")
+            raise UserError(
+                f"{info.name}: no image of the split {split} can be read, such as "
+                f"{walk.such_as(self._bad.values(), most=1)}"
+            )
 
     def _download_and_prepare(self, *args: Any, **options: Any) -> None:
         """Writes the notes into the same folder, so that both are there or neither."""
@@ -157,6 +179,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.FeatureConnector]:
     """A label where the set has classes, points and their geometry where it has landmarks, marked
     frames where it has sequences; there `ndim` counts time too."""
+
     def tensor(*shape: int) -> tfds.features.Tensor:
         return tfds.features.Tensor(shape=shape, dtype=np.float64)
 
@@ -164,17 +187,22 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
     if info.classes:
         out["label"] = tfds.features.ClassLabel(names=list(info.classes))
     if info.landmarks:
-        out |= {"landmarks": tensor(len(info.landmarks), ndim),
-                "to_world": tensor(ndim + 1, ndim + 1), "to_file": tensor(ndim + 1, ndim + 1),
-                "true_file": tensor(len(info.landmarks), ndim),
-                "true_mm": tensor(len(info.landmarks), ndim),
-                "outside": tfds.features.Scalar(dtype=np.int32),
-                "beyond": tfds.features.Scalar(dtype=np.int32),
-                "box": tfds.features.Tensor(shape=(2, ndim), dtype=np.int32)}
+        out |= {
+            "landmarks": tensor(len(info.landmarks), ndim),
+            "to_world": tensor(ndim + 1, ndim + 1),
+            "to_file": tensor(ndim + 1, ndim + 1),
+            "true_file": tensor(len(info.landmarks), ndim),
+            "true_mm": tensor(len(info.landmarks), ndim),
+            "outside": tfds.features.Scalar(dtype=np.int32),
+            "beyond": tfds.features.Scalar(dtype=np.int32),
+            "box": tfds.features.Tensor(shape=(2, ndim), dtype=np.int32),
+        }
     if info.frames:
-        out |= {"marks": tfds.features.Tensor(shape=(None, len(info.frames)), dtype=np.uint8),
-                "length": tfds.features.Scalar(dtype=np.int32),
-                "frame_ms": tfds.features.Scalar(dtype=np.float64)}
+        out |= {
+            "marks": tfds.features.Tensor(shape=(None, len(info.frames)), dtype=np.uint8),
+            "length": tfds.features.Scalar(dtype=np.int32),
+            "frame_ms": tfds.features.Scalar(dtype=np.float64),
+        }
     return out
 
 
@@ -182,20 +210,29 @@ def check(example: Example, shape: tuple[int, ...], dtype: Any, info: DatasetInf
     """Raises UserError unless the example fits the set."""
     image = example.image
     if image.ndim != len(shape):
-        raise UserError(f"{example.origin}: {image.ndim - 1} axes where the first image has "
-                        f"{len(shape) - 1}; keep pictures and volumes in sets of their own")
+        raise UserError(
+            f"{example.origin}: {image.ndim - 1} axes where the first image has "
+            f"{len(shape) - 1}; keep pictures and volumes in sets of their own"
+        )
     if image.shape[-1] != shape[-1]:
-        raise UserError(f"{example.origin}: {image.shape[-1]} channels where the first image has "
-                        f"{shape[-1]}; give --channels=gray or --channels=rgb to convert all")
+        raise UserError(
+            f"{example.origin}: {image.shape[-1]} channels where the first image has "
+            f"{shape[-1]}; give --channels=gray or --channels=rgb to convert all"
+        )
     if image.shape != shape:
-        raise UserError(f"{example.origin}: shape {image.shape[:-1]} where the first image has "
-                        f"{shape[:-1]}; give --image_size=N to resize all")
+        raise UserError(
+            f"{example.origin}: shape {image.shape[:-1]} where the first image has "
+            f"{shape[:-1]}; give --image_size=N to resize all"
+        )
     label, last = example.targets.get("label", 0), max(len(info.classes) - 1, 0)
     if not 0 <= label <= last:
-        raise UserError(f"{example.origin}: label {label} is out of range, "
-                        f"there are classes 0 to {last}")
+        raise UserError(
+            f"{example.origin}: label {label} is out of range, there are classes 0 to {last}"
+        )
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise UserError(f"{example.origin}: NaN or infinite pixels; mend or remove the image")
     if image.dtype != dtype:
-        raise UserError(f"{example.origin}: pixels are {image.dtype} where the first image has "
-                        f"{np.dtype(dtype)}; convert the images to one kind")
+        raise UserError(
+            f"{example.origin}: pixels are {image.dtype} where the first image has "
+            f"{np.dtype(dtype)}; convert the images to one kind"
+        )

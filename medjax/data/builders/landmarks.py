@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from medjax.data import geometry, placing, subjects
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.landmarks import SETS, pose
-from medjax.data.landmarks.case import Case, LandmarkSet, index_of
+from medjax.data.landmarks.case import LandmarkCase, LandmarkSet, index_of
 from medjax.errors import UserError
 
 
@@ -28,27 +28,36 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     VERSION = tfds.core.Version("1.4.0")  # 1.3.0 had no reference of its own
 
     @functools.cached_property
-    def found(self) -> LandmarkSet:
+    def landmark_set(self) -> LandmarkSet:
         return SETS[self.name](self.options)
 
     @functools.cached_property
     def subjects(self) -> subjects.Subjects:
-        return subjects.of_cases(self.found.cases, known_by=self.found.known_by,
-                                 layout=self.found.info.subjects, secret=self.secret)
+        return subjects.of_cases(
+            self.landmark_set.cases,
+            known_by=self.landmark_set.known_by,
+            layout=self.landmark_set.info.subjects,
+            secret=self.secret,
+        )
 
     @functools.cached_property
     def shape(self) -> tuple[int, ...]:
-        return self.options.image_shape or self.found.shape
+        return self.options.image_shape or self.landmark_set.shape
 
     @functools.cached_property
     def _description(self):
-        first = next(self._prepared(self.found.cases))
-        places = zip(self.found.info.landmarks, self.pose.tolist(),
-                     strict=True) if self.options.pose_from else ()
+        first = next(self._prepared(self.landmark_set.cases))
+        places = (
+            zip(self.landmark_set.info.landmarks, self.pose.tolist(), strict=True)
+            if self.options.pose_from
+            else ()
+        )
         info = dataclasses.replace(
-            self.found.info, grid_mm=self.grid_mm, subjects=self.subjects.known_by,
-            pose=tuple((name, tuple(place)) for name, place in places
-                       if np.isfinite(place).all()))
+            self.landmark_set.info,
+            grid_mm=self.grid_mm,
+            subjects=self.subjects.known_by,
+            pose=tuple((name, tuple(place)) for name, place in places if np.isfinite(place).all()),
+        )
         return info, first.image.shape, first.image.dtype
 
     def describe(self):
@@ -56,59 +65,82 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def pose(self) -> np.ndarray:
-        return pose.common(self.found)
+        return pose.common(self.landmark_set)
 
     @functools.cached_property
     def turned_by(self) -> dict[str, np.ndarray]:
         """Points of each case; empty where images keep their pose."""
         run = self.options.pose_from
-        return pose.points_of(self.found, Path(run)) if run else {}
+        return pose.points_of(self.landmark_set, Path(run)) if run else {}
 
     @property
     def grid_mm(self) -> float:
         if self.options.image_shape or self.options.grid_mm:
             return self.options.grid_mm
-        return self.found.grid_mm
+        return self.landmark_set.grid_mm
 
     def examples(self, download: Callable) -> dict[str, Part]:
-        self.notes += self.found.notes
-        return self.parts(self.found.cases, self.subjects, self._prepared)
+        self.notes += self.landmark_set.notes
+        return self.parts(self.landmark_set.cases, self.subjects, self._prepared)
 
-    def _prepared(self, cases: list[Case]) -> Iterator[Example]:
-        for case, found in self.readable(cases, lambda case: case.read()):
+    def _prepared(self, cases: list[LandmarkCase]) -> Iterator[Example]:
+        for case, raw_image in self.readable(cases, lambda case: case.read()):
             points = self.turned_by.get(case.case_id)
-            turn = None if points is None else pose.turn(points, self.pose, shape=self.shape,
-                                                         grid_mm=self.grid_mm)
+            turn = (
+                None
+                if points is None
+                else pose.turn(points, self.pose, shape=self.shape, grid_mm=self.grid_mm)
+            )
             yield prepare(
-                case._replace(read=lambda found=found: found._replace(
-                    pixels=self.in_channels(found.pixels))),
-                self.found.info.landmarks, shape=self.shape, grid_mm=self.grid_mm,
-                window=self.options.window, turn=turn)
+                case._replace(
+                    read=lambda raw_image=raw_image: raw_image._replace(
+                        pixels=self.in_channels(raw_image.pixels)
+                    )
+                ),
+                self.landmark_set.info.landmarks,
+                shape=self.shape,
+                grid_mm=self.grid_mm,
+                window=self.options.window,
+                turn=turn,
+            )
 
 
-def prepare(case: Case, names: tuple[str, ...], *, shape: tuple[int, ...], grid_mm: float,
-            window: tuple[float, ...] = (), turn: placing.Turn | None = None) -> Example:
+def prepare(
+    case: LandmarkCase,
+    names: tuple[str, ...],
+    *,
+    shape: tuple[int, ...],
+    grid_mm: float,
+    window: tuple[float, ...] = (),
+    turn: placing.Turn | None = None,
+) -> Example:
     """Reads one image, and brings it and its points onto the grid; options as of `placing.place`.
 
     Raises:
       UserError: if image, spacing, affine and points do not go together; it names the image.
     """
-    found = case.read()
-    if len(shape) != found.pixels.ndim - 1:
-        raise UserError(f"{case.origin}: has {found.pixels.ndim - 1} axes where the grid has "
-                        f"{len(shape)}; --image_shape has one number an axis")
-    world = placing.world_of(found, spacing_mm=case.spacing_mm, origin=case.origin)
-    points = np.array([index_of(case.points.get(name), case, found, world) for name in names])
-    placed = placing.place(found, world, shape=shape, grid_mm=grid_mm, window=window, turn=turn)
+    raw_image = case.read()
+    if len(shape) != raw_image.pixels.ndim - 1:
+        raise UserError(
+            f"{case.origin}: has {raw_image.pixels.ndim - 1} axes where the grid has "
+            f"{len(shape)}; --image_shape has one number an axis"
+        )
+    world = placing.world_of(raw_image, spacing_mm=case.spacing_mm, origin=case.origin)
+    points = np.array([index_of(case.points.get(name), case, raw_image, world) for name in names])
+    placed = placing.place(raw_image, world, shape=shape, grid_mm=grid_mm, window=window, turn=turn)
     there = geometry.apply(np.linalg.inv(placed.to_index), points)
     given = ~np.isnan(points).any(1)
-    in_image = geometry.inside(points, found.pixels.shape[:-1])
+    in_image = geometry.inside(points, raw_image.pixels.shape[:-1])
     in_grid = in_image & geometry.inside(there, shape)
     known = np.where(in_image[:, None], points, np.nan)
-    targets = {"landmarks": np.where(in_grid[:, None], there, np.nan),
-               "true_file": geometry.apply(placing.file_order(found), known),
-               "true_mm": geometry.apply(world, known),
-               "to_world": placed.to_world, "to_file": placed.to_file,
-               "outside": int((given & ~in_image).sum()),
-               "beyond": int((in_image & ~in_grid).sum()), "box": placed.box}
+    targets = {
+        "landmarks": np.where(in_grid[:, None], there, np.nan),
+        "true_file": geometry.apply(placing.file_order(raw_image), known),
+        "true_mm": geometry.apply(world, known),
+        "to_world": placed.to_world,
+        "to_file": placed.to_file,
+        "outside": int((given & ~in_image).sum()),
+        "beyond": int((in_image & ~in_grid).sum()),
+        "box": placed.box,
+    }
     return Example(placed.image, targets, case.case_id, case.subject, case.origin, case.metadata)

@@ -11,52 +11,142 @@ from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 
-_CITATION = ("Yang et al., MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D "
-             "biomedical image classification. Scientific Data 10:41, 2023.")
+_CITATION = (
+    "Yang et al., MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D "
+    "biomedical image classification. Scientific Data 10:41, 2023."
+)
 _RECORD = "https://zenodo.org/record/6496656/files/{}.npz?download=1"
-_ORGANS = ("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver",
-           "lung-left", "lung-right", "pancreas", "spleen")
-_ORGANS_3D = ("liver", "kidney-right", "kidney-left", "femur-right", "femur-left", "bladder",
-              "heart", "lung-right", "lung-left", "spleen", "pancreas")
+_ORGANS = (
+    "bladder",
+    "femur-left",
+    "femur-right",
+    "heart",
+    "kidney-left",
+    "kidney-right",
+    "liver",
+    "lung-left",
+    "lung-right",
+    "pancreas",
+    "spleen",
+)
+_ORGANS_3D = (
+    "liver",
+    "kidney-right",
+    "kidney-left",
+    "femur-right",
+    "femur-left",
+    "bladder",
+    "heart",
+    "lung-right",
+    "lung-left",
+    "spleen",
+    "pancreas",
+)
 
 # name: (modality, MD5 of the published 28-pixel file, classes). ChestMNIST is left out: it has
 # several labels an image.
 SETS = {
-    "pathmnist": ("histology, H&E", "a8b06965200029087d5bd730944a56c1", (
-        "adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle",
-        "normal colon mucosa", "cancer-associated stroma",
-        "colorectal adenocarcinoma epithelium")),
-    "dermamnist": ("dermatoscopy", "0744692d530f8e62ec473284d019b0c7", (
-        "actinic keratoses", "basal cell carcinoma", "benign keratosis-like lesions",
-        "dermatofibroma", "melanoma", "melanocytic nevi", "vascular lesions")),
-    "octmnist": ("retinal OCT", "c68d92d5b585d8d81f7112f81e2d0842", (
-        "choroidal neovascularization", "diabetic macular edema", "drusen", "normal")),
-    "pneumoniamnist": ("chest X-ray, paediatric", "28209eda62fecd6e6a2d98b1501bb15f", (
-        "normal", "pneumonia")),
-    "retinamnist": ("fundus photography", "bd4c0672f1bba3e3a89f0e4e876791e4", (
-        "grade 0", "grade 1", "grade 2", "grade 3", "grade 4")),
-    "breastmnist": ("breast ultrasound", "750601b1f35ba3300ea97c75c52ff8f6", (
-        "malignant", "normal or benign")),
-    "bloodmnist": ("microscopy of blood cells", "7053d0359d879ad8a5505303e11de1dc", (
-        "basophil", "eosinophil", "erythroblast", "immature granulocyte", "lymphocyte", "monocyte",
-        "neutrophil", "platelet")),
-    "tissuemnist": ("microscopy of kidney cortex", "ebe78ee8b05294063de985d821c1c34b", (
-        "collecting duct", "distal convoluted tubule", "glomerular endothelial",
-        "interstitial endothelial", "leukocyte", "podocyte", "proximal tubule",
-        "thick ascending limb")),
+    "pathmnist": (
+        "histology, H&E",
+        "a8b06965200029087d5bd730944a56c1",
+        (
+            "adipose",
+            "background",
+            "debris",
+            "lymphocytes",
+            "mucus",
+            "smooth muscle",
+            "normal colon mucosa",
+            "cancer-associated stroma",
+            "colorectal adenocarcinoma epithelium",
+        ),
+    ),
+    "dermamnist": (
+        "dermatoscopy",
+        "0744692d530f8e62ec473284d019b0c7",
+        (
+            "actinic keratoses",
+            "basal cell carcinoma",
+            "benign keratosis-like lesions",
+            "dermatofibroma",
+            "melanoma",
+            "melanocytic nevi",
+            "vascular lesions",
+        ),
+    ),
+    "octmnist": (
+        "retinal OCT",
+        "c68d92d5b585d8d81f7112f81e2d0842",
+        ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
+    ),
+    "pneumoniamnist": (
+        "chest X-ray, paediatric",
+        "28209eda62fecd6e6a2d98b1501bb15f",
+        ("normal", "pneumonia"),
+    ),
+    "retinamnist": (
+        "fundus photography",
+        "bd4c0672f1bba3e3a89f0e4e876791e4",
+        ("grade 0", "grade 1", "grade 2", "grade 3", "grade 4"),
+    ),
+    "breastmnist": (
+        "breast ultrasound",
+        "750601b1f35ba3300ea97c75c52ff8f6",
+        ("malignant", "normal or benign"),
+    ),
+    "bloodmnist": (
+        "microscopy of blood cells",
+        "7053d0359d879ad8a5505303e11de1dc",
+        (
+            "basophil",
+            "eosinophil",
+            "erythroblast",
+            "immature granulocyte",
+            "lymphocyte",
+            "monocyte",
+            "neutrophil",
+            "platelet",
+        ),
+    ),
+    "tissuemnist": (
+        "microscopy of kidney cortex",
+        "ebe78ee8b05294063de985d821c1c34b",
+        (
+            "collecting duct",
+            "distal convoluted tubule",
+            "glomerular endothelial",
+            "interstitial endothelial",
+            "leukocyte",
+            "podocyte",
+            "proximal tubule",
+            "thick ascending limb",
+        ),
+    ),
     "organamnist": ("abdominal CT, axial", "866b832ed4eeba67bfb9edee1d5544e6", _ORGANS),
     "organcmnist": ("abdominal CT, coronal", "0afa5834fb105f7705a7d93372119a21", _ORGANS),
     "organsmnist": ("abdominal CT, sagittal", "e5c39f1af030238290b9557d9503af9d", _ORGANS),
     "organmnist3d": ("abdominal CT", "21f0a239e7f502e6eca33c3fc453c0b6", _ORGANS_3D),
     "nodulemnist3d": ("chest CT", "8755a7e9e05a4d9ce80a24c3e7a256f3", ("benign", "malignant")),
-    "adrenalmnist3d": ("shape from abdominal CT", "bbd3c5a5576322bc4cdfea780653b1ce", (
-        "normal", "hyperplasia")),
-    "fracturemnist3d": ("chest CT", "6aa7b0143a6b42da40027a9dda61302f", (
-        "buckle", "nondisplaced", "displaced")),
-    "vesselmnist3d": ("shape from brain MRA", "2ba5b80617d705141f3f85627108fce8", (
-        "vessel", "aneurysm")),
-    "synapsemnist3d": ("electron microscopy", "1235b78a3cd6280881dd7850a78eadb6", (
-        "inhibitory", "excitatory")),
+    "adrenalmnist3d": (
+        "shape from abdominal CT",
+        "bbd3c5a5576322bc4cdfea780653b1ce",
+        ("normal", "hyperplasia"),
+    ),
+    "fracturemnist3d": (
+        "chest CT",
+        "6aa7b0143a6b42da40027a9dda61302f",
+        ("buckle", "nondisplaced", "displaced"),
+    ),
+    "vesselmnist3d": (
+        "shape from brain MRA",
+        "2ba5b80617d705141f3f85627108fce8",
+        ("vessel", "aneurysm"),
+    ),
+    "synapsemnist3d": (
+        "electron microscopy",
+        "1235b78a3cd6280881dd7850a78eadb6",
+        ("inhibitory", "excitatory"),
+    ),
 }
 
 
@@ -73,9 +163,14 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
         modality, _, classes = SETS[self.name]
         licence = "CC BY-NC 4.0" if self.name == "dermamnist" else "CC BY 4.0"
         info = DatasetInfo(
-            self.name, classes, modality=modality, licence=licence, citation=_CITATION,
+            self.name,
+            classes,
+            modality=modality,
+            licence=licence,
+            citation=_CITATION,
             ordered=self.name in _ORDERED,
-            positive=exams.positive_of(classes, self.options.positive_class))
+            positive=exams.positive_of(classes, self.options.positive_class),
+        )
         if not self.options.data_dir:
             shape = (28,) * (3 if self.name.endswith("3d") else 2)
             stored = 3 if self.name in _COLOUR else 1
@@ -92,15 +187,23 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
         path = _local_file(folder, self.name) if folder else self._fetch(download)
         names = {"train": "train", "val": "validation", "test": "test"}
         arrays = _open(path)
-        splits = {name: (_with_channel(arrays[f"{key}_images"], self.name, path),
-                         _whole(arrays[f"{key}_labels"], path)) for key, name in names.items()}
+        splits = {
+            name: (
+                _with_channel(arrays[f"{key}_images"], self.name, path),
+                _integer_labels(arrays[f"{key}_labels"], path),
+            )
+            for key, name in names.items()
+        }
         shapes = {images.shape[1:] for images, _ in splits.values()}
         if len(shapes) > 1:
-            raise UserError(f"{path}: its splits have images of {' and '.join(map(str, shapes))}; "
-                            "a set has one shape")
+            raise UserError(
+                f"{path}: its splits have images of {' and '.join(map(str, shapes))}; "
+                "a set has one shape"
+            )
         self.notes.append(subjects.UNKNOWN)
-        return {name: Part(len(found[1]), self._rows(name, *found, path))
-                for name, found in splits.items()}
+        return {
+            name: Part(len(part[1]), self._rows(name, *part, path)) for name, part in splits.items()
+        }
 
     def _rows(self, split: str, images, labels, path: Path) -> Iterator[Example]:
         if not len(images):
@@ -109,16 +212,23 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
             raise UserError(f"{path}: {len(images)} images but {len(labels)} labels in {split}")
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             case = f"{split}_{i:05d}"
-            yield Example(self.in_channels(image), {"label": int(label)}, case, case,
-                          origin=f"{path}, {split} image {i}")
+            yield Example(
+                self.in_channels(image),
+                {"label": int(label)},
+                case,
+                case,
+                origin=f"{path}, {split} image {i}",
+            )
 
     def _fetch(self, download) -> Path:
         url = _RECORD.format(self.name)
         try:
             path = Path(download(url))
         except Exception as e:
-            raise UserError(f"could not download {url} ({type(e).__name__}); fetch it elsewhere "
-                            "and name its folder with --data_dir") from e
+            raise UserError(
+                f"could not download {url} ({type(e).__name__}); fetch it elsewhere "
+                "and name its folder with --data_dir"
+            ) from e
         if hashlib.md5(path.read_bytes()).hexdigest() != SETS[self.name][1]:
             raise UserError(f"{path}: not the published file (MD5 differs); delete it, try again")
         return path
@@ -161,20 +271,22 @@ def _with_channel(images: np.ndarray, name: str, path: Path) -> np.ndarray:
     if images.ndim == space + 1:
         return images[..., None]
     if images.ndim != space + 2 or images.shape[-1] not in (1, 3):
-        raise UserError(f"{path}: images of shape {images.shape}; they must be [n, "
-                        f"{', '.join('side' for _ in range(space))}], or have 1 or 3 channels as "
-                        "their last axis")
+        raise UserError(
+            f"{path}: images of shape {images.shape}; they must be [n, "
+            f"{', '.join('side' for _ in range(space))}], or have 1 or 3 channels as "
+            "their last axis"
+        )
     return images
 
 
-def _whole(labels: np.ndarray, path: Path) -> np.ndarray:
+def _integer_labels(labels: np.ndarray, path: Path) -> np.ndarray:
     """Labels as whole numbers: `[n]`; raises UserError if one is none."""
     if not labels.ndim or not labels.size or labels.size != len(labels):
         raise UserError(f"{path}: labels of shape {labels.shape}; each image must have one")
     if labels.dtype.kind not in "uif":
         raise UserError(f"{path}: labels of the type {labels.dtype}; they must be whole numbers")
     flat = labels.reshape(len(labels), -1)
-    whole = np.isfinite(flat) & (flat == np.rint(flat))
-    if not whole.all():
-        raise UserError(f"{path}: labels that are no whole numbers, such as {flat[~whole][0]}")
+    is_integer = np.isfinite(flat) & (flat == np.rint(flat))
+    if not is_integer.all():
+        raise UserError(f"{path}: labels that are no whole numbers, such as {flat[~is_integer][0]}")
     return flat[:, 0].astype(np.int64)

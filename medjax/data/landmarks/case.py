@@ -15,7 +15,7 @@ from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 
 
-class Case(NamedTuple):
+class LandmarkCase(NamedTuple):
     """One image with its points, before its pixels are read.
 
     Attributes:
@@ -27,7 +27,7 @@ class Case(NamedTuple):
       path: the file of the image; None where it is made.
     """
 
-    read: Callable[[], images.Found]
+    read: Callable[[], images.RawImage]
     origin: str
     case_id: str
     subject: str
@@ -49,27 +49,45 @@ class LandmarkSet(NamedTuple):
     """
 
     info: DatasetInfo
-    cases: list[Case]
+    cases: list[LandmarkCase]
     shape: tuple[int, ...]
     grid_mm: float
     known_by: str = ""
     notes: tuple[str, ...] = ()
 
 
-def from_file(root: Path, path: Path, *, points: Mapping, system: str, subject: str = "",
-              split: str | None = None, spacing_mm: float | None = None,
-              metadata: Mapping[str, str] | None = None, limit_bytes: int = images.LIMIT_BYTES
-              ) -> Case:
+def from_file(
+    root: Path,
+    path: Path,
+    *,
+    points: Mapping,
+    system: str,
+    subject: str = "",
+    split: str | None = None,
+    spacing_mm: float | None = None,
+    metadata: Mapping[str, str] | None = None,
+    limit_bytes: int = images.LIMIT_BYTES,
+) -> LandmarkCase:
     """A case whose image is a file below `root`."""
-    return Case(functools.partial(images.read, path, limit_bytes=limit_bytes), str(path),
-                path.relative_to(root).as_posix(), subject, split, points, system, spacing_mm,
-                metadata or {}, path)
+    return LandmarkCase(
+        functools.partial(images.read, path, limit_bytes=limit_bytes),
+        str(path),
+        path.relative_to(root).as_posix(),
+        subject,
+        split,
+        points,
+        system,
+        spacing_mm,
+        metadata or {},
+        path,
+    )
 
 
 def find_image(root: Path, options: LandmarkOptions, name: str, origin: str) -> Path:
     """The file of an image, with or without its suffix in the table."""
-    return table.Files(root, options, suffixes=images.SUFFIXES, what="image").find(
-        name, origin=origin)
+    return table.FileIndex(root, options, suffixes=images.SUFFIXES, what="image").find(
+        name, origin=origin
+    )
 
 
 class Facts(NamedTuple):
@@ -80,8 +98,13 @@ class Facts(NamedTuple):
     spacing: str
 
 
-def columns_of(path: Path, rows: Sequence[table.Row], options: LandmarkOptions, *,
-               other: Mapping[str, str] | None = None) -> Facts:
+def columns_of(
+    path: Path,
+    rows: Sequence[table.TableRow],
+    options: LandmarkOptions,
+    *,
+    other: Mapping[str, str] | None = None,
+) -> Facts:
     """Which columns those are.
 
     Args:
@@ -98,37 +121,43 @@ def columns_of(path: Path, rows: Sequence[table.Row], options: LandmarkOptions, 
     subject, split, spacing = options.subject_column, options.split_column, options.spacing_column
     return Facts(
         "" if elsewhere(subject) else subjects.column_of(path, row, wish=subject, rows=rows),
-        "" if elsewhere(split) else table.optional_column(
-            path, row, wish=split, usual=("split",)),
-        "" if elsewhere(spacing) else table.optional_column(
-            path, row, wish=spacing, usual=("spacing_mm",)))
+        "" if elsewhere(split) else table.optional_column(path, row, wish=split, usual=("split",)),
+        ""
+        if elsewhere(spacing)
+        else table.optional_column(path, row, wish=spacing, usual=("spacing_mm",)),
+    )
 
 
-def said_of(rows: Sequence[table.Row], columns: Facts, *, of: str) -> dict[str, Any]:
+def facts_of_rows(rows: Sequence[table.TableRow], columns: Facts, *, image: str) -> dict[str, Any]:
     """Subject, split and spacing, as the rows of an image have them, for `from_file`.
 
     Raises:
       UserError: if two rows say different things, or one has no subject where it should.
     """
     origin = rows[0].origin
-    subject = table.one_value(rows, columns.subject, of=of)
+    subject = table.one_value(rows, columns.subject, what=image)
     if columns.subject and not subject:
         raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
-    return {"subject": subject,
-            "split": table.split_of({"": table.one_value(rows, columns.split, of=of)}, "",
-                                    origin=origin),
-            "spacing_mm": table.positive(table.one_value(rows, columns.spacing, of=of),
-                                         origin=origin, what="mm of a pixel")}
+    return {
+        "subject": subject,
+        "split": table.split_of(
+            {"": table.one_value(rows, columns.split, what=image)}, "", origin=origin
+        ),
+        "spacing_mm": table.positive(
+            table.one_value(rows, columns.spacing, what=image), origin=origin, what="mm of a pixel"
+        ),
+    }
 
 
 class Metadata:
     """`metadata.csv`: what it says of images, each of which it names once."""
 
-    def __init__(self, root: Path, options: LandmarkOptions,
-                 other: Mapping[str, str] | None = None):
+    def __init__(
+        self, root: Path, options: LandmarkOptions, other: Mapping[str, str] | None = None
+    ):
         """`other` is a row of a second table, which may have columns that this one lacks."""
         self._path = root / "metadata.csv"
-        self._rows: dict[str, table.Row] = {}  # by real path
+        self._rows: dict[str, table.TableRow] = {}  # by real path
         self._lost: list[str] = []
         self.columns = Facts("", "", "")
         self.header: Mapping[str, str] = {}
@@ -139,7 +168,7 @@ class Metadata:
         self.columns = columns_of(self._path, rows, options, other=other)
         wish = options.path_column if options.path_column in rows[0] else ""
         key = landmark_table.image_column(self._path, rows[0], wish)
-        files = table.Files(root, options, suffixes=images.SUFFIXES, what="image")
+        files = table.FileIndex(root, options, suffixes=images.SUFFIXES, what="image")
         for row in rows:
             if not files.candidates(row[key], origin=row.origin):
                 self._lost.append(row[key])
@@ -147,19 +176,20 @@ class Metadata:
             real = os.path.realpath(files.find(row[key], origin=row.origin))
             first = self._rows.setdefault(real, row)
             if first is not row:
-                raise UserError(f"{row.origin}: {row[key]} is named twice, first in "
-                                f"{first.origin}")
+                raise UserError(f"{row.origin}: {row[key]} is named twice, first in {first.origin}")
 
-    def of(self, path: Path) -> dict[str, Any]:
+    def describe_image(self, path: Path) -> dict[str, Any]:
         """What it says of the image at `path`, for `from_file`."""
         if not self._rows and not self._lost:
             return {"subject": "", "split": None, "spacing_mm": None}
         row = self._rows.get(os.path.realpath(path))
         if row is None and (self.columns.subject or self.columns.split):
             lost = f"; it names {walk.such_as(self._lost)}, which is no image" * bool(self._lost)
-            raise UserError(f"{path}: no row of {self._path.name} names it, so its "
-                            f"{self.columns.subject or self.columns.split} is not known{lost}")
-        return said_of([row], self.columns, of=path.name) if row else {}
+            raise UserError(
+                f"{path}: no row of {self._path.name} names it, so its "
+                f"{self.columns.subject or self.columns.split} is not known{lost}"
+            )
+        return facts_of_rows([row], self.columns, image=path.name) if row else {}
 
     def notes(self) -> list[str]:
         """Rows that match no image."""
@@ -171,7 +201,7 @@ class Metadata:
         return f"column {name} of {self._path.name}" if name else ""
 
 
-def from_lists(root: Path, options: LandmarkOptions) -> tuple[list[Case], str, list[str]]:
+def from_lists(root: Path, options: LandmarkOptions) -> tuple[list[LandmarkCase], str, list[str]]:
     """The images below `root` that have a list of 3D Slicer of their name beside them.
 
     Returns:
@@ -189,16 +219,24 @@ def from_lists(root: Path, options: LandmarkOptions) -> tuple[list[Case], str, l
             raise UserError(f"{path}: has both {own[0].name} and {own[1].name}; keep one")
         if own:
             points, system = slicer.read(own[0])
-            cases.append(from_file(
-                root, path, points=points, system="voxel" if system == "IJK" else system,
-                limit_bytes=options.limit_bytes, **more.of(path)))
+            cases.append(
+                from_file(
+                    root,
+                    path,
+                    points=points,
+                    system="voxel" if system == "IJK" else system,
+                    limit_bytes=options.limit_bytes,
+                    **more.describe_image(path),
+                )
+            )
     used = [own[0] for own in of_image.values() if own]
     twice = next((p for p in used if used.count(p) > 1), None)
     if twice is not None:
         raise UserError(f"{twice}: belongs to more than one image; give each its own list")
     slicer.check_names(used)
-    notes = _partners([p for p, own in of_image.items() if not own],
-                      [p for p in lists if p not in used], root)
+    notes = _partners(
+        [p for p, own in of_image.items() if not own], [p for p in lists if p not in used], root
+    )
     others = [n for n in left_out if n not in (".json", ".fcsv", ".csv")]
     notes += walk.note_left_out(Counter({n: left_out[n] for n in others}))
     return cases, more.known_by(), [*notes, *more.notes()]
@@ -207,43 +245,57 @@ def from_lists(root: Path, options: LandmarkOptions) -> tuple[list[Case], str, l
 def _lists_of(path: Path, lists: Sequence[Path]) -> list[Path]:
     """The lists beside an image that have its name, whatever the case of their suffix."""
     stem = images.stem(path)
-    return [p for p in lists if p.parent == path.parent
-            and any(p.name == stem + p.name[-len(s):] for s in slicer.SUFFIXES
-                    if p.name.lower().endswith(s))]
+    return [
+        p
+        for p in lists
+        if p.parent == path.parent
+        and any(
+            p.name == stem + p.name[-len(s) :]
+            for s in slicer.SUFFIXES
+            if p.name.lower().endswith(s)
+        )
+    ]
 
 
 def _partners(alone: list[Path], lists: list[Path], root: Path) -> list[str]:
     images_, lists_ = ([p.relative_to(root).as_posix() for p in some] for some in (alone, lists))
-    notes = [*walk.note_of(images_, "image", "without a list left out"),
-             *walk.note_of(lists_, "list", "without an image left out")]
+    notes = [
+        *walk.note_of(images_, "image", "without a list left out"),
+        *walk.note_of(lists_, "list", "without an image left out"),
+    ]
     if len(notes) == 2:
         raise UserError(f"{root}: {'; '.join(notes)}; a list has the name of its image")
     return notes
 
 
-def index_of(point: Any, case: Case, found: images.Found, world: np.ndarray) -> np.ndarray:
+def index_of(
+    point: Any, case: LandmarkCase, raw_image: images.RawImage, world: np.ndarray
+) -> np.ndarray:
     """A point of the case as an index into the stored array; NaN where there is none."""
-    ndim = found.pixels.ndim - 1
+    ndim = raw_image.pixels.ndim - 1
     if point is None:
         return np.full(ndim, np.nan)
     given = np.asarray(point, float)
     if len(given) != ndim:
-        raise UserError(f"{case.origin}: has {ndim} axes but its landmarks have {len(given)}; "
-                        "give the landmarks of this image")
+        raise UserError(
+            f"{case.origin}: has {ndim} axes but its landmarks have {len(given)}; "
+            "give the landmarks of this image"
+        )
     if case.system == "voxel":
         return given
     if case.system == "pixel":
-        return geometry.apply(np.linalg.inv(placing.file_order(found)), given)
+        return geometry.apply(np.linalg.inv(placing.file_order(raw_image)), given)
     if case.system in geometry.SYSTEMS:
-        if found.affine is None:
+        if raw_image.affine is None:
             raise UserError(f"{case.origin}: landmarks in {case.system} mm need a NIfTI volume")
         given = geometry.ras(given, case.system)
     return geometry.apply(np.linalg.inv(world), given)
 
 
-def world_points(case: Case, names: tuple[str, ...]) -> np.ndarray:
+def world_points(case: LandmarkCase, names: tuple[str, ...]) -> np.ndarray:
     """The points of a case in mm of the world: `[landmark, ndim]`, NaN where missing."""
-    found = case.read()
-    world = placing.world_of(found, spacing_mm=case.spacing_mm, origin=case.origin)
-    return geometry.apply(world, np.array([
-        index_of(case.points.get(name), case, found, world) for name in names]))
+    raw_image = case.read()
+    world = placing.world_of(raw_image, spacing_mm=case.spacing_mm, origin=case.origin)
+    return geometry.apply(
+        world, np.array([index_of(case.points.get(name), case, raw_image, world) for name in names])
+    )

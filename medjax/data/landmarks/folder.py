@@ -11,13 +11,13 @@ import numpy as np
 from medjax.data import geometry, images, landmark_table, placing, slicer, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import (
-    Case,
+    LandmarkCase,
     LandmarkSet,
     Metadata,
     columns_of,
+    facts_of_rows,
     from_file,
     from_lists,
-    said_of,
 )
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
@@ -32,11 +32,14 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     """
     root = table.root_of(options)
     path = root / "landmarks.csv"
-    cases, known_by, notes = (_from_table(path, options) if path.exists()
-                              else from_lists(root, options))
+    cases, known_by, notes = (
+        _from_table(path, options) if path.exists() else from_lists(root, options)
+    )
     if not cases:
-        raise UserError(f"--data_dir={root}: neither landmarks.csv, nor images with "
-                        f"{' or '.join(slicer.SUFFIXES)} beside them")
+        raise UserError(
+            f"--data_dir={root}: neither landmarks.csv, nor images with "
+            f"{' or '.join(slicer.SUFFIXES)} beside them"
+        )
     names = tuple(dict.fromkeys(name for case in cases for name in case.points))
     table.check_alike(names, what="landmarks")
     info = DatasetInfo(root.resolve().name, landmarks=names, mirrored=pairs_of(names))
@@ -44,8 +47,9 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     return LandmarkSet(info, cases, _shape_of(case, first), 0.0, known_by, tuple(notes))
 
 
-def _first_of(items: Iterable[Item], read: Callable[[Item], images.Found],
-              options: LandmarkOptions) -> tuple[Item, images.Found]:
+def _first_of(
+    items: Iterable[Item], read: Callable[[Item], images.RawImage], options: LandmarkOptions
+) -> tuple[Item, images.RawImage]:
     """The first item whose image can be read, where others may be left out."""
     failed = None
     for item in items:
@@ -58,7 +62,7 @@ def _first_of(items: Iterable[Item], read: Callable[[Item], images.Found],
     raise failed or UserError(f"--data_dir={options.data_dir}: no images found")
 
 
-def _shape_of(case: Case, first: images.Found) -> tuple[int, ...]:
+def _shape_of(case: LandmarkCase, first: images.RawImage) -> tuple[int, ...]:
     """What holds an image whole, in sides that divide by 16."""
     world = placing.world_of(first, spacing_mm=case.spacing_mm, origin=case.origin)
     size, extent = geometry.spacing_mm(world), np.array(first.pixels.shape[:-1])
@@ -68,9 +72,19 @@ def _shape_of(case: Case, first: images.Found) -> tuple[int, ...]:
     return tuple(int(math.ceil(n / 16) * 16) for n in extent * size / size.min())
 
 
-_SIDES = dict(pair for a, b in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"),
-                                ("L", "R"), ("l", "r"), ("lt", "rt"), ("Lt", "Rt"))
-              for pair in ((a, b), (b, a)))
+_SIDES = dict(
+    pair
+    for a, b in (
+        ("left", "right"),
+        ("Left", "Right"),
+        ("LEFT", "RIGHT"),
+        ("L", "R"),
+        ("l", "r"),
+        ("lt", "rt"),
+        ("Lt", "Rt"),
+    )
+    for pair in ((a, b), (b, a))
+)
 
 
 def _words(name: str) -> list[str]:
@@ -82,7 +96,7 @@ def partner_of(name: str) -> str:
     """The name on the other side; empty for a name without a side."""
     words = _words(name)
     at = next((i for i, word in enumerate(words) if word in _SIDES), None)
-    return "" if at is None else "".join([*words[:at], _SIDES[words[at]], *words[at + 1:]])
+    return "" if at is None else "".join([*words[:at], _SIDES[words[at]], *words[at + 1 :]])
 
 
 def pairs_of(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -96,17 +110,22 @@ def unpaired(names: Sequence[str]) -> list[str]:
     return [name for name in names if partner_of(name) and partner_of(name) not in names]
 
 
-def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[Case], str, list[str]]:
+def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[LandmarkCase], str, list[str]]:
     root = path.parent
-    files = table.Files(root, options, suffixes=images.SUFFIXES, what="image")
+    files = table.FileIndex(root, options, suffixes=images.SUFFIXES, what="image")
     rows = table.read_rows(path)
     key = landmark_table.image_column(path, rows[0], options.path_column)
     there = (file for row in rows if (file := files.find_if_there(row[key], origin=row.origin)))
-    _, sample = _first_of(there, lambda file: images.read(
-        file, limit_bytes=options.limit_bytes), options)
+    _, sample = _first_of(
+        there, lambda file: images.read(file, limit_bytes=options.limit_bytes), options
+    )
     entries = landmark_table.read(
-        path, path_column=options.path_column, name_column=options.name_column,
-        coordinates=options.coordinates, ndim=sample.pixels.ndim - 1)
+        path,
+        path_column=options.path_column,
+        name_column=options.name_column,
+        coordinates=options.coordinates,
+        ndim=sample.pixels.ndim - 1,
+    )
     more = Metadata(root, options, other=rows[0])
     columns = columns_of(path, rows, options, other=more.header)
     cases = []
@@ -114,11 +133,27 @@ def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[Case], str, 
         file = files.find_if_there(image, origin=entry.row.origin)
         if file is None:
             continue
-        facts = _joined(said_of(entry.rows, columns, of=image), more.of(file), entry.row.origin)
-        cases.append(from_file(root, file, points=entry.points, system=entry.system,
-                               limit_bytes=options.limit_bytes, **facts))
-    notes = [*files.notes(path), *table.note_unnamed(
-        path, walk.find(root, images.is_image).files, [case.path for case in cases if case.path])]
+        facts = _joined(
+            facts_of_rows(entry.rows, columns, image=image),
+            more.describe_image(file),
+            entry.row.origin,
+        )
+        cases.append(
+            from_file(
+                root,
+                file,
+                points=entry.points,
+                system=entry.system,
+                limit_bytes=options.limit_bytes,
+                **facts,
+            )
+        )
+    notes = [
+        *files.notes(path),
+        *table.note_unnamed(
+            path, walk.find(root, images.is_image).files, [case.path for case in cases if case.path]
+        ),
+    ]
     known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
     return cases, known, [*notes, *more.notes()]
 
@@ -127,6 +162,8 @@ def _joined(here: dict[str, Any], there: dict[str, Any], origin: str) -> dict[st
     """What two tables say of an image; raises UserError if they contradict each other."""
     for name, value in there.items():
         if value and here[name] and value != here[name]:
-            raise UserError(f"{origin}: {name} {here[name]!r} here, but {value!r} in metadata.csv; "
-                            "the tables must agree")
+            raise UserError(
+                f"{origin}: {name} {here[name]!r} here, but {value!r} in metadata.csv; "
+                "the tables must agree"
+            )
     return {name: value or there.get(name) or value for name, value in here.items()}

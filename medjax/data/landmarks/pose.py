@@ -1,5 +1,4 @@
-"""One pose for all images: the second look of two, after a first has found about where points are.
-"""
+"""One pose for all images: the second look of two, after a first has found the points roughly."""
 
 import math
 from pathlib import Path
@@ -13,19 +12,23 @@ from medjax.errors import UserError
 from medjax.files import read_records
 
 
-def common(found: LandmarkSet) -> np.ndarray:
+def common(landmark_set: LandmarkSet) -> np.ndarray:
     """The pose that images are brought into: the mean shape of the training cases, in mm.
 
     Raises:
       UserError: if no image has a training split.
     """
-    train = [world_points(c, found.info.landmarks) for c in found.cases if c.split == "train"]
+    train = [
+        world_points(c, landmark_set.info.landmarks)
+        for c in landmark_set.cases
+        if c.split == "train"
+    ]
     if not train:
         raise UserError("--pose_from needs a set that names its splits")
     return geometry.mean_shape(np.stack(train))
 
 
-def points_of(found: LandmarkSet, run: Path) -> dict[str, np.ndarray]:
+def points_of(landmark_set: LandmarkSet, run: Path) -> dict[str, np.ndarray]:
     """The points that each case is turned by: of training cases their reference, of all others
     what a run has predicted for them, so nothing of their reference enters.
 
@@ -35,18 +38,20 @@ def points_of(found: LandmarkSet, run: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: if a case has no prediction.
     """
-    names = found.info.landmarks
+    names = landmark_set.info.landmarks
     predicted = read_points(run / "predictions.csv" if run.is_dir() else run, names)
-    every = predicted | {c.case_id: world_points(c, names) for c in found.cases
-                         if c.split == "train"}
-    missing = [c.case_id for c in found.cases if c.case_id not in every]
+    every = predicted | {
+        c.case_id: world_points(c, names) for c in landmark_set.cases if c.split == "train"
+    }
+    missing = [c.case_id for c in landmark_set.cases if c.case_id not in every]
     if missing:
         raise UserError(f"--pose_from={run}: has no prediction for {missing[0]}")
     return every
 
 
-def turn(points_mm: np.ndarray, pose: np.ndarray, *, shape: tuple[int, ...], grid_mm: float
-         ) -> Turn:
+def turn(
+    points_mm: np.ndarray, pose: np.ndarray, *, shape: tuple[int, ...], grid_mm: float
+) -> Turn:
     """From points `[landmark, ndim]` of an image into a pose, about which a grid is laid.
 
     Args:
@@ -55,8 +60,9 @@ def turn(points_mm: np.ndarray, pose: np.ndarray, *, shape: tuple[int, ...], gri
     low, high = np.nanmin(pose, 0), np.nanmax(pose, 0)
     size = grid_mm or float((1.5 * (high - low) / np.array(shape)).max())
     middle = (low + high) / 2 - size * (np.array(shape) - 1) / 2
-    return Turn(geometry.robust_rigid(points_mm, pose),
-                geometry.scaling(np.full(len(shape), size), middle))
+    return Turn(
+        geometry.robust_rigid(points_mm, pose), geometry.scaling(np.full(len(shape), size), middle)
+    )
 
 
 def read_points(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -71,10 +77,12 @@ def read_points(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             if row["landmark"] not in names:
                 continue
             out[row["case_id"]][names.index(row["landmark"])] = [
-                float(row[form.format(a)] or math.nan) for a in axes]
+                float(row[form.format(a)] or math.nan) for a in axes
+            ]
         if not any(row["landmark"] in names for row in rows):
             raise ValueError(f"{rows[0]['landmark']} is none of {', '.join(names)}")
     except (OSError, ValueError, KeyError, IndexError) as e:
-        raise UserError(f"--pose_from: {path} is no predictions.csv of these landmarks ({e})"
-                        ) from None
+        raise UserError(
+            f"--pose_from: {path} is no predictions.csv of these landmarks ({e})"
+        ) from None
     return out

@@ -22,20 +22,31 @@ def hc18(options: LandmarkOptions) -> LandmarkSet:
         # Given in pixels of the full image; those here are twice as large.
         half = {n: [(v + 0.5) / 2 - 0.5 for v in p] for n, p in entry.points.items()}
         row = entry.row
-        cases.append(from_file(
-            root, root / "images" / image, points=half, system="pixel", subject=row["exam"],
-            split=splits.split_name(row["split"], origin=row.origin),
-            spacing_mm=2 * float(row["pixel_size_mm"]),
-            metadata={"hc_mm_official": row["hc_mm_official"]}))
+        cases.append(
+            from_file(
+                root,
+                root / "images" / image,
+                points=half,
+                system="pixel",
+                subject=row["exam"],
+                split=splits.split_name(row["split"], origin=row.origin),
+                spacing_mm=2 * float(row["pixel_size_mm"]),
+                metadata={"hc_mm_official": row["hc_mm_official"]},
+            )
+        )
     names = ("centre", "ofd_left", "ofd_right", "bpd_top", "bpd_bottom")
     info = DatasetInfo(
-        "hc18", subjects=f"exams, {len({c.subject for c in cases})}", landmarks=names,
+        "hc18",
+        subjects=f"exams, {len({c.subject for c in cases})}",
+        landmarks=names,
         modality="ultrasound, fetal head",
         unordered=(("ofd_left", "ofd_right"), ("bpd_top", "bpd_bottom")),
         lengths=(("bpd", "bpd_top", "bpd_bottom"), ("ofd", "ofd_left", "ofd_right")),
         ellipses=(("hc", "ofd", "bpd"),),
-        licence="CC BY 4.0", citation="van den Heuvel et al., Automated measurement of fetal head "
-        "circumference using 2D ultrasound images. PLoS ONE 13(8):e0200412, 2018.")
+        licence="CC BY 4.0",
+        citation="van den Heuvel et al., Automated measurement of fetal head "
+        "circumference using 2D ultrasound images. PLoS ONE 13(8):e0200412, 2018.",
+    )
     return LandmarkSet(info, cases, (128, 192), 0.0)
 
 
@@ -44,36 +55,65 @@ def mouse_skull(options: LandmarkOptions) -> LandmarkSet:
     root = table.root_of(options)
     facts = {row["volume"]: row for row in table.read_rows(root / "volumes.csv")}
     entries = landmark_table.read(root / "landmarks.csv", coordinates="LPS", ndim=3)
-    cases = [from_file(root, root / "volumes" / f"{name}.nii.gz", points=entry.points,
-                       system="LPS", subject=name,
-                       split=splits.split_name(facts[name]["split"], origin=name))
-             for name, entry in entries.items() if name in facts]
+    cases = [
+        from_file(
+            root,
+            root / "volumes" / f"{name}.nii.gz",
+            points=entry.points,
+            system="LPS",
+            subject=name,
+            split=splits.split_name(facts[name]["split"], origin=name),
+        )
+        for name, entry in entries.items()
+        if name in facts
+    ]
     names = tuple(dict.fromkeys(name for case in cases for name in case.points))
     info = DatasetInfo(
-        "mouse_skull", subjects=f"animals, {len(cases)}", landmarks=names,
+        "mouse_skull",
+        subjects=f"animals, {len(cases)}",
+        landmarks=names,
         modality="micro-CT, head of a mouse",
-        licence="GPL-3.0", citation="Maga et al., A population level atlas of Mus musculus "
+        licence="GPL-3.0",
+        citation="Maga et al., A population level atlas of Mus musculus "
         "craniofacial skeleton and automated image-based shape analysis. Journal of Anatomy "
-        "231:433-443, 2017.")
+        "231:433-443, 2017.",
+    )
     return LandmarkSet(info, cases, (64, 64, 64), 0.42)
 
 
 def hippocampus(options: LandmarkOptions) -> LandmarkSet:
     """Crops of T1-weighted MR about the hippocampus; five points derived from its masks."""
     root = table.root_of(options)
-    entries = landmark_table.read(root / "landmarks.csv", path_column="case", coordinates="voxel",
-                                  ndim=3)
-    names = ("anterior_part_centroid", "posterior_part_centroid", "anterior_tip", "posterior_tip",
-             "junction_centroid")
-    cases = [from_file(root, root / "images" / f"{name}.nii.gz", system="voxel", subject=name,
-                       points={n: entry.points[n] for n in names},
-                       split=splits.split_name(entry.row["split"], origin=name))
-             for name, entry in entries.items()]
+    entries = landmark_table.read(
+        root / "landmarks.csv", path_column="case", coordinates="voxel", ndim=3
+    )
+    names = (
+        "anterior_part_centroid",
+        "posterior_part_centroid",
+        "anterior_tip",
+        "posterior_tip",
+        "junction_centroid",
+    )
+    cases = [
+        from_file(
+            root,
+            root / "images" / f"{name}.nii.gz",
+            system="voxel",
+            subject=name,
+            points={n: entry.points[n] for n in names},
+            split=splits.split_name(entry.row["split"], origin=name),
+        )
+        for name, entry in entries.items()
+    ]
     info = DatasetInfo(
-        "hippocampus", subjects=f"patients, {len(cases)}", landmarks=names,
+        "hippocampus",
+        subjects=f"patients, {len(cases)}",
+        landmarks=names,
         modality="T1-weighted MR; points derived from masks",
-        licence="CC BY-SA 4.0", citation="Antonelli et al., The Medical Segmentation Decathlon. "
-        "Nature Communications 13:4128, 2022.")
+        licence="CC BY-SA 4.0",
+        citation="Antonelli et al., The Medical Segmentation Decathlon. "
+        "Nature Communications 13:4128, 2022.",
+    )
     return LandmarkSet(info, cases, (48, 64, 48), 1.0)
 
 
@@ -88,12 +128,19 @@ def afids(options: LandmarkOptions) -> LandmarkSet:
         rows = table.read_rows(path)
         points = {r["name"]: [float(r[f"{a}_ras_mm"]) for a in "xyz"] for r in rows}
         cases.append(from_file(root, volume, points=points, system="RAS"))
-    known = [c._replace(points={n: p for n, p in c.points.items() if n in AFIDS_RAS_MM})
-             for c in cases]
+    known = [
+        c._replace(points={n: p for n, p in c.points.items() if n in AFIDS_RAS_MM}) for c in cases
+    ]
     if not cases or not all(c.points for c in known):
         raise UserError(f"--data_dir={root}: no volumes with lists of AFIDs beside them")
-    info = DatasetInfo("afids", landmarks=tuple(AFIDS_RAS_MM), mirrored=MIRRORED,
-                       modality="T1-weighted MR", licence="CC BY 4.0 (points)", citation=CITATION)
+    info = DatasetInfo(
+        "afids",
+        landmarks=tuple(AFIDS_RAS_MM),
+        mirrored=MIRRORED,
+        modality="T1-weighted MR",
+        licence="CC BY 4.0 (points)",
+        citation=CITATION,
+    )
     return LandmarkSet(info, known, (96, 112, 96), 2.0, known_by, tuple(notes))
 
 
@@ -107,29 +154,67 @@ def isbi2015(options: LandmarkOptions) -> LandmarkSet:
     root = table.root_of(options)
     base = next((p for p in (root / "AnnotationsByMD", root) if (p / "400_senior").is_dir()), None)
     folders = {"TrainingData": "train", "Test1Data": "test", "Test2Data": "test"}
-    files = [(p, split) for name, split in folders.items()
-             for p in sorted((root / "RawImage" / name).glob("*.bmp"))]
+    files = [
+        (p, split)
+        for name, split in folders.items()
+        for p in sorted((root / "RawImage" / name).glob("*.bmp"))
+    ]
     if base is None or not files:
-        raise UserError(f"--data_dir={root}: needs RawImage/TrainingData/*.bmp and 400_senior/ and "
-                        "400_junior/, as the challenge has them")
-    names = ("sella", "nasion", "orbitale", "porion", "subspinale", "supramentale", "pogonion",
-             "menton", "gnathion", "gonion", "lower incisal incision", "upper incisal incision",
-             "upper lip", "lower lip", "subnasale", "soft tissue pogonion",
-             "posterior nasal spine", "anterior nasal spine", "articulare")
+        raise UserError(
+            f"--data_dir={root}: needs RawImage/TrainingData/*.bmp and 400_senior/ and "
+            "400_junior/, as the challenge has them"
+        )
+    names = (
+        "sella",
+        "nasion",
+        "orbitale",
+        "porion",
+        "subspinale",
+        "supramentale",
+        "pogonion",
+        "menton",
+        "gnathion",
+        "gonion",
+        "lower incisal incision",
+        "upper incisal incision",
+        "upper lip",
+        "lower lip",
+        "subnasale",
+        "soft tissue pogonion",
+        "posterior nasal spine",
+        "anterior nasal spine",
+        "articulare",
+    )
     cases = []
     for path, split in files:
-        raters = np.stack([_ceph_points(base / f"400_{who}" / f"{path.stem}.txt", len(names))
-                           for who in ("senior", "junior")])
+        raters = np.stack(
+            [
+                _ceph_points(base / f"400_{who}" / f"{path.stem}.txt", len(names))
+                for who in ("senior", "junior")
+            ]
+        )
         apart = 0.1 * np.sqrt(((raters[0] - raters[1]) ** 2).sum(-1))
-        cases.append(from_file(
-            root, path, points=dict(zip(names, raters.mean(0).tolist(), strict=True)),
-            system="pixel", subject=path.stem, split=split, spacing_mm=0.1,
-            metadata={"rater_error_mm": " ".join(f"{d:.4f}" for d in apart)}))
+        cases.append(
+            from_file(
+                root,
+                path,
+                points=dict(zip(names, raters.mean(0).tolist(), strict=True)),
+                system="pixel",
+                subject=path.stem,
+                split=split,
+                spacing_mm=0.1,
+                metadata={"rater_error_mm": " ".join(f"{d:.4f}" for d in apart)},
+            )
+        )
     info = DatasetInfo(
-        "isbi2015", subjects=f"patients, {len(cases)}", landmarks=names,
-        modality="cephalogram", citation="Wang et al., A benchmark "
+        "isbi2015",
+        subjects=f"patients, {len(cases)}",
+        landmarks=names,
+        modality="cephalogram",
+        citation="Wang et al., A benchmark "
         "for comparison of dental radiography analysis algorithms. Medical Image Analysis "
-        "31:63-76, 2016.")
+        "31:63-76, 2016.",
+    )
     return LandmarkSet(info, cases, (512, 416), 0.0)
 
 
@@ -156,11 +241,16 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
     try:
         lines = [line.split(",") for line in listed.read_text().splitlines() if line.strip()]
         points = {row[0].strip(): np.array(row[1:75], float).reshape(37, 2) for row in lines}
-        split_of = {name: split for split in ("train", "test")
-                    for name in (fold / f"{split}.txt").read_text().split()}
+        split_of = {
+            name: split
+            for split in ("train", "test")
+            for name in (fold / f"{split}.txt").read_text().split()
+        }
     except (OSError, ValueError) as e:
-        raise UserError(f"--data_dir={root}: needs setup/all.csv of an ID and 37 x,y a line and "
-                        f"setup/cv{options.fold}/train.txt and test.txt ({e})") from None
+        raise UserError(
+            f"--data_dir={root}: needs setup/all.csv of an ID and 37 x,y a line and "
+            f"setup/cv{options.fold}/train.txt and test.txt ({e})"
+        ) from None
     names = tuple(f"point {i:02d}" for i in range(37))
     a, b = WRIST[options.wrist]
     cases = []
@@ -169,13 +259,24 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
             raise UserError(f"{listed}: has no points of {name}, which cv{options.fold} names")
         path = find_image(root / "images", LandmarkOptions(), name, str(fold))
         wide = float(np.linalg.norm(points[name][a] - points[name][b]))
-        cases.append(from_file(
-            root, path, points=dict(zip(names, points[name].tolist(), strict=True)),
-            system="pixel", subject=name, split=split, spacing_mm=50.0 / wide))
+        cases.append(
+            from_file(
+                root,
+                path,
+                points=dict(zip(names, points[name].tolist(), strict=True)),
+                system="pixel",
+                subject=name,
+                split=split,
+                spacing_mm=50.0 / wide,
+            )
+        )
     info = DatasetInfo(
-        "hand_xray", subjects=f"patients, {len(cases)}", landmarks=names,
+        "hand_xray",
+        subjects=f"patients, {len(cases)}",
+        landmarks=names,
         modality="X-ray of the left hand",
         citation="Payer et al., Integrating spatial configuration into heatmap regression based "
         "CNNs for landmark localization. Medical Image Analysis 54:207-219, 2019; Gertych et al., "
-        "Bone age assessment of children using a digital hand atlas, 2007 (the images).")
+        "Bone age assessment of children using a digital hand atlas, 2007 (the images).",
+    )
     return LandmarkSet(info, cases, (256, 256), 0.0)

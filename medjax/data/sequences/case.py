@@ -1,5 +1,4 @@
-"""One sequence with the frames that matter in it, where it comes from, and the set it belongs to.
-"""
+"""One sequence with the frames that matter in it, its source, and the set it belongs to."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ class Clip(NamedTuple):
     frame_ms: float | None = None
 
 
-class Case(NamedTuple):
+class SequenceCase(NamedTuple):
     """One sequence, before its frames are read.
 
     Attributes:
@@ -63,22 +62,24 @@ class SequenceSet(NamedTuple):
     """
 
     info: DatasetInfo
-    cases: list[Case]
+    cases: list[SequenceCase]
     shape: tuple[int, ...] = ()
     grid_mm: float = 0.0
     known_by: str = ""
     notes: tuple[str, ...] = ()
 
 
-def check(case: Case) -> None:
+def check(case: SequenceCase) -> None:
     """Raises UserError unless the marks lie in a sequence of two or more frames."""
     if case.length < 2:
         raise UserError(f"{case.origin}: has {case.length} frame; a sequence has two or more")
     for name, frames in case.marks.items():
         for frame in frames:
             if not 0 <= frame < case.length:
-                raise UserError(f"{case.origin}: {name} at frame {frame}, but the sequence has the "
-                                f"frames 0 to {case.length - 1}")
+                raise UserError(
+                    f"{case.origin}: {name} at frame {frame}, but the sequence has the "
+                    f"frames 0 to {case.length - 1}"
+                )
     if not any(len(frames) for frames in case.marks.values()):
         raise UserError(f"{case.origin}: no frame of it is named; name one, or leave it out")
 

@@ -80,11 +80,14 @@ def _depth(shape: tuple[int, ...]) -> int:
 
 
 def _pictures(path: Path) -> list[Path]:
-    found = walk.in_order(p for p in path.iterdir() if images.suffix(p) in images.PICTURES
-                          and not walk.is_hidden(p.name))
-    if not found:
+    pictures = walk.in_order(
+        p
+        for p in path.iterdir()
+        if images.suffix(p) in images.PICTURES and not walk.is_hidden(p.name)
+    )
+    if not pictures:
         raise UserError(f"{path}: no pictures in it ({', '.join(images.PICTURES)})")
-    return found
+    return pictures
 
 
 def _folder(path: Path, limit_bytes: int) -> Clip:
@@ -93,11 +96,19 @@ def _folder(path: Path, limit_bytes: int) -> Clip:
     first = images.read(names[0], limit_bytes=limit_bytes).pixels
     check_bytes(path, len(names) * first.nbytes, limit_bytes=limit_bytes)
     frames = [images.read(p, limit_bytes=limit_bytes).pixels for p in names]
-    odd = next((p for p, f in zip(names, frames, strict=True) if f.ndim != 3
-                or f.shape != first.shape or f.dtype != first.dtype), None)
+    odd = next(
+        (
+            p
+            for p, f in zip(names, frames, strict=True)
+            if f.ndim != 3 or f.shape != first.shape or f.dtype != first.dtype
+        ),
+        None,
+    )
     if odd is not None:
-        raise UserError(f"{odd}: its size or type differs from that of {names[0].name}, or it has "
-                        "several pages; the frames of a sequence are single pictures of one size")
+        raise UserError(
+            f"{odd}: its size or type differs from that of {names[0].name}, or it has "
+            "several pages; the frames of a sequence are single pictures of one size"
+        )
     return Clip(np.stack(frames))
 
 
@@ -115,8 +126,11 @@ def _nifti(path: Path, plane: int | None, limit_bytes: int) -> Clip:
     header, pixels = nifti.load(path, limit_bytes=limit_bytes, timed=True)
     pixels = pixels[..., plane or 0, :] if pixels.ndim == 4 else pixels
     across, down, *_ = header.spacing_mm or (np.nan, np.nan)
-    return Clip(pixels.transpose(2, 1, 0)[..., None],
-                (down, across) if header.spacing_mm else None, header.frame_ms)
+    return Clip(
+        pixels.transpose(2, 1, 0)[..., None],
+        (down, across) if header.spacing_mm else None,
+        header.frame_ms,
+    )
 
 
 def _animated(path: Path, limit_bytes: int) -> Clip:
@@ -126,8 +140,11 @@ def _animated(path: Path, limit_bytes: int) -> Clip:
     with pictures.no_larger(path, limit_bytes=limit_bytes), Image.open(path) as picture:
         count = getattr(picture, "n_frames", 1)
         for page in ImageSequence.Iterator(picture):  # a frame may be larger than the first said
-            check_bytes(path, page.width * page.height * (3 * count + pictures.WORKING),
-                        limit_bytes=limit_bytes)
+            check_bytes(
+                path,
+                page.width * page.height * (3 * count + pictures.WORKING),
+                limit_bytes=limit_bytes,
+            )
             frames.append(np.asarray(page.convert("RGB")))
             waits.append(page.info.get("duration", 0))
     stack = np.stack(frames)
@@ -137,9 +154,9 @@ def _animated(path: Path, limit_bytes: int) -> Clip:
 
 def _frames(path: Path, limit_bytes: int) -> Clip:
     """A TIFF with several pages, or DICOM of several frames."""
-    found = images.read(path, limit_bytes=limit_bytes)
-    pixels = found.pixels if found.pixels.ndim == 4 else found.pixels[None]
-    plane = found.spacing_mm[-2:] if found.spacing_mm else ()
+    raw_image = images.read(path, limit_bytes=limit_bytes)
+    pixels = raw_image.pixels if raw_image.pixels.ndim == 4 else raw_image.pixels[None]
+    plane = raw_image.spacing_mm[-2:] if raw_image.spacing_mm else ()
     spacing = (plane[0], plane[1]) if known_spacing(plane or None) else None
     return Clip(pixels, spacing, _dicom_step(path) if kind(path) in images.DICOM else None)
 
@@ -160,15 +177,17 @@ def _video(path: Path, limit_bytes: int) -> Clip:
         stream = container.streams.video[0]
         pages: list[np.ndarray] = []
         for frame in container.decode(stream):
-            check_bytes(path, frame.width * frame.height * 3 * (len(pages) + 1),
-                        limit_bytes=limit_bytes)  # no header tells how many there are
+            check_bytes(
+                path, frame.width * frame.height * 3 * (len(pages) + 1), limit_bytes=limit_bytes
+            )  # no header tells how many there are
             pages.append(frame.to_ndarray(format="rgb24"))
         frames, rate = np.stack(pages), stream.average_rate
         seconds = float(container.duration or 0) / av.time_base
         stated = stream.frames or (seconds * float(rate) if rate else 0)
     if len(frames) < 0.9 * stated - 1:
-        raise UserError(f"{path}: is truncated: {len(frames)} of about {stated:.0f} frames are in "
-                        "it")
+        raise UserError(
+            f"{path}: is truncated: {len(frames)} of about {stated:.0f} frames are in it"
+        )
     spread = np.quantile(np.ptp(frames.astype(np.int16), axis=-1), 0.999)
     gray = spread <= 8  # what compression in colour leaves of a gray video
     return Clip(frames[..., 1:2] if gray else frames, None, 1e3 / float(rate) if rate else None)

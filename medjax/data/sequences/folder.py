@@ -11,7 +11,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.options import SequenceOptions
 from medjax.data.sequences import files
 from medjax.data.sequences.case import (
-    Case,
+    SequenceCase,
     SequenceSet,
     check,
     milliseconds,
@@ -30,15 +30,22 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     root = table.root_of(options)
     path = root / "frames.csv"
     rows = table.read_rows(path)
-    key = table.column(path, rows[0], wish=options.path_column, usual=("case", "path", "file"),
-                       what="sequences", flag="--path_column")
+    key = table.column(
+        path,
+        rows[0],
+        wish=options.path_column,
+        usual=("case", "path", "file"),
+        what="sequences",
+        flag="--path_column",
+    )
     for needed in ("name", "index"):
         if needed not in rows[0]:
             raise UserError(f"{path}: no column {needed!r}; it has {', '.join(rows[0])}")
     columns = Columns(
         subjects.column_of(path, rows[0], wish=options.subject_column, rows=rows),
-        table.optional_column(path, rows[0], wish=options.split_column, usual=("split",)))
-    entries: dict[str, list[table.Row]] = {}
+        table.optional_column(path, rows[0], wish=options.split_column, usual=("split",)),
+    )
+    entries: dict[str, list[table.TableRow]] = {}
     for row in rows:
         if not row["name"]:
             raise UserError(f"{row.origin}: names no frame; fill the column name")
@@ -54,19 +61,29 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     planes = {(c.path, files.planes(c.path)) for c in cases if c.path}
     lost = sum(count for _, count in planes) - len(cases)
     return SequenceSet(
-        info, cases, known_by=f"column {columns.subject} of {path.name}" if columns.subject else "",
-        notes=(*notes, *[f"{walk.counted(lost, 'plane')} left out that no row of {path.name} names"
-                         ] * bool(lost)))
+        info,
+        cases,
+        known_by=f"column {columns.subject} of {path.name}" if columns.subject else "",
+        notes=(
+            *notes,
+            *[f"{walk.counted(lost, 'plane')} left out that no row of {path.name} names"]
+            * bool(lost),
+        ),
+    )
 
 
-def _read_entries(root: Path, path: Path, entries: Mapping[str, list[table.Row]],
-                  columns: "Columns", options: SequenceOptions
-                  ) -> tuple[list[Case], list[Path], list[str]]:
+def _read_entries(
+    root: Path,
+    path: Path,
+    entries: Mapping[str, list[table.TableRow]],
+    columns: "Columns",
+    options: SequenceOptions,
+) -> tuple[list[SequenceCase], list[Path], list[str]]:
     """The cases, files that cannot be read where they may be left out, and notes of them."""
-    found = table.Files(root, options, suffixes=files.SUFFIXES, what="sequence")
+    file_index = table.FileIndex(root, options, suffixes=files.SUFFIXES, what="sequence")
     cases, bad = [], dict[Path, str]()
     for name, entry in entries.items():
-        file = found.find_if_there(name, origin=entry[0].origin)
+        file = file_index.find_if_there(name, origin=entry[0].origin)
         try:
             size = files.count(file, limit_bytes=options.limit_bytes) if file else None
         except UserError as e:
@@ -75,22 +92,31 @@ def _read_entries(root: Path, path: Path, entries: Mapping[str, list[table.Row]]
             bad[file] = str(e)  # type: ignore[index]
             continue
         if file and size:
-            cases += _cases(root, name, entry, columns, file, size=size,
-                            limit_bytes=options.limit_bytes)
+            cases += _cases(
+                root, name, entry, columns, file, size=size, limit_bytes=options.limit_bytes
+            )
     notes = walk.note_of(bad.values(), "file", "left out that cannot be read", most=20)
-    return cases, list(bad), [*found.notes(path), *notes]
+    return cases, list(bad), [*file_index.notes(path), *notes]
 
 
 def _check_named(base: Path, named: Sequence[Path], listed: Path) -> None:
     """Raises UserError for a sequence below `base` of which no frame is named."""
     known = {os.path.realpath(path) for path in named}
-    pictures = (folder for folder, names in walk.folders(base) if folder != base and any(
-        images.suffix(Path(name)) in images.PICTURES and os.path.realpath(folder / name)
-        not in known for name in names))
+    pictures = (
+        folder
+        for folder, names in walk.folders(base)
+        if folder != base
+        and any(
+            images.suffix(Path(name)) in images.PICTURES
+            and os.path.realpath(folder / name) not in known
+            for name in names
+        )
+    )
     for path in (*walk.find(base, files.is_sequence).files, *walk.in_order(pictures)):
         if os.path.realpath(path) not in known:
-            raise UserError(f"{path}: no row of {listed.name} names a frame of it; add one, or "
-                            "move it away")
+            raise UserError(
+                f"{path}: no row of {listed.name} names a frame of it; add one, or move it away"
+            )
 
 
 class Columns(NamedTuple):
@@ -100,28 +126,48 @@ class Columns(NamedTuple):
     split: str
 
 
-def _cases(root: Path, name: str, entry: list[table.Row], columns: Columns, file: Path, *,
-           size: tuple[int, int], limit_bytes: int) -> list[Case]:
+def _cases(
+    root: Path,
+    name: str,
+    entry: list[table.TableRow],
+    columns: Columns,
+    file: Path,
+    *,
+    size: tuple[int, int],
+    limit_bytes: int,
+) -> list[SequenceCase]:
     origin, (frames, planes) = entry[0].origin, size
     marks: dict[int, dict[str, list[int]]] = {}
     for row in entry:
-        one = row.get("slice")
-        chosen = [whole_number(one, origin=row.origin)] if one else range(planes)
+        slice_text = row.get("slice")
+        chosen = [whole_number(slice_text, origin=row.origin)] if slice_text else range(planes)
         for z in chosen:
             if not 0 <= z < planes:
-                raise UserError(f"{row.origin}: slice {z}, but {file} has the slices 0 to "
-                                f"{planes - 1}")
+                raise UserError(
+                    f"{row.origin}: slice {z}, but {file} has the slices 0 to {planes - 1}"
+                )
             marks.setdefault(z, {}).setdefault(table.tidy(row["name"]), []).append(
-                whole_number(row["index"], origin=row.origin))
-    subject = table.one_value(entry, columns.subject, of=name)
+                whole_number(row["index"], origin=row.origin)
+            )
+    subject = table.one_value(entry, columns.subject, what=name)
     if columns.subject and not subject:
         raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
-    split = table.one_value(entry, columns.split, of=name)
+    split = table.one_value(entry, columns.split, what=name)
     common: dict[str, Any] = {
-        "length": frames, "origin": origin, "metadata": {"file": file.relative_to(root).as_posix()},
-        "subject": subject, "path": file,
+        "length": frames,
+        "origin": origin,
+        "metadata": {"file": file.relative_to(root).as_posix()},
+        "subject": subject,
+        "path": file,
         "split": table.split_of({"": split}, "", origin=origin),
-        "frame_ms": milliseconds(table.one_value(entry, "frame_ms", of=name), origin=origin)}
-    return [Case(functools.partial(files.read, file, plane=z, limit_bytes=limit_bytes),
-                 case_id=f"{name}:{z}" if planes > 1 else name, marks=found, **common)
-            for z, found in sorted(marks.items())]
+        "frame_ms": milliseconds(table.one_value(entry, "frame_ms", what=name), origin=origin),
+    }
+    return [
+        SequenceCase(
+            functools.partial(files.read, file, plane=z, limit_bytes=limit_bytes),
+            case_id=f"{name}:{z}" if planes > 1 else name,
+            marks=frame_of_name,
+            **common,
+        )
+        for z, frame_of_name in sorted(marks.items())
+    ]

@@ -17,35 +17,45 @@ SIDE, PIXEL_MM = 48, 2.0
 class Heart:
     """One subject; `make` draws it. Lengths in mm, times as shares of the cycle from ED."""
 
-    systole: float        # when the volume is smallest
-    ejected: float        # share of the volume
-    fast: float           # speed of fast filling, a cycle
-    kick: float           # share of the stroke that the atrium adds
-    radius: float         # of the cavity at ED
-    wall: float           # thickness there
-    narrowing: float      # share of the radius that through-plane motion hides
-    delay: float          # of that motion
-    squeeze: float        # eccentricity
+    systole: float  # when the volume is smallest
+    ejected: float  # share of the volume
+    fast: float  # speed of fast filling, a cycle
+    kick: float  # share of the stroke that the atrium adds
+    radius: float  # of the cavity at ED
+    wall: float  # thickness there
+    narrowing: float  # share of the radius that through-plane motion hides
+    delay: float  # of that motion
+    squeeze: float  # eccentricity
     angle: float
-    centre: np.ndarray    # [2]
+    centre: np.ndarray  # [2]
     papillary: np.ndarray  # [2] angles
-    tones: np.ndarray     # blood, wall, lung, fat
-    inflow: float         # how much brighter blood is while it flows
+    tones: np.ndarray  # blood, wall, lung, fat
+    inflow: float  # how much brighter blood is while it flows
     noise: float
-    bias: np.ndarray      # [3]
+    bias: np.ndarray  # [3]
 
 
 def make(rng: np.random.Generator) -> Heart:
     """Draws a subject."""
     tones = np.array([0.75, 0.35, 0.1, 0.55]) + rng.normal(0, 0.05, 4)
     return Heart(
-        systole=rng.uniform(0.28, 0.45), ejected=rng.uniform(0.35, 0.7), fast=rng.uniform(5, 12),
-        kick=rng.uniform(0.1, 0.3), radius=rng.uniform(17, 24), wall=rng.uniform(7, 11),
-        narrowing=rng.uniform(0.0, 0.3), delay=rng.uniform(-0.2, 0.2),
-        squeeze=rng.uniform(0.85, 1.0), angle=rng.uniform(0, np.pi), centre=rng.normal(0, 4, 2),
-        papillary=np.array([-0.6, 2.2]) + rng.normal(0, 0.2, 2), tones=tones,
-        inflow=rng.uniform(-0.15, 0.15), noise=rng.uniform(0.06, 0.16),
-        bias=rng.normal(0, 0.1, 3))
+        systole=rng.uniform(0.28, 0.45),
+        ejected=rng.uniform(0.35, 0.7),
+        fast=rng.uniform(5, 12),
+        kick=rng.uniform(0.1, 0.3),
+        radius=rng.uniform(17, 24),
+        wall=rng.uniform(7, 11),
+        narrowing=rng.uniform(0.0, 0.3),
+        delay=rng.uniform(-0.2, 0.2),
+        squeeze=rng.uniform(0.85, 1.0),
+        angle=rng.uniform(0, np.pi),
+        centre=rng.normal(0, 4, 2),
+        papillary=np.array([-0.6, 2.2]) + rng.normal(0, 0.2, 2),
+        tones=tones,
+        inflow=rng.uniform(-0.15, 0.15),
+        noise=rng.uniform(0.06, 0.16),
+        bias=rng.normal(0, 0.1, 3),
+    )
 
 
 def volume(heart: Heart, phase: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from medjax.data.info import DatasetInfo
 from medjax.data.options import SequenceOptions
 from medjax.data.sequences import files
 from medjax.data.sequences.case import (
-    Case,
     Clip,
+    SequenceCase,
     SequenceSet,
     milliseconds,
     read_key_values,
@@ -35,18 +35,33 @@ def sunnybrook_cine(options: SequenceOptions) -> SequenceSet:
     for i, row in enumerate(rows):
         origin, path = row.origin, root / f"{row['patient']}.nii.gz"
         length, _ = files.count(path)
-        marks = {name: [whole_number(row[f"{name.lower()}_index"], origin=origin)]
-                 for name in EVENTS}
+        marks = {
+            name: [whole_number(row[f"{name.lower()}_index"], origin=origin)] for name in EVENTS
+        }
         split = "test" if i == test else "validation" if i == (test + 1) % len(rows) else "train"
-        cases += [Case(functools.partial(files.read, path, plane=int(z)), length, origin,
-                       f"{row['patient']}:{z}", row["patient"], split, marks,
-                       milliseconds(row["frame_ms"], origin=origin))
-                  for z in row["contoured_slices"].split()]
+        cases += [
+            SequenceCase(
+                functools.partial(files.read, path, plane=int(z)),
+                length,
+                origin,
+                f"{row['patient']}:{z}",
+                row["patient"],
+                split,
+                marks,
+                milliseconds(row["frame_ms"], origin=origin),
+            )
+            for z in row["contoured_slices"].split()
+        ]
     info = DatasetInfo(
-        "sunnybrook_cine", subjects=f"patients, {len(rows)}", frames=EVENTS, cyclic=True,
+        "sunnybrook_cine",
+        subjects=f"patients, {len(rows)}",
+        frames=EVENTS,
+        cyclic=True,
         modality="cine MR, short axis",
-        licence="CC0", citation="Radau et al., Evaluation framework for algorithms segmenting "
-        "short axis cardiac MRI. The MIDAS Journal, 2009.")
+        licence="CC0",
+        citation="Radau et al., Evaluation framework for algorithms segmenting "
+        "short axis cardiac MRI. The MIDAS Journal, 2009.",
+    )
     return SequenceSet(info, cases, (64, 64), 2.0)
 
 
@@ -65,20 +80,34 @@ def acdc(options: SequenceOptions) -> SequenceSet:
         marks = {n: [whole_number(facts[n], origin=str(config)) - 1] for n in EVENTS}
         length, planes = files.count(path)
         split = "test" if "testing" in path.relative_to(root).parts else None
-        cases += [Case(functools.partial(files.read, path, plane=z), length, str(config),
-                       f"{path.parent.name}:{z}", path.parent.name, split, marks,
-                       metadata={"group": facts.get("Group", "")}) for z in range(planes)]
+        cases += [
+            SequenceCase(
+                functools.partial(files.read, path, plane=z),
+                length,
+                str(config),
+                f"{path.parent.name}:{z}",
+                path.parent.name,
+                split,
+                marks,
+                metadata={"group": facts.get("Group", "")},
+            )
+            for z in range(planes)
+        ]
     if not cases:
         raise UserError(f"--data_dir={root}: no patientNNN/patientNNN_4d.nii.gz below it")
     info = DatasetInfo(
-        "acdc", subjects=f"patients, {len({c.subject for c in cases})}", frames=EVENTS, cyclic=True,
+        "acdc",
+        subjects=f"patients, {len({c.subject for c in cases})}",
+        frames=EVENTS,
+        cyclic=True,
         modality="cine MR, short axis",
         citation="Bernard et al., Deep learning techniques for automatic MRI cardiac "
-        "multi-structures segmentation and diagnosis. IEEE TMI 37:2514-2525, 2018.")
+        "multi-structures segmentation and diagnosis. IEEE TMI 37:2514-2525, 2018.",
+    )
     return SequenceSet(info, _rest_is_training(cases), (64, 64), 2.0)
 
 
-def _rest_is_training(cases: list[Case]) -> list[Case]:
+def _rest_is_training(cases: list[SequenceCase]) -> list[SequenceCase]:
     """Where some cases are of the test split, all others are of train."""
     if any(case.split for case in cases):
         return [case._replace(split=case.split or "train") for case in cases]
@@ -102,27 +131,42 @@ def echonet_dynamic(options: SequenceOptions) -> SequenceSet:
             untraced.append(name)
             continue
         if len(areas) != 2:
-            raise UserError(f"{origin}: {name} has {len(areas)} traced frames in "
-                            "VolumeTracings.csv where there should be two")
+            raise UserError(
+                f"{origin}: {name} has {len(areas)} traced frames in "
+                "VolumeTracings.csv where there should be two"
+            )
         es, ed = sorted(areas, key=lambda frame: areas[frame])
         length = whole_number(row["NumberOfFrames"], origin=origin)
         first, last = _cut(name, ed, es, length)
         path = root / "Videos" / f"{name}.avi"
         rate = table.positive(row.get("FPS"), origin=origin, what="frames a second")
-        cases.append(Case(
-            functools.partial(_part, path, first, last), last - first, origin, name, name,
-            splits.split_name(row["Split"], origin=origin),
-            {"ED": [ed - first], "ES": [es - first]},
-            1e3 / rate if rate else None, {"first_frame": str(first), "EF": row.get("EF", "")}))
+        cases.append(
+            SequenceCase(
+                functools.partial(_part, path, first, last),
+                last - first,
+                origin,
+                name,
+                name,
+                splits.split_name(row["Split"], origin=origin),
+                {"ED": [ed - first], "ES": [es - first]},
+                1e3 / rate if rate else None,
+                {"first_frame": str(first), "EF": row.get("EF", "")},
+            )
+        )
     info = DatasetInfo(
-        "echonet_dynamic", subjects=f"patients, {len(cases)}", frames=EVENTS,
+        "echonet_dynamic",
+        subjects=f"patients, {len(cases)}",
+        frames=EVENTS,
         modality="ultrasound, apical four-chamber view",
         licence="Stanford University Dataset Research Use Agreement",
         citation="Ouyang et al., Video-based AI for beat-to-beat assessment of cardiac function. "
-        "Nature 580:252-256, 2020.")
+        "Nature 580:252-256, 2020.",
+    )
     if not cases:
-        raise UserError(f"--data_dir={root}: VolumeTracings.csv has no tracing of a video that "
-                        "FileList.csv names")
+        raise UserError(
+            f"--data_dir={root}: VolumeTracings.csv has no tracing of a video that "
+            "FileList.csv names"
+        )
     notes = walk.note_of(untraced, "video", "left out without a tracing")
     return SequenceSet(info, cases, (112, 112), notes=tuple(notes))
 
@@ -140,8 +184,10 @@ def _traced_areas(path: Path) -> dict[str, dict[int, float]]:
             raise UserError(f"{row.origin}: no tracing ({e})") from None
         name = row["FileName"].removesuffix(".avi")
         lines.setdefault(name, {}).setdefault(frame, []).append(chord)
-    return {name: {frame: _area(np.array(chords)) for frame, chords in frames.items()}
-            for name, frames in lines.items()}
+    return {
+        name: {frame: _area(np.array(chords)) for frame, chords in frames.items()}
+        for name, frames in lines.items()
+    }
 
 
 def _area(chords: np.ndarray) -> float:
@@ -161,6 +207,7 @@ def _cut(name: str, ed: int, es: int, length: int) -> tuple[int, int]:
 def _part(path: Path, first: int, last: int) -> Clip:
     clip = files.read(path)
     if len(clip.frames) < last:
-        raise UserError(f"{path}: has {len(clip.frames)} frames where FileList.csv says {last} or "
-                        "more")
+        raise UserError(
+            f"{path}: has {len(clip.frames)} frames where FileList.csv says {last} or more"
+        )
     return clip._replace(frames=clip.frames[first:last])

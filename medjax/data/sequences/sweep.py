@@ -43,8 +43,10 @@ def make(rng: np.random.Generator, seed: int, index: int) -> Sweep:
     slope = np.tan(np.deg2rad(_wander(rng, len(y_mm), 5.0)))
     gap = points[1] - (y_mm[:, None] + slope @ points[[0, 2]])  # [time, plane]
     away = np.abs(gap) / np.sqrt(1 + (slope**2).sum(1, keepdims=True))
-    marks = {name: np.flatnonzero((away[:, j] <= NEAR_MM) | (away[:, j] == away[:, j].min())
-                                  ).tolist() for j, name in enumerate(PLANES)}
+    marks = {
+        name: np.flatnonzero((away[:, j] <= NEAR_MM) | (away[:, j] == away[:, j].min())).tolist()
+        for j, name in enumerate(PLANES)
+    }
     return Sweep(subject, y_mm, slope, marks)
 
 

@@ -23,81 +23,97 @@ from medjax.evaluation.metrics import (
 THRESHOLD = 0.5  # of the score from which a frame counts as of a plane
 
 
-def _of(value: np.ndarray, present, weight, name: int | None) -> Floats:
+def _mean_over_sequences(value: np.ndarray, present, weight, name: int | None) -> Floats:
     """The mean over sequences, of one name or of all."""
     pick = slice(None) if name is None else slice(name, name + 1)
     return mean_defined(np.where(present, value, np.nan)[:, pick], weight)
 
 
-def afd(present, found, weight, *, name: int | None = None) -> Floats:
+def afd(present, predicted, weight, *, name: int | None = None) -> Floats:
     """mean |found - true|, frames"""
-    return _of(np.abs(found[..., 0]), present, weight, name)
+    return _mean_over_sequences(np.abs(predicted[..., 0]), present, weight, name)
 
 
-def afd_cyclic(present, found, weight, *, name: int | None = None) -> Floats:
+def afd_cyclic(present, predicted, weight, *, name: int | None = None) -> Floats:
     """the same, the short way round the cycle"""
-    return _of(np.abs(found[..., 1]), present, weight, name)
+    return _mean_over_sequences(np.abs(predicted[..., 1]), present, weight, name)
 
 
-def bias(present, found, weight, *, name: int | None = None) -> Floats:
+def bias(present, predicted, weight, *, name: int | None = None) -> Floats:
     """mean of found - true, the short way round, frames; positive: found too late"""
-    return _of(found[..., 1], present, weight, name)
+    return _mean_over_sequences(predicted[..., 1], present, weight, name)
 
 
-def sd(present, found, weight, *, name: int | None = None) -> Floats:
+def sd(present, predicted, weight, *, name: int | None = None) -> Floats:
     """standard deviation of found - true, the short way round, frames"""
-    square = _of(found[..., 1] ** 2, present, weight, name)
-    return np.sqrt(np.maximum(square - bias(present, found, weight, name=name) ** 2, 0.0))
+    square = _mean_over_sequences(predicted[..., 1] ** 2, present, weight, name)
+    return np.sqrt(np.maximum(square - bias(present, predicted, weight, name=name) ** 2, 0.0))
 
 
 @marked(scale="rate")
-def within(present, found, weight, *, name: int | None = None, frames: int) -> Floats:
+def within(present, predicted, weight, *, name: int | None = None, frames: int) -> Floats:
     """share found at most so many frames off, the short way round"""
-    return _of((np.abs(found[..., 1]) <= frames).astype(float), present, weight, name)
+    return _mean_over_sequences(
+        (np.abs(predicted[..., 1]) <= frames).astype(float), present, weight, name
+    )
 
 
-def ms(present, found, weight, *, name: int | None = None) -> Floats:
+def ms(present, predicted, weight, *, name: int | None = None) -> Floats:
     """mean |found - true|, the short way round, milliseconds"""
-    return _of(np.abs(found[..., 1]) * found[..., 2], present, weight, name)
+    return _mean_over_sequences(
+        np.abs(predicted[..., 1]) * predicted[..., 2], present, weight, name
+    )
 
 
 def of_frames(names: Sequence[str], *, milliseconds: bool) -> dict[str, Metric]:
     """All metrics of `frames` by name."""
-    each: dict[str, Callable] = {"afd": afd, "afd_cyclic": afd_cyclic, "bias": bias, "sd": sd,
-                                 "within1": partial(within, frames=1),
-                                 "within2": partial(within, frames=2)}
-    each |= {"ms": ms} if milliseconds else {}
-    return {"afd_cyclic": afd_cyclic, **{
-        f"{name.lower()}_{key}": partial(metric, name=j)
-        for j, name in enumerate(names) for key, metric in each.items()}}
+    declared: dict[str, Callable] = {
+        "afd": afd,
+        "afd_cyclic": afd_cyclic,
+        "bias": bias,
+        "sd": sd,
+        "within1": partial(within, frames=1),
+        "within2": partial(within, frames=2),
+    }
+    declared |= {"ms": ms} if milliseconds else {}
+    return {
+        "afd_cyclic": afd_cyclic,
+        **{
+            f"{name.lower()}_{key}": partial(metric, name=j)
+            for j, name in enumerate(names)
+            for key, metric in declared.items()
+        },
+    }
 
 
-def _mean(one: Callable, marks, score, weight, name: int | None) -> Floats:
+def _mean(metric: Callable, marks, score, weight, name: int | None) -> Floats:
     """Of one name, or the mean over names."""
     names = range(marks.shape[2]) if name is None else [name]
-    return np.mean([one(marks[..., j], score[..., j], weight) for j in names], axis=0)
+    return np.mean([metric(marks[..., j], score[..., j], weight) for j in names], axis=0)
 
 
 @marked(scale="share")
 def f1(marks, score, weight, *, name: int | None = None) -> Floats:
     """2 TP / (2 TP + FP + FN) of frames whose score is above 0.5; the mean over names"""
-    def one(true, value, weight) -> Floats:
-        said, true = np.nan_to_num(value) > THRESHOLD, np.nan_to_num(true) > 0
-        both, either = (said & true).sum(1), said.sum(1) + true.sum(1)
+
+    def frame_f1(true, value, weight) -> Floats:
+        predicted, true = np.nan_to_num(value) > THRESHOLD, np.nan_to_num(true) > 0
+        both, either = (predicted & true).sum(1), predicted.sum(1) + true.sum(1)
         return ratio(2 * weight @ both, weight @ either)
 
-    return _mean(one, marks, score, weight, name)
+    return _mean(frame_f1, marks, score, weight, name)
 
 
 @marked(scale="share", ranks=True)
 def average_precision(marks, score, weight, *, name: int | None = None) -> Floats:
     """area under precision over recall of the frames' scores; the mean over names"""
-    def one(true, value, weight) -> Floats:
+
+    def frame_average_precision(true, value, weight) -> Floats:
         real = ~np.isnan(true)
         case, _ = np.nonzero(real)
         return binary_average_precision(value[real], true[real], weight[:, case])
 
-    return _mean(one, marks, score, weight, name)
+    return _mean(frame_average_precision, marks, score, weight, name)
 
 
 def off(marks: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -117,16 +133,26 @@ def off(marks: np.ndarray, score: np.ndarray) -> np.ndarray:
 @marked(scale="rate")
 def hit_rate(marks, score, weight, *, name: int | None = None, frames: int) -> Floats:
     """share of sequences in which the best frame lies at most so many frames from a true one"""
-    def one(true, value, weight) -> Floats:
+
+    def within_frames(true, value, weight) -> Floats:
         away = np.abs(off(true[..., None], value[..., None]))[:, 0]
         return mean_defined(np.where(np.isnan(away), np.nan, away <= frames), weight)
 
-    return _mean(one, marks, score, weight, name)
+    return _mean(within_frames, marks, score, weight, name)
 
 
 def of_planes(names: Sequence[str], *, frames: int) -> dict[str, Metric]:
     """All metrics of `planes` by name; `frames` as of `hit_rate`."""
-    each: dict[str, Callable] = {"f1": f1, "average_precision": average_precision,
-                                 "hit_rate": partial(hit_rate, frames=frames)}
-    return {**each, **{f"{name}_{key}": partial(metric, name=j)
-                       for j, name in enumerate(names) for key, metric in each.items()}}
+    declared: dict[str, Callable] = {
+        "f1": f1,
+        "average_precision": average_precision,
+        "hit_rate": partial(hit_rate, frames=frames),
+    }
+    return {
+        **declared,
+        **{
+            f"{name}_{key}": partial(metric, name=j)
+            for j, name in enumerate(names)
+            for key, metric in declared.items()
+        },
+    }

@@ -68,54 +68,92 @@ class SequencePredictions(NamedTuple):
     def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
         """Each metric with its bootstrap interval over subjects."""
         table = self.table
-        return {name: bootstrap(m, *table, self.subject_id, samples=samples)
-                for name, m in metrics.items()}
+        return {
+            name: bootstrap(m, *table, self.subject_id, samples=samples)
+            for name, m in metrics.items()
+        }
 
     def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
         """Each metric without interval."""
         table = self.table
         return {name: evaluate(m, *table) for name, m in metrics.items()}
 
-    def compare(self, other: "SequencePredictions", metric: Metric, *, samples: int
-                ) -> dict[str, Any]:
+    def compare(
+        self, other: "SequencePredictions", metric: Metric, *, samples: int
+    ) -> dict[str, Any]:
         """The other's value minus this one's on the same sequences: interval and p-value."""
         label, mine = self.table
-        result = stats.compare(metric, label, mine, other.table[1], self.subject_id,
-                               samples=samples)
+        result = stats.compare(
+            metric, label, mine, other.table[1], self.subject_id, samples=samples
+        )
         return {"difference": result.difference, "p_value": result.p_value}
 
     def write(self, path: Path) -> None:
         """One row a sequence and name; empty where no frame has the name."""
         off, cyclic, chosen, length = self.off, self.off_cyclic, self.chosen, self.length
-        columns = [chosen - off, off, cyclic, cyclic * self.frame_ms[:, None],
-                   np.nanmax(self.score, axis=1)]
-        header = ["case_id", "subject_id", "name", "frames", "pred_index", "true_index",
-                  "off", "off_cyclic", "off_ms", "score"]
-        write_table(path, header, (
-            [self.case_id[i], self.subject_id[i], self.names[j], length[i], chosen[i, j],
-             *(float(c[i, j]) for c in columns)] for i, j in np.ndindex(off.shape)))
+        columns = [
+            chosen - off,
+            off,
+            cyclic,
+            cyclic * self.frame_ms[:, None],
+            np.nanmax(self.score, axis=1),
+        ]
+        header = [
+            "case_id",
+            "subject_id",
+            "name",
+            "frames",
+            "pred_index",
+            "true_index",
+            "off",
+            "off_cyclic",
+            "off_ms",
+            "score",
+        ]
+        write_table(
+            path,
+            header,
+            (
+                [
+                    self.case_id[i],
+                    self.subject_id[i],
+                    self.names[j],
+                    length[i],
+                    chosen[i, j],
+                    *(float(c[i, j]) for c in columns),
+                ]
+                for i, j in np.ndindex(off.shape)
+            ),
+        )
 
 
-def of_split(split: Split, names: Sequence[str], score: np.ndarray, *, task: str, cyclic: bool
-             ) -> SequencePredictions:
+def of_split(
+    split: Split, names: Sequence[str], score: np.ndarray, *, task: str, cyclic: bool
+) -> SequencePredictions:
     """Scores `[n, T, name]` of the sequences of a split."""
     beyond = np.arange(split.image_shape[0]) >= split["length"][:, None]
     marks = np.where(beyond[..., None], np.nan, split["marks"])
     return SequencePredictions(
-        split.case_id, split.subject_id, tuple(names), task, marks,
-        np.where(beyond[..., None], np.nan, score), split["frame_ms"], cyclic)
+        split.case_id,
+        split.subject_id,
+        tuple(names),
+        task,
+        marks,
+        np.where(beyond[..., None], np.nan, score),
+        split["frame_ms"],
+        cyclic,
+    )
 
 
-def pooled(found: SequencePredictions) -> SequencePredictions:
-    """One answer a subject and length, as for the slices of a study: by the mean of their scores.
-    """
-    score = found.score.copy()
+def pooled(predictions: SequencePredictions) -> SequencePredictions:
+    """One answer a subject and length, as for slices of a study: by the mean of their scores."""
+    score = predictions.score.copy()
     groups: dict[tuple, list[int]] = {}
-    for i, key in enumerate(zip(found.subject_id, found.length, strict=True)):
+    for i, key in enumerate(zip(predictions.subject_id, predictions.length, strict=True)):
         groups.setdefault(key, []).append(i)
     for rows in groups.values():
         score[rows] = score[rows].mean(0)
-    return found._replace(score=score)
+    return predictions._replace(score=score)
 
 
 def at_mean(train: Split, split: Split, *, cyclic: bool = False) -> np.ndarray:
@@ -124,6 +162,7 @@ def at_mean(train: Split, split: Split, *, cyclic: bool = False) -> np.ndarray:
 
     Of cycles it is the circular mean, and shares are of the whole cycle.
     """
+
     def share(split: Split) -> np.ndarray:
         ends = split["length"] - (0 if cyclic else 1)
         return np.arange(split.image_shape[0]) / ends[:, None]
@@ -151,8 +190,10 @@ def by_brightness(split: Split) -> dict[str, np.ndarray]:
         frames = split.read(i)[:length].mean(-1)
         height, width = frames.shape[1:]
         middle = frames[:, height // 4 : -(height // 4), width // 4 : -(width // 4)]
-        for name, curve in (("mean intensity", frames.mean((1, 2))),
-                            ("area of blood", (middle > otsu(middle)).mean((1, 2)))):
+        for name, curve in (
+            ("mean intensity", frames.mean((1, 2))),
+            ("area of blood", (middle > otsu(middle)).mean((1, 2))),
+        ):
             curves[name].append(np.pad(curve, (0, size - length)))
     return {name: np.stack([np.stack(c), -np.stack(c)], -1) for name, c in curves.items()}
 
@@ -169,11 +210,20 @@ def otsu(values: np.ndarray) -> float:
     return float(edges[1 + np.nanargmax(between)])
 
 
-def show_beside(rows: Mapping[str, Mapping[str, Estimate]], compared: Mapping[str, Any],
-                columns: Sequence[str], score: str) -> None:
+def show_beside(
+    rows: Mapping[str, Mapping[str, Estimate]],
+    compared: Mapping[str, Any],
+    columns: Sequence[str],
+    score: str,
+) -> None:
     """Prints the table of the network and of what it is to be better than."""
-    report.show("beside each other", ["", *columns], [
-        [who, *(report.with_interval(row[c]) for c in columns)] for who, row in rows.items()], [
+    report.show(
+        "beside each other",
+        ["", *columns],
+        [[who, *(report.with_interval(row[c]) for c in columns)] for who, row in rows.items()],
+        [
             f"{who} minus the network: {report.with_interval(c['difference'])} in {score}, "
             f"p = {c['p_value']:.4f}, by Holm's correction {c['p_holm']:.4f}"
-            for who, c in compared.items()])
+            for who, c in compared.items()
+        ],
+    )

@@ -16,8 +16,10 @@ Lengths = dict[str, np.ndarray]  # by name, [n] mm
 def measure(info: DatasetInfo, points_mm: np.ndarray) -> Lengths:
     """The lengths and circumferences that `info` names, of points `[n, landmark, ndim]`."""
     index = info.landmarks.index
-    out = {name: np.linalg.norm(points_mm[:, index(a)] - points_mm[:, index(b)], axis=-1)
-           for name, a, b in info.lengths}
+    out = {
+        name: np.linalg.norm(points_mm[:, index(a)] - points_mm[:, index(b)], axis=-1)
+        for name, a, b in info.lengths
+    }
     return out | {name: circumference(out[a], out[b]) for name, a, b in info.ellipses}
 
 
@@ -36,29 +38,37 @@ def truth(info: DatasetInfo, split: Split) -> Lengths:
     return out
 
 
-def nme(true, found, weight) -> Floats:
+def nme(true, measured, weight) -> Floats:
     """mean over images of |found - true| / true, lengths in mm"""
-    return mean_defined(np.abs(found - true) / true, weight)
+    return mean_defined(np.abs(measured - true) / true, weight)
 
 
-def mae_mm(true, found, weight) -> Floats:
+def mae_mm(true, measured, weight) -> Floats:
     """mean over images of |found - true|, mm"""
-    return mean_defined(np.abs(found - true), weight)
+    return mean_defined(np.abs(measured - true), weight)
 
 
 METRICS: dict[str, Metric] = {"nme": nme, "mae_mm": mae_mm}
 
 
-def estimates(true: Lengths, found: Lengths, subjects: list[str], *, samples: int
-              ) -> dict[str, Estimate]:
+def estimates(
+    true: Lengths, measured: Lengths, subjects: list[str], *, samples: int
+) -> dict[str, Estimate]:
     """`NAME_nme` and `NAME_mae_mm` of each length, with intervals over subjects."""
-    return {f"{name}_{kind}": bootstrap(metric, true[name], found[name], subjects, samples=samples)
-            for name in true for kind, metric in METRICS.items()}
+    return {
+        f"{name}_{kind}": bootstrap(metric, true[name], measured[name], subjects, samples=samples)
+        for name in true
+        for kind, metric in METRICS.items()
+    }
 
 
 def constant(true: Lengths, train: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The same metrics for a trivial guess: the median length of the training images."""
-    one = np.ones((1, len(next(iter(true.values()), ()))))
-    return {f"{name}_{kind}": float(metric(
-        true[name], np.full_like(true[name], np.nanmedian(train[name])), one)[0])
-        for name in true for kind, metric in METRICS.items()}
+    unit_weight = np.ones((1, len(next(iter(true.values()), ()))))
+    return {
+        f"{name}_{kind}": float(
+            metric(true[name], np.full_like(true[name], np.nanmedian(train[name])), unit_weight)[0]
+        )
+        for name in true
+        for kind, metric in METRICS.items()
+    }

@@ -23,9 +23,9 @@ def error_mm(present, error_mm, weight) -> Floats:
 @marked(scale="median", of_found=True)
 def error_mm_median(present, error_mm, weight) -> Floats:
     """median distance of found points, mm"""
-    found = present & ~np.isnan(error_mm)
-    case, _ = np.nonzero(found)
-    values = error_mm[found]
+    is_found = present & ~np.isnan(error_mm)
+    case, _ = np.nonzero(is_found)
+    values = error_mm[is_found]
     if not len(values):
         return np.full(len(weight), np.nan)
     order = np.argsort(values, kind="stable")
@@ -48,9 +48,9 @@ def error_mm_sd(present, error_mm_, weight) -> Floats:
 @marked(of_found=True)
 def image_error_mm(present, error_mm, weight) -> Floats:
     """mean over images of the mean distance within the image, mm"""
-    found = present & ~np.isnan(error_mm)
-    each = ratio(np.where(found, error_mm, 0.0).sum(1), found.sum(1))
-    return mean_defined(each, weight)
+    is_found = present & ~np.isnan(error_mm)
+    by_image = ratio(np.where(is_found, error_mm, 0.0).sum(1), is_found.sum(1))
+    return mean_defined(by_image, weight)
 
 
 @marked(scale="rate")
@@ -75,8 +75,12 @@ def not_found(present, error_mm, weight) -> Floats:
 def declared(radii_mm: Sequence[float]) -> dict[str, Metric]:
     """All metrics by name, the success rates at these radii, the outliers at the last."""
     last = radii_mm[-1]
-    return {"error_mm": error_mm, "error_mm_median": error_mm_median, "error_mm_sd": error_mm_sd,
-            "image_error_mm": image_error_mm,
-            **{f"sdr_{r:g}mm": partial(sdr, radius_mm=r) for r in radii_mm},
-            f"outliers_{last:g}mm": partial(outliers, radius_mm=last), "not_found": not_found}
-
+    return {
+        "error_mm": error_mm,
+        "error_mm_median": error_mm_median,
+        "error_mm_sd": error_mm_sd,
+        "image_error_mm": image_error_mm,
+        **{f"sdr_{r:g}mm": partial(sdr, radius_mm=r) for r in radii_mm},
+        f"outliers_{last:g}mm": partial(outliers, radius_mm=last),
+        "not_found": not_found,
+    }

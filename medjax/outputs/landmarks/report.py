@@ -30,16 +30,16 @@ class LandmarkPredictions(NamedTuple):
     case_id: list[str]
     subject_id: list[str]
     names: tuple[str, ...]
-    found: np.ndarray
-    true: np.ndarray
-    found_mm: np.ndarray
+    points_px: np.ndarray
+    true_px: np.ndarray
+    points_mm: np.ndarray
     true_mm: np.ndarray
     confidence: np.ndarray
 
     @property
     def error_mm(self) -> np.ndarray:
         """The distance of each point: `[n, landmark]`."""
-        return np.sqrt(((self.found_mm - self.true_mm) ** 2).sum(-1))
+        return np.sqrt(((self.points_mm - self.true_mm) ** 2).sum(-1))
 
     @property
     def present(self) -> np.ndarray:
@@ -49,36 +49,67 @@ class LandmarkPredictions(NamedTuple):
     def without(self, absent: np.ndarray) -> "LandmarkPredictions":
         """With no point found where `absent` `[n, landmark]`."""
         gone = absent[..., None]
-        return self._replace(found=np.where(gone, np.nan, self.found),
-                             found_mm=np.where(gone, np.nan, self.found_mm))
+        return self._replace(
+            points_px=np.where(gone, np.nan, self.points_px),
+            points_mm=np.where(gone, np.nan, self.points_mm),
+        )
 
     def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
         """Each metric with its bootstrap interval over subjects."""
-        return {name: bootstrap(m, self.present, self.error_mm, self.subject_id, samples=samples)
-                for name, m in metrics.items()}
+        return {
+            name: bootstrap(m, self.present, self.error_mm, self.subject_id, samples=samples)
+            for name, m in metrics.items()
+        }
 
     def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
         """Each metric without interval."""
         return {name: evaluate(m, self.present, self.error_mm) for name, m in metrics.items()}
 
-    def one(self, index: int) -> "LandmarkPredictions":
+    def select_landmark(self, index: int) -> "LandmarkPredictions":
         """Landmark number `index` alone."""
         part = slice(index, index + 1)
-        return self._replace(names=self.names[part], confidence=self.confidence[:, part], **{
-            k: getattr(self, k)[:, part] for k in ("found", "true", "found_mm", "true_mm")})
+        return self._replace(
+            names=self.names[part],
+            confidence=self.confidence[:, part],
+            **{
+                k: getattr(self, k)[:, part]
+                for k in ("points_px", "true_px", "points_mm", "true_mm")
+            },
+        )
 
     def write(self, path: Path) -> None:
         """One row a case and landmark; empty where there is no point."""
-        axes = "xyz"[: self.found.shape[-1]]
-        columns = {"pred_{}": self.found, "true_{}": self.true, "pred_{}_mm": self.found_mm,
-                   "true_{}_mm": self.true_mm}
+        axes = "xyz"[: self.points_px.shape[-1]]
+        columns = {
+            "pred_{}": self.points_px,
+            "true_{}": self.true_px,
+            "pred_{}_mm": self.points_mm,
+            "true_{}_mm": self.true_mm,
+        }
         error = self.error_mm
-        header = ["case_id", "landmark", *(k.format(a) for k in columns for a in axes),
-                  "error_mm", "confidence", "subject_id"]
-        write_table(path, header, (
-            [self.case_id[i], self.names[j], *(v for k in columns.values() for v in k[i, j]),
-             error[i, j], self.confidence[i, j], self.subject_id[i]]
-            for i, j in np.ndindex(error.shape)))
+        header = [
+            "case_id",
+            "landmark",
+            *(k.format(a) for k in columns for a in axes),
+            "error_mm",
+            "confidence",
+            "subject_id",
+        ]
+        write_table(
+            path,
+            header,
+            (
+                [
+                    self.case_id[i],
+                    self.names[j],
+                    *(v for k in columns.values() for v in k[i, j]),
+                    error[i, j],
+                    self.confidence[i, j],
+                    self.subject_id[i],
+                ]
+                for i, j in np.ndindex(error.shape)
+            ),
+        )
 
     @classmethod
     def read(cls, path: Path) -> "LandmarkPredictions":
@@ -88,7 +119,8 @@ class LandmarkPredictions(NamedTuple):
             cases = list(dict.fromkeys(r["case_id"] for r in rows))
             names = tuple(dict.fromkeys(r["landmark"] for r in rows))
             if not rows or [(r["case_id"], r["landmark"]) for r in rows] != [
-                    (c, n) for c in cases for n in names]:
+                (c, n) for c in cases for n in names
+            ]:
                 raise ValueError("not one row a case and landmark")
             axes = [a for a in "xyz" if f"pred_{a}" in rows[0]]
 
@@ -100,8 +132,16 @@ class LandmarkPredictions(NamedTuple):
                 return np.stack([column(form.format(a)) for a in axes], -1)
 
             subjects = [rows[i]["subject_id"] for i in range(0, len(rows), len(names))]
-            return cls(cases, subjects, names, points("pred_{}"), points("true_{}"),
-                       points("pred_{}_mm"), points("true_{}_mm"), column("confidence"))
+            return cls(
+                cases,
+                subjects,
+                names,
+                points("pred_{}"),
+                points("true_{}"),
+                points("pred_{}_mm"),
+                points("true_{}_mm"),
+                column("confidence"),
+            )
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as e:
             raise UserError(f"{path}: not a predictions.csv of landmarks ({e})") from None
 
@@ -109,8 +149,8 @@ class LandmarkPredictions(NamedTuple):
         """One `.mrk.json` a case, in LPS: what 3D Slicer opens over the volume."""
         folder.mkdir(exist_ok=True)
         names = Names()
-        for case, points in zip(self.case_id, self.found_mm, strict=True):
-            name = names.of(case)
+        for case, points in zip(self.case_id, self.points_mm, strict=True):
+            name = names.name_of(case)
             named = dict(zip(self.names, geometry.ras(points, "LPS"), strict=True))
             slicer.write_json(folder / f"{name}.mrk.json", named)
 
@@ -122,71 +162,101 @@ def reference(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """
     if "true_mm" in split.targets:
         return split["true_file"], split["true_mm"]
-    return tuple(geometry.apply_each(split[k], split["landmarks"]) for k in (  # type: ignore
-        "to_file", "to_world"))
+    return tuple(
+        geometry.apply_each(split[k], split["landmarks"])
+        for k in (  # type: ignore
+            "to_file",
+            "to_world",
+        )
+    )
 
 
-def from_voxels(split: Split, names: Sequence[str], points: np.ndarray, confidence: np.ndarray
-                ) -> LandmarkPredictions:
+def from_voxels(
+    split: Split, names: Sequence[str], points: np.ndarray, confidence: np.ndarray
+) -> LandmarkPredictions:
     """Predictions of points `[n, landmark, ndim]` in voxels of the prepared images."""
     points, confidence = points.astype(float), confidence.astype(float)
     true, true_mm = reference(split)
     return LandmarkPredictions(
-        split.case_id, split.subject_id, tuple(names),
-        geometry.apply_each(split["to_file"], points), true,
-        geometry.apply_each(split["to_world"], points), true_mm, confidence)
+        split.case_id,
+        split.subject_id,
+        tuple(names),
+        geometry.apply_each(split["to_file"], points),
+        true,
+        geometry.apply_each(split["to_world"], points),
+        true_mm,
+        confidence,
+    )
 
 
-def turned(found: LandmarkPredictions, unordered: Sequence[tuple[int, int]]) -> LandmarkPredictions:
+def turned(
+    predictions: LandmarkPredictions, unordered: Sequence[tuple[int, int]]
+) -> LandmarkPredictions:
     """The same with the points of each pair in the order that is nearer to the reference.
 
     For scoring pairs that have no order of their own, as the ends of an axis.
     """
-    order = np.tile(np.arange(len(found.names)), (len(found.case_id), 1))
+    order = np.tile(np.arange(len(predictions.names)), (len(predictions.case_id), 1))
     for a, b in unordered:
         straight, crossed = (
-            np.linalg.norm(found.found_mm[:, a] - found.true_mm[:, i], axis=-1)
-            + np.linalg.norm(found.found_mm[:, b] - found.true_mm[:, j], axis=-1)
-            for i, j in ((a, b), (b, a)))
+            np.linalg.norm(predictions.points_mm[:, a] - predictions.true_mm[:, i], axis=-1)
+            + np.linalg.norm(predictions.points_mm[:, b] - predictions.true_mm[:, j], axis=-1)
+            for i, j in ((a, b), (b, a))
+        )
         swap = crossed < straight
         order[swap, a], order[swap, b] = b, a
-    return reordered(found, order)
+    return reordered(predictions, order)
 
 
-def reordered(found: LandmarkPredictions, order: np.ndarray) -> LandmarkPredictions:
+def reordered(predictions: LandmarkPredictions, order: np.ndarray) -> LandmarkPredictions:
     """With the found points of each case in another order, `[n, landmark]`."""
+
     def take(values: np.ndarray) -> np.ndarray:
         index = order.reshape(*order.shape, *[1] * (values.ndim - 2))
         return np.take_along_axis(values, index, 1)
 
-    return found._replace(found=take(found.found), found_mm=take(found.found_mm),
-                          confidence=take(found.confidence))
+    return predictions._replace(
+        points_px=take(predictions.points_px),
+        points_mm=take(predictions.points_mm),
+        confidence=take(predictions.confidence),
+    )
 
 
-def conformal(tuned: LandmarkPredictions, whole: LandmarkPredictions, *, level: float
-              ) -> dict[str, Any]:
+def conformal(
+    tuned: LandmarkPredictions, predictions: LandmarkPredictions, *, level: float
+) -> dict[str, Any]:
     """A radius a landmark from the validation split, and how many points of the report it holds.
 
     A point that was not found lies in no radius. Where the report itself is on validation there is
     no coverage: the radius is chosen so that it holds its share there, whatever the network does.
     """
-    same = tuned is whole
-    radius = np.array([conformal_radius(column, level=level, subjects=tuned.subject_id)
-                       for column in _far(tuned).T])
-    error = _far(whole)
+    same = tuned is predictions
+    radius = np.array(
+        [
+            conformal_radius(column, level=level, subjects=tuned.subject_id)
+            for column in _far(tuned).T
+        ]
+    )
+    error = _far(predictions)
     inside = np.where(np.isnan(error) | same, np.nan, error <= radius)
     return {
-        "level": level, "coverage": float(nan_mean(inside)),
+        "level": level,
+        "coverage": float(nan_mean(inside)),
         "points": int((~np.isnan(inside)).sum()),
         "calibrated_on": f"validation, {len(set(tuned.subject_id))} subjects; it also chose the "
-                         "checkpoint, which makes radii a little too small",
+        "checkpoint, which makes radii a little too small",
         "judged": "not: the report is on validation too" if same else "on the split of the report",
-        "landmarks": {name: {"conformal_radius_mm": float(radius[j]),
-                             "coverage": float(nan_mean(inside[:, j]))}
-                      for j, name in enumerate(whole.names)}}
+        "landmarks": {
+            name: {
+                "conformal_radius_mm": float(radius[j]),
+                "coverage": float(nan_mean(inside[:, j])),
+            }
+            for j, name in enumerate(predictions.names)
+        },
+    }
 
 
-def _far(found: LandmarkPredictions) -> np.ndarray:
+def _far(predictions: LandmarkPredictions) -> np.ndarray:
     """The error of each point: infinite where it was not found, NaN where it is missing."""
-    error = np.where(np.isnan(found.error_mm), np.inf, found.error_mm)
-    return np.where(found.present, error, np.nan)
+    error = np.where(np.isnan(predictions.error_mm), np.inf, predictions.error_mm)
+    return np.where(predictions.present, error, np.nan)

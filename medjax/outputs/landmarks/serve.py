@@ -10,12 +10,12 @@ from medjax.data.found import known_spacing
 from medjax.data.landmarks import pose
 from medjax.data.source import Split
 from medjax.errors import UserError
-from medjax.outputs.base import NO_WISHES, Ready, Trained, Wishes
+from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.landmarks import plot as landmark_plot
 from medjax.outputs.landmarks.report import LandmarkPredictions
 
 
-class Points(NamedTuple):
+class LandmarkAnswer(NamedTuple):
     """The landmarks of one image; NaN where absent, in mm also where no spacing is known.
 
     Attributes:
@@ -36,10 +36,18 @@ class Points(NamedTuple):
     def rows(self) -> list[dict[str, Any]]:
         """For `predictions.csv`."""
         axes = "xyz"[: self.points.shape[-1]]
-        return [{"case_id": self.case_id, "landmark": name, **dict(zip(axes, p, strict=True)),
-                 **{f"{a}_mm": v for a, v in zip(axes, mm, strict=True)}, "confidence": c}
-                for name, p, mm, c in zip(self.names, self.points, self.points_mm,
-                                          self.confidence, strict=True)]
+        return [
+            {
+                "case_id": self.case_id,
+                "landmark": name,
+                **dict(zip(axes, p, strict=True)),
+                **{f"{a}_mm": v for a, v in zip(axes, mm, strict=True)},
+                "confidence": c,
+            }
+            for name, p, mm, c in zip(
+                self.names, self.points, self.points_mm, self.confidence, strict=True
+            )
+        ]
 
     def write_list(self, path: Path) -> None:
         """A list that 3D Slicer opens over the volume, in LPS."""
@@ -47,68 +55,109 @@ class Points(NamedTuple):
         slicer.write_json(path, named)
 
 
-def draw(path: Path, image: np.ndarray, answer: Points) -> None:
+def draw(path: Path, image: np.ndarray, answer: LandmarkAnswer) -> None:
     """The points over the image, or over three slices of a volume."""
     landmark_plot.over(path, image, answer.names, answer.voxels, title=answer.case_id)
 
 
-def each(found: LandmarkPredictions, split: Split, known: np.ndarray) -> list[Points]:
+def answers_of(
+    predictions: LandmarkPredictions, split: Split, known: np.ndarray
+) -> list[LandmarkAnswer]:
     """One answer a case; `known` `[n]` says whose millimetres are."""
     back = np.linalg.inv(split["to_file"])
-    return [Points(case, found.names, found.found[i],
-                   found.found_mm[i] if known[i] else np.full_like(found.found_mm[i], np.nan),
-                   geometry.apply(back[i], found.found[i]), found.confidence[i])
-            for i, case in enumerate(found.case_id)]
+    return [
+        LandmarkAnswer(
+            case,
+            predictions.names,
+            predictions.points_px[i],
+            predictions.points_mm[i]
+            if known[i]
+            else np.full_like(predictions.points_mm[i], np.nan),
+            geometry.apply(back[i], predictions.points_px[i]),
+            predictions.confidence[i],
+        )
+        for i, case in enumerate(predictions.case_id)
+    ]
 
 
-def ready(found: images.Found, trained: Trained, *, case_id: str, wishes: Wishes) -> Ready:
+def ready(
+    raw_image: images.RawImage, trained: ModelSpec, *, case_id: str, wishes: ImageHints
+) -> PreparedImage:
     """An image on the grid of the training; raises UserError if it does not fit."""
     shape, grid_mm = trained.image_shape, trained.info.grid_mm
-    found = found._replace(pixels=images.in_channels(found.pixels, trained.channels))
-    if found.pixels.ndim != len(shape) or found.pixels.shape[-1] != shape[-1]:
-        raise UserError(f"{case_id}: has {found.pixels.ndim - 1} axes and "
-                        f"{found.pixels.shape[-1]} channels, the images of the training had "
-                        f"{len(shape) - 1} and {shape[-1]}: convert it")
-    told = known_spacing(found.spacing_mm) or found.affine is not None
-    known = bool(told or wishes.spacing_mm)
+    raw_image = raw_image._replace(pixels=images.in_channels(raw_image.pixels, trained.channels))
+    if raw_image.pixels.ndim != len(shape) or raw_image.pixels.shape[-1] != shape[-1]:
+        raise UserError(
+            f"{case_id}: has {raw_image.pixels.ndim - 1} axes and "
+            f"{raw_image.pixels.shape[-1]} channels, the images of the training had "
+            f"{len(shape) - 1} and {shape[-1]}: convert it"
+        )
+    has_spacing = known_spacing(raw_image.spacing_mm) or raw_image.affine is not None
+    known = bool(has_spacing or wishes.spacing_mm)
     any_mm = 0.0 if grid_mm else 1.0  # without a grid in mm any pixel will do
-    world = placing.world_of(found, origin=case_id,
-                             spacing_mm=0.0 if told else wishes.spacing_mm or any_mm)
-    placed = placing.place(found, world, shape=shape[:-1], grid_mm=grid_mm, window=trained.window,
-                           turn=_turn(trained, wishes, case_id=case_id))
+    world = placing.world_of(
+        raw_image, origin=case_id, spacing_mm=0.0 if has_spacing else wishes.spacing_mm or any_mm
+    )
+    placed = placing.place(
+        raw_image,
+        world,
+        shape=shape[:-1],
+        grid_mm=grid_mm,
+        window=trained.window,
+        turn=_turn(trained, wishes, case_id=case_id),
+    )
     names, ndim = trained.info.landmarks, len(shape) - 1
-    return Ready(placed.image, case_id, {
-        **dict.fromkeys(("landmarks", "true_file", "true_mm"), np.full((len(names), ndim), np.nan)),
-        "to_world": placed.to_world, "to_file": placed.to_file, "box": placed.box,
-        "known": np.bool_(known)})
+    return PreparedImage(
+        placed.image,
+        case_id,
+        {
+            **dict.fromkeys(
+                ("landmarks", "true_file", "true_mm"), np.full((len(names), ndim), np.nan)
+            ),
+            "to_world": placed.to_world,
+            "to_file": placed.to_file,
+            "box": placed.box,
+            "known": np.bool_(known),
+        },
+    )
 
 
-def _turn(trained: Trained, wishes: Wishes, *, case_id: str) -> placing.Turn | None:
+def _turn(trained: ModelSpec, wishes: ImageHints, *, case_id: str) -> placing.Turn | None:
     """Into the pose of the training, where it had one."""
     if not trained.info.pose:
         return None
     points, ndim = wishes.points_mm.get(case_id), len(trained.image_shape) - 1
     target = np.array([place for _, place in trained.info.pose])
     if points is None:
-        raise UserError(f"{case_id}: this network takes images in one pose; give where a first one "
-                        "found their landmarks (--pose_from, its predictions.csv; from Python "
-                        "points_mm)")
+        raise UserError(
+            f"{case_id}: this network takes images in one pose; give where a first one "
+            "found their landmarks (--pose_from, its predictions.csv; from Python "
+            "points_mm)"
+        )
     if points.shape != target.shape:
-        raise UserError(f"{case_id}: points_mm has the shape {points.shape}; the pose of this "
-                        f"network has {target.shape}, of {', '.join(dict(trained.info.pose))}")
+        raise UserError(
+            f"{case_id}: points_mm has the shape {points.shape}; the pose of this "
+            f"network has {target.shape}, of {', '.join(dict(trained.info.pose))}"
+        )
     if (~np.isnan(points + target).any(1)).sum() < ndim:
         raise UserError(f"{case_id}: the first look found fewer than {ndim} of its landmarks in mm")
     return pose.turn(points, target, shape=trained.image_shape[:-1], grid_mm=trained.info.grid_mm)
 
 
-def read(path: Path, trained: Trained, *, case_id: str, wishes: Wishes) -> list[Ready]:
+def read(
+    path: Path, trained: ModelSpec, *, case_id: str, wishes: ImageHints
+) -> list[PreparedImage]:
     """The image of a file, ready."""
-    found = images.read(path, limit_bytes=wishes.limit_bytes)
-    return [ready(found, trained, case_id=case_id, wishes=wishes)]
+    raw_image = images.read(path, limit_bytes=wishes.limit_bytes)
+    return [ready(raw_image, trained, case_id=case_id, wishes=wishes)]
 
 
-def from_array(image: np.ndarray, trained: Trained, wishes: Wishes = NO_WISHES,
-               affine: np.ndarray | None = None) -> Ready:
+def from_array(
+    image: np.ndarray,
+    trained: ModelSpec,
+    wishes: ImageHints = NO_HINTS,
+    affine: np.ndarray | None = None,
+) -> PreparedImage:
     """An image `[*space, channel]`, or of one channel `[*space]`, ready.
 
     Args:
@@ -116,5 +165,6 @@ def from_array(image: np.ndarray, trained: Trained, wishes: Wishes = NO_WISHES,
     """
     pixels = image if image.ndim == len(trained.image_shape) else image[..., None]
     axes = "yx" if pixels.ndim == 3 else "zyx" if affine is None else "xyz"
-    return ready(images.Found(pixels, affine=affine, axes=axes), trained, case_id="image",
-                 wishes=wishes)
+    return ready(
+        images.RawImage(pixels, affine=affine, axes=axes), trained, case_id="image", wishes=wishes
+    )

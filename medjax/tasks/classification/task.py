@@ -16,7 +16,7 @@ from medjax.typing import Array, Batch, Key, Logs, Params, Stats
 NO_AUGMENTATION = Augmentation()
 
 
-class Classification(NamedTuple):
+class ClassificationTask(NamedTuple):
     """The task; `make` builds it."""
 
     loss: Callable[[Key, Params, Stats, Batch], tuple[Array, tuple[Stats, Logs]]]
@@ -25,12 +25,18 @@ class Classification(NamedTuple):
 
 
 def make(
-    model: Any, *, num_classes: int, preprocessing: Preprocessing,
+    model: Any,
+    *,
+    num_classes: int,
+    preprocessing: Preprocessing,
     augmentation: Augmentation = NO_AUGMENTATION,
-    label_smoothing: float = 0.0, mixup_alpha: float = 0.0,
-    class_weights: Sequence[float] | None = None, views: int = 1, frozen: bool = False,
+    label_smoothing: float = 0.0,
+    mixup_alpha: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+    views: int = 1,
+    frozen: bool = False,
     voxel: tuple[float, ...] = (),
-) -> Classification:
+) -> ClassificationTask:
     """Exam classification with `model`.
 
     Args:
@@ -45,7 +51,7 @@ def make(
       views: predictions are the mean over this many random views (1: the image as it is).
       voxel: its size along each axis, so that images turn as they do in the world; empty: alike.
     """
-    vary = functools.partial(augment, how=augmentation, voxel=voxel)
+    vary = functools.partial(augment, augmentation=augmentation, voxel=voxel)
     weight_of = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights)
 
     def inputs(key: Key, images: Array) -> Array:
@@ -62,14 +68,19 @@ def make(
             pair, other = (images, target), (jnp.flip(images, 0), jnp.flip(target, 0))
             keys = jax.random.split(mixup_key, images.shape[0])
             images, target = jax.vmap(lambda k, a, b: mixup(k, a, b, alpha=mixup_alpha))(
-                keys, pair, other)
+                keys, pair, other
+            )
         logits, updated = model.apply(
-            {"params": params, "batch_stats": stats}, preprocessing.standardise(images),
-            train=not frozen, mutable=["batch_stats"], rngs={"dropout": dropout_key})
+            {"params": params, "batch_stats": stats},
+            preprocessing.standardise(images),
+            train=not frozen,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
         smooth = jax.vmap(lambda t: losses.smooth_labels(t, amount=label_smoothing))(target)
-        each = jax.vmap(losses.cross_entropy)(logits, smooth)
+        losses_by_example = jax.vmap(losses.cross_entropy)(logits, smooth)
         weight = target @ weight_of
-        value = jnp.sum(weight * each) / jnp.sum(weight)
+        value = jnp.sum(weight * losses_by_example) / jnp.sum(weight)
         hits = (logits.argmax(-1) == batch["label"]).mean()
         return value, (updated.get("batch_stats", stats), {"loss": value, "accuracy": hits})
 
@@ -79,18 +90,24 @@ def make(
         def view(number: Array) -> Array:
             # All images in one way, so that no answer depends on which others it is asked with.
             key = jax.random.fold_in(jax.random.key(0), number)
-            seen = unit if views == 1 else jnp.where(
-                number == 0, unit, jax.vmap(lambda x: vary(key, x))(unit))
-            logits = model.apply({"params": params, "batch_stats": stats},
-                                 preprocessing.standardise(seen), train=False)
+            inputs = (
+                unit
+                if views == 1
+                else jnp.where(number == 0, unit, jax.vmap(lambda x: vary(key, x))(unit))
+            )
+            logits = model.apply(
+                {"params": params, "batch_stats": stats},
+                preprocessing.standardise(inputs),
+                train=False,
+            )
             return jax.nn.softmax(logits)
 
         return jax.lax.map(view, jnp.arange(views)).mean(0)
 
     def score(probabilities: Array, label: Array) -> dict[str, tuple[Array, Array]]:
         chex.assert_rank([probabilities, label], [1, 0])
-        one = jnp.ones(())
+        unit_weight = jnp.ones(())
         nll = -jnp.log(jnp.clip(probabilities[label], 1e-12))
-        return {"loss": (nll, one)}
+        return {"loss": (nll, unit_weight)}
 
-    return Classification(loss, predict, score)
+    return ClassificationTask(loss, predict, score)

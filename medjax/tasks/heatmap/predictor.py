@@ -13,18 +13,18 @@ from medjax import models
 from medjax.data.source import Split
 from medjax.evaluation.stats import nan_mean
 from medjax.ops.consensus import align_pairs
-from medjax.outputs.base import Trained, Weights, symbols
+from medjax.outputs.base import ModelSpec, Weights, symbols
 from medjax.outputs.landmarks import report as landmark_report
 from medjax.outputs.landmarks import serve as points
 from medjax.outputs.landmarks.report import LandmarkPredictions
-from medjax.outputs.landmarks.serve import Points
+from medjax.outputs.landmarks.serve import LandmarkAnswer
 from medjax.tasks.heatmap import task as heatmap
 from medjax.train import feed, mesh, step
 from medjax.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Heatmap:
+class HeatmapPredictor:
     """How landmarks are found; the fields are flags of `experiments.heatmap`."""
 
     model: str
@@ -41,58 +41,75 @@ class Heatmap:
     from_array = staticmethod(points.from_array)
     draw = staticmethod(points.draw)
 
-    def task(self, trained: Trained, **training: Any) -> heatmap.Heatmap:
+    def task(self, trained: ModelSpec, **training: Any) -> heatmap.HeatmapTask:
         """What the network does; `training` are options of `tasks.heatmap.make`."""
         count = len(trained.info.landmarks)
         depth = {"levels": self.levels} if self.model in ("unet", "scn2019") else {}
-        model = models.landmarker(self.model, num_landmarks=count, dtype=self.dtype,
-                                  width=self.width, **depth)
+        model = models.landmarker(
+            self.model, num_landmarks=count, dtype=self.dtype, width=self.width, **depth
+        )
         return heatmap.make(
-            model, num_landmarks=count, preprocessing=trained.preprocessing, loss=self.loss,
-            decoder=self.decoder, sigma=self.sigma, window=self.patch or None, **training)
+            model,
+            num_landmarks=count,
+            preprocessing=trained.preprocessing,
+            loss=self.loss,
+            decoder=self.decoder,
+            sigma=self.sigma,
+            window=self.patch or None,
+            **training,
+        )
 
-    def footprint(self, trained: Trained) -> int:
+    def footprint(self, trained: ModelSpec) -> int:
         """About how many numbers an answer takes, for bounds on what strangers wrote."""
         space = math.prod(trained.image_shape[:-1])
         return space * (self.width + len(trained.info.landmarks))
 
-    def init(self, key: Array, trained: Trained) -> Weights:
+    def init(self, key: Array, trained: ModelSpec) -> Weights:
         """Weights of one seed, before any training."""
         return self.task(trained).init(key, jnp.zeros(trained.image_shape))
 
-    def answers(self, trained: Trained, *, batch: int) -> Callable[[Weights, Split], list[Points]]:
+    def answers(
+        self, trained: ModelSpec, *, batch: int
+    ) -> Callable[[Weights, Split], list[LandmarkAnswer]]:
         """The compiled function from weights and images to answers, the mean over seeds."""
         predict = program(self.task(trained))
 
-        def answer(weights: Weights, split: Split) -> list[Points]:
+        def answer(weights: Weights, split: Split) -> list[LandmarkAnswer]:
             info = trained.info
-            found, _ = located(predict, weights, split, info.landmarks, batch=batch,
-                               absent_below=self.absent_below,
-                               unordered=info.pairs(info.unordered))
-            return points.each(together(found), split, split["known"])
+            by_seed, _ = located(
+                predict,
+                weights,
+                split,
+                info.landmarks,
+                batch=batch,
+                absent_below=self.absent_below,
+                unordered=info.pairs(info.unordered),
+            )
+            return points.answers_of(ensemble(by_seed), split, split["known"])
 
         return answer
 
-    def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
+    def function(self, trained: ModelSpec) -> tuple[Callable, dict[str, str]]:
         """`(params, stats, images)`, of all seeds, to points, in voxels of the prepared image, and
         their confidence; and the shape of its input."""
         task, pairs = self.task(trained), trained.info.pairs(trained.info.unordered)
 
-        def found(params: Any, stats: Any, images: Array) -> heatmap.Found:
+        def locate(params: Any, stats: Any, images: Array) -> heatmap.LocatedPoints:
             return jax.vmap(task.decode)(task.maps(params, stats, images))
 
-        def whole(params: Any, stats: Any, images: Array) -> heatmap.Found:
-            points, confidence = step.over_seeds(found, (0, 0, None))(params, stats, images)
+        def locate_ensemble(params: Any, stats: Any, images: Array) -> heatmap.LocatedPoints:
+            points, confidence = step.over_seeds(locate, (0, 0, None))(params, stats, images)
             order = jax.vmap(lambda p: align_pairs(p, pairs=pairs), 1, 1)(points)
             points = jnp.take_along_axis(points, order[..., None], 2)
             confidence = jnp.take_along_axis(confidence, order, 2)
-            return heatmap.Found(points.mean(0), confidence.mean(0))
+            return heatmap.LocatedPoints(points.mean(0), confidence.mean(0))
 
-        return whole, {"images": symbols(trained.image_shape)}
+        return locate_ensemble, {"images": symbols(trained.image_shape)}
 
 
-def program(task: heatmap.Heatmap) -> Callable[..., tuple[heatmap.Found, Array]]:
+def program(task: heatmap.HeatmapTask) -> Callable[..., tuple[heatmap.LocatedPoints, Array]]:
     """The compiled prediction of all seeds: what is found `[seeds, batch, ...]`, and the losses."""
+
     def predict(params: Any, stats: Any, images: Array, true: Array):
         maps = task.maps(params, stats, images)
         known = ~jnp.isnan(true).any(-1)
@@ -102,9 +119,16 @@ def program(task: heatmap.Heatmap) -> Callable[..., tuple[heatmap.Found, Array]]
     return jax.jit(step.over_seeds(predict, (0, 0, None, None)))
 
 
-def located(predict: Callable, weights: Weights, split: Split, names: tuple[str, ...], *,
-            batch: int, absent_below: float, unordered: tuple[tuple[int, int], ...] = ()
-            ) -> tuple[list[LandmarkPredictions], np.ndarray]:
+def located(
+    predict: Callable,
+    weights: Weights,
+    split: Split,
+    names: tuple[str, ...],
+    *,
+    batch: int,
+    absent_below: float,
+    unordered: tuple[tuple[int, int], ...] = (),
+) -> tuple[list[LandmarkPredictions], np.ndarray]:
     """Every case of a split once, in order: the predictions of each seed, and their losses.
 
     Args:
@@ -116,27 +140,41 @@ def located(predict: Callable, weights: Weights, split: Split, names: tuple[str,
         part = mesh.spread(split.batch(parts[number][0], ("landmarks",)))
         return jax.tree.map(np.asarray, predict(*weights, part["image"], part["landmarks"]))
 
-    found = [jax.tree.map(lambda x, keep=valid: x[:, keep], result)
-             for result, (_, valid) in zip(mesh.everywhere(run, len(parts)), parts, strict=True)]
-    (voxels, confidence), losses = jax.tree.map(lambda *x: np.concatenate(x, 1), *found)
-    each = [landmark_report.from_voxels(split, names, p, c)
-            for p, c in zip(voxels, confidence, strict=True)]
-    if unordered and len(each) > 1:
-        order = np.asarray(jax.vmap(  # [case, seed, landmark]
-            lambda p: align_pairs(p, pairs=unordered), 1)(voxels.astype(np.float32)))
-        each = [landmark_report.reordered(one, order[:, s]) for s, one in enumerate(each)]
+    batches = [
+        jax.tree.map(lambda x, keep=valid: x[:, keep], result)
+        for result, (_, valid) in zip(mesh.everywhere(run, len(parts)), parts, strict=True)
+    ]
+    (voxels, confidence), losses = jax.tree.map(lambda *x: np.concatenate(x, 1), *batches)
+    by_seed = [
+        landmark_report.from_voxels(split, names, p, c)
+        for p, c in zip(voxels, confidence, strict=True)
+    ]
+    if unordered and len(by_seed) > 1:
+        order = np.asarray(
+            jax.vmap(  # [case, seed, landmark]
+                lambda p: align_pairs(p, pairs=unordered), 1
+            )(voxels.astype(np.float32))
+        )
+        by_seed = [
+            landmark_report.reordered(predictions, order[:, s])
+            for s, predictions in enumerate(by_seed)
+        ]
     # Not `<`: a map that is not finite has found nothing.
-    return [one.without(~(one.confidence >= absent_below)) for one in each], losses
+    return [
+        predictions.without(~(predictions.confidence >= absent_below)) for predictions in by_seed
+    ], losses
 
 
-def together(each: list[LandmarkPredictions]) -> LandmarkPredictions:
+def ensemble(by_seed: list[LandmarkPredictions]) -> LandmarkPredictions:
     """The ensemble: the mean of the seeds' points, where most seeds found one."""
+
     def mean(name: str) -> np.ndarray:
-        values = np.stack([getattr(e, name) for e in each])
+        values = np.stack([getattr(e, name) for e in by_seed])
         missing = np.isnan(values).mean(0)
         return np.where(missing <= 0.5, nan_mean(values, axis=0), np.nan)
 
-    if len(each) == 1:
-        return each[0]
-    return each[0]._replace(found=mean("found"), found_mm=mean("found_mm"),
-                            confidence=mean("confidence"))
+    if len(by_seed) == 1:
+        return by_seed[0]
+    return by_seed[0]._replace(
+        points_px=mean("points_px"), points_mm=mean("points_mm"), confidence=mean("confidence")
+    )

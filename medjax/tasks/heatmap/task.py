@@ -25,7 +25,7 @@ NO_AUGMENTATION = Augmentation()
 Pairs = Sequence[tuple[int, int]]
 
 
-class Found(NamedTuple):
+class LocatedPoints(NamedTuple):
     """What is found in one image.
 
     Attributes:
@@ -37,22 +37,31 @@ class Found(NamedTuple):
     confidence: Array
 
 
-class Heatmap(NamedTuple):
+class HeatmapTask(NamedTuple):
     """The task; `make` builds it."""
 
     init: Callable[[Key, Array], tuple[Params, Stats]]
     loss: Callable[[Key, Params, Stats, Batch], tuple[Array, tuple[Stats, Logs]]]
     maps: Callable[[Params, Stats, Array], Array]
-    decode: Callable[[Array], Found]
+    decode: Callable[[Array], LocatedPoints]
     score: Callable[[Params, Array, Array, Array], Array]
 
 
 def make(
-    model: Any, *, num_landmarks: int, preprocessing: Preprocessing,
-    augmentation: Augmentation = NO_AUGMENTATION, loss: str = "l2", decoder: str = "peak",
-    sigma: float = 3.0, learn_sigma: float = 0.0, coordinate_weight: float = 0.0,
-    mirrored: Pairs = (), unordered: Pairs = (), window: tuple[int, ...] | None = None,
-) -> Heatmap:
+    model: Any,
+    *,
+    num_landmarks: int,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation = NO_AUGMENTATION,
+    loss: str = "l2",
+    decoder: str = "peak",
+    sigma: float = 3.0,
+    learn_sigma: float = 0.0,
+    coordinate_weight: float = 0.0,
+    mirrored: Pairs = (),
+    unordered: Pairs = (),
+    window: tuple[int, ...] | None = None,
+) -> HeatmapTask:
     """Heatmap regression with `model`.
 
     The parameters are `{"net": ..., "log_sigma": [landmark]}`.
@@ -81,8 +90,13 @@ def make(
     if loss == "cross_entropy" and window:
         raise ValueError("probabilities over a window are none over the image: use the loss l2")
 
-    one = functools.partial(landmark_loss, kind=loss, sigma=sigma, learn_sigma=learn_sigma,
-                            coordinate_weight=coordinate_weight)
+    loss_of_landmark = functools.partial(
+        landmark_loss,
+        kind=loss,
+        sigma=sigma,
+        learn_sigma=learn_sigma,
+        coordinate_weight=coordinate_weight,
+    )
 
     def init(key: Key, image: Array) -> tuple[Params, Stats]:
         shape = (*(window or image.shape[:-1]), image.shape[-1])
@@ -90,19 +104,24 @@ def make(
         width = jnp.full((num_landmarks,), jnp.log(sigma))
         return {"net": variables["params"], "log_sigma": width}, variables.get("batch_stats", {})
 
-    def network(params: Params, stats: Stats, images: Array, *, train: bool, key: Key | None = None
-                ) -> tuple[Array, Stats]:
+    def network(
+        params: Params, stats: Stats, images: Array, *, train: bool, key: Key | None = None
+    ) -> tuple[Array, Stats]:
         maps, updated = model.apply(
-            {"params": params["net"], "batch_stats": stats}, preprocessing.standardise(images),
-            train=train, mutable=["batch_stats"], rngs=None if key is None else {"dropout": key})
+            {"params": params["net"], "batch_stats": stats},
+            preprocessing.standardise(images),
+            train=train,
+            mutable=["batch_stats"],
+            rngs=None if key is None else {"dropout": key},
+        )
         return maps, updated.get("batch_stats", stats)
 
     def score(params: Params, maps: Array, points: Array, known: Array) -> Array:
         chex.assert_rank([maps, points, known], [{3, 4}, 2, 1])
         first, sigmas = jnp.moveaxis(maps, -1, 0), params["log_sigma"]
-        values = jax.vmap(one)(first, points, known, sigmas)
+        values = jax.vmap(loss_of_landmark)(first, points, known, sigmas)
         if unordered:
-            other = jax.vmap(one)(first, swap(points, pairs=unordered), known, sigmas)
+            other = jax.vmap(loss_of_landmark)(first, swap(points, pairs=unordered), known, sigmas)
             for a, b in unordered:
                 pair = jnp.array([a, b])
                 best = jnp.where(values[pair].sum() <= other[pair].sum(), values[pair], other[pair])
@@ -114,37 +133,54 @@ def make(
         keys = jax.random.split(augment_key, batch["image"].shape[0])
 
         def vary(k: Key, image: Array, points: Array) -> Sample:
-            return augment_together(k, Sample(preprocessing.unit(image), points), how=augmentation,
-                                    mirrored=tuple(mirrored), into=window)
+            return augment_together(
+                k,
+                Sample(preprocessing.unit(image), points),
+                augmentation=augmentation,
+                mirrored=tuple(mirrored),
+                into=window,
+            )
 
-        seen = jax.vmap(vary)(keys, batch["image"], batch["landmarks"])
-        maps, stats = network(params, stats, seen.image, train=True, key=dropout_key)
+        varied = jax.vmap(vary)(keys, batch["image"], batch["landmarks"])
+        maps, stats = network(params, stats, varied.image, train=True, key=dropout_key)
         known = ~jnp.isnan(batch["landmarks"]).any(-1)
-        value = jax.vmap(score, (None, 0, 0, 0))(params, maps, seen.points, known).mean()
+        value = jax.vmap(score, (None, 0, 0, 0))(params, maps, varied.points, known).mean()
         logs = {"loss": value}
         if learn_sigma:
             logs["sigma"] = jnp.exp(params["log_sigma"]).mean()
         return value, (stats, logs)
 
     def maps(params: Params, stats: Stats, images: Array) -> Array:
-        def whole(images: Array) -> Array:
+        def apply_network(images: Array) -> Array:
             return network(params, stats, images, train=False)[0]
 
         unit = preprocessing.unit(images)
         if window is None:
-            return whole(unit)
+            return apply_network(unit)
         return jax.lax.map(
-            lambda x: tiled(x, apply=lambda part: whole(part[None])[0], window=window), unit)
+            lambda x: tiled(x, apply=lambda part: apply_network(part[None])[0], window=window), unit
+        )
 
-    def decode(found: Array) -> Found:
-        chex.assert_rank(found, {3, 4})
-        return Found(*jax.vmap(lambda m: _decode(m, loss, decoder, sigma), in_axes=-1)(found))
+    def decode(heatmaps: Array) -> LocatedPoints:
+        chex.assert_rank(heatmaps, {3, 4})
+        return LocatedPoints(
+            *jax.vmap(lambda m: _decode(m, loss, decoder, sigma), in_axes=-1)(heatmaps)
+        )
 
-    return Heatmap(init, batch_loss, maps, decode, score)
+    return HeatmapTask(init, batch_loss, maps, decode, score)
 
 
-def landmark_loss(logits: Array, point: Array, known: Array, log_sigma: Array, *, kind: str,
-                  sigma: float, learn_sigma: float = 0.0, coordinate_weight: float = 0.0) -> Array:
+def landmark_loss(
+    logits: Array,
+    point: Array,
+    known: Array,
+    log_sigma: Array,
+    *,
+    kind: str,
+    sigma: float,
+    learn_sigma: float = 0.0,
+    coordinate_weight: float = 0.0,
+) -> Array:
     """The loss of one landmark, by its map `[*space]`; the options are those of `make`.
 
     It is zero where the landmark is not `known`. One that is known, but whose point is NaN, lies
@@ -171,8 +207,11 @@ def _decode(logits: Array, loss: str, decoder: str, sigma: float) -> tuple[Array
     if loss == "cross_entropy":
         logits = jax.nn.softmax(logits.reshape(-1)).reshape(logits.shape)
     radius = max(2, round(2 * sigma))
-    point, height = heatmap.peak(logits) if decoder == "peak" else heatmap.centre_of_mass(
-        logits, radius=radius, sigma=sigma)
+    point, height = (
+        heatmap.peak(logits)
+        if decoder == "peak"
+        else heatmap.centre_of_mass(logits, radius=radius, sigma=sigma)
+    )
     if loss == "cross_entropy":
         height = heatmap.mass_near(logits, point, radius=radius)
     return point, height

@@ -89,13 +89,16 @@ class Rules:
     def __post_init__(self) -> None:
         if any(n < 1 or n % 2 == 0 for n in self.crop):
             raise ValueError(f"crop {self.crop}: sides must be odd and positive")
-        for name, known in (("reward", ("distance", "squared")), ("outside", ("stay", "leave")),
-                            ("answer", ("centre", "lowest"))):
+        for name, known in (
+            ("reward", ("distance", "squared")),
+            ("outside", ("stay", "leave")),
+            ("answer", ("centre", "lowest")),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: known are {', '.join(known)}")
 
 
-class State(NamedTuple):
+class AgentState(NamedTuple):
     """Where one agent is.
 
     Attributes:
@@ -140,12 +143,14 @@ def actions(ndim: int) -> Array:
     return jnp.stack([forth, -forth], 1).reshape(2 * ndim, ndim)
 
 
-def start(position: Array, *, case: Array, landmark: Array, level: Array, rules: Rules) -> State:
+def start(
+    position: Array, *, case: Array, landmark: Array, level: Array, rules: Rules
+) -> AgentState:
     """The state at the start of an episode at `position` `[ndim]`."""
     chex.assert_rank([position, case, landmark, level], [1, 0, 0, 0])
     past, trail = _stand(position.astype(jnp.int32), rules)
     value = jnp.full(rules.trail, jnp.inf)
-    return State(case, landmark, level, past, trail, value, jnp.int32(0), jnp.int32(RUNNING))
+    return AgentState(case, landmark, level, past, trail, value, jnp.int32(0), jnp.int32(RUNNING))
 
 
 def _stand(position: Array, rules: Rules) -> tuple[Array, Array]:
@@ -154,8 +159,15 @@ def _stand(position: Array, rules: Rules) -> tuple[Array, Array]:
     return jnp.tile(position, (rules.history, 1)), trail
 
 
-def step(state: State, action: Array, value: Array, *, volumes: Volumes, levels: Levels,
-         rules: Rules) -> tuple[State, TimeStep]:
+def step(
+    state: AgentState,
+    action: Array,
+    value: Array,
+    *,
+    volumes: Volumes,
+    levels: Levels,
+    rules: Rules,
+) -> tuple[AgentState, TimeStep]:
     """One move; an agent whose search has ended stays as it is, for no reward.
 
     Args:
@@ -170,22 +182,30 @@ def step(state: State, action: Array, value: Array, *, volumes: Volumes, levels:
     before, after = _distance(state.position, target), _distance(place, target)
     gain = jnp.where(inside, _gain(before, after, length, rules), -1.0)
     moved = state._replace(
-        past=_push(state.past, place), trail=_push(state.trail, place), time=state.time + 1,
-        value=_push(state.value.at[0].set(value), jnp.inf))
+        past=_push(state.past, place),
+        trail=_push(state.trail, place),
+        time=state.time + 1,
+        value=_push(state.value.at[0].set(value), jnp.inf),
+    )
     ended = _level_ends(moved, after, levels, rules)
     last = state.level == len(levels.step) - 1
     left = ~inside & (rules.outside == "leave")
     moved = _choose(ended & ~last & ~left, _go_down(moved, rules), moved)
     status = jnp.select(
         [left, ended & last, moved.time >= rules.limit],
-        [LEFT, RESTED if rules.rests else ARRIVED, TIMED_OUT], RUNNING).astype(jnp.int32)
+        [LEFT, RESTED if rules.rests else ARRIVED, TIMED_OUT],
+        RUNNING,
+    ).astype(jnp.int32)
     running = state.status == RUNNING
-    result = TimeStep(jnp.where(running, gain, 0.0),
-                      running & (left | (ended & last)), running & (status == TIMED_OUT))
+    result = TimeStep(
+        jnp.where(running, gain, 0.0),
+        running & (left | (ended & last)),
+        running & (status == TIMED_OUT),
+    )
     return _choose(running, moved._replace(status=status), state), result
 
 
-def _choose(which: Array, yes: State, no: State) -> State:
+def _choose(which: Array, yes: AgentState, no: AgentState) -> AgentState:
     return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)
 
 
@@ -205,19 +225,20 @@ def _gain(before: Array, after: Array, length: Array, rules: Rules) -> Array:
     return jnp.nan_to_num(gain)
 
 
-def _level_ends(state: State, distance: Array, levels: Levels, rules: Rules) -> Array:
+def _level_ends(state: AgentState, distance: Array, levels: Levels, rules: Rules) -> Array:
     """Whether the search at this level is over."""
     if not rules.rests:
         return distance <= levels.radius[state.level]
     return (state.trail == state.position).all(1).sum() >= rules.visits
 
 
-def _go_down(state: State, rules: Rules) -> State:
+def _go_down(state: AgentState, rules: Rules) -> AgentState:
     """At the next level, on the nearest voxel to where it came to rest or has arrived."""
     point = resting_point(state.trail, state.value, rules=rules) if rules.rests else state.position
     past, trail = _stand(jnp.rint(point).astype(jnp.int32), rules)
-    return state._replace(past=past, trail=trail, value=jnp.full_like(state.value, jnp.inf),
-                          level=state.level + 1)
+    return state._replace(
+        past=past, trail=trail, value=jnp.full_like(state.value, jnp.inf), level=state.level + 1
+    )
 
 
 def resting_point(trail: Array, value: Array, *, rules: Rules) -> Array:
@@ -233,7 +254,7 @@ def resting_point(trail: Array, value: Array, *, rules: Rules) -> Array:
     return jnp.where((jnp.arange(len(trail)) < rounds)[:, None], trail, 0).sum(0) / rounds
 
 
-def answer(state: State, *, rules: Rules) -> Array:
+def answer(state: AgentState, *, rules: Rules) -> Array:
     """The landmark's place `[ndim]`, by what the agent did: where it rests, else where it stands;
     NaN where it has left the volume: it declares the landmark absent."""
     chex.assert_rank(state.time, 0)
@@ -242,14 +263,22 @@ def answer(state: State, *, rules: Rules) -> Array:
     return jnp.where(state.status == LEFT, jnp.nan, place)
 
 
-def observe(state: State, *, volumes: Volumes, levels: Levels, rules: Rules) -> Array:
+def observe(state: AgentState, *, volumes: Volumes, levels: Levels, rules: Rules) -> Array:
     """What the agent sees: `[*crop, history]`, 0 outside the volume, the newest crop first."""
-    return crops(state.past, state.case, state.level, volumes=volumes, levels=levels,
-                 shape=rules.crop)
+    return crops(
+        state.past, state.case, state.level, volumes=volumes, levels=levels, shape=rules.crop
+    )
 
 
-def crops(past: Array, case: Array, level: Array, *, volumes: Volumes, levels: Levels,
-          shape: tuple[int, ...]) -> Array:
+def crops(
+    past: Array,
+    case: Array,
+    level: Array,
+    *,
+    volumes: Volumes,
+    levels: Levels,
+    shape: tuple[int, ...],
+) -> Array:
     """Crops about positions `[history, ndim]` of one case at one level: `[*shape, history]`.
 
     Each is a block of the combed volume; its sides must not exceed `2 room + 1`.
@@ -257,9 +286,9 @@ def crops(past: Array, case: Array, level: Array, *, volumes: Volumes, levels: L
     chex.assert_rank([past, case, level], [2, 0, 0])
     spacing, half = levels.spacing[level], jnp.array(shape) // 2
 
-    def one(position: Array) -> Array:
+    def crop_at(position: Array) -> Array:
         first = (position % spacing) * volumes.tooth[level] + position // spacing
         corner = (level, case, *(first + volumes.room - half))
         return jax.lax.dynamic_slice(volumes.pixels, corner, (1, 1, *shape))[0, 0]
 
-    return jnp.moveaxis(jax.vmap(one)(past), 0, -1)
+    return jnp.moveaxis(jax.vmap(crop_at)(past), 0, -1)

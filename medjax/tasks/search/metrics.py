@@ -15,44 +15,51 @@ from medjax.outputs.landmarks import metrics as landmark_metrics
 from medjax.tasks.search.environment import LEFT, RESTED
 
 
-def steps_to_rest(present, found, weight) -> Floats:
+def steps_to_rest(present, outcomes, weight) -> Floats:
     """mean number of moves of the searches that came to rest"""
-    rested = present & (found[..., 2] == RESTED)
-    return mean_defined(np.where(rested, found[..., 1], np.nan), weight)
+    rested = present & (outcomes[..., 2] == RESTED)
+    return mean_defined(np.where(rested, outcomes[..., 1], np.nan), weight)
 
 
 @marked(scale="rate")
-def left_volume(present, found, weight) -> Floats:
+def left_volume(present, outcomes, weight) -> Floats:
     """share of searches that left the volume: they declare the landmark absent"""
-    return mean_defined(np.where(present, found[..., 2] == LEFT, np.nan), weight)
+    return mean_defined(np.where(present, outcomes[..., 2] == LEFT, np.nan), weight)
 
 
 @marked(scale="rate")
-def never_rested(present, found, weight) -> Floats:
+def never_rested(present, outcomes, weight) -> Floats:
     """share of searches that were cut off before they came to rest"""
-    ended = np.isin(found[..., 2], (RESTED, LEFT))
+    ended = np.isin(outcomes[..., 2], (RESTED, LEFT))
     return mean_defined(np.where(present, ~ended, np.nan), weight)
 
 
 def of_error(metric: Metric) -> Metric:
     """A metric of `landmark_metrics`, of each search."""
-    @marked(**traits_of(metric)._replace(of_found=False)._asdict())
-    def one(present, found, weight) -> Floats:
-        return metric(present, found[..., 0], weight)
 
-    one.__doc__ = getattr(metric, "func", metric).__doc__
-    return one
+    @marked(**traits_of(metric)._replace(of_found=False)._asdict())
+    def metric_of_error(present, outcomes, weight) -> Floats:
+        return metric(present, outcomes[..., 0], weight)
+
+    metric_of_error.__doc__ = getattr(metric, "func", metric).__doc__
+    return metric_of_error
 
 
 def declared(radii_mm: Sequence[float]) -> dict[str, Callable]:
     """All metrics by name, the success rates at these radii."""
     points = landmark_metrics.declared(radii_mm)
-    names = {"error_mm": "error_mm", "error_mm_median": "error_mm_median",
-             "error_mm_sd": "error_mm_sd",
-             **{f"sdr_{r:g}mm": f"success_{r:g}mm" for r in radii_mm}}
-    return {**{new: of_error(points[old]) for old, new in names.items()},
-            "steps_to_rest": steps_to_rest, "left_volume": left_volume,
-            "never_rested": never_rested}
+    names = {
+        "error_mm": "error_mm",
+        "error_mm_median": "error_mm_median",
+        "error_mm_sd": "error_mm_sd",
+        **{f"sdr_{r:g}mm": f"success_{r:g}mm" for r in radii_mm},
+    }
+    return {
+        **{new: of_error(points[old]) for old, new in names.items()},
+        "steps_to_rest": steps_to_rest,
+        "left_volume": left_volume,
+        "never_rested": never_rested,
+    }
 
 
 def variance_shares(error_mm: np.ndarray) -> dict[str, float]:
@@ -65,8 +72,11 @@ def variance_shares(error_mm: np.ndarray) -> dict[str, float]:
     known = ~np.isnan(error_mm)
     cell = _mean(error_mm, 3)
     place = _mean(error_mm, (2, 3))
-    parts = {"volume": place - _mean(error_mm, (0, 1, 2, 3)), "seed": cell - place,
-             "start": error_mm - cell}
+    parts = {
+        "volume": place - _mean(error_mm, (0, 1, 2, 3)),
+        "seed": cell - place,
+        "start": error_mm - cell,
+    }
     squares = {name: float(np.where(known, part**2, 0.0).sum()) for name, part in parts.items()}
     total = sum(squares.values())
     return {name: s / total if total else np.nan for name, s in squares.items()}

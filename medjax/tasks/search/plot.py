@@ -24,18 +24,34 @@ def histogram(path: Path, errors: dict[str, np.ndarray], *, unit: str = "mm") ->
             if len(known):
                 middle = float(np.median(known))
                 ax.axvline(middle, color="C3", lw=1.2)
-                ax.annotate(f"median {middle:.2f} {unit}", (middle, 0.97), color="C3",
-                            xycoords=("data", "axes fraction"), xytext=(4, 0), fontsize=8,
-                            textcoords="offset points", va="top")
-            ax.set(title=f"{name}: {len(known)} of {error.size} searches", xlim=(0, far),
-                   xlabel=f"error ({unit}); last bar: and farther")
+                ax.annotate(
+                    f"median {middle:.2f} {unit}",
+                    (middle, 0.97),
+                    color="C3",
+                    xycoords=("data", "axes fraction"),
+                    xytext=(4, 0),
+                    fontsize=8,
+                    textcoords="offset points",
+                    va="top",
+                )
+            ax.set(
+                title=f"{name}: {len(known)} of {error.size} searches",
+                xlim=(0, far),
+                xlabel=f"error ({unit}); last bar: and farther",
+            )
         axes[0, 0].set_ylabel("searches")
 
     new_figure(path, 1, len(errors), (max(3.3 * len(errors), 4.0), 2.7), draw)
 
 
-def paths(path: Path, image: np.ndarray, names: Sequence[str], target: np.ndarray,
-          trace: np.ndarray, level: np.ndarray) -> None:
+def paths(
+    path: Path,
+    image: np.ndarray,
+    names: Sequence[str],
+    target: np.ndarray,
+    trace: np.ndarray,
+    level: np.ndarray,
+) -> None:
     """Agents' ways over slices through their landmark: a row a landmark, a line an agent.
 
     Args:
@@ -61,8 +77,13 @@ def paths(path: Path, image: np.ndarray, names: Sequence[str], target: np.ndarra
 
     size, columns = 2.5, min(levels + 2, 2 * len(views))  # of the legend: two fit below a view
     height = 0.2 + 0.2 * -(-(levels + 2) // columns)
-    new_figure(path, len(names), len(views),
-               (size * len(views), size * len(names) * _aspect(image, views) + height), draw)
+    new_figure(
+        path,
+        len(names),
+        len(views),
+        (size * len(views), size * len(names) * _aspect(image, views) + height),
+        draw,
+    )
 
 
 def _views(ndim: int) -> tuple[tuple[int, int], ...]:
@@ -83,8 +104,9 @@ def _slice(ax, image: np.ndarray, point: np.ndarray, view: tuple[int, int]) -> N
     else:
         (drop,) = {0, 1, 2} - set(view)
         at = image.shape[drop] // 2 if np.isnan(point[drop]) else round(float(point[drop]))
-        ax.imshow(image.take(np.clip(at, 0, image.shape[drop] - 1), drop).T, cmap="gray",
-                  origin="lower")
+        ax.imshow(
+            image.take(np.clip(at, 0, image.shape[drop] - 1), drop).T, cmap="gray", origin="lower"
+        )
     ax.axis("off")
     ax.set_autoscale_on(False)
 
@@ -113,9 +135,18 @@ def _key(ax, levels: int) -> None:
     ax.plot([], [], "o", mfc="none", mec="C2", label="landmark")
 
 
-def animation(path: Path, image: np.ndarray, name: str, target: np.ndarray, trace: np.ndarray,
-              level: np.ndarray, *, voxel_mm: float, spacing: Sequence[int],
-              crop: Sequence[int]) -> None:
+def animation(
+    path: Path,
+    image: np.ndarray,
+    name: str,
+    target: np.ndarray,
+    trace: np.ndarray,
+    level: np.ndarray,
+    *,
+    voxel_mm: float,
+    spacing: Sequence[int],
+    crop: Sequence[int],
+) -> None:
     """One search as a GIF: the slices go with the agent, and a frame shows what it sees.
 
     Args:
@@ -137,13 +168,24 @@ def animation(path: Path, image: np.ndarray, name: str, target: np.ndarray, trac
             ax.plot(*here[[right, up]], "x", ms=6, color="C3", mew=1.4)
             ax.plot(*target[[right, up]], "o", ms=7, mfc="none", mec="C2", mew=1.4)
             wide, high = (spacing[scale] * crop[a] / 2 for a in view)
-            ax.plot(here[right] + wide * _CORNERS[0], here[up] + high * _CORNERS[1],
-                    color=_colour(scale), lw=0.9)
+            ax.plot(
+                here[right] + wide * _CORNERS[0],
+                here[up] + high * _CORNERS[1],
+                color=_colour(scale),
+                lw=0.9,
+            )
         away = float(np.linalg.norm(here - target)) * voxel_mm
-        axes[0, 0].set_title(f"{name}: step {time}, scale {scale + 1}, {away:.1f} mm away",
-                             **_SMALL)
+        axes[0, 0].set_title(
+            f"{name}: step {time}, scale {scale + 1}, {away:.1f} mm away", **_SMALL
+        )
 
     rest = np.flatnonzero((trace != trace[-1]).any(1))
     frames = min(int(rest[-1]) + 2 if len(rest) else 1, len(trace))
-    animate(path, 1, len(views), (2.6 * len(views), 2.6 * _aspect(image, views) + 0.2), frame,
-            frames=frames)
+    animate(
+        path,
+        1,
+        len(views),
+        (2.6 * len(views), 2.6 * _aspect(image, views) + 0.2),
+        frame,
+        frames=frames,
+    )

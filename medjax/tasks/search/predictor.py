@@ -14,9 +14,9 @@ from medjax.errors import UserError
 from medjax.models import qnet
 from medjax.ops import comb
 from medjax.ops.consensus import Consensus, median
-from medjax.outputs.base import Trained, Weights, symbols
+from medjax.outputs.base import ModelSpec, Weights, symbols
 from medjax.outputs.landmarks import serve as points
-from medjax.outputs.landmarks.serve import Points
+from medjax.outputs.landmarks.serve import LandmarkAnswer
 from medjax.tasks.search import environment as env
 from medjax.tasks.search import report as search_report
 from medjax.tasks.search import run as search_run
@@ -28,7 +28,7 @@ NO_LEARNING = search.Learning()
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class SearchPredictor:
     """How landmarks are searched; the fields are flags of `experiments.search`.
 
     Attributes:
@@ -65,52 +65,75 @@ class Search:
     from_array = staticmethod(points.from_array)
     draw = staticmethod(points.draw)
 
-    def game(self, shape: tuple[int, ...], *, learning: search.Learning = NO_LEARNING
-             ) -> search.Game:
+    def game(
+        self, shape: tuple[int, ...], *, learning: search.Learning = NO_LEARNING
+    ) -> search.Game:
         """Scales and rules, in volumes of this shape; raises UserError if they do not fit."""
         if self.crop_size > min(shape):
-            raise UserError(f"--crop_size={self.crop_size} is larger than the padded volumes, "
-                            f"{shape}")
+            raise UserError(
+                f"--crop_size={self.crop_size} is larger than the padded volumes, {shape}"
+            )
         scales = self.scales or tuple(n * self.voxel_mm for n in (4, 2, 1))
         spacing = search_run.in_voxels(scales, self.voxel_mm, "scales")
         if max(spacing) > max(shape):
-            raise UserError(f"--scales: {max(spacing)} voxels between samples, in volumes of "
-                            f"{shape}: lower them")
+            raise UserError(
+                f"--scales: {max(spacing)} voxels between samples, in volumes of "
+                f"{shape}: lower them"
+            )
         strides = self.strides or scales
         if len(strides) != len(scales):
             raise UserError(f"--strides gives {len(strides)} lengths for {len(scales)} scales")
         stride = search_run.in_voxels(strides, self.voxel_mm, "strides")
-        levels = env.Levels(jnp.array(spacing), jnp.array(stride),
-                            jnp.array(stride, jnp.float32))  # a stride off is as near as it gets
+        levels = env.Levels(
+            jnp.array(spacing), jnp.array(stride), jnp.array(stride, jnp.float32)
+        )  # a stride off is as near as it gets
         rules = env.Rules(
-            (self.crop_size,) * len(shape), history=self.history, reward=self.reward,
-            clip=self.clip_reward, outside=self.outside, limit=self.limit, trail=self.trail,
-            visits=self.visits, answer=self.answer)
+            (self.crop_size,) * len(shape),
+            history=self.history,
+            reward=self.reward,
+            clip=self.clip_reward,
+            outside=self.outside,
+            limit=self.limit,
+            trail=self.trail,
+            visits=self.visits,
+            answer=self.answer,
+        )
         resting = dataclasses.replace(rules, rests=True, limit=self.search_limit)
         return search.Game(levels, rules, resting, learning)
 
-    def task(self, trained: Trained, game: search.Game) -> search.Search:
+    def task(self, trained: ModelSpec, game: search.Game) -> search.SearchTask:
         """The learner and its network."""
         count = len(trained.info.landmarks)
         model = qnet.QNetwork(
-            count, 2 * len(game.rules.crop), trunk=self.trunk, patch=self.patch, width=self.width,
-            hidden=self.hidden, num_levels=len(game.levels.step), dueling="dueling" in self.variant,
-            communicate=self.communicate, dtype=jnp.dtype(self.dtype))
-        return search.make(model, num_landmarks=count, game=game,
-                           preprocessing=trained.preprocessing)
+            count,
+            2 * len(game.rules.crop),
+            trunk=self.trunk,
+            patch=self.patch,
+            width=self.width,
+            hidden=self.hidden,
+            num_levels=len(game.levels.step),
+            dueling="dueling" in self.variant,
+            communicate=self.communicate,
+            dtype=jnp.dtype(self.dtype),
+        )
+        return search.make(
+            model, num_landmarks=count, game=game, preprocessing=trained.preprocessing
+        )
 
-    def footprint(self, trained: Trained) -> int:
+    def footprint(self, trained: ModelSpec) -> int:
         """About how many numbers an answer takes, for bounds on what strangers wrote."""
         axes = len(trained.image_shape) - 1
-        seen = self.crop_size**axes * self.history + self.trail * axes + self.width * self.hidden
+        numbers_a_start = (
+            self.crop_size**axes * self.history + self.trail * axes + self.width * self.hidden
+        )
         volumes = len(self.scales or "123") * math.prod(trained.image_shape)
-        return self.starts * len(trained.info.landmarks) * seen + volumes
+        return self.starts * len(trained.info.landmarks) * numbers_a_start + volumes
 
-    def init(self, key: Array, trained: Trained) -> Weights:
+    def init(self, key: Array, trained: ModelSpec) -> Weights:
         """Weights of one seed, before any training."""
         return self.task(trained, self.game(trained.image_shape[:-1])).init(key), {}
 
-    def function(self, trained: Trained) -> tuple[Callable, dict[str, str]]:
+    def function(self, trained: ModelSpec) -> tuple[Callable, dict[str, str]]:
         """`(params, stats, images, box)`, of all seeds, to the points, in voxels of the prepared
         image, and their confidence; and the shapes of its inputs."""
         shape = trained.image_shape[:-1]
@@ -120,45 +143,73 @@ class Search:
 
         def of_image(params: Any, image: Array, box: Array) -> Consensus:
             pixels, number = search_run.in_scales(
-                image[..., 0], box, spacing=spacing, largest=shape, room=room)
+                image[..., 0], box, spacing=spacing, largest=shape, room=room
+            )
             tooth = jnp.asarray(comb.teeth(shape, spacing=spacing, room=room))
             data = env.Volumes(
-                pixels[:, None], tooth, jnp.int32(room), (box[1] - box[0])[None],
-                jnp.full((1, len(names), len(shape)), jnp.nan), number[None])
+                pixels[:, None],
+                tooth,
+                jnp.int32(room),
+                (box[1] - box[0])[None],
+                jnp.full((1, len(names), len(shape)), jnp.nan),
+                number[None],
+            )
             key, places = search_run.beginnings(
-                data, jnp.int32(0), count=self.starts, seed=self.seed, margin=self.margin)
-            found = jax.lax.map(lambda p: search.walk(
-                key, lambda _, agents: task.q(p, agents, data), data, jnp.int32(0), places,
-                game=game).point, params)  # [seed, start, landmark, ndim]
-            each = jnp.moveaxis(found, 2, 0).reshape(len(names), -1, len(shape))
-            answer = jax.vmap(median)(each)
+                data, jnp.int32(0), count=self.starts, seed=self.seed, margin=self.margin
+            )
+            searched = jax.lax.map(
+                lambda p: (
+                    search.walk(
+                        key,
+                        lambda _, agents: task.q(p, agents, data),
+                        data,
+                        jnp.int32(0),
+                        places,
+                        game=game,
+                    ).point
+                ),
+                params,
+            )  # [seed, start, landmark, ndim]
+            by_landmark = jnp.moveaxis(searched, 2, 0).reshape(len(names), -1, len(shape))
+            answer = jax.vmap(median)(by_landmark)
             return answer._replace(points=answer.points + box[0])
 
-        def whole(params: Any, stats: Any, images: Array, box: Array) -> Consensus:
-            return jax.lax.map(lambda one: of_image(params, *one), (images, box))
+        def search_images(params: Any, stats: Any, images: Array, box: Array) -> Consensus:
+            return jax.lax.map(
+                lambda image_and_box: of_image(params, *image_and_box), (images, box)
+            )
 
-        return whole, {"images": symbols(trained.image_shape), "box": f"b, 2, {len(shape)}"}
+        return search_images, {"images": symbols(trained.image_shape), "box": f"b, 2, {len(shape)}"}
 
-    def answers(self, trained: Trained, *, batch: int) -> Callable[[Weights, Split], list[Points]]:
+    def answers(
+        self, trained: ModelSpec, *, batch: int
+    ) -> Callable[[Weights, Split], list[LandmarkAnswer]]:
         """The compiled function from weights and images to answers: the median of all searches."""
         game = self.game(trained.image_shape[:-1])
         walk = by_value(search.walk, self.task(trained, game), game)
 
-        def answer(weights: Weights, split: Split) -> list[Points]:
-            found = search_run.explore(
-                partial(walk, weights[0]), split, search_run.on_device(split, game=game),
-                names=trained.info.landmarks, count=self.starts, seed=self.seed,
-                margin=self.margin)
-            return points.each(search_report.consensus(split, found), split, split["known"])
+        def answer(weights: Weights, split: Split) -> list[LandmarkAnswer]:
+            outcome = search_run.explore(
+                partial(walk, weights[0]),
+                split,
+                search_run.on_device(split, game=game),
+                names=trained.info.landmarks,
+                count=self.starts,
+                seed=self.seed,
+                margin=self.margin,
+            )
+            return points.answers_of(search_report.consensus(split, outcome), split, split["known"])
 
         return answer
 
 
-def by_value(walk: Callable, task: search.Search, game: search.Game) -> Callable[..., Any]:
+def by_value(walk: Callable, task: search.SearchTask, game: search.Game) -> Callable[..., Any]:
     """`walk` of all seeds, compiled, by the values that their networks give:
     `(params, key, data, case, places)`."""
+
     def of_seed(params: Any, key: Array, data: env.Volumes, case: Array, places: Array):
-        return walk(key, lambda _, agents: task.q(params, agents, data), data, case, places,
-                    game=game)
+        return walk(
+            key, lambda _, agents: task.q(params, agents, data), data, case, places, game=game
+        )
 
     return jax.jit(step.over_seeds(of_seed, (0, None, None, None, None)))

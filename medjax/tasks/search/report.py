@@ -39,25 +39,26 @@ class Searches(NamedTuple):
     case_id: list[str]
     subject_id: list[str]
     names: tuple[str, ...]
-    begun: np.ndarray
-    found: np.ndarray
-    true: np.ndarray
+    starts_mm: np.ndarray
+    points_mm: np.ndarray
+    true_mm: np.ndarray
     steps: np.ndarray
     status: np.ndarray
 
     @property
     def error_mm(self) -> np.ndarray:
         """`[n, landmark, seed, start]`."""
-        return np.linalg.norm(self.found - self.true[:, :, None, None], axis=-1)
+        return np.linalg.norm(self.points_mm - self.true_mm[:, :, None, None], axis=-1)
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """What metrics take: `present` and `found`."""
         cases = len(self.case_id)
         present = np.broadcast_to(
-            ~np.isnan(self.true).any(-1)[:, :, None, None], self.steps.shape)
-        found = np.stack([self.error_mm, self.steps, self.status], -1)
-        return present.reshape(cases, -1), found.reshape(cases, -1, 3)
+            ~np.isnan(self.true_mm).any(-1)[:, :, None, None], self.steps.shape
+        )
+        outcomes = np.stack([self.error_mm, self.steps, self.status], -1)
+        return present.reshape(cases, -1), outcomes.reshape(cases, -1, 3)
 
     def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
         """Each metric without interval."""
@@ -65,16 +66,23 @@ class Searches(NamedTuple):
 
     def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
         """Each metric with its bootstrap interval over subjects."""
-        return {name: bootstrap(m, *self.table, self.subject_id, samples=samples)
-                for name, m in metrics.items()}
+        return {
+            name: bootstrap(m, *self.table, self.subject_id, samples=samples)
+            for name, m in metrics.items()
+        }
 
-    def of(self, *, landmark: int | None = None, seed: int | None = None) -> "Searches":
+    def select(self, *, landmark: int | None = None, seed: int | None = None) -> "Searches":
         """Those for one landmark, or of one seed, alone."""
         mark = slice(None) if landmark is None else slice(landmark, landmark + 1)
-        one = slice(None) if seed is None else slice(seed, seed + 1)
+        seeds = slice(None) if seed is None else slice(seed, seed + 1)
         return self._replace(
-            names=self.names[mark], true=self.true[:, mark],
-            **{k: getattr(self, k)[:, mark, one] for k in ("begun", "found", "steps", "status")})
+            names=self.names[mark],
+            true_mm=self.true_mm[:, mark],
+            **{
+                k: getattr(self, k)[:, mark, seeds]
+                for k in ("starts_mm", "points_mm", "steps", "status")
+            },
+        )
 
     def variance(self) -> dict[str, float]:
         """Shares of the variance of the error; see `search_metrics.variance_shares`."""
@@ -82,29 +90,66 @@ class Searches(NamedTuple):
 
     def write(self, path: Path) -> None:
         """One row a volume, landmark, seed and start; empty where there is no point."""
-        axes = "xyz"[: self.true.shape[-1]]
+        axes = "xyz"[: self.true_mm.shape[-1]]
         error = self.error_mm
-        header = ["case_id", "subject_id", "landmark", "seed", "start", *(
-            f"{k}_{a}_mm" for k in ("start", "pred", "true") for a in axes),
-            "error_mm", "steps", "ended"]
-        write_table(path, header, (
-            [self.case_id[i], self.subject_id[i], self.names[j], seed, start, *self.begun[at],
-             *self.found[at], *self.true[i, j], error[at], int(self.steps[at]),
-             STATUS[int(self.status[at])]]
-            for at in np.ndindex(self.steps.shape) for i, j, seed, start in [at]))
+        header = [
+            "case_id",
+            "subject_id",
+            "landmark",
+            "seed",
+            "start",
+            *(f"{k}_{a}_mm" for k in ("start", "pred", "true") for a in axes),
+            "error_mm",
+            "steps",
+            "ended",
+        ]
+        write_table(
+            path,
+            header,
+            (
+                [
+                    self.case_id[i],
+                    self.subject_id[i],
+                    self.names[j],
+                    seed,
+                    start,
+                    *self.starts_mm[at],
+                    *self.points_mm[at],
+                    *self.true_mm[i, j],
+                    error[at],
+                    int(self.steps[at]),
+                    STATUS[int(self.status[at])],
+                ]
+                for at in np.ndindex(self.steps.shape)
+                for i, j, seed, start in [at]
+            ),
+        )
 
 
-def in_world(split: Split, names: Sequence[str], begun: np.ndarray, found: np.ndarray,
-             steps: np.ndarray, status: np.ndarray) -> Searches:
+def in_world(
+    split: Split,
+    names: Sequence[str],
+    begun: np.ndarray,
+    places: np.ndarray,
+    steps: np.ndarray,
+    status: np.ndarray,
+) -> Searches:
     """Searches whose points are given in voxels of the prepared images.
 
     Args:
       begun, found: `[n, landmark, seed, start, ndim]`; the others without the last axis.
     """
     place = split["to_world"]
-    return Searches(split.case_id, split.subject_id, tuple(names),
-                    geometry.apply_each(place, begun), geometry.apply_each(place, found),
-                    reference(split)[1], steps, status)
+    return Searches(
+        split.case_id,
+        split.subject_id,
+        tuple(names),
+        geometry.apply_each(place, begun),
+        geometry.apply_each(place, places),
+        reference(split)[1],
+        steps,
+        status,
+    )
 
 
 def at_voxels(split: Split, names: Sequence[str], points: np.ndarray) -> LandmarkPredictions:
@@ -112,16 +157,19 @@ def at_voxels(split: Split, names: Sequence[str], points: np.ndarray) -> Landmar
     return from_voxels(split, names, points, np.ones(points.shape[:2]))
 
 
-def consensus(split: Split, found: Searches) -> LandmarkPredictions:
+def consensus(split: Split, searches: Searches) -> LandmarkPredictions:
     """One answer a volume, of all searches, starts and seeds; see `ops.consensus.median`."""
-    world = found.found.reshape(*found.found.shape[:2], -1, found.found.shape[-1])
+    world = searches.points_mm.reshape(
+        *searches.points_mm.shape[:2], -1, searches.points_mm.shape[-1]
+    )
     flat = geometry.apply_each(np.linalg.inv(split["to_world"]), world)  # [n, landmark, search, .]
     middle, near = map(np.asarray, _median(flat.astype(np.float32)))
-    return from_voxels(split, found.names, middle.astype(float), near.astype(float))
+    return from_voxels(split, searches.names, middle.astype(float), near.astype(float))
 
 
-def corrected(split: Split, points: LandmarkPredictions, shapes: np.ndarray, *, threshold: float
-              ) -> LandmarkPredictions:
+def corrected(
+    split: Split, points: LandmarkPredictions, shapes: np.ndarray, *, threshold: float
+) -> LandmarkPredictions:
     """Points that do not fit the shape of the others where they would; see `ops.shape_model`.
 
     Args:
@@ -129,19 +177,27 @@ def corrected(split: Split, points: LandmarkPredictions, shapes: np.ndarray, *, 
       threshold: standard deviations from which a point does not fit.
     """
     model = shape_model.fit_model(jnp.asarray(shapes, jnp.float32))
-    there = geometry.apply_each(np.linalg.inv(split["to_world"]), points.found_mm)
+    there = geometry.apply_each(np.linalg.inv(split["to_world"]), points.points_mm)
     fit = jax.vmap(lambda p: shape_model.correct(model, p, threshold=threshold))(
-        jnp.asarray(there, jnp.float32))
+        jnp.asarray(there, jnp.float32)
+    )
     return from_voxels(split, points.names, np.asarray(fit.points), points.confidence)
 
 
 def as_searches(points: LandmarkPredictions) -> Searches:
     """One answer a volume and landmark, so that it can stand beside searches."""
-    found = points.found_mm[:, :, None, None]
-    gone = np.isnan(found).any(-1)
-    return Searches(points.case_id, points.subject_id, points.names, np.full_like(found, np.nan),
-                    found, points.true_mm, np.full(gone.shape, np.nan),
-                    np.where(gone, LEFT, RESTED))
+    places_mm = points.points_mm[:, :, None, None]
+    gone = np.isnan(places_mm).any(-1)
+    return Searches(
+        points.case_id,
+        points.subject_id,
+        points.names,
+        np.full_like(places_mm, np.nan),
+        places_mm,
+        points.true_mm,
+        np.full(gone.shape, np.nan),
+        np.where(gone, LEFT, RESTED),
+    )
 
 
 def from_run(path: Path, like: Searches) -> Searches:
@@ -151,37 +207,64 @@ def from_run(path: Path, like: Searches) -> Searches:
       UserError: if it lacks one of them.
     """
     there = LandmarkPredictions.read(path)
-    for kind, wanted, known in (("case", like.case_id, there.case_id),
-                                ("landmark", like.names, there.names)):
+    for kind, wanted, known in (
+        ("case", like.case_id, there.case_id),
+        ("landmark", like.names, there.names),
+    ):
         lacking = next((name for name in wanted if name not in known), None)
         if lacking is not None:
             raise UserError(f"{path}: has no {kind} {lacking!r}; run it on the same set and split")
     rows = [there.case_id.index(name) for name in like.case_id]
     columns = [there.names.index(name) for name in like.names]
     every = as_searches(there)
-    return like._replace(**{k: getattr(every, k)[rows][:, columns] for k in (
-        "begun", "found", "steps", "status")})
+    return like._replace(
+        **{
+            k: getattr(every, k)[rows][:, columns]
+            for k in ("starts_mm", "points_mm", "steps", "status")
+        }
+    )
 
 
 def compare(a: Searches, b: Searches, *, samples: int) -> dict[str, Any]:
     """The mean error of b minus that of a, in mm, each with one answer a volume, of points that
     both found: paired interval and permutation test."""
     present, _ = a.table
-    result = stats.compare(landmark_metrics.error_mm, present, a.table[1][..., 0],
-                           b.table[1][..., 0], a.subject_id, samples=samples)
-    return {"difference_mm": result.difference, "p_value": result.p_value,
-            "common": result.common, "points": result.points}
+    result = stats.compare(
+        landmark_metrics.error_mm,
+        present,
+        a.table[1][..., 0],
+        b.table[1][..., 0],
+        a.subject_id,
+        samples=samples,
+    )
+    return {
+        "difference_mm": result.difference,
+        "p_value": result.p_value,
+        "common": result.common,
+        "points": result.points,
+    }
 
 
-def show_beside(rows: Mapping[str, Mapping[str, Estimate]], compared: Mapping[str, Any],
-                radii_mm: Sequence[float]) -> None:
+def show_beside(
+    rows: Mapping[str, Mapping[str, Estimate]],
+    compared: Mapping[str, Any],
+    radii_mm: Sequence[float],
+) -> None:
     """Prints the table of the search and of what it is to be better than."""
     names = ["error_mm", "error_mm_median", *(f"success_{r:g}mm" for r in radii_mm)]
     short = ["mean mm", "median mm", *(f"< {r:g} mm" for r in radii_mm)]
-    report.show("beside each other", ["", *short], [
-        [who, report.with_interval(row[names[0]]), *(f"{row[n].value:.3f}" for n in names[1:])]
-        for who, row in rows.items()], [
+    report.show(
+        "beside each other",
+        ["", *short],
+        [
+            [who, report.with_interval(row[names[0]]), *(f"{row[n].value:.3f}" for n in names[1:])]
+            for who, row in rows.items()
+        ],
+        [
             f"{who} minus the median of the starts: "
             f"{report.with_interval(c['difference_mm'])} mm, p = {c['p_value']:.4f}, by Holm's "
             f"correction {c['p_holm']:.4f}, on the {c['common']} of {c['points']} points that both "
-            "found" for who, c in compared.items()])
+            "found"
+            for who, c in compared.items()
+        ],
+    )

@@ -28,7 +28,7 @@ from medjax.typing import Array, Key, Logs
 class Run(NamedTuple):
     """All that is carried from update to update."""
 
-    learner: state.State
+    learner: state.TrainState
     target: Any  # parameters of the target network
     world: search.World
 
@@ -39,30 +39,49 @@ class Run(NamedTuple):
 
 def placing(devices: jax.sharding.Mesh) -> Any:
     """The sharding of a `Run` whose leaves have a leading seed axis: teams over the devices."""
-    whole, teams = mesh.replicated(devices), partial(mesh.along, mesh=devices)
-    ring: Any = replay.Ring(teams(2), whole)  # type: ignore[arg-type]
-    return Run(whole, whole, search.World(teams(1), ring, teams(2)))  # type: ignore[arg-type]
+    replicated, teams = mesh.replicated(devices), partial(mesh.along, mesh=devices)
+    ring: Any = replay.Ring(teams(2), replicated)  # type: ignore[arg-type]
+    return Run(replicated, replicated, search.World(teams(1), ring, teams(2)))  # type: ignore[arg-type]
 
 
-def create(key: Key, data: env.Volumes, *, task: search.Search, game: search.Game,
-           optimizer: optax.GradientTransformation) -> Run:
+def create(
+    key: Key,
+    data: env.Volumes,
+    *,
+    task: search.SearchTask,
+    game: search.Game,
+    optimizer: optax.GradientTransformation,
+) -> Run:
     """A run before its first update."""
     params_key, world_key = jax.random.split(key)
     params = task.init(params_key)
-    return Run(state.create(params, {}, optimizer), params,
-               search.populate(world_key, data, game=game))
+    return Run(
+        state.create(params, {}, optimizer), params, search.populate(world_key, data, game=game)
+    )
 
 
-def make_update(task: search.Search, *, game: search.Game, batch: int, ema_decay: float,
-                optimizer: optax.GradientTransformation) -> Any:
+def make_update(
+    task: search.SearchTask,
+    *,
+    game: search.Game,
+    batch: int,
+    ema_decay: float,
+    optimizer: optax.GradientTransformation,
+) -> Any:
     """Act, remember, draw, learn; now and then copy the weights into the target network:
     `update(key, run, data) -> run, logs`."""
     learn = step.make_step(task.loss, optimizer, ema_decay=ema_decay)
 
     def update(key: Key, run: Run, data: env.Volumes) -> tuple[Run, Logs]:
         act_key, draw_key = jax.random.split(jax.random.fold_in(key, run.step))
-        world = search.act(act_key, lambda agents: task.q(run.learner.params, agents, data),
-                           run.world, data, run.step, game=game)
+        world = search.act(
+            act_key,
+            lambda agents: task.q(run.learner.params, agents, data),
+            run.world,
+            data,
+            run.step,
+            game=game,
+        )
         drawn, which = search.draw(draw_key, world, data, game=game, batch=batch)
         learner, logs = learn(key, run.learner, {**drawn, "target": run.target})
         logs = dict(logs)
@@ -77,23 +96,27 @@ def make_update(task: search.Search, *, game: search.Game, batch: int, ema_decay
 def check_memory(world: search.World, *, learners: int) -> None:
     """Raises UserError if what agents remember does not fit the device."""
     needed = learners * sum(
-        int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(world))
+        int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(world)
+    )
     there = mesh.memory_bytes()
     if needed > 0.8 * there:
         length, teams = world.priority.shape
-        raise UserError(f"--replay={length} steps of --agents={teams} need "
-                        f"{needed / 1e9:.1f} GB, {learners} learner{'s' if learners > 1 else ''} "
-                        f"at once; the device has {there / 1e9:.1f}: lower one")
+        raise UserError(
+            f"--replay={length} steps of --agents={teams} need "
+            f"{needed / 1e9:.1f} GB, {learners} learner{'s' if learners > 1 else ''} "
+            f"at once; the device has {there / 1e9:.1f}: lower one"
+        )
 
 
-def vary(key: Key, split: Split, *, copies: int, how: Augmentation) -> Split:
+def vary(key: Key, split: Split, *, copies: int, augmentation: Augmentation) -> Split:
     """A split with 8-bit images, and behind it so many random versions of each, points and all.
 
     A version whose points do not all lie within what was image is left out.
     """
+
     @jax.jit
-    def one(key: Key, image: Array, points: Array) -> tuple[Array, Array]:
-        moved = augment_together(key, Sample(image / 255.0, points), how=how)
+    def augment_volume(key: Key, image: Array, points: Array) -> tuple[Array, Array]:
+        moved = augment_together(key, Sample(image / 255.0, points), augmentation=augmentation)
         return jnp.rint(255.0 * jnp.clip(moved.image, 0.0, 1.0)).astype(jnp.uint8), moved.points
 
     if not copies:
@@ -101,8 +124,12 @@ def vary(key: Key, split: Split, *, copies: int, how: Augmentation) -> Split:
     rows, images, points = list(range(len(split))), [], []
     for number in range(copies * len(split)):
         row = number % len(split)
-        image, moved = map(np.asarray, one(
-            jax.random.fold_in(key, number), split.read(row), split["landmarks"][row]))
+        image, moved = map(
+            np.asarray,
+            augment_volume(
+                jax.random.fold_in(key, number), split.read(row), split["landmarks"][row]
+            ),
+        )
         low, beyond = split["box"][row]
         if ((moved >= low) & (moved <= beyond - 1)).all():  # NaN does not
             rows.append(row)
@@ -111,46 +138,68 @@ def vary(key: Key, split: Split, *, copies: int, how: Augmentation) -> Split:
     every = split.only(rows)
     landmarks = np.concatenate([split["landmarks"], points]) if points else split["landmarks"]
     return dataclasses.replace(
-        every, targets={**every.targets, "landmarks": landmarks},
-        read=lambda i: split.read(i) if i < len(split) else images[i - len(split)])
+        every,
+        targets={**every.targets, "landmarks": landmarks},
+        read=lambda i: split.read(i) if i < len(split) else images[i - len(split)],
+    )
 
 
 def on_device(split: Split, *, game: search.Game) -> env.Volumes:
     """The volumes of a split, at all scales of a search."""
-    return stored(split, spacing=np.asarray(game.levels.spacing).tolist(),
-                  room=max(game.rules.crop) // 2)
+    return stored(
+        split, spacing=np.asarray(game.levels.spacing).tolist(), room=max(game.rules.crop) // 2
+    )
 
 
 def stored(split: Split, *, spacing: Sequence[int], room: int) -> env.Volumes:
     """The images of a split at scales of so many voxels; see `ops.comb.scales`."""
     if split.image_shape[-1] != 1:
-        raise UserError(f"search is for images with one channel; these have "
-                        f"{split.image_shape[-1]}")
+        raise UserError(
+            f"search is for images with one channel; these have {split.image_shape[-1]}"
+        )
     first, beyond = np.moveaxis(split["box"], 1, 0)
     largest = tuple((beyond - first).max(0).tolist())
     tooth = comb.teeth(largest, spacing=spacing, room=room)
-    pixels = np.zeros((len(spacing), len(split), *comb.size_of(
-        largest, spacing=spacing, room=room)), split.image_dtype)
+    pixels = np.zeros(
+        (len(spacing), len(split), *comb.size_of(largest, spacing=spacing, room=room)),
+        split.image_dtype,
+    )
     number = np.zeros(len(split), np.uint32)
     for i in range(len(split)):
         pixels[:, i], number[i] = in_scales(
-            split.read(i)[..., 0], split["box"][i], spacing=tuple(spacing), largest=largest,
-            room=room)
+            split.read(i)[..., 0],
+            split["box"][i],
+            spacing=tuple(spacing),
+            largest=largest,
+            room=room,
+        )
     target = (split["landmarks"] - first[:, None]).astype(np.float32)
-    return env.Volumes(*jax.device_put((
-        pixels, tooth, np.int32(room), beyond - first, target, number)))
+    return env.Volumes(
+        *jax.device_put((pixels, tooth, np.int32(room), beyond - first, target, number))
+    )
 
 
 @partial(jax.jit, static_argnames=("spacing", "largest", "room"))
-def in_scales(image: Array, box: Array, *, spacing: tuple[int, ...], largest: tuple[int, ...],
-              room: int) -> tuple[Array, Array]:
+def in_scales(
+    image: Array, box: Array, *, spacing: tuple[int, ...], largest: tuple[int, ...], room: int
+) -> tuple[Array, Array]:
     """What `env.Volumes` holds of an image: its pixels at all scales, and its number."""
-    return (comb.scales(image, box, spacing=spacing, largest=largest, room=room),
-            fingerprint(image, box))
+    return (
+        comb.scales(image, box, spacing=spacing, largest=largest, room=room),
+        fingerprint(image, box),
+    )
 
 
-def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, *,
-            names: Sequence[str], count: int, seed: int, margin: float) -> Searches:
+def explore(
+    walk: Callable[..., search.SearchOutcome],
+    split: Split,
+    data: env.Volumes,
+    *,
+    names: Sequence[str],
+    count: int,
+    seed: int,
+    margin: float,
+) -> Searches:
     """Searches of every volume of a split, from the same `count` places whoever searches.
 
     Args:
@@ -158,30 +207,37 @@ def explore(walk: Callable[..., search.Found], split: Split, data: env.Volumes, 
       names: of the landmarks.
       seed: draws the places; `margin` as of `starts.anywhere`.
     """
+
     def run(number: int) -> Any:
         case = jnp.int32(number)
         key, places = beginnings(data, case, count=count, seed=seed, margin=margin)
         return jax.tree.map(np.asarray, (places, walk(key, data, case, places)))
 
     begun, ends = jax.tree.map(  # [n, seed, start, landmark, ...], of what was begun without seed
-        lambda *x: np.stack(x), *mesh.everywhere(run, len(split)))
+        lambda *x: np.stack(x), *mesh.everywhere(run, len(split))
+    )
     order = (0, 3, 1, 2)
     first = np.broadcast_to(begun[:, None], ends.point.shape)
     corner = split["box"][:, :1, None, None]
     return search_report.in_world(
-        split, names, first.transpose(*order, 4) + corner, ends.point.transpose(*order, 4) + corner,
-        ends.steps.transpose(order), ends.status.transpose(order))
+        split,
+        names,
+        first.transpose(*order, 4) + corner,
+        ends.point.transpose(*order, 4) + corner,
+        ends.steps.transpose(order),
+        ends.status.transpose(order),
+    )
 
 
-def beginnings(data: env.Volumes, case: Array, *, count: int, seed: int, margin: float
-               ) -> tuple[Key, Array]:
+def beginnings(
+    data: env.Volumes, case: Array, *, count: int, seed: int, margin: float
+) -> tuple[Key, Array]:
     """Where searches of a volume begin: a key for what follows, and `[count, landmark, ndim]`.
 
     They depend on what the volume shows, not on its place among others: so a search of it ends
     alike in a run's report and in an answer for it alone.
     """
-    key, place_key = jax.random.split(
-        jax.random.fold_in(jax.random.key(seed), data.number[case]))
+    key, place_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), data.number[case]))
     keys = jax.random.split(place_key, (count, data.target.shape[1]))
     anywhere = partial(starts.anywhere, margin=margin)
     return key, jax.vmap(jax.vmap(anywhere, (0, None)), (0, None))(keys, data.shape[case])
@@ -189,9 +245,16 @@ def beginnings(data: env.Volumes, case: Array, *, count: int, seed: int, margin:
 
 def in_voxels(lengths_mm: tuple[float, ...], voxel_mm: float, flag: str) -> list[int]:
     """Raises UserError unless all are whole numbers of voxels, the largest first."""
-    whole = [round(length / voxel_mm) for length in lengths_mm]
-    if any(n < 1 or abs(n * voxel_mm - length) > 0.01 * length
-           for n, length in zip(whole, lengths_mm, strict=True)) or whole != sorted(whole)[::-1]:
-        raise UserError(f"--{flag}={','.join(f'{v:g}' for v in lengths_mm)}: give whole multiples "
-                        f"of the voxels of {voxel_mm:g} mm, the largest first")
-    return whole
+    voxels = [round(length / voxel_mm) for length in lengths_mm]
+    if (
+        any(
+            n < 1 or abs(n * voxel_mm - length) > 0.01 * length
+            for n, length in zip(voxels, lengths_mm, strict=True)
+        )
+        or voxels != sorted(voxels)[::-1]
+    ):
+        raise UserError(
+            f"--{flag}={','.join(f'{v:g}' for v in lengths_mm)}: give whole multiples "
+            f"of the voxels of {voxel_mm:g} mm, the largest first"
+        )
+    return voxels

@@ -17,8 +17,8 @@ from medjax.ops.preprocess import Preprocessing
 from medjax.rl import explore, replay, targets
 from medjax.tasks.search import environment as search
 from medjax.tasks.search import teams
-from medjax.tasks.search.environment import Levels, Rules, State, Volumes
-from medjax.tasks.search.teams import each
+from medjax.tasks.search.environment import AgentState, Levels, Rules, Volumes
+from medjax.tasks.search.teams import for_every_agent
 from medjax.typing import Array, Batch, Key, Params
 
 _LEAST = 1e-3  # priority, so that nothing is never drawn
@@ -63,21 +63,21 @@ class Learning:
             raise ValueError(f"variant {self.variant!r}: known are {', '.join(VARIANTS)}")
 
 
-class Row(NamedTuple):
+class Transition(NamedTuple):
     """One step of one agent, as the replay holds it; crops are cut again when it is drawn.
 
     Whole numbers are of the smallest type that holds the largest that there can be.
     """
 
-    place: Array        # [ndim], where it stood...
-    after: Array        # [ndim], ...and where it came to
+    place: Array  # [ndim], where it stood...
+    after: Array  # [ndim], ...and where it came to
     level: Array
     level_after: Array
     case: Array
     action: Array
-    reward: Array       # float32
-    terminated: Array   # bool
-    truncated: Array    # bool
+    reward: Array  # float32
+    terminated: Array  # bool
+    truncated: Array  # bool
 
 
 class World(NamedTuple):
@@ -89,12 +89,12 @@ class World(NamedTuple):
       priority: `[length, team]`, what steps are drawn by.
     """
 
-    agents: State
+    agents: AgentState
     ring: replay.Ring
     priority: Array
 
 
-class Found(NamedTuple):
+class SearchOutcome(NamedTuple):
     """How searches ended: `[start, landmark]`.
 
     Attributes:
@@ -125,16 +125,21 @@ class Game(NamedTuple):
 
     def moves(self, volumes: Volumes) -> dict[str, Any]:
         """The options of `teams.move`."""
-        return {"volumes": volumes, "levels": self.levels, "rules": self.rules,
-                "margin": self.learning.margin}
+        return {
+            "volumes": volumes,
+            "levels": self.levels,
+            "rules": self.rules,
+            "margin": self.learning.margin,
+        }
 
 
 def populate(key: Key, volumes: Volumes, *, game: Game) -> World:
     """Agents that have moved at random for a while, and remember it."""
     learning, actions = game.learning, 2 * len(game.rules.crop)
     start_key, key = jax.random.split(key)
-    begin = functools.partial(teams.begin_anywhere, volumes=volumes, rules=game.rules,
-                              margin=learning.margin)
+    begin = functools.partial(
+        teams.begin_anywhere, volumes=volumes, rules=game.rules, margin=learning.margin
+    )
     agents = jax.vmap(begin)(jax.random.split(start_key, learning.agents))
     # Teams begin at different ages, so that not all change their volume at once.
     age = jnp.arange(learning.agents) * game.rules.limit // learning.agents
@@ -142,8 +147,11 @@ def populate(key: Key, volumes: Volumes, *, game: Game) -> World:
 
     def make_empty(key: Key) -> World:
         _, row = _move(key, agents, agents.case, volumes, game)
-        return World(agents, replay.create(row, length=learning.replay),
-                     jnp.zeros((learning.replay, learning.agents)))
+        return World(
+            agents,
+            replay.create(row, length=learning.replay),
+            jnp.zeros((learning.replay, learning.agents)),
+        )
 
     def once(i: Array, world: World) -> World:
         act_key, move_key = jax.random.split(jax.random.fold_in(key, i))
@@ -153,74 +161,110 @@ def populate(key: Key, volumes: Volumes, *, game: Game) -> World:
     return jax.lax.fori_loop(0, learning.fill, once, make_empty(key))
 
 
-def act(key: Key, q: Callable[[State], Array], world: World, volumes: Volumes, step: Array, *,
-        game: Game) -> World:
+def act(
+    key: Key,
+    q: Callable[[AgentState], Array],
+    world: World,
+    volumes: Volumes,
+    step: Array,
+    *,
+    game: Game,
+) -> World:
     """The moves of all agents between two updates; `step` counts updates."""
     learning = game.learning
-    rate = jax.vmap(lambda i: explore.epsilon(
-        step, i, agents=learning.agents, first=learning.epsilon, last=learning.epsilon_last,
-        steps=learning.explore_steps, spread=learning.explore_spread))(jnp.arange(learning.agents))
+    rate = jax.vmap(
+        lambda i: explore.epsilon(
+            step,
+            i,
+            agents=learning.agents,
+            first=learning.epsilon,
+            last=learning.epsilon_last,
+            steps=learning.explore_steps,
+            spread=learning.explore_spread,
+        )
+    )(jnp.arange(learning.agents))
 
     def once(world: World, key: Key) -> tuple[World, None]:
         act_key, move_key = jax.random.split(key)
         shape = world.agents.case.shape
-        action = each(explore.epsilon_greedy)(
-            jax.random.split(act_key, shape), q(world.agents),
-            jnp.broadcast_to(rate[:, None], shape))
+        action = for_every_agent(explore.epsilon_greedy)(
+            jax.random.split(act_key, shape),
+            q(world.agents),
+            jnp.broadcast_to(rate[:, None], shape),
+        )
         return _remember(world, *_move(move_key, world.agents, action, volumes, game)), None
 
     return jax.lax.scan(once, world, jax.random.split(key, learning.act_steps))[0]
 
 
-def _move(key: Key, agents: State, action: Array, volumes: Volumes, game: Game
-          ) -> tuple[State, Row]:
+def _move(
+    key: Key, agents: AgentState, action: Array, volumes: Volumes, game: Game
+) -> tuple[AgentState, Transition]:
     onward, after, result = teams.move(key, agents, action, **game.moves(volumes))
     scales, cases, *sides = volumes.pixels.shape
-    return onward, Row(
-        _small(agents.position, max(sides)), _small(after.position, max(sides)),
-        _small(agents.level, scales), _small(after.level, scales), _small(agents.case, cases),
-        _small(action, 2 * len(game.rules.crop)), result.reward, result.terminated,
-        result.truncated)
+    return onward, Transition(
+        _small(agents.position, max(sides)),
+        _small(after.position, max(sides)),
+        _small(agents.level, scales),
+        _small(after.level, scales),
+        _small(agents.case, cases),
+        _small(action, 2 * len(game.rules.crop)),
+        result.reward,
+        result.terminated,
+        result.truncated,
+    )
 
 
 def _small(x: Array, count: int) -> Array:
     """Numbers below `count` in the smallest type that holds them."""
-    return x.astype(next(t for t in (jnp.int8, jnp.int16, jnp.int32)
-                         if count - 1 <= jnp.iinfo(t).max))
+    return x.astype(
+        next(t for t in (jnp.int8, jnp.int16, jnp.int32) if count - 1 <= jnp.iinfo(t).max)
+    )
 
 
-def _remember(world: World, agents: State, row: Row) -> World:
+def _remember(world: World, agents: AgentState, row: Transition) -> World:
     at = world.ring.written % world.ring.length
     priority = world.priority.at[at].set(jnp.maximum(world.priority.max(), _LEAST))
     return World(agents, replay.add(world.ring, row), priority)
 
 
-def draw(key: Key, world: World, volumes: Volumes, *, game: Game, batch: int
-         ) -> tuple[Batch, tuple[Array, Array]]:
+def draw(
+    key: Key, world: World, volumes: Volumes, *, game: Game, batch: int
+) -> tuple[Batch, tuple[Array, Array]]:
     """Remembered steps with their crops, `[batch, landmark, ...]`, and which steps they are."""
     rules, learning = game.rules, game.learning
     reach = {"before": rules.history - 1, "after": learning.n_step - 1}
     time, team, weight = replay.draw(
-        key, world.ring, world.priority**learning.priority, count=batch, **reach)
+        key, world.ring, world.priority**learning.priority, count=batch, **reach
+    )
     rows = jax.vmap(lambda t, a: replay.window(world.ring, t, a, **reach))(time, team)
-    one = functools.partial(transition, history=rules.history, gamma=learning.discount)
+    make_transition = functools.partial(transition, history=rules.history, gamma=learning.discount)
     past, level, action, reward, discount, after, level_after = jax.vmap(
-        jax.vmap(one, in_axes=1))(rows)
-    see = each(search.crops, volumes=volumes, levels=game.levels, shape=rules.crop)
+        jax.vmap(make_transition, in_axes=1)
+    )(rows)
+    see = for_every_agent(search.crops, volumes=volumes, levels=game.levels, shape=rules.crop)
     case = rows.case[:, rules.history - 1].astype(jnp.int32)  # what is older may be of another
-    return {"seen": see(past, case, level), "level": level, "action": action, "reward": reward,
-            "discount": discount, "seen_after": see(after, case, level_after),
-            "level_after": level_after, "weight": weight}, (time, team)
+    return {
+        "seen": see(past, case, level),
+        "level": level,
+        "action": action,
+        "reward": reward,
+        "discount": discount,
+        "seen_after": see(after, case, level_after),
+        "level_after": level_after,
+        "weight": weight,
+    }, (time, team)
 
 
 def surprised(world: World, drawn: tuple[Array, Array], surprise: Array) -> World:
     """The world with the priorities that follow from errors `[batch]` of the steps drawn."""
     time, team = drawn
-    return world._replace(priority=world.priority.at[time % world.ring.length, team].set(
-        surprise + _LEAST))
+    return world._replace(
+        priority=world.priority.at[time % world.ring.length, team].set(surprise + _LEAST)
+    )
 
 
-def transition(rows: Row, *, history: int, gamma: float):
+def transition(rows: Transition, *, history: int, gamma: float):
     """What is learned from the steps of one agent, `rows` `[history - 1 + n]`, oldest first.
 
     Returns:
@@ -233,7 +277,8 @@ def transition(rows: Row, *, history: int, gamma: float):
     ended = rows.terminated | rows.truncated
     cut = ended | (rows.level != rows.level_after)
     reward, discount, steps = targets.n_step(
-        rows.reward[now:], rows.terminated[now:], rows.truncated[now:], gamma=gamma)
+        rows.reward[now:], rows.terminated[now:], rows.truncated[now:], gamma=gamma
+    )
     past = rows.place[replay.same_episode(cut[: now + 1])][::-1]
     last = now + steps - 1
     # A state after a truncated step still has its history: only a change of level cuts that.
@@ -243,14 +288,21 @@ def transition(rows: Row, *, history: int, gamma: float):
     edges = jnp.concatenate([cut[before], jnp.array([False])])
     after = path[replay.same_episode(edges)][::-1]
 
-    def whole(x: Array) -> Array:
+    def to_int32(x: Array) -> Array:
         return x.astype(jnp.int32)
 
-    return (whole(past), whole(rows.level[now]), whole(rows.action[now]), reward, discount,
-            whole(after), whole(rows.level_after[last]))
+    return (
+        to_int32(past),
+        to_int32(rows.level[now]),
+        to_int32(rows.action[now]),
+        reward,
+        discount,
+        to_int32(after),
+        to_int32(rows.level_after[last]),
+    )
 
 
-class Search(NamedTuple):
+class SearchTask(NamedTuple):
     """The parts of a learner that have to do with its network.
 
     Attributes:
@@ -261,25 +313,25 @@ class Search(NamedTuple):
     """
 
     init: Callable[[Key], Params]
-    q: Callable[[Params, State, Volumes], Array]
+    q: Callable[[Params, AgentState, Volumes], Array]
     loss: Callable
 
 
-def make(model: Any, *, num_landmarks: int, game: Game, preprocessing: Preprocessing) -> Search:
+def make(model: Any, *, num_landmarks: int, game: Game, preprocessing: Preprocessing) -> SearchTask:
     """The learner whose network is `model`, of crops and levels (`models.qnet.QNetwork`)."""
     rules, double = game.rules, game.learning.variant.endswith("double")
 
     def network(params: Params, crops: Array, level: Array) -> Array:
         """`crops` `[team, landmark, *crop, history]`."""
-        seen = preprocessing.standardise(preprocessing.unit(crops[..., None]))[..., 0]
-        return model.apply({"params": params}, seen, level)
+        inputs = preprocessing.standardise(preprocessing.unit(crops[..., None]))[..., 0]
+        return model.apply({"params": params}, inputs, level)
 
     def init(key: Key) -> Params:
         crops = jnp.zeros((1, num_landmarks, *rules.crop, rules.history))
         return model.init(key, crops, jnp.zeros((1, num_landmarks), jnp.int32))["params"]
 
-    def q(params: Params, agents: State, volumes: Volumes) -> Array:
-        see = each(search.observe, volumes=volumes, levels=game.levels, rules=rules)
+    def q(params: Params, agents: AgentState, volumes: Volumes) -> Array:
+        see = for_every_agent(search.observe, volumes=volumes, levels=game.levels, rules=rules)
         return network(params, see(agents), agents.level)
 
     def loss(key: Key, params: Params, stats: Any, batch: Any):
@@ -287,57 +339,69 @@ def make(model: Any, *, num_landmarks: int, game: Game, preprocessing: Preproces
         after = (batch["seen_after"], batch["level_after"])
         judged = network(batch["target"], *after)
         choosing = network(params, *after) if double else judged
-        wanted = each(targets.q_target)(batch["reward"], batch["discount"], judged, choosing)
-        said = jnp.take_along_axis(now, batch["action"][..., None], -1)[..., 0]
-        value = (batch["weight"][:, None] * optax.losses.huber_loss(said, wanted)).mean()
-        return value, (stats, {"loss": value, "q": said.mean(),
-                               "surprise": jnp.abs(said - wanted).mean(1)})
+        wanted = for_every_agent(targets.q_target)(
+            batch["reward"], batch["discount"], judged, choosing
+        )
+        q_value = jnp.take_along_axis(now, batch["action"][..., None], -1)[..., 0]
+        value = (batch["weight"][:, None] * optax.losses.huber_loss(q_value, wanted)).mean()
+        return value, (
+            stats,
+            {"loss": value, "q": q_value.mean(), "surprise": jnp.abs(q_value - wanted).mean(1)},
+        )
 
-    return Search(init, q, loss)
+    return SearchTask(init, q, loss)
 
 
-Policy = Callable[[Key, State], Array]
+Policy = Callable[[Key, AgentState], Array]
 
 
-def walk(key: Key, policy: Policy, volumes: Volumes, case: Array, places: Array, *, game: Game
-         ) -> Found:
+def walk(
+    key: Key, policy: Policy, volumes: Volumes, case: Array, places: Array, *, game: Game
+) -> SearchOutcome:
     """Searches of volume `case` from `places` `[start, landmark, ndim]`, each to its end.
 
     Args:
       policy: the values of the actions, `[start, landmark, action]`; the largest is done.
     """
-    def body(carry: tuple[Array, State]) -> tuple[Array, State]:
+
+    def body(carry: tuple[Array, AgentState]) -> tuple[Array, AgentState]:
         i, agents = carry
         return i + 1, _onward(jax.random.fold_in(key, i), policy, agents, volumes, game)
 
     first = (jnp.int32(0), _at(case, places, game))
     _, agents = jax.lax.while_loop(
-        lambda carry: (carry[1].status == search.RUNNING).any(), body, first)
-    points = each(search.answer, rules=game.resting)(agents)
-    return Found(points, agents.time, agents.status)
+        lambda carry: (carry[1].status == search.RUNNING).any(), body, first
+    )
+    points = for_every_agent(search.answer, rules=game.resting)(agents)
+    return SearchOutcome(points, agents.time, agents.status)
 
 
-def trace(key: Key, policy: Policy, volumes: Volumes, case: Array, places: Array, *, game: Game
-          ) -> tuple[Array, Array]:
+def trace(
+    key: Key, policy: Policy, volumes: Volumes, case: Array, places: Array, *, game: Game
+) -> tuple[Array, Array]:
     """As `walk`, but every position `[time, start, landmark, ndim]` and level on the way."""
-    def body(agents: State, i: Array) -> tuple[State, tuple[Array, Array]]:
-        seen = agents.position, agents.level
-        return _onward(jax.random.fold_in(key, i), policy, agents, volumes, game), seen
+
+    def body(agents: AgentState, i: Array) -> tuple[AgentState, tuple[Array, Array]]:
+        where = agents.position, agents.level
+        return _onward(jax.random.fold_in(key, i), policy, agents, volumes, game), where
 
     return jax.lax.scan(body, _at(case, places, game), jnp.arange(game.resting.limit))[1]
 
 
-def _at(case: Array, places: Array, game: Game) -> State:
+def _at(case: Array, places: Array, game: Game) -> AgentState:
     chex.assert_rank([case, places], [0, 3])
 
-    def put(place: Array, landmark: Array) -> State:
-        return search.start(place, case=case, landmark=landmark, level=jnp.int32(0),
-                            rules=game.resting)
+    def put(place: Array, landmark: Array) -> AgentState:
+        return search.start(
+            place, case=case, landmark=landmark, level=jnp.int32(0), rules=game.resting
+        )
 
     return jax.vmap(jax.vmap(put), (0, None))(places, jnp.arange(places.shape[1]))
 
 
-def _onward(key: Key, policy: Policy, agents: State, volumes: Volumes, game: Game) -> State:
+def _onward(
+    key: Key, policy: Policy, agents: AgentState, volumes: Volumes, game: Game
+) -> AgentState:
     values = policy(key, agents)
-    step = each(search.step, volumes=volumes, levels=game.levels, rules=game.resting)
+    step = for_every_agent(search.step, volumes=volumes, levels=game.levels, rules=game.resting)
     return step(agents, values.argmax(-1), values.max(-1))[0]

@@ -16,35 +16,36 @@ import jax.numpy as jnp
 
 from medjax.tasks.search import environment as search
 from medjax.tasks.search import starts
-from medjax.tasks.search.environment import Levels, Rules, State, TimeStep, Volumes
+from medjax.tasks.search.environment import AgentState, Levels, Rules, TimeStep, Volumes
 from medjax.typing import Array, Key
 
 
-def each(function: Callable, **options: Any) -> Callable:
+def for_every_agent(function: Callable, **options: Any) -> Callable:
     """`function` of one agent for all of `[team, landmark]`; the options are the same for all."""
     return jax.vmap(jax.vmap(functools.partial(function, **options)))
 
 
-def begin(key: Key, case: Array, *, volumes: Volumes, rules: Rules, margin: float) -> State:
-    """A team in volume `case`, each agent somewhere of its own; `margin` as of `starts.anywhere`.
-    """
+def begin(key: Key, case: Array, *, volumes: Volumes, rules: Rules, margin: float) -> AgentState:
+    """A team in volume `case`, each agent in its own place; `margin` as of `starts.anywhere`."""
     count = volumes.target.shape[1]
 
-    def one(key: Key, landmark: Array) -> State:
+    def begin_agent(key: Key, landmark: Array) -> AgentState:
         place = starts.anywhere(key, volumes.shape[case], margin=margin)
         return search.start(place, case=case, landmark=landmark, level=jnp.int32(0), rules=rules)
 
-    return jax.vmap(one)(jax.random.split(key, count), jnp.arange(count))
+    return jax.vmap(begin_agent)(jax.random.split(key, count), jnp.arange(count))
 
 
-def begin_anywhere(key: Key, *, volumes: Volumes, rules: Rules, margin: float) -> State:
+def begin_anywhere(key: Key, *, volumes: Volumes, rules: Rules, margin: float) -> AgentState:
     """A team in a volume drawn at random."""
     case_key, key = jax.random.split(key)
     case = starts.any_case(case_key, cases=len(volumes.shape))
     return begin(key, case, volumes=volumes, rules=rules, margin=margin)
 
 
-def go_on(key: Key, team: State, *, volumes: Volumes, rules: Rules, margin: float) -> State:
+def go_on(
+    key: Key, team: AgentState, *, volumes: Volumes, rules: Rules, margin: float
+) -> AgentState:
     """The team after those whose search has ended have begun anew."""
     here_key, there_key = jax.random.split(key)
     there = begin_anywhere(there_key, volumes=volumes, rules=rules, margin=margin)
@@ -60,8 +61,16 @@ def go_on(key: Key, team: State, *, volumes: Volumes, rules: Rules, margin: floa
     return jax.tree.map(choose, there, here, team)
 
 
-def move(key: Key, agents: State, action: Array, *, volumes: Volumes, levels: Levels, rules: Rules,
-         margin: float) -> tuple[State, State, TimeStep]:
+def move(
+    key: Key,
+    agents: AgentState,
+    action: Array,
+    *,
+    volumes: Volumes,
+    levels: Levels,
+    rules: Rules,
+    margin: float,
+) -> tuple[AgentState, AgentState, TimeStep]:
     """One step of all agents, `[team, landmark]`.
 
     Returns:
@@ -69,7 +78,7 @@ def move(key: Key, agents: State, action: Array, *, volumes: Volumes, levels: Le
       what the step brought.
     """
     chex.assert_rank(action, 2)
-    step = each(search.step, volumes=volumes, levels=levels, rules=rules)
+    step = for_every_agent(search.step, volumes=volumes, levels=levels, rules=rules)
     after, result = step(agents, action, jnp.zeros(action.shape))
     onward = jax.vmap(functools.partial(go_on, volumes=volumes, rules=rules, margin=margin))
     return onward(jax.random.split(key, len(action)), after), after, result

@@ -24,7 +24,7 @@ NO_AUGMENTATION = Augmentation()
 LOSSES = {"frames": ("time", "curve"), "planes": ("joint", "softmax")}
 
 
-class Temporal(NamedTuple):
+class TemporalTask(NamedTuple):
     """The task; `make` builds it.
 
     Attributes:
@@ -47,14 +47,24 @@ def num_outputs(loss: str, names: int) -> int:
     return {"curve": 1, "time": names, "joint": names, "softmax": names + 1}[loss]
 
 
-def make(model: Any, *, preprocessing: Preprocessing, loss: str,
-         augmentation: Augmentation = NO_AUGMENTATION, cyclic: bool = False, window: int = 0,
-         structure: float = 0.0, reverse: bool = False, rarity: tuple[float, ...] = (),
-         frozen: bool = False, smooth: int = 1) -> Temporal:
+def make(
+    model: Any,
+    *,
+    preprocessing: Preprocessing,
+    loss: str,
+    augmentation: Augmentation = NO_AUGMENTATION,
+    cyclic: bool = False,
+    window: int = 0,
+    structure: float = 0.0,
+    reverse: bool = False,
+    rarity: tuple[float, ...] = (),
+    frozen: bool = False,
+    smooth: int = 1,
+) -> TemporalTask:
     """Temporal localisation with `model`.
 
     Args:
-      model: a `models.recurrent.Temporal`.
+      model: a `models.recurrent.FrameNetwork`.
       preprocessing: what is done to pixels first.
       augmentation: how a sequence varies in training, all its frames alike.
       loss: `curve`: the squared distance from Kong's curve; `time`: cross-entropy over the frames
@@ -76,7 +86,7 @@ def make(model: Any, *, preprocessing: Preprocessing, loss: str,
     def vary(key: Key, frames: Array) -> Array:
         """All frames of one sequence in the same way: as channels of one image."""
         stack = jnp.moveaxis(frames, 0, -2)  # [height, width, time, channel]
-        flat = augment(key, stack.reshape(*stack.shape[:2], -1), how=augmentation)
+        flat = augment(key, stack.reshape(*stack.shape[:2], -1), augmentation=augmentation)
         return jnp.moveaxis(flat.reshape(stack.shape), -2, 0)
 
     def of_batch(key: Key, params: Params, stats: Stats, batch: Batch):
@@ -84,12 +94,18 @@ def make(model: Any, *, preprocessing: Preprocessing, loss: str,
         part_key, vary_key, dropout_key = jax.random.split(key, 3)
         count = len(batch["length"])
         frames, marks, length = jax.vmap(cut)(
-            jax.random.split(part_key, count), batch["image"], batch["marks"], batch["length"])
+            jax.random.split(part_key, count), batch["image"], batch["marks"], batch["length"]
+        )
         frames = jax.vmap(vary)(jax.random.split(vary_key, count), preprocessing.unit(frames))
         outputs, updated = model.apply(
-            {"params": params, "batch_stats": stats}, preprocessing.standardise(frames), length,
-            train=not frozen, cyclic=cyclic, mutable=["batch_stats"],
-            rngs={"dropout": dropout_key})
+            {"params": params, "batch_stats": stats},
+            preprocessing.standardise(frames),
+            length,
+            train=not frozen,
+            cyclic=cyclic,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
         real = jax.vmap(lambda n: sequence.valid(n, size=marks.shape[1]))(length)
         total = jax.vmap(value)(outputs, marks, length, real).mean()
         return total, (updated.get("batch_stats", stats), {"loss": total})
@@ -99,28 +115,37 @@ def make(model: Any, *, preprocessing: Preprocessing, loss: str,
 
     def predict(params: Params, stats: Stats, images: Array, length: Array) -> Array:
         chex.assert_rank([images, length], [5, 1])
-        outputs = model.apply({"params": params, "batch_stats": stats}, prepared(images), length,
-                              train=False, cyclic=cyclic)
-        found = jax.vmap(scores)(outputs)
+        outputs = model.apply(
+            {"params": params, "batch_stats": stats},
+            prepared(images),
+            length,
+            train=False,
+            cyclic=cyclic,
+        )
+        frame_scores = jax.vmap(scores)(outputs)
         if smooth > 1:
-            found = jax.vmap(lambda x, n: sequence.moving_average(
-                x, n, width=smooth, cyclic=cyclic))(found, length)
-        return found
+            frame_scores = jax.vmap(
+                lambda x, n: sequence.moving_average(x, n, width=smooth, cyclic=cyclic)
+            )(frame_scores, length)
+        return frame_scores
 
     def begin(params: Params, stats: Stats, images: Array) -> Any:
         why = not_streamed(model, cyclic=cyclic, smooth=smooth)
         if why:
-            raise UserError(f"answers cannot be given frame by frame: {why}; predict whole "
-                            "sequences")
-        return model.apply({"params": params, "batch_stats": stats}, images.shape[0], images[0],
-                           method="begin")
+            raise UserError(
+                f"answers cannot be given frame by frame: {why}; predict whole sequences"
+            )
+        return model.apply(
+            {"params": params, "batch_stats": stats}, images.shape[0], images[0], method="begin"
+        )
 
     def step(params: Params, stats: Stats, carry: Any, images: Array) -> tuple[Any, Array]:
-        carry, outputs = model.apply({"params": params, "batch_stats": stats}, carry,
-                                     prepared(images), method="step")
+        carry, outputs = model.apply(
+            {"params": params, "batch_stats": stats}, carry, prepared(images), method="step"
+        )
         return carry, scores(outputs)
 
-    return Temporal(of_batch, predict, begin, step)
+    return TemporalTask(of_batch, predict, begin, step)
 
 
 def not_streamed(model: Any, *, cyclic: bool, smooth: int) -> str:
@@ -141,15 +166,19 @@ def shortened(step: Callable, *, sizes: Sequence[int]) -> Callable:
         would have to keep what the others need.
       sizes: a program is compiled for each, from few frames to all.
     """
-    def whole(key: Key, state: Any, batch: Batch):
-        def of(size: int) -> Callable[[], Any]:
-            return lambda: step(key, state, {
-                **batch, "image": batch["image"][:, :size], "marks": batch["marks"][:, :size]})
+
+    def step_by_length(key: Key, state: Any, batch: Batch):
+        def step_of_length(size: int) -> Callable[[], Any]:
+            return lambda: step(
+                key,
+                state,
+                {**batch, "image": batch["image"][:, :size], "marks": batch["marks"][:, :size]},
+            )
 
         fits = jnp.searchsorted(jnp.array(sizes), batch["length"].max())
-        return jax.lax.switch(fits, [of(size) for size in sizes])
+        return jax.lax.switch(fits, [step_of_length(size) for size in sizes])
 
-    return whole
+    return step_by_length
 
 
 def _scores(outputs: Array, *, loss: str) -> Array:
@@ -161,8 +190,17 @@ def _scores(outputs: Array, *, loss: str) -> Array:
     return jax.nn.sigmoid(outputs) if loss == "joint" else outputs
 
 
-def _value(outputs: Array, marks: Array, length: Array, real: Array, *, loss: str, cyclic: bool,
-           structure: float, ratio: Array) -> Array:
+def _value(
+    outputs: Array,
+    marks: Array,
+    length: Array,
+    real: Array,
+    *,
+    loss: str,
+    cyclic: bool,
+    structure: float,
+    ratio: Array,
+) -> Array:
     """The loss of one sequence; `marks` `[time, name]`, `real` `[time]`, `ratio` `[name]`."""
     if loss == "curve":
         ed, es = (_only(marks[:, i]) for i in range(2))
@@ -175,18 +213,27 @@ def _value(outputs: Array, marks: Array, length: Array, real: Array, *, loss: st
         masked = jnp.where(real[:, None], outputs, -1e9)
         return jax.vmap(losses.voxel_cross_entropy, (1, 1))(masked, marks * real[:, None]).mean()
     if loss == "joint":
-        each = -(ratio * marks * jax.nn.log_sigmoid(outputs)
-                 + (1 - marks) * jax.nn.log_sigmoid(-outputs)).sum(-1)
+        losses_by_frame = -(
+            ratio * marks * jax.nn.log_sigmoid(outputs) + (1 - marks) * jax.nn.log_sigmoid(-outputs)
+        ).sum(-1)
     else:
         target = jnp.concatenate([1.0 - marks.max(-1, keepdims=True), marks], -1)
         target = target / target.sum(-1, keepdims=True)
         weight = jnp.concatenate([jnp.ones(1), jnp.broadcast_to(ratio, marks.shape[1:])])
-        each = (target @ weight) * jax.vmap(losses.cross_entropy)(outputs, target)
-    return (real * each).sum() / jnp.maximum(real.sum(), 1)
+        losses_by_frame = (target @ weight) * jax.vmap(losses.cross_entropy)(outputs, target)
+    return (real * losses_by_frame).sum() / jnp.maximum(real.sum(), 1)
 
 
-def _part(key: Key, frames: Array, marks: Array, length: Array, *, cyclic: bool, window: int,
-          reverse: bool) -> tuple[Array, Array, Array]:
+def _part(
+    key: Key,
+    frames: Array,
+    marks: Array,
+    length: Array,
+    *,
+    cyclic: bool,
+    window: int,
+    reverse: bool,
+) -> tuple[Array, Array, Array]:
     """A random part of one sequence: frames, marks, and how many are real."""
     start_key, turn_key = jax.random.split(key)
     size = min(window or len(frames), len(frames))

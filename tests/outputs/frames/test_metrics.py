@@ -17,8 +17,9 @@ def predictions(true, found, length, *, cyclic, frame_ms=(10.0, 20.0)):
     for i in range(2):
         marks[i, : length[i]] = score[i, : length[i]] = 0.0
         marks[i, true[i]] = score[i, found[i]] = 1.0
-    return SequencePredictions(["a", "b"], ["a", "b"], ("ED",), "frames", marks, score,
-                               np.array(frame_ms), cyclic)
+    return SequencePredictions(
+        ["a", "b"], ["a", "b"], ("ED",), "frames", marks, score, np.array(frame_ms), cyclic
+    )
 
 
 def test_frames_plain_and_round_the_cycle():
@@ -34,8 +35,14 @@ def test_frames_plain_and_round_the_cycle():
     assert values["ed_ms"] == pytest.approx((10 + 40) / 2)
     plain = predictions([0, 1], [9, 3], [10, 8], cyclic=False)
     assert plain.values(temporal_metrics.of_frames(("ED",), milliseconds=False)) == {
-        "afd_cyclic": 5.5, "ed_afd": 5.5, "ed_afd_cyclic": 5.5, "ed_bias": 5.5, "ed_sd": 3.5,
-        "ed_within1": 0.0, "ed_within2": 0.5}
+        "afd_cyclic": 5.5,
+        "ed_afd": 5.5,
+        "ed_afd_cyclic": 5.5,
+        "ed_bias": 5.5,
+        "ed_sd": 3.5,
+        "ed_within1": 0.0,
+        "ed_within2": 0.5,
+    }
 
 
 def test_sequences_of_one_subject_answer_together():
@@ -50,9 +57,15 @@ def marked(frames, length, size=20):
     marks = np.zeros((len(frames), size, 1))
     marks[np.arange(len(frames)), frames] = 1
     names = [str(i) for i in range(len(frames))]
-    return Split({"marks": marks, "length": np.full(len(frames), length)}, names, names,
-                 [{}] * len(names), lambda i: np.zeros((size, 4, 4, 1)), (size, 4, 4, 1),
-                 np.dtype(np.uint8))
+    return Split(
+        {"marks": marks, "length": np.full(len(frames), length)},
+        names,
+        names,
+        [{}] * len(names),
+        lambda i: np.zeros((size, 4, 4, 1)),
+        (size, 4, 4, 1),
+        np.dtype(np.uint8),
+    )
 
 
 def test_the_mean_place_of_frames_about_the_cut_of_a_cycle():
@@ -101,8 +114,10 @@ def test_a_hit_is_near_any_true_frame_and_undefined_without_one():
     assert temporal_metrics.off(marks, score)[0, 0] == -2
     assert np.isnan(temporal_metrics.off(marks, score)[1, 0])
     for frames, rate in ((1, 0.0), (2, 1.0)):
-        assert evaluate(temporal_metrics.of_planes(("x",), frames=frames)["hit_rate"], marks,
-                        score) == rate
+        assert (
+            evaluate(temporal_metrics.of_planes(("x",), frames=frames)["hit_rate"], marks, score)
+            == rate
+        )
 
 
 def test_otsu_parts_two_heaps(rng):

@@ -6,8 +6,12 @@ from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
 from medjax.outputs.landmarks import biometry
 
-INFO = DatasetInfo("head", landmarks=("a", "b", "c", "d"), lengths=(
-    ("ofd", "a", "b"), ("bpd", "c", "d")), ellipses=(("hc", "ofd", "bpd"),))
+INFO = DatasetInfo(
+    "head",
+    landmarks=("a", "b", "c", "d"),
+    lengths=(("ofd", "a", "b"), ("bpd", "c", "d")),
+    ellipses=(("hc", "ofd", "bpd"),),
+)
 
 
 def test_a_circle_and_ellipses_have_their_circumference():
@@ -20,9 +24,15 @@ def test_a_circle_and_ellipses_have_their_circumference():
 def heads():
     points = np.array([[[0.0, 0], [30, 40], [0, 0], [0, 40]], [[0, 0], [60, 0], [5, 0], [5, 50]]])
     eye = np.tile(np.eye(3), (2, 1, 1))
-    return Split({"landmarks": points, "to_world": eye, "to_file": eye}, ["x", "y"],
-                 ["x", "y"], [{"hc_mm_official": "141.5"}, {"hc_mm_official": "173.0"}],
-                 lambda i: np.zeros((2, 2, 1)), (2, 2, 1), np.dtype(np.uint8))
+    return Split(
+        {"landmarks": points, "to_world": eye, "to_file": eye},
+        ["x", "y"],
+        ["x", "y"],
+        [{"hc_mm_official": "141.5"}, {"hc_mm_official": "173.0"}],
+        lambda i: np.zeros((2, 2, 1)),
+        (2, 2, 1),
+        np.dtype(np.uint8),
+    )
 
 
 def test_lengths_by_hand_and_the_official_circumference():

@@ -15,13 +15,19 @@ ERROR = np.array([[1.0, 4.0, np.nan], [2.0, np.nan, 11.0]])
 
 def test_numbers_worked_out_by_hand():
     values = {name: evaluate(m, PRESENT, ERROR) for name, m in DECLARED.items()}
-    assert values == pytest.approx({
-        "error_mm": 18 / 4, "error_mm_median": 3.0,
-        "error_mm_sd": np.sqrt((1 + 16 + 4 + 121) / 4 - 4.5**2),
-        "image_error_mm": (2.5 + 6.5) / 2,
-        "sdr_2mm": 1 / 5,   # 2.0 is not nearer than 2
-        "sdr_4mm": 2 / 5,   # nor 4.0 than 4; the one not found counts below
-        "sdr_10mm": 3 / 5, "outliers_10mm": 1.0, "not_found": 1.0})
+    assert values == pytest.approx(
+        {
+            "error_mm": 18 / 4,
+            "error_mm_median": 3.0,
+            "error_mm_sd": np.sqrt((1 + 16 + 4 + 121) / 4 - 4.5**2),
+            "image_error_mm": (2.5 + 6.5) / 2,
+            "sdr_2mm": 1 / 5,  # 2.0 is not nearer than 2
+            "sdr_4mm": 2 / 5,  # nor 4.0 than 4; the one not found counts below
+            "sdr_10mm": 3 / 5,
+            "outliers_10mm": 1.0,
+            "not_found": 1.0,
+        }
+    )
 
 
 def test_an_outlier_is_at_the_radius_or_beyond():
@@ -72,6 +78,8 @@ def test_the_conformal_radius_by_hand():
 
 
 def test_conformal_regions_hold_what_they_promise(rng):
-    held = [rng.exponential(1.0) <= stats.conformal_radius(rng.exponential(1.0, 39), level=0.8)
-            for _ in range(2000)]
+    held = [
+        rng.exponential(1.0) <= stats.conformal_radius(rng.exponential(1.0, 39), level=0.8)
+        for _ in range(2000)
+    ]
     assert np.mean(held) == pytest.approx(0.8, abs=0.03)

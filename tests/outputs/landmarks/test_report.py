@@ -15,10 +15,15 @@ def split(points):
     n, ndim = len(points), points.shape[-1]
     world = np.tile(np.diag([*[2.0] * ndim, 1.0]), (n, 1, 1))  # voxels of 2 mm, first at 10
     world[:, :-1, -1] = 10.0
-    return Split({"landmarks": points, "to_file": np.tile(np.eye(ndim + 1), (n, 1, 1)),
-                  "to_world": world}, [f"a/v{i}.nii.gz" for i in range(n)],
-                 [f"s{i}" for i in range(n)], [{}] * n, lambda i: np.zeros((4,) * ndim + (1,)),
-                 (4,) * ndim + (1,), np.dtype(np.uint8))
+    return Split(
+        {"landmarks": points, "to_file": np.tile(np.eye(ndim + 1), (n, 1, 1)), "to_world": world},
+        [f"a/v{i}.nii.gz" for i in range(n)],
+        [f"s{i}" for i in range(n)],
+        [{}] * n,
+        lambda i: np.zeros((4,) * ndim + (1,)),
+        (4,) * ndim + (1,),
+        np.dtype(np.uint8),
+    )
 
 
 def predictions():
@@ -40,12 +45,14 @@ def test_predictions_survive_their_file(tmp_path):
     found.write(tmp_path / "predictions.csv")
     again = landmark_report.LandmarkPredictions.read(tmp_path / "predictions.csv")
     head = (tmp_path / "predictions.csv").read_text().splitlines()[0]
-    assert head == ("case_id,landmark,pred_x,pred_y,pred_z,true_x,true_y,true_z,pred_x_mm,"
-                    "pred_y_mm,pred_z_mm,true_x_mm,true_y_mm,true_z_mm,error_mm,confidence,"
-                    "subject_id")
+    assert head == (
+        "case_id,landmark,pred_x,pred_y,pred_z,true_x,true_y,true_z,pred_x_mm,"
+        "pred_y_mm,pred_z_mm,true_x_mm,true_y_mm,true_z_mm,error_mm,confidence,"
+        "subject_id"
+    )
     assert again.names == found.names
     assert again.subject_id == found.subject_id
-    for name in ("found", "true", "found_mm", "true_mm", "confidence"):
+    for name in ("points_px", "true_px", "points_mm", "true_mm", "confidence"):
         np.testing.assert_allclose(getattr(again, name), getattr(found, name), rtol=1e-6)
 
 
@@ -72,7 +79,8 @@ def test_pairs_without_order_are_turned_once_for_the_score():
     found[0, [0, 1]] = found[0, [1, 0]]
     confidence = np.array([[0.1, 0.2, 0.3]] * 2)
     out = landmark_report.turned(
-        landmark_report.from_voxels(split(truth), "abc", found, confidence), [(0, 1)])
+        landmark_report.from_voxels(split(truth), "abc", found, confidence), [(0, 1)]
+    )
     np.testing.assert_allclose(out.error_mm, 0.0)
     np.testing.assert_allclose(out.confidence, [[0.2, 0.1, 0.3], [0.1, 0.2, 0.3]])
 
@@ -115,12 +123,14 @@ def test_a_split_that_judges_itself_has_no_coverage():
 def test_points_that_were_not_found_lie_in_no_radius():
     tuned = with_errors([1.0, 2.0, 3.0, 4.0])
     lost = tuned.without(np.array([[False], [False], [True], [True]]))
-    found = landmark_report.conformal(lost, with_errors([1.0, 1.0]).without(
-        np.array([[False], [True]])), level=0.4)  # the second of 1, 2, inf, inf
+    found = landmark_report.conformal(
+        lost, with_errors([1.0, 1.0]).without(np.array([[False], [True]])), level=0.4
+    )  # the second of 1, 2, inf, inf
     assert found["landmarks"]["a"]["conformal_radius_mm"] == pytest.approx(2.0)
     assert (found["coverage"], found["points"]) == (0.5, 2)
-    assert np.isinf(landmark_report.conformal(lost, tuned, level=0.8)["landmarks"]["a"][
-        "conformal_radius_mm"])
+    assert np.isinf(
+        landmark_report.conformal(lost, tuned, level=0.8)["landmarks"]["a"]["conformal_radius_mm"]
+    )
 
 
 def test_images_of_one_subject_share_its_weight():

@@ -16,8 +16,10 @@ def parts(shape=(8, 8, 1), **options):
     model = models.classifier("mlp", num_classes=3, dropout=options.pop("dropout", 0.0))
     task = classification.make(model, num_classes=3, preprocessing=PREPROCESSING, **options)
     variables = model.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False)
-    batch = {"image": jax.random.randint(jax.random.key(1), (6, *shape), 0, 255).astype(jnp.uint8),
-             "label": jnp.array([0, 1, 2, 0, 1, 2])}
+    batch = {
+        "image": jax.random.randint(jax.random.key(1), (6, *shape), 0, 255).astype(jnp.uint8),
+        "label": jnp.array([0, 1, 2, 0, 1, 2]),
+    }
     return task, variables["params"], batch, model
 
 
@@ -26,11 +28,14 @@ def test_the_loss_is_cross_entropy():
     value, (_, logs) = task.loss(jax.random.key(2), params, {}, batch)
     images = (batch["image"] / 255.0 - 0.5) / 0.25
     logits = model.apply({"params": params}, images, train=False)
-    expected = -np.mean([np.asarray(jax.nn.log_softmax(row))[y]
-                         for row, y in zip(logits, batch["label"], strict=True)])
+    expected = -np.mean(
+        [
+            np.asarray(jax.nn.log_softmax(row))[y]
+            for row, y in zip(logits, batch["label"], strict=True)
+        ]
+    )
     assert float(value) == pytest.approx(expected, rel=1e-5)
-    assert float(logs["accuracy"]) == pytest.approx(
-        np.mean(logits.argmax(-1) == batch["label"]))
+    assert float(logs["accuracy"]) == pytest.approx(np.mean(logits.argmax(-1) == batch["label"]))
 
 
 def test_class_weights_change_who_counts():
@@ -39,7 +44,8 @@ def test_class_weights_change_who_counts():
     plain, *_ = parts()
     key = jax.random.key(0)
     assert float(task.loss(key, params, {}, batch)[0]) == pytest.approx(
-        float(plain.loss(key, params, {}, only_first)[0]), rel=1e-5)
+        float(plain.loss(key, params, {}, only_first)[0]), rel=1e-5
+    )
 
 
 def test_predictions_are_probabilities_and_views_average():
@@ -61,8 +67,9 @@ def test_score_by_hand():
 
 def test_mixup_and_smoothing_keep_the_loss_finite():
     task, params, batch, _ = parts(mixup_alpha=0.4, label_smoothing=0.1, dropout=0.5)
-    value, grads = jax.value_and_grad(
-        lambda p: task.loss(jax.random.key(0), p, {}, batch)[0])(params)
+    value, grads = jax.value_and_grad(lambda p: task.loss(jax.random.key(0), p, {}, batch)[0])(
+        params
+    )
     assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
@@ -72,10 +79,12 @@ def test_a_frozen_network_keeps_its_statistics(name):
     model = models.classifier(name, num_classes=3, dropout=0.5)
     task = classification.make(model, num_classes=3, preprocessing=PREPROCESSING, frozen=True)
     variables = jax.jit(lambda k: model.init(k, jnp.zeros((1, 8, 8, 1)), train=False))(
-        jax.random.key(0))
+        jax.random.key(0)
+    )
     batch = {"image": jnp.ones((2, 8, 8, 1), jnp.uint8), "label": jnp.array([0, 1])}
     _, (stats, _) = jax.jit(task.loss)(
-        jax.random.key(0), variables["params"], variables["batch_stats"], batch)
+        jax.random.key(0), variables["params"], variables["batch_stats"], batch
+    )
     jax.tree.map(np.testing.assert_array_equal, stats, variables["batch_stats"])
 
 
@@ -85,8 +94,7 @@ def test_a_frozen_network_keeps_its_statistics(name):
 def test_networks_take_2d_and_3d_in_both_dtypes(shape, name, dtype):
     model = models.classifier(name, num_classes=4, dtype=dtype)
     x = jax.random.normal(jax.random.key(0), (2, *shape))
-    out, variables = jax.jit(lambda k: model.init_with_output(k, x, train=False))(
-        jax.random.key(1))
+    out, variables = jax.jit(lambda k: model.init_with_output(k, x, train=False))(jax.random.key(1))
     assert out.shape == (2, 4)
     assert out.dtype == jnp.float32
     assert np.isfinite(out).all()

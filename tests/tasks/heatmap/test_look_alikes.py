@@ -21,23 +21,30 @@ STEPS = 400
 
 def hands(first, count):
     drawn = [hand.draw(7, i, joints=JOINTS) for i in range(first, first + count)]
-    return {"image": jnp.asarray(np.stack([image for image, _ in drawn])),
-            "landmarks": jnp.asarray(np.stack([points for _, points in drawn]), jnp.float32)}
+    return {
+        "image": jnp.asarray(np.stack([image for image, _ in drawn])),
+        "landmarks": jnp.asarray(np.stack([points for _, points in drawn]), jnp.float32),
+    }
 
 
 def confused(name, count):
     """Trains on `count` hands; how many tips of 40 others are found nearer to another finger's."""
     model = models.landmarker(name, num_landmarks=len(hand.names(JOINTS)), width=16)
     task = heatmap.make(
-        model, num_landmarks=len(hand.names(JOINTS)), sigma=2.0,
+        model,
+        num_landmarks=len(hand.names(JOINTS)),
+        sigma=2.0,
         preprocessing=Preprocessing(0.0, 255.0, (0.25,), (0.2,)),
-        augmentation=Augmentation(rotate_degrees=10, translate=0.05, brightness=0.1))
+        augmentation=Augmentation(rotate_degrees=10, translate=0.05, brightness=0.1),
+    )
     optimizer = optim.make("adamw", learning_rate=3e-3, steps=STEPS, warmup_steps=20, clip_norm=1.0)
     data = hands(0, count)
     params, stats = task.init(jax.random.key(0), data["image"][0])
     learner = state.create(params, stats, optimizer)
-    advance = step.make_advance(step.make_step(task.loss, optimizer), feed.pick_resident(
-        partial(feed.batch_index, size=count, batch=8)))
+    advance = step.make_advance(
+        step.make_step(task.loss, optimizer),
+        feed.pick_resident(partial(feed.batch_index, size=count, batch=8)),
+    )
     learner, _ = jax.jit(advance)(jax.random.key(1), learner, data, STEPS)
     test = hands(1000, 40)
     maps = jax.jit(task.maps)(learner.params, learner.stats, test["image"])

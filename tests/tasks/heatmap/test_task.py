@@ -23,8 +23,9 @@ class Fixed(nn.Module):
 
 
 def make(shape=(9, 8, 2), **options):
-    return heatmap.make(Fixed(shape), num_landmarks=shape[-1], preprocessing=PLAIN,
-                        **{"sigma": 1.0, **options})
+    return heatmap.make(
+        Fixed(shape), num_landmarks=shape[-1], preprocessing=PLAIN, **{"sigma": 1.0, **options}
+    )
 
 
 def params_with(task, logits):
@@ -95,9 +96,10 @@ def test_pairs_without_order_may_be_answered_either_way(loss):
     assert ordered.score(params, logits[..., ::-1], POINTS, BOTH) > there + 0.5
 
 
-@pytest.mark.parametrize(("loss", "decoder"), [(a, b) for a in heatmap.LOSSES
-                                                for b in heatmap.DECODERS
-                                                if (a, b) != ("l2", "soft_argmax")])
+@pytest.mark.parametrize(
+    ("loss", "decoder"),
+    [(a, b) for a in heatmap.LOSSES for b in heatmap.DECODERS if (a, b) != ("l2", "soft_argmax")],
+)
 def test_every_decoder_finds_the_point_between_voxels(loss, decoder):
     task = make(loss=loss, decoder=decoder)
     points = jnp.array([[3.3, 4.2], [5.6, 2.9]])
@@ -114,8 +116,9 @@ def test_sigma_is_learned_where_it_is_asked_for():
     for weight in (0.0, 0.1):
         task = make(learn_sigma=weight)
         params, stats = jax.jit(task.init)(jax.random.key(0), image[0])
-        slope = jax.jit(jax.grad(lambda p, s, t=task: t.loss(
-            jax.random.key(0), p, s, batch)[0]))(params, stats)
+        slope = jax.jit(jax.grad(lambda p, s, t=task: t.loss(jax.random.key(0), p, s, batch)[0]))(
+            params, stats
+        )
         assert (np.abs(slope["log_sigma"]).max() > 1e-3) == bool(weight)
 
 

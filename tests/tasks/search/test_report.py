@@ -9,7 +9,7 @@ from medjax.errors import UserError
 from medjax.tasks.search import metrics as search_metrics
 from medjax.tasks.search import report as search_report
 from medjax.tasks.search.environment import LEFT, RESTED, TIMED_OUT
-from tests.test_landmark_report import split
+from tests.outputs.landmarks.test_report import split
 
 TRUE = np.array([[[1.0, 1.0]], [[4.0, 2.0]]])  # two cases, one landmark, voxels of 2 mm
 
@@ -23,8 +23,14 @@ def searches():
     found[np.isnan(found).any(-1)] = np.nan
     status = np.array([[RESTED, RESTED, TIMED_OUT], [RESTED, LEFT, RESTED]])
     steps = np.array([[10, 20, 99], [30, 5, 60]])
-    return search_report.in_world(split(TRUE), ["tip"], np.zeros_like(found), found,
-                                  steps[:, None, None], status[:, None, None])
+    return search_report.in_world(
+        split(TRUE),
+        ["tip"],
+        np.zeros_like(found),
+        found,
+        steps[:, None, None],
+        status[:, None, None],
+    )
 
 
 def test_metrics_by_hand(searches):
@@ -41,7 +47,8 @@ def test_every_metric_has_an_interval_from_ten_subjects_on(rng):
     count, starts = 14, 5
     true = rng.uniform(2, 6, (count, 1, 2))
     found = np.tile(true[:, :, None, None], (1, 1, 1, starts, 1)) + rng.normal(
-        size=(count, 1, 1, starts, 2))
+        size=(count, 1, 1, starts, 2)
+    )
     status = rng.choice([RESTED, TIMED_OUT], (count, 1, 1, starts), p=[0.8, 0.2])
     steps = rng.integers(5, 60, status.shape)
     some = search_report.in_world(split(true), ["tip"], np.zeros_like(found), found, steps, status)
@@ -69,7 +76,7 @@ def test_the_consensus_is_the_median_of_those_that_stayed(searches):
     found = search_report.consensus(split(TRUE), searches)
     np.testing.assert_allclose(found.error_mm[:, 0], [2.0, 4.0])  # of 0, 1, 2; of 3, 1
     assert found.confidence[0, 0] == 1.0
-    gone = searches._replace(found=np.full_like(searches.found, np.nan))
+    gone = searches._replace(points_mm=np.full_like(searches.points_mm, np.nan))
     assert np.isnan(search_report.consensus(split(TRUE), gone).error_mm).all()
 
 
@@ -78,15 +85,22 @@ def test_predictions_have_a_row_a_search(searches, tmp_path):
     with (tmp_path / "p.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert len(rows) == 6
-    assert [r["ended"] for r in rows] == ["rested", "rested", "timed out", "rested", "left",
-                                          "rested"]
+    assert [r["ended"] for r in rows] == [
+        "rested",
+        "rested",
+        "timed out",
+        "rested",
+        "left",
+        "rested",
+    ]
     assert [r["error_mm"] for r in rows] == ["0", "2", "4", "6", "", "2"]
     assert rows[1]["start"] == "1"
 
 
 def test_another_run_stands_beside_for_the_same_cases(searches, tmp_path):
-    other = search_report.at_voxels(split(TRUE), ["tip"], TRUE + np.array([[[1.0, 0.0]],
-                                                                             [[0.0, 2.0]]]))
+    other = search_report.at_voxels(
+        split(TRUE), ["tip"], TRUE + np.array([[[1.0, 0.0]], [[0.0, 2.0]]])
+    )
     other.write(tmp_path / "predictions.csv")
     mean = search_report.as_searches(search_report.at_voxels(split(TRUE), ["tip"], TRUE))
     found = search_report.from_run(tmp_path / "predictions.csv", mean)

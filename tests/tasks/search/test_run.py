@@ -19,8 +19,7 @@ def test_the_box_that_an_image_fills():
     np.testing.assert_array_equal(geometry.covered((4, 10), back, shape=(8, 8)), [[2, 0], [6, 8]])
     coarse = geometry.fitted((4, 10), np.array([1.0, 1.0]), shape=(8, 8), grid_mm=2.0)
     # Voxels of 2: rows 3 and 4 (at 0.5 and 2.5); columns 2 to 5 (at 1.5 to 7.5; 1 is at -0.5).
-    np.testing.assert_array_equal(geometry.covered((4, 10), coarse, shape=(8, 8)),
-                                  [[3, 2], [5, 6]])
+    np.testing.assert_array_equal(geometry.covered((4, 10), coarse, shape=(8, 8)), [[3, 2], [5, 6]])
 
 
 def two(sizes=(1.0, 1.0)):
@@ -29,8 +28,15 @@ def two(sizes=(1.0, 1.0)):
     world = np.stack([np.diag([s, s, 1.0]) for s in sizes])
     box = np.array([[[0, 0], [6, 6]], [[1, 2], [5, 5]]])
     targets = {"box": box, "to_world": world, "landmarks": np.ones((2, 1, 2))}
-    return Split(targets, ["a", "b"], ["a", "b"], [{}, {}],
-                 lambda i: images[i], (6, 6, 1), np.dtype(np.uint8))
+    return Split(
+        targets,
+        ["a", "b"],
+        ["a", "b"],
+        [{}, {}],
+        lambda i: images[i],
+        (6, 6, 1),
+        np.dtype(np.uint8),
+    )
 
 
 def test_images_stand_in_the_corner_and_the_rest_is_padding():
@@ -43,8 +49,9 @@ def test_images_stand_in_the_corner_and_the_rest_is_padding():
     pixels = np.asarray(packed.pixels)
     fine = pixels[1, :, 2:, 2:]
     assert (pixels[1, :, :2] == 0).all()
-    np.testing.assert_array_equal(fine[1, :4, :3], 37 + 6 * np.arange(1, 5)[:, None]
-                                  + np.arange(2, 5))
+    np.testing.assert_array_equal(
+        fine[1, :4, :3], 37 + 6 * np.arange(1, 5)[:, None] + np.arange(2, 5)
+    )
     assert (fine[1, 4:] == 0).all()
     assert (fine[1, :, 3:] == 0).all()
     seen = pixels[0, 0]
@@ -62,10 +69,12 @@ def test_smoothing_is_that_of_scipy_in_any_box(sd):
     image = np.random.default_rng(0).uniform(0, 255, (9, 12)).astype(np.float32)
     for shape in ((9, 12), (5, 3), (1, 7)):
         cut = image[: shape[0], : shape[1]]
-        found = np.asarray(comb.gaussian(jnp.asarray(image), jnp.array(shape), sd=sd,
-                                         largest=(9, 12)))
-        np.testing.assert_allclose(found[: shape[0], : shape[1]],
-                                   ndimage.gaussian_filter(cut, sd), atol=1e-3)
+        found = np.asarray(
+            comb.gaussian(jnp.asarray(image), jnp.array(shape), sd=sd, largest=(9, 12))
+        )
+        np.testing.assert_allclose(
+            found[: shape[0], : shape[1]], ndimage.gaussian_filter(cut, sd), atol=1e-3
+        )
         assert found.sum() == pytest.approx(found[: shape[0], : shape[1]].sum(), rel=1e-6)
 
 

@@ -12,10 +12,14 @@ from medjax.tasks.search.environment import Levels, Rules, Volumes
 
 LEVELS = Levels(jnp.array([1]), jnp.array([1]), jnp.array([0.5]))
 SHAPES = np.array([[10, 20], [6, 9], [20, 20]])
-VOLUMES = Volumes(jnp.zeros((1, 3, 22, 22), jnp.uint8), jnp.array([[21, 21]]), jnp.int32(1),
-                  jnp.asarray(SHAPES),
-                  jnp.tile(jnp.array([[2.0, 3.0], [4.0, 5.0]]), (3, 1, 1)),
-                  jnp.arange(3, dtype=jnp.uint32))
+VOLUMES = Volumes(
+    jnp.zeros((1, 3, 22, 22), jnp.uint8),
+    jnp.array([[21, 21]]),
+    jnp.int32(1),
+    jnp.asarray(SHAPES),
+    jnp.tile(jnp.array([[2.0, 3.0], [4.0, 5.0]]), (3, 1, 1)),
+    jnp.arange(3, dtype=jnp.uint32),
+)
 RULES = Rules((3, 3), limit=5)
 
 
@@ -31,8 +35,7 @@ def test_anywhere_leaves_the_margin_free_and_reaches_the_rest():
 
 
 def test_near_keeps_to_the_box_and_to_the_volume():
-    places = many(lambda k: starts.near(k, jnp.array([10, 20]), jnp.array([1.0, 10.0]),
-                                        radius=3.0))
+    places = many(lambda k: starts.near(k, jnp.array([10, 20]), jnp.array([1.0, 10.0]), radius=3.0))
     assert set(places[:, 0]) == {0, 1, 2, 3, 4}
     assert set(places[:, 1]) == set(range(7, 14))
 
@@ -55,7 +58,8 @@ def test_who_arrives_begins_anew_in_the_same_volume_and_at_the_limit_all_leave()
     move = functools.partial(teams.move, volumes=VOLUMES, levels=LEVELS, rules=RULES, margin=0.0)
     zero = jnp.int32(0)
     one = jax.vmap(lambda p, m: search.start(p, case=zero, landmark=m, level=zero, rules=RULES))(
-        jnp.array([[2, 2], [9, 9]]), jnp.arange(2))
+        jnp.array([[2, 2], [9, 9]]), jnp.arange(2)
+    )
     agents = jax.tree.map(lambda x: jnp.stack([x] * 40), one)
     right = jnp.full((40, 2), 2)
     onward, after, result = move(jax.random.key(0), agents, right)

@@ -16,28 +16,44 @@ from medjax.tasks.search import run as search_run
 from medjax.tasks.search import starts, teams
 from medjax.tasks.search import task as search
 from medjax.tasks.search.environment import Levels, Rules
-from medjax.tasks.search.task import Row
+from medjax.tasks.search.task import Transition
 from medjax.train import optim, step
 
 T, F = True, False
 
 
-def rows(place, after, *, level=None, level_after=None, reward=None, terminated=None,
-         truncated=None):
+def rows(
+    place, after, *, level=None, level_after=None, reward=None, terminated=None, truncated=None
+):
     """Steps along one axis."""
     n = len(place)
     level = level or [0] * n
-    return Row(jnp.array(place)[:, None], jnp.array(after)[:, None], jnp.array(level),
-               jnp.array(level_after or level), jnp.zeros(n, int), jnp.arange(n),
-               jnp.array(reward or [1.0] * n), jnp.array(terminated or [F] * n),
-               jnp.array(truncated or [F] * n))
+    return Transition(
+        jnp.array(place)[:, None],
+        jnp.array(after)[:, None],
+        jnp.array(level),
+        jnp.array(level_after or level),
+        jnp.zeros(n, int),
+        jnp.arange(n),
+        jnp.array(reward or [1.0] * n),
+        jnp.array(terminated or [F] * n),
+        jnp.array(truncated or [F] * n),
+    )
 
 
 def learned(steps, *, history=3, gamma=0.5):
     past, level, action, reward, discount, after, level_after = search.transition(
-        steps, history=history, gamma=gamma)
-    return (past[:, 0].tolist(), int(level), int(action), float(reward), float(discount),
-            after[:, 0].tolist(), int(level_after))
+        steps, history=history, gamma=gamma
+    )
+    return (
+        past[:, 0].tolist(),
+        int(level),
+        int(action),
+        float(reward),
+        float(discount),
+        after[:, 0].tolist(),
+        int(level_after),
+    )
 
 
 def test_a_step_amid_an_episode():
@@ -64,11 +80,14 @@ def test_another_level_has_another_history():
     assert learned(now) == ([7, 6, 5], 0, 2, 1.0, 0.5, [8, 8, 8], 1)
 
 
-@pytest.mark.parametrize(("ends", "wanted"), [
-    ({}, ([6, 5], 0, 1, 1 + 2 / 2 + 4 / 4, 0.125, [9, 8], 0)),
-    ({"terminated": [F, F, T, F]}, ([6, 5], 0, 1, 1 + 2 / 2, 0.0, [8, 7], 0)),
-    ({"truncated": [F, T, F, F]}, ([6, 5], 0, 1, 1.0, 0.5, [7, 6], 0)),
-])
+@pytest.mark.parametrize(
+    ("ends", "wanted"),
+    [
+        ({}, ([6, 5], 0, 1, 1 + 2 / 2 + 4 / 4, 0.125, [9, 8], 0)),
+        ({"terminated": [F, F, T, F]}, ([6, 5], 0, 1, 1 + 2 / 2, 0.0, [8, 7], 0)),
+        ({"truncated": [F, T, F, F]}, ([6, 5], 0, 1, 1.0, 0.5, [7, 6], 0)),
+    ],
+)
 def test_rewards_of_three_steps(ends, wanted):
     steps = rows([5, 6, 7, 8], [6, 7, 8, 9], reward=[9.0, 1.0, 2.0, 4.0], **ends)
     assert learned(steps, history=2) == wanted
@@ -86,20 +105,39 @@ def blobs():
     far = np.linalg.norm(grid - target[:, :, None], axis=-1).reshape(24, 24, 24)
     pixels = (255 * np.exp(-far / 8)).astype(np.uint8)
     box = np.tile([[[0, 0], [24, 24]]], (24, 1, 1))
-    split = Split({"box": box, "landmarks": target}, [""] * 24, [""] * 24, [{}] * 24,
-                  lambda i: pixels[i, ..., None], (24, 24, 1), pixels.dtype)
+    split = Split(
+        {"box": box, "landmarks": target},
+        [""] * 24,
+        [""] * 24,
+        [{}] * 24,
+        lambda i: pixels[i, ..., None],
+        (24, 24, 1),
+        pixels.dtype,
+    )
     return search_run.on_device(split, game=built()[1])
 
 
 def built(variant="double", **learning):
     rules = Rules((9, 9), history=2, limit=20, answer="centre")
     resting = Rules((9, 9), history=2, limit=60, answer="centre", rests=True)
-    game = search.Game(LEVELS, rules, resting, search.Learning(
-        agents=16, replay=100, fill=10, explore_steps=50, target_every=20, variant=variant,
-        **learning))
+    game = search.Game(
+        LEVELS,
+        rules,
+        resting,
+        search.Learning(
+            agents=16,
+            replay=100,
+            fill=10,
+            explore_steps=50,
+            target_every=20,
+            variant=variant,
+            **learning,
+        ),
+    )
     model = QNetwork(1, 4, width=8, hidden=32, num_levels=2, dueling="dueling" in variant)
-    task = search.make(model, num_landmarks=1, game=game,
-                       preprocessing=Preprocessing(0.0, 255.0, (0.4,), (0.3,)))
+    task = search.make(
+        model, num_landmarks=1, game=game, preprocessing=Preprocessing(0.0, 255.0, (0.4,), (0.3,))
+    )
     optimizer = optim.make("adamw", learning_rate=3e-3, steps=1000)
     update = search_run.make_update(task, game=game, batch=32, ema_decay=0.0, optimizer=optimizer)
     create = functools.partial(search_run.create, task=task, game=game, optimizer=optimizer)
@@ -111,15 +149,23 @@ def searched(task, game, params, volumes, cases=8):
     def one(case):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(5), case), (4, 1))
         places = jax.vmap(jax.vmap(lambda k: starts.anywhere(k, volumes.shape[case])))(keys)
-        return search.walk(jax.random.key(0), lambda _, s: task.q(params, s, volumes), volumes,
-                           case, places, game=game)
+        return search.walk(
+            jax.random.key(0),
+            lambda _, s: task.q(params, s, volumes),
+            volumes,
+            case,
+            places,
+            game=game,
+        )
 
     found = jax.jit(jax.vmap(one))(jnp.arange(cases))
     return np.asarray(jnp.linalg.norm(found.point - volumes.target[:cases, None], axis=-1))
 
 
-@pytest.mark.parametrize(("variant", "learning"), [
-    ("double", {}), ("dueling", {"n_step": 2, "priority": 0.6, "explore_spread": 2.0})])
+@pytest.mark.parametrize(
+    ("variant", "learning"),
+    [("double", {}), ("dueling", {"n_step": 2, "priority": 0.6, "explore_spread": 2.0})],
+)
 def test_agents_learn_to_find_a_blob(blobs, variant, learning):
     task, game, create, advance = built(variant, **learning)
     key = jax.random.key(0)
@@ -155,8 +201,10 @@ def test_what_is_remembered_takes_few_bytes(blobs):
     assert per_step == 2 * 1 + 2 * 1 + 1 + 1 + 1 + 1 + 4 + 1 + 1
 
 
-@pytest.mark.parametrize(("count", "kind"), [
-    (128, jnp.int8), (129, jnp.int16), (2**15, jnp.int16), (2**15 + 1, jnp.int32)])
+@pytest.mark.parametrize(
+    ("count", "kind"),
+    [(128, jnp.int8), (129, jnp.int16), (2**15, jnp.int16), (2**15 + 1, jnp.int32)],
+)
 def test_numbers_are_remembered_in_a_type_that_holds_them(count, kind):
     found = search._small(jnp.int32(count - 1), count)
     assert found.dtype == kind
@@ -167,18 +215,28 @@ def test_drawn_crops_are_those_that_were_seen_when_acting(blobs):
     """What is cut again from the replay equals what was noted down beside it, step by step."""
     task, game, create, _ = built()
     run = create(jax.random.key(1), blobs)
-    see = teams.each(functools.partial(env.observe, volumes=blobs, levels=LEVELS,
-                                       rules=game.rules))
-    act = jax.jit(lambda key, world: search.act(
-        key, lambda agents: task.q(run.learner.params, agents, blobs), world, blobs, jnp.int32(0),
-        game=game))
+    see = teams.for_every_agent(
+        functools.partial(env.observe, volumes=blobs, levels=LEVELS, rules=game.rules)
+    )
+    act = jax.jit(
+        lambda key, world: search.act(
+            key,
+            lambda agents: task.q(run.learner.params, agents, blobs),
+            world,
+            blobs,
+            jnp.int32(0),
+            game=game,
+        )
+    )
     world, noted = run.world, {}
     for i in range(25):
         noted[int(world.ring.written)] = np.asarray(see(world.agents)), world.agents
         world = act(jax.random.key(i), world)
     batch, (time, team) = search.draw(jax.random.key(2), world, blobs, game=game, batch=256)
-    seen, level, seen_after, discount, rows = jax.tree.map(np.asarray, (
-        batch["seen"], batch["level"], batch["seen_after"], batch["discount"], world.ring.rows))
+    seen, level, seen_after, discount, rows = jax.tree.map(
+        np.asarray,
+        (batch["seen"], batch["level"], batch["seen_after"], batch["discount"], world.ring.rows),
+    )
     after = 0
     for i, (t, who) in enumerate(zip(*map(np.asarray, (time, team)), strict=True)):
         if int(t) not in noted:
@@ -195,17 +253,22 @@ def test_drawn_crops_are_those_that_were_seen_when_acting(blobs):
 
 
 def test_random_versions_stand_behind_the_originals():
-    """Shifted by up to a fifth: the bright voxel goes with its point, or the version is left out.
-    """
+    """Shifted by up to a fifth: the bright voxel goes with its point, or it is left out."""
     images = np.zeros((3, 16, 16, 1), np.uint8)
     points = np.array([[[8.0, 8.0]], [[3.0, 12.0]], [[14.0, 14.0]]])
     for image, point in zip(images, points.astype(int), strict=True):
         image[tuple(point[0])] = 255
-    split = Split({"box": np.tile([[[0, 0], [16, 16]]], (3, 1, 1)), "landmarks": points},
-                  ["a", "b", "c"], ["a", "b", "c"], [{}] * 3, lambda i: images[i], (16, 16, 1),
-                  images.dtype)
+    split = Split(
+        {"box": np.tile([[[0, 0], [16, 16]]], (3, 1, 1)), "landmarks": points},
+        ["a", "b", "c"],
+        ["a", "b", "c"],
+        [{}] * 3,
+        lambda i: images[i],
+        (16, 16, 1),
+        images.dtype,
+    )
     how = Augmentation(translate=0.2)
-    every = search_run.vary(jax.random.key(0), split, copies=4, how=how)
+    every = search_run.vary(jax.random.key(0), split, copies=4, augmentation=how)
     assert every.case_id[:3] == ["a", "b", "c"]
     assert set(every.case_id[3:]) >= {"a", "b"}
     assert len(every) < 15  # some of c went out

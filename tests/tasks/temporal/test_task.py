@@ -17,8 +17,16 @@ KIND = {"cyclic": False, "structure": 0.0, "ratio": jnp.ones(1)}
 
 def value(loss, outputs, marks, count, **changes):
     outputs, marks = jnp.asarray(outputs, jnp.float32), jnp.asarray(marks, jnp.float32)
-    return float(temporal._value(outputs, marks, jnp.int32(count),
-                                 jnp.arange(len(marks)) < count, loss=loss, **{**KIND, **changes}))
+    return float(
+        temporal._value(
+            outputs,
+            marks,
+            jnp.int32(count),
+            jnp.arange(len(marks)) < count,
+            loss=loss,
+            **{**KIND, **changes},
+        )
+    )
 
 
 def test_cross_entropy_over_frames_sees_real_ones_only():
@@ -36,15 +44,17 @@ def test_joint_is_a_yes_or_no_for_each():
     outputs = np.zeros((3, 2))
     ratio = jnp.array([3.0, 1.0])
     assert value("joint", outputs, marks, 2, ratio=ratio) == pytest.approx(
-        (3 + 1 + 1 + 1) * np.log(2) / 2)
+        (3 + 1 + 1 + 1) * np.log(2) / 2
+    )
 
 
 def test_softmax_has_a_class_of_its_own_for_none():
     """Outputs 0 over three classes cost log 3 a frame; frame 1 has no name."""
     marks = [[1, 0], [0, 0]]
     assert value("softmax", np.zeros((2, 3)), marks, 2) == pytest.approx(np.log(3))
-    assert value("softmax", np.zeros((2, 3)), marks, 2, ratio=jnp.array([5.0, 1.0])
-                 ) == pytest.approx((5 + 1) * np.log(3) / 2)
+    assert value(
+        "softmax", np.zeros((2, 3)), marks, 2, ratio=jnp.array([5.0, 1.0])
+    ) == pytest.approx((5 + 1) * np.log(3) / 2)
 
 
 def test_the_curve_costs_its_squared_distance():
@@ -53,7 +63,8 @@ def test_the_curve_costs_its_squared_distance():
     target = np.array([1, 0.125, 0, 0.5 ** (1 / 3)])
     assert value("curve", target[:, None] + 0.1, marks, 4, cyclic=True) == pytest.approx(0.01)
     assert value("curve", np.zeros((4, 1)), marks, 4, cyclic=True) == pytest.approx(
-        (target**2).mean())
+        (target**2).mean()
+    )
 
 
 @pytest.mark.parametrize("cyclic", [False, True])
@@ -62,8 +73,14 @@ def test_random_parts_keep_frames_and_marks_together(cyclic):
     marks = jnp.zeros((10, 1), jnp.uint8).at[3, 0].set(1)
     for seed in range(20):
         part, mark, count = temporal._part(
-            jax.random.key(seed), frames, marks, jnp.int32(7), cyclic=cyclic, window=0 if cyclic
-            else 5, reverse=not cyclic)
+            jax.random.key(seed),
+            frames,
+            marks,
+            jnp.int32(7),
+            cyclic=cyclic,
+            window=0 if cyclic else 5,
+            reverse=not cyclic,
+        )
         seen = np.asarray(part[: int(count), 0, 0, 0]).astype(int)
         assert int(count) == (7 if cyclic else 5)
         assert set(np.diff(seen) % 7) == {1} if cyclic else set(np.diff(seen)) in ({1}, {-1})
@@ -75,8 +92,8 @@ def test_random_parts_keep_frames_and_marks_together(cyclic):
 def task():
     model = models.over_time("cnn", recurrence="lstm", features=8, hidden=8, outputs=3)
     return model, temporal.make(
-        model, preprocessing=SCALING, augmentation=Augmentation(rotate_degrees=10.0),
-        loss="softmax")
+        model, preprocessing=SCALING, augmentation=Augmentation(rotate_degrees=10.0), loss="softmax"
+    )
 
 
 def test_streaming_gives_the_scores_of_the_whole(task):
@@ -93,10 +110,15 @@ def test_streaming_gives_the_scores_of_the_whole(task):
         np.testing.assert_allclose(found, whole[:, t], atol=1e-5)
 
 
-@pytest.mark.parametrize(("recurrence", "cyclic", "smooth", "why"), [
-    ("tcn", False, 1, "tcn looks ahead"), ("bilstm", False, 1, "bilstm looks ahead"),
-    ("gru", True, 1, "of a cycle the first frame follows the last"),
-    ("gru", False, 3, "scores are means over 3 frames")])
+@pytest.mark.parametrize(
+    ("recurrence", "cyclic", "smooth", "why"),
+    [
+        ("tcn", False, 1, "tcn looks ahead"),
+        ("bilstm", False, 1, "bilstm looks ahead"),
+        ("gru", True, 1, "of a cycle the first frame follows the last"),
+        ("gru", False, 3, "scores are means over 3 frames"),
+    ],
+)
 def test_what_frame_by_frame_would_be_another_answer_is_refused(recurrence, cyclic, smooth, why):
     model = models.over_time("mlp", recurrence=recurrence, features=4, hidden=4, outputs=1)
     made = temporal.make(model, preprocessing=SCALING, loss="time", cyclic=cyclic, smooth=smooth)
@@ -107,13 +129,17 @@ def test_what_frame_by_frame_would_be_another_answer_is_refused(recurrence, cycl
 def test_a_gradient_reaches_every_weight(task):
     model, made = task
     rng = np.random.default_rng(0)
-    batch = {"image": jnp.asarray(rng.integers(0, 255, (2, 5, 16, 16, 1)), jnp.uint8),
-             "marks": jnp.asarray(rng.random((2, 5, 2)) < 0.3, jnp.uint8),
-             "length": jnp.array([5, 4])}
-    variables = model.init(jax.random.key(0), jnp.zeros((2, 5, 16, 16, 1)), batch["length"],
-                           train=False)
-    gradient = jax.jit(jax.grad(lambda p: made.loss(
-        jax.random.key(1), p, variables["batch_stats"], batch)[0]))(variables["params"])
+    batch = {
+        "image": jnp.asarray(rng.integers(0, 255, (2, 5, 16, 16, 1)), jnp.uint8),
+        "marks": jnp.asarray(rng.random((2, 5, 2)) < 0.3, jnp.uint8),
+        "length": jnp.array([5, 4]),
+    }
+    variables = model.init(
+        jax.random.key(0), jnp.zeros((2, 5, 16, 16, 1)), batch["length"], train=False
+    )
+    gradient = jax.jit(
+        jax.grad(lambda p: made.loss(jax.random.key(1), p, variables["batch_stats"], batch)[0])
+    )(variables["params"])
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).max() > 0, path
@@ -126,11 +152,14 @@ def test_frames_beyond_the_longest_of_a_batch_are_not_computed(task, lengths, si
     rng = np.random.default_rng(0)
     real = np.arange(8) < np.array(lengths)[:, None]
     images = rng.integers(0, 255, (2, 8, 8, 8, 1)) * real[..., None, None, None]
-    batch = {"image": jnp.asarray(images, jnp.uint8),
-             "marks": jnp.asarray((rng.random((2, 8, 2)) < 0.3) & real[..., None], jnp.uint8),
-             "length": jnp.array(lengths)}
-    variables = model.init(jax.random.key(0), jnp.zeros((2, 8, 8, 8, 1)), batch["length"],
-                           train=False)
+    batch = {
+        "image": jnp.asarray(images, jnp.uint8),
+        "marks": jnp.asarray((rng.random((2, 8, 2)) < 0.3) & real[..., None], jnp.uint8),
+        "length": jnp.array(lengths),
+    }
+    variables = model.init(
+        jax.random.key(0), jnp.zeros((2, 8, 8, 8, 1)), batch["length"], train=False
+    )
     seen = []
 
     def update(key, state, batch):
