@@ -17,11 +17,11 @@ from jax import lax
 
 from benchmarks import common, learner
 from medjax import app
+from medjax.config import option
 from medjax.evaluation import report
 from medjax.ops import conv
 from medjax.typing import Array
 
-option = app.option
 # name: (images, kernel, stride)
 CASES = {
     "2-D, 3 wide, 48 channels": ((128, 14, 14, 48), (3, 3, 48, 48), 1),

@@ -15,12 +15,12 @@ import numpy as np
 from scipy.special import expit, ndtr
 
 from medjax import app
+from medjax.config import option
 from medjax.errors import UserError
 from medjax.evaluation import metrics, stats
 from medjax.evaluation.metrics import Metric
 from medjax.outputs.landmarks import metrics as landmark_metrics
 
-option = app.option
 Drawn = tuple[np.ndarray, np.ndarray, list[str]]  # labels, answers, subjects
 APART = {0.86: 1.5, 0.98: 3.0}  # distance of two normal classes of this area, in deviations
 SCALES = ((0.0, 1.0), (3.0, 1.0), (0.0, 4.0), (-3.0, 1.0))  # of the second model's logits

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.cases import BATCHES, LEARNING_RATE, MOMENTUM, Case, batches
-from medjax import app, losses, models
+from medjax import losses, models, runtime
 from medjax.errors import UserError
 from medjax.models.unet import UNet
 from medjax.train import feed, optim, state
@@ -24,7 +24,7 @@ def use(device: str) -> None:
     Raises:
       UserError: if there is no such device.
     """
-    app.fast_cpu()
+    runtime.fast_cpu()
     jax.config.update("jax_platforms", _PLATFORMS[device])
     jax.config.update("jax_enable_compilation_cache", False)
     try:

@@ -29,6 +29,7 @@ from benchmarks.cases import Job
 from benchmarks.common import Row
 from benchmarks.race import race
 from medjax import app
+from medjax.config import option
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.models.qnet import QNetwork
@@ -40,7 +41,6 @@ from medjax.tasks.search import teams
 from medjax.train import optim, step
 from medjax.typing import Array, Key
 
-option = app.option
 SIDE, CASES = 96, 4
 
 

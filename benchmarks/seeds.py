@@ -19,11 +19,11 @@ from benchmarks import common, learner
 from benchmarks.cases import Case
 from benchmarks.common import Row
 from medjax import app
+from medjax.config import option
 from medjax.errors import UserError
 from medjax.train.state import count_parameters
 from medjax.train.step import Advance, over_seeds
 
-option = app.option
 CASE = Case("resnet_slim", (28, 28, 1), 10, batch=64, updates=4)
 
 

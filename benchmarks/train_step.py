@@ -25,9 +25,9 @@ from benchmarks.cases import CASES, Job
 from benchmarks.common import Row
 from benchmarks.sides import Side, SideError
 from medjax import app
+from medjax.config import option
 from medjax.errors import UserError
 
-option = app.option
 _TORCH = {"PyTorch eager": (), "PyTorch torch.compile": ("--compile",)}
 _MISSING = """from importlib.util import find_spec
 print(*[name for name in ('torch', 'monai') if not find_spec(name)])"""

@@ -14,9 +14,9 @@ from benchmarks import common
 from benchmarks.cases import Job
 from benchmarks.race import race
 from medjax import app
+from medjax.config import option
 from medjax.errors import UserError
 
-option = app.option
 PEERS = {"MONAI Rand3DElastic": "monai", "TorchIO affine + elastic": "torchio"}
 
 

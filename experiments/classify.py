@@ -37,77 +37,67 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, flags, models, settings
-from medjax.data import exams, preprocess
+from medjax import app, models, settings
+from medjax.config import option, unique_names
+from medjax.data import preprocess
 from medjax.data.options import DataOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.evaluation import metrics, plot, report
 from medjax.evaluation.report import Predictions
 from medjax.models import pretrained
+from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs import base
 from medjax.outputs.base import ModelSpec
+from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
 from medjax.tasks.classification import predictor as classify
 from medjax.tasks.classification import task as classification
 from medjax.tasks.predictors import ClassificationPredictor
 from medjax.train import mesh, run, state
+from medjax.train.options import FeedOptions, TrainingOptions
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
-option = app.option
 
-
+@unique_names
 @dataclasses.dataclass(frozen=True)
-class Config(flags.Augmenting, flags.Batches, flags.Files):
+class Config:
     """The settings of one run; its fields are the flags."""
 
-    workdir: str = option("runs/classify", "where everything is written", free=True, path=True)
     dataset: str = option(
         "",
-        "brain_planes, image_folder, or a set of MedMNIST; empty: what "
-        "--data_dir is, without it brain_planes",
+        "brain_planes, image_folder, or a set of MedMNIST; empty: what --data_dir is, without it "
+        "brain_planes",
     )
-    image_size: int = option(0, "bring every side to this many voxels; 0 keeps the size")
-    fit: str = option(
-        "pad", "how: keep proportions and fill the rest, or stretch", choices=exams.FITS
-    )
-    keep_spacing: bool = option(
-        False, "volumes with voxels of several sizes are taken as they are, not resampled"
-    )
-    class_order: tuple[str, ...] = option(
-        (),
-        "classes in their order, where they have one, for "
-        "kappa with quadratic weights; numbers have theirs",
-    )
-    positive_class: str = option("", "of two classes the one that is looked for; empty: the second")
-    path_column: str = option("path", "metadata.csv: column of the file names")
-    label_column: str = option("label", "metadata.csv: column of the classes")
-    metadata_columns: tuple[str, ...] = option((), "metadata.csv: further columns to keep")
-    subject_block: int = option(1, "folders: so many files in a row are one subject")
-
-    model: str = option("cnn", "the network", choices=tuple(models.CLASSIFIERS))
+    data: DataOptions = DataOptions()
+    predictor: ClassificationPredictor = ClassificationPredictor()
     init_from: str = option(
         "", ".safetensors of a published ResNet or DenseNet to start from", path=True
     )
     freeze: bool = option(False, "train the last layer only, on the features of --init_from")
-    dropout: float = option(0.2, "before the last layer")
-    label_smoothing: float = option(0.05, "share of the target spread over all classes")
+    dropout: float = option(0.2, "before the last layer", least=0, below=1)
+    label_smoothing: float = option(
+        0.05, "share of the target spread over all classes", least=0, below=1
+    )
     class_weights: str = option("none", "of the loss", choices=("none", "balanced"))
-    mixup: float = option(0.0, "alpha of mixup; 0 is off")
-    views: int = option(1, "predictions are the mean over so many random views")
+    mixup: float = option(0.0, "alpha of mixup; 0 is off", least=0)
+    training: TrainingOptions = TrainingOptions()
+    feeding: FeedOptions = FeedOptions()
+    augmentation: Augmentation = AUGMENTATION
     best: str = option(
         "auc",
         "metric that chooses the checkpoint, on validation",
         choices=(*metrics.CLASSIFICATION, metrics.ORDERED),
     )
+    report: ReportOptions = ReportOptions()
+    files: FileOptions = FileOptions("runs/classify")
 
 
 def main(config: Config) -> None:
-    flags.check(config, sizes=("views", "subject_block"), amounts=("image_size", "mixup"))
     if config.freeze and not config.init_from:
-        raise UserError("--freeze trains on the features of published weights; give --init_from")
-    config, dataset, stop = settings.begin(config, "classify", DataOptions, default="brain_planes")
+        raise UserError("`freeze` trains on the features of published weights; give `init_from`")
+    config, dataset, stop = settings.begin(config, "classify", default="brain_planes")
     scaling = preprocess.fit(dataset.splits["train"].images, len(dataset.splits["train"]))
     parts = build(config, dataset, scaling)
     training = plan(config, dataset, parts)
@@ -142,15 +132,18 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     train, classes = dataset.splits["train"], dataset.info.classes
     varied = settings.augmentation(config, axes=len(train.image_shape) - 1)
     frequency = np.bincount(train["label"], minlength=len(classes)) / len(train)
-    smallest = models.smallest_side(config.model)
+    smallest = models.smallest_side(config.predictor.model)
     if min(train.image_shape[:-1]) < smallest:
         raise UserError(
-            f"--model={config.model} needs images of {smallest} voxels a side or more; "
-            f"these have {train.image_shape[:-1]}: give --image_size, or another model"
+            f"`model={config.predictor.model}` needs images of {smallest} voxels a side or more; "
+            f"these have {train.image_shape[:-1]}: give `image_size`, or another model"
         )
     balanced = tuple((1 / (len(classes) * frequency)).tolist())
-    how = ClassificationPredictor(
-        config.model, config.dtype, config.views, varied, config.image_size, config.fit
+    how = dataclasses.replace(
+        config.predictor,
+        augmentation=varied,
+        image_size=config.data.image_size,
+        fit=config.data.fit,
     )
     trained = base.describe_model(dataset, scaling, config)
     model = how.network(trained, dropout=config.dropout)
@@ -182,8 +175,8 @@ def measured(config: Config, dataset: Dataset) -> dict[str, metrics.Metric]:
     found = metrics.of_classes(info.classes, positive=info.positive, ordered=info.ordered)
     if config.best not in found:
         raise UserError(
-            f"--best={config.best}: the classes of {info.name} have no order; declare "
-            "it with --class_order, or choose another"
+            f"`best={config.best}`: the classes of {info.name} have no order; declare "
+            "it with `class_order`, or choose another"
         )
     return found
 
@@ -228,7 +221,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
 
 def predict(config: Config, split: Split, parts: Parts, weights: Any) -> np.ndarray:
     """The probabilities of every case once, in order: `[seeds, cases, class]`."""
-    return classify.probabilities(parts.predict, weights, split, batch=config.batch)
+    return classify.probabilities(parts.predict, weights, split, batch=config.training.batch)
 
 
 def validate(config: Config, split: Split, parts: Parts, weights: Any) -> dict[str, float]:
@@ -251,7 +244,7 @@ def validate(config: Config, split: Split, parts: Parts, weights: Any) -> dict[s
 
 def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
-    workdir = Path(config.workdir)
+    workdir = Path(config.files.workdir)
     split = dataset.splits[dataset.report_split]
     classes = dataset.info.classes
     each = [
@@ -271,12 +264,12 @@ def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: d
     whole.write(workdir / "predictions.csv")
     if len(each) > 1:
         (workdir / "seeds").mkdir(exist_ok=True)
-        for s, one in enumerate(each, start=config.seed):
+        for s, one in enumerate(each, start=config.training.seed):
             one.write(workdir / "seeds" / f"predictions_{s}.csv")
     values = [one.values(parts.metrics) for one in each]
     result = {
         **settings.facts(config, "classify", dataset, weights, meta, workdir),
-        "metrics": whole.estimates(parts.metrics, samples=config.bootstrap),
+        "metrics": whole.estimates(parts.metrics, samples=config.report.bootstrap),
         "baseline": whole.constant(parts.frequency).values(parts.metrics),
         "baseline_is": "the training set's class frequencies for every case",
         "definitions": metrics.definitions(parts.metrics),

@@ -55,13 +55,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, flags, models, settings
+from medjax import app, models, settings
+from medjax.config import option, replace_settings, unique_names
 from medjax.data import preprocess
 from medjax.data.landmarks.folder import unpaired
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.evaluation import metrics, plot, report
+from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs import base
 from medjax.outputs.base import ModelSpec
@@ -70,83 +72,54 @@ from medjax.outputs.landmarks import metrics as landmark_metrics
 from medjax.outputs.landmarks import plot as landmark_plot
 from medjax.outputs.landmarks import report as landmark_report
 from medjax.outputs.landmarks.report import LandmarkPredictions
+from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
 from medjax.tasks.heatmap import predictor as heatmap
 from medjax.tasks.heatmap import task as tasks
 from medjax.tasks.predictors import HeatmapPredictor
 from medjax.train import mesh, state
+from medjax.train.options import FeedOptions, TrainingOptions
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
-option = app.option
 
-
+@unique_names
 @dataclasses.dataclass(frozen=True)
-class Config(flags.Augmenting, flags.Batches, flags.LandmarkFiles):
+class Config:
     """The settings of one run; its fields are the flags."""
 
-    workdir: str = option("runs/heatmap", "where everything is written", free=True, path=True)
     dataset: str = option(
         "",
-        "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
-        "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
-        "with --data_dir, else brain_landmarks",
+        "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, afids, isbi2015, "
+        "hand_xray or synthetic_hand; empty: landmark_folder with --data_dir, else brain_landmarks",
     )
-    ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes")
-    train_cases: int = option(0, "train on so many cases only; 0: on all")
-    patch: tuple[int, ...] = option(
-        (),
-        "train on random windows of this shape, predict by overlapping ones; empty: whole images",
-        item=int,
+    data: LandmarkOptions = LandmarkOptions()
+    train_cases: int = option(0, "train on so many cases only; 0: on all", least=0)
+    predictor: HeatmapPredictor = HeatmapPredictor()
+    learn_sigma: float = option(
+        0.0, "weight of |sigma|^2 where sigma is learned; 0: it is not", least=0
     )
-
-    model: str = option("unet", "the network", choices=tuple(models.LANDMARKERS))
-    width: int = option(0, "its features, at the finest level; 0: 16, or 8 in volumes")
-    levels: int = option(4, "unet, scn2019: sizes that it works at")
-    loss: str = option(
-        "cross_entropy",
-        "l2: heights, cross_entropy: probabilities over voxels",
-        choices=tasks.LOSSES,
+    coordinate_weight: float = option(
+        0.0, "in the loss, of the distance of the soft-arg-max", least=0
     )
-    decoder: str = option(
-        "mass",
-        "from map to point: highest voxel with a parabola, mean over all "
-        "voxels, or centre of mass about the highest",
-        choices=tasks.DECODERS,
-    )
-    sigma: float = option(2.0, "of the target's Gaussian, voxels")
-    learn_sigma: float = option(0.0, "weight of |sigma|^2 where sigma is learned; 0: it is not")
-    coordinate_weight: float = option(0.0, "in the loss, of the distance of the soft-arg-max")
-    absent_below: float = option(0.0, "a point found with less confidence counts as absent")
-    radii_mm: tuple[float, ...] = option(
-        (2.0, 2.5, 3.0, 4.0, 10.0), "of the success rates", item=float
-    )
-    level: float = option(0.9, "share of points that the conformal radius is to hold")
-    steps: int = option(600, "updates", grows=True)
-    batch: int = option(0, "examples an update; 0: 8, or 2 volumes")
+    training: TrainingOptions = TrainingOptions(steps=600, batch=0)
+    feeding: FeedOptions = FeedOptions()
+    augmentation: Augmentation = AUGMENTATION
     best: str = option(
         "error_mm",
         "metric that chooses the checkpoint, on validation",
         choices=("error_mm", "error_mm_median", "loss"),
     )
+    radii_mm: tuple[float, ...] = option(
+        (2.0, 2.5, 3.0, 4.0, 10.0), "of the success rates", item=float
+    )
+    level: float = option(0.9, "share of points that the conformal radius is to hold")
+    report: ReportOptions = ReportOptions()
+    files: FileOptions = FileOptions("runs/heatmap")
 
 
 def main(config: Config) -> None:
-    flags.check(
-        config,
-        sizes=("levels",),
-        amounts=(
-            "width",
-            "batch",
-            "train_cases",
-            "learn_sigma",
-            "coordinate_weight",
-            "absent_below",
-        ),
-    )
     check(config)
-    config, dataset, stop = settings.begin(
-        config, "heatmap", LandmarkOptions, default="brain_landmarks"
-    )
+    config, dataset, stop = settings.begin(config, "heatmap", default="brain_landmarks")
     given, config = config, sized(config, dataset)
     train = trained_on(config, dataset)
     scaling = preprocess.fit(train.images, len(train))
@@ -178,7 +151,9 @@ def sized(config: Config, dataset: Dataset) -> Config:
     """The settings with a width and a batch that two cores train in minutes."""
     volumes = len(dataset.splits["train"].image_shape) == 4
     width, batch = (8, 2) if volumes else (16, 8)
-    return dataclasses.replace(config, width=config.width or width, batch=config.batch or batch)
+    return replace_settings(
+        config, width=config.predictor.width or width, batch=config.training.batch or batch
+    )
 
 
 def trained_on(config: Config, dataset: Dataset) -> Split:
@@ -187,24 +162,27 @@ def trained_on(config: Config, dataset: Dataset) -> Split:
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
-    flags.check_landmarks(config, ndim=config.ndim)
-    if config.sigma <= 0:
-        raise UserError(f"--sigma={config.sigma}: must be positive")
+    if config.predictor.sigma <= 0:
+        raise UserError(f"`sigma={config.predictor.sigma}`: must be positive")
     if not 0 < config.level < 1:
-        raise UserError(f"--level={config.level}: must lie between 0 and 1")
+        raise UserError(f"`level={config.level}`: must lie between 0 and 1")
     if min(config.radii_mm, default=0.0) <= 0:
-        raise UserError("--radii_mm: give one or more positive radii")
-    if config.loss == "l2" and (config.coordinate_weight or config.decoder == "soft_argmax"):
+        raise UserError("`radii_mm`: give one or more positive radii")
+    if config.predictor.loss == "l2" and (
+        config.coordinate_weight or config.predictor.decoder == "soft_argmax"
+    ):
         raise UserError(
-            "--coordinate_weight and --decoder=soft_argmax are for --loss=cross_entropy"
+            "`coordinate_weight` and `decoder=soft_argmax` are for `loss=cross_entropy`"
         )
-    if config.patch and (config.loss != "l2" or min(config.patch) < 1):
+    if config.predictor.patch and (
+        config.predictor.loss != "l2" or min(config.predictor.patch) < 1
+    ):
         raise UserError(
-            "--patch: give positive sides, and --loss=l2; probabilities over a window "
+            "`patch`: give positive sides, and `loss=l2`; probabilities over a window "
             "are none over the image"
         )
-    if config.learn_sigma and config.loss != "l2":
-        raise UserError("--learn_sigma is for --loss=l2")
+    if config.learn_sigma and config.predictor.loss != "l2":
+        raise UserError("`learn_sigma` is for `loss=l2`")
 
 
 class Parts(NamedTuple):
@@ -221,26 +199,26 @@ class Parts(NamedTuple):
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     """Raises UserError for settings that do not fit the set."""
     info, shape = dataset.info, dataset.splits["train"].image_shape[:-1]
-    divisor = models.divisor(config.model, levels=config.levels)
-    patch = config.patch or None
+    divisor = models.divisor(config.predictor.model, levels=config.predictor.levels)
+    patch = config.predictor.patch or None
     if patch and (len(patch) != len(shape) or (np.array(patch) > shape).any()):
-        raise UserError(f"--patch={','.join(map(str, patch))} does not fit into images of {shape}")
+        raise UserError(f"`patch={','.join(map(str, patch))}` does not fit into images of {shape}")
     if any(n % divisor for n in patch or shape):
         raise UserError(
-            f"--model={config.model} needs sides that divide by {divisor}; the images "
-            f"or windows have {patch or shape}: give --image_shape, or fewer "
-            "--levels"
+            f"`model={config.predictor.model}` needs sides that divide by {divisor}; the images "
+            f"or windows have {patch or shape}: give `image_shape`, or fewer "
+            "`levels`"
         )
     alone = [name for name in unpaired(info.landmarks) if name not in sum(info.mirrored, ())]
-    if config.flip and alone:
+    if config.augmentation.flip and alone:
         raise UserError(
-            f"--flip: the landmark {alone[0]!r} has a side, but no partner on the "
+            f"`flip`: the landmark {alone[0]!r} has a side, but no partner on the "
             "other: a mirror image would call it wrong; name both sides alike, or "
-            "leave --flip out"
+            "leave `flip` out"
         )
     unordered = info.pairs(info.unordered)
     how, trained = (
-        settings.pick(HeatmapPredictor, config),
+        config.predictor,
         base.describe_model(dataset, scaling, config),
     )
     task = how.task(
@@ -268,8 +246,8 @@ def predict(
         weights,
         dataset.splits[name],
         dataset.info.landmarks,
-        batch=config.batch,
-        absent_below=config.absent_below,
+        batch=config.training.batch,
+        absent_below=config.predictor.absent_below,
         unordered=parts.unordered,
     )
 
@@ -300,7 +278,7 @@ def mean_shape(config: Config, dataset: Dataset, name: str, parts: Parts) -> Lan
 
 def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
-    workdir = Path(config.workdir)
+    workdir = Path(config.files.workdir)
     each, _ = predict(config, dataset, dataset.report_split, parts, weights)
     whole = landmark_report.turned(heatmap.ensemble(each), parts.unordered)
     tuned = (
@@ -343,10 +321,13 @@ def results(
     true = biometry.truth(info, split)
     guess = biometry.constant(true, biometry.truth(info, trained_on(config, dataset)))
     lengths = biometry.estimates(
-        true, biometry.measure(info, whole.points_mm), whole.subject_id, samples=config.bootstrap
+        true,
+        biometry.measure(info, whole.points_mm),
+        whole.subject_id,
+        samples=config.report.bootstrap,
     )
     return {
-        "metrics": {**whole.estimates(declared, samples=config.bootstrap), **lengths},
+        "metrics": {**whole.estimates(declared, samples=config.report.bootstrap), **lengths},
         "baseline": {**baseline.values(declared), **guess},
         "baseline_is": "each landmark at its mean position in the training images"
         + (", each length at its median there" if guess else ""),

@@ -1,7 +1,7 @@
 """Landmark search by reinforcement-learning agents; environment, replay and learning compiled.
 
     python -m experiments.search
-    python -m experiments.search --ndim=2 --scales=16,8,4,2
+    python -m experiments.search --ndim=2 --spacings_mm=16,8,4,2
     python -m experiments.search --dataset=landmark_folder --data_dir=MY_VOLUMES --landmarks=A,B
 
 The default, AC and PC in volumes of the deformed template (synthetic), 4 mm voxels, 120 to train;
@@ -11,7 +11,7 @@ mean position: 7.72 mm; a random walk: 110 mm. With --variant=double 4.63 [4.01,
 subjects, the day before: 4.32, double 4.47, dueling 5.25, dqn 4.82; validation (3.83, 4.39, 4.45,
 4.87) chose the default.
 
-Slices of it (--ndim=2 --scales=16,8,4,2, same day, 1 minute): 2.24 mm [1.72, 3.34]; the mean
+Slices of it (--ndim=2 --spacings_mm=16,8,4,2, same day, 1 minute): 2.24 mm [1.72, 3.34]; the mean
 position: 5.80 mm.
 
 Hippocampus, points derived from masks, 170 to train; validation split of 30, which also chose the
@@ -44,7 +44,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, flags, settings
+from medjax import app, settings
+from medjax.config import get_setting, option, unique_names
 from medjax.data import geometry, preprocess
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset, Split
@@ -52,9 +53,11 @@ from medjax.errors import UserError, unknown
 from medjax.evaluation import metrics, plot, report
 from medjax.evaluation.stats import nan_mean
 from medjax.models import qnet
+from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs import base
 from medjax.outputs.base import ModelSpec
+from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
 from medjax.tasks.predictors import SearchPredictor
 from medjax.tasks.search import environment as env
 from medjax.tasks.search import metrics as search_metrics
@@ -66,147 +69,61 @@ from medjax.tasks.search import task as tasks
 from medjax.tasks.search.report import Searches
 from medjax.train import feed as feeds
 from medjax.train import mesh, run, step
+from medjax.train.options import TrainingOptions
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
-option = app.option
 
-
+@unique_names
 @dataclasses.dataclass(frozen=True)
-class Config(flags.Augmenting, flags.Training, flags.LandmarkFiles):
+class Config:
     """The settings of one run; its fields are the flags."""
 
-    workdir: str = option("runs/search", "where everything is written", free=True, path=True)
     dataset: str = option(
         "",
-        "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, "
-        "afids, isbi2015, hand_xray or synthetic_hand; empty: landmark_folder "
-        "with --data_dir, else brain_landmarks",
+        "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, afids, isbi2015, "
+        "hand_xray or synthetic_hand; empty: landmark_folder with --data_dir, else brain_landmarks",
     )
-    ndim: int = option(3, "brain_landmarks: 2 for slices, 3 for volumes")
+    data: LandmarkOptions = LandmarkOptions(ndim=3)
     landmarks: tuple[str, ...] = option(("AC", "PC"), "those that are searched, comma-separated")
-
-    copies: int = option(0, "search so many random versions of each training volume too")
-    scales: tuple[float, ...] = option(
-        (),
-        "mm between two samples of what an agent sees, coarse to fine; empty: 4, 2 and 1 voxels",
-        item=float,
-    )
-    strides: tuple[float, ...] = option(
-        (), "mm of a move at each scale; empty: as --scales", item=float
-    )
-    crop_size: int = option(15, "samples along each side of what an agent sees")
-    history: int = option(1, "so many crops, of its last places")
-    reward: str = option(
-        "distance", "how much the distance fell, or its square", choices=("distance", "squared")
-    )
-    clip_reward: float = option(1.0, "rewards lie within this; 0: anywhere")
-    outside: str = option(
-        "stay",
-        "an agent that would leave the volume stays and pays, or leaves "
-        "and so declares the landmark absent",
-        choices=("stay", "leave"),
-    )
-    limit: int = option(60, "steps after which a team goes to another volume")
-    search_limit: int = option(200, "steps after which a search is cut off")
-    trail: int = option(20, "last places that tell whether an agent rests...")
-    visits: int = option(4, "...which is when it is on one of them for this many times")
-    answer: str = option(
-        "centre",
-        "where it rests: centre of its cycle, or the place of the last "
-        "four whose largest Q is lowest",
-        choices=("centre", "lowest"),
-    )
-
-    variant: str = option("dueling_double", "of deep Q-learning", choices=tasks.VARIANTS)
-    agents: int = option(64, "searches at once, of each landmark")
-    act_steps: int = option(1, "moves of each between two updates")
-    discount: float = option(0.9, "of the value after a step")
-    n_step: int = option(1, "rewards summed before the value that follows")
-    epsilon: float = option(1.0, "share of moves made at random, at first...")
-    epsilon_last: float = option(0.1, "...and after...")
-    explore_steps: int = option(300, "...so many updates")
-    explore_spread: float = option(0.0, "some agents explore less: exponents from 1 to 1 + this")
-    replay: int = option(500, "steps of each agent that are remembered")
-    fill: int = option(40, "of them, made at random before the first update")
-    target_every: int = option(100, "updates between copies into the target network")
-    priority: float = option(0.0, "exponent of the error that steps are drawn by; 0: uniformly")
-    margin: float = option(0.1, "share of each side near which no search begins")
-
-    trunk: str = option(
-        "patches", "of the network; convolutions: those of Alansary et al.", choices=qnet.TRUNKS
-    )
-    patch: int = option(3, "the network's first layer cuts crops into patches of this side")
-    width: int = option(32, "its features there")
-    hidden: int = option(128, "and in its dense layers")
-    communicate: bool = option(False, "agents in one volume tell each other what they see")
-
-    starts: int = option(100, "searches of each volume and landmark that are reported")
-    validation_starts: int = option(10, "and on validation, while training")
-    validation_cases: int = option(20, "volumes there; 0: all")
+    copies: int = option(0, "search so many random versions of each training volume too", least=0)
+    predictor: SearchPredictor = SearchPredictor()
+    learning: tasks.Learning = tasks.Learning()
+    training: TrainingOptions = TrainingOptions(learning_rate=1e-3, weight_decay=1e-4)
+    augmentation: Augmentation = AUGMENTATION
+    validation_starts: int = option(10, "searches on validation, while training", least=1)
+    validation_cases: int = option(20, "volumes there; 0: all", least=0)
     outlier_sd: float = option(
-        0.0, "a shape model replaces answers that lie so many standard deviations off; 0: none does"
+        0.0,
+        "a shape model replaces answers that lie so many standard deviations off; 0: none does",
+        least=0,
     )
     beside: str = option(
         "",
-        "work directory of a run of experiments.heatmap on the same cases, "
-        "to stand in the same table",
+        "work directory of a run of experiments.heatmap on the same cases, to stand in the same "
+        "table",
         free=True,
         path=True,
     )
-    radii_mm: tuple[float, ...] = option(
-        (1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates", item=float
-    )
-    steps: int = option(1000, "updates", grows=True)
-    batch: int = option(64, "remembered steps an update, of every landmark")
-    learning_rate: float = option(1e-3, "its peak")
-    weight_decay: float = option(1e-4, "decoupled, on kernels only")
     best: str = option(
         "error_mm",
         "metric that chooses the checkpoint, on validation",
         choices=("error_mm", "error_mm_median"),
     )
+    radii_mm: tuple[float, ...] = option(
+        (1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates", item=float
+    )
+    report: ReportOptions = ReportOptions()
+    files: FileOptions = FileOptions("runs/search")
 
     @property
     def model(self) -> str:
-        return f"{self.variant} Q-network"
+        return f"{self.predictor.variant} Q-network"
 
 
 def main(config: Config) -> None:
-    flags.check(
-        config,
-        sizes=(
-            "crop_size",
-            "history",
-            "limit",
-            "search_limit",
-            "visits",
-            "agents",
-            "act_steps",
-            "n_step",
-            "explore_steps",
-            "replay",
-            "fill",
-            "target_every",
-            "patch",
-            "width",
-            "hidden",
-            "starts",
-            "validation_starts",
-        ),
-        amounts=(
-            "clip_reward",
-            "explore_spread",
-            "priority",
-            "validation_cases",
-            "outlier_sd",
-            "copies",
-        ),
-    )
     check(config)
-    config, dataset, stop = settings.begin(
-        config, "search", LandmarkOptions, default="brain_landmarks"
-    )
+    config, dataset, stop = settings.begin(config, "search", default="brain_landmarks")
     dataset = searched(config, dataset)
     train = dataset.splits["train"]
     scaling = preprocess.fit(train.images, len(train))
@@ -225,50 +142,57 @@ def main(config: Config) -> None:
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
-    flags.check_landmarks(config, ndim=config.ndim)
     for name, top in (
         ("discount", 1.0),
         ("epsilon", 1.0),
         ("epsilon_last", 1.0),
         ("margin", 0.499),
     ):
-        if not 0 <= getattr(config, name) <= top:
-            raise UserError(f"--{name}={getattr(config, name)}: must lie between 0 and {top}")
-    size, convolutions = config.crop_size, config.trunk == "convolutions"
-    if size % 2 == 0 or not (convolutions or size % config.patch == 0):
+        value = get_setting(config, name)
+        if not 0 <= value <= top:
+            raise UserError(f"`{name}={value}`: must lie between 0 and {top}")
+    size, convolutions = config.predictor.crop_size, config.predictor.trunk == "convolutions"
+    if size % 2 == 0 or not (convolutions or size % config.predictor.patch == 0):
         raise UserError(
-            f"--crop_size={size}: must be odd, so that the agent stands in its middle, "
-            f"and divide by --patch={config.patch}"
+            f"`crop_size={size}`: must be odd, so that the agent stands in its middle, "
+            f"and divide by `patch={config.predictor.patch}`"
         )
     if convolutions and size < qnet.SMALLEST_CROP:
         raise UserError(
-            f"--crop_size={size}: --trunk=convolutions needs {qnet.SMALLEST_CROP} or more"
+            f"`crop_size={size}`: `trunk=convolutions` needs {qnet.SMALLEST_CROP} or more"
         )
     varied = [
-        f.name for f in dataclasses.fields(flags.Augmenting) if getattr(config, f.name) != f.default
+        f.name
+        for f in dataclasses.fields(AUGMENTATION)
+        if getattr(config.augmentation, f.name) != getattr(AUGMENTATION, f.name)
     ]
     if varied and not config.copies:
-        raise UserError(f"--{varied[0]} varies the copies of training volumes; give --copies")
-    if config.trail < config.visits:
-        raise UserError(f"--trail={config.trail} is shorter than --visits={config.visits}")
-    usable = config.fill - (config.history - 1) - (config.n_step - 1)
-    if config.fill > config.replay or usable * config.agents < config.batch:
+        raise UserError(f"`{varied[0]}` varies the copies of training volumes; give `copies`")
+    if config.predictor.trail < config.predictor.visits:
         raise UserError(
-            f"--fill={config.fill} of --agents={config.agents} gives "
-            f"{max(usable, 0) * config.agents} steps to draw from, fewer than "
-            f"--batch={config.batch}, or more than --replay={config.replay} holds"
+            f"`trail={config.predictor.trail}` is shorter than `visits={config.predictor.visits}`"
+        )
+    usable = config.learning.fill - (config.predictor.history - 1) - (config.learning.n_step - 1)
+    if (
+        config.learning.fill > config.learning.replay
+        or usable * config.learning.agents < config.training.batch
+    ):
+        raise UserError(
+            f"`fill={config.learning.fill}` of `agents={config.learning.agents}` gives "
+            f"{max(usable, 0) * config.learning.agents} steps to draw from, fewer than "
+            f"`batch={config.training.batch}`, or more than `replay={config.learning.replay}` holds"
         )
     if min(config.radii_mm, default=0.0) <= 0:
-        raise UserError("--radii_mm: give one or more positive radii")
+        raise UserError("`radii_mm`: give one or more positive radii")
     if not config.landmarks or len(set(config.landmarks)) < len(config.landmarks):
-        raise UserError("--landmarks: give one or more names, each once")
+        raise UserError("`landmarks`: give one or more names, each once")
     if config.outlier_sd and len(config.landmarks) < 4:
         raise UserError(
-            "--outlier_sd needs four --landmarks or more: three lay the shape model, "
+            "`outlier_sd` needs four `landmarks` or more: three lay the shape model, "
             "and one is judged"
         )
     if config.beside and not Path(config.beside, "predictions.csv").is_file():
-        raise UserError(f"--beside={config.beside}: has no predictions.csv")
+        raise UserError(f"`beside={config.beside}`: has no predictions.csv")
 
 
 def searched(config: Config, dataset: Dataset) -> Dataset:
@@ -318,11 +242,12 @@ class Parts(NamedTuple):
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     """Raises UserError for settings that do not fit the set."""
     train, trained = dataset.splits["train"], base.describe_model(dataset, scaling, config)
-    how = SearchPredictor(
-        geometry.voxel_mm(train["to_world"]),
-        **{f.name: getattr(config, f.name) for f in dataclasses.fields(SearchPredictor)[1:]},
+    voxel_mm = geometry.voxel_mm(train["to_world"])
+    how = dataclasses.replace(config.predictor, voxel_mm=voxel_mm, seed=config.training.seed)
+    learning = dataclasses.replace(
+        config.learning, variant=config.predictor.variant, margin=config.predictor.margin
     )
-    game = how.game(train.image_shape[:-1], learning=settings.pick(tasks.Learning, config))
+    game = how.game(train.image_shape[:-1], learning=learning)
     task, moves = how.task(trained, game), 2 * len(game.rules.crop)
 
     def wander(key: Key, data: env.Volumes, case: Array, places: Array) -> tasks.SearchOutcome:
@@ -347,10 +272,10 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
 def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     """The training run, its agents split over the devices."""
     devices = mesh.make()
-    mesh.check_batch(config.agents, mesh=devices, flag="--agents")
+    mesh.check_batch(config.learning.agents, mesh=devices, option="agents")
     data = search_run.on_device(
         search_run.vary(
-            jax.random.key(config.seed),
+            jax.random.key(config.training.seed),
             dataset.splits["train"],
             copies=config.copies,
             augmentation=settings.augmentation(config, axes=len(parts.game.rules.crop)),
@@ -363,10 +288,10 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
     init = partial(search_run.create, data=data, task=parts.task, **kit)
     search_run.check_memory(
         jax.eval_shape(init, jax.random.key(0)).world,
-        learners=config.seeds * len(flags.choices(config)),
+        learners=config.training.seeds * len(config.training.choices),
     )
     update = search_run.make_update(
-        parts.task, batch=config.batch, ema_decay=config.ema_decay, **kit
+        parts.task, batch=config.training.batch, ema_decay=config.training.ema_decay, **kit
     )
 
     def evaluate(weights: Any) -> dict[str, float]:
@@ -385,7 +310,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
         feed=feeds.resident(lambda: mesh.put(data, mesh.replicated(devices))),
         sharding=search_run.placing(devices),
         unit="agent-steps",
-        batch=config.agents * config.act_steps * len(config.landmarks),
+        batch=config.learning.agents * config.learning.act_steps * len(config.landmarks),
     )
 
 
@@ -398,24 +323,26 @@ def explore(
         data,
         names=config.landmarks,
         count=count,
-        seed=config.seed,
-        margin=config.margin,
+        seed=config.training.seed,
+        margin=config.predictor.margin,
     )
 
 
 def finish(config: Config, dataset: Dataset, parts: Parts, weights: Any, meta: dict) -> None:
     """Searches from the best checkpoint, on test where there is one, else on validation."""
-    workdir = Path(config.workdir)
+    workdir = Path(config.files.workdir)
     split, params = dataset.splits[dataset.report_split], weights[0]
     data = search_run.on_device(split, game=parts.game)
-    print(f"searching {len(split)} volumes from {config.starts} places each", flush=True)
-    found = explore(config, split, data, partial(parts.walk, params), count=config.starts)
-    wander = explore(config, split, data, parts.wander, count=config.starts)
+    print(f"searching {len(split)} volumes from {config.predictor.starts} places each", flush=True)
+    found = explore(config, split, data, partial(parts.walk, params), count=config.predictor.starts)
+    wander = explore(config, split, data, parts.wander, count=config.predictor.starts)
     if not mesh.is_first():
         return
     result = {
         **settings.facts(config, "search", dataset, weights, meta, workdir, unit="agent-steps"),
-        "of": "one seed" if config.seeds == 1 else f"{config.seeds} seeds, pooled",
+        "of": "one seed"
+        if config.training.seeds == 1
+        else f"{config.training.seeds} seeds, pooled",
         **results(config, dataset, parts, found, wander, workdir),
     }
     found.write(workdir / "predictions.csv")
@@ -445,25 +372,26 @@ def results(
         others[config.beside] = search_report.from_run(Path(config.beside, "predictions.csv"), mean)
     rows = {"search, each start": found, **answers, **others, "random walk": wander}
     median = answers["median of the starts"]
-    seeds = [found.select(seed=s).values(declared) for s in range(config.seeds)]
+    seeds = [found.select(seed=s).values(declared) for s in range(config.training.seeds)]
     return {
-        "metrics": found.estimates(declared, samples=config.bootstrap),
+        "metrics": found.estimates(declared, samples=config.report.bootstrap),
         "baseline": mean.values(declared),
         "baseline_is": "each landmark at its mean position in the training volumes",
         "definitions": metrics.definitions(declared),
         "missing_in_reference": int(np.isnan(found.true_mm).any(-1).sum()),
         "variance": found.variance(),
-        "starts": config.starts,
+        "starts": config.predictor.starts,
         "voxel_mm": parts.how.voxel_mm,
         "landmarks": {
             name: found.select(landmark=i).values(declared) for i, name in enumerate(found.names)
         },
         "beside": {
-            who: row.estimates(declared, samples=config.bootstrap) for who, row in rows.items()
+            who: row.estimates(declared, samples=config.report.bootstrap)
+            for who, row in rows.items()
         },
         "compared": report.corrected(
             {
-                who: search_report.compare(median, row, samples=config.bootstrap)
+                who: search_report.compare(median, row, samples=config.report.bootstrap)
                 for who, row in others.items()
             }
         ),
@@ -495,7 +423,11 @@ def draw(
     each = nan_mean(found.error_mm.reshape(len(split), -1), axis=1)
     case = int(np.argsort(each, kind="stable")[len(each) // 2])  # NaN comes last
     key, places = search_run.beginnings(
-        data, jnp.int32(case), count=min(config.starts, 12), seed=config.seed, margin=config.margin
+        data,
+        jnp.int32(case),
+        count=min(config.predictor.starts, 12),
+        seed=config.training.seed,
+        margin=config.predictor.margin,
     )
     trace, level = (
         np.asarray(x)[0] for x in parts.trace(params, key, data, jnp.int32(case), places)
@@ -513,7 +445,7 @@ def draw(
         level[:, 0, 0],
         voxel_mm=parts.how.voxel_mm,
         spacing=np.asarray(parts.game.levels.spacing).tolist(),
-        crop=(config.crop_size,) * image.ndim,
+        crop=(config.predictor.crop_size,) * image.ndim,
     )
 
 

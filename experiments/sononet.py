@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from medjax import app
+from medjax.config import option
 from medjax.data import images
 from medjax.errors import UserError
 from medjax.evaluation import report
 from medjax.models import sononet as network
 from medjax.tasks import sononet
 from medjax.train.record import write_table
-
-option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +43,9 @@ class Config:
 
 def main(config: Config) -> None:
     if len(config.crop) not in (0, 4):
-        raise UserError("--crop: give first and last row, first and last column")
+        raise UserError("`crop`: give first and last row, first and last column")
     if not 0 < config.threshold < 1:
-        raise UserError(f"--threshold={config.threshold}: must lie between 0 and 1")
+        raise UserError(f"`threshold={config.threshold}`: must lie between 0 and 1")
     paths, workdir = pictures(Path(config.input)), Path(config.workdir)
     read = sononet.load(Path(config.weights))
     found = []
@@ -69,14 +68,14 @@ def main(config: Config) -> None:
 def pictures(path: Path) -> list[Path]:
     """Raises UserError if there are none."""
     if not path.name or not path.exists():
-        raise UserError(f"--input={path}: no such file or folder")
+        raise UserError(f"`input={path}`: no such file or folder")
     found = (
         [path]
         if path.is_file()
         else sorted(p for p in path.iterdir() if images.suffix(p) in images.PICTURES)
     )
     if not found:
-        raise UserError(f"--input={path}: no pictures in it ({', '.join(images.PICTURES)})")
+        raise UserError(f"`input={path}`: no pictures in it ({', '.join(images.PICTURES)})")
     return found
 
 
@@ -87,9 +86,9 @@ def cut(
     top, bottom, left, right = crop or (0, pixels.shape[0], 0, pixels.shape[1])
     if not (0 <= top < bottom <= pixels.shape[0] and 0 <= left < right <= pixels.shape[1]):
         raise UserError(
-            f"{origin}: is {pixels.shape[1]} x {pixels.shape[0]}, and --crop="
-            f"{','.join(map(str, crop))} does not lie in it; give the rows and columns "
-            "of your scanner, or --crop= for the whole picture"
+            f"{origin}: is {pixels.shape[1]} x {pixels.shape[0]}, and `crop="
+            f"{','.join(map(str, crop))}` does not lie in it; give the rows and columns "
+            "of your scanner, or an empty `crop` for the whole picture"
         )
     return pixels[top:bottom, left:right], (top, left)
 

@@ -47,7 +47,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax import app, flags, models, settings, weights
+from medjax import app, models, settings, weights
+from medjax.config import option, replace_settings, unique_names
 from medjax.data import preprocess
 from medjax.data.options import SequenceOptions
 from medjax.data.source import Dataset, Split
@@ -57,6 +58,7 @@ from medjax.evaluation.metrics import Metric
 from medjax.evaluation.stats import Estimate
 from medjax.models import pretrained, sononet
 from medjax.ops import sequence
+from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs import base
 from medjax.outputs.base import ModelSpec
@@ -64,97 +66,77 @@ from medjax.outputs.frames import metrics as temporal_metrics
 from medjax.outputs.frames import plot as temporal_plot
 from medjax.outputs.frames import report as temporal_report
 from medjax.outputs.frames.report import SequencePredictions
+from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
 from medjax.tasks.predictors import TemporalPredictor
 from medjax.tasks.temporal import predictor as temporal
 from medjax.tasks.temporal import task as tasks
 from medjax.train import mesh, run, state
+from medjax.train.options import FeedOptions, TrainingOptions
 from medjax.train.record import read_lines
 from medjax.typing import Array, Key
 
-option = app.option
 RIVAL = "per_frame"  # folder of the network without recurrence, in that of the run
 WIDTHS = (1, 3, 5, 7, 9)  # frames of a moving average, of which validation chooses
 
 
+@unique_names
 @dataclasses.dataclass(frozen=True)
-class Config(flags.Augmenting, flags.Batches, flags.SequenceFiles):
+class Config:
     """The settings of one run; its fields are the flags."""
 
-    workdir: str = option("runs/temporal", "where everything is written", free=True, path=True)
     dataset: str = option(
         "",
-        "beating_heart, brain_sweeps, sequence_folder, sunnybrook_cine, acdc "
-        "or echonet_dynamic; empty: sequence_folder with --data_dir, else "
-        "beating_heart",
+        "beating_heart, brain_sweeps, sequence_folder, sunnybrook_cine, acdc or echonet_dynamic; "
+        "empty: sequence_folder with --data_dir, else beating_heart",
     )
-    task: str = option(
-        "frames", "each name has one frame, or (planes) any number", choices=tuple(tasks.LOSSES)
-    )
-
-    encoder: str = option("cnn", "network of a frame", choices=tuple(models.CLASSIFIERS))
-    features: int = option(64, "numbers that it gives a frame")
-    recurrence: str = option("tcn", "what runs over them", choices=models.RECURRENCES)
-    hidden: int = option(64, "its features")
+    data: SequenceOptions = SequenceOptions()
+    predictor: TemporalPredictor = TemporalPredictor()
     init_from: str = option(
         "",
-        "where weights come from: .safetensors (ResNet, DenseNet) or .npz "
-        "(SonoNet) for the encoder, or the work directory of a run",
+        "where weights come from: .safetensors (ResNet, DenseNet) or .npz (SonoNet) for the "
+        "encoder, or the work directory of a run",
         path=True,
     )
-    encoder_rate: float = option(1.0, "learning rate of the encoder, as a share; 0: frozen")
-    remat: bool = option(False, "keep less in memory, compute it twice")
-    dropout: float = option(0.0, "before the encoder's last layer")
-
-    loss: str = option(
-        "",
-        "frames: time (cross-entropy over frames) or curve (Kong et al. 2016; "
-        "ED, ES); planes: joint (Chen et al. 2015) or softmax; empty: the first",
-        choices=("", *(k for of in tasks.LOSSES.values() for k in of)),
+    encoder_rate: float = option(
+        1.0, "learning rate of the encoder, as a share; 0: frozen", least=0
     )
-    structure: float = option(1.0, "curve: weight of the loss that keeps it falling and rising")
-    balance: float = option(0.5, "planes: exponent of how rare a name is, as its weight")
+    remat: bool = option(False, "keep less in memory, compute it twice")
+    dropout: float = option(0.0, "before the encoder's last layer", least=0, below=1)
+    structure: float = option(
+        1.0, "curve: weight of the loss that keeps it falling and rising", least=0
+    )
+    balance: float = option(0.5, "planes: exponent of how rare a name is, as its weight", least=0)
     reverse: bool = option(False, "train on reversed sequences too")
     by_length: bool = option(
         False,
-        "the sequences of a batch are about as long as one another, so "
-        "that few frames are computed in vain; four programs are compiled",
+        "the sequences of a batch are about as long as one another, so that few frames are "
+        "computed in vain; four programs are compiled",
     )
-    train_window: int = option(0, "train on so many frames in a row; 0: all")
-    smooth: int = option(1, "scores are means over so many frames")
+    train_window: int = option(0, "train on so many frames in a row; 0: all", least=0)
     rival: bool = option(
         True,
-        "train the same encoder without recurrence too, averaged over "
-        "frames, to stand in the same table",
+        "train the same encoder without recurrence too, averaged over frames, to stand in the "
+        "same table",
     )
+    training: TrainingOptions = TrainingOptions(steps=800, batch=8)
+    feeding: FeedOptions = FeedOptions()
+    augmentation: Augmentation = AUGMENTATION
     units: str = option("ms", "report milliseconds too, or frames only", choices=("ms", "frames"))
-    hit_frames: int = option(2, "planes: a hit is at most so many frames off")
-    steps: int = option(800, "updates", grows=True)
-    batch: int = option(8, "sequences an update")
+    hit_frames: int = option(2, "planes: a hit is at most so many frames off", least=0)
+    report: ReportOptions = ReportOptions()
+    files: FileOptions = FileOptions("runs/temporal")
 
     @property
     def model(self) -> str:
-        return f"{self.encoder} + {self.recurrence}"
+        return f"{self.predictor.encoder} + {self.predictor.recurrence}"
 
 
 def main(config: Config) -> None:
-    flags.check(
-        config,
-        sizes=("features", "hidden", "smooth"),
-        amounts=(
-            "structure",
-            "balance",
-            "train_window",
-            "hit_frames",
-            "encoder_rate",
-            "frame_ms",
-            "grid_mm",
-        ),
+    config = replace_settings(
+        config, loss=config.predictor.loss or tasks.LOSSES[config.predictor.task][0]
     )
-    config = dataclasses.replace(config, loss=config.loss or tasks.LOSSES[config.task][0])
     check(config)
-    config, dataset, stop = settings.begin(
-        config, "temporal", SequenceOptions, default="beating_heart"
-    )
+    config, dataset, stop = settings.begin(config, "temporal", default="beating_heart")
     check_set(config, dataset)
     train = dataset.splits["train"]
     scaling = fit(config, train)
@@ -176,13 +158,13 @@ def main(config: Config) -> None:
         others: dict[str, SequencePredictions] = {}
         of_run = config.init_from and Path(config.init_from).is_dir()
         begun = Path(config.init_from, RIVAL) if of_run else None
-        alone = dataclasses.replace(
+        alone = replace_settings(
             config,
             recurrence="none",
             init_from=str(begun or config.init_from),
-            workdir=str(Path(config.workdir, RIVAL)),
+            workdir=str(Path(config.files.workdir, RIVAL)),
         )
-        if config.rival and config.recurrence != "none":
+        if config.rival and config.predictor.recurrence != "none":
             print("the same encoder without recurrence:", flush=True)
             train_one(
                 alone,
@@ -195,60 +177,61 @@ def main(config: Config) -> None:
 
 def check(config: Config) -> None:
     """Raises UserError for values that no run can have."""
-    if config.loss not in tasks.LOSSES[config.task]:
+    if config.predictor.loss not in tasks.LOSSES[config.predictor.task]:
         raise UserError(
-            f"--loss={config.loss} is not for --task={config.task}; choose "
-            f"{' or '.join(tasks.LOSSES[config.task])}"
+            f"`loss={config.predictor.loss}` is not for `task={config.predictor.task}`; choose "
+            f"{' or '.join(tasks.LOSSES[config.predictor.task])}"
         )
-    if config.smooth % 2 == 0:
-        raise UserError(f"--smooth={config.smooth}: must be odd, so that no frame is shifted")
+    if config.predictor.smooth % 2 == 0:
+        raise UserError(
+            f"`smooth={config.predictor.smooth}`: must be odd, so that no frame is shifted"
+        )
     if config.train_window and config.by_length:
-        raise UserError("--by_length: with --train_window all are as long already")
+        raise UserError("`by_length`: with `train_window` all are as long already")
     if config.train_window == 1:
-        raise UserError("--train_window=1: a window has two frames or more")
-    flags.check_sequences(config)
+        raise UserError("`train_window=1`: a window has two frames or more")
     if config.init_from and not Path(config.init_from).exists():
-        raise UserError(f"--init_from={config.init_from}: no such file or folder")
+        raise UserError(f"`init_from={config.init_from}`: no such file or folder")
     rival = (
         config.rival
-        and config.recurrence != "none"
+        and config.predictor.recurrence != "none"
         and config.init_from
         and Path(config.init_from).is_dir()
     )
     if rival and not Path(config.init_from, RIVAL, weights.NAME).exists():
         raise UserError(
-            f"--init_from={config.init_from}: that run has no rival, for the rival of "
-            "this one to start from; give --rival=false"
+            f"`init_from={config.init_from}`: that run has no rival, for the rival of "
+            "this one to start from; give `rival=false`"
         )
     if config.encoder_rate == 0 and not config.init_from:
-        raise UserError("--encoder_rate=0 uses the features of --init_from; give it")
+        raise UserError("`encoder_rate=0` uses the features of `init_from`; give it")
 
 
 def check_set(config: Config, dataset: Dataset) -> None:
     """Raises UserError for settings that do not fit the set."""
     info = dataset.info
-    if config.loss == "curve" and len(info.frames) != 2:
+    if config.predictor.loss == "curve" and len(info.frames) != 2:
         raise UserError(
-            f"--loss=curve is for two names, ED and ES; {info.name} has "
-            f"{', '.join(info.frames)}: give --loss=time"
+            f"`loss=curve` is for two names, ED and ES; {info.name} has "
+            f"{', '.join(info.frames)}: give `loss=time`"
         )
     if info.cyclic and config.train_window:
-        raise UserError(f"--train_window: the sequences of {info.name} are whole cycles")
+        raise UserError(f"`train_window`: the sequences of {info.name} are whole cycles")
     for name, split in dataset.splits.items():
-        if config.task == "frames":
+        if config.predictor.task == "frames":
             several = np.argwhere(split["marks"].sum(1) > 1)
             if len(several):
                 i, j = several[0]
                 raise UserError(
                     f"{split.case_id[i]} of {name} has several frames called "
-                    f"{info.frames[j]}; give --task=planes"
+                    f"{info.frames[j]}; give `task=planes`"
                 )
         unknown = np.isnan(split["frame_ms"])
-        if config.task == "frames" and config.units == "ms" and unknown.any():
+        if config.predictor.task == "frames" and config.units == "ms" and unknown.any():
             raise UserError(
                 f"{split.case_id[int(unknown.argmax())]} of {name}: the time between "
-                "its frames is not known; give the column frame_ms, --frame_ms, or "
-                "--units=frames"
+                "its frames is not known; give the column frame_ms, `frame_ms`, or "
+                "`units=frames`"
             )
 
 
@@ -285,14 +268,14 @@ class Parts(NamedTuple):
 def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     """Raises UserError for settings that do not fit the set."""
     train, info = dataset.splits["train"], dataset.info
-    smallest = models.smallest_side(config.encoder)
+    smallest = models.smallest_side(config.predictor.encoder)
     if min(train.image_shape[1:3]) < smallest:
         raise UserError(
-            f"--encoder={config.encoder} needs frames of {smallest} pixels a side or "
-            f"more; these have {train.image_shape[1:3]}: give --image_shape"
+            f"`encoder={config.predictor.encoder}` needs frames of {smallest} pixels a side or "
+            f"more; these have {train.image_shape[1:3]}: give `image_shape`"
         )
     how, trained = (
-        settings.pick(TemporalPredictor, config),
+        dataclasses.replace(config.predictor, frame_ms=config.data.frame_ms),
         base.describe_model(dataset, scaling, config),
     )
     model = how.network(trained, dropout=config.dropout, remat=config.remat)
@@ -310,7 +293,7 @@ def build(config: Config, dataset: Dataset, scaling: Preprocessing) -> Parts:
     )
     metrics = (
         temporal_metrics.of_frames(info.frames, milliseconds=config.units == "ms")
-        if config.task == "frames"
+        if config.predictor.task == "frames"
         else (temporal_metrics.of_planes(info.frames, frames=config.hit_frames))
     )
     return Parts(how, trained, model, task, optimizer(config), temporal.program(task), metrics)
@@ -367,7 +350,7 @@ def plan(config: Config, dataset: Dataset, parts: Parts) -> run.Plan:
             **alike,
             optimizer=parts.optimizer,
             score=parts.score,
-            higher=config.task == "planes",
+            higher=config.predictor.task == "planes",
             evaluate=lambda s: validate(config, dataset, parts, s),
         )
 
@@ -387,7 +370,11 @@ def predict(
 ) -> list[SequencePredictions]:
     """Every sequence of a split once, by each seed."""
     score = temporal.scores(
-        parts.predict, weights, dataset.splits[name], batch=config.batch, seeds=config.seeds
+        parts.predict,
+        weights,
+        dataset.splits[name],
+        batch=config.training.batch,
+        seeds=config.training.seeds,
     )
     return [of_set(config, dataset, name, s) for s in score]
 
@@ -397,7 +384,7 @@ def of_set(config: Config, dataset: Dataset, name: str, score: np.ndarray) -> Se
         dataset.splits[name],
         dataset.info.frames,
         score,
-        task=config.task,
+        task=config.predictor.task,
         cyclic=dataset.info.cyclic,
     )
 
@@ -424,7 +411,7 @@ def averaged(
         )(jnp.nan_to_num(found.score), length)
         return of_set(config, dataset, name, np.asarray(score))
 
-    sign = 1 if config.task == "planes" else -1
+    sign = 1 if config.predictor.task == "planes" else -1
     tried = {w: sign * smoothed("validation", w).values(parts.metrics)[parts.score] for w in WIDTHS}
     width = max(tried, key=lambda w: tried[w])
     return {
@@ -442,7 +429,7 @@ def finish(
     others: dict[str, SequencePredictions],
 ) -> None:
     """Reports the best checkpoint on test where there is one, else on validation."""
-    name, workdir = dataset.report_split, Path(config.workdir)
+    name, workdir = dataset.report_split, Path(config.files.workdir)
     split, train = dataset.splits[name], dataset.splits["train"]
     each = predict(config, dataset, name, parts, weights)
     if not mesh.is_first():
@@ -461,11 +448,12 @@ def finish(
     if len(set(split.subject_id)) < len(split):
         rows["network, mean over a subject"] = temporal_report.pooled(whole)
     beside: dict[str, dict[str, Estimate]] = {
-        who: row.estimates(parts.metrics, samples=config.bootstrap) for who, row in rows.items()
+        who: row.estimates(parts.metrics, samples=config.report.bootstrap)
+        for who, row in rows.items()
     }
     compared = report.corrected(
         {
-            who: whole.compare(row, parts.metrics[parts.score], samples=config.bootstrap)
+            who: whole.compare(row, parts.metrics[parts.score], samples=config.report.bootstrap)
             for who, row in rows.items()
             if row is not whole
         }
@@ -504,7 +492,7 @@ def draw(
         score=parts.score,
         unit="loss",
     )
-    temporal_plot.curves(folder / "curves.png", found, curve=config.loss == "curve")
+    temporal_plot.curves(folder / "curves.png", found, curve=config.predictor.loss == "curve")
     temporal_plot.thumbnails(folder / "frames.png", found, split)
     temporal_plot.differences(folder / "differences.png", found)
 

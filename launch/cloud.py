@@ -22,9 +22,9 @@ from typing import Any
 import yaml
 
 from medjax import app
+from medjax.config import option
 from medjax.errors import UserError
 
-option = app.option
 PORT = 55527  # of the first process, which the others meet
 
 

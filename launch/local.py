@@ -18,11 +18,11 @@ import threading
 import time
 from collections.abc import Sequence
 
-from medjax import app
+from medjax import app, runtime
+from medjax.config import option
 from medjax.errors import UserError
 
-option = app.option
-_EXPECTED = (None, 0, app.STOPPED)
+_EXPECTED = (None, 0, runtime.STOPPED)
 GRACE_SECONDS = 10.0  # for a process to end by itself, when another has failed
 
 
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def environment(config: Config, number: int, address: str) -> dict[str, str]:
-    """What tells a process which one it is; see `medjax.app.join`."""
+    """What tells a process which one it is; see `medjax.runtime.join`."""
     place = {
         "JAX_COORDINATOR_ADDRESS": address,
         "JAX_NUM_PROCESSES": str(config.processes),

@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 
 from medjax import app, models
+from medjax.config import option
 from medjax.errors import UserError
 from medjax.evaluation import report
 from medjax.models import qnet
 from medjax.train.state import count_parameters
 
-option = app.option
 DEVICES = (1, 8, 64, 256, 1024)
 
 

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medjax import app
+from medjax.config import option
 from medjax.errors import UserError
 
-option = app.option
 SCRIPT = Path(__file__).with_name("job.sbatch")
 
 

@@ -30,13 +30,12 @@ import numpy as np
 from launch import points, slurm
 from launch.points import Point, told
 from medjax import app
+from medjax.config import option
 from medjax.data import table
 from medjax.errors import UserError
 from medjax.evaluation import report
 from medjax.evaluation.plot import new_figure, plain_numbers
 from medjax.train.record import write_table
-
-option = app.option
 
 
 @dataclasses.dataclass(frozen=True)

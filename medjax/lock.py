@@ -47,5 +47,5 @@ def _locked(descriptor: int, path: Path, operation: int) -> bool:
             why = e.strerror
     raise UserError(
         f"{path}: cannot be locked ({why}); choose a folder on another file system, "
-        "such as one of this machine, by --workdir or --cache_dir"
+        "such as one of this machine, by `workdir` or `cache_dir`"
     )

@@ -111,6 +111,8 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
         raise UserError(f"{where}: {_shown(value)} is no object with the fields of {kind.__name__}")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
+    names = {f.metadata["formerly"]: n for n, f in fields.items() if f.metadata.get("formerly")}
+    value = {names.get(name, name): part for name, part in value.items()}
     odd = next((name for name in value if name not in fields), None)
     if odd is not None:
         raise UserError(f"{where}: unknown field {_shown(odd)}; written by a newer medjax?")
@@ -118,7 +120,8 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
         (
             name
             for name, f in fields.items()
-            if name not in value and f.default is f.default_factory is dataclasses.MISSING
+            if name not in value
+            and (f.metadata.get("kept") or f.default is f.default_factory is dataclasses.MISSING)
         ),
         None,
     )

@@ -14,48 +14,34 @@ import numpy as np
 import optax
 
 from medjax import weights
-from medjax.app import (
-    STOPPED,
-    StopSignal,
-    check_device,
-    check_workdir,
-    join,
-    open_workdir,
-    setup,
-)
 from medjax.data import source
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.evaluation import plot, report, stats
-from medjax.flags import Batches, Columns, Training, choices
 from medjax.ops.augment import Augmentation
+from medjax.runtime import STOPPED, StopSignal, check_device, join, setup
 from medjax.train import feed as feeds
 from medjax.train import mesh, optim, run, several, state, step
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.feed import Pick
 from medjax.train.record import read_lines
 from medjax.typing import Key
+from medjax.workdir import check_workdir, open_workdir
 
 RESIDENT_BYTES = 4 * 10**9  # larger sets are streamed
 
 
-def pick(kind: type, config: Any) -> Any:
-    """A `kind`, its fields taken from the config's fields of the same names."""
-    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
-
-
 def augmentation(config: Any, *, axes: int) -> Augmentation:
     """Raises UserError if an axis to flip is none of the images' `axes`."""
-    if any(not 0 <= axis < axes for axis in config.flip):
+    if any(not 0 <= axis < axes for axis in config.augmentation.flip):
         raise UserError(
-            f"--flip={','.join(map(str, config.flip))}: the images have the axes 0 to {axes - 1}"
+            f"`flip={','.join(map(str, config.augmentation.flip))}`: the images have the axes 0 "
+            f"to {axes - 1}"
         )
-    return pick(Augmentation, config)
+    return config.augmentation
 
 
-def begin(
-    config: Any, experiment: str, options: type, *, default: str
-) -> tuple[Any, Dataset, StopSignal]:
+def begin(config: Any, experiment: str, *, default: str) -> tuple[Any, Dataset, StopSignal]:
     """Sets the machine up and loads the set, whose options are a part of the settings.
 
     Args:
@@ -64,21 +50,21 @@ def begin(
     Returns:
       The config with the set's name, the set, and what says whether the process is to end.
     """
-    cache = Path(config.cache_dir).expanduser()
-    wanted = pick(options, config)
+    check_files(config)
+    cache = Path(config.files.cache_dir).expanduser()
     name = config.dataset
-    if not name and config.data_dir:
-        name = source.infer(wanted)
-        print(f"--data_dir={config.data_dir} is read as the set {name}")
+    if not name and config.data.data_dir:
+        name = source.infer(config.data)
+        print(f"`data_dir={config.data.data_dir}` is read as the set {name}")
     config = dataclasses.replace(config, dataset=name or default)
-    source.check_read(config.dataset, wanted, _given(config, options))
-    check_workdir(Path(config.workdir), experiment, config)
+    source.check_read(config.dataset, config.data, _given(config))
+    check_workdir(Path(config.files.workdir), experiment, config)
     setup(cache)
     join()
     check_device()
     stop = StopSignal()
     with stop.at_once("reading the data"):
-        dataset = source.load(config.dataset, options=wanted, cache_dir=cache, say=_say)
+        dataset = source.load(config.dataset, options=config.data, cache_dir=cache, say=_say)
     _describe(dataset)
     return config, dataset, stop
 
@@ -87,12 +73,26 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _given(config: Any, options: type) -> list[str]:
+def _given(config: Any) -> list[str]:
     """The options of the set that differ from their defaults."""
-    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    defaults: Any = next(f.default for f in dataclasses.fields(config) if f.name == "data")
     return [
-        f.name for f in dataclasses.fields(options) if getattr(config, f.name) != defaults[f.name]
+        f.name
+        for f in dataclasses.fields(defaults)
+        if getattr(config.data, f.name) != getattr(defaults, f.name)
     ]
+
+
+def check_files(config: Any) -> None:
+    """Raises UserError for folders that no run can have."""
+    workdir, data_dir = Path(config.files.workdir), config.data.data_dir
+    if data_dir and Path(data_dir).resolve() in workdir.resolve().parents:
+        raise UserError(
+            f"`workdir={workdir}` lies in `data_dir`, where its figures would be taken for "
+            "images; choose another"
+        )
+    if config.report.eval_only and not (workdir / "config.json").exists():
+        raise UserError(f"`workdir={workdir}`: no run in it to evaluate; train first")
 
 
 def _describe(dataset: Dataset) -> None:
@@ -113,26 +113,26 @@ def _describe(dataset: Dataset) -> None:
         print(f"note: {note}", flush=True)
 
 
-def optimizer(config: Training, *, only: Columns = ()) -> optax.GradientTransformation:
+def optimizer(config: Any, *, only: tuple[str, ...] = ()) -> optax.GradientTransformation:
     """As the flags have it; `only` as of `optim.make`."""
     return optim.make(
-        config.optimizer,
-        learning_rate=config.learning_rate,
-        steps=config.steps,
-        warmup_steps=config.warmup_steps,
-        schedule=config.schedule,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
+        config.training.optimizer,
+        learning_rate=config.training.learning_rate,
+        steps=config.training.steps,
+        warmup_steps=config.training.warmup_steps,
+        schedule=config.training.schedule,
+        momentum=config.training.momentum,
+        weight_decay=config.training.weight_decay,
+        clip_norm=config.training.clip_norm,
         only=only,
     )
 
 
 def plan(
-    config: Batches,
+    config: Any,
     train: Split,
     *,
-    columns: Columns,
+    columns: tuple[str, ...],
     init: Callable[[Key], state.TrainState],
     loss: Callable,
     optimizer: optax.GradientTransformation,
@@ -155,23 +155,29 @@ def plan(
         shorten: makes an update that then needs less.
     """
     devices = mesh.make()
-    mesh.check_batch(config.batch, mesh=devices)
-    streamed = config.feed == "stream" or (config.feed == "auto" and train.nbytes > RESIDENT_BYTES)
+    mesh.check_batch(config.training.batch, mesh=devices)
+    streamed = config.feeding.feed == "stream" or (
+        config.feeding.feed == "auto" and train.nbytes > RESIDENT_BYTES
+    )
 
     def read(index: Any) -> dict[str, np.ndarray]:
         return train.batch(index, columns)
 
-    which = functools.partial(feeds.batch_index, size=len(train), batch=config.batch)
+    which = functools.partial(feeds.batch_index, size=len(train), batch=config.training.batch)
     if length is not None:
-        which = functools.partial(feeds.alike_index, length=jnp.asarray(length), batch=config.batch)
+        which = functools.partial(
+            feeds.alike_index, length=jnp.asarray(length), batch=config.training.batch
+        )
     if streamed:
         choose: Pick = feeds.pick_streamed
-        data_key = jax.random.split(jax.random.key(config.seed))[1]  # as make_advance splits it
+        data_key = jax.random.split(jax.random.key(config.training.seed))[
+            1
+        ]  # as make_advance splits it
         feed = feeds.stream(
             data_key,
             read,
             which,
-            part=mesh.my_part(config.batch),
+            part=mesh.my_part(config.training.batch),
             place=lambda x: mesh.put_part(x, mesh.along(1, mesh=devices)),
         )
     else:
@@ -181,8 +187,10 @@ def plan(
     def pick_batch(*args: Any) -> Any:
         return mesh.split_batch(choose(*args), mesh=devices)
 
-    update = shorten(step.make_step(loss, optimizer, ema_decay=config.ema_decay))
-    shapes = jax.eval_shape(jax.vmap(init), jax.vmap(jax.random.key)(np.arange(config.seeds)))
+    update = shorten(step.make_step(loss, optimizer, ema_decay=config.training.ema_decay))
+    shapes = jax.eval_shape(
+        jax.vmap(init), jax.vmap(jax.random.key)(np.arange(config.training.seeds))
+    )
     return seeded(
         config,
         init=init,
@@ -191,16 +199,16 @@ def plan(
         score=score,
         higher=higher,
         feed=feed,
-        batch=config.batch,
+        batch=config.training.batch,
         streamed=streamed,
         sharding=mesh.sharded(shapes, mesh=devices)
-        if config.shard_state
+        if config.feeding.shard_state
         else mesh.replicated(devices),
     )
 
 
 def seeded(
-    config: Training,
+    config: Any,
     *,
     init: Callable,
     advance: step.Advance,
@@ -217,9 +225,15 @@ def seeded(
       score, higher: which of its values chooses.
       others: what else a `run.Plan` has.
     """
-    replicated, tried, seeds = mesh.replicated(mesh.make()), choices(config), config.seeds
+    replicated, tried, seeds = (
+        mesh.replicated(mesh.make()),
+        config.training.choices,
+        config.training.seeds,
+    )
     keys = jax.jit(
-        lambda: jax.vmap(jax.random.key)(config.seed + jnp.tile(jnp.arange(seeds), len(tried))),
+        lambda: jax.vmap(jax.random.key)(
+            config.training.seed + jnp.tile(jnp.arange(seeds), len(tried))
+        ),
         out_shardings=replicated,
     )()
 
@@ -238,10 +252,10 @@ def seeded(
         evaluate=lambda s: evaluate(weights_of(s)),
         score=score,
         higher=higher,
-        steps=config.steps,
-        eval_every=config.eval_every or max(config.steps // 10, 1),
-        log_every=config.log_every,
-        keep=config.keep,
+        steps=config.training.steps,
+        eval_every=config.training.eval_every or max(config.training.steps // 10, 1),
+        log_every=config.training.log_every,
+        keep=config.training.keep,
         choices=len(tried),
         **others,
     )
@@ -261,12 +275,12 @@ def best_of(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
     return best, meta
 
 
-def timing(config: Training, workdir: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+def timing(config: Any, workdir: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     """What the report says of the training, also of one that was killed at its end."""
     unknown = dict.fromkeys(("compile_seconds", "examples_per_second"))
     ended = [line["train"] for line in read_lines(workdir / "metrics.jsonl") if "train" in line]
     return next(
-        (t for t in reversed(ended) if t["steps"] == config.steps),
+        (t for t in reversed(ended) if t["steps"] == config.training.steps),
         {"steps": meta["step"], "seconds": meta["seconds"], **unknown},
     )
 
@@ -296,9 +310,11 @@ def facts(
         "cases": len(split),
         "subjects": len(set(split.subject_id)),
         "subjects_known_by": dataset.info.subjects,
-        "model": config.model,
-        "of": f"ensemble of {config.seeds} seeds" if config.seeds > 1 else "one seed",
-        "parameters": state.count_parameters(learned[0]) // config.seeds,
+        "model": getattr(config, "model", None) or config.predictor.model,
+        "of": f"ensemble of {config.training.seeds} seeds"
+        if config.training.seeds > 1
+        else "one seed",
+        "parameters": state.count_parameters(learned[0]) // config.training.seeds,
         "best_step": meta["step"],
         "validation": meta.get("chosen_by"),
         **{name: meta[name] for name in ("choice", "chosen", "choices") if name in meta},
@@ -311,10 +327,10 @@ def facts(
     }
 
 
-def chosen(config: Training, plan: run.Plan, best: Any, workdir: Path) -> dict[str, Any]:
+def chosen(config: Any, plan: run.Plan, best: Any, workdir: Path) -> dict[str, Any]:
     """Which of the settings that were tried is best on validation, and how the others are there,
     each at its own best step."""
-    tried, number = choices(config), int(plan.evaluate(best)["choice"])
+    tried, number = config.training.choices, int(plan.evaluate(best)["choice"])
     return {
         "choice": number,
         "chosen": tried[number]._asdict(),
@@ -327,7 +343,7 @@ def chosen(config: Training, plan: run.Plan, best: Any, workdir: Path) -> dict[s
 def by_seed(config: Any, values: list[dict[str, float]]) -> dict[str, Any]:
     """The metrics of each seed, and their mean with its interval."""
     return {
-        "each": {str(config.seed + s): v for s, v in enumerate(values)},
+        "each": {str(config.training.seed + s): v for s, v in enumerate(values)},
         "mean": {name: stats.mean_interval([v[name] for v in values]) for name in values[0]},
     }
 
@@ -348,7 +364,7 @@ def train_and_report(
       how, trained: what a prediction depends on: a predictor and its `ModelSpec`.
       finish: is given the weights of the best checkpoint and its meta data; in every process.
     """
-    workdir = Path(config.workdir)
+    workdir = Path(config.files.workdir)
     # Results depend on these too, so they stand in config.json; and all that `share` needs.
     facts = {
         "data_sha1": data_sha1,
@@ -356,7 +372,7 @@ def train_and_report(
         "trained": dataclasses.asdict(trained),
     }
     with open_workdir(workdir, experiment, config, **facts):
-        if not config.eval_only:
+        if not config.report.eval_only:
             run.train(
                 plan, workdir, stop=stop, say=_say, compiling=lambda: stop.at_once("compiling")
             )
@@ -367,8 +383,8 @@ def train_and_report(
         learned = weights_of(best)
         if plan.choices > 1:
             meta |= chosen(config, plan, best, workdir)
-            learned = several.of_choice(learned, meta["choice"], seeds=config.seeds)
+            learned = several.of_choice(learned, meta["choice"], seeds=config.training.seeds)
         if mesh.is_first():
             weights.write(workdir / weights.NAME, learned)
-        with plot.formats(config.figure_format):
+        with plot.formats(config.report.figure_format):
             finish(learned, meta)

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from medjax import app
+from medjax import app, runtime, workdir
+from medjax.config import option
 from medjax.errors import UserError, unknown
 from tests.conftest import ROOT
 
@@ -18,12 +19,12 @@ from tests.conftest import ROOT
 class Config:
     """A config of every kind of field."""
 
-    size: int = app.option(3, "how large")
-    rate: float = app.option(0.5, "how fast")
-    name: str = app.option("a", "which", choices=("alpha", "beta", "a"))
-    deep: bool = app.option(False, "whether")
-    axes: tuple[int, ...] = app.option((), "axes", item=int)
-    where: str = app.option("here", "a place", free=True)
+    size: int = option(3, "how large")
+    rate: float = option(0.5, "how fast")
+    name: str = option("a", "which", choices=("alpha", "beta", "a"))
+    deep: bool = option(False, "whether")
+    axes: tuple[int, ...] = option((), "axes", item=int)
+    where: str = option("here", "a place", free=True)
 
 
 def parse(*arguments):
@@ -57,10 +58,10 @@ def test_bad_flags_are_told(argument, message):
 class Usual:
     """The flags that other programs call otherwise."""
 
-    learning_rate: float = app.option(0.1, "x")
-    batch: int = app.option(1, "x")
-    steps: int = app.option(5, "x", grows=True)
-    workdir: str = app.option("", "x", path=True)
+    learning_rate: float = option(0.1, "x")
+    batch: int = option(1, "x")
+    steps: int = option(5, "x", grows=True)
+    workdir: str = option("", "x", path=True)
 
 
 @pytest.mark.parametrize(
@@ -84,14 +85,14 @@ def test_the_users_folder():
 
 
 def test_steps_may_grow_and_not_shrink(tmp_path, capsys):
-    with app.open_workdir(tmp_path / "w", "e", Usual(steps=5)):
+    with workdir.open_workdir(tmp_path / "w", "e", Usual(steps=5)):
         pass
-    app.check_workdir(tmp_path / "w", "e", Usual(steps=9))
-    assert "--steps grows from 5 to 9" in capsys.readouterr().out
+    workdir.check_workdir(tmp_path / "w", "e", Usual(steps=9))
+    assert "`steps` grows from 5 to 9" in capsys.readouterr().out
     with pytest.raises(UserError, match="steps was 5, is 4"):
-        app.check_workdir(tmp_path / "w", "e", Usual(steps=4))
+        workdir.check_workdir(tmp_path / "w", "e", Usual(steps=4))
     with pytest.raises(UserError, match="batch was 1, is 2"):
-        app.check_workdir(tmp_path / "w", "e", Usual(steps=9, batch=2))
+        workdir.check_workdir(tmp_path / "w", "e", Usual(steps=9, batch=2))
 
 
 def test_help_names_every_flag(capsys):
@@ -106,33 +107,33 @@ def test_help_names_every_flag(capsys):
 
 def test_a_work_directory_holds_one_run(tmp_path):
     folder = tmp_path / "run"
-    app.check_workdir(folder, "classify", Config())
+    workdir.check_workdir(folder, "classify", Config())
     assert not folder.exists()
-    with app.open_workdir(folder, "classify", Config(), data="a"):
-        app.check_workdir(folder, "classify", Config(where="elsewhere"))
+    with workdir.open_workdir(folder, "classify", Config(), data="a"):
+        workdir.check_workdir(folder, "classify", Config(where="elsewhere"))
         with (
             pytest.raises(UserError, match="another process is at work in it"),
-            app.open_workdir(folder, "classify", Config(), data="a"),
+            workdir.open_workdir(folder, "classify", Config(), data="a"),
         ):
             pass
     with (
         pytest.raises(UserError, match="data was 'a', is 'b'"),
-        app.open_workdir(folder, "classify", Config(), data="b"),
+        workdir.open_workdir(folder, "classify", Config(), data="b"),
     ):
         pass
     with pytest.raises(UserError, match="size was 3, is 4"):
-        app.check_workdir(folder, "classify", Config(size=4))
+        workdir.check_workdir(folder, "classify", Config(size=4))
     with pytest.raises(UserError, match="experiment was 'classify', is 'other'"):
-        app.check_workdir(folder, "other", Config())
+        workdir.check_workdir(folder, "other", Config())
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match="not readable"):
-        app.check_workdir(folder, "classify", Config())
+        workdir.check_workdir(folder, "classify", Config())
 
 
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        ("UserError('--x: wrong')", 2, "error: --x: wrong"),
+        ("errors.UserError('--x: wrong')", 2, "error: --x: wrong"),
         (
             f"OSError({errno.ENOSPC}, 'No space left on device', '/full')",
             1,
@@ -163,8 +164,8 @@ def test_a_work_directory_holds_one_run(tmp_path):
 )
 def test_errors_end_the_process_with_one_line(error, code, line):
     program = (
-        "import dataclasses, sys\nfrom medjax import app\nfrom medjax.errors import UserError\n"
-        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "import dataclasses, sys\nfrom medjax import app, config, errors\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = config.option(1, 'x')\n"
         f"def main(config): raise {error}\nsys.argv = ['p']\napp.run(main, C)"
     )
     done = subprocess.run(
@@ -178,8 +179,8 @@ def test_errors_end_the_process_with_one_line(error, code, line):
 @pytest.mark.parametrize("closed", [False, True])
 def test_nobody_reads_the_output(closed):
     program = (
-        "import dataclasses, sys\nfrom medjax import app\n"
-        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "import dataclasses, sys\nfrom medjax import app, config, errors\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = config.option(1, 'x')\n"
         "def main(config):\n    for _ in range(10**5): print('line', flush=True)\n"
         "sys.argv = ['p']\napp.run(main, C)"
     )
@@ -198,8 +199,8 @@ def test_nobody_reads_the_output(closed):
 
 def test_a_real_bug_keeps_its_traceback():
     program = (
-        "import dataclasses, sys\nfrom medjax import app\n"
-        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "import dataclasses, sys\nfrom medjax import app, config, errors\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = config.option(1, 'x')\n"
         "sys.argv = ['p']\napp.run(lambda c: 1 / 0, C)"
     )
     done = subprocess.run(
@@ -222,7 +223,7 @@ def started(program):
 def test_the_stop_signal():
     before = signal.getsignal(signal.SIGTERM)
     try:
-        stop = app.StopSignal()
+        stop = runtime.StopSignal()
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
@@ -234,19 +235,19 @@ def test_the_stop_signal():
 def test_sigterm_ends_what_has_nothing_to_save_at_once():
     """A compiler does not look at signals: the process ends all the same, and says so."""
     program = (
-        "import ctypes, sys\nfrom medjax import app\nstop = app.StopSignal()\n"
+        "import ctypes, sys\nfrom medjax import runtime\nstop = runtime.StopSignal()\n"
         "with stop.at_once('compiling'):\n    print('now', flush=True)\n"
         "    ctypes.CDLL(None).usleep(20_000_000)\n    ctypes.CDLL(None).sleep(30)\n"
     )
     with started(program) as process:
         process.terminate()
-        assert process.wait(timeout=5) == app.STOPPED
+        assert process.wait(timeout=5) == runtime.STOPPED
         assert "stopped by SIGTERM while compiling" in process.stdout.read()
 
 
 def test_a_second_sigterm_ends_at_once_what_does_not_look_at_signals():
     program = (
-        "import hashlib\nfrom medjax import app\nstop = app.StopSignal()\n"
+        "import hashlib\nfrom medjax import runtime\nstop = runtime.StopSignal()\n"
         "print('now', flush=True)\n"  # then a minute in C, without the interpreter's lock
         "hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n"
     )
@@ -257,13 +258,13 @@ def test_a_second_sigterm_ends_at_once_what_does_not_look_at_signals():
         assert process.poll() is None
         process.terminate()
         # By whom is a matter of whether the interpreter had a turn between them.
-        assert process.wait(timeout=5) in (app.STOPPED, -signal.SIGTERM)
+        assert process.wait(timeout=5) in (runtime.STOPPED, -signal.SIGTERM)
 
 
 def test_sigterm_closes_what_is_open():
     program = (
-        "import dataclasses, sys, time\nfrom medjax import app\n"
-        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "import dataclasses, sys, time\nfrom medjax import app, config\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = config.option(1, 'x')\n"
         "def main(config):\n    try:\n        print('now', flush=True)\n"
         "        time.sleep(30)\n    finally:\n        print('closed')\n"
         "sys.argv = ['p']\napp.run(main, C)"
@@ -309,8 +310,8 @@ def test_no_device_is_one_line(command, tmp_path):
 
 def test_a_terminal_that_knows_ascii_only():
     program = (
-        "import dataclasses, sys\nfrom medjax import app\n"
-        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = app.option(1, 'x')\n"
+        "import dataclasses, sys\nfrom medjax import app, config, errors\n"
+        "@dataclasses.dataclass(frozen=True)\nclass C:\n    x: int = config.option(1, 'x')\n"
         "sys.argv = ['p']\napp.run(lambda c: print('\\u2501 done'), C)"
     )
     done = subprocess.run(

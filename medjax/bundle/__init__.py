@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax import app, schema, weights
+from medjax import runtime, schema, weights
 from medjax.bundle import archive, card, exported, manifest, memory
 from medjax.errors import UserError, first_line
 from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage, split_of
@@ -144,7 +144,7 @@ def check_origin(
 
 def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     """What the files of a bundle hold; errors as of `load`, which begin with `where`."""
-    app.check_device()
+    runtime.check_device()
     path, digest = where, manifest.check(files, where=where).sha256
     about = _object(files, ABOUT, path)
     where = f"{path}: {ABOUT}"
@@ -293,12 +293,12 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
         values = (workdir / weights.NAME).read_bytes()
     except OSError as e:
         raise UserError(
-            f"{workdir / weights.NAME}: {e.strerror}; run the experiment with --eval_only"
+            f"{workdir / weights.NAME}: {e.strerror}; run the experiment with `eval_only`"
         ) from None
     if report.get("weights_sha256") != manifest.sha256(values):
         raise UserError(
             f"{workdir}: {weights.NAME} is not that of report.json; run the experiment "
-            "with --eval_only"
+            "with `eval_only`"
         )
     flags = {
         k: v
@@ -342,6 +342,6 @@ def _of_run(workdir: Path, name: str, *, has: Sequence[str]) -> dict[str, Any]:
     if lacking:
         raise UserError(
             f"{workdir}: {name} has no {', '.join(lacking)}; was it written by an "
-            "older medjax? Run the experiment with --eval_only"
+            "older medjax? Run the experiment with `eval_only`"
         )
     return value

@@ -124,7 +124,7 @@ def check_names(path: Path, names: list[str]) -> None:
 
 def too_large(path: Any) -> UserError:
     """The error for what exceeds the limit."""
-    return UserError(f"{path}: larger than --limit_gb allows; raise it if you trust the source")
+    return UserError(f"{path}: larger than `limit_gb` allows; raise it if you trust the source")
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:

@@ -46,7 +46,7 @@ def make(bundle: Any) -> bytes:
         )
         return bytes(made.serialize())
     except ImportError as e:
-        raise UserError(f"--stablehlo needs flatbuffers; pip install flatbuffers ({e})") from None
+        raise UserError(f"`stablehlo` needs flatbuffers; pip install flatbuffers ({e})") from None
     finally:
         settings.update("jax_traceback_in_locations_limit", depth)
 

@@ -14,7 +14,6 @@ from medjax.data.found import Layout, RawImage, known_spacing
 from medjax.data.options import DataOptions
 from medjax.errors import UserError, unknown
 
-FITS = ("pad", "stretch")
 _ALIKE = 1.02  # voxels of one size may differ by this factor
 
 
@@ -51,7 +50,7 @@ def arrange(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np
             raise UserError(
                 f"{origin}: the size of its voxels is not known, and all are brought "
                 "to one size; mend the file, give spacing_mm from Python, or train "
-                "with --keep_spacing"
+                "with `keep_spacing`"
             )
         return _on_grid(
             pixels, np.array(arrangement.spacing_mm) / np.array(spacing), arrangement.shape
@@ -121,7 +120,7 @@ def plan(
     shapes = np.array([x.shape for x in extents], float)
     if not len(sizes) or (sizes.max(0) / sizes.min(0)).max() <= _ALIKE or options.keep_spacing:
         if len(sizes) and options.keep_spacing:
-            notes += [f"voxels of {_range(sizes)} mm are taken as they are (--keep_spacing)"]
+            notes += [f"voxels of {_range(sizes)} mm are taken as they are (`keep_spacing`)"]
         return Arrangement(wanted, None, bool(placed), options.fit), notes
     if side:  # one scale for all, at which the largest fits
         grid = np.full(3, (sizes * shapes / side).max())
@@ -131,7 +130,7 @@ def plan(
         goal = tuple(np.rint(np.median(sizes * shapes, 0) / grid).astype(int).tolist())
     notes += [
         f"voxels of {_range(sizes)} mm resampled to {_times(grid)} mm, "
-        f"{' x '.join(map(str, goal))} of them (--keep_spacing takes them as they are)"
+        f"{' x '.join(map(str, goal))} of them (`keep_spacing` takes them as they are)"
     ]
     return Arrangement(goal, tuple(grid.tolist()), bool(placed), options.fit), notes
 
@@ -191,7 +190,7 @@ def order_classes(
     odd = set(class_order) ^ set(names)
     if odd or len(class_order) != len(names):
         raise UserError(
-            f"--class_order={','.join(class_order)}: the classes are "
+            f"`class_order={','.join(class_order)}`: the classes are "
             f"{', '.join(names)}; name each once"
         )
     return class_order, True
@@ -204,7 +203,7 @@ def positive_of(classes: Sequence[str], wish: str) -> str:
       UserError: if the wish is none of them, or there are more than two.
     """
     if wish and len(classes) != 2:
-        raise UserError(f"--positive_class={wish}: there are {len(classes)} classes; it is for two")
+        raise UserError(f"`positive_class={wish}`: there are {len(classes)} classes; it is for two")
     if wish and wish not in classes:
-        raise unknown("value of --positive_class", wish, classes)
+        raise unknown("value of `positive_class`", wish, classes)
     return wish or (classes[1] if len(classes) == 2 else "")

@@ -39,7 +39,7 @@ def check_bytes(path: Path, needed: int, *, limit_bytes: int) -> None:
     if needed > limit_bytes:
         raise UserError(
             f"{path}: needs {needed / 1e9:.1f} GB once it is decoded, more than "
-            f"--max_image_gb={limit_bytes / 1e9:g}; raise it if the file is right"
+            f"`max_image_gb={limit_bytes / 1e9:g}`; raise it if the file is right"
         )
 
 

@@ -46,7 +46,7 @@ def voxel_mm(worlds: np.ndarray) -> float:
     if np.ptp(sizes) > 0.01 * sizes.min():
         raise UserError(
             f"voxels have {sizes.min():.3g} to {sizes.max():.3g} mm; steps of one "
-            "length need one size: give --grid_mm"
+            "length need one size: give `grid_mm`"
         )
     return float(sizes.mean())
 

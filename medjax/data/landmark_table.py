@@ -36,7 +36,7 @@ class LandmarkRow(NamedTuple):
 
 def image_column(path: Path, row: table.TableRow, wish: str) -> str:
     """The column of the images; raises UserError where there is none."""
-    return table.column(path, row, wish=wish, usual=PATHS, what="images", flag="--path_column")
+    return table.column(path, row, wish=wish, usual=PATHS, what="images", option="path_column")
 
 
 def read(
@@ -55,7 +55,7 @@ def read(
         it names the line.
     """
     if coordinates and coordinates not in SYSTEMS:
-        raise unknown("value of --coordinates", coordinates, SYSTEMS)
+        raise unknown("value of `coordinates`", coordinates, SYSTEMS)
     rows = table.read_rows(path)
     key = image_column(path, rows[0], path_column)
     groups = _groups(path, list(rows[0]), ndim)
@@ -74,7 +74,7 @@ def read(
         )
     title = (
         table.column(
-            path, rows[0], wish=name_column, usual=NAMES, what="landmarks", flag="--name_column"
+            path, rows[0], wish=name_column, usual=NAMES, what="landmarks", option="name_column"
         )
         if long
         else ""
@@ -156,7 +156,7 @@ def _choose(path: Path, systems: set[str], wish: str, ndim: int) -> str:
     if "world" in systems:
         raise UserError(
             f"{path}: x, y, z of volumes can be LPS or RAS millimetres or voxels; say "
-            "which: --coordinates=LPS, RAS, pixel or voxel, or call the columns "
+            "which: `coordinates=LPS`, RAS, pixel or voxel, or call the columns "
             "x_lps_mm, x_ras_mm or i, j, k"
         )
     raise UserError(

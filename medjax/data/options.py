@@ -5,7 +5,14 @@ import hashlib
 import json
 from pathlib import Path
 
+from medjax.config import option
 from medjax.data import walk
+from medjax.errors import UserError
+
+CHANNELS = ("", "gray", "rgb")
+COORDINATES = ("", "pixel", "voxel", "LPS", "RAS")
+FITS = ("pad", "stretch")
+WRISTS = ("payer", "uald")  # as of `landmarks.published.WRIST`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +32,25 @@ class Options:
       plain_ids: show the PatientIDs of DICOM headers instead of a keyed hash of them.
     """
 
-    data_dir: str = ""
-    path_folder: str = ""
-    path_suffix: str = ""
-    split_column: str = ""
-    subject_column: str = ""
-    split_seed: int = 0
-    subjects: int = 300
-    channels: str = ""
-    skip_bad: bool = False
-    max_image_gb: float = 2.0
-    plain_ids: bool = False
+    data_dir: str = option(
+        "", "folder or file of the set; empty: made or downloaded", free=True, path=True
+    )
+    path_folder: str = option("", "tables: folder put before each file name")
+    path_suffix: str = option("", "tables: suffix put after each file name")
+    split_column: str = option(
+        "", "tables: column of train, val, test; empty: split, if it is there"
+    )
+    subject_column: str = option(
+        "",
+        "tables: column of the subjects; empty: the usual names, such as patient_id, if one is "
+        "there",
+    )
+    split_seed: int = option(0, "draws the splits where the set has none")
+    subjects: int = option(300, "generated sets: how many subjects", least=1)
+    channels: str = option("", "convert all images; empty: as they are", choices=CHANNELS)
+    skip_bad: bool = option(False, "leave out files that cannot be read; they are listed")
+    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded")
+    plain_ids: bool = option(False, "show the PatientIDs of DICOM files, not a keyed hash of them")
 
     @property
     def limit_bytes(self) -> int:
@@ -85,15 +100,21 @@ class DataOptions(Options):
         a class) count as one subject.
     """
 
-    image_size: int = 0
-    fit: str = "pad"
-    keep_spacing: bool = False
-    class_order: tuple[str, ...] = ()
-    positive_class: str = ""
-    path_column: str = "path"
-    label_column: str = "label"
-    metadata_columns: tuple[str, ...] = ()
-    subject_block: int = 1
+    image_size: int = option(0, "bring every side to this many voxels; 0 keeps the size", least=0)
+    fit: str = option("pad", "how: keep proportions and fill the rest, or stretch", choices=FITS)
+    keep_spacing: bool = option(
+        False, "volumes with voxels of several sizes are taken as they are, not resampled"
+    )
+    class_order: tuple[str, ...] = option(
+        (),
+        "classes in their order, where they have one, for kappa with quadratic weights; numbers "
+        "have theirs",
+    )
+    positive_class: str = option("", "of two classes the one that is looked for; empty: the second")
+    path_column: str = option("path", "metadata.csv: column of the file names")
+    label_column: str = option("label", "metadata.csv: column of the classes")
+    metadata_columns: tuple[str, ...] = option((), "metadata.csv: further columns to keep")
+    subject_block: int = option(1, "folders: so many files in a row are one subject", least=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,19 +136,40 @@ class LandmarkOptions(Options):
       fold: hand_xray: which cross-validation fold; wrist: which points give its scale.
     """
 
-    subjects: int = 200
+    subjects: int = option(200, "generated sets: how many subjects", least=1)
 
-    path_column: str = ""
-    name_column: str = ""
-    coordinates: str = ""
-    spacing_column: str = ""
-    image_shape: tuple[int, ...] = ()
-    grid_mm: float = 0.0
-    pose_from: str = ""
-    window: tuple[float, ...] = ()
-    ndim: int = 2
-    fold: int = 1
-    wrist: str = "payer"
+    path_column: str = option("", "table: column of the files; empty: the usual names")
+    name_column: str = option("", "landmarks.csv, a row a landmark: column of their names")
+    coordinates: str = option(
+        "", "landmarks.csv: what x, y, z are where their names do not say", choices=COORDINATES
+    )
+    spacing_column: str = option(
+        "", "tables: column with the size of a pixel in mm; empty: spacing_mm, if it is there"
+    )
+    image_shape: tuple[int, ...] = option(
+        (), "bring every image or frame to this shape; empty: the set's own", item=int, least=1
+    )
+    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
+    pose_from: str = option(
+        "",
+        "work directory of an earlier run on the same images: its predictions turn them into one "
+        "pose",
+        path=True,
+    )
+    window: tuple[float, ...] = option(
+        (),
+        "intensities that become black and white; empty: percentiles of each image or sequence",
+        item=float,
+    )
+    ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes")
+    fold: int = option(1, "hand_xray: cross-validation fold", least=1)
+    wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=WRISTS)
+
+    def __post_init__(self) -> None:
+        check_shape(self.image_shape, sides=(0, 2, 3))
+        check_window(self.window)
+        if self.ndim not in (2, 3):
+            raise UserError(f"`ndim={self.ndim}`: images have 2 or 3 axes")
 
     def others(self) -> list:
         file = Path(self.pose_from, "predictions.csv") if self.pose_from else Path()
@@ -148,12 +190,35 @@ class SequenceOptions(Options):
       fold: sunnybrook_cine: the patient that is left out.
     """
 
-    subjects: int = 400
+    subjects: int = option(400, "generated sets: how many subjects", least=1)
 
-    path_column: str = ""
-    image_shape: tuple[int, ...] = ()
-    grid_mm: float = 0.0
-    window: tuple[float, ...] = ()
-    frame_ms: float = 0.0
-    cyclic: bool = False
-    fold: int = 1
+    path_column: str = option("", "table: column of the files; empty: the usual names")
+    image_shape: tuple[int, ...] = option(
+        (), "bring every image or frame to this shape; empty: the set's own", item=int, least=1
+    )
+    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
+    window: tuple[float, ...] = option(
+        (),
+        "intensities that become black and white; empty: percentiles of each image or sequence",
+        item=float,
+    )
+    frame_ms: float = option(0.0, "from one frame to the next, where no file tells it", least=0)
+    cyclic: bool = option(False, "sequence_folder: each sequence is one whole cycle")
+    fold: int = option(1, "sunnybrook_cine: the patient that is left out, from 1", least=1)
+
+    def __post_init__(self) -> None:
+        check_shape(self.image_shape, sides=(0, 2))
+        check_window(self.window)
+
+
+def check_shape(shape: tuple[int, ...], *, sides: tuple[int, ...]) -> None:
+    """Raises UserError unless so many sides are given."""
+    if len(shape) not in sides:
+        wanted = "height and width" if max(sides) == 2 else "the 2 or 3 sides"
+        raise UserError(f"`image_shape`: give {wanted}, comma-separated")
+
+
+def check_window(window: tuple[float, ...]) -> None:
+    """Raises UserError unless it is empty or a range of intensities."""
+    if len(window) not in (0, 2) or list(window) != sorted(set(window)):
+        raise UserError("`window`: give two intensities, the lower first")

@@ -139,8 +139,8 @@ def no_larger(path: Path, *, limit_bytes: int) -> Iterator[None]:
             yield
     except Image.DecompressionBombError:
         raise UserError(
-            f"{path}: a frame of it needs more than --max_image_gb="
-            f"{limit_bytes / 1e9:g} to decode; raise it if the file is right"
+            f"{path}: a frame of it needs more than `max_image_gb="
+            f"{limit_bytes / 1e9:g}` to decode; raise it if the file is right"
         ) from None
 
 

@@ -96,9 +96,9 @@ def place_frames(
     """
     if grid_mm and spacing_mm is None:
         raise UserError(
-            f"{origin}: the size of its pixels is not known; give --image_shape "
-            "without --grid_mm, and each frame is scaled to fit, or to predict by "
-            "--spacing_mm"
+            f"{origin}: the size of its pixels is not known; give `image_shape` "
+            "without `grid_mm`, and each frame is scaled to fit, or to predict by "
+            "`spacing_mm`"
         )
     eight = images.eight_bits(frames, window)
     size = eight.shape[1:3]
@@ -135,8 +135,8 @@ def world_of(raw_image: RawImage, *, spacing_mm: float | None, origin: str) -> n
     if spacing is None:
         raise UserError(
             f"{origin}: the size of its pixels is not known; give it in mm, in the "
-            "column spacing_mm of landmarks.csv or metadata.csv (--spacing_column), "
-            "or to predict by --spacing_mm"
+            "column spacing_mm of landmarks.csv or metadata.csv (`spacing_column`), "
+            "or to predict by `spacing_mm`"
         )
     return file_order(raw_image) @ geometry.scaling(np.array(spacing), np.zeros(ndim))
 
@@ -149,7 +149,7 @@ def _check_agree(
     if spacing_mm and any(not 0.99 * spacing_mm <= s <= 1.01 * spacing_mm for s in stated):
         raise UserError(
             f"{origin}: its file says pixels of {' x '.join(f'{s:g}' for s in stated)} "
-            f"mm, its table or --spacing_mm {spacing_mm:g} mm; mend the wrong one"
+            f"mm, its table or `spacing_mm` {spacing_mm:g} mm; mend the wrong one"
         )
 
 

@@ -192,7 +192,7 @@ def check_read(name: str, options: Options, given: Iterable[str]) -> None:
     odd = next((option for option in given if option not in reads), None)
     if odd is not None:
         raise UserError(
-            f"--{odd} is not read by the set {name}; leave it out, or choose another --dataset"
+            f"`{odd}` is not read by the set {name}; leave it out, or choose another `dataset`"
         )
 
 
@@ -204,7 +204,7 @@ def infer(options: Options) -> str:
     """
     path = Path(options.data_dir)
     if not path.exists():
-        raise UserError(f"--data_dir={path}: no such file or folder")
+        raise UserError(f"`data_dir={path}`: no such file or folder")
     names = {p.stem for p in ([path] if path.is_file() else path.glob("*.npz"))}
     known = sorted(names & set(_kinds(options)))
     if len(known) == 1:
@@ -221,7 +221,7 @@ def infer(options: Options) -> str:
     ):
         return name
     raise UserError(
-        f"--data_dir={path}: nothing in it says which set it is; name it with --dataset"
+        f"`data_dir={path}`: nothing in it says which set it is; name it with `dataset`"
     )
 
 
@@ -237,9 +237,9 @@ def _has_classes(root: Path) -> bool:
 
 def _check_paths(name: str, options: Options) -> None:
     if isinstance(options, DataOptions) and options.image_size and name != "image_folder":
-        raise UserError(f"--image_size is for image_folder; the images of {name} have one size")
+        raise UserError(f"`image_size` is for image_folder; the images of {name} have one size")
     if options.data_dir and not Path(options.data_dir).exists():
-        raise UserError(f"--data_dir={options.data_dir}: no such file or folder")
+        raise UserError(f"`data_dir={options.data_dir}`: no such file or folder")
 
 
 def _made(
@@ -321,7 +321,7 @@ def _write(builder: Any) -> None:
         if "No space left" not in str(e):
             raise
         raise UserError(
-            f"--cache_dir: the disk is full while preparing {builder.data_dir}; "
+            f"`cache_dir`: the disk is full while preparing {builder.data_dir}; "
             "make room or choose another"
         ) from e
 

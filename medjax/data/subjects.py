@@ -57,7 +57,7 @@ def column_of(
         if _groups(rows, other) != _groups(rows, chosen):
             raise UserError(
                 f"{path}: both {chosen} and {other} may name the subjects, and they "
-                "differ; choose with --subject_column"
+                "differ; choose with `subject_column`"
             )
     return chosen
 
@@ -195,7 +195,7 @@ def check_patients(
         f"their subjects ({subjects.known_by}) are not: {next(iter(torn.values()))}"
     )
     if not wished:
-        raise UserError(f"{line}; give --subject_column if the column is right")
+        raise UserError(f"{line}; give `subject_column` if the column is right")
     return [line]
 
 

@@ -22,7 +22,7 @@ def root_of(options: Options) -> Path:
     """The folder that holds the set; raises UserError where there is none."""
     root = Path(options.data_dir)
     if not options.data_dir or not root.is_dir():
-        raise UserError(f"--data_dir={options.data_dir}: no such folder")
+        raise UserError(f"`data_dir={options.data_dir}`: no such folder")
     return root
 
 
@@ -99,17 +99,17 @@ def _row(path: Path, number: int, header: list[str], cells: list[str]) -> TableR
 
 
 def column(
-    path: Path, row: Mapping[str, str], *, wish: str, usual: Sequence[str], what: str, flag: str
+    path: Path, row: Mapping[str, str], *, wish: str, usual: Sequence[str], what: str, option: str
 ) -> str:
     """The column `wish`, or without a wish the first of the usual ones that the row has.
 
     Raises:
-      UserError: if there is none; it names `flag`, which chooses one.
+      UserError: if there is none; it names the option that chooses one.
     """
     column = optional_column(path, row, wish=wish, usual=usual)
     if not column:
         raise UserError(
-            f"{path}: no column of the {what} ({', '.join(usual)}); name it with {flag}"
+            f"{path}: no column of the {what} ({', '.join(usual)}); name it with `{option}`"
         )
     return column
 
@@ -199,7 +199,7 @@ class FileIndex:
         if not paths:
             raise UserError(
                 f"{origin}: no such {self._what} file: {self._tries(name)[0]}; "
-                "--path_folder and --path_suffix are put before and after each name"
+                "`path_folder` and `path_suffix` are put before and after each name"
             )
         if len(paths) > 1:
             raise UserError(

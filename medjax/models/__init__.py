@@ -101,7 +101,7 @@ def over_time(
     if recurrence not in RECURRENCES:
         raise unknown("recurrence", recurrence, RECURRENCES)
     if recurrence == "convlstm" and name != "cnn":
-        raise UserError("--recurrence=convlstm works on maps, which --encoder=cnn has")
+        raise UserError("`recurrence=convlstm` works on maps, which `encoder=cnn` has")
     encoder = classifier(
         name, num_classes=0 if recurrence == "convlstm" else features, dropout=dropout, dtype=dtype
     )

@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from medjax.config import option
 from medjax.ops import grid, intensity, warp
 from medjax.typing import Array, Key
 
@@ -33,20 +34,24 @@ class Augmentation:
       erase: one box of up to this share of each side is set to the image's mean.
     """
 
-    flip: tuple[int, ...] = ()
-    rotate_degrees: float = 0.0
-    scale: float = 0.0
-    stretch: float = 0.0
-    shear: float = 0.0
-    translate: float = 0.0
-    crop: float = 0.0
-    elastic: float = 0.0
-    elastic_points: int = 5
-    contrast: float = 0.0
-    brightness: float = 0.0
-    gamma: float = 0.0
-    noise: float = 0.0
-    erase: float = 0.0
+    flip: tuple[int, ...] = option((), "axes mirrored at random, comma-separated", item=int)
+    rotate_degrees: float = option(0.0, "random rotation, at most", least=0)
+    scale: float = option(0.0, "random size, at most this much more or less", least=0)
+    stretch: float = option(0.0, "the same for each axis alone", least=0)
+    shear: float = option(0.0, "random shear, at most", least=0)
+    translate: float = option(0.0, "random shift, at most this share of a side", least=0)
+    crop: float = option(
+        0.0, "random window, at least this share of a side; 0 is off", least=0, below=1
+    )
+    elastic: float = option(
+        0.0, "random deformation, at most this share of what could fold", least=0, below=1
+    )
+    elastic_points: int = option(5, "its control points along each axis", least=3)
+    contrast: float = option(0.0, "random contrast, at most", least=0)
+    brightness: float = option(0.0, "random brightness, at most", least=0)
+    gamma: float = option(0.0, "random gamma, at most", least=0)
+    noise: float = option(0.0, "random noise, at most", least=0)
+    erase: float = option(0.0, "random erased box, at most this share of a side", least=0, below=1)
 
     @property
     def is_spatial(self) -> bool:

@@ -75,9 +75,9 @@ def describe_model(dataset: Dataset, preprocessing: Preprocessing, config: Any) 
         preprocessing,
         train.image_shape,
         str(train.image_dtype),
-        tuple(getattr(config, "window", ())),
-        config.seeds,
-        config.channels,
+        tuple(getattr(config.data, "window", ())),
+        config.training.seeds,
+        config.data.channels,
     )
 
 

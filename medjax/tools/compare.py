@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax import app
+from medjax.config import option
 from medjax.data import exams
 from medjax.errors import UserError
 from medjax.evaluation import metrics, report, stats
@@ -25,8 +25,6 @@ from medjax.evaluation.report import Predictions
 from medjax.outputs.landmarks import metrics as landmark_metrics
 from medjax.outputs.landmarks.report import LandmarkPredictions
 from medjax.train.record import write_json
-
-option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +50,9 @@ def main(config: Config) -> None:
             "name two predictions.csv files or more, or the work directories that hold them"
         )
     if config.samples < 1:
-        raise UserError(f"--samples={config.samples}: must be at least 1")
+        raise UserError(f"`samples={config.samples}`: must be at least 1")
     if min(config.radii_mm, default=0.0) <= 0:
-        raise UserError("--radii_mm: give one or more positive radii")
+        raise UserError("`radii_mm`: give one or more positive radii")
     first, *others = (_file(name) for name in config.files)
     compared = [_compare(config, read(config, first, other)) for other in others]
     tests = [row for rows in compared for row in rows]

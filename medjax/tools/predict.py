@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from medjax import app, bundle, lock, progress
+from medjax import app, bundle, lock, progress, runtime
+from medjax.config import option
 from medjax.data import images, walk
 from medjax.data.landmarks import pose
 from medjax.data.sequences import files as sequence_files
@@ -29,7 +30,6 @@ from medjax.outputs.base import ImageHints, PreparedImage
 from medjax.tasks.predictors import Answer, FrameAnswer, LandmarkAnswer
 from medjax.train import mesh
 
-option = app.option
 LOCK = ".lock"
 
 
@@ -62,13 +62,13 @@ class Config:
 def main(config: Config) -> None:
     for name in ("spacing_mm", "frame_ms", "overlays"):
         if not 0 <= getattr(config, name) < np.inf:
-            raise UserError(f"--{name}={getattr(config, name)}: must not be negative, and finite")
+            raise UserError(f"`{name}={getattr(config, name)}`: must not be negative, and finite")
     if config.batch < 1:
-        raise UserError(f"--batch={config.batch}: must be at least 1")
+        raise UserError(f"`batch={config.batch}`: must be at least 1")
     output = Path(config.output)
     check_empty(config.output)
-    app.setup(Path(config.cache_dir).expanduser())
-    app.check_device()
+    runtime.setup(Path(config.cache_dir).expanduser())
+    runtime.check_device()
     model = bundle.load(
         config.bundle,
         limit_bytes=int(config.limit_gb * 1e9),
@@ -87,7 +87,8 @@ def main(config: Config) -> None:
         bad = answer(config, model, wishes, paths, output)
     if bad:
         print(f"\n{len(bad)} of {len(paths)} could not be answered:", file=sys.stderr)
-        print("\n".join(f"  {line}" for line in grouped(bad)), file=sys.stderr, flush=True)
+        lines = "\n".join(f"  {line}" for line in grouped(bad))
+        print(app.name_flags(lines, Config), file=sys.stderr, flush=True)
         sys.exit(1)
 
 
@@ -95,7 +96,7 @@ def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
     """The files, or folders that are sequences, and what each is called; tells what is left out."""
     path = Path(name)
     if not name or not path.exists():
-        raise UserError(f"--input={name}: no such file or folder")
+        raise UserError(f"`input={name}`: no such file or folder")
     if path.is_file():
         return [(path, path.name)]
     wanted = sequence_files.is_sequence if sequences else images.is_image
@@ -108,7 +109,7 @@ def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
     if not files:
         known = sequence_files.SUFFIXES if sequences else images.SUFFIXES
         raise UserError(
-            f"--input={path}: holds no {'sequences' if sequences else 'images'} "
+            f"`input={path}`: holds no {'sequences' if sequences else 'images'} "
             f"({', '.join(known)})"
         )
     for note in walk.note_left_out(left_out):
@@ -124,7 +125,7 @@ def check_empty(output: str) -> None:
         or (path.exists() and not path.is_dir())
         or (path.is_dir() and any(p.name != LOCK for p in path.iterdir()))
     ):
-        raise UserError(f"--output={output}: name a new or empty folder")
+        raise UserError(f"`output={output}`: name a new or empty folder")
 
 
 @contextlib.contextmanager
@@ -133,7 +134,7 @@ def alone(output: Path) -> Iterator[None]:
     output.mkdir(parents=True, exist_ok=True)
     with lock.hold(output / LOCK, wait=False) as held:
         if not held:
-            raise UserError(f"--output={output}: another process writes into it; name another")
+            raise UserError(f"`output={output}`: another process writes into it; name another")
         check_empty(str(output))  # another may have come and gone meanwhile
         try:
             yield
@@ -159,10 +160,10 @@ def first_look(config: Config, model: bundle.Bundle) -> dict[str, np.ndarray]:
     names = tuple(name for name, _ in model.spec.info.pose)
     if bool(names) != bool(config.pose_from):
         raise UserError(
-            "--pose_from: this network takes images in one pose; give predictions.csv "
+            "`pose_from`: this network takes images in one pose; give predictions.csv "
             "of one that looks first"
             if names
-            else "--pose_from: this network takes images in any pose; leave it out"
+            else "`pose_from`: this network takes images in any pose; leave it out"
         )
     return pose.read_points(Path(config.pose_from), names) if names else {}
 

@@ -22,13 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax import app, bundle, schema, weights
+from medjax import bundle, runtime, schema, weights
 from medjax.bundle import archive, hub, manifest
 from medjax.bundle.card import Notes
+from medjax.config import option
 from medjax.errors import UserError, unknown
 from medjax.evaluation import report
-
-option = app.option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,7 @@ def make(config: Config, workdir: str, target: str) -> None:
     path = Path(target)
     if path.exists():
         raise UserError(f"{path}: is there already; choose another name, or remove it")
-    app.setup(Path("~/.cache/medjax").expanduser())
+    runtime.setup(Path("~/.cache/medjax").expanduser())
     notes = Notes(
         config.name or path.stem, config.licence, config.intended_use, config.limits, config.authors
     )

@@ -95,7 +95,7 @@ class Checkpoints:
             raise UserError(
                 f"could not write a checkpoint in {self._folder}: "
                 f"{'the disk is full' if full else first_line(e)}; make room or "
-                "choose another --workdir; the checkpoints before are kept"
+                "choose another `workdir`; the checkpoints before are kept"
             ) from e
 
     def newest(self, abstract: Any) -> tuple[Any, dict] | None:
@@ -123,7 +123,7 @@ class Checkpoints:
         if damaged:
             raise UserError(
                 f"none of the checkpoints {damaged} in {self._folder} can be read; "
-                "written by another version? choose another --workdir"
+                "written by another version? choose another `workdir`"
             )
         return None
 

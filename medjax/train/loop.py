@@ -81,8 +81,8 @@ def fit(
             first = np.where(bad >= 0, bad, np.iinfo(bad.dtype).max).min(1)  # of each choice
             raise UserError(
                 f"the loss is not finite at step {first.max() + 1}; the last "
-                "good checkpoint is kept; lower --learning_rate or set --clip_norm, "
-                "in another --workdir"
+                "good checkpoint is kept; lower `learning_rate` or set `clip_norm`, "
+                "in another `workdir`"
             )
         step, total = step + count, total + seconds
         limit = min(max(1, int(pace_seconds * count / max(seconds, 1e-9))), 2 * count)

@@ -56,10 +56,10 @@ def memory_bytes() -> int:
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def check_batch(size: int, *, mesh: jax.sharding.Mesh, flag: str = "--batch") -> None:
-    """Raises UserError if what `flag` says cannot be split evenly."""
+def check_batch(size: int, *, mesh: jax.sharding.Mesh, option: str = "batch") -> None:
+    """Raises UserError if the number that `option` gives cannot be split evenly."""
     if size % mesh.size:
-        raise UserError(f"{flag}={size} does not divide by the {mesh.size} devices")
+        raise UserError(f"`{option}={size}` does not divide by the {mesh.size} devices")
 
 
 def is_first() -> bool:

@@ -136,7 +136,7 @@ def train(
         if not np.isfinite(values.get("loss", 0.0)):
             raise UserError(
                 f"the validation loss is not finite at step {step}; the last good "
-                "checkpoint is kept; lower --learning_rate, in another --workdir"
+                "checkpoint is kept; lower `learning_rate`, in another `workdir`"
             )
         progress.add({f"validation_{k}": v for k, v in values.items()})
         shown = "  ".join(

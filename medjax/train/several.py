@@ -30,7 +30,7 @@ def choices(rates: tuple[float, ...], decays: tuple[float, ...]) -> list[Choice]
     count = max(len(rates), len(decays))
     if {len(rates), len(decays)} - {1, count}:
         raise UserError(
-            f"--learning_rates gives {len(rates)} values and --weight_decays "
+            f"`learning_rates` gives {len(rates)} values and `weight_decays` "
             f"{len(decays)}: give as many, or one"
         )
     return [

@@ -268,7 +268,7 @@ def test_sizes_that_nobody_knows(shared):
         pytest.skip("needs no spacing")
     model = bundle.opened(shared.files, where="b")
     shape = (30, 40) if shared.experiment == "heatmap" else (20, 18, 16)
-    with pytest.raises(UserError, match=r"size of its pixels is not known.*--spacing_mm"):
+    with pytest.raises(UserError, match=r"size of its pixels is not known.*`spacing_mm`"):
         model.predict(np.zeros(shape, np.uint8))
 
 
@@ -460,11 +460,11 @@ def _png(shape):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"input": "nothing"}, "--input=nothing: no such"),
+        ({"input": "nothing"}, "`input=nothing`: no such"),
         ({"bundle": "nothing"}, "nothing: no such"),
         ({"output": ""}, "name a new or empty folder"),
-        ({"batch": 0}, "--batch=0"),
-        ({"spacing_mm": -1}, "--spacing_mm=-1.0"),
+        ({"batch": 0}, "`batch=0`"),
+        ({"spacing_mm": -1}, "`spacing_mm=-1.0`"),
         ({"input": "."}, "holds no images"),
     ],
 )

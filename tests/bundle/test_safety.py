@@ -114,7 +114,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     """A gigabyte of zeros is a megabyte of archive; one that lies of its size is caught too."""
     path = zipped(tmp_path / "b.zip", [("a", bytes(10**8))])
     assert path.stat().st_size < 10**6
-    with pytest.raises(UserError, match="larger than --limit_gb"):
+    with pytest.raises(UserError, match="larger than `limit_gb`"):
         archive.read(path, limit_bytes=10**7)
     content = bytearray(path.read_bytes())
     for mark, offset in ((b"PK\1\2", 24), (b"PK\3\4", 22)):  # says that it holds 10 bytes
@@ -164,7 +164,7 @@ def test_folders_that_a_bundle_never_is(classifier, tmp_path, kind):
         "folder": "no regular file",
         "pipe": "no regular file",
         "many": "holds 4. files",
-        "large": "larger than --limit_gb",
+        "large": "larger than `limit_gb`",
     }
     with pytest.raises(UserError, match=words[kind]):
         bundle.load(folder)
@@ -304,7 +304,7 @@ def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path)
     run = tmp_path / "run"
     shutil.copytree(classifier.workdir, run)
     (run / "weights.safetensors").write_bytes(b"others")
-    with pytest.raises(UserError, match="run the experiment with --eval_only"):
+    with pytest.raises(UserError, match="run the experiment with `eval_only`"):
         bundle.make(run, notes=Notes("x"))
     (run / "report.json").unlink()
     with pytest.raises(UserError, match=r"no readable report\.json"):
@@ -323,7 +323,7 @@ def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path)
             "'info' is missing",
         ),
         ("report.json", "null", r"no readable report\.json"),
-        ("report.json", "{}", r"report\.json has no metrics, .*--eval_only"),
+        ("report.json", "{}", r"report\.json has no metrics, .*`eval_only`"),
         ("weights.safetensors", None, r"weights\.safetensors: No such file"),
         ("weights.safetensors", "folder", r"weights\.safetensors: Is a directory"),
     ],

@@ -218,7 +218,7 @@ def test_what_is_no_image_and_what_is_too_large(tmp_path):
     import pydicom
 
     path = saved(tmp_path / "a.dcm", SEVEN)
-    with pytest.raises(UserError, match="more than --max_image_gb"):
+    with pytest.raises(UserError, match="more than `max_image_gb="):
         images.read(path, limit_bytes=10)
     record = pydicom.dcmread(path)
     del record.PixelData

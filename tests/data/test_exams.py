@@ -77,11 +77,11 @@ def test_voxels_of_several_sizes_become_the_median():
     assert how.shape == (10, 10, 5)
     assert notes == [
         "voxels of 1 to 2 mm resampled to 1 x 1 x 2 mm, 10 x 10 x 5 of them "
-        "(--keep_spacing takes them as they are)"
+        "(`keep_spacing` takes them as they are)"
     ]
     kept, notes = plan(layouts, keep_spacing=True)
     assert kept.spacing_mm is None
-    assert notes == ["voxels of 1 to 2 mm are taken as they are (--keep_spacing)"]
+    assert notes == ["voxels of 1 to 2 mm are taken as they are (`keep_spacing`)"]
     sized, _ = plan(layouts, image_size=20)
     assert (sized.shape, sized.spacing_mm) == ((20, 20, 20), (0.5, 0.5, 0.5))
 
@@ -154,7 +154,7 @@ def test_the_order_of_classes(labels, wish, classes, ordered):
 @pytest.mark.parametrize(
     ("labels", "wish", "words"),
     [
-        ("a b", ("a", "b", "c"), "--class_order=a,b,c: the classes are a, b; name each once"),
+        ("a b", ("a", "b", "c"), "`class_order=a,b,c`: the classes are a, b; name each once"),
         ("a b", ("a", "a", "b"), "name each once"),
         ("a b", ("a",), "name each once"),
         ("Benign benign x", (), "the classes Benign and benign differ by case only"),
@@ -188,7 +188,7 @@ def test_mixed_channels_are_converted_on_request_and_unreadable_files_left_out(
             options=DataOptions(data_dir=str(folder_of_images), **options),
         )
 
-    with pytest.raises(UserError, match=r"channels.*--channels"):
+    with pytest.raises(UserError, match=r"channels.*`channels=gray`"):
         load(skip_bad=True)
     with pytest.raises(UserError, match=r"broken\.png: unreadable"):
         load(channels="gray")

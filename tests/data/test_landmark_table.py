@@ -53,7 +53,7 @@ def test_of_several_systems_one_can_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("volume,landmark,x,y,z\nv,a,1,2,3\n", {"ndim": 3}, "--coordinates=LPS, RAS"),
+        ("volume,landmark,x,y,z\nv,a,1,2,3\n", {"ndim": 3}, "`coordinates=LPS`, RAS"),
         ("volume,landmark,x_mm,y_mm,z_mm\nv,a,1,2,3\n", {"ndim": 3}, "LPS or RAS"),
         ("image,landmark,x,y\nv,a,1,2\n", {"ndim": 3}, "no columns of 3-D coordinates"),
         (
@@ -73,8 +73,8 @@ def test_of_several_systems_one_can_be_chosen(tmp_path):
         ("image;landmark;x;y\na;n;1;2\n", {}, "separated by ';'; save it with commas"),
         ("image,landmark,x,y\n,n,1,2\n", {}, "line 2: names no image"),
         ("image,landmark,x,y\na,,1,2\n", {}, "line 2: names no landmark"),
-        ("picture,landmark,x,y\na,n,1,2\n", {}, "no column of the images .* --path_column"),
-        ("image,x,y\na,1,2\n", {}, "no column of the landmarks .* --name_column"),
+        ("picture,landmark,x,y\na,n,1,2\n", {}, "no column of the images .* `path_column`"),
+        ("image,x,y\na,1,2\n", {}, "no column of the landmarks .* `name_column`"),
         ("image,landmark,x,y\na,n,1,2\n", {"path_column": "imag"}, "did you mean image"),
         ("image,landmark,x,y\na,n,1,2\n", {"coordinates": "lps"}, "known are LPS, RAS"),
         ("image,landmark,x,y\na,n,1,2\n", {"coordinates": "RAS"}, "no 2-D columns of RAS"),

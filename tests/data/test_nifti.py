@@ -195,7 +195,7 @@ def test_a_size_beyond_the_bound_is_refused_before_it_takes_memory(tmp_path, suf
     content[42:48] = np.array([30000, 30000, 222], np.int16).tobytes()
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(gzip.compress(bytes(content)) if suffix.endswith("gz") else bytes(content))
-    with pytest.raises(UserError, match=r"needs 799\.2 GB once it is decoded, more than --max_im"):
+    with pytest.raises(UserError, match=r"needs 799\.2 GB once it is decoded, more than `max_im"):
         images.read(path)
 
 

@@ -182,7 +182,7 @@ def test_one_flipped_bit_of_a_png_is_found(tmp_path):
 def test_many_pages_are_refused_before_they_take_memory(tmp_path):
     page = Image.fromarray(np.zeros((400, 400), np.uint8))
     page.save(tmp_path / "a.tif", save_all=True, append_images=[page] * 40)
-    with pytest.raises(UserError, match=r"more than --max_image_gb=0\.001"):
+    with pytest.raises(UserError, match=r"more than `max_image_gb=0\.001`"):
         images.read(tmp_path / "a.tif", limit_bytes=10**6)
     assert images.read(tmp_path / "a.tif").pixels.shape == (41, 400, 400, 1)
 

@@ -49,7 +49,7 @@ def test_a_frame_larger_than_the_first_is_refused_before_it_is_decoded(tmp_path,
     second = content.rindex(bytes([0x2C, 0, 0, 0, 0]))
     content[second + 5 : second + 9] = side.to_bytes(2, "little") * 2
     (tmp_path / "a.gif").write_bytes(bytes(content))
-    with pytest.raises(UserError, match=r"a\.gif: .*more than --max_image_gb=0.001"):
+    with pytest.raises(UserError, match=r"a\.gif: .*more than `max_image_gb=0.001`"):
         files.read(tmp_path / "a.gif", limit_bytes=1_000_000)
 
 
@@ -193,7 +193,7 @@ def test_frames_brought_to_one_shape(folder, tmp_path):
         ([["case1", "s", "ED", 9]], r"frames.csv, line 2: ED at frame 9, but .* frames 0 to 4"),
         ([["case1", "s", "ED", -1]], "ED at frame -1"),
         ([["case1", "s", "ED", "x"]], "line 2: 'x' is no whole number"),
-        ([["none", "s", "ED", 1]], "line 2: no such sequence file: .*none; --path_folder"),
+        ([["none", "s", "ED", 1]], "line 2: no such sequence file: .*none; `path_folder`"),
         ([["../case1", "s", "ED", 1]], "leaves the folder"),
         ([["case1", "s", "ED", 1]], "no row of frames.csv names a frame of it"),
     ],

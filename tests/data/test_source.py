@@ -253,7 +253,7 @@ def test_bad_folders(folder_of_images, tmp_path):
             load("image_folder", tmp_path / "cache", data_dir=str(folder))
 
     Image.fromarray(np.zeros((9, 12), np.uint8)).save(folder_of_images / "dark" / "odd.png")
-    fails(r"odd\.png: shape \(9, 12\) where the first image has \(10, 12\); give --image_size")
+    fails(r"odd\.png: shape \(9, 12\) where the first image has \(10, 12\); give `image_size=N`")
     Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(folder_of_images / "dark" / "odd.png")
     fails(r"odd\.png: 3 channels where the first image has 1")
     (folder_of_images / "dark" / "odd.png").write_bytes(b"\x89PNG broken")

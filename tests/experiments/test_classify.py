@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from experiments import classify
-from medjax import app
+from medjax import app, runtime
 from medjax.errors import UserError
 from tests.conftest import ROOT, newest_state, settings
 
@@ -197,7 +197,7 @@ def test_own_pictures(tmp_path, cache_dir, folder_of_images):
     )
     found = report_of(tmp_path / "run")
     assert (found["dataset"], found["split"]) == ("set", "test")
-    with pytest.raises(UserError, match="lies in --data_dir"):
+    with pytest.raises(UserError, match="lies in `data_dir`"):
         run_here(
             folder_of_images / "run", cache_dir, dataset="image_folder", data_dir=folder_of_images
         )
@@ -287,7 +287,7 @@ def test_sigterm_saves_and_ends_cleanly(tmp_path, cache_dir):
             break
     process.terminate()
     code, out = finished(process)
-    assert code == app.STOPPED, out
+    assert code == runtime.STOPPED, out
     assert "stopped by SIGTERM" in out
     step, _ = newest_state(tmp_path / "run")
     assert 10 <= step < 100_000
@@ -362,28 +362,28 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
     [
         ({"dataset": "brain_plane"}, "unknown dataset 'brain_plane': did you mean brain_planes"),
         ({"model": "resnet"}, "unknown value of --model 'resnet': did you mean"),
-        ({"steps": 0}, "--steps=0: must be at least 1"),
-        ({"dropout": 1.5}, "--dropout=1.5: must be from 0 to below 1"),
+        ({"steps": 0}, "`steps=0`: must be at least 1"),
+        ({"dropout": 1.5}, "`dropout=1.5`: must be from 0 to below 1"),
         (
             {"learning_rates": "1e-3,-1"},
-            "--learning_rates and --weight_decays must not be negative",
+            "`learning_rates=0.001,-1.0`: must not be negative, and finite",
         ),
         ({"learning_rates": "1,2,3", "weight_decays": "1,2"}, "give as many, or one"),
-        ({"learning_rate": -1}, "--learning_rate=-1.0: must not be negative, and finite"),
-        ({"data_dir": "/nowhere"}, "--data_dir=/nowhere: no such file or folder"),
+        ({"learning_rate": -1}, "`learning_rate=-1.0`: must not be negative, and finite"),
+        ({"data_dir": "/nowhere"}, "`data_dir=/nowhere`: no such file or folder"),
         ({"flip": "x"}, "--flip=x: entries must be int"),
-        ({"flip": "5"}, "--flip=5: the images have the axes 0 to 1"),
+        ({"flip": "5"}, "`flip=5`: the images have the axes 0 to 1"),
         ({"steps": "many"}, "steps"),
         ({"step": 3}, "unknown flag '--step': did you mean --steps"),
         ({"init_from": "/nowhere.safetensors"}, "not a readable .safetensors"),
         ({"eval_only": True}, "no run in"),
-        ({"freeze": True}, "--freeze trains on the features of published weights"),
-        ({"model": "cnn", "image_size": 20}, "--image_size is not read by the set brain_planes"),
-        ({"data_dir": "launch"}, "--data_dir=launch: nothing in it says which set it is"),
-        ({"eval_every": -3}, "--eval_every=-3: must not be negative"),
-        ({"seed": 2**40}, "--seed=1099511627776: must not be negative, and finite"),
-        ({"learning_rate": "nan"}, "--learning_rate=nan: must not be negative, and finite"),
-        ({"subjects": 0}, "--subjects=0: must be at least 1"),
+        ({"freeze": True}, "`freeze` trains on the features of published weights"),
+        ({"model": "cnn", "image_size": 20}, "`image_size` is not read by the set brain_planes"),
+        ({"data_dir": "launch"}, "`data_dir=launch`: nothing in it says which set it is"),
+        ({"eval_every": -3}, "`eval_every=-3`: must not be negative"),
+        ({"seed": 2**40}, "`seed=1099511627776`: must not be negative, and finite"),
+        ({"learning_rate": "nan"}, "`learning_rate=nan`: must not be negative, and finite"),
+        ({"subjects": 0}, "`subjects=0`: must be at least 1"),
     ],
 )
 def test_bad_flags_are_told_in_one_line_and_leave_nothing(tmp_path, cache_dir, changes, message):

@@ -116,6 +116,8 @@ def test_the_predictions_add_up_to_the_report(done):
 
 def test_evaluation_alone_says_the_same_beside_another_run(done, cache_dir, tmp_path):
     report, workdir = done
+    described = (workdir / "config.json").read_text()  # as a run of before described itself:
+    (workdir / "config.json").write_text(described.replace('"spacings_mm"', '"scales"'))
     beside = tmp_path / "other"
     beside.mkdir()
     (workdir / "consensus.csv").rename(beside / "predictions.csv")
@@ -148,7 +150,7 @@ def test_volumes_four_landmarks_two_seeds_and_all_that_can_be_chosen(tmp_path, c
         clip_reward=0,
         outside="leave",
         answer="lowest",
-        scales="24,8",
+        spacings_mm="24,8",
         strides="24,8",
         outlier_sd=3,
         landmarks="AC,PC,genu of CC,splenium of CC",
@@ -212,19 +214,19 @@ def test_agents_on_four_devices_do_what_they_do_on_one(done, cache_dir, tmp_path
     ("changes", "message"),
     [
         ({"landmarks": "AC,PB"}, "unknown landmark of brain_landmarks 'PB': did you mean PC"),
-        ({"crop_size": 99}, "--crop_size=99 is larger than the padded volumes"),
+        ({"crop_size": 99}, "`crop_size=99` is larger than the padded volumes"),
         ({"crop_size": 10}, "must be odd"),
-        ({"scales": "5,2"}, r"--scales=5,2: give whole multiples of the voxels of 2 mm"),
-        ({"scales": "2,4"}, "the largest first"),
+        ({"spacings_mm": "5,2"}, r"`spacings_mm=5,2`: give whole multiples of the voxels of 2 mm"),
+        ({"spacings_mm": "2,4"}, "the largest first"),
         ({"strides": "8,4"}, "gives 2 lengths for 3 scales"),
-        ({"fill": 1, "agents": 2}, "gives 2 steps to draw from, fewer than --batch=4"),
+        ({"fill": 1, "agents": 2}, "gives 2 steps to draw from, fewer than `batch=4`"),
         (
             {"replay": 10**9},
-            r"--replay=1000000000 steps of --agents=4 need .* GB, 1 learner at once",
+            r"`replay=1000000000` steps of `agents=4` need .* GB, 1 learner at once",
         ),
-        ({"outlier_sd": 3}, "needs four --landmarks"),
+        ({"outlier_sd": 3}, "needs four `landmarks`"),
         ({"beside": "nowhere"}, "has no predictions.csv"),
-        ({"discount": 1.5}, "--discount=1.5: must lie between 0 and 1"),
+        ({"discount": 1.5}, "`discount=1.5`: must lie between 0 and 1"),
     ],
 )
 def test_bad_settings_get_one_clear_line(tmp_path, cache_dir, changes, message):

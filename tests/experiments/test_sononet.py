@@ -11,9 +11,9 @@ from medjax.errors import UserError
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ((), "--input=.: no such file|--input=.*no pictures"),
-        (("--crop=1,2",), "--crop: give first and last row"),
-        (("--threshold=0",), "--threshold=0.0"),
+        ((), "`input=.`: no such file|`input=.*no pictures"),
+        (("--crop=1,2",), "`crop`: give first and last row"),
+        (("--threshold=0",), "`threshold=0.0`"),
         (("--input=PICTURES", "--weights=none.npz"), r"none.npz: not a readable"),
     ],
 )
@@ -29,5 +29,5 @@ def test_bad_settings_are_told_in_one_line(tmp_path, flags, words):
 
 
 def test_a_crop_beyond_the_picture_says_what_to_do(tmp_path):
-    with pytest.raises(UserError, match=r"is 30 x 20, and --crop=.*does not lie in it"):
+    with pytest.raises(UserError, match=r"is 30 x 20, and `crop=.*` does not lie in it"):
         sononet.cut(np.zeros((20, 30, 1)), (115, 734, 81, 874), origin=tmp_path / "a.png")

@@ -178,21 +178,21 @@ def test_the_authors_sononet_as_a_frozen_encoder(tmp_path, cache_dir):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"task": "planes", "loss": "curve"}, "--loss=curve is not for --task=planes"),
-        ({"dataset": "brain_sweeps", "loss": "curve", "units": "frames"}, "give --loss=time"),
-        ({"dataset": "brain_sweeps", "units": "frames"}, "several frames called .*--task=planes"),
+        ({"task": "planes", "loss": "curve"}, "`loss=curve` is not for `task=planes`"),
+        ({"dataset": "brain_sweeps", "loss": "curve", "units": "frames"}, "give `loss=time`"),
+        ({"dataset": "brain_sweeps", "units": "frames"}, "several frames called .*`task=planes`"),
         ({"train_window": 5}, "are whole cycles"),
         ({"train_window": 5, "by_length": True}, "all are as long already"),
-        ({"smooth": 2}, "--smooth=2: must be odd"),
-        ({"image_shape": "16"}, "--image_shape"),
-        ({"window": "3,1"}, "--window"),
+        ({"smooth": 2}, "`smooth=2`: must be odd"),
+        ({"image_shape": "16"}, "`image_shape`"),
+        ({"window": "3,1"}, "`window`"),
         ({"image_shape": "4,4"}, "needs frames of 8 pixels a side"),
-        ({"encoder_rate": 0}, "--encoder_rate=0 uses the features of --init_from"),
-        ({"init_from": "nothing"}, "--init_from=nothing: no such"),
-        ({"recurrence": "convlstm", "encoder": "mlp"}, "--encoder=cnn"),
+        ({"encoder_rate": 0}, "`encoder_rate=0` uses the features of `init_from`"),
+        ({"init_from": "nothing"}, "`init_from=nothing`: no such"),
+        ({"recurrence": "convlstm", "encoder": "mlp"}, "`encoder=cnn`"),
         ({"dataset": "beating_hart"}, "did you mean beating_heart"),
-        ({"fold": 0}, "--fold=0"),
-        ({"dataset": "acdc", "data_dir": ""}, "--data_dir=: no such folder"),
+        ({"fold": 0}, "`fold=0`"),
+        ({"dataset": "acdc", "data_dir": ""}, "`data_dir=`: no such folder"),
     ],
 )
 def test_bad_settings_are_told_in_one_line_and_leave_nothing(tmp_path, cache_dir, changes, words):
@@ -210,7 +210,7 @@ def test_time_between_frames_has_to_be_known(tmp_path, cache_dir):
     for i in range(8):
         write_folder(root / f"c{i}", frames_of(4))
     table(root, [[f"c{i}", f"s{i}", name, t] for i in range(8) for name, t in (("a", 1), ("b", 2))])
-    with pytest.raises(UserError, match="give the column frame_ms, --frame_ms, or --units=frames"):
+    with pytest.raises(UserError, match="give the column frame_ms, `frame_ms`, or `units=frames`"):
         run_here(tmp_path / "w", cache_dir, dataset="sequence_folder", data_dir=root)
     report = run_here(
         tmp_path / "w",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from launch import local
-from medjax import app
+from medjax import app, runtime
 from medjax.errors import UserError
 from medjax.train import mesh
 from tests.conftest import ROOT
@@ -195,7 +195,7 @@ def test_one_killed_ends_the_rest_and_a_relaunch_goes_on(tmp_path, cache_dir):
         time.sleep(0.2)
     process.terminate()  # all save, and say so by their exit code
     code, out = finished(process)
-    assert code == app.STOPPED, out
+    assert code == runtime.STOPPED, out
     assert "resuming at step" in out and "stopped by SIGTERM" in out
     steps = [json.loads(line)["step"] for line in (tmp_path / "w" / "metrics.jsonl").open()]
     assert steps == sorted(steps)

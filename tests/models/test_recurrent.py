@@ -128,5 +128,5 @@ def test_computing_twice_changes_no_gradient():
 def test_what_does_not_go_together_is_said():
     with pytest.raises(UserError, match="did you mean bilstm"):
         models.over_time("cnn", recurrence="bilsm", features=8, hidden=8, outputs=1)
-    with pytest.raises(UserError, match="--encoder=cnn"):
+    with pytest.raises(UserError, match="`encoder=cnn`"):
         models.over_time("resnet18_28", recurrence="convlstm", features=8, hidden=8, outputs=1)

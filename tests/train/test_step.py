@@ -240,5 +240,5 @@ def test_batches_must_divide():
     class Eight:
         size = 8
 
-    with pytest.raises(UserError, match="--batch=12 does not divide by the 8 devices"):
+    with pytest.raises(UserError, match="`batch=12` does not divide by the 8 devices"):
         mesh.check_batch(12, mesh=Eight())

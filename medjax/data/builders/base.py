@@ -217,12 +217,12 @@ def check(example: Example, shape: tuple[int, ...], dtype: Any, info: DatasetInf
     if image.shape[-1] != shape[-1]:
         raise UserError(
             f"{example.origin}: {image.shape[-1]} channels where the first image has "
-            f"{shape[-1]}; give --channels=gray or --channels=rgb to convert all"
+            f"{shape[-1]}; give `channels=gray` or `channels=rgb` to convert all"
         )
     if image.shape != shape:
         raise UserError(
             f"{example.origin}: shape {image.shape[:-1]} where the first image has "
-            f"{shape[:-1]}; give --image_size=N to resize all"
+            f"{shape[:-1]}; give `image_size=N` to resize all"
         )
     label, last = example.targets.get("label", 0), max(len(info.classes) - 1, 0)
     if not 0 <= label <= last:

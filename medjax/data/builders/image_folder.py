@@ -249,12 +249,12 @@ def scan(options: DataOptions) -> Scan:
     scan = _from_table(listed, options) if listed.exists() else _from_folders(root, options)
     if not scan.rows:
         raise UserError(
-            f"--data_dir={root}: no images found; expected {TABLE}, or a folder "
+            f"`data_dir={root}`: no images found; expected {TABLE}, or a folder "
             f"a class with {', '.join(images.SUFFIXES)} files"
         )
     if len({row.label for row in scan.rows}) < 2:
         raise UserError(
-            f"--data_dir={root}: only the class {scan.rows[0].label!r}; "
+            f"`data_dir={root}`: only the class {scan.rows[0].label!r}; "
             "a classifier needs two or more"
         )
     walk.check_single(row.path for row in scan.rows)
@@ -330,7 +330,7 @@ def _from_folders(root: Path, options: DataOptions) -> Scan:
         "metadata_columns",
     ):
         if getattr(options, name) != getattr(defaults, name):
-            raise UserError(f"--{name}: {root} holds folders and no {TABLE}, which it is for")
+            raise UserError(f"`{name}`: {root} holds folders and no {TABLE}, which it is for")
     rows, left_out = _of_folder(root)
     return _in_blocks(Scan(rows, walk.note_left_out(left_out), ""), options.subject_block)
 

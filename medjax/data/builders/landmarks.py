@@ -123,7 +123,7 @@ def prepare(
     if len(shape) != raw_image.pixels.ndim - 1:
         raise UserError(
             f"{case.origin}: has {raw_image.pixels.ndim - 1} axes where the grid has "
-            f"{len(shape)}; --image_shape has one number an axis"
+            f"{len(shape)}; `image_shape` has one number an axis"
         )
     world = placing.world_of(raw_image, spacing_mm=case.spacing_mm, origin=case.origin)
     points = np.array([index_of(case.points.get(name), case, raw_image, world) for name in names])

@@ -227,7 +227,7 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
         except Exception as e:
             raise UserError(
                 f"could not download {url} ({type(e).__name__}); fetch it elsewhere "
-                "and name its folder with --data_dir"
+                "and name its folder with `data_dir`"
             ) from e
         if hashlib.md5(path.read_bytes()).hexdigest() != SETS[self.name][1]:
             raise UserError(f"{path}: not the published file (MD5 differs); delete it, try again")
@@ -238,10 +238,10 @@ def _local_file(data_dir: str, name: str) -> Path:
     """`data_dir` itself if it is a file, else `<name>.npz` in it."""
     path = Path(data_dir)
     if not path.exists():
-        raise UserError(f"--data_dir={data_dir}: no such file or folder")
+        raise UserError(f"`data_dir={data_dir}`: no such file or folder")
     path = path if path.is_file() else path / f"{name}.npz"
     if not path.exists():
-        raise UserError(f"--data_dir={data_dir}: holds no {name}.npz")
+        raise UserError(f"`data_dir={data_dir}`: holds no {name}.npz")
     return path
 
 

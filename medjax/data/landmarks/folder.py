@@ -37,7 +37,7 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     )
     if not cases:
         raise UserError(
-            f"--data_dir={root}: neither landmarks.csv, nor images with "
+            f"`data_dir={root}`: neither landmarks.csv, nor images with "
             f"{' or '.join(slicer.SUFFIXES)} beside them"
         )
     names = tuple(dict.fromkeys(name for case in cases for name in case.points))
@@ -59,7 +59,7 @@ def _first_of(
             failed = failed or e
             if not options.skip_bad:
                 break
-    raise failed or UserError(f"--data_dir={options.data_dir}: no images found")
+    raise failed or UserError(f"`data_dir={options.data_dir}`: no images found")
 
 
 def _shape_of(case: LandmarkCase, first: images.RawImage) -> tuple[int, ...]:

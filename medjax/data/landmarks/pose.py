@@ -24,7 +24,7 @@ def common(landmark_set: LandmarkSet) -> np.ndarray:
         if c.split == "train"
     ]
     if not train:
-        raise UserError("--pose_from needs a set that names its splits")
+        raise UserError("`pose_from` needs a set that names its splits")
     return geometry.mean_shape(np.stack(train))
 
 
@@ -45,7 +45,7 @@ def points_of(landmark_set: LandmarkSet, run: Path) -> dict[str, np.ndarray]:
     }
     missing = [c.case_id for c in landmark_set.cases if c.case_id not in every]
     if missing:
-        raise UserError(f"--pose_from={run}: has no prediction for {missing[0]}")
+        raise UserError(f"`pose_from={run}`: has no prediction for {missing[0]}")
     return every
 
 
@@ -83,6 +83,6 @@ def read_points(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             raise ValueError(f"{rows[0]['landmark']} is none of {', '.join(names)}")
     except (OSError, ValueError, KeyError, IndexError) as e:
         raise UserError(
-            f"--pose_from: {path} is no predictions.csv of these landmarks ({e})"
+            f"`pose_from`: {path} is no predictions.csv of these landmarks ({e})"
         ) from None
     return out

@@ -132,7 +132,7 @@ def afids(options: LandmarkOptions) -> LandmarkSet:
         c._replace(points={n: p for n, p in c.points.items() if n in AFIDS_RAS_MM}) for c in cases
     ]
     if not cases or not all(c.points for c in known):
-        raise UserError(f"--data_dir={root}: no volumes with lists of AFIDs beside them")
+        raise UserError(f"`data_dir={root}`: no volumes with lists of AFIDs beside them")
     info = DatasetInfo(
         "afids",
         landmarks=tuple(AFIDS_RAS_MM),
@@ -161,7 +161,7 @@ def isbi2015(options: LandmarkOptions) -> LandmarkSet:
     ]
     if base is None or not files:
         raise UserError(
-            f"--data_dir={root}: needs RawImage/TrainingData/*.bmp and 400_senior/ and "
+            f"`data_dir={root}`: needs RawImage/TrainingData/*.bmp and 400_senior/ and "
             "400_junior/, as the challenge has them"
         )
     names = (
@@ -248,7 +248,7 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
         }
     except (OSError, ValueError) as e:
         raise UserError(
-            f"--data_dir={root}: needs setup/all.csv of an ID and 37 x,y a line and "
+            f"`data_dir={root}`: needs setup/all.csv of an ID and 37 x,y a line and "
             f"setup/cv{options.fold}/train.txt and test.txt ({e})"
         ) from None
     names = tuple(f"point {i:02d}" for i in range(37))

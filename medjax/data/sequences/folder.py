@@ -36,7 +36,7 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
         wish=options.path_column,
         usual=("case", "path", "file"),
         what="sequences",
-        flag="--path_column",
+        option="path_column",
     )
     for needed in ("name", "index"):
         if needed not in rows[0]:

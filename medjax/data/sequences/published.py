@@ -94,7 +94,7 @@ def acdc(options: SequenceOptions) -> SequenceSet:
             for z in range(planes)
         ]
     if not cases:
-        raise UserError(f"--data_dir={root}: no patientNNN/patientNNN_4d.nii.gz below it")
+        raise UserError(f"`data_dir={root}`: no patientNNN/patientNNN_4d.nii.gz below it")
     info = DatasetInfo(
         "acdc",
         subjects=f"patients, {len({c.subject for c in cases})}",
@@ -164,7 +164,7 @@ def echonet_dynamic(options: SequenceOptions) -> SequenceSet:
     )
     if not cases:
         raise UserError(
-            f"--data_dir={root}: VolumeTracings.csv has no tracing of a video that "
+            f"`data_dir={root}`: VolumeTracings.csv has no tracing of a video that "
             "FileList.csv names"
         )
     notes = walk.note_of(untraced, "video", "left out without a tracing")

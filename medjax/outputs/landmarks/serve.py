@@ -131,7 +131,7 @@ def _turn(trained: ModelSpec, wishes: ImageHints, *, case_id: str) -> placing.Tu
     if points is None:
         raise UserError(
             f"{case_id}: this network takes images in one pose; give where a first one "
-            "found their landmarks (--pose_from, its predictions.csv; from Python "
+            "found their landmarks (`pose_from`, its predictions.csv; from Python "
             "points_mm)"
         )
     if points.shape != target.shape:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import models
+from medjax.config import option
 from medjax.data import exams, geometry, images
 from medjax.data.source import Split
 from medjax.errors import UserError
@@ -47,14 +48,13 @@ class ClassificationPredictor:
     Attributes:
       model, dtype: the network.
       views: answers are the mean over so many views, the first the image as it is...
-      augmentation: ...the others varied so.
-      image_size: images are brought to this many voxels a side; 0: they have to fit.
-      fit: how, as of `exams.Arrangement`.
+      augmentation: ...the others varied so; of the training.
+      image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
     """
 
-    model: str
-    dtype: str = "float32"
-    views: int = 1
+    model: str = option("cnn", "the network", choices=tuple(models.CLASSIFIERS), kept=True)
+    dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    views: int = option(1, "predictions are the mean over so many random views", least=1)
     augmentation: Augmentation = classification.NO_AUGMENTATION
     image_size: int = 0
     fit: str = "stretch"
@@ -121,7 +121,7 @@ class ClassificationPredictor:
             raise UserError(
                 f"{case_id}: has the shape {pixels.shape[:-1]}, the images of the "
                 f"training had {want[:-1]}: crop it to what they show, or give "
-                "--resize"
+                "`resize`"
             )
         return PreparedImage(pixels, case_id)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import models
+from medjax.config import option
 from medjax.data.source import Split
 from medjax.evaluation.stats import nan_mean
 from medjax.ops.consensus import align_pairs
@@ -27,15 +28,34 @@ from medjax.typing import Array
 class HeatmapPredictor:
     """How landmarks are found; the fields are flags of `experiments.heatmap`."""
 
-    model: str
-    width: int
-    levels: int
-    loss: str
-    decoder: str
-    sigma: float
-    absent_below: float = 0.0
-    patch: tuple[int, ...] = ()
-    dtype: str = "float32"
+    model: str = option("unet", "the network", choices=tuple(models.LANDMARKERS), kept=True)
+    width: int = option(
+        0, "its features, at the finest level; 0: 16, or 8 in volumes", least=0, kept=True
+    )
+    levels: int = option(4, "unet, scn2019: sizes that it works at", least=1, kept=True)
+    loss: str = option(
+        "cross_entropy",
+        "l2: heights, cross_entropy: probabilities over voxels",
+        choices=heatmap.LOSSES,
+        kept=True,
+    )
+    decoder: str = option(
+        "mass",
+        "from map to point: highest voxel with a parabola, mean over all voxels, or centre of mass "
+        "about the highest",
+        choices=heatmap.DECODERS,
+        kept=True,
+    )
+    sigma: float = option(2.0, "of the target's Gaussian, voxels", kept=True)
+    absent_below: float = option(
+        0.0, "a point found with less confidence counts as absent", least=0
+    )
+    patch: tuple[int, ...] = option(
+        (),
+        "train on random windows of this shape, predict by overlapping ones; empty: whole images",
+        item=int,
+    )
+    dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
 
     read = staticmethod(points.read)
     from_array = staticmethod(points.from_array)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from medjax.config import derived, option
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.models import qnet
@@ -37,29 +38,68 @@ class SearchPredictor:
         `margin` as of `starts.anywhere`.
     """
 
-    voxel_mm: float
-    scales: tuple[float, ...]
-    strides: tuple[float, ...]
-    crop_size: int
-    history: int
-    outside: str
-    limit: int
-    search_limit: int
-    trail: int
-    visits: int
-    answer: str
-    variant: str
-    trunk: str
-    patch: int
-    width: int
-    hidden: int
-    communicate: bool
-    starts: int
-    seed: int
-    margin: float
-    reward: str = "distance"
-    clip_reward: float = 1.0
-    dtype: str = "float32"
+    voxel_mm: float = derived(0.0)
+    spacings_mm: tuple[float, ...] = option(
+        (),
+        "mm between two samples of what an agent sees, coarse to fine; empty: 4, 2 and 1 voxels",
+        formerly="scales",
+        item=float,
+        kept=True,
+    )
+    strides: tuple[float, ...] = option(
+        (), "mm of a move at each scale; empty: as --spacings_mm", item=float, kept=True
+    )
+    crop_size: int = option(15, "samples along each side of what an agent sees", least=1, kept=True)
+    history: int = option(1, "so many crops, of its last places", least=1, kept=True)
+    outside: str = option(
+        "stay",
+        "an agent that would leave the volume stays and pays, or leaves and so declares the "
+        "landmark absent",
+        choices=("stay", "leave"),
+        kept=True,
+    )
+    limit: int = option(60, "steps after which a team goes to another volume", least=1, kept=True)
+    search_limit: int = option(200, "steps after which a search is cut off", least=1, kept=True)
+    trail: int = option(20, "last places that tell whether an agent rests...", kept=True)
+    visits: int = option(
+        4, "...which is when it is on one of them for this many times", least=1, kept=True
+    )
+    answer: str = option(
+        "centre",
+        "where it rests: centre of its cycle, or the place of the last four whose largest Q is "
+        "lowest",
+        choices=("centre", "lowest"),
+        kept=True,
+    )
+    variant: str = option(
+        "dueling_double", "of deep Q-learning", choices=search.VARIANTS, kept=True
+    )
+    trunk: str = option(
+        "patches",
+        "of the network; convolutions: those of Alansary et al.",
+        choices=qnet.TRUNKS,
+        kept=True,
+    )
+    patch: int = option(
+        3, "the network's first layer cuts crops into patches of this side", least=1, kept=True
+    )
+    width: int = option(32, "its features there", least=1, kept=True)
+    hidden: int = option(128, "and in its dense layers", least=1, kept=True)
+    communicate: bool = option(
+        False, "agents in one volume tell each other what they see", kept=True
+    )
+    starts: int = option(
+        100, "searches of each volume and landmark that are reported", least=1, kept=True
+    )
+    seed: int = derived(0)
+    margin: float = option(0.1, "share of each side near which no search begins", kept=True)
+    reward: str = option(
+        "distance",
+        "how much the distance fell, or its square",
+        choices=("distance", "squared"),
+    )
+    clip_reward: float = option(1.0, "rewards lie within this; 0: anywhere", least=0)
+    dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
 
     read = staticmethod(points.read)
     from_array = staticmethod(points.from_array)
@@ -71,18 +111,18 @@ class SearchPredictor:
         """Scales and rules, in volumes of this shape; raises UserError if they do not fit."""
         if self.crop_size > min(shape):
             raise UserError(
-                f"--crop_size={self.crop_size} is larger than the padded volumes, {shape}"
+                f"`crop_size={self.crop_size}` is larger than the padded volumes, {shape}"
             )
-        scales = self.scales or tuple(n * self.voxel_mm for n in (4, 2, 1))
-        spacing = search_run.in_voxels(scales, self.voxel_mm, "scales")
+        spacings_mm = self.spacings_mm or tuple(n * self.voxel_mm for n in (4, 2, 1))
+        spacing = search_run.in_voxels(spacings_mm, self.voxel_mm, "spacings_mm")
         if max(spacing) > max(shape):
             raise UserError(
-                f"--scales: {max(spacing)} voxels between samples, in volumes of "
+                f"`spacings_mm`: {max(spacing)} voxels between samples, in volumes of "
                 f"{shape}: lower them"
             )
-        strides = self.strides or scales
-        if len(strides) != len(scales):
-            raise UserError(f"--strides gives {len(strides)} lengths for {len(scales)} scales")
+        strides = self.strides or spacings_mm
+        if len(strides) != len(spacings_mm):
+            raise UserError(f"`strides` gives {len(strides)} lengths for {len(spacings_mm)} scales")
         stride = search_run.in_voxels(strides, self.voxel_mm, "strides")
         levels = env.Levels(
             jnp.array(spacing), jnp.array(stride), jnp.array(stride, jnp.float32)
@@ -126,7 +166,7 @@ class SearchPredictor:
         numbers_a_start = (
             self.crop_size**axes * self.history + self.trail * axes + self.width * self.hidden
         )
-        volumes = len(self.scales or "123") * math.prod(trained.image_shape)
+        volumes = len(self.spacings_mm or "123") * math.prod(trained.image_shape)
         return self.starts * len(trained.info.landmarks) * numbers_a_start + volumes
 
     def init(self, key: Array, trained: ModelSpec) -> Weights:

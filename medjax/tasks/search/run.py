@@ -102,7 +102,7 @@ def check_memory(world: search.World, *, learners: int) -> None:
     if needed > 0.8 * there:
         length, teams = world.priority.shape
         raise UserError(
-            f"--replay={length} steps of --agents={teams} need "
+            f"`replay={length}` steps of `agents={teams}` need "
             f"{needed / 1e9:.1f} GB, {learners} learner{'s' if learners > 1 else ''} "
             f"at once; the device has {there / 1e9:.1f}: lower one"
         )
@@ -243,7 +243,7 @@ def beginnings(
     return key, jax.vmap(jax.vmap(anywhere, (0, None)), (0, None))(keys, data.shape[case])
 
 
-def in_voxels(lengths_mm: tuple[float, ...], voxel_mm: float, flag: str) -> list[int]:
+def in_voxels(lengths_mm: tuple[float, ...], voxel_mm: float, option: str) -> list[int]:
     """Raises UserError unless all are whole numbers of voxels, the largest first."""
     voxels = [round(length / voxel_mm) for length in lengths_mm]
     if (
@@ -254,7 +254,7 @@ def in_voxels(lengths_mm: tuple[float, ...], voxel_mm: float, flag: str) -> list
         or voxels != sorted(voxels)[::-1]
     ):
         raise UserError(
-            f"--{flag}={','.join(f'{v:g}' for v in lengths_mm)}: give whole multiples "
+            f"`{option}={','.join(f'{v:g}' for v in lengths_mm)}`: give whole multiples "
             f"of the voxels of {voxel_mm:g} mm, the largest first"
         )
     return voxels

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from medjax.config import option
 from medjax.ops.preprocess import Preprocessing
 from medjax.rl import explore, replay, targets
 from medjax.tasks.search import environment as search
@@ -32,7 +33,7 @@ class Learning:
     Attributes:
       agents: teams at work at once.
       act_steps: moves of each between two updates.
-      variant: of Q-learning.
+      variant, margin: as of the predictor.
       discount: of the value after a step.
       n_step: so many rewards are summed before the value that follows.
       epsilon, epsilon_last, explore_steps, explore_spread: as of `explore.epsilon`.
@@ -40,22 +41,25 @@ class Learning:
       fill: of them, made at random before the first update.
       target_every: updates between two copies of the weights into the target network.
       priority: exponent of the error by which steps are drawn (Schaul et al. 2016); 0: uniformly.
-      margin: share of a side near which no search begins.
     """
 
-    agents: int = 64
-    act_steps: int = 1
+    agents: int = option(64, "searches at once, of each landmark", least=1)
+    act_steps: int = option(1, "moves of each between two updates", least=1)
     variant: str = "double"
-    discount: float = 0.9
-    n_step: int = 1
-    epsilon: float = 1.0
-    epsilon_last: float = 0.1
-    explore_steps: int = 500
-    explore_spread: float = 0.0
-    replay: int = 500
-    fill: int = 20
-    target_every: int = 100
-    priority: float = 0.0
+    discount: float = option(0.9, "of the value after a step")
+    n_step: int = option(1, "rewards summed before the value that follows", least=1)
+    epsilon: float = option(1.0, "share of moves made at random, at first...")
+    epsilon_last: float = option(0.1, "...and after...")
+    explore_steps: int = option(300, "...so many updates", least=1)
+    explore_spread: float = option(
+        0.0, "some agents explore less: exponents from 1 to 1 + this", least=0
+    )
+    replay: int = option(500, "steps of each agent that are remembered", least=1)
+    fill: int = option(40, "of them, made at random before the first update", least=1)
+    target_every: int = option(100, "updates between copies into the target network", least=1)
+    priority: float = option(
+        0.0, "exponent of the error that steps are drawn by; 0: uniformly", least=0
+    )
     margin: float = 0.1
 
     def __post_init__(self) -> None:

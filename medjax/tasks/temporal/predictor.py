@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import models
+from medjax.config import option
 from medjax.data import images, placing
 from medjax.data.sequences import files
 from medjax.data.sequences.case import Clip
@@ -66,15 +67,26 @@ class FrameAnswer(NamedTuple):
 class TemporalPredictor:
     """How frames are found; the fields are flags of `experiments.temporal`."""
 
-    task: str
-    encoder: str
-    features: int
-    recurrence: str
-    hidden: int
-    loss: str
-    smooth: int = 1
+    task: str = option(
+        "frames",
+        "each name has one frame, or (planes) any number",
+        choices=tuple(temporal.LOSSES),
+        kept=True,
+    )
+    encoder: str = option("cnn", "network of a frame", choices=tuple(models.CLASSIFIERS), kept=True)
+    features: int = option(64, "numbers that it gives a frame", least=1, kept=True)
+    recurrence: str = option("tcn", "what runs over them", choices=models.RECURRENCES, kept=True)
+    hidden: int = option(64, "its features", least=1, kept=True)
+    loss: str = option(
+        "",
+        "frames: time (cross-entropy over frames) or curve (Kong et al. 2016; ED, ES); planes: "
+        "joint (Chen et al. 2015) or softmax; empty: the first",
+        choices=("", *(name for losses in temporal.LOSSES.values() for name in losses)),
+        kept=True,
+    )
+    smooth: int = option(1, "scores are means over so many frames", least=1)
     frame_ms: float = 0.0
-    dtype: str = "float32"
+    dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
 
     def network(self, trained: ModelSpec, *, dropout: float = 0.0, remat: bool = False) -> Any:
         """The network alone."""

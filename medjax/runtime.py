@@ -1,0 +1,160 @@
+"""What a process needs before it computes: caches, devices, other processes, an end by signal."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medjax.errors import UserError, first_line
+
+STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
+
+
+_YNN = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+
+
+_YNN_RELEASES = ("0.10.", "0.12.")
+
+
+def fast_cpu() -> None:
+    """Has XLA's CPU backend compute convolutions by YNNPACK; call it before JAX computes anything.
+
+    A training step of ResNet-18 at 28 pixels is then more than twice as fast (kernel gradients
+    most of all). XLA ends the process for a flag that it does not know, and the flag's name says
+    experimental: so it is set for the releases only that it was tried with.
+    """
+    import jaxlib
+
+    given = os.environ.get("XLA_FLAGS", "")
+    if jaxlib.__version__.startswith(_YNN_RELEASES) and "_ynn_" not in given:
+        os.environ["XLA_FLAGS"] = f"{given} {_YNN}"
+
+
+def setup(cache_dir: Path) -> None:
+    """Switches on the persistent compilation cache, in `cache_dir`, and quiets the libraries."""
+    import jax
+    from absl import logging
+
+    fast_cpu()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's warnings are none of the user's
+    logging.set_verbosity(logging.FATAL)  # orbax logs a traceback of errors that it raises as well
+
+    sys.unraisablehook = _report_unraisable
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def check_device() -> None:
+    """Raises UserError if JAX finds no device, as of a platform that JAX_PLATFORMS wishes for."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as e:  # of plugins that fail, or, without words, where there is none
+        wish = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"no device to compute on{f' (JAX_PLATFORMS={wish})' if wish else ''}: "
+            f"{first_line(e) if str(e) else 'JAX finds none of that kind'}"
+        ) from None
+
+
+def join() -> None:
+    """Makes this process one of several, where whoever launched it says so; only the first prints.
+
+    By JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (`launch/` sets them), as a
+    task of a Slurm step, or with MEDJAX_JOIN=1 however else JAX finds out (TPU pods).
+    """
+    import jax
+
+    env = os.environ
+    named = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    place: dict[str, Any] = {}
+    if all(name in env for name in named):
+        place = {
+            "coordinator_address": env[named[0]],
+            "num_processes": int(env[named[1]]),
+            "process_id": int(env[named[2]]),
+        }
+    elif not (int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 or env.get("MEDJAX_JOIN") == "1"):
+        return
+    if jax.distributed.is_initialized():
+        return
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours: see `StopSignal`
+    try:
+        jax.distributed.initialize(
+            **place,
+            initialization_timeout=int(env.get("MEDJAX_JOIN_SECONDS", "300")),
+            heartbeat_timeout_seconds=60,
+            shutdown_timeout_seconds=3600,
+        )  # the first is still writing the report
+    except Exception as e:  # of gRPC, of the cluster detection, of the runtime
+        raise UserError(f"could not join the other processes: {first_line(e)}") from e
+    if jax.process_index() > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    """As Python does, but for what tensorstore's threads say after a save that failed: the event
+    loop that orbax closed. The failure itself is an error of its own."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
+class StopSignal:
+    """True once SIGTERM has come; the run then saves and ends. A second one ends it at once.
+
+    Python notices a signal between two of its own steps, which a compiler does not take: while
+    `at_once` holds, a thread ends the process instead, as there is nothing to save.
+    """
+
+    def __init__(self) -> None:
+        self._came, self._nothing_to_save = False, ""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        threading.Thread(target=self._watch, args=(read,), daemon=True).start()
+        signal.signal(signal.SIGTERM, self._note)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        if before != -1:  # of another run in this process, whose thread then ends
+            os.close(before)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._came = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _watch(self, read: int) -> None:
+        count = 0
+        while number := os.read(read, 1):
+            count += number[0] == signal.SIGTERM
+            if count and self._nothing_to_save:
+                print(
+                    f"\nstopped by SIGTERM while {self._nothing_to_save}; the same command "
+                    "begins again",
+                    flush=True,
+                )
+                os._exit(STOPPED)
+            if count > 1:  # a compiler may hold the thread that would notice
+                print(
+                    "\nstopped by a second SIGTERM; the same command goes on from the newest "
+                    "checkpoint",
+                    flush=True,
+                )
+                os._exit(STOPPED)
+
+    @contextlib.contextmanager
+    def at_once(self, doing: str) -> Iterator[None]:
+        """While it lasts, SIGTERM ends the process."""
+        if self._came:
+            sys.exit(STOPPED)
+        self._nothing_to_save = doing
+        try:
+            yield
+        finally:
+            self._nothing_to_save = ""
+
+    def __call__(self) -> bool:
+        return self._came

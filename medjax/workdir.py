@@ -1,0 +1,99 @@
+"""One run in one folder: its settings are written down, and held against those of later calls."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medjax import lock, schema
+from medjax.config import flatten_settings, get_setting, list_settings, rename_formerly
+from medjax.errors import UserError
+from medjax.train.record import plain, write_json
+
+_LOCK = ".lock"
+
+
+def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> None:
+    """Raises UserError if the folder holds another experiment or other settings, or other files.
+
+    Fields marked `free` may differ: results do not depend on them. `facts` are what else results
+    depend on, as far as it is known yet.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        ours = (_LOCK, f"{path.name}.part")  # what a process leaves that was killed at its start
+        if folder.exists() and any(f.name not in ours for f in folder.iterdir()):
+            raise UserError(f"`workdir={folder}`: not empty, and no run of medjax; choose another")
+        return
+    try:
+        old = json.loads(path.read_text())
+        if not isinstance(old, dict):
+            raise ValueError
+        old = rename_formerly(config, old)
+        if isinstance(old.get("how"), dict):
+            old["how"] = rename_formerly(config, old["how"])
+    except ValueError:
+        raise UserError(f"{path}: not readable; choose another `workdir`") from None
+    new = _described(experiment, config, facts)
+    free = {leaf.name for leaf in list_settings(config) if leaf.field.metadata["free"]}
+    keys = (set(old) | set(new) if facts else set(new)) - free - _grown(config, old)
+    before, now = (schema.flat({k: v[k] for k in keys if k in v}) for v in (old, new))
+    differ = [
+        f"{k} was {before.get(k)!r}, is {now.get(k)!r}"
+        for k in sorted(before | now)
+        if before.get(k) != now.get(k)
+    ]
+    if differ:
+        raise UserError(
+            f"`workdir={folder}` holds a run with other settings: {'; '.join(differ)}; "
+            "choose another `workdir` or the same settings"
+        )
+
+
+def _grown(config: Any, old: dict[str, Any]) -> set[str]:
+    """The fields that may grow, and have."""
+    grown = {
+        leaf.name
+        for leaf in list_settings(config)
+        if leaf.field.metadata["grows"]
+        and isinstance(old.get(leaf.name), int)
+        and old[leaf.name] < leaf.default
+    }
+    for name in grown:
+        print(
+            f"`{name}` grows from {old[name]} to {get_setting(config, name)}; schedules are those "
+            "of the new number from here on"
+        )
+    return grown
+
+
+@contextlib.contextmanager
+def open_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> Iterator[None]:
+    """Makes the work directory and writes `config.json`, once everything else is known to be good.
+
+    While it is open no other process can open it.
+
+    Raises:
+      UserError: as `check_workdir`, or if another process is at work in it.
+    """
+    from medjax.train import mesh  # imports jax: not for --help
+
+    if not mesh.is_first():  # the first checks and holds it for all
+        yield
+        return
+    check_workdir(folder, experiment, config, **facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A file, since of a folder other machines would not know.
+    with lock.hold(folder / _LOCK, wait=False) as held:
+        if not held:
+            raise UserError(
+                f"`workdir={folder}`: another process is at work in it; wait until it "
+                "has ended, or choose another"
+            )
+        write_json(folder / "config.json", _described(experiment, config, facts))
+        yield
+
+
+def _described(experiment: str, config: Any, facts: dict) -> dict:
+    return {"experiment": experiment, **plain(flatten_settings(config)), **plain(facts)}
