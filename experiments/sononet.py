@@ -48,19 +48,23 @@ def main(config: Config) -> None:
         raise UserError(f"`threshold={config.threshold}`: must lie between 0 and 1")
     paths, workdir = pictures(Path(config.input)), Path(config.workdir)
     read = sononet.load(Path(config.weights))
-    found = []
+    answers = []
     for number, path in enumerate(paths, start=1):
         frame, corner = cut(images.read(path).pixels, config.crop, origin=path)
-        seen = read(frame, config.threshold)
-        found.append((path, frame, corner, seen))
-        print(f"{number}/{len(paths)} {path.name}: {seen.plane} {seen.confidence:.3f}", flush=True)
+        answer = read(frame, config.threshold)
+        answers.append((path, frame, corner, answer))
+        print(
+            f"{number}/{len(paths)} {path.name}: {answer.plane} {answer.confidence:.3f}", flush=True
+        )
     workdir.mkdir(parents=True, exist_ok=True)
-    write(workdir / "predictions.csv", found)
-    sononet.draw(workdir / "boxes.png", [(p.name, frame, seen) for p, frame, _, seen in found])
+    write(workdir / "predictions.csv", answers)
+    sononet.draw(
+        workdir / "boxes.png", [(p.name, frame, answer) for p, frame, _, answer in answers]
+    )
     report.show(
         "SonoNet",
         ["frame", "plane", "probability"],
-        [[p.name, seen.plane, f"{seen.confidence:.3f}"] for p, _, _, seen in found],
+        [[p.name, answer.plane, f"{answer.confidence:.3f}"] for p, _, _, answer in answers],
         [f"wrote {workdir / name}" for name in ("predictions.csv", "boxes.png")],
     )
 
@@ -69,14 +73,14 @@ def pictures(path: Path) -> list[Path]:
     """Raises UserError if there are none."""
     if not path.name or not path.exists():
         raise UserError(f"`input={path}`: no such file or folder")
-    found = (
+    answers = (
         [path]
         if path.is_file()
         else sorted(p for p in path.iterdir() if images.suffix(p) in images.PICTURES)
     )
-    if not found:
+    if not answers:
         raise UserError(f"`input={path}`: no pictures in it ({', '.join(images.PICTURES)})")
-    return found
+    return answers
 
 
 def cut(
@@ -93,17 +97,17 @@ def cut(
     return pixels[top:bottom, left:right], (top, left)
 
 
-def write(path: Path, found: list[tuple[Path, Any, tuple[int, int], sononet.Seen]]) -> None:
+def write(path: Path, answers: list[tuple[Path, Any, tuple[int, int], sononet.Seen]]) -> None:
     """One row a frame: plane, probabilities, and the box in pixels of the file."""
 
-    def row(file: Path, corner: tuple[int, int], seen: sononet.Seen) -> list[Any]:
+    def row(file: Path, corner: tuple[int, int], answer: sononet.Seen) -> list[Any]:
         top, left = corner
         box = (
             [np.nan] * 4
-            if seen.box is None
-            else [float(v + o) for v, o in zip(seen.box, (left, top, left, top), strict=True)]
+            if answer.box is None
+            else [float(v + o) for v, o in zip(answer.box, (left, top, left, top), strict=True)]
         )
-        return [file.name, seen.plane, float(seen.confidence), *box, *seen.probability]
+        return [file.name, answer.plane, float(answer.confidence), *box, *answer.probability]
 
     header = [
         "case_id",
@@ -115,7 +119,7 @@ def write(path: Path, found: list[tuple[Path, Any, tuple[int, int], sononet.Seen
         "bottom",
         *(f"p_{name}" for name in network.PLANES),
     ]
-    write_table(path, header, (row(file, corner, seen) for file, _, corner, seen in found))
+    write_table(path, header, (row(file, corner, answer) for file, _, corner, answer in answers))
 
 
 if __name__ == "__main__":

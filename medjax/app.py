@@ -1,24 +1,28 @@
 """Flags from a dataclass, and what a process needs before it starts. The only file with flags."""
 
+import contextlib
 import errno
 import io
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from absl import flags
+from absl import flags, logging
 
+from medjax import runtime
 from medjax.config import (
     Leaf,
     check_ranges,
     list_settings,
     replace_settings,
 )
-from medjax.errors import UserError, unknown
+from medjax.errors import ExitError, UserError, unknown
+from medjax.runtime import STOPPED
 
 Config = TypeVar("Config")
 _DISK = {  # what a user can mend, and how
@@ -80,12 +84,18 @@ def run(main: Callable[[Any], None], config: type) -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few characters
             stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # files are closed
+    runtime.use_host(Process())
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's warnings are none of the user's
+    logging.set_verbosity(logging.FATAL)  # orbax logs a traceback of errors that it raises as well
+    sys.unraisablehook = _report_unraisable
     program = sys.modules["__main__"].__spec__
     name = program.name if program else Path(sys.argv[0]).name
     try:
         main(parse(config, sys.argv, name))
     except UserError as e:
         _leave(name_flags(str(e), config), 2)
+    except ExitError as e:
+        sys.exit(e.code)
     except BrokenPipeError:  # as of `| head`: nobody reads on
         os._exit(141)
     except OSError as e:
@@ -179,3 +189,75 @@ def _print_help(config: type, name: str) -> None:
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
         known = f" ({' | '.join(metadata['choices'])})" if metadata["choices"] else ""
         print(f"  --{leaf.name}={shown}\n      {metadata['help']}{known}")
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    """As Python does, but for what tensorstore's threads say after a save that failed: the event
+    loop that orbax closed. The failure itself is an error of its own."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
+class Process(runtime.Host):
+    """A process that belongs to one run.
+
+    Once SIGTERM has come the run saves and ends; a second one ends it at once. Python notices a
+    signal between two of its own steps, which a compiler does not take: while `at_once` holds, a
+    thread ends the process instead, as there is nothing to save.
+    """
+
+    def __init__(self) -> None:
+        self._came, self._nothing_to_save = False, ""
+
+    def watch_signals(self) -> None:
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        threading.Thread(target=self._watch, args=(read,), daemon=True).start()
+        signal.signal(signal.SIGTERM, self._note)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        if before != -1:  # of another run in this process, whose thread then ends
+            os.close(before)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._came = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _watch(self, read: int) -> None:
+        count = 0
+        while number := os.read(read, 1):
+            count += number[0] == signal.SIGTERM
+            if count and self._nothing_to_save:
+                print(
+                    f"\nstopped by SIGTERM while {self._nothing_to_save}; the same command "
+                    "begins again",
+                    flush=True,
+                )
+                os._exit(STOPPED)
+            if count > 1:  # a compiler may hold the thread that would notice
+                print(
+                    "\nstopped by a second SIGTERM; the same command goes on from the newest "
+                    "checkpoint",
+                    flush=True,
+                )
+                os._exit(STOPPED)
+
+    @contextlib.contextmanager
+    def at_once(self, doing: str) -> Iterator[None]:
+        if self._came:
+            raise ExitError(STOPPED)
+        self._nothing_to_save = doing
+        try:
+            yield
+        finally:
+            self._nothing_to_save = ""
+
+    def stopping(self) -> bool:
+        return self._came
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+
+    def silence(self) -> None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives

@@ -1,4 +1,4 @@
-"""The one exception that means "the user gave us something wrong"."""
+"""Exceptions that mean that the user gave us something wrong, or that a program is to end."""
 
 import difflib
 from collections.abc import Iterable
@@ -16,6 +16,14 @@ class UserError(Exception):
     def __init__(self, message: str):
         line = " ".join(message.split())
         super().__init__("".join(c if c.isprintable() else "?" for c in line))
+
+
+class ExitError(Exception):
+    """A program has said why it ends, and with which exit code; `app.run` exits with it."""
+
+    def __init__(self, code: int):
+        super().__init__(f"ended with exit code {code}")
+        self.code = code
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

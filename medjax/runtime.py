@@ -2,9 +2,6 @@
 
 import contextlib
 import os
-import signal
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,15 +32,10 @@ def fast_cpu() -> None:
 
 
 def setup(cache_dir: Path) -> None:
-    """Switches on the persistent compilation cache, in `cache_dir`, and quiets the libraries."""
+    """Switches on the persistent compilation cache, in `cache_dir`."""
     import jax
-    from absl import logging
 
     fast_cpu()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's warnings are none of the user's
-    logging.set_verbosity(logging.FATAL)  # orbax logs a traceback of errors that it raises as well
-
-    sys.unraisablehook = _report_unraisable
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -84,7 +76,7 @@ def join() -> None:
         return
     if jax.distributed.is_initialized():
         return
-    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours: see `StopSignal`
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours: see `app`
     try:
         jax.distributed.initialize(
             **place,
@@ -95,66 +87,42 @@ def join() -> None:
     except Exception as e:  # of gRPC, of the cluster detection, of the runtime
         raise UserError(f"could not join the other processes: {first_line(e)}") from e
     if jax.process_index() > 0:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+        host().silence()
 
 
-def _report_unraisable(unraisable: Any) -> None:
-    """As Python does, but for what tensorstore's threads say after a save that failed: the event
-    loop that orbax closed. The failure itself is an error of its own."""
-    if str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
+class Host:
+    """What the library runs in: here, a notebook or another program, whose own signals and output
+    stay as they are. `app.run` puts a process of its own in its place."""
 
+    def watch_signals(self) -> None:
+        """From here on, SIGTERM means that a run is to save and end."""
 
-class StopSignal:
-    """True once SIGTERM has come; the run then saves and ends. A second one ends it at once.
-
-    Python notices a signal between two of its own steps, which a compiler does not take: while
-    `at_once` holds, a thread ends the process instead, as there is nothing to save.
-    """
-
-    def __init__(self) -> None:
-        self._came, self._nothing_to_save = False, ""
-        read, write = os.pipe()
-        os.set_blocking(write, False)
-        threading.Thread(target=self._watch, args=(read,), daemon=True).start()
-        signal.signal(signal.SIGTERM, self._note)
-        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        if before != -1:  # of another run in this process, whose thread then ends
-            os.close(before)
-
-    def _note(self, number: int, frame: Any) -> None:
-        self._came = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def _watch(self, read: int) -> None:
-        count = 0
-        while number := os.read(read, 1):
-            count += number[0] == signal.SIGTERM
-            if count and self._nothing_to_save:
-                print(
-                    f"\nstopped by SIGTERM while {self._nothing_to_save}; the same command "
-                    "begins again",
-                    flush=True,
-                )
-                os._exit(STOPPED)
-            if count > 1:  # a compiler may hold the thread that would notice
-                print(
-                    "\nstopped by a second SIGTERM; the same command goes on from the newest "
-                    "checkpoint",
-                    flush=True,
-                )
-                os._exit(STOPPED)
+    def stopping(self) -> bool:
+        """Whether a run is to save and end."""
+        return False
 
     @contextlib.contextmanager
     def at_once(self, doing: str) -> Iterator[None]:
-        """While it lasts, SIGTERM ends the process."""
-        if self._came:
-            sys.exit(STOPPED)
-        self._nothing_to_save = doing
-        try:
-            yield
-        finally:
-            self._nothing_to_save = ""
+        """While it lasts there is nothing to save: SIGTERM ends the process."""
+        yield
 
-    def __call__(self) -> bool:
-        return self._came
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """While it lasts, what other libraries print is held back."""
+        yield
+
+    def silence(self) -> None:
+        """Nothing is printed from here on: another process does."""
+
+
+_hosts = [Host()]
+
+
+def host() -> Host:
+    """What this process is."""
+    return _hosts[-1]
+
+
+def use_host(new: Host) -> None:
+    """Puts another in its place."""
+    _hosts.append(new)

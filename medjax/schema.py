@@ -132,7 +132,7 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     }
     try:
         return kind(**read_fields)
-    except ValueError as e:  # a dataclass may know more about its values
+    except (ValueError, UserError) as e:  # a dataclass may know more about its values
         raise UserError(f"{where}: {e}") from None
 
 

@@ -20,37 +20,23 @@ ANSWERS = "tests/bundle/test_answers.py::test_validation_chose_and_training_scal
 MUTANTS = [
     Mutant(
         "the checkpoint is chosen on the test split",
-        "experiments/classify.py",
-        'validate(config, dataset.splits["validation"], parts, s)',
-        'validate(config, dataset.splits["test"], parts, s)',
+        "medjax/experiment/training.py",
+        'split = run.dataset.splits["validation"]',
+        'split = run.dataset.splits["test"]',
         f"{ANSWERS}[classify]",
-    ),
-    Mutant(
-        "the checkpoint of landmarks is chosen on the test split",
-        "experiments/heatmap.py",
-        'each, losses = predict(config, dataset, "validation", parts, weights)',
-        'each, losses = predict(config, dataset, "test", parts, weights)',
-        f"{ANSWERS}[heatmap]",
     ),
     Mutant(
         "the checkpoint of agents is chosen on the test split",
         "experiments/search.py",
-        'held = dataset.splits["validation"]',
-        'held = dataset.splits["test"]',
+        'dataset.splits["validation"].first(',
+        'dataset.splits["test"].first(',
         f"{ANSWERS}[search]",
-    ),
-    Mutant(
-        "the checkpoint of frames is chosen on the test split",
-        "experiments/temporal.py",
-        'e.values(parts.metrics) for e in predict(config, dataset, "validation", parts, weights)',
-        'e.values(parts.metrics) for e in predict(config, dataset, "test", parts, weights)',
-        f"{ANSWERS}[temporal]",
     ),
     Mutant(
         "pixels are scaled by the test split",
         "experiments/classify.py",
-        'preprocess.fit(dataset.splits["train"].images, len(dataset.splits["train"]))',
-        'preprocess.fit(dataset.splits["test"].images, len(dataset.splits["test"]))',
+        "preprocess.fit(train.images, len(train))",
+        'preprocess.fit(run.dataset.splits["test"].images, len(run.dataset.splits["test"]))',
         f"{ANSWERS}[classify]",
     ),
     Mutant(
@@ -113,9 +99,9 @@ MUTANTS = [
     ),
     Mutant(
         "a seed names the ends of an axis otherwise, and they cancel",
-        "medjax/tasks/heatmap/predictor.py",
-        "if unordered and len(by_seed) > 1:",
-        "if False:",
+        "medjax/outputs/landmarks/__init__.py",
+        "order = jax.vmap(lambda p: align_pairs(p, pairs=pairs_of), 1, 1)(points)",
+        "order = jnp.tile(jnp.arange(points.shape[2]), (*points.shape[:2], 1))",
         "tests/bundle/test_unordered.py",
     ),
 ]

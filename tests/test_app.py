@@ -223,10 +223,11 @@ def started(program):
 def test_the_stop_signal():
     before = signal.getsignal(signal.SIGTERM)
     try:
-        stop = runtime.StopSignal()
-        assert not stop()
+        process = app.Process()
+        process.watch_signals()
+        assert not process.stopping()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop()
+        assert process.stopping()
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -235,7 +236,7 @@ def test_the_stop_signal():
 def test_sigterm_ends_what_has_nothing_to_save_at_once():
     """A compiler does not look at signals: the process ends all the same, and says so."""
     program = (
-        "import ctypes, sys\nfrom medjax import runtime\nstop = runtime.StopSignal()\n"
+        "import ctypes, sys\nfrom medjax import app\nstop = app.Process()\nstop.watch_signals()\n"
         "with stop.at_once('compiling'):\n    print('now', flush=True)\n"
         "    ctypes.CDLL(None).usleep(20_000_000)\n    ctypes.CDLL(None).sleep(30)\n"
     )
@@ -247,7 +248,7 @@ def test_sigterm_ends_what_has_nothing_to_save_at_once():
 
 def test_a_second_sigterm_ends_at_once_what_does_not_look_at_signals():
     program = (
-        "import hashlib\nfrom medjax import runtime\nstop = runtime.StopSignal()\n"
+        "import hashlib\nfrom medjax import app\nstop = app.Process()\nstop.watch_signals()\n"
         "print('now', flush=True)\n"  # then a minute in C, without the interpreter's lock
         "hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n"
     )

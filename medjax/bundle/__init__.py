@@ -20,8 +20,9 @@ import numpy as np
 from medjax import runtime, schema, weights
 from medjax.bundle import archive, card, exported, manifest, memory
 from medjax.errors import UserError, first_line
-from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage, split_of
-from medjax.tasks.predictors import KINDS, Answer, Predictor
+from medjax.outputs.base import Answer, ImageHints, ModelSpec, PreparedImage, split_of
+from medjax.tasks.base import Predictor, compile_answers, inputs_of, predict_ensemble
+from medjax.tasks.families import TASKS
 from medjax.train import mesh
 from medjax.train.record import dump_json
 
@@ -36,7 +37,7 @@ class Bundle:
 
     Attributes:
       experiment: what it was trained by, and so what it answers.
-      how: the settings that its answers depend on; `trained`: what it was trained on.
+      predictor: the settings that its answers depend on; spec: what it was trained on.
       weights: (parameters, batch statistics), a seed axis first.
       files: all that the bundle holds; `digest`: what names it.
       config: the flags of the run; `report`: its numbers.
@@ -56,7 +57,7 @@ class Bundle:
     def __repr__(self) -> str:
         """Three lines, whatever it holds: a notebook prints them."""
         info, shape = self.spec.info, " x ".join(map(str, self.spec.image_shape))
-        names = info.classes or info.landmarks or info.frames
+        names = self.predictor.output.describe(info).names
         some = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         size = sum(leaf.size for leaf in jax.tree.leaves(self.weights))
         return (
@@ -93,11 +94,16 @@ class Bundle:
         if points_mm is not None and not self.spec.info.pose:
             raise UserError("points_mm: this network takes images in any pose; leave it out")
         first = {} if points_mm is None else {"image": points_mm}
-        wishes = ImageHints(spacing_mm, frame_ms, resize, first)
-        ready = self.predictor.from_array(image, self.spec, wishes, **more)
+        ready = self.predictor.output.prepare.from_array(
+            image,
+            self.predictor,
+            self.spec,
+            hints=ImageHints(spacing_mm, frame_ms, resize, first),
+            **more,
+        )
         return self.answers(1)([ready])[0]
 
-    def answers(self, batch: int) -> Callable[[Sequence[PreparedImage]], list[Answer]]:
+    def answers(self, batch: int) -> Callable[[Sequence[PreparedImage]], Sequence[Answer]]:
         """The compiled function for images of one shape, so many at a time."""
         answer = _compiled(self, batch)
         return lambda ready: answer(self.weights, split_of(ready))
@@ -105,7 +111,7 @@ class Bundle:
 
 @functools.lru_cache(maxsize=8)
 def _compiled(bundle: Bundle, batch: int) -> Callable:
-    return bundle.predictor.answers(bundle.spec, batch=batch)
+    return compile_answers(bundle.predictor, bundle.spec, batch=batch)
 
 
 def load(
@@ -148,14 +154,7 @@ def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     path, digest = where, manifest.check(files, where=where).sha256
     about = _object(files, ABOUT, path)
     where = f"{path}: {ABOUT}"
-    kind = KINDS.get(str(about.get("experiment")))
-    if kind is None:
-        raise UserError(
-            f"{where}: experiment {str(about.get('experiment'))[:40]!r} is not known; "
-            f"known are {', '.join(KINDS)}"
-        )
-    predictor: Any = schema.read(kind, about.get("how"), where=f"{where}: how")
-    trained = schema.read(ModelSpec, about.get("trained"), where=f"{where}: trained")
+    predictor, trained = _described(about, where=where)
     _check_sizes(predictor, trained, where)
     arrays = weights.parse(files.get(weights.NAME, b""), where=f"{path}: {weights.NAME}")
     shapes, needed = _abstract(predictor, trained, where)
@@ -173,6 +172,18 @@ def opened(files: dict[str, bytes], *, where: str) -> Bundle:
         _object(files, REPORT, path),
         needed,
     )
+
+
+def _described(about: dict[str, Any], *, where: str) -> tuple[Predictor, ModelSpec]:
+    """What answers, and what it was trained on; raises UserError."""
+    kind = TASKS.get(str(about.get("experiment")))
+    if kind is None:
+        raise UserError(
+            f"{where}: experiment {str(about.get('experiment'))[:40]!r} is not known; "
+            f"known are {', '.join(TASKS)}"
+        )
+    predictor = schema.read(kind, about.get("how"), where=f"{where}: how")
+    return predictor, schema.read(ModelSpec, about.get("trained"), where=f"{where}: trained")
 
 
 def _object(files: dict[str, bytes], name: str, path: Any) -> dict[str, Any]:
@@ -208,7 +219,6 @@ def _check_sizes(predictor: Any, trained: ModelSpec, where: str) -> None:
         raise UserError(f"{where}: window is no range of intensities")
     if getattr(predictor, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
         raise UserError(f"{where}: levels or seeds out of range")
-    _check_memory(4 * trained.seeds * predictor.footprint(trained), where)
 
 
 def _check_memory(needed: int, where: str) -> None:
@@ -254,20 +264,20 @@ def _check_pose(pose: Any, ndim: int, where: str) -> None:
 def _abstract(predictor: Any, trained: ModelSpec, where: str) -> tuple[Any, int]:
     """The shapes that the weights must have, and the bytes that an answer takes."""
     try:
-        one_seed = jax.eval_shape(lambda key: predictor.init(key, trained), jax.random.key(0))
+        one_seed = jax.eval_shape(predictor.make_task(trained).init, jax.random.key(0))
         every = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((trained.seeds, *x.shape), x.dtype), one_seed
         )
-        function, shapes = predictor.function(trained)  # that it can answer, too
+        function = predict_ensemble(predictor, trained)  # that it can answer, too
         needed = memory.bytes_of(
             function,
             *every,
             *(
                 jax.ShapeDtypeStruct(
-                    [1 if n == "b" else int(n) for n in shape.split(", ")],
-                    exported.dtype(name, trained),
+                    [1 if n == "b" else int(n) for n in given.shape.split(", ")],
+                    np.dtype(given.dtype),
                 )
-                for name, shape in shapes.items()
+                for given in inputs_of(predictor, trained)
             ),
         )
     except Exception as e:  # whatever a network says to settings that no run can have
@@ -287,7 +297,7 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
       UserError: if the run has not ended, or what it left does not belong together.
     """
     config = _of_run(workdir, "config.json", has=("experiment", "how", "trained"))
-    schema.read(ModelSpec, config["trained"], where=f"{workdir}: config.json: trained")
+    predictor, spec = _described(config, where=f"{workdir}: config.json")
     report = _of_run(workdir, REPORT, has=("metrics", "baseline", "versions", "split"))
     try:
         values = (workdir / weights.NAME).read_bytes()
@@ -319,7 +329,15 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
             "weights_sha256": manifest.sha256(values),
         }
         files |= {exported.NAME: function, ABOUT: dump_json(about)}
-    files[card.NAME] = card.write(files, report, config, notes).encode(errors="replace")
+    text = card.write(
+        files,
+        report,
+        config,
+        notes,
+        description=predictor.output.describe(spec.info),
+        inputs=inputs_of(predictor, spec),
+    )
+    files[card.NAME] = text.encode(errors="replace")
     return sealed(files)
 
 

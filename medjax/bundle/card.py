@@ -3,24 +3,12 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from medjax.outputs.base import Description, Input
+
 NAME = "README.md"  # where a hub looks for it
-_DOES = {
-    "classify": "names the class of an exam image",
-    "heatmap": "finds landmarks by heatmaps",
-    "search": "finds landmarks by searching agents",
-    "temporal": "finds the frames that matter in a sequence",
-}
-_INPUTS = {"temporal": ("frames", "length"), "search": ("images", "box")}
-_RESHAPED = {
-    "images": "images of {shape} {dtype}, any number",
-    "frames": "sequences of {shape} {dtype}, any number, black behind their end",
-    "length": "their lengths, int32",
-    "box": "first voxel of what each shows, and the one beyond the last, int32, any number of "
-    "[2, axes]",
-}
 
 
 class Notes(NamedTuple):
@@ -63,9 +51,20 @@ def _bibtex(value: str) -> str:
 
 
 def write(
-    files: Mapping[str, bytes], report: Mapping[str, Any], config: Mapping[str, Any], notes: Notes
+    files: Mapping[str, bytes],
+    report: Mapping[str, Any],
+    config: Mapping[str, Any],
+    notes: Notes,
+    *,
+    description: Description,
+    inputs: Sequence[Input],
 ) -> str:
-    """The card as Markdown, with the head that the Hugging Face Hub reads."""
+    """The card as Markdown, with the head that the Hugging Face Hub reads.
+
+    Args:
+      files: of the bundle; report, config: of its run.
+      description: what the network does; inputs: what it takes.
+    """
     info = config["trained"]["info"]
     safe_report, known = escaped(report), escaped(info)
     shown = Notes(*map(text, notes))
@@ -75,11 +74,11 @@ def write(
             for part in (
                 _head(report, notes),
                 f"# {shown.name}",
-                _summary(report, safe_report, known),
+                _summary(safe_report, description),
                 _metrics(safe_report),
                 _data(safe_report, known),
                 _use(shown, safe_report),
-                _how_to(files, config),
+                _how_to(files, config, inputs),
                 _origin(safe_report),
                 _citing(info, notes),
             )
@@ -98,14 +97,11 @@ def _head(report: Mapping[str, Any], notes: Notes) -> str:
     return "---\n" + "\n".join(f"{k}: {json.dumps(v)}" for k, v in lines.items()) + "\n---"
 
 
-def _summary(
-    report: Mapping[str, Any], safe_report: Mapping[str, Any], info: Mapping[str, Any]
-) -> str:
-    names = info["classes"] or info["landmarks"] or info["frames"]
+def _summary(safe_report: Mapping[str, Any], description: Description) -> str:
     return (
-        f"A network of medjax that {_DOES[report['experiment']]}: {safe_report['model']}, "
+        f"A network of medjax that {text(description.task)}: {safe_report['model']}, "
         f"{safe_report['parameters']:,} parameters, {safe_report['of']}.\n\nIt knows: "
-        f"{', '.join(names)}."
+        f"{', '.join(map(text, description.names))}."
     )
 
 
@@ -168,7 +164,7 @@ def _use(notes: Notes, report: Mapping[str, Any]) -> str:
     return f"## Intended use\n\n{use}\n\n## Limits\n\n" + "\n".join(f"- {x}" for x in limits)
 
 
-def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
+def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any], inputs: Sequence[Input]) -> str:
     posed = bool(config["trained"]["info"]["pose"])
     first = "It takes images in one pose, and so the answers of a network that looks first.\n\n"
     flag, value = (
@@ -183,16 +179,11 @@ def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
         f"--output=answers{flag}\n```\n\n```python\nimport medjax.bundle\n\n"
         f'model = medjax.bundle.load("THIS_FOLDER")\nmodel.predict(image{value})\n```'
     )
-    return lines + (_without(files, config) if "model.stablehlo" in files else "")
+    return lines + (_without(files, inputs) if "model.stablehlo" in files else "")
 
 
-def _without(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
-    trained = config["trained"]
-    inputs = _INPUTS.get(config["experiment"], ("images",))
-    shape = " x ".join(map(str, trained["image_shape"]))
-    steps = "; ".join(
-        _RESHAPED[n].format(shape=shape, dtype=trained["image_dtype"]) for n in inputs
-    )
+def _without(files: Mapping[str, bytes], inputs: Sequence[Input]) -> str:
+    steps = "; ".join(given.text for given in inputs)
     digest = hashlib.sha256(files["weights.safetensors"]).hexdigest()
     return (
         "\n\nWithout medjax, by JAX alone (`pip install jax flatbuffers safetensors`); the "

@@ -13,10 +13,10 @@ import numpy as np
 
 from medjax import weights
 from medjax.errors import UserError
+from medjax.tasks.base import inputs_of, predict_ensemble
 
 NAME = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
-_INTEGERS = ("length", "box")  # inputs that are no images
 
 
 def make(bundle: Any) -> bytes:
@@ -28,14 +28,14 @@ def make(bundle: Any) -> bytes:
     from jax import export
 
     trained = bundle.spec
-    function, shapes = bundle.predictor.function(trained)
+    function = predict_ensemble(bundle.predictor, trained)
     flat = {
         k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.flat(bundle.weights).items()
     }
     scope = export.SymbolicScope()
     specs = [
-        jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), dtype(name, trained))
-        for name, shape in shapes.items()
+        jax.ShapeDtypeStruct(export.symbolic_shape(given.shape, scope=scope), np.dtype(given.dtype))
+        for given in inputs_of(bundle.predictor, trained)
     ]
     settings: Any = jax.config
     depth = settings.jax_traceback_in_locations_limit
@@ -59,19 +59,14 @@ def takes(function: bytes, names: Iterable[str]) -> bool:
     return all(name.encode() in function for name in names)
 
 
-def dtype(name: str, trained: Any) -> Any:
-    """Of an input."""
-    return np.dtype("int32") if name in _INTEGERS else np.dtype(trained.image_dtype)
-
-
 def _by_path(function: Callable, tree: Any) -> Callable:
-    """`function` of weights by path, its answer as plain names."""
+    """`function` of weights by path, its answer as arrays by name, or the one array that it is."""
     structure = jax.tree.structure(weights.named(tree))
     names = list(weights.flat(tree))
 
     def call_by_path(flat: dict[str, Any], *inputs: Any) -> Any:
         named = jax.tree.unflatten(structure, [flat[name] for name in names])
         answer = function(named["params"], named["stats"], *inputs)
-        return answer._asdict() if hasattr(answer, "_asdict") else answer
+        return answer if len(answer) > 1 else next(iter(answer.values()))
 
     return call_by_path

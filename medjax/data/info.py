@@ -61,6 +61,15 @@ class DatasetInfo:
         """What intervals are over."""
         return "subjects" if self.subjects else "images"
 
+    @property
+    def summary(self) -> str:
+        """What is to be found in it."""
+        if self.classes:
+            return f"{len(self.classes)} classes"
+        if self.landmarks:
+            return f"{len(self.landmarks)} landmarks"
+        return f"sequences, named frames {', '.join(self.frames)}"
+
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
 

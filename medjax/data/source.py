@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import shutil
 import sys
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from medjax import lock, progress
-from medjax.data import images, subjects, walk
+from medjax import lock, progress, runtime
+from medjax.data import catalogue, subjects, walk
 from medjax.data import splits as split_rules
 from medjax.data.info import DatasetInfo
-from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
+from medjax.data.options import Options
 from medjax.errors import UserError, unknown
 
 NOTES = "notes.json"  # beside the examples of a prepared set
@@ -113,7 +112,7 @@ def load(
       UserError: for whatever is wrong with name, options or files.
     """
     folder = Path(cache_dir) / "datasets"
-    kind = kind_of(name, options)
+    kind = builder_of(name, options)
     _check_paths(name, options)
     secret = (
         None
@@ -178,17 +177,17 @@ def _digest(splits: Mapping[str, Split], digests: Sequence[list[str]]) -> str:
     ).hexdigest()
 
 
-def kind_of(name: str, options: Options) -> Any:
+def builder_of(name: str, options: Options) -> Any:
     """The class that prepares the set `name`; raises UserError for a name that is not known."""
-    kinds = _kinds(options)
-    if name not in kinds:
-        raise unknown("dataset", name, kinds)
-    return kinds[name]
+    known = catalogue.kind_of(options).builders()
+    if name not in known:
+        raise unknown("dataset", name, known)
+    return known[name]
 
 
 def check_read(name: str, options: Options, given: Iterable[str]) -> None:
     """Raises UserError if an option was `given` that the set does not read."""
-    reads = kind_of(name, options).READS
+    reads = builder_of(name, options).READS
     odd = next((option for option in given if option not in reads), None)
     if odd is not None:
         raise UserError(
@@ -196,47 +195,8 @@ def check_read(name: str, options: Options, given: Iterable[str]) -> None:
         )
 
 
-def infer(options: Options) -> str:
-    """The set that the folder or file `data_dir` is, of those for one's own data.
-
-    Raises:
-      UserError: if nothing in it says so.
-    """
-    path = Path(options.data_dir)
-    if not path.exists():
-        raise UserError(f"`data_dir={path}`: no such file or folder")
-    names = {p.stem for p in ([path] if path.is_file() else path.glob("*.npz"))}
-    known = sorted(names & set(_kinds(options)))
-    if len(known) == 1:
-        return known[0]
-    signs = {
-        LandmarkOptions: ("landmark_folder", ("landmarks.csv", "*.mrk.json", "*.fcsv")),
-        SequenceOptions: ("sequence_folder", ("frames.csv",)),
-        DataOptions: ("image_folder", ("metadata.csv",)),
-    }
-    name, patterns = signs[type(options)]  # type: ignore[index]
-    if path.is_dir() and (
-        any(next(iter(path.glob(pattern)), None) for pattern in patterns)
-        or (isinstance(options, DataOptions) and _has_classes(path))
-    ):
-        return name
-    raise UserError(
-        f"`data_dir={path}`: nothing in it says which set it is; name it with `dataset`"
-    )
-
-
-def _has_classes(root: Path) -> bool:
-    """Whether images lie in folders below it."""
-    return any(
-        images.is_image(folder / name)
-        for folder, names in walk.folders(root)
-        if folder != root
-        for name in names
-    )
-
-
 def _check_paths(name: str, options: Options) -> None:
-    if isinstance(options, DataOptions) and options.image_size and name != "image_folder":
+    if getattr(options, "image_size", 0) and "image_size" not in builder_of(name, options).READS:
         raise UserError(f"`image_size` is for image_folder; the images of {name} have one size")
     if options.data_dir and not Path(options.data_dir).exists():
         raise UserError(f"`data_dir={options.data_dir}`: no such file or folder")
@@ -257,46 +217,6 @@ def _opened(ready: Path) -> Any:
 
     with _quietly():
         return tfds.builder_from_directory(str(ready))
-
-
-def _kinds(options: Options) -> dict[str, Any]:
-    if isinstance(options, LandmarkOptions):
-        return _landmark_kinds()
-    return _sequence_kinds() if isinstance(options, SequenceOptions) else _exam_kinds()
-
-
-def _exam_kinds() -> dict[str, type]:
-    from medjax.data.builders.brain_planes import BrainPlanes
-    from medjax.data.builders.image_folder import ImageFolder
-    from medjax.data.builders.medmnist import SETS, MedMNIST
-
-    return {
-        "brain_planes": BrainPlanes,
-        "image_folder": ImageFolder,
-        **_named(MedMNIST, dict.fromkeys(SETS, MedMNIST.READS)),
-    }
-
-
-def _landmark_kinds() -> dict[str, type]:
-    from medjax.data.builders.landmarks import Landmarks
-    from medjax.data.landmarks import READS
-
-    return _named(Landmarks, READS)
-
-
-def _sequence_kinds() -> dict[str, type]:
-    from medjax.data.builders.sequences import Sequences
-    from medjax.data.sequences import READS
-
-    return _named(Sequences, READS)
-
-
-def _named(kind: type, reads: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """A subclass a name: tensorflow-datasets reads the name from the class."""
-    return {
-        name: type(name, (kind,), {"name": name, "READS": options}, skip_registration=True)
-        for name, options in reads.items()
-    }
 
 
 def _prepare(ready: Path, make: Callable[[], Any], say: Callable[[str], None]) -> None:
@@ -328,11 +248,11 @@ def _write(builder: Any) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Holds back what tensorflow-datasets prints; errors still come as exceptions."""
+    """Holds back what tensorflow-datasets prints and logs; errors still come as exceptions."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with runtime.host().quiet():
             yield
     finally:
         logging.set_verbosity(before)

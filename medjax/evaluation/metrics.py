@@ -8,7 +8,7 @@ A metric says of itself what its interval and its paired test need to know: see 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -212,71 +212,14 @@ def calibration_gaps(label: np.ndarray, probability: np.ndarray) -> Floats:
     return ((probability.argmax(1) == label) - top)[:, None] * np.eye(ECE_BINS)[bins]
 
 
+@marked(scale="share", top=2.0)
+@_of_finite
 def brier(label, probability, weight) -> Floats:
     """mean squared error of the probabilities; of more than two classes, summed over them"""
     truth = np.eye(probability.shape[1])[label]
     error = ((probability - truth) ** 2).sum(1)
     two = probability.shape[1] == 2
     return ratio(weight @ (error / 2 if two else error), weight.sum(1))
-
-
-CLASSIFICATION: dict[str, Metric] = {
-    "auc": auc,
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "f1": f1,
-    "average_precision": average_precision,
-    "kappa": kappa,
-    "ece": ece,
-    "brier": marked(scale="share", top=2.0)(_of_finite(brier)),
-}
-LOWER_IS_BETTER = ("ece", "brier")
-NEEDS_EVERY_CLASS = ("auc", "average_precision", "balanced_accuracy", "f1")
-ORDERED = "quadratic_kappa"  # which classes without an order do not have
-
-
-def of_classes(
-    classes: Sequence[str], *, positive: str = "", ordered: bool = False
-) -> dict[str, Metric]:
-    """The metrics of these classes by name.
-
-    Args:
-      positive: of two classes the one of which F1 and average precision are; empty: the second.
-      ordered: the classes have an order, which `quadratic_kappa` uses.
-    """
-    declared: dict[str, Metric] = {}
-    for name, metric in CLASSIFICATION.items():
-        declared[name] = metric
-        if name == "kappa" and ordered:
-            declared[ORDERED] = quadratic_kappa
-    if len(classes) == 2 and positive:
-        number = list(classes).index(positive)
-        declared |= {
-            "f1": functools.partial(f1, positive=number),
-            "average_precision": functools.partial(average_precision, positive=number),
-        }
-    return declared
-
-
-def by_class(
-    label: np.ndarray, probability: np.ndarray, classes: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Sensitivity, specificity, positive predictive value, AUC and support of each class; NaN where
-    undefined."""
-    unit_weight = np.ones((1, len(label)))
-    table = confusion(label, probability, unit_weight)[0]
-    out = {}
-    for c, name in enumerate(classes):
-        hit, true, predicted = table[c, c], table[c].sum(), table[:, c].sum()
-        other = table.sum() - true
-        out[name] = {
-            "sensitivity": float(ratio(hit, true)),
-            "specificity": float(ratio(other - predicted + hit, other)),
-            "positive_predictive_value": float(ratio(hit, predicted)),
-            "auc": float(binary_auc(probability[:, c], (label == c).astype(float), unit_weight)[0]),
-            "support": int(true),
-        }
-    return out
 
 
 def definitions(metrics: dict[str, Metric]) -> list[str]:

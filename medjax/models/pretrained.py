@@ -5,7 +5,7 @@ mapping from names to numpy arrays (read a `.safetensors` file; a pickle would r
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from medjax.errors import UserError
+from medjax.typing import Key, Params, Stats
 
 _LEAVES = {
     "kernel": "weight",
@@ -98,3 +99,17 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except Exception as e:
         raise UserError(f"{path}: not a readable .safetensors file ({e})") from e
+
+
+def start_from(
+    path: Path, init: Callable[[Key], tuple[Params, Stats]]
+) -> Callable[[Key], tuple[Params, Stats]]:
+    """The same initialisation, with published weights below the last layer."""
+    tensors = read(path)
+
+    def init_from_tensors(key: Key) -> tuple[Params, Stats]:
+        params, stats = init(key)
+        variables = from_torch({"params": params, "batch_stats": stats}, tensors, head=False)
+        return variables["params"], variables.get("batch_stats", {})
+
+    return init_from_tensors

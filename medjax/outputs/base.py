@@ -1,17 +1,27 @@
-"""What a network was trained on, and new images made ready for it."""
+"""The contract of an output kind, what a network was trained on, and new images made ready.
+
+An output kind is what networks answer with, whichever method has trained them: classes, landmarks,
+frames. Metrics, tables, figures, preparation of new images and comparison belong to it.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from medjax.data import images
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Dataset, Split
+from medjax.errors import UserError
+from medjax.evaluation.metrics import Metric
+from medjax.evaluation.predictions import Predictions
 from medjax.ops.preprocess import Preprocessing
 
 Weights = tuple[Any, Any]  # parameters and batch statistics, with a leading seed axis
+Predicted = dict[str, Any]  # what `Task.predict` gives, by name; every array `[n, ...]`
+Kind = TypeVar("Kind", bound=Predictions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +77,169 @@ class PreparedImage(NamedTuple):
     targets: Mapping[str, Any] = {}
 
 
+class Input(NamedTuple):
+    """What a network takes of one example.
+
+    Attributes:
+      name: for who calls the exported function.
+      column: of a batch.
+      shape: `b` for the number of examples, and the sides.
+      dtype: of the values.
+      text: what it is, in words.
+    """
+
+    name: str
+    column: str
+    shape: str
+    dtype: str
+    text: str
+
+
+class Description(NamedTuple):
+    """What a network of this kind does, in words.
+
+    Attributes:
+      task: as "finds landmarks".
+      names: of the classes, landmarks or frames.
+    """
+
+    task: str
+    names: tuple[str, ...]
+
+
+class Answer(Protocol):
+    """What a network answers to one image."""
+
+    @property
+    def case_id(self) -> str: ...
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For `predictions.csv`."""
+
+    def further_rows(self) -> dict[str, list[dict[str, Any]]]:
+        """For other tables, by file name."""
+
+    def files(self) -> dict[tuple[str, str], Callable[[Path], None]]:
+        """Writers of files of its own, by folder and suffix."""
+
+    def draw(self, path: Path, image: np.ndarray) -> None:
+        """Writes a picture of the answer over the prepared image."""
+
+
+class Preparation(NamedTuple):
+    """How new images are made ready for a network.
+
+    Attributes:
+      inputs: what the network takes.
+      list_files: the files below a folder that hold an image, and how many of which suffix are
+        left out.
+      suffixes: of such files; noun: what they hold.
+      read: `read(path, predictor, spec, case_id=, hints=)`: the images of a file, ready.
+      from_array: `from_array(image, predictor, spec, hints=, affine=)`.
+    """
+
+    inputs: Callable[[ModelSpec], list[Input]]
+    list_files: Callable[[Path], tuple[list[Path], Mapping[str, int]]]
+    suffixes: tuple[str, ...]
+    noun: str
+    read: Callable[..., list[PreparedImage]]
+    from_array: Callable[..., PreparedImage]
+
+
+class Evaluation(NamedTuple, Generic[Kind]):
+    """What a report is made of.
+
+    Attributes:
+      spec: what was trained on.
+      train: the training split.
+      split: the split of the report.
+      ensemble: its predictions, of all seeds together.
+      by_seed: those of each seed.
+      tuned: the ensemble's on validation; `ensemble` itself where the report is on validation.
+      baseline: the trivial answer to the same cases.
+      metrics: by name; measures: the settings that they come from.
+      samples: exchanges of a paired test.
+    """
+
+    spec: ModelSpec
+    train: Split
+    split: Split
+    ensemble: Kind
+    by_seed: list[Kind]
+    tuned: Kind
+    baseline: Kind
+    metrics: Mapping[str, Metric]
+    measures: Any
+    samples: int
+
+
+class PairedAnswers(NamedTuple):
+    """What two models answered to the same cases, as metrics take it."""
+
+    reference: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    subject_id: list[str]
+    metrics: Mapping[str, Metric]
+
+
+class PairReader(NamedTuple):
+    """How two files of predictions of this kind are read, to be compared.
+
+    Attributes:
+      recognises: whether a header is that of such a file.
+      read_pair: `read_pair(first, other, settings)`, the second in the order of the first; raises
+        UserError unless both are of the same cases.
+    """
+
+    recognises: Callable[[Sequence[str]], bool]
+    read_pair: Callable[[Path, Path, Any], PairedAnswers]
+
+
+class Output(NamedTuple, Generic[Kind]):
+    """An output kind.
+
+    Attributes:
+      columns: the targets that a batch has beside its image.
+      describe: what a network does and knows.
+      prepare: how new images are made ready.
+      tabulate: `tabulate(split, spec, predicted)`: predictions of a split beside their reference.
+      ensemble: `ensemble(predicted, spec)`: one answer of those of all seeds, whose arrays are
+        `[seed, n, ...]`; pure.
+      baseline: `baseline(train, split, spec)`: the trivial answer, and what it is.
+      metrics: `metrics(spec, measures)`, by name.
+      details: what a report has of this kind beside its metrics; what it has of `metrics`,
+        `baseline` and `definitions` stands behind those of the report.
+      draw: writes the figures into a folder.
+      answer: predictions of new images as answers.
+      compare: files of predictions; None: they are not compared.
+    """
+
+    columns: tuple[str, ...]
+    describe: Callable[[DatasetInfo], Description]
+    prepare: Preparation
+    tabulate: Callable[[Split, ModelSpec, Predicted], Kind]
+    ensemble: Callable[[Predicted, ModelSpec], Predicted]
+    baseline: Callable[[Split, Split, ModelSpec], tuple[Kind, str]]
+    metrics: Callable[[ModelSpec, Any], dict[str, Metric]]
+    details: Callable[[Evaluation[Kind]], dict[str, Any]]
+    draw: Callable[[Path, Evaluation[Kind]], None]
+    answer: Callable[[Kind, Split], Sequence[Answer]]
+    compare: PairReader | None = None
+
+
+def mean_over_seeds(predicted: Predicted, spec: ModelSpec) -> Predicted:
+    """The plain ensemble."""
+    return {name: values.mean(0) for name, values in predicted.items()}
+
+
+def image_input(spec: ModelSpec) -> Input:
+    """The image itself."""
+    shape = " x ".join(map(str, spec.image_shape))
+    text = f"images of {shape} {spec.image_dtype}, any number"
+    return Input("images", "image", symbols(spec.image_shape), spec.image_dtype, text)
+
+
 def describe_model(dataset: Dataset, preprocessing: Preprocessing, config: Any) -> ModelSpec:
     """What is known when training begins; `config` is that of an experiment."""
     train = dataset.splits["train"]
@@ -98,3 +271,14 @@ def split_of(ready: Sequence[PreparedImage]) -> Split:
         image_shape=ready[0].image.shape,
         image_dtype=ready[0].image.dtype,
     )
+
+
+def match_cases(a: Sequence[str], b: Sequence[str]) -> list[int]:
+    """Where the cases of `a` stand in `b`; raises UserError unless both hold the same."""
+    place = {case: i for i, case in enumerate(b)}
+    odd = set(a) ^ set(b)
+    if odd:
+        raise UserError(f"{len(odd)} cases are in one file only, such as {min(odd)!r}")
+    if len(place) != len(b) or len(a) != len(b):
+        raise UserError("a case stands more than once in a file")
+    return [place[case] for case in a]

@@ -21,13 +21,11 @@ import numpy as np
 
 from medjax import app, bundle, lock, progress, runtime
 from medjax.config import option
-from medjax.data import images, walk
+from medjax.data import walk
 from medjax.data.landmarks import pose
-from medjax.data.sequences import files as sequence_files
-from medjax.errors import UserError, first_line
+from medjax.errors import ExitError, UserError, first_line
 from medjax.files import Names, write_table
-from medjax.outputs.base import ImageHints, PreparedImage
-from medjax.tasks.predictors import Answer, FrameAnswer, LandmarkAnswer
+from medjax.outputs.base import Answer, ImageHints, Preparation, PreparedImage
 from medjax.train import mesh
 
 LOCK = ".lock"
@@ -75,8 +73,8 @@ def main(config: Config) -> None:
         sha256=config.sha256,
         public_key=config.public_key,
     )
-    paths = inputs(config.input, sequences=model.experiment == "temporal")
-    wishes = ImageHints(
+    paths = inputs(config.input, model.predictor.output.prepare)
+    hints = ImageHints(
         config.spacing_mm,
         config.frame_ms,
         config.resize,
@@ -84,35 +82,25 @@ def main(config: Config) -> None:
         int(config.max_image_gb * 1e9),
     )
     with alone(output):
-        bad = answer(config, model, wishes, paths, output)
+        bad = answer(config, model, hints, paths, output)
     if bad:
         print(f"\n{len(bad)} of {len(paths)} could not be answered:", file=sys.stderr)
         lines = "\n".join(f"  {line}" for line in grouped(bad))
         print(app.name_flags(lines, Config), file=sys.stderr, flush=True)
-        sys.exit(1)
+        raise ExitError(1)
 
 
-def inputs(name: str, *, sequences: bool) -> list[tuple[Path, str]]:
-    """The files, or folders that are sequences, and what each is called; tells what is left out."""
+def inputs(name: str, prepare: Preparation) -> list[tuple[Path, str]]:
+    """The files, or folders that are one, and what each is called; tells what is left out."""
     path = Path(name)
     if not name or not path.exists():
         raise UserError(f"`input={name}`: no such file or folder")
     if path.is_file():
         return [(path, path.name)]
-    wanted = sequence_files.is_sequence if sequences else images.is_image
-    files, left_out = walk.find(path, wanted)
-    if sequences:  # a folder of pictures is one
-        pictures = walk.find(path, lambda p: images.suffix(p) in images.PICTURES).files
-        folders = {p.parent for p in set(pictures) - set(files)}
-        left_out = Counter({k: n for k, n in left_out.items() if k not in images.PICTURES})
-        files = walk.in_order({p for p in files if p.parent not in folders} | folders)
+    files, left_out = prepare.list_files(path)
     if not files:
-        known = sequence_files.SUFFIXES if sequences else images.SUFFIXES
-        raise UserError(
-            f"`input={path}`: holds no {'sequences' if sequences else 'images'} "
-            f"({', '.join(known)})"
-        )
-    for note in walk.note_left_out(left_out):
+        raise UserError(f"`input={path}`: holds no {prepare.noun} ({', '.join(prepare.suffixes)})")
+    for note in walk.note_left_out(Counter(left_out)):
         print(f"note: {note}")
     return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in files]
 
@@ -171,17 +159,17 @@ def first_look(config: Config, model: bundle.Bundle) -> dict[str, np.ndarray]:
 def answer(
     config: Config,
     model: bundle.Bundle,
-    wishes: ImageHints,
+    hints: ImageHints,
     paths: Sequence[tuple[Path, str]],
     output: Path,
 ) -> list[tuple[str, str]]:
     """Writes the answers as they come; which files have none, and why."""
     bad: list[tuple[str, str]] = []
-    writer = Writer(model, output, overlays=config.overlays)
+    writer = Writer(output, overlays=config.overlays)
     size, answers = at_a_time(config.batch, model), None
     tracked = progress.track(paths, total=len(paths), what="predicting")
     try:
-        for ready in chunks(ready_cases(model, wishes, tracked, bad), size=size):
+        for ready in chunks(ready_cases(model, hints, tracked, bad), size=size):
             answers = answers or model.answers(len(ready))  # no more than there are
             for image, answer in zip(ready, answers(ready), strict=True):
                 writer.write(image, answer)
@@ -214,14 +202,16 @@ def at_a_time(batch: int, model: bundle.Bundle) -> int:
 
 def ready_cases(
     model: bundle.Bundle,
-    wishes: ImageHints,
+    hints: ImageHints,
     paths: Iterable[tuple[Path, str]],
     bad: list[tuple[str, str]],
 ) -> Iterator[PreparedImage]:
     """Every image of every file; what cannot be read goes to `bad`."""
     for path, name in paths:
         try:
-            yield from model.predictor.read(path, model.spec, case_id=name, wishes=wishes)
+            yield from model.predictor.output.prepare.read(
+                path, model.predictor, model.spec, case_id=name, hints=hints
+            )
         except UserError as e:
             complaint = str(e).removeprefix(f"{path}: ").removeprefix(f"{name}: ")
             bad.append((name, complaint))
@@ -243,8 +233,8 @@ class Writer:
     """Writes answers into files that appear whole, when all is done; `failed` are the pictures and
     lists that could not be written, and why."""
 
-    def __init__(self, model: bundle.Bundle, output: Path, *, overlays: int):
-        self.count, self._model, self._output, self._overlays = 0, model, output, overlays
+    def __init__(self, output: Path, *, overlays: int):
+        self.count, self._output, self._overlays = 0, output, overlays
         self.failed: list[tuple[str, str]] = []
         self._names = Names()
         self._tables: dict[str, list[dict[str, Any]]] = {"predictions.csv": []}
@@ -252,14 +242,14 @@ class Writer:
     def write(self, ready: PreparedImage, answer: Answer) -> None:
         self._tables["predictions.csv"] += answer.rows()
         name = self._names.name_of(answer.case_id)
-        if isinstance(answer, FrameAnswer):
-            self._tables.setdefault("scores.csv", []).extend(answer.score_rows())
-        if isinstance(answer, LandmarkAnswer) and answer.points.shape[-1] == 3:
-            self._try(answer.case_id, answer.write_list, "landmarks", f"{name}.mrk.json")
+        for table, rows in answer.further_rows().items():
+            self._tables.setdefault(table, []).extend(rows)
+        for (folder, suffix), write in answer.files().items():
+            self._try(answer.case_id, write, folder, f"{name}{suffix}")
         if self.count < self._overlays:
             self._try(
                 answer.case_id,
-                lambda path: self._model.predictor.draw(path, ready.image, answer),  # type: ignore[arg-type]
+                lambda path: answer.draw(path, ready.image),
                 "overlays",
                 f"{name}.png",
             )

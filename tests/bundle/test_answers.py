@@ -14,19 +14,18 @@ import pytest
 
 from medjax import app, bundle
 from medjax.bundle import archive
-from medjax.data import images, preprocess, source
+from medjax.data import preprocess, source
 from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
-from medjax.errors import UserError
-from medjax.outputs.base import NO_HINTS, ImageHints, PreparedImage
-from medjax.outputs.frames import report as temporal_report
-from medjax.tasks.classification import predictor as classify
-from medjax.tasks.heatmap import predictor as heatmap
-from medjax.tasks.predictors import FrameAnswer, LandmarkAnswer
+from medjax.errors import ExitError, UserError
+from medjax.outputs.base import PreparedImage
+from medjax.outputs.frames.serve import FrameAnswer
+from medjax.outputs.landmarks.serve import LandmarkAnswer
+from medjax.tasks.base import inputs_of
 from medjax.tasks.search import predictor as search
 from medjax.tasks.search import run as search_run
 from medjax.tasks.search import task as tasks
-from medjax.tasks.temporal import predictor as temporal
 from medjax.tools import predict
+from medjax.train.predict import compile_predict, predict_split
 from medjax.train.record import read_lines
 from medjax.weights import parse
 
@@ -111,43 +110,29 @@ OPTIONS = {
 def on_split(model, split, config):
     """The metric that chooses the checkpoint, of the weights of a run, on a split: what the run
     itself would have found, by another way."""
-    how, trained, weights = model.predictor, model.spec, model.weights
-    if model.experiment == "classify":
-        found = classify.probabilities(
-            classify.program(how.task(how.network(trained), trained)), weights, split, batch=4
-        )
-        return np.mean([-np.log(p[np.arange(len(split)), split["label"]]) for p in found])
-    if model.experiment == "heatmap":
-        found, _ = heatmap.located(
-            heatmap.program(how.task(trained)),
-            weights,
-            split,
-            trained.info.landmarks,
-            batch=4,
-            absent_below=0.0,
-        )
-        return np.mean([np.nanmean(f.error_mm) for f in found])
-    if model.experiment == "temporal":
-        found = temporal.scores(
-            temporal.program(how.make(how.network(trained), trained)),
-            weights,
-            split,
-            batch=4,
-            seeds=trained.seeds,
-        )[0]
-        return np.mean(
-            np.abs(
-                temporal_report.of_split(
-                    split, trained.info.frames, found, task="frames", cyclic=False
-                ).off
-            )
-        )
-    game = how.game(trained.image_shape[:-1])
+    how, spec, weights = model.predictor, model.spec, model.weights
+    if model.experiment != "search":
+        columns = [one.column for one in inputs_of(how, spec)[1:]]
+        compiled = compile_predict(how.make_task(spec).predict)
+        found = predict_split(compiled, weights, split, columns=columns, batch=4)
+        if model.experiment == "classify":
+            rows, label = np.arange(len(split)), split["label"]
+            return np.mean([-np.log(p[rows, label]) for p in found["probability"]])
+        each = [
+            how.output.tabulate(split, spec, {k: v[s] for k, v in found.items()})
+            for s in range(spec.seeds)
+        ]
+        if model.experiment == "heatmap":
+            return np.mean([np.nanmean(f.error_mm) for f in each])
+        return np.mean([np.abs(f.off) for f in each])
+    game = how.game(spec.image_shape[:-1])
     found = search_run.explore(
-        functools.partial(search.by_value(tasks.walk, how.task(trained, game), game), weights[0]),
+        functools.partial(
+            search.by_value(tasks.walk, how.make_agent(spec, game), game), weights[0]
+        ),
         split,
         search_run.on_device(split, game=game),
-        names=trained.info.landmarks,
+        names=spec.info.landmarks,
         count=config["validation_starts"],
         seed=config["seed"],
         margin=how.margin,
@@ -282,7 +267,7 @@ def test_bad_files_are_listed_and_do_not_stop_the_rest(classifier, tmp_path, cac
     shutil.copy(source / "dark" / "01.png", source / "dark_01.png")  # the name of an overlay
     archive.write_folder(tmp_path / "b", classifier.files)
     common = [f"--bundle={tmp_path}/b", f"--input={source}", f"--cache_dir={cache_dir}"]
-    with pytest.raises(SystemExit) as e:
+    with pytest.raises(ExitError) as e:
         answered([*common, f"--output={tmp_path}/out"])
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 25
     assert e.value.code == 1
@@ -291,7 +276,7 @@ def test_bad_files_are_listed_and_do_not_stop_the_rest(classifier, tmp_path, cac
     assert re.search(r"broken\.png: unreadable", told)
     assert re.search(r"large\.png: has the shape \(40, 30\).*--resize", told)
     assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 25
-    with pytest.raises(SystemExit):
+    with pytest.raises(ExitError):
         answered([*common, f"--output={tmp_path}/again", "--resize", "--overlays=0"])
     assert len(rows_of(tmp_path / "again" / "predictions.csv")) == 26
 
@@ -319,7 +304,7 @@ def test_one_output_takes_one_process_and_equal_complaints_are_one_line(
         pytest.raises(UserError, match="another process writes into it"),
     ):
         answered(flags)
-    with pytest.raises(SystemExit):
+    with pytest.raises(ExitError):
         answered(flags)
     told = capfd.readouterr().err
     assert "5 of 6 could not be answered" in told
@@ -383,12 +368,12 @@ def test_what_the_memory_does_not_hold_is_answered_in_turn(
 
 
 def test_an_overlay_that_fails_costs_no_answer(classifier, tmp_path, cache_dir, capfd, monkeypatch):
-    from medjax.tasks.classification.predictor import ClassificationPredictor
+    from medjax.outputs.labels.serve import ClassProbabilities
 
     def fail(*_):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr(ClassificationPredictor, "draw", staticmethod(fail))
+    monkeypatch.setattr(ClassProbabilities, "draw", fail)
     archive.write_folder(tmp_path / "b", classifier.files)
     answered(
         [
@@ -488,12 +473,7 @@ def test_pixels_of_another_kind_are_refused(classifier):
     with pytest.raises(UserError, match="pixels are float32, those of the training were uint8"):
         model.predict(np.zeros((12, 12), np.float32))
     with pytest.raises(UserError, match="a volume of 1 channel; the model is for an image of"):
-        model.predictor.ready(
-            images.RawImage(np.zeros((4, 4, 4, 1), np.uint8)),
-            model.spec,
-            case_id="x",
-            wishes=NO_HINTS,
-        )
+        model.predict(np.zeros((4, 4, 4, 1), np.uint8))
 
 
 def test_a_sequence_tells_its_time(tmp_path_factory, cache_dir):
@@ -507,7 +487,7 @@ def test_a_sequence_tells_its_time(tmp_path_factory, cache_dir):
     long = np.concatenate([frames] * 8)  # longer than any of the training
     assert model.predict(long).score.shape == (48, 2)
     with pytest.raises(UserError, match="a sequence has two or more"):
-        model.predictor.from_array(frames[:1], model.spec, ImageHints())
+        model.predict(frames[:1])
 
 
 def test_a_bundle_kept_from_format_1_reads_as_it_did():

@@ -15,6 +15,7 @@ import pytest
 from medjax import bundle, weights
 from medjax.bundle import archive, manifest
 from medjax.errors import UserError
+from medjax.outputs.base import Description
 from tests.bundle.conftest import made, rewritten
 from tests.conftest import ROOT
 
@@ -190,7 +191,7 @@ def test_what_is_missing_or_too_many_is_named(classifier):
         ({"how__model": 3}, "how: model: 3 is no str"),
         ({"how__views": "many"}, "is no int"),
         ({"how__views": True}, "is no int"),
-        ({"how__views": 10**12}, "views=.* is out of range"),
+        ({"how__views": 10**12}, "`views=.*`: at most 1000"),
         ({"how__views": -1}, "out of range"),
         ({"how__more": 1}, "unknown field 'more'"),
         ({"how": None}, "no object with the fields of ClassificationPredictor"),
@@ -320,7 +321,7 @@ def test_a_run_that_changed_since_its_report_is_not_shared(classifier, tmp_path)
         (
             "config.json",
             '{"experiment": "classify", "how": {}, "trained": {}}',
-            "'info' is missing",
+            "'model' is missing",
         ),
         ("report.json", "null", r"no readable report\.json"),
         ("report.json", "{}", r"report\.json has no metrics, .*`eval_only`"),
@@ -366,9 +367,9 @@ def test_json_that_two_readers_would_read_differently(classifier, name, content,
 @pytest.mark.parametrize(
     ("experiment", "changes"),
     [
-        ("classify", {"how__views": 90_000, "trained__image_shape": [1000, 1000, 1]}),
+        ("classify", {"trained__seeds": 900, "trained__image_shape": [16_000, 16_000, 1]}),
         ("heatmap", {"how__width": 90_000, "trained__image_shape": [4000, 4000, 1]}),
-        ("search", {"how__starts": 90_000, "how__crop_size": 500}),
+        ("search", {"how__starts": 90_000, "how__trail": 90_000}),
         ("temporal", {"how__smooth": 99_999, "trained__image_shape": [90_000, 16, 16, 1]}),
     ],
 )
@@ -487,9 +488,10 @@ def test_words_of_strangers_stay_words_in_the_card(classifier):
     )
     config = json.loads(classifier.files[bundle.ABOUT])
     report = json.loads(classifier.files[bundle.REPORT])
-    text = card.write(classifier.files, report, config, notes)
+    description = Description("names <b>things</b>", ("<i>", "[y](http://z)"))
+    text = card.write(classifier.files, report, config, notes, description=description, inputs=())
     body = text.split("---", 2)[2].split("```")[0]  # a block of code shows what it holds
-    assert "<script>" not in body
+    assert not any(tag in body for tag in ("<script>", "<b>", "<i>"))
     assert "](http" not in re.sub("`[^`]*`", "", body)
     assert card.text("see https://evil.example or me@evil.example") == (
         "`see https://evil.example or me@evil.example`"

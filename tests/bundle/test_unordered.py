@@ -9,32 +9,28 @@ from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import ModelSpec
+from medjax.tasks.base import compile_answers, predict_ensemble
 from medjax.tasks.heatmap import predictor as heatmap
+from medjax.train.predict import compile_predict, predict_split
+from medjax.train.task import Task
 
 ENDS = np.array([[3.0, 3.0], [12.0, 12.0]])
 NAMES = ("a", "b")
 
 
-class Seeds:
+def predict_ends(params, stats, batch):
     """Two networks of which the second calls a what the first calls b; weights tell which it is."""
-
-    def maps(self, params, stats, images):
-        points = jnp.where(params[0] > 0, jnp.asarray(ENDS)[::-1], jnp.asarray(ENDS))
-        return jnp.tile(points, (len(images), 1, 1))
-
-    def decode(self, points):
-        from medjax.tasks.heatmap.task import LocatedPoints
-
-        return LocatedPoints(points, jnp.ones(2))
-
-    def score(self, params, maps, true, known):
-        return jnp.zeros(())
+    points = jnp.where(params[0] > 0, jnp.asarray(ENDS)[::-1], jnp.asarray(ENDS))
+    count = len(batch["image"])
+    found = {"points": jnp.tile(points, (count, 1, 1)), "confidence": jnp.ones((count, 2))}
+    return {**found, "loss": jnp.zeros(count)} if "landmarks" in batch else found
 
 
 @pytest.fixture
 def how(monkeypatch):
     made = heatmap.HeatmapPredictor("unet", 4, 2, "l2", "peak", 1.0)
-    monkeypatch.setattr(heatmap.HeatmapPredictor, "task", lambda self, trained: Seeds())
+    task = Task(None, None, predict_ends)
+    monkeypatch.setattr(heatmap.HeatmapPredictor, "make_task", lambda self, spec: task)
     return made
 
 
@@ -71,19 +67,12 @@ def split():
 @pytest.mark.parametrize(("unordered", "wanted"), [((NAMES,), ENDS), ((), np.full((2, 2), 7.5))])
 def test_report_bundle_and_stablehlo_agree(how, unordered, wanted):
     known = trained(unordered)
-    predict = heatmap.program(how.task(known))
-    each, _ = heatmap.located(
-        predict,
-        WEIGHTS,
-        split(),
-        NAMES,
-        batch=2,
-        absent_below=0.0,
-        unordered=known.info.pairs(known.info.unordered),
-    )
-    np.testing.assert_allclose(heatmap.ensemble(each).points_mm, np.tile(wanted, (3, 1, 1)))
-    for answer in how.answers(known, batch=2)(WEIGHTS, split()):
+    predict = compile_predict(how.make_task(known).predict)
+    by_seed = predict_split(predict, WEIGHTS, split(), columns=("landmarks",), batch=2)
+    del by_seed["loss"]
+    found = how.output.tabulate(split(), known, how.output.ensemble(by_seed, known))
+    np.testing.assert_allclose(found.points_mm, np.tile(wanted, (3, 1, 1)))
+    for answer in compile_answers(how, known, batch=2)(WEIGHTS, split()):
         np.testing.assert_allclose(answer.points, wanted)
-    whole, _ = how.function(known)
-    found = jax.jit(whole)(*WEIGHTS, jnp.zeros((3, 16, 16, 1)))
-    np.testing.assert_allclose(found.points, np.tile(wanted, (3, 1, 1)))
+    whole = jax.jit(predict_ensemble(how, known))(*WEIGHTS, jnp.zeros((3, 16, 16, 1)))
+    np.testing.assert_allclose(whole["points"], np.tile(wanted, (3, 1, 1)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medjax.data import slicer, source
+from medjax.data import catalogue, slicer, source
 from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
 from medjax.data.subjects import UNKNOWN
 from medjax.errors import UserError
@@ -261,16 +261,16 @@ def test_volumes_without_an_orientation_have_no_landmarks_in_the_world(lists, tm
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_a_set_is_known_by_its_folder(kind, tmp_path):
     make(kind, tmp_path / "set")
-    assert source.infer(OPTIONS[kind](data_dir=str(tmp_path / "set"))) == kind
+    assert catalogue.infer(OPTIONS[kind](data_dir=str(tmp_path / "set"))) == kind
 
 
 def test_what_a_set_does_not_read_is_refused(tmp_path):
     with pytest.raises(UserError, match="`data_dir` is not read by the set brain_planes"):
         source.check_read("brain_planes", DataOptions(data_dir=str(tmp_path)), ["data_dir"])
     with pytest.raises(UserError, match="nothing in it says which set it is"):
-        source.infer(DataOptions(data_dir=str(tmp_path)))
+        catalogue.infer(DataOptions(data_dir=str(tmp_path)))
     with pytest.raises(UserError, match="no such file or folder"):
-        source.infer(DataOptions(data_dir=str(tmp_path / "no")))
+        catalogue.infer(DataOptions(data_dir=str(tmp_path / "no")))
 
 
 def test_an_empty_class_of_a_held_back_split_is_a_note(tmp_path, cache_dir):

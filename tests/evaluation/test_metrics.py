@@ -6,6 +6,7 @@ from sklearn import metrics as reference
 
 from medjax import losses
 from medjax.evaluation import metrics
+from medjax.outputs.labels import metrics as label_metrics
 
 
 def case(seed: int, classes: int, n: int = 40, ties: bool = False):
@@ -38,7 +39,8 @@ def test_metrics_equal_scikit_learn(classes, ties, seed):
     w = np.random.default_rng(seed).integers(1, 4, len(y)).astype(float)
     names = [str(c) for c in range(classes)]
     found = {
-        name: m(y, p, w[None])[0] for name, m in metrics.of_classes(names, ordered=True).items()
+        name: m(y, p, w[None])[0]
+        for name, m in label_metrics.of_classes(names, ordered=True).items()
     }
     for name, function in REFERENCE.items():
         assert found[name] == pytest.approx(function(y, p, w)), name
@@ -60,7 +62,7 @@ def test_weights_are_counts():
     y, p = case(3, 3)
     counts = np.random.default_rng(0).integers(1, 4, len(y))
     twice = np.repeat(np.arange(len(y)), counts)
-    for name, m in metrics.CLASSIFICATION.items():
+    for name, m in label_metrics.CLASSIFICATION.items():
         assert m(y, p, counts[None].astype(float))[0] == pytest.approx(
             metrics.evaluate(m, y[twice], p[twice])
         ), name
@@ -86,10 +88,10 @@ def test_ece_by_hand():
 
 def test_undefined_is_nan():
     y, p = np.zeros(4, int), np.full((4, 2), 0.5)
-    assert np.isnan(metrics.evaluate(metrics.CLASSIFICATION["auc"], y, p))
-    assert np.isnan(metrics.CLASSIFICATION["accuracy"](y, p, np.zeros((1, 4)))[0])
+    assert np.isnan(metrics.evaluate(label_metrics.CLASSIFICATION["auc"], y, p))
+    assert np.isnan(label_metrics.CLASSIFICATION["accuracy"](y, p, np.zeros((1, 4)))[0])
     for name in ("balanced_accuracy", "f1"):  # no example of class 1 or 2, and none called so
-        assert np.isnan(metrics.evaluate(metrics.CLASSIFICATION[name], y, np.eye(3)[y])), name
+        assert np.isnan(metrics.evaluate(label_metrics.CLASSIFICATION[name], y, np.eye(3)[y])), name
 
 
 def test_confusion_by_hand():
@@ -109,7 +111,7 @@ def test_cross_entropy_and_smoothing_by_hand():
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_probabilities_that_are_not_finite_make_every_metric_undefined(bad):
     y, p = np.array([0, 1, 0, 1]), np.array([[bad, bad], [0, 1], [0.4, 0.6], [0.6, 0.4]])
-    for name, metric in metrics.CLASSIFICATION.items():
+    for name, metric in label_metrics.CLASSIFICATION.items():
         assert np.isnan(metrics.evaluate(metric, y, p)), name
         without = metric(y, p, np.array([[0.0, 1, 1, 1]]))  # where it has no weight it is out
         np.testing.assert_allclose(without, metrics.evaluate(metric, y[1:], p[1:]), err_msg=name)
@@ -121,7 +123,7 @@ def test_the_positive_class_is_the_one_that_is_declared():
     y = np.array([0] * 20 + [1] * 80)
     s = np.clip(np.where(y == 1, 0.7, 0.45) + rng.normal(0, 0.15, 100), 0, 1)
     p = np.stack([1 - s, s], 1)
-    found = metrics.of_classes(["cancer", "normal"], positive="cancer")
+    found = label_metrics.of_classes(["cancer", "normal"], positive="cancer")
     assert metrics.evaluate(found["f1"], y, p) == pytest.approx(
         reference.f1_score(y, p.argmax(1), pos_label=0)
     )
@@ -142,14 +144,14 @@ def test_kappa_with_weights_needs_an_order():
         for a, b in ((y, said), (other[y], other[said]))
     )
     assert before == pytest.approx(after)
-    assert "quadratic_kappa" not in metrics.of_classes("abcd")
-    assert "quadratic_kappa" in metrics.of_classes("abcd", ordered=True)
+    assert "quadratic_kappa" not in label_metrics.of_classes("abcd")
+    assert "quadratic_kappa" in label_metrics.of_classes("abcd", ordered=True)
 
 
 def test_each_class_against_the_rest_by_hand():
     y = np.array([0, 0, 0, 1, 1, 2])
     p = np.eye(3)[[0, 0, 1, 1, 0, 0]]
-    found = metrics.by_class(y, p, ["a", "b", "c"])
+    found = label_metrics.by_class(y, p, ["a", "b", "c"])
     assert found["a"]["sensitivity"] == pytest.approx(2 / 3)
     assert found["a"]["specificity"] == pytest.approx(1 / 3)
     assert found["a"]["positive_predictive_value"] == pytest.approx(2 / 4)
@@ -158,6 +160,6 @@ def test_each_class_against_the_rest_by_hand():
 
 
 def test_every_metric_has_a_definition():
-    for line in metrics.definitions(metrics.of_classes("ab", ordered=True)):
+    for line in metrics.definitions(label_metrics.of_classes("ab", ordered=True)):
         name, text = line.split(": ", 1)
         assert len(text) > 20, name

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medjax.evaluation import metrics, plot, report
-from medjax.evaluation.report import Predictions
+from medjax.evaluation import plot, report
 from medjax.evaluation.stats import Estimate
+from medjax.outputs.labels import metrics as label_metrics
+from medjax.outputs.labels import plot as label_plot
+from medjax.outputs.labels.predictions import LabelPredictions
 from tests.conftest import ROOT
 
 
@@ -16,7 +18,7 @@ def predictions(classes, n=60):
     rng = np.random.default_rng(0)
     label = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
     p = rng.dirichlet(np.ones(classes), n) * 0.5 + 0.5 * np.eye(classes)[label]
-    return Predictions(
+    return LabelPredictions(
         [f"c{i}" for i in range(n)],
         [f"s{i}" for i in range(n)],
         label,
@@ -30,10 +32,10 @@ def predictions(classes, n=60):
 def test_every_figure_is_drawn(tmp_path, classes, shape):
     found = predictions(classes)
     image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
-    plot.curves(tmp_path / "curves.png", found)
-    plot.confusion(tmp_path / "confusion.png", found)
-    plot.reliability(tmp_path / "reliability.png", found)
-    wrong = plot.mistakes(tmp_path / "mistakes.png", found, lambda i: image)
+    label_plot.curves(tmp_path / "curves.png", found)
+    label_plot.confusion(tmp_path / "confusion.png", found)
+    label_plot.reliability(tmp_path / "reliability.png", found)
+    wrong = label_plot.mistakes(tmp_path / "mistakes.png", found, lambda i: image)
     assert wrong == (found.probability.argmax(1) != found.label).sum()
     plot.learning_curve(
         tmp_path / "curve.png",
@@ -51,7 +53,7 @@ def test_every_figure_is_drawn(tmp_path, classes, shape):
 
 def test_figures_in_other_formats_beside_png(tmp_path):
     with plot.formats("png", "pdf", "svg"):
-        plot.confusion(tmp_path / "a.b.png", predictions(3))
+        label_plot.confusion(tmp_path / "a.b.png", predictions(3))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.b.pdf", "a.b.png", "a.b.svg"]
     assert (tmp_path / "a.b.pdf").read_bytes().startswith(b"%PDF")
 
@@ -96,14 +98,14 @@ def test_names_that_no_figure_has_room_for():
 
 def test_no_mistakes_is_a_figure_too(tmp_path):
     found = predictions(2)
-    right = Predictions(
+    right = LabelPredictions(
         found.case_id, found.subject_id, found.label, np.eye(2)[found.label], found.classes
     )
-    assert plot.mistakes(tmp_path / "m.png", right, lambda i: np.zeros((4, 4, 1))) == 0
+    assert label_plot.mistakes(tmp_path / "m.png", right, lambda i: np.zeros((4, 4, 1))) == 0
 
 
 def test_the_trivial_baseline_knows_only_frequencies():
-    found = predictions(2).constant(np.array([0.25, 0.75])).values(metrics.CLASSIFICATION)
+    found = predictions(2).constant(np.array([0.25, 0.75])).values(label_metrics.CLASSIFICATION)
     share = (predictions(2).label == 1).mean()
     assert found["auc"] == 0.5
     assert found["accuracy"] == pytest.approx(share)
@@ -139,6 +141,6 @@ def test_metadata_stand_behind_and_are_no_classes(tmp_path):
     head, first, *_ = (tmp_path / "p.csv").read_text().splitlines()
     assert head.endswith("p_class 2,meta_age,meta_p_odd")
     assert first.endswith(",40,x")
-    again = Predictions.read(tmp_path / "p.csv")
+    again = LabelPredictions.read(tmp_path / "p.csv")
     assert again.classes == found.classes
     np.testing.assert_allclose(again.probability, found.probability, rtol=1e-6)

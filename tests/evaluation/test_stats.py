@@ -5,6 +5,7 @@ import pytest
 from scipy import stats as reference
 
 from medjax.evaluation import metrics, stats
+from medjax.outputs.labels import metrics as label_metrics
 from medjax.outputs.landmarks import metrics as landmark_metrics
 
 ACCURACY = metrics.accuracy
@@ -268,7 +269,7 @@ def test_comparison_finds_a_difference_and_none(rng):
 def test_an_undefined_difference_has_no_p_value():
     p = np.full((4, 2), 0.5)
     found = stats.compare(
-        metrics.CLASSIFICATION["auc"], np.zeros(4, int), p, p, list("abcd"), samples=20
+        label_metrics.CLASSIFICATION["auc"], np.zeros(4, int), p, p, list("abcd"), samples=20
     )
     assert np.isnan(found.p_value)
 
@@ -289,7 +290,7 @@ def test_permutation_agrees_with_mcnemar(rng):
 def test_intervals_of_two_thousand_subjects_take_seconds(rng):
     y, p = answers(rng, 2000, 0.8)
     start = time.perf_counter()
-    for metric in metrics.CLASSIFICATION.values():
+    for metric in label_metrics.CLASSIFICATION.values():
         stats.bootstrap(metric, y, p, list(map(str, range(2000))))
     assert time.perf_counter() - start < 60
 

@@ -164,13 +164,6 @@ def test_metrics_file_has_training_and_validation(done):
     assert last["train"]["steps"] == 4
 
 
-def test_eval_only_gives_the_same_numbers(done, cache_dir):
-    workdir, _ = done
-    before = report_of(workdir)["metrics"]
-    run_here(workdir, cache_dir, seeds=2, eval_only=True)
-    assert report_of(workdir)["metrics"] == before
-
-
 def test_other_settings_in_the_same_place_are_refused(done, cache_dir):
     with pytest.raises(UserError, match=r"batch was 8, is 4; learning_rate was 0.002, is 0.1"):
         run_here(done[0], cache_dir, seeds=2, batch=4, learning_rate=0.1)

@@ -5,7 +5,8 @@ import pytest
 
 from medjax import app
 from medjax.errors import UserError
-from medjax.evaluation.report import Predictions
+from medjax.outputs.labels import pairs as label_pairs
+from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.outputs.landmarks.report import LandmarkPredictions
 from medjax.tools import compare
 
@@ -14,7 +15,7 @@ def predictions(seed=0, n=40, names=("no", "yes")):
     rng = np.random.default_rng(seed)
     label = np.random.default_rng(9).integers(0, len(names), n)
     p = rng.dirichlet(np.ones(len(names)), n)
-    return Predictions(
+    return LabelPredictions(
         [f"c{i}" for i in range(n)], [f"s{i // 2}" for i in range(n)], label, p, names
     )
 
@@ -38,20 +39,20 @@ def test_two_files_are_compared(tmp_path, capsys):
 def test_the_order_of_rows_does_not_matter(tmp_path):
     a = predictions()
     order = np.random.default_rng(1).permutation(40)
-    b = Predictions(
+    b = LabelPredictions(
         [a.case_id[i] for i in order],
         [a.subject_id[i] for i in order],
         a.label[order],
         a.probability[order],
         a.classes,
     )
-    np.testing.assert_array_equal(compare.align(a, b).probability, a.probability)
+    np.testing.assert_array_equal(label_pairs.align(a, b).probability, a.probability)
 
 
 def test_files_round_trip(tmp_path):
     a = predictions(names=("x", "y, z", "ü"))
     a.write(tmp_path / "a.csv")
-    b = Predictions.read(tmp_path / "a.csv")
+    b = LabelPredictions.read(tmp_path / "a.csv")
     assert (b.case_id, b.subject_id, b.classes) == (a.case_id, a.subject_id, a.classes)
     np.testing.assert_allclose(b.probability, a.probability, rtol=1e-6)
 

@@ -101,12 +101,6 @@ def test_the_predictions_add_up_to_the_report(done):
     np.testing.assert_allclose(error, 2.0 * np.array(pixels), rtol=1e-3)
 
 
-def test_evaluation_alone_says_the_same(done, cache_dir):
-    report, workdir = done
-    again = run_here(workdir, cache_dir, eval_only=True)
-    assert again["metrics"] == report["metrics"]
-
-
 def test_volumes_two_seeds_and_files_for_slicer(tmp_path, cache_dir):
     report = run_here(
         tmp_path / "w",

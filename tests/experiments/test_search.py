@@ -82,7 +82,7 @@ def test_the_report_keeps_the_contract(done):
     assert {
         "error_mm",
         "error_mm_median",
-        "success_2mm",
+        "sdr_2mm",
         "steps_to_rest",
         "left_volume",
         "never_rested",

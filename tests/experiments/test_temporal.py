@@ -95,13 +95,6 @@ def test_the_predictions_add_up_to_the_report(done):
         )
 
 
-def test_evaluation_alone_says_the_same(done, cache_dir):
-    report, workdir = done
-    again = run_here(workdir, cache_dir, eval_only=True)
-    assert again["metrics"] == report["metrics"]
-    assert again["beside"] == report["beside"]
-
-
 @pytest.mark.parametrize(
     "changes",
     [

@@ -21,7 +21,7 @@ from medjax.data import images, landmark_table, slicer, source
 from medjax.data.options import DataOptions
 from medjax.data.sequences import files as sequence_files
 from medjax.errors import UserError
-from medjax.evaluation.report import Predictions
+from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.outputs.landmarks.report import LandmarkPredictions
 
 SECONDS = 20  # after which it counts as a hang
@@ -106,10 +106,10 @@ def seeds(folder):
     for name, write in (("points.mrk.json", slicer.write_json), ("points.fcsv", slicer.write_fcsv)):
         write(folder / name, LISTS)
         made[name] = (slicer.read, (folder / name).read_bytes())
-    Predictions(
+    LabelPredictions(
         ["a", "b"], ["s", "t"], np.array([0, 1]), np.array([[0.5, 0.5], [0.1, 0.9]]), ["x", "y"]
     ).write(folder / "predictions.csv")
-    made["predictions.csv"] = (Predictions.read, (folder / "predictions.csv").read_bytes())
+    made["predictions.csv"] = (LabelPredictions.read, (folder / "predictions.csv").read_bytes())
     points = np.ones((1, 2, 3))
     LandmarkPredictions(
         ["a"], ["s"], ("x", "y"), points, points, points, points, np.ones((1, 2))

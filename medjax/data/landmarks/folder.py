@@ -110,6 +110,17 @@ def unpaired(names: Sequence[str]) -> list[str]:
     return [name for name in names if partner_of(name) and partner_of(name) not in names]
 
 
+def check_mirror(info: DatasetInfo) -> None:
+    """Raises UserError if a landmark has a side, but no partner on the other."""
+    paired = sum(info.mirrored, ())
+    alone = [name for name in unpaired(info.landmarks) if name not in paired]
+    if alone:
+        raise UserError(
+            f"`flip`: the landmark {alone[0]!r} has a side, but no partner on the other: a mirror "
+            "image would call it wrong; name both sides alike, or leave `flip` out"
+        )
+
+
 def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[LandmarkCase], str, list[str]]:
     root = path.parent
     files = table.FileIndex(root, options, suffixes=images.SUFFIXES, what="image")

@@ -1,20 +1,20 @@
 """What a run on sequences leaves behind: scores of frames, the frames chosen, and baselines."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from medjax.data.source import Split
-from medjax.evaluation import report, stats
-from medjax.evaluation.metrics import Metric, evaluate
-from medjax.evaluation.stats import Estimate, bootstrap, nan_mean
+from medjax.evaluation.predictions import Predictions
+from medjax.evaluation.stats import nan_mean
 from medjax.outputs.frames import metrics as temporal_metrics
 from medjax.train.record import write_table
 
 
-class SequencePredictions(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class SequencePredictions(Predictions):
     """Scores and true frames of n sequences; T is the longest.
 
     Attributes:
@@ -64,29 +64,6 @@ class SequencePredictions(NamedTuple):
         off = self.off
         step = np.broadcast_to(self.frame_ms[:, None], off.shape)
         return ~np.isnan(off), np.stack([off, self.off_cyclic, step], -1)
-
-    def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
-        """Each metric with its bootstrap interval over subjects."""
-        table = self.table
-        return {
-            name: bootstrap(m, *table, self.subject_id, samples=samples)
-            for name, m in metrics.items()
-        }
-
-    def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        """Each metric without interval."""
-        table = self.table
-        return {name: evaluate(m, *table) for name, m in metrics.items()}
-
-    def compare(
-        self, other: "SequencePredictions", metric: Metric, *, samples: int
-    ) -> dict[str, Any]:
-        """The other's value minus this one's on the same sequences: interval and p-value."""
-        label, mine = self.table
-        result = stats.compare(
-            metric, label, mine, other.table[1], self.subject_id, samples=samples
-        )
-        return {"difference": result.difference, "p_value": result.p_value}
 
     def write(self, path: Path) -> None:
         """One row a sequence and name; empty where no frame has the name."""
@@ -145,6 +122,12 @@ def of_split(
     )
 
 
+def with_scores(predictions: SequencePredictions, score: np.ndarray) -> SequencePredictions:
+    """The same sequences with other scores `[n, T, name]`."""
+    beyond = np.isnan(predictions.marks[..., :1])
+    return dataclasses.replace(predictions, score=np.where(beyond, np.nan, score))
+
+
 def pooled(predictions: SequencePredictions) -> SequencePredictions:
     """One answer a subject and length, as for slices of a study: by the mean of their scores."""
     score = predictions.score.copy()
@@ -153,7 +136,7 @@ def pooled(predictions: SequencePredictions) -> SequencePredictions:
         groups.setdefault(key, []).append(i)
     for rows in groups.values():
         score[rows] = score[rows].mean(0)
-    return predictions._replace(score=score)
+    return dataclasses.replace(predictions, score=score)
 
 
 def at_mean(train: Split, split: Split, *, cyclic: bool = False) -> np.ndarray:
@@ -208,22 +191,3 @@ def otsu(values: np.ndarray) -> float:
     with np.errstate(invalid="ignore", divide="ignore"):
         between = low * high * (below / low - (below[-1] - below) / high) ** 2
     return float(edges[1 + np.nanargmax(between)])
-
-
-def show_beside(
-    rows: Mapping[str, Mapping[str, Estimate]],
-    compared: Mapping[str, Any],
-    columns: Sequence[str],
-    score: str,
-) -> None:
-    """Prints the table of the network and of what it is to be better than."""
-    report.show(
-        "beside each other",
-        ["", *columns],
-        [[who, *(report.with_interval(row[c]) for c in columns)] for who, row in rows.items()],
-        [
-            f"{who} minus the network: {report.with_interval(c['difference'])} in {score}, "
-            f"p = {c['p_value']:.4f}, by Holm's correction {c['p_holm']:.4f}"
-            for who, c in compared.items()
-        ],
-    )

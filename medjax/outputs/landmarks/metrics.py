@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from medjax.errors import UserError
 from medjax.evaluation.metrics import Floats, Metric, marked, mean_defined, ratio
 
 
@@ -84,3 +85,9 @@ def declared(radii_mm: Sequence[float]) -> dict[str, Metric]:
         f"outliers_{last:g}mm": partial(outliers, radius_mm=last),
         "not_found": not_found,
     }
+
+
+def check_radii(radii_mm: Sequence[float]) -> None:
+    """Raises UserError unless there are radii, and all are positive."""
+    if min(radii_mm, default=0.0) <= 0:
+        raise UserError("`radii_mm`: give one or more positive radii")

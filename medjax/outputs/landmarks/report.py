@@ -1,29 +1,31 @@
 """What a run with landmarks leaves behind: points in pixels and in mm, and their errors."""
 
 import csv
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from medjax.data import geometry, slicer
 from medjax.data.source import Split
 from medjax.errors import UserError
-from medjax.evaluation.metrics import Metric, evaluate
-from medjax.evaluation.stats import Estimate, bootstrap, conformal_radius, nan_mean
+from medjax.evaluation.predictions import Predictions
+from medjax.evaluation.stats import conformal_radius, nan_mean
 from medjax.files import Names, read_records, write_table
 
 
-class LandmarkPredictions(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LandmarkPredictions(Predictions):
     """Found and true points of n cases; NaN where there is none.
 
     Attributes:
       case_id, subject_id: `[n]`.
       names: of the landmarks.
-      found, true: `[n, landmark, ndim]`, x, y[, z] in pixels of the file.
-      found_mm, true_mm: the same in the world (RAS of a volume).
+      points_px, true_px: `[n, landmark, ndim]`, x, y[, z] in pixels of the file.
+      points_mm, true_mm: the same in the world (RAS of a volume).
       confidence: `[n, landmark]`.
     """
 
@@ -46,29 +48,24 @@ class LandmarkPredictions(NamedTuple):
         """Whether the reference has the point: `[n, landmark]`."""
         return ~np.isnan(self.true_mm).any(-1)
 
+    @property
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.present, self.error_mm
+
     def without(self, absent: np.ndarray) -> "LandmarkPredictions":
         """With no point found where `absent` `[n, landmark]`."""
         gone = absent[..., None]
-        return self._replace(
+        return dataclasses.replace(
+            self,
             points_px=np.where(gone, np.nan, self.points_px),
             points_mm=np.where(gone, np.nan, self.points_mm),
         )
 
-    def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
-        """Each metric with its bootstrap interval over subjects."""
-        return {
-            name: bootstrap(m, self.present, self.error_mm, self.subject_id, samples=samples)
-            for name, m in metrics.items()
-        }
-
-    def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        """Each metric without interval."""
-        return {name: evaluate(m, self.present, self.error_mm) for name, m in metrics.items()}
-
     def select_landmark(self, index: int) -> "LandmarkPredictions":
         """Landmark number `index` alone."""
         part = slice(index, index + 1)
-        return self._replace(
+        return dataclasses.replace(
+            self,
             names=self.names[part],
             confidence=self.confidence[:, part],
             **{
@@ -145,6 +142,14 @@ class LandmarkPredictions(NamedTuple):
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as e:
             raise UserError(f"{path}: not a predictions.csv of landmarks ({e})") from None
 
+    def write_files(self, folder: Path) -> tuple[str, ...]:
+        """Writes `predictions.csv`, and of volumes a list a case for 3D Slicer."""
+        self.write(folder / "predictions.csv")
+        if self.points_px.shape[-1] != 3:
+            return ()
+        self.write_lists(folder / "landmarks")
+        return ("landmarks/",)
+
     def write_lists(self, folder: Path) -> None:
         """One `.mrk.json` a case, in LPS: what 3D Slicer opens over the volume."""
         folder.mkdir(exist_ok=True)
@@ -215,7 +220,8 @@ def reordered(predictions: LandmarkPredictions, order: np.ndarray) -> LandmarkPr
         index = order.reshape(*order.shape, *[1] * (values.ndim - 2))
         return np.take_along_axis(values, index, 1)
 
-    return predictions._replace(
+    return dataclasses.replace(
+        predictions,
         points_px=take(predictions.points_px),
         points_mm=take(predictions.points_mm),
         confidence=take(predictions.confidence),
@@ -260,3 +266,9 @@ def _far(predictions: LandmarkPredictions) -> np.ndarray:
     """The error of each point: infinite where it was not found, NaN where it is missing."""
     error = np.where(np.isnan(predictions.error_mm), np.inf, predictions.error_mm)
     return np.where(predictions.present, error, np.nan)
+
+
+def rater_error(split: Split) -> dict[str, float] | None:
+    """The distance between two raters, where the set has them: its mean over points, mm."""
+    rows = [m["rater_error_mm"].split() for m in split.metadata if "rater_error_mm" in m]
+    return {"error_mm": float(np.array(rows, float).mean())} if rows else None

@@ -1,5 +1,6 @@
 """Where landmarks were found in one image: what heatmaps and searches answer alike."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,22 +50,25 @@ class LandmarkAnswer(NamedTuple):
             )
         ]
 
-    def write_list(self, path: Path) -> None:
-        """A list that 3D Slicer opens over the volume, in LPS."""
+    def further_rows(self) -> dict[str, Any]:
+        """No other tables."""
+        return {}
+
+    def files(self) -> dict[tuple[str, str], Callable[[Path], None]]:
+        """Of a volume a list that 3D Slicer opens over it, in LPS."""
+        if self.points.shape[-1] != 3:
+            return {}
         named = dict(zip(self.names, geometry.ras(self.points_mm, "LPS"), strict=True))
-        slicer.write_json(path, named)
+        return {("landmarks", ".mrk.json"): lambda path: slicer.write_json(path, named)}
+
+    def draw(self, path: Path, image: np.ndarray) -> None:
+        """The points over the image, or over three slices of a volume."""
+        landmark_plot.over(path, image, self.names, self.voxels, title=self.case_id)
 
 
-def draw(path: Path, image: np.ndarray, answer: LandmarkAnswer) -> None:
-    """The points over the image, or over three slices of a volume."""
-    landmark_plot.over(path, image, answer.names, answer.voxels, title=answer.case_id)
-
-
-def answers_of(
-    predictions: LandmarkPredictions, split: Split, known: np.ndarray
-) -> list[LandmarkAnswer]:
-    """One answer a case; `known` `[n]` says whose millimetres are."""
-    back = np.linalg.inv(split["to_file"])
+def answers_of(predictions: LandmarkPredictions, split: Split) -> list[LandmarkAnswer]:
+    """One answer a case; the column `known` says whose millimetres are."""
+    back, known = np.linalg.inv(split["to_file"]), split["known"]
     return [
         LandmarkAnswer(
             case,
@@ -80,12 +84,12 @@ def answers_of(
     ]
 
 
-def ready(
-    raw_image: images.RawImage, trained: ModelSpec, *, case_id: str, wishes: ImageHints
+def prepare(
+    raw_image: images.RawImage, spec: ModelSpec, *, case_id: str, hints: ImageHints
 ) -> PreparedImage:
     """An image on the grid of the training; raises UserError if it does not fit."""
-    shape, grid_mm = trained.image_shape, trained.info.grid_mm
-    raw_image = raw_image._replace(pixels=images.in_channels(raw_image.pixels, trained.channels))
+    shape, grid_mm = spec.image_shape, spec.info.grid_mm
+    raw_image = raw_image._replace(pixels=images.in_channels(raw_image.pixels, spec.channels))
     if raw_image.pixels.ndim != len(shape) or raw_image.pixels.shape[-1] != shape[-1]:
         raise UserError(
             f"{case_id}: has {raw_image.pixels.ndim - 1} axes and "
@@ -93,20 +97,20 @@ def ready(
             f"{len(shape) - 1} and {shape[-1]}: convert it"
         )
     has_spacing = known_spacing(raw_image.spacing_mm) or raw_image.affine is not None
-    known = bool(has_spacing or wishes.spacing_mm)
+    known = bool(has_spacing or hints.spacing_mm)
     any_mm = 0.0 if grid_mm else 1.0  # without a grid in mm any pixel will do
     world = placing.world_of(
-        raw_image, origin=case_id, spacing_mm=0.0 if has_spacing else wishes.spacing_mm or any_mm
+        raw_image, origin=case_id, spacing_mm=0.0 if has_spacing else hints.spacing_mm or any_mm
     )
     placed = placing.place(
         raw_image,
         world,
         shape=shape[:-1],
         grid_mm=grid_mm,
-        window=trained.window,
-        turn=_turn(trained, wishes, case_id=case_id),
+        window=spec.window,
+        turn=_turn(spec, hints, case_id=case_id),
     )
-    names, ndim = trained.info.landmarks, len(shape) - 1
+    names, ndim = spec.info.landmarks, len(shape) - 1
     return PreparedImage(
         placed.image,
         case_id,
@@ -122,12 +126,12 @@ def ready(
     )
 
 
-def _turn(trained: ModelSpec, wishes: ImageHints, *, case_id: str) -> placing.Turn | None:
+def _turn(spec: ModelSpec, hints: ImageHints, *, case_id: str) -> placing.Turn | None:
     """Into the pose of the training, where it had one."""
-    if not trained.info.pose:
+    if not spec.info.pose:
         return None
-    points, ndim = wishes.points_mm.get(case_id), len(trained.image_shape) - 1
-    target = np.array([place for _, place in trained.info.pose])
+    points, ndim = hints.points_mm.get(case_id), len(spec.image_shape) - 1
+    target = np.array([place for _, place in spec.info.pose])
     if points is None:
         raise UserError(
             f"{case_id}: this network takes images in one pose; give where a first one "
@@ -137,25 +141,27 @@ def _turn(trained: ModelSpec, wishes: ImageHints, *, case_id: str) -> placing.Tu
     if points.shape != target.shape:
         raise UserError(
             f"{case_id}: points_mm has the shape {points.shape}; the pose of this "
-            f"network has {target.shape}, of {', '.join(dict(trained.info.pose))}"
+            f"network has {target.shape}, of {', '.join(dict(spec.info.pose))}"
         )
     if (~np.isnan(points + target).any(1)).sum() < ndim:
         raise UserError(f"{case_id}: the first look found fewer than {ndim} of its landmarks in mm")
-    return pose.turn(points, target, shape=trained.image_shape[:-1], grid_mm=trained.info.grid_mm)
+    return pose.turn(points, target, shape=spec.image_shape[:-1], grid_mm=spec.info.grid_mm)
 
 
 def read(
-    path: Path, trained: ModelSpec, *, case_id: str, wishes: ImageHints
+    path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
 ) -> list[PreparedImage]:
     """The image of a file, ready."""
-    raw_image = images.read(path, limit_bytes=wishes.limit_bytes)
-    return [ready(raw_image, trained, case_id=case_id, wishes=wishes)]
+    raw_image = images.read(path, limit_bytes=hints.limit_bytes)
+    return [prepare(raw_image, spec, case_id=case_id, hints=hints)]
 
 
 def from_array(
     image: np.ndarray,
-    trained: ModelSpec,
-    wishes: ImageHints = NO_HINTS,
+    predictor: Any,
+    spec: ModelSpec,
+    *,
+    hints: ImageHints = NO_HINTS,
     affine: np.ndarray | None = None,
 ) -> PreparedImage:
     """An image `[*space, channel]`, or of one channel `[*space]`, ready.
@@ -163,8 +169,7 @@ def from_array(
     Args:
       affine: of a volume `[i, j, k]`: from voxels to RAS mm.
     """
-    pixels = image if image.ndim == len(trained.image_shape) else image[..., None]
+    pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
     axes = "yx" if pixels.ndim == 3 else "zyx" if affine is None else "xyz"
-    return ready(
-        images.RawImage(pixels, affine=affine, axes=axes), trained, case_id="image", wishes=wishes
-    )
+    raw_image = images.RawImage(pixels, affine=affine, axes=axes)
+    return prepare(raw_image, spec, case_id="image", hints=hints)

@@ -1,8 +1,8 @@
 """Exam classification: one of several classes for each image."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import chex
 import jax
@@ -11,22 +11,16 @@ import jax.numpy as jnp
 from medjax import losses
 from medjax.ops.augment import Augmentation, augment, mixup
 from medjax.ops.preprocess import Preprocessing
-from medjax.typing import Array, Batch, Key, Logs, Params, Stats
+from medjax.train.task import Task
+from medjax.typing import Array, Batch, Key, Params, Stats
 
 NO_AUGMENTATION = Augmentation()
-
-
-class ClassificationTask(NamedTuple):
-    """The task; `make` builds it."""
-
-    loss: Callable[[Key, Params, Stats, Batch], tuple[Array, tuple[Stats, Logs]]]
-    predict: Callable[[Params, Stats, Array], Array]
-    score: Callable[[Array, Array], dict[str, tuple[Array, Array]]]
 
 
 def make(
     model: Any,
     *,
+    image_shape: tuple[int, ...],
     num_classes: int,
     preprocessing: Preprocessing,
     augmentation: Augmentation = NO_AUGMENTATION,
@@ -36,23 +30,29 @@ def make(
     views: int = 1,
     frozen: bool = False,
     voxel: tuple[float, ...] = (),
-) -> ClassificationTask:
+) -> Task:
     """Exam classification with `model`.
 
     Args:
       model: a network with `apply`, from `[batch, *space, channel]` to logits.
+      image_shape: of one example, `[*space, channel]`.
       num_classes: how many classes.
       preprocessing: what is done to pixels first.
       augmentation: how images vary in training.
       label_smoothing: share of the target that is spread over all classes.
       mixup_alpha: parameter of mixup; 0 is off.
       class_weights: the weight of each class in the loss.
-      frozen: the network is used as it is at prediction: batch statistics stay, no dropout.
+      frozen: the last layer alone is trained, and the network is used as it is at prediction:
+        batch statistics stay, no dropout.
       views: predictions are the mean over this many random views (1: the image as it is).
       voxel: its size along each axis, so that images turn as they do in the world; empty: alike.
     """
     vary = functools.partial(augment, augmentation=augmentation, voxel=voxel)
     weight_of = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights)
+
+    def init(key: Key) -> tuple[Params, Stats]:
+        variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+        return variables["params"], variables.get("batch_stats", {})
 
     def inputs(key: Key, images: Array) -> Array:
         unit = preprocessing.unit(images)
@@ -84,8 +84,8 @@ def make(
         hits = (logits.argmax(-1) == batch["label"]).mean()
         return value, (updated.get("batch_stats", stats), {"loss": value, "accuracy": hits})
 
-    def predict(params: Params, stats: Stats, images: Array) -> Array:
-        unit = preprocessing.unit(images)
+    def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
+        unit = preprocessing.unit(batch["image"])
 
         def view(number: Array) -> Array:
             # All images in one way, so that no answer depends on which others it is asked with.
@@ -102,12 +102,10 @@ def make(
             )
             return jax.nn.softmax(logits)
 
-        return jax.lax.map(view, jnp.arange(views)).mean(0)
+        probability = jax.lax.map(view, jnp.arange(views)).mean(0)
+        if "label" not in batch:
+            return {"probability": probability}
+        of_label = jnp.take_along_axis(probability, batch["label"][:, None], 1)[:, 0]
+        return {"probability": probability, "loss": -jnp.log(jnp.clip(of_label, 1e-12))}
 
-    def score(probabilities: Array, label: Array) -> dict[str, tuple[Array, Array]]:
-        chex.assert_rank([probabilities, label], [1, 0])
-        unit_weight = jnp.ones(())
-        nll = -jnp.log(jnp.clip(probabilities[label], 1e-12))
-        return {"loss": (nll, unit_weight)}
-
-    return ClassificationTask(loss, predict, score)
+    return Task(init, loss, predict, ("fc",) if frozen else ())

@@ -5,8 +5,8 @@ Analysis 54 (2019). A network gives one map a landmark; its target is a Gaussian
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import chex
 import jax
@@ -17,7 +17,8 @@ from medjax.ops import heatmap
 from medjax.ops.augment import Augmentation, Sample, augment_together, swap
 from medjax.ops.preprocess import Preprocessing
 from medjax.ops.window import tiled
-from medjax.typing import Array, Batch, Key, Logs, Params, Stats
+from medjax.train.task import Task
+from medjax.typing import Array, Batch, Key, Params, Stats
 
 LOSSES = ("l2", "cross_entropy")
 DECODERS = ("peak", "soft_argmax", "mass")
@@ -25,31 +26,10 @@ NO_AUGMENTATION = Augmentation()
 Pairs = Sequence[tuple[int, int]]
 
 
-class LocatedPoints(NamedTuple):
-    """What is found in one image.
-
-    Attributes:
-      points: `[landmark, ndim]`, voxels of the network's input.
-      confidence: `[landmark]`: height of the map (`l2`), or probability near the point.
-    """
-
-    points: Array
-    confidence: Array
-
-
-class HeatmapTask(NamedTuple):
-    """The task; `make` builds it."""
-
-    init: Callable[[Key, Array], tuple[Params, Stats]]
-    loss: Callable[[Key, Params, Stats, Batch], tuple[Array, tuple[Stats, Logs]]]
-    maps: Callable[[Params, Stats, Array], Array]
-    decode: Callable[[Array], LocatedPoints]
-    score: Callable[[Params, Array, Array, Array], Array]
-
-
 def make(
     model: Any,
     *,
+    image_shape: tuple[int, ...],
     num_landmarks: int,
     preprocessing: Preprocessing,
     augmentation: Augmentation = NO_AUGMENTATION,
@@ -61,13 +41,17 @@ def make(
     mirrored: Pairs = (),
     unordered: Pairs = (),
     window: tuple[int, ...] | None = None,
-) -> HeatmapTask:
+    absent_below: float = 0.0,
+) -> Task:
     """Heatmap regression with `model`.
 
-    The parameters are `{"net": ..., "log_sigma": [landmark]}`.
+    It predicts `points` `[batch, landmark, ndim]` in voxels, and their `confidence` `[batch,
+    landmark]`: the height of the map (`l2`), or the probability near the point. The parameters are
+    `{"net": ..., "log_sigma": [landmark]}`.
 
     Args:
       model: a network with `apply`, from `[batch, *space, channel]` to a map a landmark.
+      image_shape: of one example, `[*space, channel]`.
       num_landmarks: how many landmarks.
       preprocessing: what is done to pixels first.
       augmentation: how images vary in training.
@@ -82,6 +66,7 @@ def make(
       unordered: pairs without an order of their own: the order with the smaller loss counts.
       window: train on random windows of this shape and predict by overlapping ones, for `l2`;
         None: whole images.
+      absent_below: points of less confidence are NaN.
     """
     if loss not in LOSSES or decoder not in DECODERS:
         raise ValueError(f"loss {loss!r}, decoder {decoder!r}: known are {LOSSES}, {DECODERS}")
@@ -90,16 +75,17 @@ def make(
     if loss == "cross_entropy" and window:
         raise ValueError("probabilities over a window are none over the image: use the loss l2")
 
-    loss_of_landmark = functools.partial(
-        landmark_loss,
+    loss_of_example = functools.partial(
+        example_loss,
+        unordered=unordered,
         kind=loss,
         sigma=sigma,
         learn_sigma=learn_sigma,
         coordinate_weight=coordinate_weight,
     )
 
-    def init(key: Key, image: Array) -> tuple[Params, Stats]:
-        shape = (*(window or image.shape[:-1]), image.shape[-1])
+    def init(key: Key) -> tuple[Params, Stats]:
+        shape = (*(window or image_shape[:-1]), image_shape[-1])
         variables = dict(model.init(key, jnp.zeros((1, *shape)), train=False))
         width = jnp.full((num_landmarks,), jnp.log(sigma))
         return {"net": variables["params"], "log_sigma": width}, variables.get("batch_stats", {})
@@ -117,16 +103,7 @@ def make(
         return maps, updated.get("batch_stats", stats)
 
     def score(params: Params, maps: Array, points: Array, known: Array) -> Array:
-        chex.assert_rank([maps, points, known], [{3, 4}, 2, 1])
-        first, sigmas = jnp.moveaxis(maps, -1, 0), params["log_sigma"]
-        values = jax.vmap(loss_of_landmark)(first, points, known, sigmas)
-        if unordered:
-            other = jax.vmap(loss_of_landmark)(first, swap(points, pairs=unordered), known, sigmas)
-            for a, b in unordered:
-                pair = jnp.array([a, b])
-                best = jnp.where(values[pair].sum() <= other[pair].sum(), values[pair], other[pair])
-                values = values.at[pair].set(best)
-        return values.mean()
+        return loss_of_example(maps, points, known, params["log_sigma"])
 
     def batch_loss(key: Key, params: Params, stats: Stats, batch: Batch):
         augment_key, dropout_key = jax.random.split(key)
@@ -161,13 +138,55 @@ def make(
             lambda x: tiled(x, apply=lambda part: apply_network(part[None])[0], window=window), unit
         )
 
-    def decode(heatmaps: Array) -> LocatedPoints:
-        chex.assert_rank(heatmaps, {3, 4})
-        return LocatedPoints(
-            *jax.vmap(lambda m: _decode(m, loss, decoder, sigma), in_axes=-1)(heatmaps)
-        )
+    def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
+        heatmaps = maps(params, stats, batch["image"])
+        points, confidence = jax.vmap(locate)(heatmaps)
+        # Not `<`: a map that is not finite has found nothing.
+        points = jnp.where((confidence >= absent_below)[..., None], points, jnp.nan)
+        located = {"points": points, "confidence": confidence}
+        if "landmarks" not in batch:
+            return located
+        known = ~jnp.isnan(batch["landmarks"]).any(-1)
+        losses = jax.vmap(score, (None, 0, 0, 0))(params, heatmaps, batch["landmarks"], known)
+        return {**located, "loss": losses}
 
-    return HeatmapTask(init, batch_loss, maps, decode, score)
+    locate = functools.partial(decode_maps, loss=loss, decoder=decoder, sigma=sigma)
+    return Task(init, batch_loss, predict)
+
+
+def decode_maps(maps: Array, *, loss: str, decoder: str, sigma: float) -> tuple[Array, Array]:
+    """Maps `[*space, landmark]` to points `[landmark, ndim]` and their confidence `[landmark]`;
+    the options are those of `make`."""
+    chex.assert_rank(maps, {3, 4})
+    return jax.vmap(lambda m: _decode(m, loss, decoder, sigma), in_axes=-1)(maps)
+
+
+def example_loss(
+    maps: Array,
+    points: Array,
+    known: Array,
+    log_sigmas: Array,
+    *,
+    unordered: Pairs = (),
+    **options: Any,
+) -> Array:
+    """The loss of one example, the mean over its landmarks.
+
+    Args:
+      maps: `[*space, landmark]`; points: `[landmark, ndim]`; known, log_sigmas: `[landmark]`.
+      unordered: as of `make`; options: those of `landmark_loss`.
+    """
+    chex.assert_rank([maps, points, known, log_sigmas], [{3, 4}, 2, 1, 1])
+    by_landmark: Any = jax.vmap(functools.partial(landmark_loss, **options))
+    first = jnp.moveaxis(maps, -1, 0)
+    values = by_landmark(first, points, known, log_sigmas)
+    if unordered:
+        other = by_landmark(first, swap(points, pairs=unordered), known, log_sigmas)
+        for a, b in unordered:
+            pair = jnp.array([a, b])
+            best = jnp.where(values[pair].sum() <= other[pair].sum(), values[pair], other[pair])
+            values = values.at[pair].set(best)
+    return values.mean()
 
 
 def landmark_loss(
@@ -181,7 +200,8 @@ def landmark_loss(
     learn_sigma: float = 0.0,
     coordinate_weight: float = 0.0,
 ) -> Array:
-    """The loss of one landmark, by its map `[*space]`; the options are those of `make`.
+    """The loss of one landmark, by its map `[*space]`; `kind` is the loss of `make`, whose options
+    the others are.
 
     It is zero where the landmark is not `known`. One that is known, but whose point is NaN, lies
     outside: its target is empty (`l2`) or there is none (`cross_entropy`).

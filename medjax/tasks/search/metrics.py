@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from medjax.evaluation.metrics import Floats, Metric, marked, mean_defined, traits_of
+from medjax.evaluation.stats import nan_mean
 from medjax.outputs.landmarks import metrics as landmark_metrics
 from medjax.tasks.search.environment import LEFT, RESTED
 
@@ -48,14 +49,9 @@ def of_error(metric: Metric) -> Metric:
 def declared(radii_mm: Sequence[float]) -> dict[str, Callable]:
     """All metrics by name, the success rates at these radii."""
     points = landmark_metrics.declared(radii_mm)
-    names = {
-        "error_mm": "error_mm",
-        "error_mm_median": "error_mm_median",
-        "error_mm_sd": "error_mm_sd",
-        **{f"sdr_{r:g}mm": f"success_{r:g}mm" for r in radii_mm},
-    }
+    of_points = ("error_mm", "error_mm_median", "error_mm_sd", *(f"sdr_{r:g}mm" for r in radii_mm))
     return {
-        **{new: of_error(points[old]) for old, new in names.items()},
+        **{name: of_error(points[name]) for name in of_points},
         "steps_to_rest": steps_to_rest,
         "left_volume": left_volume,
         "never_rested": never_rested,
@@ -80,6 +76,11 @@ def variance_shares(error_mm: np.ndarray) -> dict[str, float]:
     squares = {name: float(np.where(known, part**2, 0.0).sum()) for name, part in parts.items()}
     total = sum(squares.values())
     return {name: s / total if total else np.nan for name, s in squares.items()}
+
+
+def nan_mean_of_volumes(error_mm: np.ndarray) -> np.ndarray:
+    """The mean error of each volume, `[n]`, of errors `[n, landmark, seed, start]`."""
+    return nan_mean(error_mm.reshape(len(error_mm), -1), axis=1)
 
 
 def _mean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:

@@ -1,36 +1,31 @@
 """Images to landmarks, by agents that search."""
 
 import dataclasses
-import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from medjax.config import derived, option
-from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.models import qnet
 from medjax.ops import comb
-from medjax.ops.consensus import Consensus, median
-from medjax.outputs.base import ModelSpec, Weights, symbols
-from medjax.outputs.landmarks import serve as points
-from medjax.outputs.landmarks.serve import LandmarkAnswer
+from medjax.outputs.base import ModelSpec
 from medjax.tasks.search import environment as env
-from medjax.tasks.search import report as search_report
 from medjax.tasks.search import run as search_run
 from medjax.tasks.search import task as search
+from medjax.tasks.search.output import SEARCHED
 from medjax.train import step
-from medjax.typing import Array
+from medjax.train.task import Task
+from medjax.typing import Array, Batch, Key, Params, Stats
 
 NO_LEARNING = search.Learning()
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchPredictor:
-    """How landmarks are searched; the fields are flags of `experiments.search`.
+    """How landmarks are searched.
 
     Attributes:
       voxel_mm: the size of a voxel of the images that were trained on.
@@ -101,9 +96,12 @@ class SearchPredictor:
     clip_reward: float = option(1.0, "rewards lie within this; 0: anywhere", least=0)
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
 
-    read = staticmethod(points.read)
-    from_array = staticmethod(points.from_array)
-    draw = staticmethod(points.draw)
+    output = SEARCHED
+
+    @property
+    def model(self) -> str:
+        """The network, in words."""
+        return f"{self.variant} Q-network"
 
     def game(
         self, shape: tuple[int, ...], *, learning: search.Learning = NO_LEARNING
@@ -141,9 +139,9 @@ class SearchPredictor:
         resting = dataclasses.replace(rules, rests=True, limit=self.search_limit)
         return search.Game(levels, rules, resting, learning)
 
-    def task(self, trained: ModelSpec, game: search.Game) -> search.SearchTask:
+    def make_agent(self, spec: ModelSpec, game: search.Game) -> search.SearchTask:
         """The learner and its network."""
-        count = len(trained.info.landmarks)
+        count = len(spec.info.landmarks)
         model = qnet.QNetwork(
             count,
             2 * len(game.rules.crop),
@@ -156,91 +154,47 @@ class SearchPredictor:
             communicate=self.communicate,
             dtype=jnp.dtype(self.dtype),
         )
-        return search.make(
-            model, num_landmarks=count, game=game, preprocessing=trained.preprocessing
-        )
+        return search.make(model, num_landmarks=count, game=game, preprocessing=spec.preprocessing)
 
-    def footprint(self, trained: ModelSpec) -> int:
-        """About how many numbers an answer takes, for bounds on what strangers wrote."""
-        axes = len(trained.image_shape) - 1
-        numbers_a_start = (
-            self.crop_size**axes * self.history + self.trail * axes + self.width * self.hidden
-        )
-        volumes = len(self.spacings_mm or "123") * math.prod(trained.image_shape)
-        return self.starts * len(trained.info.landmarks) * numbers_a_start + volumes
-
-    def init(self, key: Array, trained: ModelSpec) -> Weights:
-        """Weights of one seed, before any training."""
-        return self.task(trained, self.game(trained.image_shape[:-1])).init(key), {}
-
-    def function(self, trained: ModelSpec) -> tuple[Callable, dict[str, str]]:
-        """`(params, stats, images, box)`, of all seeds, to the points, in voxels of the prepared
-        image, and their confidence; and the shapes of its inputs."""
-        shape = trained.image_shape[:-1]
-        game = self.game(shape)
-        task, names = self.task(trained, game), trained.info.landmarks
+    def make_task(self, spec: ModelSpec, *, learning: search.Learning = NO_LEARNING) -> Task:
+        """The agents; they predict where each search of each landmark ends, in voxels of the
+        prepared image: `points` `[batch, start, landmark, ndim]`, NaN where an agent has left."""
+        shape = spec.image_shape[:-1]
+        game = self.game(shape, learning=learning)
+        agent, count = self.make_agent(spec, game), len(spec.info.landmarks)
         spacing, room = tuple(game.levels.spacing.tolist()), max(game.rules.crop) // 2
 
-        def of_image(params: Any, image: Array, box: Array) -> Consensus:
+        def search_image(params: Params, image: Array, box: Array) -> Array:
             pixels, number = search_run.in_scales(
                 image[..., 0], box, spacing=spacing, largest=shape, room=room
             )
-            tooth = jnp.asarray(comb.teeth(shape, spacing=spacing, room=room))
-            data = env.Volumes(
+            volumes = env.Volumes(
                 pixels[:, None],
-                tooth,
+                jnp.asarray(comb.teeth(shape, spacing=spacing, room=room)),
                 jnp.int32(room),
                 (box[1] - box[0])[None],
-                jnp.full((1, len(names), len(shape)), jnp.nan),
+                jnp.full((1, count, len(shape)), jnp.nan),
                 number[None],
             )
+            first = jnp.int32(0)
             key, places = search_run.beginnings(
-                data, jnp.int32(0), count=self.starts, seed=self.seed, margin=self.margin
-            )
-            searched = jax.lax.map(
-                lambda p: (
-                    search.walk(
-                        key,
-                        lambda _, agents: task.q(p, agents, data),
-                        data,
-                        jnp.int32(0),
-                        places,
-                        game=game,
-                    ).point
-                ),
-                params,
-            )  # [seed, start, landmark, ndim]
-            by_landmark = jnp.moveaxis(searched, 2, 0).reshape(len(names), -1, len(shape))
-            answer = jax.vmap(median)(by_landmark)
-            return answer._replace(points=answer.points + box[0])
-
-        def search_images(params: Any, stats: Any, images: Array, box: Array) -> Consensus:
-            return jax.lax.map(
-                lambda image_and_box: of_image(params, *image_and_box), (images, box)
+                volumes, first, count=self.starts, seed=self.seed, margin=self.margin
             )
 
-        return search_images, {"images": symbols(trained.image_shape), "box": f"b, 2, {len(shape)}"}
+            def policy(_: Key, agents: env.AgentState) -> Array:
+                return agent.q(params, agents, volumes)
 
-    def answers(
-        self, trained: ModelSpec, *, batch: int
-    ) -> Callable[[Weights, Split], list[LandmarkAnswer]]:
-        """The compiled function from weights and images to answers: the median of all searches."""
-        game = self.game(trained.image_shape[:-1])
-        walk = by_value(search.walk, self.task(trained, game), game)
+            outcome = search.walk(key, policy, volumes, first, places, game=game)
+            return outcome.point + box[0]
 
-        def answer(weights: Weights, split: Split) -> list[LandmarkAnswer]:
-            outcome = search_run.explore(
-                partial(walk, weights[0]),
-                split,
-                search_run.on_device(split, game=game),
-                names=trained.info.landmarks,
-                count=self.starts,
-                seed=self.seed,
-                margin=self.margin,
+        def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
+            points = jax.lax.map(
+                lambda image_and_box: search_image(params, *image_and_box),
+                (batch["image"], batch["box"]),
             )
-            return points.answers_of(search_report.consensus(split, outcome), split, split["known"])
+            return {"points": points}
 
-        return answer
+        return Task(lambda key: (agent.init(key), {}), agent.loss, predict)
 
 
 def by_value(walk: Callable, task: search.SearchTask, game: search.Game) -> Callable[..., Any]:

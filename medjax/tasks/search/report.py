@@ -1,8 +1,9 @@
 """What a run of landmark search leaves behind: where each agent began and where it came to rest."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,8 @@ import numpy as np
 from medjax.data import geometry
 from medjax.data.source import Split
 from medjax.errors import UserError
-from medjax.evaluation import report, stats
-from medjax.evaluation.metrics import Metric, evaluate
-from medjax.evaluation.stats import Estimate, bootstrap
+from medjax.evaluation import stats
+from medjax.evaluation.predictions import Predictions
 from medjax.ops import shape_model
 from medjax.ops.consensus import median
 from medjax.outputs.landmarks import metrics as landmark_metrics
@@ -25,14 +25,15 @@ from medjax.train.record import write_table
 _median = jax.jit(jax.vmap(jax.vmap(median)))
 
 
-class Searches(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Searches(Predictions):
     """Searches of n volumes; NaN where an agent has left, or the reference has no point.
 
     Attributes:
       case_id, subject_id: `[n]`.
       names: of the landmarks.
-      begun, found: `[n, landmark, seed, start, ndim]`, mm in the world.
-      true: `[n, landmark, ndim]`, mm in the world.
+      starts_mm, points_mm: `[n, landmark, seed, start, ndim]`, mm in the world.
+      true_mm: `[n, landmark, ndim]`, mm in the world.
       steps, status: `[n, landmark, seed, start]`.
     """
 
@@ -60,22 +61,12 @@ class Searches(NamedTuple):
         outcomes = np.stack([self.error_mm, self.steps, self.status], -1)
         return present.reshape(cases, -1), outcomes.reshape(cases, -1, 3)
 
-    def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        """Each metric without interval."""
-        return {name: evaluate(m, *self.table) for name, m in metrics.items()}
-
-    def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
-        """Each metric with its bootstrap interval over subjects."""
-        return {
-            name: bootstrap(m, *self.table, self.subject_id, samples=samples)
-            for name, m in metrics.items()
-        }
-
     def select(self, *, landmark: int | None = None, seed: int | None = None) -> "Searches":
         """Those for one landmark, or of one seed, alone."""
         mark = slice(None) if landmark is None else slice(landmark, landmark + 1)
         seeds = slice(None) if seed is None else slice(seed, seed + 1)
-        return self._replace(
+        return dataclasses.replace(
+            self,
             names=self.names[mark],
             true_mm=self.true_mm[:, mark],
             **{
@@ -137,7 +128,7 @@ def in_world(
     """Searches whose points are given in voxels of the prepared images.
 
     Args:
-      begun, found: `[n, landmark, seed, start, ndim]`; the others without the last axis.
+      starts_mm, points_mm: `[n, landmark, seed, start, ndim]`; the others without the last axis.
     """
     place = split["to_world"]
     return Searches(
@@ -217,11 +208,12 @@ def from_run(path: Path, like: Searches) -> Searches:
     rows = [there.case_id.index(name) for name in like.case_id]
     columns = [there.names.index(name) for name in like.names]
     every = as_searches(there)
-    return like._replace(
+    return dataclasses.replace(
+        like,
         **{
             k: getattr(every, k)[rows][:, columns]
             for k in ("starts_mm", "points_mm", "steps", "status")
-        }
+        },
     )
 
 
@@ -243,28 +235,3 @@ def compare(a: Searches, b: Searches, *, samples: int) -> dict[str, Any]:
         "common": result.common,
         "points": result.points,
     }
-
-
-def show_beside(
-    rows: Mapping[str, Mapping[str, Estimate]],
-    compared: Mapping[str, Any],
-    radii_mm: Sequence[float],
-) -> None:
-    """Prints the table of the search and of what it is to be better than."""
-    names = ["error_mm", "error_mm_median", *(f"success_{r:g}mm" for r in radii_mm)]
-    short = ["mean mm", "median mm", *(f"< {r:g} mm" for r in radii_mm)]
-    report.show(
-        "beside each other",
-        ["", *short],
-        [
-            [who, report.with_interval(row[names[0]]), *(f"{row[n].value:.3f}" for n in names[1:])]
-            for who, row in rows.items()
-        ],
-        [
-            f"{who} minus the median of the starts: "
-            f"{report.with_interval(c['difference_mm'])} mm, p = {c['p_value']:.4f}, by Holm's "
-            f"correction {c['p_holm']:.4f}, on the {c['common']} of {c['points']} points that both "
-            "found"
-            for who, c in compared.items()
-        ],
-    )

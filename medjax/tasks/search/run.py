@@ -25,7 +25,7 @@ from medjax.train import mesh, state, step
 from medjax.typing import Array, Key, Logs
 
 
-class Run(NamedTuple):
+class SearchRun(NamedTuple):
     """All that is carried from update to update."""
 
     learner: state.TrainState
@@ -38,10 +38,10 @@ class Run(NamedTuple):
 
 
 def placing(devices: jax.sharding.Mesh) -> Any:
-    """The sharding of a `Run` whose leaves have a leading seed axis: teams over the devices."""
+    """The sharding of a `SearchRun`, a seed axis first: teams over the devices."""
     replicated, teams = mesh.replicated(devices), partial(mesh.along, mesh=devices)
     ring: Any = replay.Ring(teams(2), replicated)  # type: ignore[arg-type]
-    return Run(replicated, replicated, search.World(teams(1), ring, teams(2)))  # type: ignore[arg-type]
+    return SearchRun(replicated, replicated, search.World(teams(1), ring, teams(2)))  # type: ignore[arg-type]
 
 
 def create(
@@ -51,11 +51,11 @@ def create(
     task: search.SearchTask,
     game: search.Game,
     optimizer: optax.GradientTransformation,
-) -> Run:
+) -> SearchRun:
     """A run before its first update."""
     params_key, world_key = jax.random.split(key)
     params = task.init(params_key)
-    return Run(
+    return SearchRun(
         state.create(params, {}, optimizer), params, search.populate(world_key, data, game=game)
     )
 
@@ -72,7 +72,7 @@ def make_update(
     `update(key, run, data) -> run, logs`."""
     learn = step.make_step(task.loss, optimizer, ema_decay=ema_decay)
 
-    def update(key: Key, run: Run, data: env.Volumes) -> tuple[Run, Logs]:
+    def update(key: Key, run: SearchRun, data: env.Volumes) -> tuple[SearchRun, Logs]:
         act_key, draw_key = jax.random.split(jax.random.fold_in(key, run.step))
         world = search.act(
             act_key,
@@ -88,7 +88,7 @@ def make_update(
         world = search.surprised(world, which, logs.pop("surprise"))
         due = learner.step % game.learning.target_every == 0
         target = jax.tree.map(lambda new, old: jnp.where(due, new, old), learner.params, run.target)
-        return Run(learner, target, world), logs
+        return SearchRun(learner, target, world), logs
 
     return update
 

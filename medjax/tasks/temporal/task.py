@@ -5,7 +5,7 @@ any number of frames, as a standard plane in a sweep.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -18,26 +18,22 @@ from medjax.models.recurrent import STREAMED
 from medjax.ops import sequence
 from medjax.ops.augment import Augmentation, augment
 from medjax.ops.preprocess import Preprocessing
-from medjax.typing import Array, Batch, Key, Logs, Params, Stats
+from medjax.train.task import Task
+from medjax.typing import Array, Batch, Key, Params, Stats
 
 NO_AUGMENTATION = Augmentation()
 LOSSES = {"frames": ("time", "curve"), "planes": ("joint", "softmax")}
 
 
-class TemporalTask(NamedTuple):
-    """The task; `make` builds it.
+class FrameStream(NamedTuple):
+    """The same answers frame by frame; `make_stream` builds it.
 
     Attributes:
-      loss: of a batch with `image` `[batch, time, height, width, channel]`, `marks` and `length`.
-      predict: `(params, stats, images, lengths)` to scores `[batch, time, name]`: the frame with
-        the highest is the answer. Of planes, probabilities; of `time`, logits, whose softmax over
-        the frames is one; of `curve`, the curve and what it lacks to 1.
-      begin, step: the same frame by frame: `step(params, stats, carry, images)` to carry and
-        scores `[batch, name]`; `begin` raises UserError where these would not be the same.
+      begin: `(params, stats, images)` to what is carried; raises UserError where answers would not
+        be those of the whole.
+      step: `(params, stats, carry, images)` to carry and scores `[batch, name]`.
     """
 
-    loss: Callable[[Key, Params, Stats, Batch], tuple[Array, tuple[Stats, Logs]]]
-    predict: Callable[[Params, Stats, Array, Array], Array]
     begin: Callable[[Params, Stats, Array], Any]
     step: Callable[[Params, Stats, Any, Array], tuple[Any, Array]]
 
@@ -50,6 +46,7 @@ def num_outputs(loss: str, names: int) -> int:
 def make(
     model: Any,
     *,
+    image_shape: tuple[int, ...],
     preprocessing: Preprocessing,
     loss: str,
     augmentation: Augmentation = NO_AUGMENTATION,
@@ -59,12 +56,19 @@ def make(
     reverse: bool = False,
     rarity: tuple[float, ...] = (),
     frozen: bool = False,
+    trainable: tuple[str, ...] = (),
     smooth: int = 1,
-) -> TemporalTask:
+) -> Task:
     """Temporal localisation with `model`.
+
+    A batch has `image` `[batch, time, height, width, channel]`, `length` `[batch]` and, in
+    training, `marks` `[batch, time, name]`. It predicts `score` `[batch, time, name]`: the frame
+    with the highest is the answer. Of planes these are probabilities; of `time`, logits, whose
+    softmax over the frames is one; of `curve`, the curve and what it lacks to 1.
 
     Args:
       model: a `models.recurrent.FrameNetwork`.
+      image_shape: of one sequence, `[time, height, width, channel]`.
       preprocessing: what is done to pixels first.
       augmentation: how a sequence varies in training, all its frames alike.
       loss: `curve`: the squared distance from Kong's curve; `time`: cross-entropy over the frames
@@ -76,12 +80,17 @@ def make(
       reverse: training turns time round, every second time.
       rarity: of each name, how often it is rarer than not, as the weight of its frames.
       frozen: the encoder is used as it is at prediction.
+      trainable: as of `Task`.
       smooth: scores are means over so many frames.
     """
     ratio = jnp.asarray(rarity) if rarity else jnp.ones(1)
     cut = functools.partial(_part, cyclic=cyclic, window=window, reverse=reverse)
     value = functools.partial(_value, loss=loss, cyclic=cyclic, structure=structure, ratio=ratio)
-    scores = functools.partial(_scores, loss=loss)
+
+    def init(key: Key) -> tuple[Params, Stats]:
+        blank = jnp.zeros((1, 2, *image_shape[1:]))
+        variables = model.init(key, blank, jnp.array([2]), train=False)
+        return variables["params"], variables.get("batch_stats", {})
 
     def vary(key: Key, frames: Array) -> Array:
         """All frames of one sequence in the same way: as channels of one image."""
@@ -110,24 +119,30 @@ def make(
         total = jax.vmap(value)(outputs, marks, length, real).mean()
         return total, (updated.get("batch_stats", stats), {"loss": total})
 
-    def prepared(images: Array) -> Array:
-        return preprocessing.standardise(preprocessing.unit(images))
-
-    def predict(params: Params, stats: Stats, images: Array, length: Array) -> Array:
+    def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
+        images, length = batch["image"], batch["length"]
         chex.assert_rank([images, length], [5, 1])
         outputs = model.apply(
             {"params": params, "batch_stats": stats},
-            prepared(images),
+            preprocessing.standardise(preprocessing.unit(images)),
             length,
             train=False,
             cyclic=cyclic,
         )
-        frame_scores = jax.vmap(scores)(outputs)
+        score = jax.vmap(lambda x: _scores(x, loss=loss))(outputs)
         if smooth > 1:
-            frame_scores = jax.vmap(
+            score = jax.vmap(
                 lambda x, n: sequence.moving_average(x, n, width=smooth, cyclic=cyclic)
-            )(frame_scores, length)
-        return frame_scores
+            )(score, length)
+        return {"score": score}
+
+    return Task(init, of_batch, predict, trainable)
+
+
+def make_stream(
+    model: Any, *, preprocessing: Preprocessing, loss: str, cyclic: bool = False, smooth: int = 1
+) -> FrameStream:
+    """Answers frame by frame; the options are those of `make`."""
 
     def begin(params: Params, stats: Stats, images: Array) -> Any:
         why = not_streamed(model, cyclic=cyclic, smooth=smooth)
@@ -140,12 +155,13 @@ def make(
         )
 
     def step(params: Params, stats: Stats, carry: Any, images: Array) -> tuple[Any, Array]:
+        ready = preprocessing.standardise(preprocessing.unit(images))
         carry, outputs = model.apply(
-            {"params": params, "batch_stats": stats}, carry, prepared(images), method="step"
+            {"params": params, "batch_stats": stats}, carry, ready, method="step"
         )
-        return carry, scores(outputs)
+        return carry, _scores(outputs, loss=loss)
 
-    return TemporalTask(of_batch, predict, begin, step)
+    return FrameStream(begin, step)
 
 
 def not_streamed(model: Any, *, cyclic: bool, smooth: int) -> str:
@@ -156,29 +172,6 @@ def not_streamed(model: Any, *, cyclic: bool, smooth: int) -> str:
     if cyclic:
         return "of a cycle the first frame follows the last"
     return f"scores are means over {smooth} frames" if smooth > 1 else ""
-
-
-def shortened(step: Callable, *, sizes: Sequence[int]) -> Callable:
-    """The same update, of no more frames than the longest sequence of a batch needs.
-
-    Args:
-      step: as of `train.step.make_step`. Around it, not inside its gradient, where every branch
-        would have to keep what the others need.
-      sizes: a program is compiled for each, from few frames to all.
-    """
-
-    def step_by_length(key: Key, state: Any, batch: Batch):
-        def step_of_length(size: int) -> Callable[[], Any]:
-            return lambda: step(
-                key,
-                state,
-                {**batch, "image": batch["image"][:, :size], "marks": batch["marks"][:, :size]},
-            )
-
-        fits = jnp.searchsorted(jnp.array(sizes), batch["length"].max())
-        return jax.lax.switch(fits, [step_of_length(size) for size in sizes])
-
-    return step_by_length
 
 
 def _scores(outputs: Array, *, loss: str) -> Array:

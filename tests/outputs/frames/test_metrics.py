@@ -1,5 +1,7 @@
 """Metrics of temporal localisation against values worked out by hand and by scikit-learn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
@@ -46,7 +48,8 @@ def test_frames_plain_and_round_the_cycle():
 
 
 def test_sequences_of_one_subject_answer_together():
-    found = predictions([2, 2], [2, 5], [8, 8], cyclic=False)._replace(subject_id=["s", "s"])
+    found = predictions([2, 2], [2, 5], [8, 8], cyclic=False)
+    found = dataclasses.replace(found, subject_id=["s", "s"])
     found.score[0, 2] = 3.0
     np.testing.assert_array_equal(found.chosen[:, 0], [2, 5])
     np.testing.assert_array_equal(pooled(found).chosen[:, 0], [2, 2])

@@ -14,7 +14,9 @@ PREPROCESSING = Preprocessing(0.0, 255.0, (0.5,), (0.25,))
 
 def parts(shape=(8, 8, 1), **options):
     model = models.classifier("mlp", num_classes=3, dropout=options.pop("dropout", 0.0))
-    task = classification.make(model, num_classes=3, preprocessing=PREPROCESSING, **options)
+    task = classification.make(
+        model, image_shape=shape, num_classes=3, preprocessing=PREPROCESSING, **options
+    )
     variables = model.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False)
     batch = {
         "image": jax.random.randint(jax.random.key(1), (6, *shape), 0, 255).astype(jnp.uint8),
@@ -52,17 +54,17 @@ def test_predictions_are_probabilities_and_views_average():
     how = Augmentation(rotate_degrees=20.0, contrast=0.3)
     for views in (1, 4):
         task, params, batch, _ = parts(augmentation=how, views=views)
-        p = task.predict(params, {}, batch["image"])
+        p = task.predict(params, {}, {"image": batch["image"]})["probability"]
         assert p.shape == (6, 3)
         np.testing.assert_allclose(p.sum(1), 1.0, rtol=1e-5)
-        np.testing.assert_array_equal(p, task.predict(params, {}, batch["image"]))
+        np.testing.assert_array_equal(p, task.predict(params, {}, batch)["probability"])
 
 
-def test_score_by_hand():
-    task, *_ = parts()
-    found = task.score(jnp.array([0.2, 0.5, 0.3]), jnp.int32(1))
-    assert float(found["loss"][0]) == pytest.approx(np.log(2))
-    assert float(found["loss"][1]) == 1.0
+def test_the_loss_of_each_case_is_that_of_its_label():
+    task, params, batch, _ = parts()
+    found = task.predict(params, {}, batch)
+    expected = [-np.log(p[y]) for p, y in zip(found["probability"], batch["label"], strict=True)]
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
 
 
 def test_mixup_and_smoothing_keep_the_loss_finite():
@@ -77,7 +79,14 @@ def test_mixup_and_smoothing_keep_the_loss_finite():
 @pytest.mark.parametrize("name", ["cnn", "resnet_slim"])
 def test_a_frozen_network_keeps_its_statistics(name):
     model = models.classifier(name, num_classes=3, dropout=0.5)
-    task = classification.make(model, num_classes=3, preprocessing=PREPROCESSING, frozen=True)
+    task = classification.make(
+        model,
+        image_shape=(8, 8, 1),
+        num_classes=3,
+        preprocessing=PREPROCESSING,
+        frozen=True,
+    )
+    assert task.trainable == ("fc",)
     variables = jax.jit(lambda k: model.init(k, jnp.zeros((1, 8, 8, 1)), train=False))(
         jax.random.key(0)
     )

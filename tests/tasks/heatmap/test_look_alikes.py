@@ -30,16 +30,17 @@ def hands(first, count):
 def confused(name, count):
     """Trains on `count` hands; how many tips of 40 others are found nearer to another finger's."""
     model = models.landmarker(name, num_landmarks=len(hand.names(JOINTS)), width=16)
+    data = hands(0, count)
     task = heatmap.make(
         model,
+        image_shape=data["image"].shape[1:],
         num_landmarks=len(hand.names(JOINTS)),
         sigma=2.0,
         preprocessing=Preprocessing(0.0, 255.0, (0.25,), (0.2,)),
         augmentation=Augmentation(rotate_degrees=10, translate=0.05, brightness=0.1),
     )
     optimizer = optim.make("adamw", learning_rate=3e-3, steps=STEPS, warmup_steps=20, clip_norm=1.0)
-    data = hands(0, count)
-    params, stats = task.init(jax.random.key(0), data["image"][0])
+    params, stats = task.init(jax.random.key(0))
     learner = state.create(params, stats, optimizer)
     advance = step.make_advance(
         step.make_step(task.loss, optimizer),
@@ -47,8 +48,8 @@ def confused(name, count):
     )
     learner, _ = jax.jit(advance)(jax.random.key(1), learner, data, STEPS)
     test = hands(1000, 40)
-    maps = jax.jit(task.maps)(learner.params, learner.stats, test["image"])
-    found = np.asarray(jax.vmap(task.decode)(maps).points)[:, TIPS]
+    predicted = jax.jit(task.predict)(learner.params, learner.stats, {"image": test["image"]})
+    found = np.asarray(predicted["points"])[:, TIPS]
     true = np.asarray(test["landmarks"])[:, TIPS]
     away = np.linalg.norm(found[:, :, None] - true[:, None], axis=-1)  # [hand, found, true]
     return float((away.argmin(-1) != np.arange(len(TIPS))).mean())

@@ -1,6 +1,7 @@
 """Metrics and files of searches, by hand."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_metrics_by_hand(searches):
     values = searches.values(search_metrics.declared([2.5]))
     assert values["error_mm"] == pytest.approx(2 * (0 + 1 + 2 + 3 + 1) / 5)
     assert values["error_mm_median"] == pytest.approx(2.0)
-    assert values["success_2.5mm"] == pytest.approx(3 / 6)  # who left found nothing
+    assert values["sdr_2.5mm"] == pytest.approx(3 / 6)  # who left found nothing
     assert values["steps_to_rest"] == pytest.approx((10 + 20 + 30 + 60) / 4)
     assert values["left_volume"] == pytest.approx(1 / 6)
     assert values["never_rested"] == pytest.approx(1 / 6)
@@ -76,7 +77,7 @@ def test_the_consensus_is_the_median_of_those_that_stayed(searches):
     found = search_report.consensus(split(TRUE), searches)
     np.testing.assert_allclose(found.error_mm[:, 0], [2.0, 4.0])  # of 0, 1, 2; of 3, 1
     assert found.confidence[0, 0] == 1.0
-    gone = searches._replace(points_mm=np.full_like(searches.points_mm, np.nan))
+    gone = dataclasses.replace(searches, points_mm=np.full_like(searches.points_mm, np.nan))
     assert np.isnan(search_report.consensus(split(TRUE), gone).error_mm).all()
 
 
@@ -108,4 +109,5 @@ def test_another_run_stands_beside_for_the_same_cases(searches, tmp_path):
     compared = search_report.compare(mean, found, samples=200)
     assert compared["difference_mm"].value == pytest.approx(3.0)
     with pytest.raises(UserError, match="has no landmark 'heel'"):
-        search_report.from_run(tmp_path / "predictions.csv", mean._replace(names=("heel",)))
+        heel = dataclasses.replace(mean, names=("heel",))
+        search_report.from_run(tmp_path / "predictions.csv", heel)

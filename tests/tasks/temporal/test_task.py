@@ -10,7 +10,9 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.temporal import task as temporal
+from medjax.train import supervised
 
+SHAPE = (5, 16, 16, 1)
 SCALING = Preprocessing(0.0, 255.0, (0.5,), (0.3,))
 KIND = {"cyclic": False, "structure": 0.0, "ratio": jnp.ones(1)}
 
@@ -92,7 +94,11 @@ def test_random_parts_keep_frames_and_marks_together(cyclic):
 def task():
     model = models.over_time("cnn", recurrence="lstm", features=8, hidden=8, outputs=3)
     return model, temporal.make(
-        model, preprocessing=SCALING, augmentation=Augmentation(rotate_degrees=10.0), loss="softmax"
+        model,
+        image_shape=SHAPE,
+        preprocessing=SCALING,
+        augmentation=Augmentation(rotate_degrees=10.0),
+        loss="softmax",
     )
 
 
@@ -102,9 +108,10 @@ def test_streaming_gives_the_scores_of_the_whole(task):
     length = jnp.array([5, 5])
     variables = model.init(jax.random.key(0), jnp.zeros(frames.shape), length, train=False)
     params, stats = variables["params"], variables["batch_stats"]
-    whole = jax.jit(made.predict)(params, stats, frames, length)
+    whole = jax.jit(made.predict)(params, stats, {"image": frames, "length": length})["score"]
     np.testing.assert_array_less(whole.sum(-1), 1.0)
-    carry, step = made.begin(params, stats, frames[:, 0]), jax.jit(made.step)
+    stream = temporal.make_stream(model, preprocessing=SCALING, loss="softmax")
+    carry, step = stream.begin(params, stats, frames[:, 0]), jax.jit(stream.step)
     for t in range(5):
         carry, found = step(params, stats, carry, frames[:, t])
         np.testing.assert_allclose(found, whole[:, t], atol=1e-5)
@@ -121,9 +128,11 @@ def test_streaming_gives_the_scores_of_the_whole(task):
 )
 def test_what_frame_by_frame_would_be_another_answer_is_refused(recurrence, cyclic, smooth, why):
     model = models.over_time("mlp", recurrence=recurrence, features=4, hidden=4, outputs=1)
-    made = temporal.make(model, preprocessing=SCALING, loss="time", cyclic=cyclic, smooth=smooth)
+    stream = temporal.make_stream(
+        model, preprocessing=SCALING, loss="time", cyclic=cyclic, smooth=smooth
+    )
     with pytest.raises(UserError, match=f"answers cannot be given frame by frame: {why}"):
-        made.begin({}, {}, jnp.zeros((1, 8, 8, 1)))
+        stream.begin({}, {}, jnp.zeros((1, 8, 8, 1)))
 
 
 def test_a_gradient_reaches_every_weight(task):
@@ -148,7 +157,7 @@ def test_a_gradient_reaches_every_weight(task):
 @pytest.mark.parametrize(("lengths", "size"), [([2, 1], 2), ([2, 3], 4), ([5, 8], 8)])
 def test_frames_beyond_the_longest_of_a_batch_are_not_computed(task, lengths, size):
     model, _ = task
-    made = temporal.make(model, preprocessing=SCALING, loss="softmax")
+    made = temporal.make(model, image_shape=SHAPE, preprocessing=SCALING, loss="softmax")
     rng = np.random.default_rng(0)
     real = np.arange(8) < np.array(lengths)[:, None]
     images = rng.integers(0, 255, (2, 8, 8, 8, 1)) * real[..., None, None, None]
@@ -166,7 +175,7 @@ def test_frames_beyond_the_longest_of_a_batch_are_not_computed(task, lengths, si
         seen.append(batch["image"].shape[1])
         return made.loss(key, *state, batch)
 
-    short = temporal.shortened(update, sizes=(2, 4, 8))
+    short = supervised.shorten(update, sizes=(2, 4, 8))
     key, state = jax.random.key(1), (variables["params"], variables["batch_stats"])
     found, (stats, _) = jax.jit(short)(key, state, batch)
     assert sorted(seen) == [2, 4, 8]

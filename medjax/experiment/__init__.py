@@ -1,0 +1,40 @@
+"""The recipe of a run, for scripts and notebooks: open, describe, train, evaluate, report.
+
+    with experiment.open_run(config, "heatmap", default="brain_landmarks") as run:
+        train = run.dataset.splits["train"]
+        spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
+        method = experiment.Method(predictor, spec, predictor.make_task(spec), measures)
+        learned = experiment.train(run, method, train, feeding=config.feeding, score="error_mm")
+        evaluation = experiment.evaluate(run, method, train, learned)
+        experiment.write_report(run, method, learned, evaluation, score="error_mm")
+
+`experiments/` has one such script a family.
+"""
+
+from medjax.experiment.opening import (
+    Run,
+    check_augmentation,
+    describe_model,
+    open_beside,
+    open_run,
+)
+from medjax.experiment.reporting import by_seed, draw_learning, facts, write_report
+from medjax.experiment.training import Learned, Method, carry_out, evaluate, predict, train
+
+__all__ = [
+    "Learned",
+    "Method",
+    "Run",
+    "by_seed",
+    "carry_out",
+    "check_augmentation",
+    "describe_model",
+    "draw_learning",
+    "evaluate",
+    "facts",
+    "open_beside",
+    "open_run",
+    "predict",
+    "train",
+    "write_report",
+]

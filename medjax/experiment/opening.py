@@ -1,0 +1,173 @@
+"""A run is opened: settings and folders are checked, the set is loaded."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from medjax.config import replace_settings
+from medjax.data import catalogue, source
+from medjax.data.options import Options
+from medjax.data.source import Dataset, Split
+from medjax.errors import UserError
+from medjax.evaluation import plot
+from medjax.ops.augment import Augmentation
+from medjax.ops.preprocess import Preprocessing
+from medjax.outputs.base import ModelSpec
+from medjax.run_options import FileOptions, ReportOptions
+from medjax.runtime import check_device, host, join, setup
+from medjax.train.options import TrainingOptions
+from medjax.workdir import check_workdir
+
+
+class RunConfig(Protocol):
+    """What the settings of every run have."""
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def data(self) -> Options: ...
+
+    @property
+    def training(self) -> TrainingOptions: ...
+
+    @property
+    def report(self) -> ReportOptions: ...
+
+    @property
+    def files(self) -> FileOptions: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that is open.
+
+    Attributes:
+      family: the name of its experiment.
+      config: its settings, as they stand in `config.json`.
+      dataset: the set.
+      training: of the settings, with numbers where they say that a number follows from the set.
+      workdir: where it writes.
+      held: what is closed at its end.
+    """
+
+    family: str
+    config: Any
+    dataset: Dataset
+    training: TrainingOptions
+    workdir: Path
+    held: contextlib.ExitStack
+
+    @property
+    def report_split(self) -> Split:
+        """What is reported on."""
+        return self.dataset.splits[self.dataset.report_split]
+
+    def with_training(self, **changes: Any) -> "Run":
+        """The same with other training options."""
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
+
+
+@contextlib.contextmanager
+def open_run(config: RunConfig, family: str, *, default: str) -> Iterator[Run]:
+    """Checks the settings and folders, sets the machine up, and loads the set.
+
+    Args:
+      default: the set where neither its name nor its folder is given.
+
+    Raises:
+      UserError: for whatever is wrong with settings, folders or files.
+      ExitError: if the process is to end.
+    """
+    workdir = Path(config.files.workdir)
+    check_folders(workdir, config.data.data_dir, eval_only=config.report.eval_only)
+    cache = Path(config.files.cache_dir).expanduser()
+    name = config.dataset
+    if not name and config.data.data_dir:
+        name = catalogue.infer(config.data)
+        print(f"--data_dir={config.data.data_dir} is read as the set {name}")
+    config = dataclasses.replace(config, dataset=name or default)  # type: ignore[type-var]
+    source.check_read(config.dataset, config.data, _given(config))
+    check_workdir(workdir, family, config)
+    setup(cache)
+    join()
+    check_device()
+    host().watch_signals()
+    with host().at_once("reading the data"):
+        dataset = source.load(config.dataset, options=config.data, cache_dir=cache, say=say)
+    _describe(dataset)
+    with contextlib.ExitStack() as held:
+        held.enter_context(plot.formats(config.report.figure_format))
+        yield Run(family, config, dataset, config.training, workdir, held)
+
+
+@contextlib.contextmanager
+def open_beside(run: Run, name: str, **changes: Any) -> Iterator[Run]:
+    """Another run on the same set, in the folder `name` of the work directory; `changes` are its
+    settings that differ."""
+    workdir = run.workdir / name
+    config = replace_settings(run.config, workdir=str(workdir), **changes)
+    with contextlib.ExitStack() as held:
+        yield dataclasses.replace(run, config=config, workdir=workdir, held=held)
+
+
+def say(line: str) -> None:
+    """Prints a line at once, also into a file."""
+    print(line, flush=True)
+
+
+def _given(config: RunConfig) -> list[str]:
+    """The options of the set that differ from their defaults."""
+    defaults: Any = next(f.default for f in dataclasses.fields(config) if f.name == "data")  # type: ignore[arg-type]
+    return [
+        f.name
+        for f in dataclasses.fields(defaults)
+        if getattr(config.data, f.name) != getattr(defaults, f.name)
+    ]
+
+
+def check_folders(workdir: Path, data_dir: str, *, eval_only: bool) -> None:
+    """Raises UserError for folders that no run can have."""
+    if data_dir and Path(data_dir).resolve() in workdir.resolve().parents:
+        raise UserError(
+            f"`workdir={workdir}` lies in `data_dir`, where its figures would be taken for "
+            "images; choose another"
+        )
+    if eval_only and not (workdir / "config.json").exists():
+        raise UserError(f"`workdir={workdir}`: no run in it to evaluate; train first")
+
+
+def _describe(dataset: Dataset) -> None:
+    info = dataset.info
+    sizes = ", ".join(f"{len(s)} {name}" for name, s in dataset.splits.items())
+    kind = "synthetic, " if info.synthetic else ""
+    modality = "" if info.modality == "unknown" else f"{info.modality}; "
+    say(f"{info.name}: {kind}{modality}{info.summary}; {sizes}")
+    say(f"subjects: {info.subjects or 'not known'}")
+    for note in dataset.notes:
+        say(f"note: {note}")
+
+
+def check_augmentation(augmentation: Augmentation, *, axes: int) -> None:
+    """Raises UserError if an axis to flip is none of the images' `axes`."""
+    if any(not 0 <= axis < axes for axis in augmentation.flip):
+        raise UserError(
+            f"`flip={','.join(map(str, augmentation.flip))}`: the images have the axes 0 to "
+            f"{axes - 1}"
+        )
+
+
+def describe_model(run: Run, preprocessing: Preprocessing) -> ModelSpec:
+    """What is known of a network when its training begins."""
+    train = run.dataset.splits["train"]
+    return ModelSpec(
+        run.dataset.info,
+        preprocessing,
+        train.image_shape,
+        str(train.image_dtype),
+        tuple(getattr(run.config.data, "window", ())),
+        run.training.seeds,
+        run.config.data.channels,
+    )

@@ -1,0 +1,210 @@
+"""A method is trained, and predicts."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import optax
+
+from medjax import weights
+from medjax.data.source import Split
+from medjax.errors import ExitError
+from medjax.evaluation.metrics import Metric
+from medjax.evaluation.predictions import Predictions
+from medjax.experiment.opening import Run, say
+from medjax.outputs.base import Evaluation, ModelSpec, Predicted, Weights
+from medjax.runtime import STOPPED, host
+from medjax.tasks.base import Predictor
+from medjax.train import mesh, several
+from medjax.train.checkpoint import Checkpoints
+from medjax.train.options import FeedOptions
+from medjax.train.plan import weights_of
+from medjax.train.predict import compile_predict, predict_split
+from medjax.train.record import read_lines
+from medjax.train.run import Plan
+from medjax.train.run import train as train_plan
+from medjax.train.supervised import plan_supervised
+from medjax.train.task import Task
+from medjax.workdir import open_workdir
+
+
+class Method(NamedTuple):
+    """What is trained, and how it is measured.
+
+    Attributes:
+      predictor: what answers depend on; stands in bundles.
+      spec: what is known of the set that it is trained on.
+      task: what it is trained to do.
+      measures: settings of the output's metrics; None where it has none.
+    """
+
+    predictor: Predictor
+    spec: ModelSpec
+    task: Task
+    measures: Any = None
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """By name."""
+        return self.predictor.output.metrics(self.spec, self.measures)
+
+
+class Learned(NamedTuple):
+    """The best checkpoint.
+
+    Attributes:
+      weights: (parameters, batch statistics), a seed axis first.
+      meta: its step, score and seconds, and which choice it is.
+    """
+
+    weights: Weights
+    meta: dict[str, Any]
+
+
+def train(
+    run: Run,
+    method: Method,
+    train: Split,
+    *,
+    feeding: FeedOptions,
+    score: str,
+    higher: bool = False,
+    optimizer: optax.GradientTransformation | None = None,
+    by_length: bool = False,
+) -> Learned:
+    """Trains by the method's loss; the best checkpoint on validation.
+
+    Args:
+      train: what is trained on.
+      feeding: where batches come from.
+      score: the metric that chooses the checkpoint, or `loss`; higher: whether more is better.
+      optimizer, by_length: as of `plan_supervised`.
+    """
+    predict = compile_predict(method.task.predict)
+    plan = plan_supervised(
+        method.task,
+        train,
+        columns=method.predictor.output.columns,
+        options=run.training,
+        feeding=feeding,
+        evaluate=functools.partial(_validate, run, method, predict),
+        score=score,
+        higher=higher,
+        optimizer=optimizer,
+        by_length=by_length,
+    )
+    return carry_out(run, plan, method.predictor, method.spec)
+
+
+def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Learned:
+    """Trains by a plan, unless only evaluation is asked for, and writes the best weights down.
+
+    The work directory is held from here on until the run is closed.
+
+    Raises:
+      ExitError: if SIGTERM has stopped the training.
+    """
+    # Results depend on these too, so they stand in config.json; and all that `share` needs.
+    facts = {
+        "data_sha1": run.dataset.digest,
+        "how": dataclasses.asdict(predictor),  # type: ignore[call-overload]
+        "trained": dataclasses.asdict(spec),
+    }
+    run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
+    if not run.config.report.eval_only:
+        train_plan(
+            plan,
+            run.workdir,
+            stop=host().stopping,
+            say=say,
+            compiling=lambda: host().at_once("compiling"),
+        )
+    if mesh.agree(0, host().stopping())[1]:
+        say(f"stopped by SIGTERM; the same command goes on from {run.workdir}/checkpoints")
+        raise ExitError(STOPPED)
+    checkpoints = Checkpoints(run.workdir / "checkpoints", read_only=True, say=print)
+    best, meta = checkpoints.best(plan.abstract())
+    checkpoints.close()
+    learned = weights_of(best)
+    if plan.choices > 1:
+        meta |= _chosen(run, plan, best)
+        learned = several.of_choice(learned, meta["choice"], seeds=run.training.seeds)
+    if mesh.is_first():
+        weights.write(run.workdir / weights.NAME, learned)
+    return Learned(learned, meta)
+
+
+def _chosen(run: Run, plan: Plan, best: Any) -> dict[str, Any]:
+    """Which of the settings that were tried is best on validation, and how the others are there,
+    each at its own best step."""
+    tried, number = run.training.choices, int(plan.evaluate(best)["choice"])
+    lines = read_lines(run.workdir / "metrics.jsonl")
+    return {
+        "choice": number,
+        "chosen": tried[number]._asdict(),
+        "choices": several.table(tried, lines, score=plan.score, higher=plan.higher),
+    }
+
+
+def _predict(
+    run: Run, method: Method, predict: Callable, weights: Weights, split: Split
+) -> Predicted:
+    """What all seeds predict for every case of a split."""
+    return predict_split(
+        predict,
+        weights,
+        split,
+        columns=method.predictor.output.columns,
+        batch=run.training.batch,
+    )
+
+
+def _tabulate_seeds(method: Method, predicted: Predicted, split: Split) -> list[Predictions]:
+    return [
+        method.predictor.output.tabulate(
+            split, method.spec, {k: v[s] for k, v in predicted.items()}
+        )
+        for s in range(method.spec.seeds)
+    ]
+
+
+def _validate(run: Run, method: Method, predict: Callable, weights: Weights) -> dict[str, float]:
+    """The loss, where there is one, and metrics on validation: means over seeds."""
+    split = run.dataset.splits["validation"]
+    predicted = _predict(run, method, predict, weights, split)
+    loss = {"loss": float(predicted.pop("loss").mean())} if "loss" in predicted else {}
+    values = [table.values(method.metrics) for table in _tabulate_seeds(method, predicted, split)]
+    return {**loss, **{name: float(np.mean([v[name] for v in values])) for name in values[0]}}
+
+
+def predict(run: Run, method: Method, learned: Learned, name: str) -> tuple[list[Any], Any]:
+    """Predictions for the split `name`: those of each seed, and of the ensemble."""
+    output, split = method.predictor.output, run.dataset.splits[name]
+    compiled = compile_predict(method.task.predict)
+    predicted = _predict(run, method, compiled, learned.weights, split)
+    predicted.pop("loss", None)
+    ensemble = {k: np.asarray(v) for k, v in output.ensemble(predicted, method.spec).items()}
+    return _tabulate_seeds(method, predicted, split), output.tabulate(split, method.spec, ensemble)
+
+
+def evaluate(run: Run, method: Method, train: Split, learned: Learned) -> Evaluation[Any]:
+    """What the report is made of: on test where there is one, else on validation."""
+    name = run.dataset.report_split
+    by_seed, ensemble = predict(run, method, learned, name)
+    tuned = ensemble if name == "validation" else predict(run, method, learned, "validation")[1]
+    split = run.report_split
+    baseline, _ = method.predictor.output.baseline(train, split, method.spec)
+    return Evaluation(
+        method.spec,
+        train,
+        split,
+        ensemble,
+        by_seed,
+        tuned,
+        baseline,
+        method.metrics,
+        method.measures,
+        run.config.report.bootstrap,
+    )

@@ -1,0 +1,102 @@
+"""Labels: one of several classes for each image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax.data import images, walk
+from medjax.data.info import DatasetInfo
+from medjax.data.source import Split
+from medjax.evaluation.metrics import Metric
+from medjax.outputs.base import (
+    Description,
+    Evaluation,
+    ModelSpec,
+    Output,
+    PairReader,
+    Predicted,
+    Preparation,
+    image_input,
+    mean_over_seeds,
+)
+from medjax.outputs.labels import metrics, pairs, plot, serve
+from medjax.outputs.labels.predictions import LabelPredictions
+
+
+def describe(info: DatasetInfo) -> Description:
+    """What a classifier does."""
+    return Description("names the class of an exam image", info.classes)
+
+
+def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> LabelPredictions:
+    """Probabilities `[n, class]` beside the labels; of new images, which have none, the first."""
+    return LabelPredictions(
+        split.case_id,
+        split.subject_id,
+        split.targets.get("label", np.zeros(len(split), int)),
+        predicted["probability"],
+        spec.info.classes,
+        split.metadata,
+    )
+
+
+def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[LabelPredictions, str]:
+    """The same probabilities for every case."""
+    frequency = np.bincount(train["label"], minlength=len(spec.info.classes)) / len(train)
+    constant = {"probability": np.tile(frequency, (len(split), 1))}
+    return (
+        tabulate(split, spec, constant),
+        "the training set's class frequencies for every case",
+    )
+
+
+def declare_metrics(spec: ModelSpec, measures: Any = None) -> dict[str, Metric]:
+    """The metrics of the set's classes."""
+    info = spec.info
+    return metrics.of_classes(info.classes, positive=info.positive, ordered=info.ordered)
+
+
+def details(evaluation: Evaluation[LabelPredictions]) -> dict[str, Any]:
+    """The positive class, and each class against the rest."""
+    info, predictions = evaluation.spec.info, evaluation.ensemble
+    return {
+        "positive": info.positive,
+        "classes": metrics.by_class(predictions.label, predictions.probability, info.classes),
+    }
+
+
+def draw(folder: Path, evaluation: Evaluation[LabelPredictions]) -> None:
+    """Curves, confusion, reliability and mistakes."""
+    plot.curves(folder / "roc_pr.png", evaluation.ensemble)
+    plot.confusion(folder / "confusion.png", evaluation.ensemble)
+    plot.reliability(folder / "reliability.png", evaluation.ensemble)
+    plot.mistakes(folder / "mistakes.png", evaluation.ensemble, evaluation.split.read)
+
+
+def recognises(header: Sequence[str]) -> bool:
+    """Whether a table has labels."""
+    return "label" in header
+
+
+LABELS: Output[LabelPredictions] = Output(
+    columns=("label",),
+    describe=describe,
+    prepare=Preparation(
+        inputs=lambda spec: [image_input(spec)],
+        list_files=lambda path: walk.find(path, images.is_image),
+        suffixes=images.SUFFIXES,
+        noun="images",
+        read=serve.read,
+        from_array=serve.from_array,
+    ),
+    tabulate=tabulate,
+    ensemble=mean_over_seeds,
+    baseline=baseline,
+    metrics=declare_metrics,
+    details=details,
+    draw=draw,
+    answer=serve.answers_of,
+    compare=PairReader(recognises, pairs.read_pair),
+)

@@ -1,0 +1,104 @@
+"""The metrics of classes, by name."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from medjax.data.info import DatasetInfo
+from medjax.data.source import Split
+from medjax.errors import UserError
+from medjax.evaluation import metrics
+from medjax.evaluation.metrics import Metric, ratio
+
+CLASSIFICATION: dict[str, Metric] = {
+    "auc": metrics.auc,
+    "accuracy": metrics.accuracy,
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "f1": metrics.f1,
+    "average_precision": metrics.average_precision,
+    "kappa": metrics.kappa,
+    "ece": metrics.ece,
+    "brier": metrics.brier,
+}
+
+
+LOWER_IS_BETTER = ("ece", "brier")
+
+
+NEEDS_EVERY_CLASS = ("auc", "average_precision", "balanced_accuracy", "f1")
+
+
+ORDERED = "quadratic_kappa"  # which classes without an order do not have
+
+
+NAMES = (*CLASSIFICATION, ORDERED)
+
+
+def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
+    """The metric that chooses the checkpoint: the one that is wished for, or the loss where
+    validation lacks a class that it needs.
+
+    Raises:
+      UserError: if it is for classes with an order, and these have none.
+    """
+    if wish not in of_classes(info.classes, positive=info.positive, ordered=info.ordered):
+        raise UserError(
+            f"`best={wish}`: the classes of {info.name} have no order; declare it with "
+            "`class_order`, or choose another"
+        )
+    there = set(validation["label"].tolist())
+    lacking = [c for i, c in enumerate(info.classes) if i not in there]
+    if not lacking or wish not in NEEDS_EVERY_CLASS:
+        return wish
+    print(
+        f"note: {wish} is undefined on validation, which has no {', '.join(lacking)}: the loss "
+        "chooses the checkpoint"
+    )
+    return "loss"
+
+
+def of_classes(
+    classes: Sequence[str], *, positive: str = "", ordered: bool = False
+) -> dict[str, Metric]:
+    """The metrics of these classes by name.
+
+    Args:
+      positive: of two classes the one of which F1 and average precision are; empty: the second.
+      ordered: the classes have an order, which `quadratic_kappa` uses.
+    """
+    declared: dict[str, Metric] = {}
+    for name, metric in CLASSIFICATION.items():
+        declared[name] = metric
+        if name == "kappa" and ordered:
+            declared[ORDERED] = metrics.quadratic_kappa
+    if len(classes) == 2 and positive:
+        number = list(classes).index(positive)
+        declared |= {
+            "f1": functools.partial(metrics.f1, positive=number),
+            "average_precision": functools.partial(metrics.average_precision, positive=number),
+        }
+    return declared
+
+
+def by_class(
+    label: np.ndarray, probability: np.ndarray, classes: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Sensitivity, specificity, positive predictive value, AUC and support of each class; NaN where
+    undefined."""
+    unit_weight = np.ones((1, len(label)))
+    table = metrics.confusion(label, probability, unit_weight)[0]
+    out = {}
+    for c, name in enumerate(classes):
+        hit, true, predicted = table[c, c], table[c].sum(), table[:, c].sum()
+        other = table.sum() - true
+        out[name] = {
+            "sensitivity": float(ratio(hit, true)),
+            "specificity": float(ratio(other - predicted + hit, other)),
+            "positive_predictive_value": float(ratio(hit, predicted)),
+            "auc": float(
+                metrics.binary_auc(probability[:, c], (label == c).astype(float), unit_weight)[0]
+            ),
+            "support": int(true),
+        }
+    return out

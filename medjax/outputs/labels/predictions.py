@@ -1,0 +1,107 @@
+"""Cases with their labels and the probability of each class."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medjax.errors import UserError
+from medjax.evaluation.predictions import Predictions
+from medjax.files import read_table, write_table
+
+
+class LabelPredictions(Predictions):
+    """Cases with their labels and the probability of each class."""
+
+    def __init__(
+        self,
+        case_id: Sequence[str],
+        subject_id: Sequence[str],
+        label: np.ndarray,
+        probability: np.ndarray,
+        classes: Sequence[str],
+        metadata: Sequence[Mapping[str, str]] = (),
+    ):
+        self.metadata = list(metadata)
+        self.case_id, self.subject_id = list(case_id), list(subject_id)
+        if (np.asarray(label) != np.rint(label)).any():
+            raise UserError("labels must be whole numbers: the numbers of the classes")
+        self.label, self.probability = np.asarray(label, int), np.asarray(probability, float)
+        self.classes = list(classes)
+
+    @property
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.label, self.probability
+
+    def write(self, path: Path) -> None:
+        """One row a case: case_id, subject_id, label, `p_CLASS` for each class, and the metadata.
+
+        The metadata's columns are called `meta_NAME`.
+        """
+        extra = list(self.metadata[0]) if self.metadata else []
+        header = [
+            "case_id",
+            "subject_id",
+            "label",
+            *(f"p_{c}" for c in self.classes),
+            *(f"meta_{name}" for name in extra),
+        ]
+        write_table(
+            path,
+            header,
+            (
+                [case, subject, self.classes[y], *p, *(more[name] for name in extra)]
+                for case, subject, y, p, more in zip(
+                    self.case_id,
+                    self.subject_id,
+                    self.label,
+                    self.probability,
+                    self.metadata or [{}] * len(self.case_id),
+                    strict=True,
+                )
+            ),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "LabelPredictions":
+        """Reads what `write` wrote, without the metadata.
+
+        Raises:
+          UserError: if the file is not of that form; it names the line.
+        """
+        try:
+            head, *rows = read_table(path)
+        except (OSError, ValueError, UnicodeDecodeError, csv.Error) as e:
+            raise UserError(f"{path}: not a readable predictions.csv ({e})") from None
+        width = len(head)
+        head = [h for h in head if not h.startswith("meta_")]
+        classes = [h[2:] for h in head[3:]]
+        wanted = ["case_id", "subject_id", "label", *(f"p_{c}" for c in classes)]
+        if head != wanted or len(classes) < 2 or not rows:
+            raise UserError(
+                f"{path}: expected the columns case_id, subject_id, label and p_CLASS "
+                "of at least two classes, and one row a case"
+            )
+        labels, values = [], []
+        for number, row in enumerate(rows, start=2):
+            try:
+                labels.append(classes.index(row[2]))
+                values.append([float(v) for v in row[3 : len(head)]])
+                if len(row) != width or not np.isfinite(values[-1]).all():
+                    raise ValueError("a value is missing or not finite")
+            except (ValueError, IndexError) as e:
+                raise UserError(f"{path}, line {number}: {e}") from None
+        return cls(
+            [r[0] for r in rows], [r[1] for r in rows], np.array(labels), np.array(values), classes
+        )
+
+    def constant(self, frequency: np.ndarray) -> "LabelPredictions":
+        """The trivial baseline: the training set's class frequencies for every case."""
+        return LabelPredictions(
+            self.case_id,
+            self.subject_id,
+            self.label,
+            np.tile(frequency, (len(self.label), 1)),
+            self.classes,
+        )

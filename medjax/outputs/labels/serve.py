@@ -1,0 +1,154 @@
+"""Exam images made ready for a classifier, and what it answers."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from medjax.data import exams, geometry, images
+from medjax.data.source import Split
+from medjax.errors import UserError
+from medjax.evaluation import plot
+from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
+from medjax.outputs.labels.predictions import LabelPredictions
+
+
+class ImageFit(Protocol):
+    """How a predictor of labels takes images of other sizes.
+
+    Attributes:
+      image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
+    """
+
+    image_size: int
+    fit: str
+
+
+class ClassProbabilities(NamedTuple):
+    """What one image shows."""
+
+    case_id: str
+    probability: dict[str, float]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For `predictions.csv`."""
+        likeliest = max(self.probability, key=lambda c: self.probability[c])
+        return [
+            {
+                "case_id": self.case_id,
+                "class": likeliest,
+                **{f"p_{name}": p for name, p in self.probability.items()},
+            }
+        ]
+
+    def further_rows(self) -> dict[str, Any]:
+        """No other tables."""
+        return {}
+
+    def files(self) -> dict[tuple[str, str], Any]:
+        """No files of its own."""
+        return {}
+
+    def draw(self, path: Path, image: np.ndarray, *, most: int = 6) -> None:
+        """The image, and bars of its likeliest classes."""
+        ranked = sorted(self.probability.items(), key=lambda pair: -pair[1])[:most]
+
+        def fill(figure, axes):
+            left, right = axes[0]
+            picture = plot.flat(image)
+            left.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+            left.set_title(plot.short(self.case_id), fontsize=8, loc="left")
+            left.axis("off")
+            right.barh(
+                [name for name, _ in ranked][::-1],
+                [p for _, p in ranked][::-1],
+                color=["0.7"] * (len(ranked) - 1) + ["C0"],
+            )
+            right.set(xlim=(0, 1), xlabel="probability")
+            right.grid(axis="y", visible=False)
+
+        plot.new_figure(path, 1, 2, (5.6, 2.4), fill)
+
+
+def answers_of(predictions: LabelPredictions, split: Split) -> list[ClassProbabilities]:
+    """One answer a case."""
+    return [
+        ClassProbabilities(case, dict(zip(predictions.classes, map(float, p), strict=True)))
+        for case, p in zip(predictions.case_id, predictions.probability, strict=True)
+    ]
+
+
+def prepare(
+    raw_image: images.RawImage,
+    predictor: ImageFit,
+    spec: ModelSpec,
+    *,
+    case_id: str,
+    hints: ImageHints,
+) -> PreparedImage:
+    """An image as the network takes it; raises UserError if it does not fit."""
+    raw_image = raw_image._replace(pixels=images.in_channels(raw_image.pixels, spec.channels))
+    pixels, want = raw_image.pixels, spec.image_shape
+    if pixels.ndim != len(want) or pixels.shape[-1] != want[-1]:
+        raise UserError(
+            f"{case_id}: {_kind(pixels.shape)}; the model is for {_kind(want)}: convert it"
+        )
+    if str(pixels.dtype) != spec.image_dtype:
+        raise UserError(
+            f"{case_id}: its pixels are {pixels.dtype}, those of the training "
+            f"were {spec.image_dtype}: convert it"
+        )
+    info = spec.info
+    pixels = exams.arrange(
+        raw_image,
+        exams.Arrangement(
+            want[:-1] if predictor.image_size or info.resampled or hints.resize else (),
+            info.spacing_mm if info.resampled else None,
+            bool(info.orientation),
+            predictor.fit,
+        ),
+        origin=case_id,
+    )
+    if pixels.shape != want:
+        raise UserError(
+            f"{case_id}: has the shape {pixels.shape[:-1]}, the images of the training had "
+            f"{want[:-1]}: crop it to what they show, or give `resize`"
+        )
+    return PreparedImage(pixels, case_id)
+
+
+def read(
+    path: Path, predictor: ImageFit, spec: ModelSpec, *, case_id: str, hints: ImageHints
+) -> list[PreparedImage]:
+    """The image of a file."""
+    raw_image = images.read(path, limit_bytes=hints.limit_bytes)
+    return [prepare(raw_image, predictor, spec, case_id=case_id, hints=hints)]
+
+
+def from_array(
+    image: np.ndarray,
+    predictor: ImageFit,
+    spec: ModelSpec,
+    *,
+    hints: ImageHints = NO_HINTS,
+    affine: np.ndarray | None = None,
+) -> PreparedImage:
+    """An image `[*space, channel]`, or of one channel `[*space]`.
+
+    Args:
+      affine: of a volume `[i, j, k]`, from voxels to RAS mm; None: its axes are those of the
+        training.
+    """
+    pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
+    spacing = (hints.spacing_mm,) * (pixels.ndim - 1) if hints.spacing_mm else None
+    if affine is not None:
+        spacing = tuple(geometry.spacing_mm(affine).tolist())
+    raw_image = images.RawImage(pixels, spacing, affine)
+    return prepare(raw_image, predictor, spec, case_id="image", hints=hints)
+
+
+def _kind(shape: tuple[int, ...]) -> str:
+    return (
+        f"{'an image' if len(shape) == 3 else 'a volume'} of {shape[-1]} channel"
+        f"{'s' if shape[-1] > 1 else ''}"
+    )

@@ -1,0 +1,66 @@
+"""The contract of a method: a frozen dataclass of what its answers depend on, with `make_task`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from medjax.data.source import Split
+from medjax.outputs.base import Answer, Input, ModelSpec, Output, Predicted, Weights
+from medjax.train import predict, step
+from medjax.train.task import Task
+
+
+class Predictor(Protocol):
+    """What a bundle holds beside weights. Its fields are settings, as plain data.
+
+    Attributes:
+      output: the output kind.
+      model: the network, in words.
+    """
+
+    @property
+    def output(self) -> Output[Any]: ...
+
+    @property
+    def model(self) -> str: ...
+
+    def make_task(self, spec: ModelSpec) -> Task:
+        """What the network does; further options, which are keywords, matter to training alone.
+
+        Raises:
+          UserError: for settings that do not fit the set.
+        """
+        ...
+
+
+def inputs_of(predictor: Predictor, spec: ModelSpec) -> list[Input]:
+    """What the network takes of one example."""
+    return predictor.output.prepare.inputs(spec)
+
+
+def predict_ensemble(predictor: Predictor, spec: ModelSpec) -> Callable[..., Predicted]:
+    """The answer of all seeds together, `(params, stats, *inputs)`; pure."""
+    task, output = predictor.make_task(spec), predictor.output
+    columns = [given.column for given in inputs_of(predictor, spec)]
+    by_seed = step.over_seeds(task.predict, (0, 0, None))
+
+    def predict_all(params: Any, stats: Any, *inputs: Any) -> Predicted:
+        batch = dict(zip(columns, inputs, strict=True))
+        return output.ensemble(by_seed(params, stats, batch), spec)
+
+    return predict_all
+
+
+def compile_answers(
+    predictor: Predictor, spec: ModelSpec, *, batch: int
+) -> Callable[[Weights, Split], Sequence[Answer]]:
+    """The compiled function from weights and new images to answers, so many at a time."""
+    output = predictor.output
+    compiled = predict.compile_predict(predictor.make_task(spec).predict)
+    columns = [given.column for given in inputs_of(predictor, spec) if given.column != "image"]
+
+    def answer(weights: Weights, split: Split) -> Sequence[Answer]:
+        by_seed = predict.predict_split(compiled, weights, split, columns=columns, batch=batch)
+        predicted = output.ensemble(by_seed, spec)
+        return output.answer(output.tabulate(split, spec, predicted), split)
+
+    return answer

@@ -1,0 +1,15 @@
+"""The methods that medjax has, by the name of their experiment. A new one is one line here."""
+
+from typing import Any
+
+from medjax.tasks.classification.predictor import ClassificationPredictor
+from medjax.tasks.heatmap.predictor import HeatmapPredictor
+from medjax.tasks.search.predictor import SearchPredictor
+from medjax.tasks.temporal.predictor import TemporalPredictor
+
+TASKS: dict[str, type[Any]] = {
+    "classify": ClassificationPredictor,
+    "heatmap": HeatmapPredictor,
+    "search": SearchPredictor,
+    "temporal": TemporalPredictor,
+}

@@ -1,0 +1,123 @@
+"""What the report of a search has: each start, one answer a volume, and what it is held against."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax.data.source import Split
+from medjax.evaluation import metrics as metric_texts
+from medjax.evaluation import report as reports
+from medjax.outputs.landmarks.report import LandmarkPredictions
+from medjax.tasks.search import metrics, report
+from medjax.tasks.search.report import Searches
+
+
+class AgreedPoints(NamedTuple):
+    """One answer a volume and landmark.
+
+    Attributes:
+      median: of all searches.
+      answer: the same, with points replaced that do not fit the shape of the others, where that is
+        wished for.
+      rows: both, by what they are called.
+    """
+
+    median: Searches
+    answer: LandmarkPredictions
+    rows: dict[str, Searches]
+
+
+def agree(split: Split, searches: Searches, train: Split, *, outlier_sd: float) -> AgreedPoints:
+    """One answer of all searches of each volume.
+
+    Args:
+      outlier_sd: standard deviations from which a point does not fit; 0: all stay.
+    """
+    answer = report.consensus(split, searches)
+    median = report.as_searches(answer)
+    rows = {"median of the starts": median}
+    if outlier_sd:
+        answer = report.corrected(split, answer, train["landmarks"], threshold=outlier_sd)
+        rows["corrected by shape"] = report.as_searches(answer)
+    return AgreedPoints(median, answer, rows)
+
+
+def at_mean_position(split: Split, train: Split, names: tuple[str, ...]) -> Searches:
+    """The trivial baseline."""
+    mean = np.tile(train["landmarks"].mean(0), (len(split), 1, 1))
+    return report.as_searches(report.at_voxels(split, names, mean))
+
+
+def summarise(
+    searches: Searches,
+    consensus: AgreedPoints,
+    mean: Searches,
+    wander: Searches,
+    *,
+    radii_mm: tuple[float, ...],
+    other_run: str,
+    samples: int,
+) -> dict[str, Any]:
+    """The numbers of the report.
+
+    Args:
+      searches: all of them; mean: the trivial baseline; wander: a random walk.
+      other_run: work directory of a run whose predictions stand in the same table; empty: none.
+      samples: exchanges of paired tests.
+    """
+    declared = metrics.declared(radii_mm)
+    others = {"mean position in train": mean}
+    if other_run:
+        others[other_run] = report.from_run(Path(other_run, "predictions.csv"), mean)
+    rows = {
+        "search, each start": searches,
+        **consensus.rows,
+        **others,
+        "random walk": wander,
+    }
+    return {
+        "metrics": searches.estimates(declared, samples=samples),
+        "baseline": mean.values(declared),
+        "baseline_is": "each landmark at its mean position in the training volumes",
+        "definitions": metric_texts.definitions(declared),
+        "missing_in_reference": int(np.isnan(searches.true_mm).any(-1).sum()),
+        "variance": searches.variance(),
+        "landmarks": {
+            name: searches.select(landmark=i).values(declared)
+            for i, name in enumerate(searches.names)
+        },
+        "beside": {who: row.estimates(declared, samples=samples) for who, row in rows.items()},
+        "compared": reports.corrected(
+            {
+                who: report.compare(consensus.median, row, samples=samples)
+                for who, row in others.items()
+            }
+        ),
+    }
+
+
+def show_beside(result: Mapping[str, Any], radii_mm: tuple[float, ...]) -> None:
+    """Prints the table of the search and of what it is to be better than."""
+    names = ["error_mm", "error_mm_median", *(f"sdr_{r:g}mm" for r in radii_mm)]
+    short = ["mean mm", "median mm", *(f"< {r:g} mm" for r in radii_mm)]
+    reports.show(
+        "beside each other",
+        ["", *short],
+        [
+            [
+                who,
+                reports.with_interval(row[names[0]]),
+                *(f"{row[n].value:.3f}" for n in names[1:]),
+            ]
+            for who, row in result["beside"].items()
+        ],
+        [
+            f"{who} minus the median of the starts: "
+            f"{reports.with_interval(c['difference_mm'])} mm, p = {c['p_value']:.4f}, by Holm's "
+            f"correction {c['p_holm']:.4f}, on the {c['common']} of {c['points']} points that both "
+            "found"
+            for who, c in result["compared"].items()
+        ],
+    )
