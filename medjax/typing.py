@@ -11,3 +11,6 @@ Params = Mapping[str, Any]
 Stats = Mapping[str, Any]
 Batch = Mapping[str, Array]
 Logs = Mapping[str, Array]
+Tree = Any  # of arrays, as `jax.tree` takes them
+Json = dict[str, Any]  # what a JSON object holds
+JsonView = Mapping[str, Any]

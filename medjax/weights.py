@@ -10,11 +10,12 @@ import safetensors.numpy
 
 from medjax.errors import UserError
 from medjax.train.record import write_bytes
+from medjax.typing import Tree
 
 NAME = "weights.safetensors"
 
 
-def flat(tree: Any) -> dict[str, np.ndarray]:
+def flat(tree: Tree) -> dict[str, np.ndarray]:
     """(params, stats) as arrays by path, `params/conv1/kernel`."""
     return {
         _name(path): np.asarray(leaf)
@@ -22,22 +23,22 @@ def flat(tree: Any) -> dict[str, np.ndarray]:
     }
 
 
-def named(tree: Any) -> dict[str, Any]:
+def named(tree: Tree) -> dict[str, Any]:
     """(params, stats) as one tree with a name for each."""
     return dict(zip(("params", "stats"), tree, strict=True))
 
 
-def dump(tree: Any) -> bytes:
+def dump(tree: Tree) -> bytes:
     """(params, stats) as the bytes of a file."""
     return safetensors.numpy.save(flat(tree))
 
 
-def write(path: Path, tree: Any) -> None:
+def write(path: Path, tree: Tree) -> None:
     """Writes all or nothing."""
     write_bytes(path, dump(tree))
 
 
-def of_run(workdir: Path, abstract: Any) -> Any:
+def of_run(workdir: Path, abstract: Tree) -> Any:
     """The weights that a run has left, of its first seed, as `fit` gives them."""
     path = workdir / NAME
     try:
@@ -64,7 +65,7 @@ def check_finite(arrays: Mapping[str, np.ndarray], *, where: str) -> None:
             raise UserError(f"{where}: {name} has numbers that are not finite")
 
 
-def fit(arrays: Mapping[str, np.ndarray], abstract: Any, *, where: str) -> Any:
+def fit(arrays: Mapping[str, np.ndarray], abstract: Tree, *, where: str) -> Any:
     """Arrays by path as the (params, stats) that `abstract` has the shapes of.
 
     Raises:

@@ -25,6 +25,7 @@ from medjax.tasks.base import Predictor, compile_answers, inputs_of, predict_ens
 from medjax.tasks.families import TASKS
 from medjax.train import mesh
 from medjax.train.record import dump_json
+from medjax.typing import Json, Tree
 
 ABOUT, REPORT = "bundle.json", "report.json"
 _LARGEST_SIDE, _LARGEST_IMAGE = 100_000, 2**28  # of whole-number settings; values of one example
@@ -47,11 +48,11 @@ class Bundle:
     experiment: str
     predictor: Predictor
     spec: ModelSpec
-    weights: Any
+    weights: Tree
     files: dict[str, bytes]
     digest: str
-    config: dict[str, Any]
-    report: dict[str, Any]
+    config: Json
+    report: Json
     bytes_an_image: int
 
     def __repr__(self) -> str:
@@ -174,7 +175,7 @@ def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     )
 
 
-def _described(about: dict[str, Any], *, where: str) -> tuple[Predictor, ModelSpec]:
+def _described(about: Json, *, where: str) -> tuple[Predictor, ModelSpec]:
     """What answers, and what it was trained on; raises UserError."""
     kind = TASKS.get(str(about.get("experiment")))
     if kind is None:
@@ -186,7 +187,7 @@ def _described(about: dict[str, Any], *, where: str) -> tuple[Predictor, ModelSp
     return predictor, schema.read(ModelSpec, about.get("trained"), where=f"{where}: trained")
 
 
-def _object(files: dict[str, bytes], name: str, path: Any) -> dict[str, Any]:
+def _object(files: dict[str, bytes], name: str, path: Any) -> Json:
     try:
         value = schema.parse(files[name])
     except (KeyError, ValueError) as e:
@@ -231,7 +232,7 @@ def _check_memory(needed: int, where: str) -> None:
 
 
 def _check_exported(
-    files: dict[str, bytes], about: dict[str, Any], arrays: dict[str, np.ndarray], where: str
+    files: dict[str, bytes], about: Json, arrays: dict[str, np.ndarray], where: str
 ) -> None:
     """The compiled function belongs to these weights."""
     if "exported" not in about and exported.NAME not in files:
@@ -346,7 +347,7 @@ def sealed(files: dict[str, bytes]) -> dict[str, bytes]:
     return {**files, manifest.NAME: manifest.make(files)}
 
 
-def _of_run(workdir: Path, name: str, *, has: Sequence[str]) -> dict[str, Any]:
+def _of_run(workdir: Path, name: str, *, has: Sequence[str]) -> Json:
     """What a run left: an object that has these fields."""
     try:
         value = schema.parse((workdir / name).read_bytes())

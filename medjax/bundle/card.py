@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from medjax.outputs.base import Description, Input
+from medjax.typing import JsonView
 
 NAME = "README.md"  # where a hub looks for it
 
@@ -52,8 +53,8 @@ def _bibtex(value: str) -> str:
 
 def write(
     files: Mapping[str, bytes],
-    report: Mapping[str, Any],
-    config: Mapping[str, Any],
+    report: JsonView,
+    config: JsonView,
     notes: Notes,
     *,
     description: Description,
@@ -88,7 +89,7 @@ def write(
     )
 
 
-def _head(report: Mapping[str, Any], notes: Notes) -> str:
+def _head(report: JsonView, notes: Notes) -> str:
     lines = {
         "library_name": "medjax",
         "license": notes.licence.lower(),
@@ -97,7 +98,7 @@ def _head(report: Mapping[str, Any], notes: Notes) -> str:
     return "---\n" + "\n".join(f"{k}: {json.dumps(v)}" for k, v in lines.items()) + "\n---"
 
 
-def _summary(safe_report: Mapping[str, Any], description: Description) -> str:
+def _summary(safe_report: JsonView, description: Description) -> str:
     return (
         f"A network of medjax that {text(description.task)}: {safe_report['model']}, "
         f"{safe_report['parameters']:,} parameters, {safe_report['of']}.\n\nIt knows: "
@@ -105,7 +106,7 @@ def _summary(safe_report: Mapping[str, Any], description: Description) -> str:
     )
 
 
-def _metrics(report: Mapping[str, Any]) -> str:
+def _metrics(report: JsonView) -> str:
     rows = ["| metric | value [95 % interval] | baseline |", "|---|---|---|"]
     for name, estimate in report["metrics"].items():
         baseline = _number(report["baseline"].get(name))
@@ -125,7 +126,7 @@ def _metrics(report: Mapping[str, Any]) -> str:
     )
 
 
-def _estimate(estimate: Mapping[str, Any]) -> str:
+def _estimate(estimate: JsonView) -> str:
     value = _number(estimate["value"])
     if estimate.get("low") is None:
         return value
@@ -136,7 +137,7 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _data(report: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+def _data(report: JsonView, info: JsonView) -> str:
     kind = "" if info["modality"] == "unknown" else f": {info['modality']}"
     licence = "not recorded" if info["licence"] == "unknown" else info["licence"]
     return (
@@ -146,7 +147,7 @@ def _data(report: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     )
 
 
-def _use(notes: Notes, report: Mapping[str, Any]) -> str:
+def _use(notes: Notes, report: JsonView) -> str:
     use = notes.intended_use or (
         "Research. It is no medical device, and no decision about a patient may rest on it."
     )
@@ -164,7 +165,7 @@ def _use(notes: Notes, report: Mapping[str, Any]) -> str:
     return f"## Intended use\n\n{use}\n\n## Limits\n\n" + "\n".join(f"- {x}" for x in limits)
 
 
-def _how_to(files: Mapping[str, bytes], config: Mapping[str, Any], inputs: Sequence[Input]) -> str:
+def _how_to(files: Mapping[str, bytes], config: JsonView, inputs: Sequence[Input]) -> str:
     posed = bool(config["trained"]["info"]["pose"])
     first = "It takes images in one pose, and so the answers of a network that looks first.\n\n"
     flag, value = (
@@ -197,7 +198,7 @@ def _without(files: Mapping[str, bytes], inputs: Sequence[Input]) -> str:
     )
 
 
-def _origin(report: Mapping[str, Any]) -> str:
+def _origin(report: JsonView) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
     return (
         f"## Origin\n\nTrained by `experiments.{report['experiment']}` on {report['device']}, "
@@ -207,7 +208,7 @@ def _origin(report: Mapping[str, Any]) -> str:
     )
 
 
-def _citing(info: Mapping[str, Any], notes: Notes) -> str:
+def _citing(info: JsonView, notes: Notes) -> str:
     name = _bibtex(notes.name)
     author = f"  author = {{{_bibtex(notes.authors)}}},\n" if notes.authors else ""
     key = re.sub(r"\W+", "_", name).strip("_") or "medjax_bundle"

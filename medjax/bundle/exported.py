@@ -14,6 +14,7 @@ import numpy as np
 from medjax import weights
 from medjax.errors import UserError
 from medjax.tasks.base import inputs_of, predict_ensemble
+from medjax.typing import Json, Tree
 
 NAME = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -59,12 +60,12 @@ def takes(function: bytes, names: Iterable[str]) -> bool:
     return all(name.encode() in function for name in names)
 
 
-def _by_path(function: Callable, tree: Any) -> Callable:
+def _by_path(function: Callable, tree: Tree) -> Callable:
     """`function` of weights by path, its answer as arrays by name, or the one array that it is."""
     structure = jax.tree.structure(weights.named(tree))
     names = list(weights.flat(tree))
 
-    def call_by_path(flat: dict[str, Any], *inputs: Any) -> Any:
+    def call_by_path(flat: Json, *inputs: Any) -> Any:
         named = jax.tree.unflatten(structure, [flat[name] for name in names])
         answer = function(named["params"], named["stats"], *inputs)
         return answer if len(answer) > 1 else next(iter(answer.values()))

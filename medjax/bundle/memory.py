@@ -5,10 +5,12 @@ from typing import Any
 
 import jax
 
+from medjax.typing import Tree
+
 _ALIVE = 2  # arrays of the largest size that stand beside each other: what a layer takes and gives
 
 
-def bytes_of(function: Callable, *shapes: Any) -> int:
+def bytes_of(function: Callable, *shapes: Tree) -> int:
     """About what the function takes: its inputs, and twice its largest array.
 
     Compilers keep more arrays than that, and fuse others away: for networks of medjax on images of

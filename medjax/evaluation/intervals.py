@@ -334,7 +334,9 @@ def calibration(
     return Estimate(multiple(0.5), multiple(TAIL), multiple(1 - TAIL))
 
 
-def blockwise(metric: Metric, label, probability, weights: np.ndarray) -> np.ndarray:
+def blockwise(
+    metric: Metric, label: np.ndarray, probability: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """The metric for each row of weights, a few rows at a time."""
     parts = [
         metric(label, probability, weights[i : i + _BLOCK]) for i in range(0, len(weights), _BLOCK)

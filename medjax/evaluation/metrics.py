@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], Floats]
-AnyMetric = TypeVar("AnyMetric", bound=Callable)
+AnyMetric = TypeVar("AnyMetric", bound=Callable[..., Any])
 ECE_BINS = 15
 FEWEST = 10  # subjects, below which no interval keeps its level
 
@@ -52,7 +53,7 @@ def marked(**traits: Any) -> Callable[[AnyMetric], AnyMetric]:
     return mark
 
 
-def traits_of(metric: Callable) -> Traits:
+def traits_of(metric: Callable[..., Any]) -> Traits:
     """Those of a metric, or of what it is a part of."""
     function = getattr(metric, "func", metric)  # of `functools.partial`
     return getattr(function, "traits", Traits())
@@ -100,8 +101,8 @@ def _of_finite(metric: AnyMetric) -> AnyMetric:
     """The metric, NaN where an example with weight has a probability that is not finite."""
 
     @functools.wraps(metric)
-    def checked(label, probability, weight, **options):
-        bad = ~np.isfinite(probability).all(1)
+    def checked(label: Array, probability: Array, weight: Array, **options: Any) -> Floats:
+        bad = ~np.asarray(np.isfinite(probability).all(1))
         if not bad.any():
             return metric(label, probability, weight, **options)
         value = metric(label, np.where(bad[:, None], 0.0, probability), weight, **options)
@@ -110,7 +111,9 @@ def _of_finite(metric: AnyMetric) -> AnyMetric:
     return checked  # type: ignore[return-value]
 
 
-def _one_vs_rest(metric: Callable, label, probability, weight, positive: int) -> Floats:
+def _one_vs_rest(
+    metric: Callable[..., Floats], label: Array, probability: Array, weight: Array, positive: int
+) -> Floats:
     """With two classes, of the positive one; with more, the mean over classes against the rest."""
     classes = [positive] if probability.shape[1] == 2 else range(probability.shape[1])
     by_class = [metric(probability[:, c], (label == c).astype(float), weight) for c in classes]
@@ -119,14 +122,16 @@ def _one_vs_rest(metric: Callable, label, probability, weight, positive: int) ->
 
 @marked(scale="auc", by_class=True, ranks=True)
 @_of_finite
-def auc(label, probability, weight) -> Floats:
+def auc(label: Array, probability: Array, weight: Array) -> Floats:
     """area under the ROC curve; of more than two classes, the mean of each against the rest"""
     return _one_vs_rest(binary_auc, label, probability, weight, 1)
 
 
 @marked(scale="share", by_class=True, ranks=True)
 @_of_finite
-def average_precision(label, probability, weight, *, positive: int = 1) -> Floats:
+def average_precision(
+    label: Array, probability: Array, weight: Array, *, positive: int = 1
+) -> Floats:
     """area under precision over recall; of more than two classes, the mean of each"""
     return _one_vs_rest(binary_average_precision, label, probability, weight, positive)
 
@@ -140,14 +145,14 @@ def confusion(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) ->
 
 @marked(scale="rate")
 @_of_finite
-def accuracy(label, probability, weight) -> Floats:
+def accuracy(label: Array, probability: Array, weight: Array) -> Floats:
     """share of cases whose most probable class is the true one"""
     return ratio(weight @ (probability.argmax(1) == label), weight.sum(1))
 
 
 @marked(scale="share", by_class=True)
 @_of_finite
-def balanced_accuracy(label, probability, weight) -> Floats:
+def balanced_accuracy(label: Array, probability: Array, weight: Array) -> Floats:
     """mean over classes of the share that is found (sensitivity)"""
     table = confusion(label, probability, weight)
     recall = ratio(np.diagonal(table, axis1=1, axis2=2), table.sum(2))
@@ -156,7 +161,7 @@ def balanced_accuracy(label, probability, weight) -> Floats:
 
 @marked(scale="share", by_class=True)
 @_of_finite
-def f1(label, probability, weight, *, positive: int = 1) -> Floats:
+def f1(label: Array, probability: Array, weight: Array, *, positive: int = 1) -> Floats:
     """2 TP / (2 TP + FP + FN); of more than two classes, the mean over classes"""
     table = confusion(label, probability, weight)
     hits = np.diagonal(table, axis1=1, axis2=2)
@@ -164,7 +169,7 @@ def f1(label, probability, weight, *, positive: int = 1) -> Floats:
     return by_class[:, positive] if by_class.shape[1] == 2 else by_class.mean(1)
 
 
-def _kappa(label, probability, weight, power: float) -> Floats:
+def _kappa(label: Array, probability: Array, weight: Array, power: float) -> Floats:
     table = confusion(label, probability, weight)
     index = np.arange(table.shape[1])
     cost = np.abs(index[:, None] - index) ** power if power else 1.0 - np.eye(len(index))
@@ -174,18 +179,20 @@ def _kappa(label, probability, weight, power: float) -> Floats:
 
 
 @_of_finite
-def kappa(label, probability, weight) -> Floats:
+def kappa(label: Array, probability: Array, weight: Array) -> Floats:
     """Cohen's kappa (1960): agreement beyond chance, every confusion counting alike"""
     return _kappa(label, probability, weight, 0.0)
 
 
 @_of_finite
-def quadratic_kappa(label, probability, weight) -> Floats:
+def quadratic_kappa(label: Array, probability: Array, weight: Array) -> Floats:
     """kappa of ordered classes, confusions weighted by their squared distance (Cohen 1968)"""
     return _kappa(label, probability, weight, 2.0)
 
 
-def reliability(label, probability, weight) -> Iterator[tuple[Floats, Floats, Floats]]:
+def reliability(
+    label: Array, probability: Array, weight: Array
+) -> Iterator[tuple[Floats, Floats, Floats]]:
     """For each of `ECE_BINS` bins of top probability: weight, mean confidence, accuracy."""
     top = probability.max(1)
     hit = probability.argmax(1) == label
@@ -197,7 +204,7 @@ def reliability(label, probability, weight) -> Iterator[tuple[Floats, Floats, Fl
 
 @marked(scale="calibration")
 @_of_finite
-def ece(label, probability, weight) -> Floats:
+def ece(label: Array, probability: Array, weight: Array) -> Floats:
     """expected calibration error over 15 bins (Guo et al. 2017); with its interval, less what noise
     alone would give"""
     gaps = [np.nan_to_num(w * np.abs(a - c)) for w, c, a in reliability(label, probability, weight)]
@@ -214,7 +221,7 @@ def calibration_gaps(label: np.ndarray, probability: np.ndarray) -> Floats:
 
 @marked(scale="share", top=2.0)
 @_of_finite
-def brier(label, probability, weight) -> Floats:
+def brier(label: Array, probability: Array, weight: Array) -> Floats:
     """mean squared error of the probabilities; of more than two classes, summed over them"""
     truth = np.eye(probability.shape[1])[label]
     error = ((probability - truth) ** 2).sum(1)

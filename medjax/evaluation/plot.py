@@ -2,11 +2,13 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from medjax.typing import JsonView
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
@@ -25,6 +27,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+Draw = Callable[[Any, Any], None]  # of a figure and its axes, `[row, column]`
 _FORMATS: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("formats", default=())
 
 
@@ -51,7 +54,7 @@ def _axes(rows: int, columns: int, size: tuple[float, float]) -> Iterator[tuple[
         yield figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw) -> None:
+def new_figure(path: Path, rows: int, columns: int, size: tuple[float, float], draw: Draw) -> None:
     """Makes the axes, lets `draw(figure, axes)` fill them, and writes the file."""
     with _axes(rows, columns, size) as (figure, axes):
         draw(figure, axes)
@@ -80,7 +83,7 @@ def animate(
     rows: int,
     columns: int,
     size: tuple[float, float],
-    draw,
+    draw: Callable[[Any, Any, int], None],
     *,
     frames: int,
     frames_per_second: int = 6,
@@ -96,18 +99,18 @@ def animate(
 
 def learning_curve(
     path: Path,
-    lines: Sequence[Mapping[str, Any]],
+    lines: Sequence[JsonView],
     *,
     score: str,
     unit: str = "cross-entropy (nats)",
 ) -> None:
     """Loss of training and validation, and the score on validation, over steps."""
 
-    def series(key: str) -> tuple[list, list]:
+    def series(key: str) -> tuple[list[float], list[float]]:
         rows = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
         return [r[0] for r in rows], [r[1] for r in rows]
 
-    def draw(figure, axes):
+    def draw(figure: Any, axes: Any) -> None:
         left, right = axes[0]
         left.plot(*series("loss"), label="training (augmented)", color="C0")
         if series("validation_loss")[0]:
@@ -134,7 +137,7 @@ def _title(name: str) -> str:
     return short.get(name, name.replace("_", " "))
 
 
-def pick_colours(count: int) -> list:
+def pick_colours(count: int) -> list[Any]:
     import matplotlib
 
     return (

@@ -13,19 +13,20 @@ import medjax
 from medjax.evaluation.stats import Estimate, holm
 from medjax.progress import several
 from medjax.train.record import write_json
+from medjax.typing import Json, JsonView
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def estimate_to_dict(estimate: Estimate) -> dict[str, Any]:
+def estimate_to_dict(estimate: Estimate) -> Json:
     """As the report has it: value, low, high; undefined where that is not zero, and the reason
     where there is no interval."""
-    out: dict[str, Any] = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    out: Json = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
     out |= {"undefined": estimate.undefined} if estimate.undefined else {}
     return out | ({"reason": estimate.reason} if estimate.reason else {})
 
 
-def estimate_of(entry: Mapping[str, Any]) -> Estimate:
+def estimate_of(entry: JsonView) -> Estimate:
     """The same, read."""
     value, low, high = (
         np.nan if entry.get(k) is None else float(entry[k]) for k in ("value", "low", "high")
@@ -33,7 +34,7 @@ def estimate_of(entry: Mapping[str, Any]) -> Estimate:
     return Estimate(value, low, high, entry.get("undefined", 0), entry.get("reason", ""))
 
 
-def write(path: Path, result: Mapping[str, Any]) -> None:
+def write(path: Path, result: JsonView) -> None:
     """Writes the report, its estimates as objects."""
 
     def convert(value: Any) -> Any:
@@ -100,7 +101,7 @@ def with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def show_choices(result: Mapping[str, Any]) -> None:
+def show_choices(result: JsonView) -> None:
     """What was tried as one program, and how it was on validation."""
     metric, chosen = result["validation"]["metric"], result["chosen"]
     rows = [
@@ -119,7 +120,7 @@ def show_choices(result: Mapping[str, Any]) -> None:
     )
 
 
-def corrected(compared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def corrected(compared: Mapping[str, JsonView]) -> dict[str, Json]:
     """Comparisons with `p_holm` beside their `p_value`: corrected for how many they are."""
     p_values = holm([c["p_value"] for c in compared.values()])
     return {who: {**c, "p_holm": p} for (who, c), p in zip(compared.items(), p_values, strict=True)}
@@ -137,7 +138,7 @@ def reasons(estimates: Mapping[str, Estimate]) -> list[str]:
     ]
 
 
-def population(result: Mapping[str, Any]) -> str:
+def population(result: JsonView) -> str:
     """`750 cases of 75 subjects`; of subjects only where they are known."""
     cases = f"{result['cases']} case{'s' * (result['cases'] != 1)}"
     if not result["subjects_known_by"]:
@@ -145,7 +146,7 @@ def population(result: Mapping[str, Any]) -> str:
     return f"{cases} of {result['subjects']} subject{'s' * (result['subjects'] != 1)}"
 
 
-def over(result: Mapping[str, Any]) -> str:
+def over(result: JsonView) -> str:
     """What intervals are over."""
     return (
         "subjects"
@@ -154,7 +155,7 @@ def over(result: Mapping[str, Any]) -> str:
     )
 
 
-def show_result(result: Mapping[str, Any], workdir: Path, *, wrote: Sequence[str] = ()) -> None:
+def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -> None:
     """The table at the end of a run, and where things were written; `wrote` are further places."""
     many = len(result["seeds"]["each"]) > 1
     columns = ["metric", "value [95 % interval]", *(["mean of seeds"] if many else []), "baseline"]
@@ -206,7 +207,7 @@ def _speed(timing: Mapping[str, float], unit: str) -> str:
     )
 
 
-def show_classes(result: Mapping[str, Any]) -> None:
+def show_classes(result: JsonView) -> None:
     """The table of the classes."""
     rows = result["classes"]
     columns = list(next(iter(rows.values())))

@@ -1,7 +1,7 @@
 """A run writes its report."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from medjax.outputs.base import Evaluation
 from medjax.tasks.base import Predictor
 from medjax.train import mesh, state
 from medjax.train.record import read_lines
+from medjax.typing import Json, JsonView
 
 
 def write_report(
@@ -23,8 +24,8 @@ def write_report(
     *,
     score: str,
     unit: str = "examples",
-    further: Mapping[str, Any] | None = None,
-    show: Callable[[Mapping[str, Any]], None] = lambda result: None,
+    further: JsonView | None = None,
+    show: Callable[[JsonView], None] = lambda result: None,
 ) -> None:
     """Writes predictions, report and figures, and prints the table; the first process alone does.
 
@@ -61,7 +62,7 @@ def write_report(
     report.show_result(result, run.workdir, wrote=wrote)
 
 
-def _extended(result: dict[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
+def _extended(result: Json, details: JsonView) -> Json:
     """With more entries; tables and lists that both have stand behind one another."""
     for name, value in details.items():
         before = result.get(name)
@@ -81,9 +82,7 @@ def draw_learning(run: Run, *, score: str, unit: str = "loss") -> Path:
     return folder
 
 
-def facts(
-    run: Run, predictor: Predictor, learned: Learned, *, unit: str = "examples"
-) -> dict[str, Any]:
+def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "examples") -> Json:
     """What every report has beside its metrics; `unit` is what its speed counts."""
     dataset, split, seeds, meta = run.dataset, run.report_split, run.training.seeds, learned.meta
     return {
@@ -109,7 +108,7 @@ def facts(
     }
 
 
-def _timing(run: Run, meta: Mapping[str, Any]) -> dict[str, Any]:
+def _timing(run: Run, meta: JsonView) -> Json:
     """What the report says of the training, also of one that was killed at its end."""
     lines = read_lines(run.workdir / "metrics.jsonl")
     ended = [line["train"] for line in lines if "train" in line]
@@ -120,7 +119,7 @@ def _timing(run: Run, meta: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def by_seed(run: Run, values: list[dict[str, float]]) -> dict[str, Any]:
+def by_seed(run: Run, values: list[dict[str, float]]) -> Json:
     """The metrics of each seed, and their mean with its interval."""
     return {
         "each": {str(run.training.seed + s): v for s, v in enumerate(values)},

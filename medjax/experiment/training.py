@@ -27,6 +27,7 @@ from medjax.train.run import Plan
 from medjax.train.run import train as train_plan
 from medjax.train.supervised import plan_supervised
 from medjax.train.task import Task
+from medjax.typing import Json, Tree
 from medjax.workdir import open_workdir
 
 
@@ -60,7 +61,7 @@ class Learned(NamedTuple):
     """
 
     weights: Weights
-    meta: dict[str, Any]
+    meta: Json
 
 
 def train(
@@ -136,7 +137,7 @@ def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Le
     return Learned(learned, meta)
 
 
-def _chosen(run: Run, plan: Plan, best: Any) -> dict[str, Any]:
+def _chosen(run: Run, plan: Plan, best: Tree) -> Json:
     """Which of the settings that were tried is best on validation, and how the others are there,
     each at its own best step."""
     tried, number = run.training.choices, int(plan.evaluate(best)["choice"])

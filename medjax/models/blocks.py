@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.ops.conv import LAYOUT, conv_general_dilated
 from medjax.typing import Array
@@ -23,7 +24,7 @@ class Conv(nn.Module):
     kernel: int = 3
     stride: int = 1
     use_bias: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     kernel_init: Callable[..., Any] = he_normal
     bias_init: Callable[..., Any] = nn.initializers.zeros
 
@@ -62,7 +63,7 @@ class Norm(nn.Module):
     In training, the batch is the global one whatever the number of devices.
     """
 
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     scale_init: Callable[..., Any] = nn.initializers.ones
 
     @nn.compact
@@ -80,7 +81,7 @@ class Norm(nn.Module):
 class InstanceNorm(nn.Module):
     """Each channel of each example to mean 0 and variance 1 over space (Ulyanov et al. 2016)."""
 
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -101,7 +102,7 @@ class UpConv(nn.Module):
     """
 
     features: int
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

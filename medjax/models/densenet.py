@@ -1,10 +1,10 @@
 """DenseNet-121: Huang et al. 2017 (arXiv 1608.06993), in 2-D and 3-D."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.models import blocks
 from medjax.typing import Array
@@ -14,7 +14,7 @@ class DenseLayer(nn.Module):
     """Norm, ReLU, 1-wide convolution to 4 x growth, norm, ReLU, 3-wide convolution to growth."""
 
     growth: int
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -38,7 +38,7 @@ class DenseNet(nn.Module):
     stem: int = 64
     small_input: bool = False
     dropout: float = 0.0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:

@@ -1,10 +1,9 @@
 """The network of landmark-search agents: from crops about each agent to the value of its moves."""
 
-from typing import Any
-
 import chex
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.models import blocks
 from medjax.ops.conv import conv_general_dilated
@@ -44,7 +43,7 @@ class QNetwork(nn.Module):
     num_levels: int = 1
     dueling: bool = False
     communicate: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, crops: Array, level: Array) -> Array:

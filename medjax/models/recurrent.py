@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.models import blocks
 from medjax.ops import sequence
-from medjax.typing import Array
+from medjax.typing import Array, Tree
 
 RECURRENCES = ("lstm", "gru", "bilstm", "convlstm", "tcn", "none")
 WARM_UP = 32  # frames after which a recurrence has about forgotten what was before
@@ -20,7 +21,7 @@ class ConvLSTMCell(nn.RNNCellBase):
     """LSTM whose products are convolutions (Shi et al. 2015, equation 3, without peepholes)."""
 
     features: int
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, carry: tuple[Array, Array], x: Array):  # [batch, *space, channel]
@@ -156,7 +157,7 @@ class FrameNetwork(nn.Module):
         shape = self.encode(jnp.zeros((batch, 1, *frame.shape)), train=False).shape
         return self.cell.initialize_carry(jax.random.key(0), (batch, *shape[2:]))
 
-    def step(self, carry: Any, frames: Array) -> tuple[Any, Array]:
+    def step(self, carry: Tree, frames: Array) -> tuple[Any, Array]:
         """One frame of every sequence, `[batch, height, width, channel]`: state and answers."""
         features = self.encode(frames[:, None], train=False)[:, 0]
         if self.recurrence == "none":

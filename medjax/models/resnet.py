@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.models import blocks
 from medjax.typing import Array
@@ -15,7 +16,7 @@ class BasicBlock(nn.Module):
 
     features: int
     stride: int = 1
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     expansion = 1
 
@@ -33,7 +34,7 @@ class Bottleneck(nn.Module):
 
     features: int
     stride: int = 1
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     expansion = 4
 
@@ -79,7 +80,7 @@ class ResNet(nn.Module):
     block: Any = BasicBlock
     small_input: bool = False
     dropout: float = 0.0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:

@@ -5,10 +5,9 @@ A product of two maps near zero has no gradient. The authors met that with a mom
 the spatial part begins at one, so that training begins with local appearance alone.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.models import blocks
 from medjax.typing import Array
@@ -23,7 +22,7 @@ class ConvOnly(nn.Module):
     width: int = 128
     depth: int = 6
     kernel: int = 11
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -37,7 +36,7 @@ class Downsampling(nn.Module):
     num_outputs: int
     width: int = 128
     levels: int = 3
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -66,7 +65,7 @@ class SCN(nn.Module):
     pool: int = 8
     reach: int = 15
     spatial: bool = True
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -110,7 +109,7 @@ class SCN2019(nn.Module):
     pool: int = 16
     reach: int = 11
     dropout: float = 0.5
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -137,7 +136,7 @@ class SCN2019(nn.Module):
 
 
 def _relu_convs(
-    x: Array, width: int, kernel: int, count: int, dtype: Any, name: str = "conv"
+    x: Array, width: int, kernel: int, count: int, dtype: DTypeLike, name: str = "conv"
 ) -> Array:
     for i in range(count):
         x = nn.relu(blocks.Conv(width, kernel, use_bias=True, dtype=dtype, name=f"{name}_{i}")(x))

@@ -1,10 +1,10 @@
 """The two networks to try first: a perceptron and a small convolutional one."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.models import blocks
 from medjax.typing import Array
@@ -16,7 +16,7 @@ class MLP(nn.Module):
     num_classes: int
     widths: Sequence[int] = (256, 128)
     dropout: float = 0.0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -35,7 +35,7 @@ class CNN(nn.Module):
     num_classes: int
     widths: Sequence[int] = (16, 32, 64, 128)
     dropout: float = 0.0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.errors import UserError
 from medjax.models import blocks
@@ -48,7 +49,7 @@ class SonoNet(nn.Module):
     width: int = 16
     dropout: float = 0.0
     relu: Callable[[Array], Array] = nn.relu
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, maps: bool = False) -> Array:
@@ -76,7 +77,7 @@ class SmallNet(nn.Module):
 
     num_classes: int = len(PLANES)
     dropout: float = 0.0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, maps: bool = False) -> Array:

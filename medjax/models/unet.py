@@ -1,10 +1,10 @@
 """U-Net: Ronneberger et al. 2015 (arXiv 1505.04597), with instance norm, in 2-D and 3-D."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from medjax.models import blocks
 from medjax.typing import Array
@@ -14,7 +14,7 @@ class DoubleConv(nn.Module):
     """Twice: 3-wide convolution, instance norm, leaky ReLU."""
 
     features: int
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -39,11 +39,11 @@ class UNet(nn.Module):
 
     num_outputs: int
     widths: Sequence[int] = (32, 32, 64, 128, 256)
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @classmethod
     def of_width(
-        cls, num_outputs: int, *, width: int = 32, levels: int = 5, dtype: Any = jnp.float32
+        cls, num_outputs: int, *, width: int = 32, levels: int = 5, dtype: DTypeLike = jnp.float32
     ) -> "UNet":
         """One whose finest level has `width` features, each further one twice as many."""
         return cls(num_outputs, tuple(width * 2**i for i in range(levels)), dtype)

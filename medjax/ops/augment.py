@@ -68,6 +68,9 @@ class Augmentation:
         )
 
 
+Pair = tuple[Array, Array]  # an image and its target
+
+
 class Sample(NamedTuple):
     """What moves together.
 
@@ -134,7 +137,8 @@ def augment_together(
 def _warp(sample: Sample, transform: warp.Transform, into: warp.Shape | None) -> Sample:
     shape = sample.image.shape[:-1]
     # The barrier keeps XLA from repeating the interpolation in each of its consumers.
-    image = jax.lax.optimization_barrier(warp.image(sample.image, transform, into=into))
+    moved = warp.image(sample.image, transform, into=into)
+    image = jax.lax.optimization_barrier(moved)  # type: ignore[no-untyped-call]
     points = (
         warp.points(sample.points, transform, shape=shape, into=into)
         if len(sample.points)
@@ -272,7 +276,7 @@ def random_erase(key: Key, image: Array, *, share: float) -> Array:
     return jnp.where(box[..., None], image.mean(), image)
 
 
-def mixup(key: Key, pair: tuple, other: tuple, *, alpha: float) -> tuple:
+def mixup(key: Key, pair: Pair, other: Pair, *, alpha: float) -> Pair:
     """Blends two (image, target) pairs with one weight from Beta(alpha, alpha).
 
     Zhang et al., mixup (ICLR 2018), equation 1. `target` is a probability vector.

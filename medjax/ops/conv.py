@@ -8,7 +8,7 @@ a 1-wide convolution is a matrix product, and of a gray image two columns are tw
 backends get XLA's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from medjax.typing import Array
 _2D = ("NHWC", "HWIO", "NHWC")
 LAYOUT = {4: _2D, 5: ("NDHWC", "DHWIO", "NDHWC")}  # channels last, by the rank of the images
 Pads = tuple[tuple[int, int], ...]
+Strides = tuple[int, int]
 
 
 def conv_general_dilated(
@@ -38,7 +39,7 @@ def conv_general_dilated(
     backend, and a convolution with groups or dilation, gets XLA's own.
     """
 
-    def native(x, w):
+    def native(x: Array, w: Array) -> Array:
         return lax.conv_general_dilated(x, w, window_strides, padding, **options)
 
     if not _is_plain(rhs.ndim, options):
@@ -53,7 +54,7 @@ def conv_general_dilated(
     )
 
 
-def _is_plain(rank: int, options) -> bool:
+def _is_plain(rank: int, options: Mapping[str, Any]) -> bool:
     """True for a 2-D or 3-D convolution without groups or dilation, channels last."""
     names = LAYOUT.get(rank)
     if names is None:
@@ -106,19 +107,20 @@ def conv2d(images: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) 
     chex.assert_rank([images, kernel], 4)
     if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
         return images[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
-    return _conv2d(tuple(strides), tuple(pads), images, kernel)
+    return _conv2d((strides[0], strides[1]), tuple(pads), images, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _conv2d(strides: tuple[int, int], pads: Pads, x: Array, w: Array) -> Array:
     half = w.shape[1] // 2
+    # A gray image is slow as one channel (see above); as two, only where the width stays even.
     keeps = strides == (1, 1) and pads[1] == (half, half) and w.shape[1] % 2
     if keeps and x.shape[-1] == 1 and x.shape[2] % 2 == 0:
         return _in_pairs(x, w, pads[0])
     return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=_2D)
 
 
-def _in_pairs(x, w, rows):
+def _in_pairs(x: Array, w: Array, rows: tuple[int, int]) -> Array:
     """Of one channel, along a width that is kept: two columns side by side are two channels.
 
     No number is moved for it: a kernel of pairs has each tap twice, once for either column.
@@ -140,16 +142,18 @@ def _in_pairs(x, w, rows):
     return product.reshape(x.shape[0], product.shape[1], x.shape[2], features)
 
 
-def _forward(strides, pads, x, w):
+def _forward(strides: Strides, pads: Pads, x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
     return _conv2d(strides, pads, x, w), (x, w)
 
 
-def _backward(strides, pads, saved, g):
+def _backward(
+    strides: Strides, pads: Pads, saved: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
     x, w = saved
     return _images_gradient(x, w, g, strides, pads), _kernel_gradient(x, w, g, strides, pads)
 
 
-def _images_gradient(x, w, g, strides, pads):
+def _images_gradient(x: Array, w: Array, g: Array, strides: Strides, pads: Pads) -> Array:
     """The output gradient convolved with the mirrored kernel.
 
     With a stride s, every s-th pixel of the images is reached by every s-th tap of the kernel: one
@@ -166,22 +170,35 @@ def _images_gradient(x, w, g, strides, pads):
     return spread[:, : x.shape[1], : x.shape[2]]
 
 
-def _phase(w, g, phase, strides, pads, count):
+def _phase(
+    w: Array,
+    g: Array,
+    phase: tuple[int, int],
+    strides: Strides,
+    pads: Pads,
+    count: Sequence[int],
+) -> Array:
     """The images' gradient at the pixels `phase`, `phase + stride`, ...: `[batch, *count, in]`."""
-    taps, around = w, []
+    taps = w
+    around: list[tuple[int, int]] = []
     for axis in (0, 1):
+        # Pixel i meets tap k of output (i + pad - k) / stride, where that is whole: so pixel
+        # number t of this phase meets every stride-th tap from `first` on, the first of them in
+        # output t + `ahead`, and each further tap in the output before.
         ahead, first = divmod(phase[axis] + pads[axis][0], strides[axis])
         taps = lax.slice_in_dim(taps, min(first, w.shape[axis]), None, strides[axis], axis)
         low = taps.shape[axis] - 1 - ahead
         around.append((low, count[axis] + ahead - g.shape[1 + axis]))
-    if 0 in taps.shape:
+    if 0 in taps.shape:  # a stride larger than the kernel leaves pixels that no output has seen
         return jnp.zeros((g.shape[0], *count, w.shape[2]), g.dtype)
     mirrored = jnp.flip(taps, (0, 1)).swapaxes(2, 3)
     return lax.conv_general_dilated(g, mirrored, (1, 1), around, dimension_numbers=_2D)
 
 
-def _kernel_gradient(x, w, g, strides, pads):
+def _kernel_gradient(x: Array, w: Array, g: Array, strides: Strides, pads: Pads) -> Array:
     """The images convolved with the output gradient; batch is what is summed over."""
+    # The output gradient is the kernel here: its taps lie a stride apart. The padding behind makes
+    # the result as large as the kernel, also where the last stride fell short.
     around = [
         (low, (m - 1) * s + k - n - low)
         for k, n, m, s, (low, _) in zip(

@@ -47,7 +47,8 @@ def tiled(
     )
     lines = [jnp.minimum(jnp.arange(w) + 1.0, w - jnp.arange(w)) / w for w in window]
     weight = functools.reduce(lambda a, b: a[..., None] * b, lines)[..., None]
-    out = jax.eval_shape(apply, jax.ShapeDtypeStruct((*window, image.shape[-1]), image.dtype))
+    part = jax.ShapeDtypeStruct((*window, image.shape[-1]), image.dtype)  # type: ignore[no-untyped-call]
+    out = jax.eval_shape(apply, part)
 
     def add(sums: tuple[Array, Array], corner: Array) -> tuple[tuple[Array, Array], None]:
         at = (*corner, 0)

@@ -18,9 +18,10 @@ from medjax.errors import UserError
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
 from medjax.ops.preprocess import Preprocessing
+from medjax.typing import Json
 
 Weights = tuple[Any, Any]  # parameters and batch statistics, with a leading seed axis
-Predicted = dict[str, Any]  # what `Task.predict` gives, by name; every array `[n, ...]`
+Predicted = Json  # what `Task.predict` gives, by name; every array `[n, ...]`
 Kind = TypeVar("Kind", bound=Predictions)
 
 
@@ -113,10 +114,10 @@ class Answer(Protocol):
     @property
     def case_id(self) -> str: ...
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Json]:
         """For `predictions.csv`."""
 
-    def further_rows(self) -> dict[str, list[dict[str, Any]]]:
+    def further_rows(self) -> dict[str, list[Json]]:
         """For other tables, by file name."""
 
     def files(self) -> dict[tuple[str, str], Callable[[Path], None]]:
@@ -222,7 +223,7 @@ class Output(NamedTuple, Generic[Kind]):
     ensemble: Callable[[Predicted, ModelSpec], Predicted]
     baseline: Callable[[Split, Split, ModelSpec], tuple[Kind, str]]
     metrics: Callable[[ModelSpec, Any], dict[str, Metric]]
-    details: Callable[[Evaluation[Kind]], dict[str, Any]]
+    details: Callable[[Evaluation[Kind]], Json]
     draw: Callable[[Path, Evaluation[Kind]], None]
     answer: Callable[[Kind, Split], Sequence[Answer]]
     compare: PairReader | None = None

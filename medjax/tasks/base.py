@@ -7,6 +7,7 @@ from medjax.data.source import Split
 from medjax.outputs.base import Answer, Input, ModelSpec, Output, Predicted, Weights
 from medjax.train import predict, step
 from medjax.train.task import Task
+from medjax.typing import Tree
 
 
 class Predictor(Protocol):
@@ -43,7 +44,7 @@ def predict_ensemble(predictor: Predictor, spec: ModelSpec) -> Callable[..., Pre
     columns = [given.column for given in inputs_of(predictor, spec)]
     by_seed = step.over_seeds(task.predict, (0, 0, None))
 
-    def predict_all(params: Any, stats: Any, *inputs: Any) -> Predicted:
+    def predict_all(params: Tree, stats: Tree, *inputs: Any) -> Predicted:
         batch = dict(zip(columns, inputs, strict=True))
         return output.ensemble(by_seed(params, stats, batch), spec)
 

@@ -22,6 +22,7 @@ from medjax.evaluation.metrics import Metric
 from medjax.outputs.base import PairedAnswers
 from medjax.tasks.families import TASKS
 from medjax.train.record import write_json
+from medjax.typing import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _compare(config: Config, answers: PairedAnswers) -> list[Row]:
 
 def _show(
     config: Config, answers: PairedAnswers, name: str, rows: Sequence[Row], corrected: Any
-) -> dict[str, Any]:
+) -> Json:
     """Prints the table; what is written of it."""
     holm = [next(corrected) for _ in rows]
     shown = [

@@ -15,7 +15,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from medjax.errors import ExitError, UserError, first_line
 from medjax.files import Names, write_table
 from medjax.outputs.base import Answer, ImageHints, Preparation, PreparedImage
 from medjax.train import mesh
+from medjax.typing import Json
 
 LOCK = ".lock"
 
@@ -237,7 +237,7 @@ class Writer:
         self.count, self._output, self._overlays = 0, output, overlays
         self.failed: list[tuple[str, str]] = []
         self._names = Names()
-        self._tables: dict[str, list[dict[str, Any]]] = {"predictions.csv": []}
+        self._tables: dict[str, list[Json]] = {"predictions.csv": []}
 
     def write(self, ready: PreparedImage, answer: Answer) -> None:
         self._tables["predictions.csv"] += answer.rows()

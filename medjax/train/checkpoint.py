@@ -16,6 +16,7 @@ import numpy as np
 
 from medjax.errors import UserError, first_line
 from medjax.train import mesh
+from medjax.typing import Tree
 
 
 class Checkpoints:
@@ -50,7 +51,7 @@ class Checkpoints:
             except Exception as e:
                 self._unknown.append((step, first_line(e)))
 
-    def save(self, step: int, state: Any, *, score: float, meta: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: Tree, *, score: float, meta: Mapping[str, Any]) -> None:
         """Writes `state` while training goes on. A step that is there already is left."""
         if step in self._manager.all_steps() and step not in self._damaged:
             return
@@ -98,7 +99,7 @@ class Checkpoints:
                 "choose another `workdir`; the checkpoints before are kept"
             ) from e
 
-    def newest(self, abstract: Any) -> tuple[Any, dict] | None:
+    def newest(self, abstract: Tree) -> tuple[Any, dict] | None:
         """The newest whole checkpoint as (state, meta), or None where there is none.
 
         Damaged ones are told of; once an older one was read and training has gone on to the next,
@@ -127,7 +128,7 @@ class Checkpoints:
             )
         return None
 
-    def best(self, abstract: Any) -> tuple[Any, dict]:
+    def best(self, abstract: Tree) -> tuple[Any, dict]:
         """The checkpoint with the highest score as (state, meta).
 
         Raises:
@@ -149,7 +150,7 @@ class Checkpoints:
             raise UserError(f"no whole checkpoint in {self._folder}; train first")
         return newest
 
-    def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
+    def _read(self, step: int, abstract: Tree) -> tuple[Any, dict]:
         def load() -> tuple[Any, dict]:
             return self._manager.restore(
                 step, args=self._args.Composite(state=self._args.StandardRestore(abstract))
@@ -184,7 +185,7 @@ def _check(meta: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
 
 
-def _sums(tree: Any) -> dict[str, int]:
+def _sums(tree: Tree) -> dict[str, int]:
     """The crc32 of every leaf, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {

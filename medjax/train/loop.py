@@ -9,7 +9,7 @@ import numpy as np
 
 from medjax.errors import UserError
 from medjax.train.feed import Feed
-from medjax.typing import Logs
+from medjax.typing import Logs, Tree
 
 
 class Hook(NamedTuple):
@@ -29,14 +29,14 @@ class Hook(NamedTuple):
 class Outcome(NamedTuple):
     """The state, the step reached, and the seconds that the updates alone took."""
 
-    state: Any
+    state: Tree
     step: int
     seconds: float
 
 
 def fit(
-    advance: Callable[[Any, Any, int], tuple[Any, Logs]],
-    state: Any,
+    advance: Callable[[Any, Any, int], tuple[Tree, Logs]],
+    state: Tree,
     feed: Feed,
     *,
     start: int,

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from medjax import progress
 from medjax.errors import UserError
+from medjax.typing import Tree
 
 Result = TypeVar("Result")
 
@@ -33,7 +34,7 @@ def along(axis: int, *, mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
-def sharded(tree: Any, *, mesh: jax.sharding.Mesh) -> Any:
+def sharded(tree: Tree, *, mesh: jax.sharding.Mesh) -> Any:
     """The sharding of each leaf `[seed, ...]` so that no device holds a whole one: along its
     longest axis that divides by the devices (Rajbhandari et al. 2020, stage 3)."""
 
@@ -73,7 +74,7 @@ def my_part(size: int) -> slice:
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def put(tree: Any, sharding: Any) -> Any:
+def put(tree: Tree, sharding: Any) -> Any:
     """Host arrays, alike in all processes, onto the devices."""
     return jax.tree.map(
         lambda x: jax.make_array_from_callback(
@@ -83,14 +84,14 @@ def put(tree: Any, sharding: Any) -> Any:
     )
 
 
-def put_part(tree: Any, sharding: Any) -> Any:
+def put_part(tree: Tree, sharding: Any) -> Any:
     """Host arrays of which each process has its part, `my_part` of the axis that is split."""
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
     )
 
 
-def on_host(tree: Any) -> Any:
+def on_host(tree: Tree) -> Any:
     """Arrays of any sharding as numpy arrays, whole, in every process."""
     from jax.experimental import multihost_utils
 
@@ -102,7 +103,7 @@ def on_host(tree: Any) -> Any:
     return jax.tree.map(fetch, tree)
 
 
-def at_hand(tree: Any) -> Any:
+def at_hand(tree: Tree) -> Any:
     """Arrays of any sharding, whole on each device of this process: what it answers with."""
     if jax.device_count() == 1:
         return tree
@@ -118,7 +119,7 @@ def at_hand(tree: Any) -> Any:
     return jax.tree.map(fetch, tree)
 
 
-def spread(tree: Any) -> Any:
+def spread(tree: Tree) -> Any:
     """Host arrays over the devices of this process, along their first axis where it divides."""
     mine = _mine()
     if mine.size == 1 or any(len(x) % mine.size for x in jax.tree.leaves(tree)):

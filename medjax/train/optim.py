@@ -6,7 +6,7 @@ import jax
 import optax
 
 from medjax.errors import unknown
-from medjax.typing import Params
+from medjax.typing import Params, Tree
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant")
@@ -69,7 +69,7 @@ def make(
     )
 
 
-def tune(state: Any, **values: Any) -> Any:
+def tune(state: Tree, **values: Any) -> Any:
     """A state, or a tree in which one stands, with other values of `learning_rate` or
     `weight_decay`."""
     return optax.tree_utils.tree_set(state, **values)

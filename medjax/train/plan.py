@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from medjax.train import mesh, optim, several, step
 from medjax.train.options import TrainingOptions
 from medjax.train.run import Plan
-from medjax.typing import Key
+from medjax.typing import Key, Tree
 
 
 def make_optimizer(options: TrainingOptions, *, only: tuple[str, ...] = ()) -> Any:
@@ -78,7 +78,8 @@ def plan_learners(
     )
 
 
-def weights_of(state: Any) -> Any:
+def weights_of(state: Tree) -> Any:
     """What answers: the mean weights of a state, or of the learner in it, on this process's
     devices."""
-    return mesh.at_hand(getattr(state, "learner", state).mean)
+    learner: Tree = getattr(state, "learner", state)
+    return mesh.at_hand(learner.mean)

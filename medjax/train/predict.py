@@ -8,6 +8,7 @@ import numpy as np
 
 from medjax.data.source import Split
 from medjax.train import feed, mesh, step
+from medjax.typing import Tree
 
 Predict = Callable[[Any, Any, dict[str, Any]], dict[str, Any]]
 
@@ -18,7 +19,7 @@ def compile_predict(predict: Predict) -> Predict:
 
 
 def predict_split(
-    predict: Predict, weights: Any, split: Split, *, columns: Sequence[str], batch: int
+    predict: Predict, weights: Tree, split: Split, *, columns: Sequence[str], batch: int
 ) -> dict[str, np.ndarray]:
     """Predictions of every case once, in order: arrays `[seed, n, ...]`.
 

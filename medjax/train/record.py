@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax.files import write_bytes, write_table
 from medjax.progress import clock, several
-from medjax.typing import Logs
+from medjax.typing import Logs, Tree
 
 __all__ = ["write_bytes", "write_table"]  # what others find here
 
@@ -115,7 +115,7 @@ class Progress:
         self._beside: dict[str, Any] = {}
         self._tty, self._told = sys.stdout.isatty(), self._began
 
-    def __call__(self, step: int, state: Any, logs: Logs, count: int) -> None:
+    def __call__(self, step: int, state: Tree, logs: Logs, count: int) -> None:
         for name, value in logs.items():
             if name != "bad_step":
                 fine = np.isfinite(value)  # of several settings, some may have failed

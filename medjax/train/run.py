@@ -15,7 +15,7 @@ from medjax.train import loop, mesh, record
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.feed import CHUNK, Feed
 from medjax.train.step import Advance
-from medjax.typing import Key
+from medjax.typing import Key, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ def train(
 
     values: dict[str, float] = {}  # of the newest evaluation
 
-    def save(step: int, state: Any, score: float) -> None:
+    def save(step: int, state: Tree, score: float) -> None:
         meta = {
             "step": step,
             "seconds": before + time.perf_counter() - began,
@@ -129,7 +129,7 @@ def train(
         }
         checkpoints.save(step, state, score=score, meta=record.plain(meta))
 
-    def evaluate(step: int, state: Any, logs: Any, count: int) -> None:
+    def evaluate(step: int, state: Tree, logs: Any, count: int) -> None:
         if not values:
             progress.say("evaluating on validation (compiled for the first time)")
         values.update(plan.evaluate(state))
@@ -144,7 +144,7 @@ def train(
         )
         progress.say(f"step {step:>6}/{plan.steps}  validation: {shown}")
 
-    def keep(step: int, state: Any, logs: Any, count: int) -> None:
+    def keep(step: int, state: Tree, logs: Any, count: int) -> None:
         save(step, state, values[plan.score] * (1 if plan.higher else -1))
 
     try:

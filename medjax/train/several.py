@@ -12,6 +12,7 @@ import numpy as np
 
 from medjax.errors import UserError
 from medjax.train import optim
+from medjax.typing import Tree
 
 
 class Choice(NamedTuple):
@@ -43,7 +44,7 @@ def choices(rates: tuple[float, ...], decays: tuple[float, ...]) -> list[Choice]
     ]
 
 
-def tune(states: Any, tried: Sequence[Choice], *, seeds: int) -> Any:
+def tune(states: Tree, tried: Sequence[Choice], *, seeds: int) -> Any:
     """States of all learners, each with the numbers of its choice."""
     return optim.tune(
         states,
@@ -54,7 +55,7 @@ def tune(states: Any, tried: Sequence[Choice], *, seeds: int) -> Any:
     )
 
 
-def of_choice(tree: Any, number: int, *, seeds: int) -> Any:
+def of_choice(tree: Tree, number: int, *, seeds: int) -> Any:
     """The part of a tree that belongs to the learners of one choice."""
     return jax.tree.map(lambda x: x[number * seeds : (number + 1) * seeds], tree)
 
@@ -73,7 +74,7 @@ def judged(
     whose weights or loss are not finite is NaN; it ranks below one that is merely undefined.
     """
 
-    def judge(part: Any) -> tuple[bool, dict[str, float]]:
+    def judge(part: Tree) -> tuple[bool, dict[str, float]]:
         values = dict(evaluate(part))
         sound = np.isfinite(values.get("loss", 0.0)) and all(
             bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(part)
@@ -84,7 +85,7 @@ def judged(
         value = values[score] if higher else -values[score]
         return sound, -np.inf if np.isnan(value) else value
 
-    def evaluate_choices(weights: Any) -> dict[str, float]:
+    def evaluate_choices(weights: Tree) -> dict[str, float]:
         by_choice = [judge(of_choice(weights, i, seeds=seeds)) for i in range(count)]
         best = max(range(count), key=lambda i: rank(*by_choice[i]))
         return {

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from medjax.typing import Array, Params, Stats
+from medjax.typing import Array, Params, Stats, Tree
 
 
 class TrainState(NamedTuple):
@@ -34,7 +34,7 @@ def create(params: Params, stats: Stats, optimizer: optax.GradientTransformation
     )
 
 
-def average(mean: Any, new: Any, *, step: Array, decay: float) -> Any:
+def average(mean: Tree, new: Tree, *, step: Array, decay: float) -> Any:
     """The next moving average; early on it forgets faster, so that the start leaves no trace."""
     rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda m, n: (rate * m + (1.0 - rate) * n).astype(m.dtype), mean, new)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 
 from medjax.train.state import TrainState, average
-from medjax.typing import Array, Batch, Key, Logs
+from medjax.typing import Array, Batch, Key, Logs, Tree
 
-Step = Callable[[Key, Any, Any], tuple[Any, Logs]]
-Advance = Callable[[Key, Any, Any, Array], tuple[Any, Logs]]
+Step = Callable[[Key, Any, Any], tuple[Tree, Logs]]
+Advance = Callable[[Key, Any, Any, Array], tuple[Tree, Logs]]
 
 
 def make_step(
@@ -51,10 +51,10 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
       pick: `pick(key, data, step, i) -> batch`: the batch for update `i` of this call.
     """
 
-    def advance(key: Key, state: Any, data: Any, count: Array) -> tuple[Any, Logs]:
+    def advance(key: Key, state: Tree, data: Any, count: Array) -> tuple[Tree, Logs]:
         step_key, data_key = jax.random.split(key)
 
-        def body(i: Array, carry: tuple[Any, Logs]) -> tuple[Any, Logs]:
+        def body(i: Array, carry: tuple[Tree, Logs]) -> tuple[Tree, Logs]:
             state, sums = carry
             bad = sums["bad_step"]
             state_next, logs = step(step_key, state, pick(data_key, data, state.step, i))
@@ -75,7 +75,7 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
 def mean_of_seeds(function: Callable) -> Callable:
     """`function(params, stats, *inputs)` of one seed as the mean of what many answer."""
 
-    def mean_answer(params: Any, stats: Any, *inputs: Any) -> Any:
+    def mean_answer(params: Tree, stats: Tree, *inputs: Any) -> Any:
         by_seed = jax.lax.map(lambda w: function(*w, *inputs), (params, stats))
         return jax.tree.map(lambda x: jnp.mean(x, axis=0), by_seed)
 

@@ -16,7 +16,7 @@ from medjax.train.options import FeedOptions, TrainingOptions
 from medjax.train.plan import make_optimizer, plan_learners
 from medjax.train.run import Plan
 from medjax.train.task import Task
-from medjax.typing import Array, Key
+from medjax.typing import Array, Key, Tree
 
 RESIDENT_BYTES = 4 * 10**9  # larger sets are streamed
 
@@ -128,7 +128,7 @@ def shorten(update: step.Step, *, sizes: Sequence[int]) -> step.Step:
       sizes: a program is compiled for each, from few frames to all.
     """
 
-    def update_by_length(key: Key, now: Any, batch: Mapping[str, Array]) -> Any:
+    def update_by_length(key: Key, now: Tree, batch: Mapping[str, Array]) -> Any:
         def update_of_size(size: int) -> Callable[[], Any]:
             cut = {k: v[:, :size] if v.ndim > 1 else v for k, v in batch.items()}
             return lambda: update(key, now, cut)

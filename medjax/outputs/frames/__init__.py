@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from medjax.outputs.base import (
 )
 from medjax.outputs.frames import metrics, plot, report, serve
 from medjax.outputs.frames.report import SequencePredictions
+from medjax.typing import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def metrics_of_planes(spec: ModelSpec, measures: FrameMeasures) -> dict[str, Met
     return metrics.of_planes(spec.info.frames, frames=measures.hit_frames)
 
 
-def details(evaluation: Evaluation[SequencePredictions]) -> dict[str, Any]:
+def details(evaluation: Evaluation[SequencePredictions]) -> Json:
     """How many sequences lack a frame."""
     return {"missing_in_reference": int(np.isnan(evaluation.ensemble.off).sum())}
 

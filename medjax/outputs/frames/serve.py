@@ -21,6 +21,7 @@ from medjax.outputs.base import (
 )
 from medjax.outputs.frames import plot
 from medjax.outputs.frames.report import SequencePredictions
+from medjax.typing import Json
 
 
 class FrameTime(Protocol):
@@ -49,7 +50,7 @@ class FrameAnswer(NamedTuple):
     score: np.ndarray
     frame_ms: float
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Json]:
         """For `predictions.csv`."""
         return [
             {
@@ -62,7 +63,7 @@ class FrameAnswer(NamedTuple):
             for j, (name, t) in enumerate(zip(self.names, self.frame, strict=True))
         ]
 
-    def further_rows(self) -> dict[str, list[dict[str, Any]]]:
+    def further_rows(self) -> dict[str, list[Json]]:
         """Every frame."""
         return {
             "scores.csv": [

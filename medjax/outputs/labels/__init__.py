@@ -23,6 +23,7 @@ from medjax.outputs.base import (
 )
 from medjax.outputs.labels import metrics, pairs, plot, serve
 from medjax.outputs.labels.predictions import LabelPredictions
+from medjax.typing import Json
 
 
 def describe(info: DatasetInfo) -> Description:
@@ -58,7 +59,7 @@ def declare_metrics(spec: ModelSpec, measures: Any = None) -> dict[str, Metric]:
     return metrics.of_classes(info.classes, positive=info.positive, ordered=info.ordered)
 
 
-def details(evaluation: Evaluation[LabelPredictions]) -> dict[str, Any]:
+def details(evaluation: Evaluation[LabelPredictions]) -> Json:
     """The positive class, and each class against the rest."""
     info, predictions = evaluation.spec.info, evaluation.ensemble
     return {

@@ -11,6 +11,7 @@ from medjax.errors import UserError
 from medjax.evaluation import plot
 from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.labels.predictions import LabelPredictions
+from medjax.typing import Json
 
 
 class ImageFit(Protocol):
@@ -30,7 +31,7 @@ class ClassProbabilities(NamedTuple):
     case_id: str
     probability: dict[str, float]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Json]:
         """For `predictions.csv`."""
         likeliest = max(self.probability, key=lambda c: self.probability[c])
         return [
@@ -41,7 +42,7 @@ class ClassProbabilities(NamedTuple):
             }
         ]
 
-    def further_rows(self) -> dict[str, Any]:
+    def further_rows(self) -> Json:
         """No other tables."""
         return {}
 

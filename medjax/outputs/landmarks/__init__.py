@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +27,7 @@ from medjax.outputs.base import (
 )
 from medjax.outputs.landmarks import biometry, metrics, pairs, plot, report, serve
 from medjax.outputs.landmarks.report import LandmarkPredictions
+from medjax.typing import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def declare_metrics(spec: ModelSpec, measures: LandmarkMeasures) -> dict[str, Me
     return metrics.declared(measures.radii_mm)
 
 
-def details(evaluation: Evaluation[LandmarkPredictions]) -> dict[str, Any]:
+def details(evaluation: Evaluation[LandmarkPredictions]) -> Json:
     """Each landmark alone, conformal radii, lengths between landmarks, and how raters differ."""
     info, split, predictions = evaluation.spec.info, evaluation.split, evaluation.ensemble
     declared = dict(evaluation.metrics)
@@ -112,7 +112,7 @@ def details(evaluation: Evaluation[LandmarkPredictions]) -> dict[str, Any]:
     }
 
 
-def _with_lengths(evaluation: Evaluation[LandmarkPredictions]) -> dict[str, Any]:
+def _with_lengths(evaluation: Evaluation[LandmarkPredictions]) -> Json:
     """Metrics of lengths and circumferences, where the set has any."""
     info, predictions = evaluation.spec.info, evaluation.ensemble
     true = biometry.truth(info, evaluation.split)

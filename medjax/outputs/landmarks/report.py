@@ -5,7 +5,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from medjax.errors import UserError
 from medjax.evaluation.predictions import Predictions
 from medjax.evaluation.stats import conformal_radius, nan_mean
 from medjax.files import Names, read_records, write_table
+from medjax.typing import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +230,7 @@ def reordered(predictions: LandmarkPredictions, order: np.ndarray) -> LandmarkPr
 
 def conformal(
     tuned: LandmarkPredictions, predictions: LandmarkPredictions, *, level: float
-) -> dict[str, Any]:
+) -> Json:
     """A radius a landmark from the validation split, and how many points of the report it holds.
 
     A point that was not found lies in no radius. Where the report itself is on validation there is

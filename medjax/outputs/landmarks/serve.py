@@ -14,6 +14,7 @@ from medjax.errors import UserError
 from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.landmarks import plot as landmark_plot
 from medjax.outputs.landmarks.report import LandmarkPredictions
+from medjax.typing import Json
 
 
 class LandmarkAnswer(NamedTuple):
@@ -34,7 +35,7 @@ class LandmarkAnswer(NamedTuple):
     voxels: np.ndarray
     confidence: np.ndarray
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Json]:
         """For `predictions.csv`."""
         axes = "xyz"[: self.points.shape[-1]]
         return [
@@ -50,7 +51,7 @@ class LandmarkAnswer(NamedTuple):
             )
         ]
 
-    def further_rows(self) -> dict[str, Any]:
+    def further_rows(self) -> Json:
         """No other tables."""
         return {}
 

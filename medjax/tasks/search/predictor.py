@@ -18,7 +18,7 @@ from medjax.tasks.search import task as search
 from medjax.tasks.search.output import SEARCHED
 from medjax.train import step
 from medjax.train.task import Task
-from medjax.typing import Array, Batch, Key, Params, Stats
+from medjax.typing import Array, Batch, Key, Params, Stats, Tree
 
 NO_LEARNING = search.Learning()
 
@@ -201,7 +201,7 @@ def by_value(walk: Callable, task: search.SearchTask, game: search.Game) -> Call
     """`walk` of all seeds, compiled, by the values that their networks give:
     `(params, key, data, case, places)`."""
 
-    def of_seed(params: Any, key: Array, data: env.Volumes, case: Array, places: Array):
+    def of_seed(params: Tree, key: Array, data: env.Volumes, case: Array, places: Array):
         return walk(
             key, lambda _, agents: task.q(params, agents, data), data, case, places, game=game
         )

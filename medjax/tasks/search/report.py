@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from medjax.outputs.landmarks.report import LandmarkPredictions, from_voxels, re
 from medjax.tasks.search import metrics as search_metrics
 from medjax.tasks.search.environment import LEFT, RESTED, STATUS
 from medjax.train.record import write_table
+from medjax.typing import Json
 
 _median = jax.jit(jax.vmap(jax.vmap(median)))
 
@@ -217,7 +217,7 @@ def from_run(path: Path, like: Searches) -> Searches:
     )
 
 
-def compare(a: Searches, b: Searches, *, samples: int) -> dict[str, Any]:
+def compare(a: Searches, b: Searches, *, samples: int) -> Json:
     """The mean error of b minus that of a, in mm, each with one answer a volume, of points that
     both found: paired interval and permutation test."""
     present, _ = a.table

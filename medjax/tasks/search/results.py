@@ -1,8 +1,7 @@
 """What the report of a search has: each start, one answer a volume, and what it is held against."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from medjax.evaluation import report as reports
 from medjax.outputs.landmarks.report import LandmarkPredictions
 from medjax.tasks.search import metrics, report
 from medjax.tasks.search.report import Searches
+from medjax.typing import Json, JsonView
 
 
 class AgreedPoints(NamedTuple):
@@ -59,7 +59,7 @@ def summarise(
     radii_mm: tuple[float, ...],
     other_run: str,
     samples: int,
-) -> dict[str, Any]:
+) -> Json:
     """The numbers of the report.
 
     Args:
@@ -98,7 +98,7 @@ def summarise(
     }
 
 
-def show_beside(result: Mapping[str, Any], radii_mm: tuple[float, ...]) -> None:
+def show_beside(result: JsonView, radii_mm: tuple[float, ...]) -> None:
     """Prints the table of the search and of what it is to be better than."""
     names = ["error_mm", "error_mm_median", *(f"sdr_{r:g}mm" for r in radii_mm)]
     short = ["mean mm", "median mm", *(f"< {r:g} mm" for r in radii_mm)]

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from medjax.train import feed, mesh, step
 from medjax.train.options import TrainingOptions
 from medjax.train.plan import make_optimizer, plan_learners
 from medjax.train.run import Plan
-from medjax.typing import Array, Key
+from medjax.typing import Array, Json, Key, Tree
 
 _SHARES = {"discount": 1.0, "epsilon": 1.0, "epsilon_last": 1.0, "margin": 0.499}
 
@@ -177,7 +177,7 @@ def plan_search(
     key = jax.random.key(training.seed)
     data = run.on_device(run.vary(key, train, copies=copies, augmentation=augmentation), game=game)
     held = run.on_device(validation, game=game)
-    kit: dict[str, Any] = {"game": game, "optimizer": make_optimizer(training)}
+    kit: Json = {"game": game, "optimizer": make_optimizer(training)}
     init = functools.partial(run.create, data=data, task=agent, **kit)
     run.check_memory(
         jax.eval_shape(init, jax.random.key(0)).world,
@@ -185,7 +185,7 @@ def plan_search(
     )
     update = run.make_update(agent, batch=training.batch, ema_decay=training.ema_decay, **kit)
 
-    def evaluate(weights: Any) -> dict[str, float]:
+    def evaluate(weights: Tree) -> dict[str, float]:
         walk = functools.partial(searcher.walk, weights[0])
         outcome = searcher.explore(validation, held, walk, names=names, count=validation_starts)
         return outcome.values(metrics.declared(radii_mm))
@@ -205,7 +205,7 @@ def plan_search(
 
 
 def trace_median(
-    searcher: Searcher, params: Any, data: env.Volumes, outcome: Searches, *, most: int = 12
+    searcher: Searcher, params: Tree, data: env.Volumes, outcome: Searches, *, most: int = 12
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """The volume whose mean error is the median, the ways that agents take in it, and the scale of
     each step."""

@@ -20,7 +20,7 @@ from medjax.tasks.search import environment as search
 from medjax.tasks.search import teams
 from medjax.tasks.search.environment import AgentState, Levels, Rules, Volumes
 from medjax.tasks.search.teams import for_every_agent
-from medjax.typing import Array, Batch, Key, Params
+from medjax.typing import Array, Batch, Json, Key, Params, Tree
 
 _LEAST = 1e-3  # priority, so that nothing is never drawn
 VARIANTS = ("dqn", "double", "dueling", "dueling_double")
@@ -127,7 +127,7 @@ class Game(NamedTuple):
     resting: Rules
     learning: Learning
 
-    def moves(self, volumes: Volumes) -> dict[str, Any]:
+    def moves(self, volumes: Volumes) -> Json:
         """The options of `teams.move`."""
         return {
             "volumes": volumes,
@@ -338,7 +338,7 @@ def make(model: Any, *, num_landmarks: int, game: Game, preprocessing: Preproces
         see = for_every_agent(search.observe, volumes=volumes, levels=game.levels, rules=rules)
         return network(params, see(agents), agents.level)
 
-    def loss(key: Key, params: Params, stats: Any, batch: Any):
+    def loss(key: Key, params: Params, stats: Tree, batch: Any):
         now = network(params, batch["seen"], batch["level"])
         after = (batch["seen_after"], batch["level_after"])
         judged = network(batch["target"], *after)

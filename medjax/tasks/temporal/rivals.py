@@ -14,6 +14,7 @@ from medjax.ops import sequence
 from medjax.outputs.base import Evaluation
 from medjax.outputs.frames import report
 from medjax.outputs.frames.report import SequencePredictions
+from medjax.typing import Json, JsonView
 
 WIDTHS = (1, 3, 5, 7, 9)  # frames of a moving average, of which validation chooses
 
@@ -62,7 +63,7 @@ def compare_rivals(
     others: Mapping[str, SequencePredictions],
     *,
     score: str,
-) -> dict[str, Any]:
+) -> Json:
     """`beside`: the metrics of the network and of all others; `compared`: paired tests by `score`.
 
     Beside `others` stand the mean place in training, curves of brightness where the frames are ED
@@ -93,7 +94,7 @@ def compare_rivals(
     }
 
 
-def show_rivals(result: Mapping[str, Any]) -> None:
+def show_rivals(result: JsonView) -> None:
     """Prints the table of the network and of what it is to be better than."""
     estimates: Mapping[str, Mapping[str, Estimate]] = result["beside"]
     score = result["validation"]["metric"]

@@ -19,7 +19,7 @@ from medjax.ops import sequence
 from medjax.ops.augment import Augmentation, augment
 from medjax.ops.preprocess import Preprocessing
 from medjax.train.task import Task
-from medjax.typing import Array, Batch, Key, Params, Stats
+from medjax.typing import Array, Batch, Key, Params, Stats, Tree
 
 NO_AUGMENTATION = Augmentation()
 LOSSES = {"frames": ("time", "curve"), "planes": ("joint", "softmax")}
@@ -154,7 +154,7 @@ def make_stream(
             {"params": params, "batch_stats": stats}, images.shape[0], images[0], method="begin"
         )
 
-    def step(params: Params, stats: Stats, carry: Any, images: Array) -> tuple[Any, Array]:
+    def step(params: Params, stats: Stats, carry: Tree, images: Array) -> tuple[Any, Array]:
         ready = preprocessing.standardise(preprocessing.unit(images))
         carry, outputs = model.apply(
             {"params": params, "batch_stats": stats}, carry, ready, method="step"
