@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import typing
 from collections import Counter
 from pathlib import Path
@@ -176,11 +177,9 @@ def test_the_grammar_of_functions(function):
 
 
 def test_every_flag_that_the_documents_name_exists():
-    import re
-
     from medjax.config import list_settings
 
-    known = {"help", "extra", "build", "command", "me", "ntasks"}  # some of others' tools
+    known = {"help", "extra", "build", "command", "me", "ntasks", "dist"}  # some of others' tools
     programs = [
         *(ROOT / "experiments").glob("*.py"),
         *(ROOT / "benchmarks").glob("*.py"),
@@ -239,5 +238,19 @@ def test_names_say_what_they_name():
         if not path.is_relative_to(ROOT / "launch")
         for name in names_of(ast.parse(path.read_text()))
         if name.strip("_") in VAGUE and (path.stem, name) != ("search", "beside")
+    ]
+    assert bad == []
+
+
+def test_coordinates_carry_their_frame():
+    """Of what is answered and reported: pixels of a file, voxels of a prepared image, or mm."""
+    bad = [
+        f"{path.name}: {node.target.id}"
+        for path in FILES
+        if path.is_relative_to(ROOT / "medjax" / "outputs")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if re.search("points|true|starts", node.target.id)
+        and not re.search("_(px|vox|mm)$", node.target.id)
     ]
     assert bad == []

@@ -83,7 +83,10 @@ def stream(
       which: the examples of a batch.
       part: of each batch, what this process reads; `place` brings it onto the devices.
     """
+    # The order is that of a set that lies on the device, the same function of key and step: where
+    # batches come from changes no result, and a run that resumes reads what it would have read.
     index = jax.jit(jax.vmap(lambda step: which(key, step)))
+    # One thread: a second would only hold a third chunk in memory, as chunks are read in order.
     pool = ThreadPoolExecutor(1)
     ahead: dict[int, Future] = {}
 
@@ -94,9 +97,11 @@ def stream(
 
     def feed(step: int, count: int) -> Any:
         now = step // CHUNK
+        # The next chunk is begun before this one is waited for: it is read while the device works.
         for number in (now, now + 1):
             if number not in ahead:
                 ahead[number] = pool.submit(chunk, number)
+        # What lies behind is let go, so that two chunks are held and no more.
         for number in [n for n in ahead if n < now]:
             del ahead[number]
         return ahead[now].result()

@@ -39,6 +39,7 @@ def sharded(tree: Tree, *, mesh: jax.sharding.Mesh) -> Any:
     longest axis that divides by the devices (Rajbhandari et al. 2020, stage 3)."""
 
     def place(leaf: Any) -> NamedSharding:
+        # Never along the first axis: that of the seeds, of which a device needs all.
         fits = [a for a in range(1, leaf.ndim) if leaf.shape[a] % mesh.size == 0]
         longest = max(fits, key=lambda a: leaf.shape[a], default=None)
         return replicated(mesh) if longest is None else along(longest, mesh=mesh)
@@ -76,6 +77,7 @@ def my_part(size: int) -> slice:
 
 def put(tree: Tree, sharding: Any) -> Any:
     """Host arrays, alike in all processes, onto the devices."""
+    # Each device asks for its own part: no process sends another what that has already.
     return jax.tree.map(
         lambda x: jax.make_array_from_callback(
             np.shape(x), sharding, lambda index: np.asarray(x)[index]
@@ -98,6 +100,7 @@ def on_host(tree: Tree) -> Any:
     def fetch(x: Any) -> Any:
         if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
             return jax.device_get(x)
+        # A collective: a process that came here alone would wait for the others for ever.
         return multihost_utils.process_allgather(x, tiled=True)
 
     return jax.tree.map(fetch, tree)

@@ -58,6 +58,8 @@ def make(
             optax.scale(learning_rate),
         )
 
+    # As parts of the state and not as constants of the program: one compiled program serves every
+    # value, and learners that are mapped over side by side can each have their own.
     optimizer = optax.inject_hyperparams(tuned)(
         learning_rate=learning_rate, weight_decay=weight_decay
     )

@@ -200,7 +200,7 @@ def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
     cases = [ready(model, image, box) for image, box in zip(images_, boxes, strict=True)]
     for i, here in enumerate(model.answers(3)(cases)):
         if isinstance(here, LandmarkAnswer):
-            np.testing.assert_allclose(there["points"][i], here.voxels, atol=2e-3)
+            np.testing.assert_allclose(there["points"][i], here.points_vox, atol=2e-3)
             np.testing.assert_allclose(there["confidence"][i], here.confidence, atol=2e-4)
         elif isinstance(here, FrameAnswer):
             np.testing.assert_allclose(there["out"][i, :6], here.score, atol=2e-4)

@@ -73,6 +73,6 @@ def test_report_bundle_and_stablehlo_agree(how, unordered, wanted):
     found = how.output.tabulate(split(), known, how.output.ensemble(by_seed, known))
     np.testing.assert_allclose(found.points_mm, np.tile(wanted, (3, 1, 1)))
     for answer in compile_answers(how, known, batch=2)(WEIGHTS, split()):
-        np.testing.assert_allclose(answer.points, wanted)
+        np.testing.assert_allclose(answer.points_px, wanted)
     whole = jax.jit(predict_ensemble(how, known))(*WEIGHTS, jnp.zeros((3, 16, 16, 1)))
     np.testing.assert_allclose(whole["points"], np.tile(wanted, (3, 1, 1)))

@@ -22,22 +22,22 @@ class LandmarkAnswer(NamedTuple):
 
     Attributes:
       names: `n` of them.
-      points: `[n, ndim]`, x, y[, z] in pixels of the file.
+      points_px: `[n, ndim]`, x, y[, z] in pixels of the file.
       points_mm: the same in the world (RAS of a volume).
-      voxels: the same in voxels of the prepared image.
+      points_vox: the same in voxels of the prepared image.
       confidence: `[n]`.
     """
 
     case_id: str
     names: tuple[str, ...]
-    points: np.ndarray
+    points_px: np.ndarray
     points_mm: np.ndarray
-    voxels: np.ndarray
+    points_vox: np.ndarray
     confidence: np.ndarray
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
-        axes = "xyz"[: self.points.shape[-1]]
+        axes = "xyz"[: self.points_px.shape[-1]]
         return [
             {
                 "case_id": self.case_id,
@@ -47,7 +47,7 @@ class LandmarkAnswer(NamedTuple):
                 "confidence": c,
             }
             for name, p, mm, c in zip(
-                self.names, self.points, self.points_mm, self.confidence, strict=True
+                self.names, self.points_px, self.points_mm, self.confidence, strict=True
             )
         ]
 
@@ -57,14 +57,14 @@ class LandmarkAnswer(NamedTuple):
 
     def files(self) -> dict[tuple[str, str], Callable[[Path], None]]:
         """Of a volume a list that 3D Slicer opens over it, in LPS."""
-        if self.points.shape[-1] != 3:
+        if self.points_px.shape[-1] != 3:
             return {}
         named = dict(zip(self.names, geometry.ras(self.points_mm, "LPS"), strict=True))
         return {("landmarks", ".mrk.json"): lambda path: slicer.write_json(path, named)}
 
     def draw(self, path: Path, image: np.ndarray) -> None:
         """The points over the image, or over three slices of a volume."""
-        landmark_plot.over(path, image, self.names, self.voxels, title=self.case_id)
+        landmark_plot.over(path, image, self.names, self.points_vox, title=self.case_id)
 
 
 def answers_of(predictions: LandmarkPredictions, split: Split) -> list[LandmarkAnswer]:
