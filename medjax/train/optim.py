@@ -74,7 +74,7 @@ def make(
 def tune(state: Tree, **values: Any) -> Any:
     """A state, or a tree in which one stands, with other values of `learning_rate` or
     `weight_decay`."""
-    return optax.tree_utils.tree_set(state, **values)
+    return optax.tree.set(state, **values)
 
 
 def _schedule(name: str, warmup_steps: int, steps: int) -> optax.Schedule:

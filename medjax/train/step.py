@@ -33,7 +33,7 @@ def make_step(
         updates, opt = optimizer.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         mean = average(state.mean, (params, stats), step=state.step, decay=ema_decay)
-        logs = {**logs, "gradient_norm": optax.global_norm(grads)}
+        logs = {**logs, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, stats, opt, mean), logs
 
     return step

@@ -52,7 +52,7 @@ def per_landmark(path: Path, predictions: LandmarkPredictions) -> None:
         ax.boxplot(
             errors,
             positions=places,
-            vert=False,
+            orientation="horizontal",
             widths=0.6,
             showfliers=True,
             flierprops={"marker": ".", "ms": 3, "mec": "C3"},
