@@ -171,6 +171,7 @@ def test_other_settings_in_the_same_place_are_refused(done, cache_dir):
         run_here(done[0] / "figures", cache_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -196,6 +197,7 @@ def test_own_pictures(tmp_path, cache_dir, folder_of_images):
         )
 
 
+@pytest.mark.slow
 def test_published_weights_and_a_frozen_trunk(tmp_path, cache_dir, folder_of_images):
     save = pytest.importorskip("safetensors.numpy").save_file
     import jax

@@ -101,6 +101,7 @@ def test_the_predictions_add_up_to_the_report(done):
     np.testing.assert_allclose(error, 2.0 * np.array(pixels), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_volumes_two_seeds_and_files_for_slicer(tmp_path, cache_dir):
     report = run_here(
         tmp_path / "w",
@@ -123,6 +124,7 @@ def test_volumes_two_seeds_and_files_for_slicer(tmp_path, cache_dir):
     assert len(points) == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["downsampling", "scn", "scn2019"])
 def test_networks_of_other_kinds_go_through(tmp_path, cache_dir, model):
     report = run_here(
@@ -168,11 +170,13 @@ def test_bad_settings_are_told_in_one_line_and_leave_nothing(tmp_path, cache_dir
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.slow
 def test_windows_that_are_smaller_than_the_image(tmp_path, cache_dir):
     report = run_here(tmp_path / "w", cache_dir, patch="16,16", loss="l2", decoder="peak")
     assert np.isfinite(report["metrics"]["error_mm"]["value"])
 
 
+@pytest.mark.slow
 def test_the_named_sets_train(tmp_path, cache_dir):
     run_here(
         tmp_path / "w",

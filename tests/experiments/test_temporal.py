@@ -119,6 +119,7 @@ def test_other_networks_and_losses_go_through(tmp_path, cache_dir, changes):
     assert np.isfinite(report["metrics"]["ed_afd"]["value"])
 
 
+@pytest.mark.slow
 def test_planes_of_sweeps(tmp_path, cache_dir):
     report = run_here(
         tmp_path / "w",
@@ -153,6 +154,7 @@ def test_a_run_and_its_rival_start_from_another(done, tmp_path, cache_dir):
         run_here(tmp_path / "v", cache_dir, init_from=tmp_path / "w")
 
 
+@pytest.mark.slow
 def test_the_authors_sononet_as_a_frozen_encoder(tmp_path, cache_dir):
     weights = real_data("sononet") / "SonoNet16.npz"
     report = run_here(
