@@ -120,9 +120,9 @@ _hosts = [Host()]
 
 def host() -> Host:
     """What this process is."""
-    return _hosts[-1]
+    return _hosts[0]
 
 
 def use_host(new: Host) -> None:
     """Puts another in its place."""
-    _hosts.append(new)
+    _hosts[:] = [new]

@@ -35,6 +35,31 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+REPORT = {  # what every report has
+    "experiment",
+    "dataset",
+    "split",
+    "cases",
+    "subjects",
+    "synthetic",
+    "model",
+    "of",
+    "parameters",
+    "best_step",
+    "validation",
+    "metrics",
+    "baseline",
+    "baseline_is",
+    "definitions",
+    "seeds",
+    "train",
+    "notes",
+    "device",
+    "versions",
+    "weights_sha256",
+}
+
+
 def settings(small: dict, **changes) -> dict:
     """Flags of a small run; a set of files is not made, so it has no number of subjects."""
     given = {k: v for k, v in small.items() if k != "subjects" or "data_dir" not in changes}

@@ -87,7 +87,7 @@ def open_run(config: RunConfig, family: str, *, default: str) -> Iterator[Run]:
     name = config.dataset
     if not name and config.data.data_dir:
         name = catalogue.infer(config.data)
-        print(f"--data_dir={config.data.data_dir} is read as the set {name}")
+        say(f"`data_dir={config.data.data_dir}` is read as the set {name}")
     config = dataclasses.replace(config, dataset=name or default)  # type: ignore[type-var]
     source.check_read(config.dataset, config.data, _given(config))
     check_workdir(workdir, family, config)

@@ -43,13 +43,12 @@ def write_report(
         (run.workdir / "seeds").mkdir(exist_ok=True)
         for seed, table in enumerate(evaluation.by_seed, start=run.training.seed):
             table.write(run.workdir / "seeds" / f"predictions_{seed}.csv")
-    _, baseline_is = output.baseline(evaluation.train, evaluation.split, method.spec)
     result = _extended(
         {
             **facts(run, method.predictor, learned, unit=unit),
             "metrics": evaluation.ensemble.estimates(declared, samples=evaluation.samples),
             "baseline": evaluation.baseline.values(declared),
-            "baseline_is": baseline_is,
+            "baseline_is": evaluation.baseline_is,
             "definitions": metrics.definitions(dict(declared)),
             "seeds": by_seed(run, [table.values(declared) for table in evaluation.by_seed]),
         },

@@ -196,7 +196,7 @@ def evaluate(run: Run, method: Method, train: Split, learned: Learned) -> Evalua
     by_seed, ensemble = predict(run, method, learned, name)
     tuned = ensemble if name == "validation" else predict(run, method, learned, "validation")[1]
     split = run.report_split
-    baseline, _ = method.predictor.output.baseline(train, split, method.spec)
+    baseline, baseline_is = method.predictor.output.baseline(train, split, method.spec)
     return Evaluation(
         method.spec,
         train,
@@ -205,6 +205,7 @@ def evaluate(run: Run, method: Method, train: Split, learned: Learned) -> Evalua
         by_seed,
         tuned,
         baseline,
+        baseline_is,
         method.metrics,
         method.measures,
         run.config.report.bootstrap,

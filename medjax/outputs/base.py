@@ -11,9 +11,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from medjax.data import images
+from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Dataset, Split
+from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
@@ -157,7 +157,7 @@ class Evaluation(NamedTuple, Generic[Kind]):
       ensemble: its predictions, of all seeds together.
       by_seed: those of each seed.
       tuned: the ensemble's on validation; `ensemble` itself where the report is on validation.
-      baseline: the trivial answer to the same cases.
+      baseline: the trivial answer to the same cases; baseline_is: what it is, in words.
       metrics: by name; measures: the settings that they come from.
       samples: exchanges of a paired test.
     """
@@ -169,6 +169,7 @@ class Evaluation(NamedTuple, Generic[Kind]):
     by_seed: list[Kind]
     tuned: Kind
     baseline: Kind
+    baseline_is: str
     metrics: Mapping[str, Metric]
     measures: Any
     samples: int
@@ -241,17 +242,29 @@ def image_input(spec: ModelSpec) -> Input:
     return Input("images", "image", symbols(spec.image_shape), spec.image_dtype, text)
 
 
-def describe_model(dataset: Dataset, preprocessing: Preprocessing, config: Any) -> ModelSpec:
-    """What is known when training begins; `config` is that of an experiment."""
-    train = dataset.splits["train"]
-    return ModelSpec(
-        dataset.info,
-        preprocessing,
-        train.image_shape,
-        str(train.image_dtype),
-        tuple(getattr(config.data, "window", ())),
-        config.training.seeds,
-        config.data.channels,
+def prepare_images(
+    prepare: Callable[..., PreparedImage], from_array: Callable[..., PreparedImage]
+) -> Preparation:
+    """How images and volumes are made ready, one a file.
+
+    Args:
+      prepare: `prepare(raw_image, predictor, spec, case_id=, hints=)`.
+      from_array: as of `Preparation`.
+    """
+
+    def read(
+        path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
+    ) -> list[PreparedImage]:
+        raw_image = images.read(path, limit_bytes=hints.limit_bytes)
+        return [prepare(raw_image, predictor, spec, case_id=case_id, hints=hints)]
+
+    return Preparation(
+        inputs=lambda spec: [image_input(spec)],
+        list_files=lambda path: walk.find(path, images.is_image),
+        suffixes=images.SUFFIXES,
+        noun="images",
+        read=read,
+        from_array=from_array,
     )
 
 

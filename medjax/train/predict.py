@@ -1,5 +1,6 @@
 """What all seeds predict for every case of a split."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,8 +14,13 @@ from medjax.typing import Tree
 Predict = Callable[[Any, Any, dict[str, Any]], dict[str, Any]]
 
 
+@functools.lru_cache(maxsize=8)
 def compile_predict(predict: Predict) -> Predict:
-    """`predict` of one seed, compiled for all: arrays `[seed, batch, ...]`."""
+    """`predict` of one seed, compiled for all: arrays `[seed, batch, ...]`.
+
+    The same function gives the same program: validation while training, the report and its
+    calibration compile it once.
+    """
     return jax.jit(step.over_seeds(predict, (0, 0, None)))
 
 

@@ -1,5 +1,6 @@
 """One tiny run of each experiment on real files, and a bundle of it."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from experiments import classify, heatmap, search, temporal
 from medjax import app, bundle, lock
 from medjax.bundle import archive
 from medjax.bundle.card import Notes
+from medjax.data import source
 from tests.conftest import common
 
 SHORT = {
@@ -69,6 +71,15 @@ def made(experiment, tmp_path_factory, cache_dir) -> Shared:
             )
             archive.write_zip(done, bundle.make(folder / "run", notes=Notes("tiny"), export=True))
     return Shared(experiment, folder / "run", folder / "data", archive.read(done))
+
+
+def load_set(run: Shared, cache_dir):
+    """The set that a run was trained on, opened as the run opened it."""
+    config = json.loads((run.workdir / "config.json").read_text())
+    kind = type(PROGRAMS[run.experiment].Config().data)
+    given = {f.name: config[f.name] for f in dataclasses.fields(kind)}
+    options = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    return source.load(config["dataset"], options=options, cache_dir=cache_dir)
 
 
 def pictures(root: Path) -> dict:

@@ -1,7 +1,6 @@
 """A bundle answers as the run did that it was made of, wherever it is."""
 
 import csv
-import dataclasses
 import functools
 import json
 import re
@@ -14,8 +13,7 @@ import pytest
 
 from medjax import app, bundle
 from medjax.bundle import archive
-from medjax.data import preprocess, source
-from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
+from medjax.data import preprocess
 from medjax.errors import ExitError, UserError
 from medjax.outputs.base import PreparedImage
 from medjax.outputs.frames.serve import FrameAnswer
@@ -28,6 +26,7 @@ from medjax.tools import predict
 from medjax.train.predict import compile_predict, predict_split
 from medjax.train.record import read_lines
 from medjax.weights import parse
+from tests.bundle.conftest import load_set
 
 COLUMNS = {
     "classify": ("p_bright", "p_dark"),
@@ -99,14 +98,6 @@ def test_predictions_are_those_of_the_run(shared, tmp_path, cache_dir):
     assert (tmp_path / "out" / "scores.csv").exists() == (shared.experiment == "temporal")
 
 
-OPTIONS = {
-    "classify": DataOptions,
-    "heatmap": LandmarkOptions,
-    "search": LandmarkOptions,
-    "temporal": SequenceOptions,
-}
-
-
 def on_split(model, split, config):
     """The metric that chooses the checkpoint, of the weights of a run, on a split: what the run
     itself would have found, by another way."""
@@ -143,10 +134,7 @@ def on_split(model, split, config):
 def test_validation_chose_and_training_scaled(shared, cache_dir):
     """Neither the checkpoint nor the scaling of pixels knows anything of the test split."""
     config = json.loads((shared.workdir / "config.json").read_text())
-    kind = OPTIONS[shared.experiment]
-    given = {f.name: config[f.name] for f in dataclasses.fields(kind)}
-    options = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
-    dataset = source.load(config["dataset"], options=options, cache_dir=cache_dir)
+    dataset = load_set(shared, cache_dir)
     model = bundle.opened(shared.files, where="b")
     report = json.loads((shared.workdir / "report.json").read_text())
     name = "loss" if shared.experiment == "classify" else report["validation"]["metric"]

@@ -13,42 +13,19 @@ import pytest
 
 from medjax import app, bundle, schema
 from medjax.config import list_settings
-from medjax.data import source
 from medjax.outputs.base import ModelSpec, Output
 from medjax.tasks.base import inputs_of
 from medjax.tasks.families import TASKS
 from medjax.tools import predict
 from medjax.train.predict import compile_predict, predict_split
 from tests.bundle import conftest as shared
+from tests.conftest import REPORT
 from tests.contract import toy, toy_experiment
 
 TASKS["toy"] = toy.ToyPredictor
 shared.PROGRAMS["toy"] = toy_experiment
 shared.DATA["toy"] = lambda root: {
     k: v for k, v in shared.pictures(root).items() if k in ("dataset", "seeds")
-}
-REPORT = {
-    "experiment",
-    "dataset",
-    "split",
-    "cases",
-    "subjects",
-    "synthetic",
-    "model",
-    "of",
-    "parameters",
-    "best_step",
-    "validation",
-    "metrics",
-    "baseline",
-    "baseline_is",
-    "definitions",
-    "seeds",
-    "train",
-    "notes",
-    "device",
-    "versions",
-    "weights_sha256",
 }
 
 
@@ -65,13 +42,6 @@ def described(made):
         schema.read(ModelSpec, settings["trained"], where="trained"),
         settings,
     )
-
-
-def opened(made, settings, cache_dir):
-    kind = type(shared.PROGRAMS[made.experiment].Config().data)
-    given = {f.name: settings[f.name] for f in dataclasses.fields(kind)}
-    options = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
-    return source.load(settings["dataset"], options=options, cache_dir=cache_dir)
 
 
 @pytest.mark.parametrize("name", list(TASKS))
@@ -122,8 +92,8 @@ def test_evaluation_alone_says_the_same(made, tmp_path):
 
 def test_a_task_is_three_pure_functions(made, cache_dir):
     """Prediction of a case does not depend on the batch; equal seeds answer as one."""
-    predictor, spec, settings = described(made)
-    split = opened(made, settings, cache_dir).splits["validation"]
+    predictor, spec, _ = described(made)
+    split = shared.load_set(made, cache_dir).splits["validation"]
     model = bundle.opened(made.files, where="b")
     task = predictor.make_task(spec)
     columns = [given.column for given in inputs_of(predictor, spec)[1:]]

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.data import images, walk
 from medjax.evaluation.metrics import mean_defined
 from medjax.evaluation.predictions import Predictions
 from medjax.files import write_table
 from medjax.outputs import labels
-from medjax.outputs.base import Description, Output, Preparation, image_input, mean_over_seeds
+from medjax.outputs.base import Description, Output, mean_over_seeds, prepare_images
 from medjax.train.task import Task
 
 
@@ -71,14 +70,7 @@ def mae(true, number, weight):
 NUMBERS = Output(
     columns=(),
     describe=lambda info: Description("tells how bright an image is", ("brightness",)),
-    prepare=Preparation(
-        inputs=lambda spec: [image_input(spec)],
-        list_files=lambda path: walk.find(path, images.is_image),
-        suffixes=images.SUFFIXES,
-        noun="images",
-        read=labels.serve.read,
-        from_array=labels.serve.from_array,
-    ),
+    prepare=prepare_images(labels.serve.prepare, labels.serve.from_array),
     tabulate=tabulate,
     ensemble=mean_over_seeds,
     baseline=baseline,

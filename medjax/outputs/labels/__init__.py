@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
 from medjax.evaluation.metrics import Metric
@@ -17,9 +16,8 @@ from medjax.outputs.base import (
     Output,
     PairReader,
     Predicted,
-    Preparation,
-    image_input,
     mean_over_seeds,
+    prepare_images,
 )
 from medjax.outputs.labels import metrics, pairs, plot, serve
 from medjax.outputs.labels.predictions import LabelPredictions
@@ -84,14 +82,7 @@ def recognises(header: Sequence[str]) -> bool:
 LABELS: Output[LabelPredictions] = Output(
     columns=("label",),
     describe=describe,
-    prepare=Preparation(
-        inputs=lambda spec: [image_input(spec)],
-        list_files=lambda path: walk.find(path, images.is_image),
-        suffixes=images.SUFFIXES,
-        noun="images",
-        read=serve.read,
-        from_array=serve.from_array,
-    ),
+    prepare=prepare_images(serve.prepare, serve.from_array),
     tabulate=tabulate,
     ensemble=mean_over_seeds,
     baseline=baseline,

@@ -118,14 +118,6 @@ def prepare(
     return PreparedImage(pixels, case_id)
 
 
-def read(
-    path: Path, predictor: ImageFit, spec: ModelSpec, *, case_id: str, hints: ImageHints
-) -> list[PreparedImage]:
-    """The image of a file."""
-    raw_image = images.read(path, limit_bytes=hints.limit_bytes)
-    return [prepare(raw_image, predictor, spec, case_id=case_id, hints=hints)]
-
-
 def from_array(
     image: np.ndarray,
     predictor: ImageFit,

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.config import option
-from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
 from medjax.errors import UserError
@@ -22,8 +21,7 @@ from medjax.outputs.base import (
     Output,
     PairReader,
     Predicted,
-    Preparation,
-    image_input,
+    prepare_images,
 )
 from medjax.outputs.landmarks import biometry, metrics, pairs, plot, report, serve
 from medjax.outputs.landmarks.report import LandmarkPredictions
@@ -147,14 +145,7 @@ def recognises(header: Sequence[str]) -> bool:
 LANDMARKS: Output[LandmarkPredictions] = Output(
     columns=("landmarks",),
     describe=describe,
-    prepare=Preparation(
-        inputs=lambda spec: [image_input(spec)],
-        list_files=lambda path: walk.find(path, images.is_image),
-        suffixes=images.SUFFIXES,
-        noun="images",
-        read=serve.read,
-        from_array=serve.from_array,
-    ),
+    prepare=prepare_images(serve.prepare, serve.from_array),
     tabulate=tabulate,
     ensemble=ensemble,
     baseline=baseline,

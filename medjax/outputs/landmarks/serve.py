@@ -86,7 +86,12 @@ def answers_of(predictions: LandmarkPredictions, split: Split) -> list[LandmarkA
 
 
 def prepare(
-    raw_image: images.RawImage, spec: ModelSpec, *, case_id: str, hints: ImageHints
+    raw_image: images.RawImage,
+    predictor: Any,
+    spec: ModelSpec,
+    *,
+    case_id: str,
+    hints: ImageHints,
 ) -> PreparedImage:
     """An image on the grid of the training; raises UserError if it does not fit."""
     shape, grid_mm = spec.image_shape, spec.info.grid_mm
@@ -149,14 +154,6 @@ def _turn(spec: ModelSpec, hints: ImageHints, *, case_id: str) -> placing.Turn |
     return pose.turn(points, target, shape=spec.image_shape[:-1], grid_mm=spec.info.grid_mm)
 
 
-def read(
-    path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
-) -> list[PreparedImage]:
-    """The image of a file, ready."""
-    raw_image = images.read(path, limit_bytes=hints.limit_bytes)
-    return [prepare(raw_image, spec, case_id=case_id, hints=hints)]
-
-
 def from_array(
     image: np.ndarray,
     predictor: Any,
@@ -173,4 +170,4 @@ def from_array(
     pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
     axes = "yx" if pixels.ndim == 3 else "zyx" if affine is None else "xyz"
     raw_image = images.RawImage(pixels, affine=affine, axes=axes)
-    return prepare(raw_image, spec, case_id="image", hints=hints)
+    return prepare(raw_image, predictor, spec, case_id="image", hints=hints)

@@ -156,11 +156,11 @@ class SearchPredictor:
         )
         return search.make(model, num_landmarks=count, game=game, preprocessing=spec.preprocessing)
 
-    def make_task(self, spec: ModelSpec, *, learning: search.Learning = NO_LEARNING) -> Task:
+    def make_task(self, spec: ModelSpec) -> Task:
         """The agents; they predict where each search of each landmark ends, in voxels of the
         prepared image: `points` `[batch, start, landmark, ndim]`, NaN where an agent has left."""
         shape = spec.image_shape[:-1]
-        game = self.game(shape, learning=learning)
+        game = self.game(shape)
         agent, count = self.make_agent(spec, game), len(spec.info.landmarks)
         spacing, room = tuple(game.levels.spacing.tolist()), max(game.rules.crop) // 2
 
