@@ -126,8 +126,8 @@ def watch(started: list[subprocess.Popen]) -> int:
         bad = min(failed, key=lambda i: started[i].returncode >= 0, default=None)
     if bad is not None:
         print(
-            f"error: process {bad} {_how(started[bad].returncode)}; ending the others. The same "
-            "command goes on from the newest checkpoint",
+            f"error: process {bad} {describe_exit(started[bad].returncode)}; ending the others. "
+            "The same command goes on from the newest checkpoint",
             file=sys.stderr,
             flush=True,
         )
@@ -149,7 +149,7 @@ def end(started: list[subprocess.Popen]) -> None:
             process.kill()
 
 
-def _how(code: int) -> str:
+def describe_exit(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
 

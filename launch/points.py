@@ -106,9 +106,9 @@ def merge_rates(points: Sequence[Point], *, at_most: int) -> list[Point]:
         else {
             **{k: v for k, v in part[0].items() if k not in _MANY},
             **{
-                many: ",".join(p[one] for p in part)
-                for one, many in _MANY.items()
-                if one in part[0]
+                many: ",".join(p[single] for p in part)
+                for single, many in _MANY.items()
+                if single in part[0]
             },
         }
         for part in parts
@@ -140,16 +140,16 @@ def named(points: Sequence[Point], varied: Sequence[str]) -> dict[str, Point]:
 def name_of(point: Point, varied: Sequence[str]) -> str:
     """Of the folder of a run: what is special about it."""
     parts = [
-        f"{name}-{'+'.join(each if len(set(each)) > 1 else each[:1])}"
+        f"{name}-{'+'.join(values if len(set(values)) > 1 else values[:1])}"
         for name in varied
-        if any(each := told(point, name))
+        if any(values := values_of_flag(point, name))
     ]
     text = "_".join(parts) or "run"
     clean = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
     return clean if len(clean) <= 150 else f"{clean[:140]}_{zlib.crc32(text.encode()):08x}"
 
 
-def told(point: Point, name: str) -> list[str]:
+def values_of_flag(point: Point, name: str) -> list[str]:
     """The values that a run has of a flag: of a program of several settings, one of each; empty
     where it is not given."""
     if name == "seed" and "seeds" in point:

@@ -119,9 +119,11 @@ def loads() -> list[Load]:
     frames = jnp.zeros((1, 32, 112, 112, 1))
     # An agent's update also acts: the network is run four times in all, and nothing is read.
     return [
-        of("classify, ResNet-50, 224^2", classifier.init, classifier.apply, (image,), batch=64),
-        of("heatmap, 3-D U-Net, 96^3", unet.init, unet.apply, (volume,), batch=2),
-        of(
+        make_load(
+            "classify, ResNet-50, 224^2", classifier.init, classifier.apply, (image,), batch=64
+        ),
+        make_load("heatmap, 3-D U-Net, 96^3", unet.init, unet.apply, (volume,), batch=2),
+        make_load(
             "search, 2 landmarks, 15^3",
             agents.init,
             agents.apply,
@@ -131,7 +133,7 @@ def loads() -> list[Load]:
             is_read=False,
             modes=False,
         ),
-        of(
+        make_load(
             "temporal, ResNet-18 + LSTM",
             heart.init,
             heart.apply,
@@ -141,7 +143,7 @@ def loads() -> list[Load]:
     ]
 
 
-def of(
+def make_load(
     name: str,
     init: Callable,
     apply: Callable,

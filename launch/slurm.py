@@ -71,10 +71,12 @@ def submit(
         str(SCRIPT),
         *command,
     ]
-    told = {"MEDJAX_SETUP": resources.setup} if resources.setup else {}
-    told |= {"MEDJAX_COMMANDS": str(commands.resolve())} if commands else {}
+    environment = {"MEDJAX_SETUP": resources.setup} if resources.setup else {}
+    environment |= {"MEDJAX_COMMANDS": str(commands.resolve())} if commands else {}
     if resources.print:
-        print(" ".join([*(f"{k}={shlex.quote(v)}" for k, v in told.items()), shlex.join(call)]))
+        print(
+            " ".join([*(f"{k}={shlex.quote(v)}" for k, v in environment.items()), shlex.join(call)])
+        )
         return
     if shutil.which("sbatch") is None:
         raise UserError(
@@ -82,7 +84,7 @@ def submit(
         )
     Path(resources.logs).mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        call, env={**os.environ, **told}, capture_output=True, text=True, check=False
+        call, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise UserError(f"sbatch: {(done.stderr.strip().splitlines() or ['failed'])[0]}")

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from launch import points, slurm
-from launch.points import Point, told
+from launch.points import Point, values_of_flag
 from medjax import app
 from medjax.config import option
 from medjax.data import table
@@ -155,9 +155,10 @@ def run_all(commands: Mapping[str, Sequence[str]], folder: Path, *, jobs: int) -
                 del running[name]
                 ended = count - len(waiting) - len(running)
                 left = (time.monotonic() - began) / ended * (count - ended)
-                how = "done" if is_done(folder / name) else "stopped" if stopped else "FAILED"
-                failed += [name] if how == "FAILED" else []
-                print(f"{ended}/{count}  {name}: {how}; about {left / 60:.0f} min left", flush=True)
+                outcome = "done" if is_done(folder / name) else "stopped" if stopped else "FAILED"
+                failed += [name] if outcome == "FAILED" else []
+                minutes = f"about {left / 60:.0f} min left"
+                print(f"{ended}/{count}  {name}: {outcome}; {minutes}", flush=True)
     for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
         signal.signal(number, handler)
     if stopped:
@@ -195,21 +196,23 @@ class Row(NamedTuple):
     kept: bool
 
 
-def rows_of(run: str, point: Point, found: Mapping[str, Any], varied: Sequence[str]) -> list[Row]:
+def rows_of(
+    run: str, point: Point, run_report: Mapping[str, Any], varied: Sequence[str]
+) -> list[Row]:
     """The lines of one program: one of each setting that it tried."""
-    values = [c["value"] for c in found.get("choices", [found["validation"]])]
+    values = [c["value"] for c in run_report.get("choices", [run_report["validation"]])]
 
     def flag(name: str, number: int) -> str:
-        each = told(point, name)
-        return each[number] if len(each) > 1 else each[0]
+        given = values_of_flag(point, name)
+        return given[number] if len(given) > 1 else given[0]
 
     return [
         Row(
             run,
             {name: flag(name, number) for name in varied},
             np.nan if value is None else value,
-            found["train"]["seconds"],
-            "choices" not in found or found["choice"] == number,
+            run_report["train"]["seconds"],
+            "choices" not in run_report or run_report["choice"] == number,
         )
         for number, value in enumerate(values)
     ]

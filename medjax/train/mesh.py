@@ -34,7 +34,7 @@ def along(axis: int, *, mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
-def sharded(tree: Tree, *, mesh: jax.sharding.Mesh) -> Any:
+def sharded(tree: Tree, *, mesh: jax.sharding.Mesh) -> Tree:
     """The sharding of each leaf `[seed, ...]` so that no device holds a whole one: along its
     longest axis that divides by the devices (Rajbhandari et al. 2020, stage 3)."""
 
@@ -75,7 +75,7 @@ def my_part(size: int) -> slice:
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def put(tree: Tree, sharding: Any) -> Any:
+def put(tree: Tree, sharding: Any) -> Tree:
     """Host arrays, alike in all processes, onto the devices."""
     # Each device asks for its own part: no process sends another what that has already.
     return jax.tree.map(
@@ -86,14 +86,14 @@ def put(tree: Tree, sharding: Any) -> Any:
     )
 
 
-def put_part(tree: Tree, sharding: Any) -> Any:
+def put_part(tree: Tree, sharding: Any) -> Tree:
     """Host arrays of which each process has its part, `my_part` of the axis that is split."""
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
     )
 
 
-def on_host(tree: Tree) -> Any:
+def on_host(tree: Tree) -> Tree:
     """Arrays of any sharding as numpy arrays, whole, in every process."""
     from jax.experimental import multihost_utils
 
@@ -106,7 +106,7 @@ def on_host(tree: Tree) -> Any:
     return jax.tree.map(fetch, tree)
 
 
-def at_hand(tree: Tree) -> Any:
+def at_hand(tree: Tree) -> Tree:
     """Arrays of any sharding, whole on each device of this process: what it answers with."""
     if jax.device_count() == 1:
         return tree
@@ -122,7 +122,7 @@ def at_hand(tree: Tree) -> Any:
     return jax.tree.map(fetch, tree)
 
 
-def spread(tree: Tree) -> Any:
+def spread(tree: Tree) -> Tree:
     """Host arrays over the devices of this process, along their first axis where it divides."""
     mine = _mine()
     if mine.size == 1 or any(len(x) % mine.size for x in jax.tree.leaves(tree)):

@@ -71,7 +71,7 @@ def make(
     )
 
 
-def tune(state: Tree, **values: Any) -> Any:
+def tune(state: Tree, **values: Any) -> Tree:
     """A state, or a tree in which one stands, with other values of `learning_rate` or
     `weight_decay`."""
     return optax.tree.set(state, **values)

@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax.files import write_bytes, write_table
 from medjax.progress import clock, several
-from medjax.typing import Logs, Tree
+from medjax.typing import Json, JsonView, Logs, Tree
 
 __all__ = ["write_bytes", "write_table"]  # what others find here
 
@@ -55,7 +55,7 @@ class MetricsFile:
         )
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
-    def write(self, step: int, values: Mapping[str, Any]) -> None:
+    def write(self, step: int, values: JsonView) -> None:
         line = (json.dumps({"step": step, **plain(values)}, allow_nan=False) + "\n").encode()
         while line:  # a full disk takes a part, then none
             line = line[os.write(self._file, line) :]
@@ -67,7 +67,7 @@ class MetricsFile:
 class NoFile:
     """What other processes than the first write their metrics to."""
 
-    def write(self, step: int, values: Mapping[str, Any]) -> None:
+    def write(self, step: int, values: JsonView) -> None:
         pass
 
     def close(self) -> None:
@@ -110,9 +110,9 @@ class Progress:
         self._unit = unit
         self._file, self._batch, self._every, self._steps = file, batch, every, steps
         self._start, self._began = start, time.perf_counter()
-        self._sums: dict[str, Any] = {}
+        self._sums: Json = {}
         self._count, self._failed = 0, 0
-        self._beside: dict[str, Any] = {}
+        self._beside: Json = {}
         self._tty, self._told = sys.stdout.isatty(), self._began
 
     def __call__(self, step: int, state: Tree, logs: Logs, count: int) -> None:
@@ -137,7 +137,7 @@ class Progress:
             )
             self._sums, self._count, self._failed, self._beside = {}, 0, 0, {}
 
-    def add(self, values: Mapping[str, Any]) -> None:
+    def add(self, values: JsonView) -> None:
         """Has `values` stand in the line of this step."""
         self._beside.update(values)
 

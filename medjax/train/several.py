@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax.errors import UserError
 from medjax.train import optim
-from medjax.typing import Tree
+from medjax.typing import Json, JsonView, Tree
 
 
 class Choice(NamedTuple):
@@ -44,7 +44,7 @@ def choices(rates: tuple[float, ...], decays: tuple[float, ...]) -> list[Choice]
     ]
 
 
-def tune(states: Tree, tried: Sequence[Choice], *, seeds: int) -> Any:
+def tune(states: Tree, tried: Sequence[Choice], *, seeds: int) -> Tree:
     """States of all learners, each with the numbers of its choice."""
     return optim.tune(
         states,
@@ -55,7 +55,7 @@ def tune(states: Tree, tried: Sequence[Choice], *, seeds: int) -> Any:
     )
 
 
-def of_choice(tree: Tree, number: int, *, seeds: int) -> Any:
+def of_choice(tree: Tree, number: int, *, seeds: int) -> Tree:
     """The part of a tree that belongs to the learners of one choice."""
     return jax.tree.map(lambda x: x[number * seeds : (number + 1) * seeds], tree)
 
@@ -98,8 +98,8 @@ def judged(
 
 
 def table(
-    tried: Sequence[Choice], lines: Sequence[Mapping[str, Any]], *, score: str, higher: bool
-) -> list[dict[str, Any]]:
+    tried: Sequence[Choice], lines: Sequence[JsonView], *, score: str, higher: bool
+) -> list[Json]:
     """Each choice and its best value on validation, from the lines of `metrics.jsonl`."""
     rows = []
     for number, choice in enumerate(tried):
