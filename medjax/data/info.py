@@ -2,6 +2,8 @@
 
 import dataclasses
 
+NOTES = "notes.json"  # beside the examples of a prepared set
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:

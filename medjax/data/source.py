@@ -17,11 +17,10 @@ from absl import logging
 from medjax import lock, progress, runtime
 from medjax.data import catalogue, subjects, walk
 from medjax.data import splits as split_rules
-from medjax.data.info import DatasetInfo
+from medjax.data.info import NOTES, DatasetInfo
 from medjax.data.options import Options
 from medjax.errors import UserError, unknown
 
-NOTES = "notes.json"  # beside the examples of a prepared set
 _TEXTS = ("case_id", "subject_id", "digest", "metadata")
 
 

@@ -13,9 +13,8 @@ import tensorflow_datasets as tfds
 
 from medjax import progress
 from medjax.data import images, splits, subjects, walk
-from medjax.data.info import DatasetInfo
+from medjax.data.info import NOTES, DatasetInfo
 from medjax.data.options import Options
-from medjax.data.source import NOTES
 from medjax.errors import UserError
 
 Item = TypeVar("Item")
