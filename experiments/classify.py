@@ -1,27 +1,30 @@
 """Exam classification: from images and labels to a trained, evaluated, saved classifier.
 
-    python -m experiments.classify
-    python -m experiments.classify --dataset=image_folder --data_dir=MY_IMAGES
+    medjax classify
+    medjax classify --dataset=image_folder --data_dir=MY_IMAGES
 
 Measured runs, with their commands: docs/results.md.
 """
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from medjax import app, experiment
+from medjax import app, experiment, losses
 from medjax.config import option, unique_names
 from medjax.data import preprocess
+from medjax.data.catalogue import KnownSets
 from medjax.data.options import DataOptions
-from medjax.data.source import Split
+from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.evaluation import report
 from medjax.models import pretrained
 from medjax.ops.augment import Augmentation
 from medjax.outputs.labels import metrics
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
+from medjax.tasks.base import with_network
 from medjax.tasks.classification.predictor import ClassificationPredictor
 from medjax.train.options import FeedOptions, TrainingOptions
 
@@ -33,8 +36,10 @@ class Config:
 
     dataset: str = option(
         "",
-        "brain_planes, image_folder, or a set of MedMNIST; empty: what --data_dir is, without it "
-        "brain_planes",
+        "the set; empty: what --data_dir is, without it brain_planes",
+        choices=KnownSets("classify"),
+        common=True,
+        group="data",
     )
     data: DataOptions = DataOptions()
     predictor: ClassificationPredictor = ClassificationPredictor()
@@ -46,27 +51,44 @@ class Config:
     label_smoothing: float = option(
         0.05, "share of the target spread over all classes", least=0, below=1
     )
+    loss: str = option(
+        "cross_entropy", "of the training", choices=losses.CLASS_LOSSES, group="training"
+    )
     class_weights: str = option("none", "of the loss", choices=("none", "balanced"))
     mixup: float = option(0.0, "alpha of mixup; 0 is off", least=0)
     training: TrainingOptions = TrainingOptions()
     feeding: FeedOptions = FeedOptions()
     augmentation: Augmentation = AUGMENTATION
     best: str = option(
-        "auc", "metric that chooses the checkpoint, on validation", choices=metrics.NAMES
+        "auc",
+        "metric that chooses the checkpoint, on validation",
+        choices=metrics.NAMES,
+        group="training",
     )
     report: ReportOptions = ReportOptions()
     files: FileOptions = FileOptions("runs/classify")
 
 
-def main(config: Config) -> None:
+def main(
+    config: Config,
+    *,
+    dataset: Dataset | None = None,
+    network: Any = None,
+    loss: losses.LossFunction | None = None,
+) -> experiment.Finished:
+    """Trains, evaluates and reports.
+
+    Args:
+      dataset, network, loss: of one's own, in place of those that the settings name.
+    """
     if config.freeze and not config.init_from:
         raise UserError("`freeze` trains on the features of published weights; give `init_from`")
-    with experiment.open_run(config, "classify", default="brain_planes") as run:
+    with experiment.open_run(config, "classify", default="brain_planes", dataset=dataset) as run:
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
         predictor = dataclasses.replace(
-            config.predictor,
+            with_network(config.predictor, network),
             augmentation=config.augmentation,
             image_size=config.data.image_size,
             fit=config.data.fit,
@@ -78,6 +100,7 @@ def main(config: Config) -> None:
             label_smoothing=config.label_smoothing,
             mixup_alpha=config.mixup,
             frozen=config.freeze,
+            loss_function=loss or losses.class_loss(config.loss),
             class_weights=balanced if config.class_weights == "balanced" else None,
         )
         if config.init_from:
@@ -93,7 +116,7 @@ def main(config: Config) -> None:
             higher=score not in (*metrics.LOWER_IS_BETTER, "loss"),
         )
         evaluation = experiment.evaluate(run, method, train, learned)
-        experiment.write_report(
+        return experiment.write_report(
             run, method, learned, evaluation, score=score, show=report.show_classes
         )
 

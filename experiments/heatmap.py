@@ -1,23 +1,28 @@
 """Landmarks by heatmap regression: from images and points to coordinates in millimetres.
 
-    python -m experiments.heatmap
-    python -m experiments.heatmap --ndim=3
-    python -m experiments.heatmap --dataset=landmark_folder --data_dir=MY_IMAGES
+    medjax heatmap
+    medjax heatmap --ndim=3
+    medjax heatmap --dataset=landmark_folder --data_dir=MY_IMAGES
 
 Measured runs, with their commands: docs/results.md.
 """
 
 import dataclasses
+from typing import Any
 
 from medjax import app, experiment
 from medjax.config import option, unique_names
 from medjax.data import preprocess
+from medjax.data.catalogue import KnownSets
 from medjax.data.landmarks.folder import check_mirror
 from medjax.data.options import LandmarkOptions
+from medjax.data.source import Dataset
 from medjax.errors import UserError
+from medjax.losses import LossFunction
 from medjax.ops.augment import Augmentation
 from medjax.outputs.landmarks import LandmarkMeasures
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
+from medjax.tasks.base import with_network
 from medjax.tasks.heatmap.predictor import HeatmapPredictor
 from medjax.train.options import FeedOptions, TrainingOptions
 
@@ -29,11 +34,13 @@ class Config:
 
     dataset: str = option(
         "",
-        "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, afids, isbi2015, "
-        "hand_xray or synthetic_hand; empty: landmark_folder with --data_dir, else brain_landmarks",
+        "the set; empty: what --data_dir is, without it brain_landmarks",
+        choices=KnownSets("heatmap"),
+        common=True,
+        group="data",
     )
     data: LandmarkOptions = LandmarkOptions()
-    train_cases: int = option(0, "train on so many cases only; 0: on all", least=0)
+    train_cases: int = option(0, "train on so many cases only; 0: on all", least=0, group="data")
     predictor: HeatmapPredictor = HeatmapPredictor()
     learn_sigma: float = option(
         0.0, "weight of |sigma|^2 where sigma is learned; 0: it is not", least=0
@@ -48,6 +55,7 @@ class Config:
         "error_mm",
         "metric that chooses the checkpoint, on validation",
         choices=("error_mm", "error_mm_median", "loss"),
+        group="training",
     )
     measures: LandmarkMeasures = LandmarkMeasures()
     report: ReportOptions = ReportOptions()
@@ -60,8 +68,21 @@ class Config:
             raise UserError("`learn_sigma` is for `loss=l2`")
 
 
-def main(config: Config) -> None:
-    with experiment.open_run(config, "heatmap", default="brain_landmarks") as opened:
+def main(
+    config: Config,
+    *,
+    dataset: Dataset | None = None,
+    network: Any = None,
+    loss: LossFunction | None = None,
+) -> experiment.Finished:
+    """Trains, evaluates and reports.
+
+    Args:
+      dataset, network, loss: of one's own, in place of those that the settings name.
+    """
+    with experiment.open_run(
+        config, "heatmap", default="brain_landmarks", dataset=dataset
+    ) as opened:
         train = opened.dataset.splits["train"].first(config.train_cases)
         axes = len(train.image_shape) - 1
         experiment.check_augmentation(config.augmentation, axes=axes)
@@ -69,18 +90,21 @@ def main(config: Config) -> None:
             check_mirror(opened.dataset.info)
         width, batch = (16, 8) if axes == 2 else (8, 2)  # what two cores train in minutes
         run = opened.with_training(batch=config.training.batch or batch)
-        predictor = dataclasses.replace(config.predictor, width=config.predictor.width or width)
+        predictor = dataclasses.replace(
+            with_network(config.predictor, network), width=config.predictor.width or width
+        )
         spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
         task = predictor.make_task(
             spec,
             augmentation=config.augmentation,
             learn_sigma=config.learn_sigma,
             coordinate_weight=config.coordinate_weight,
+            own_loss=loss,
         )
         method = experiment.Method(predictor, spec, task, config.measures)
         learned = experiment.train(run, method, train, feeding=config.feeding, score=config.best)
         evaluation = experiment.evaluate(run, method, train, learned)
-        experiment.write_report(run, method, learned, evaluation, score=config.best)
+        return experiment.write_report(run, method, learned, evaluation, score=config.best)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Landmark search by reinforcement-learning agents; environment, replay and learning compiled.
 
-    python -m experiments.search
-    python -m experiments.search --ndim=2 --spacings_mm=16,8,4,2
-    python -m experiments.search --dataset=landmark_folder --data_dir=MY_VOLUMES --landmarks=A,B
+    medjax search
+    medjax search --ndim=2 --spacings_mm=16,8,4,2
+    medjax search --dataset=landmark_folder --data_dir=MY_VOLUMES --landmarks=A,B
 
 Measured runs, with their commands: docs/results.md.
 """
@@ -17,11 +17,12 @@ import numpy as np
 from medjax import app, experiment
 from medjax.config import option, unique_names
 from medjax.data import preprocess
+from medjax.data.catalogue import KnownSets
 from medjax.data.options import LandmarkOptions
-from medjax.data.source import Split
+from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
-from medjax.evaluation import report
 from medjax.ops.augment import Augmentation
+from medjax.outputs.base import Picture
 from medjax.outputs.landmarks.metrics import check_radii
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
 from medjax.tasks.search import environment as env
@@ -43,11 +44,15 @@ class Config:
 
     dataset: str = option(
         "",
-        "brain_landmarks, landmark_folder, hc18, mouse_skull, hippocampus, afids, isbi2015, "
-        "hand_xray or synthetic_hand; empty: landmark_folder with --data_dir, else brain_landmarks",
+        "the set; empty: what --data_dir is, without it brain_landmarks",
+        choices=KnownSets("search"),
+        common=True,
+        group="data",
     )
     data: LandmarkOptions = LandmarkOptions(ndim=3)
-    landmarks: tuple[str, ...] = option(("AC", "PC"), "those that are searched, comma-separated")
+    landmarks: tuple[str, ...] = option(
+        ("AC", "PC"), "those that are searched, comma-separated", common=True, group="data"
+    )
     copies: int = option(0, "search so many random versions of each training volume too", least=0)
     predictor: SearchPredictor = SearchPredictor()
     learning: Learning = Learning()
@@ -71,9 +76,10 @@ class Config:
         "error_mm",
         "metric that chooses the checkpoint, on validation",
         choices=("error_mm", "error_mm_median"),
+        group="training",
     )
     radii_mm: tuple[float, ...] = option(
-        (1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates", item=float
+        (1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates", item=float, group="report"
     )
     report: ReportOptions = ReportOptions()
     files: FileOptions = FileOptions("runs/search")
@@ -99,12 +105,14 @@ class Config:
             raise UserError(f"`beside={self.beside}`: has no predictions.csv")
 
 
-def main(config: Config) -> None:
+def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finished:
+    """Trains, evaluates and reports; `dataset` stands for the set that the settings name."""
     names, count = config.landmarks, config.predictor.starts
-    with experiment.open_run(config, "search", default="brain_landmarks") as opened:
-        dataset = searcher.narrow_to(opened.dataset, names)
-        run = dataclasses.replace(opened, dataset=dataset)
-        train, split = dataset.splits["train"], run.report_split
+    with experiment.open_run(
+        config, "search", default="brain_landmarks", dataset=dataset
+    ) as opened:
+        run = dataclasses.replace(opened, dataset=searcher.narrow_to(opened.dataset, names))
+        train, split = run.dataset.splits["train"], run.report_split
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
         agents = searcher.make_searcher(
@@ -113,7 +121,7 @@ def main(config: Config) -> None:
         plan = searcher.plan_search(
             agents,
             train,
-            dataset.splits["validation"].first(config.validation_cases),
+            run.dataset.splits["validation"].first(config.validation_cases),
             names=names,
             training=config.training,
             augmentation=config.augmentation,
@@ -130,7 +138,7 @@ def main(config: Config) -> None:
         searches = agents.explore(split, data, walk, names=names, count=count)
         wander = agents.explore(split, data, agents.wander, names=names, count=count)
         if not mesh.is_first():
-            return
+            return experiment.Finished(run.workdir, {})
         consensus = results.agree(split, searches, train, outlier_sd=config.outlier_sd)
         summary = results.summarise(
             searches,
@@ -153,11 +161,19 @@ def main(config: Config) -> None:
         }
         searches.write(run.workdir / "predictions.csv")
         consensus.answer.write(run.workdir / "consensus.csv")
-        report.write(run.workdir / "report.json", result)
-        folder = experiment.draw_learning(run, score=config.best, unit="Huber loss of Q")
-        draw(folder, agents, params, split, data, searches)
-        results.show_beside(result, config.radii_mm)
-        report.show_result(result, run.workdir, wrote=("consensus.csv",))
+        experiment.publish(
+            run,
+            result,
+            lambda folder: [
+                *draw(folder, agents, params, split, data, searches),
+                *results.draw_worst(folder, consensus, split, searches),
+            ],
+            score=config.best,
+            unit="Huber loss of Q",
+            show=lambda result: results.show_beside(result, config.radii_mm),
+            wrote=("consensus.csv",),
+        )
+        return experiment.Finished(run.workdir, result)
 
 
 def draw(
@@ -167,7 +183,7 @@ def draw(
     split: Split,
     data: env.Volumes,
     searches: Searches,
-) -> None:
+) -> list[Picture]:
     """The figures; ways are shown of the volume whose mean error is the median."""
     plot.histogram(
         folder / "errors.png",
@@ -188,6 +204,11 @@ def draw(
         spacing=np.asarray(agents.game.levels.spacing).tolist(),
         crop=(agents.predictor.crop_size,) * image.ndim,
     )
+    return [
+        Picture("errors.png", "Errors of all searches, of each landmark."),
+        Picture("paths.png", "Ways of some agents through a volume.", shows_images=True),
+        Picture("search.gif", "One search, step by step.", shows_images=True),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fetal standard planes by SonoNet with its authors' weights: what a frame shows, and where.
 
-    python -m experiments.sononet --weights=SonoNet16.npz --input=MY_FRAMES
+    medjax sononet --weights=SonoNet16.npz --input=MY_FRAMES
 
 The nine real frames of the authors that were at hand are all classified right, the lowest
 probability 0.57 (2026-11-24); the authors chose them, so this tests the import, not the accuracy.

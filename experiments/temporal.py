@@ -1,8 +1,8 @@
 """Temporal localisation: the frames that matter in a sequence, by a recurrence over CNN features.
 
-    python -m experiments.temporal
-    python -m experiments.temporal --dataset=brain_sweeps --task=planes --recurrence=bilstm
-    python -m experiments.temporal --dataset=sequence_folder --data_dir=MY_SEQUENCES
+    medjax temporal
+    medjax temporal --dataset=brain_sweeps --task=planes --recurrence=bilstm
+    medjax temporal --dataset=sequence_folder --data_dir=MY_SEQUENCES
 
 Measured runs, with their commands: docs/results.md.
 """
@@ -10,16 +10,19 @@ Measured runs, with their commands: docs/results.md.
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 from medjax import app, experiment
 from medjax.config import option, replace_settings, unique_names
+from medjax.data.catalogue import KnownSets
 from medjax.data.options import SequenceOptions
-from medjax.data.source import Split
+from medjax.data.source import Dataset, Split
 from medjax.experiment import Learned, Method, Run
 from medjax.ops.augment import Augmentation
 from medjax.outputs.frames import FrameMeasures
 from medjax.outputs.frames.report import SequencePredictions
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
+from medjax.tasks.base import with_network
 from medjax.tasks.temporal import learning as temporal
 from medjax.tasks.temporal import rivals
 from medjax.tasks.temporal.learning import TemporalLearning
@@ -34,8 +37,10 @@ class Config:
 
     dataset: str = option(
         "",
-        "beating_heart, brain_sweeps, sequence_folder, sunnybrook_cine, acdc or echonet_dynamic; "
-        "empty: sequence_folder with --data_dir, else beating_heart",
+        "the set; empty: what --data_dir is, without it beating_heart",
+        choices=KnownSets("temporal"),
+        common=True,
+        group="data",
     )
     data: SequenceOptions = SequenceOptions()
     predictor: TemporalPredictor = TemporalPredictor()
@@ -48,13 +53,17 @@ class Config:
     files: FileOptions = FileOptions("runs/temporal")
 
 
-def main(config: Config) -> None:
+def main(
+    config: Config, *, dataset: Dataset | None = None, network: Any = None
+) -> experiment.Finished:
+    """Trains, evaluates and reports; `dataset` and `network`, an encoder, are of one's own."""
     config = replace_settings(config, loss=config.predictor.loss_or_default)
-    learning, predictor = config.learning, config.predictor
+    learning = config.learning
+    predictor = with_network(config.predictor, network, "encoder")
     with_rival = learning.rival and predictor.recurrence != "none"
     if with_rival:
         temporal.check_rival(learning)
-    with experiment.open_run(config, "temporal", default="beating_heart") as run:
+    with experiment.open_run(config, "temporal", default="beating_heart", dataset=dataset) as run:
         temporal.check_set(run.dataset, predictor, learning, config.measures)
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=2)
@@ -78,7 +87,7 @@ def main(config: Config) -> None:
                 others = average_best(rival, *trained, higher=predictor.task == "planes")
         evaluation = experiment.evaluate(run, method, train, learned)
         score = next(iter(method.metrics))
-        experiment.write_report(
+        return experiment.write_report(
             run,
             method,
             learned,

@@ -1,14 +1,13 @@
 """What a sweep runs: the flags of each run, and which runs are one program."""
 
-import importlib
 import itertools
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from medjax import app
+from medjax.__main__ import load_program
 from medjax.errors import UserError
 
 Point = dict[str, str]  # the flags of one run
@@ -18,10 +17,7 @@ _MANY = {"learning_rate": "learning_rates", "weight_decay": "weight_decays"}
 
 def parse(experiment: str, flags: Sequence[str]) -> dict[str, list[str]]:
     """The values of each flag, in the order given; each is tried on the experiment first."""
-    try:
-        module: Any = importlib.import_module(experiment)
-    except ImportError:
-        raise UserError(f"{experiment}: no such experiment") from None
+    module = load_program(experiment)
     values: dict[str, list[str]] = {}
     for flag in flags:
         name, equal, value = flag.removeprefix("--").partition("=")

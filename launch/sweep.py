@@ -3,7 +3,7 @@
 A flag that is given several times takes several values; all combinations are run, or with
 `--random=20` so many drawn at random, then also from ranges (`1e-4~1e-2`, even in the logarithm):
 
-    python -m launch.sweep --workdir=runs/sweep -- experiments.classify \
+    medjax sweep --workdir=runs/sweep -- classify \
       --model=cnn --model=mlp --learning_rate=1e-3 --learning_rate=3e-3 --seed=0 --seed=1 --seed=2
 
 Runs that differ in the seed alone, and by one, are one program (`--seeds=3`); so are, up to
@@ -27,8 +27,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch import points, slurm
-from launch.points import Point, values_of_flag
 from medjax import app
 from medjax.config import option
 from medjax.data import table
@@ -36,6 +34,9 @@ from medjax.errors import UserError
 from medjax.evaluation import report
 from medjax.evaluation.plot import new_figure, plain_numbers
 from medjax.train.record import write_table
+
+from . import points, slurm
+from .points import Point, values_of_flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +59,8 @@ class Config(slurm.Resources):
 
 
 def main(config: Config) -> None:
-    if not config.files or not config.files[0].startswith("experiments."):
-        raise UserError(
-            "name the experiment after --, as in: -- experiments.classify --model=cnn --model=mlp"
-        )
+    if not config.files or config.files[0].startswith("-"):
+        raise UserError("name the experiment after --, as in: -- classify --model=cnn --model=mlp")
     if min(config.jobs, config.random) < 0 or config.together < 1:
         raise UserError("--jobs and --random must not be negative, --together at least 1")
     experiment, *flags = config.files
@@ -98,7 +97,8 @@ def command(experiment: str, point: Point, workdir: Path) -> list[str]:
     return [
         sys.executable,
         "-m",
-        experiment,
+        "medjax",
+        experiment.removeprefix("experiments."),
         *(f"--{k}={v}" for k, v in point.items()),
         f"--workdir={workdir}",
     ]

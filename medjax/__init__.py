@@ -1,3 +1,75 @@
-"""medjax: a JAX research library for medical images."""
+"""medjax: a JAX research library for medical images.
 
-__version__ = "0.1.0"
+The calls of this module are imported when they are first used, so that `import medjax` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.2.0"
+
+_PLACES = {
+    **dict.fromkeys(
+        (
+            "Figure",
+            "Result",
+            "classify",
+            "heatmap",
+            "open_dataset",
+            "register_dataset",
+            "search",
+            "temporal",
+        ),
+        "medjax.api",
+    ),
+    "Bundle": "medjax.bundle",
+    "load": "medjax.bundle",
+    "Dataset": "medjax.data.source",
+    "UserError": "medjax.errors",
+    "register_loss": "medjax.losses",
+    "register_network": "medjax.models",
+}
+__all__ = [
+    "Bundle",
+    "Dataset",
+    "Figure",
+    "Result",
+    "UserError",
+    "__version__",
+    "classify",
+    "heatmap",
+    "load",
+    "open_dataset",
+    "register_dataset",
+    "register_loss",
+    "register_network",
+    "search",
+    "temporal",
+]
+
+if TYPE_CHECKING:
+    from medjax.api import (
+        Figure,
+        Result,
+        classify,
+        heatmap,
+        open_dataset,
+        register_dataset,
+        search,
+        temporal,
+    )
+    from medjax.bundle import Bundle, load
+    from medjax.data.source import Dataset
+    from medjax.errors import UserError
+    from medjax.losses import register_loss
+    from medjax.models import register_network
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'medjax' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

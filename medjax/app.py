@@ -8,13 +8,13 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from absl import flags, logging
 
-from medjax import runtime
+from medjax import runtime, usage
 from medjax.config import (
     Leaf,
     check_ranges,
@@ -72,8 +72,10 @@ _KINDS: dict[Any, Callable] = {
 }
 
 
-def run(main: Callable[[Any], None], config: type) -> None:
+def run(main: Callable[[Any], Any], config: type, argv: Sequence[str] = ()) -> None:
     """Parses the flags that `config`'s fields are, and calls `main(config)`.
+
+    `argv` is the name of the program and its arguments; empty: those of the process.
 
     A `UserError` ends the process with one line and exit code 2, a full or read-only disk and too
     little memory likewise with 1.
@@ -88,10 +90,11 @@ def run(main: Callable[[Any], None], config: type) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's warnings are none of the user's
     logging.set_verbosity(logging.FATAL)  # orbax logs a traceback of errors that it raises as well
     sys.unraisablehook = _report_unraisable
-    program = sys.modules["__main__"].__spec__
-    name = program.name if program else Path(sys.argv[0]).name
+    spec = sys.modules["__main__"].__spec__
+    program = f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
+    name, *arguments = argv or [program, *sys.argv[1:]]
     try:
-        main(parse(config, sys.argv, name))
+        main(parse(config, [name, *arguments], name))
     except UserError as e:
         _leave(name_flags(str(e), config), 2)
     except ExitError as e:
@@ -136,7 +139,8 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
     known_settings = list(list_settings(config))
     for leaf in known_settings:
         _define(leaf, values)
-    flags.DEFINE_bool("help", False, "show this", flag_values=values, short_name="h")
+    flags.DEFINE_bool("help", False, "the common flags", flag_values=values, short_name="h")
+    flags.DEFINE_bool("helpfull", False, "all flags", flag_values=values)
     try:
         rest = values(argv)
     except flags.UnrecognizedFlagError as e:
@@ -146,8 +150,9 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
         raise unknown("flag", f"--{e.flagname}", [f"--{f}" for f in values]) from None
     except flags.Error as e:
         raise UserError(str(e)) from None
-    if values["help"].value:
-        _print_help(config, name)
+    if values["help"].value or values["helpfull"].value:
+        summary = sys.modules[config.__module__].__doc__ or ""
+        print(usage.describe(config, name, summary, full=bool(values["helpfull"].value)))
         sys.exit(0)
     if rest[1:] and "files" in values:  # what stands without a flag, or behind --
         values["files"].value = rest[1:]
@@ -179,16 +184,6 @@ def _from_flag(leaf: Leaf, value: Any) -> Any:
         raise UserError(
             f"--{leaf.name}={','.join(value)}: entries must be {metadata['item'].__name__}"
         ) from None
-
-
-def _print_help(config: type, name: str) -> None:
-    summary = (sys.modules[config.__module__].__doc__ or "").strip()
-    print(f"{summary}\n\nFlags of {name}:")
-    for leaf in list_settings(config):
-        metadata, default = leaf.field.metadata, leaf.default
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        known = f" ({' | '.join(metadata['choices'])})" if metadata["choices"] else ""
-        print(f"  --{leaf.name}={shown}\n      {metadata['help']}{known}")
 
 
 def _report_unraisable(unraisable: Any) -> None:

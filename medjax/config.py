@@ -11,7 +11,7 @@ name stands once, or the class is refused when its module is imported.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from medjax.errors import UserError
@@ -24,7 +24,7 @@ def option(
     default: Any,
     text: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     item: type = str,
     least: float | None = None,
     below: float | None = None,
@@ -33,13 +33,16 @@ def option(
     grows: bool = False,
     kept: bool = False,
     formerly: str = "",
+    common: bool = False,
+    group: str = "",
 ) -> Any:
     """A field that is a flag.
 
     Args:
       default: the value where the flag is not given; a tuple becomes a comma-separated flag.
       text: what `--help` says.
-      choices: the values that a string may take.
+      choices: the values that a string may take; of a registry those that it has when they are
+        asked for.
       item: what the entries of a tuple are.
       least: no number may be smaller; all have to be finite.
       below: every number has to be smaller.
@@ -48,6 +51,8 @@ def option(
       grows: may be larger when a run is resumed.
       kept: stands in every bundle, so that a bundle without it is refused.
       formerly: the name that it had, under which runs and bundles of before know it.
+      common: stands in `--help`; the others in `--helpfull` alone.
+      group: the section that a setting without one is shown in.
     """
     return dataclasses.field(
         default=default,
@@ -62,6 +67,8 @@ def option(
             "grows": grows,
             "kept": kept,
             "formerly": formerly,
+            "common": common,
+            "group": group,
         },
     )
 
@@ -69,6 +76,11 @@ def option(
 def derived(default: Any) -> Any:
     """A field that is no flag, as it follows from the data; it stands in every bundle."""
     return dataclasses.field(default=default, metadata={"kept": True})
+
+
+def own() -> Any:
+    """A field that only Python can give, as a network of one's own; it stands in no file."""
+    return dataclasses.field(default=None, compare=False, repr=False, metadata={"own": True})
 
 
 class Leaf(NamedTuple):
@@ -116,6 +128,17 @@ def get_setting(config: Any, name: str) -> Any:
 def flatten_settings(config: Any) -> dict[str, Any]:
     """All settings by name."""
     return {leaf.name: leaf.default for leaf in list_settings(config)}
+
+
+def changed_settings(config: Any) -> dict[str, Any]:
+    """The settings that differ from their defaults, by name; of a path no more than that it does,
+    as a report names no folder of a machine."""
+    defaults = flatten_settings(type(config))
+    return {
+        leaf.name: leaf.name.upper() if leaf.field.metadata["path"] else leaf.default
+        for leaf in list_settings(config)
+        if leaf.default != defaults[leaf.name]
+    }
 
 
 def rename_formerly(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:

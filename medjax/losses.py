@@ -1,9 +1,12 @@
 """Losses of one example; `vmap` over the batch and average with weights."""
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
 
+from medjax.errors import UserError, unknown
 from medjax.typing import Array
 
 
@@ -21,6 +24,18 @@ def cross_entropy(logits: Array, target: Array) -> Array:
     chex.assert_equal_shape([logits, target])
     chex.assert_rank(logits, 1)
     return -jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)))
+
+
+def focal(logits: Array, target: Array, *, focus: float = 2.0) -> Array:
+    """`-sum_c target_c (1 - p_c)^focus log p_c` with `p = softmax(logits)`; both `[num_classes]`.
+
+    Cases that are answered well count less. Lin et al., Focal loss for dense object detection (ICCV
+    2017), equation 4, for several classes.
+    """
+    chex.assert_equal_shape([logits, target])
+    chex.assert_rank(logits, 1)
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    return -jnp.sum(target * (1.0 - jnp.exp(log_p)) ** focus * log_p)
 
 
 def squared_error(heatmap: Array, target: Array) -> Array:
@@ -59,3 +74,30 @@ def voxel_cross_entropy(logits: Array, target: Array) -> Array:
     flat = target.reshape(-1)
     share = flat / jnp.maximum(flat.sum(), 1e-12)
     return -jnp.sum(share * jax.nn.log_softmax(logits.astype(jnp.float32).reshape(-1)))
+
+
+LossFunction = Callable[[Array, Array], Array]  # of an answer and its target, one example
+CLASS_LOSSES: dict[str, LossFunction] = {"cross_entropy": cross_entropy, "focal": focal}
+
+
+def register_loss(name: str, function: LossFunction) -> None:
+    """Makes a loss of one's own known by name to `medjax classify --loss`.
+
+    Args:
+      name: of letters, digits and underscores, that no loss has yet.
+      function: `function(logits, target)`, both `[num_classes]`, to a number; the target is a
+        distribution: smoothed, or mixed, where the options say so.
+
+    Raises:
+      UserError: if the name is taken, or none.
+    """
+    if not name.isidentifier() or name in CLASS_LOSSES:
+        raise UserError(f"loss {name!r}: the name is taken, or is none; choose another")
+    CLASS_LOSSES[name] = function
+
+
+def class_loss(name: str) -> LossFunction:
+    """The loss called `name`; raises UserError if there is none."""
+    if name not in CLASS_LOSSES:
+        raise unknown("loss", name, CLASS_LOSSES)
+    return CLASS_LOSSES[name]

@@ -14,7 +14,7 @@ AUGMENTATION = Augmentation(  # of every experiment, where it says nothing else
 class FileOptions:
     """Where a run writes."""
 
-    workdir: str = option("", "where everything is written", free=True, path=True)
+    workdir: str = option("", "where everything is written", free=True, path=True, common=True)
     cache_dir: str = option(
         "~/.cache/medjax", "prepared sets and compiled programs", free=True, path=True
     )
@@ -32,5 +32,8 @@ class ReportOptions:
         "of the figures; pdf and svg stand beside png",
         choices=("png", "pdf", "svg"),
         free=True,
+    )
+    page_images: bool = option(
+        True, "report.html shows images of the cases that were answered worst", free=True
     )
     eval_only: bool = option(False, "read the best checkpoint and report", free=True)

@@ -92,11 +92,7 @@ def check_texts(value: Any, *, where: str) -> None:
 
 def flat(value: Any, *, name: str = "") -> dict[str, Any]:
     """Nested objects and dataclasses as one, by path: `trained.info.name`."""
-    parts = (
-        dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else value
-    )
+    parts = as_plain(value) if _is_instance(value) else value
     if not isinstance(parts, Mapping):
         return {name: parts}
     return {
@@ -106,11 +102,25 @@ def flat(value: Any, *, name: str = "") -> dict[str, Any]:
     }
 
 
+def _is_instance(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def as_plain(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass as plain data, without those that only Python gives."""
+    return {
+        field.name: dataclasses.asdict(part) if _is_instance(part) else part
+        for field in dataclasses.fields(value)
+        if not field.metadata.get("own")
+        for part in [getattr(value, field.name)]
+    }
+
+
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: {_shown(value)} is no object with the fields of {kind.__name__}")
     hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    fields = {f.name: f for f in dataclasses.fields(kind) if not f.metadata.get("own")}
     names = {f.metadata["formerly"]: n for n, f in fields.items() if f.metadata.get("formerly")}
     value = {names.get(name, name): part for name, part in value.items()}
     odd = next((name for name in value if name not in fields), None)

@@ -37,6 +37,7 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
         raise UserError(f"{path}: not readable; choose another `workdir`") from None
     new = _described(experiment, config, facts)
     free = {leaf.name for leaf in list_settings(config) if leaf.field.metadata["free"]}
+    free |= _added(config, old)
     keys = (set(old) | set(new) if facts else set(new)) - free - _grown(config, old)
     before, now = (schema.flat({k: v[k] for k in keys if k in v}) for v in (old, new))
     differ = [
@@ -49,6 +50,16 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
             f"`workdir={folder}` holds a run with other settings: {'; '.join(differ)}; "
             "choose another `workdir` or the same settings"
         )
+
+
+def _added(config: Any, old: dict[str, Any]) -> set[str]:
+    """The settings that an older medjax had not, where they ask for what it did."""
+    defaults = flatten_settings(type(config))
+    return {
+        leaf.name
+        for leaf in list_settings(config)
+        if leaf.name not in old and leaf.default == defaults[leaf.name]
+    }
 
 
 def _grown(config: Any, old: dict[str, Any]) -> set[str]:

@@ -1,7 +1,7 @@
 """A trained network as one folder or archive that is verified, and runs no code when it is read.
 
-    import medjax.bundle
-    model = medjax.bundle.load("my_bundle.zip")
+    import medjax
+    model = medjax.load("my_bundle.zip")
     model.predict(image, spacing_mm=0.5)
 
 It holds the weights and nothing that is executed: settings are plain data, read strictly, and
@@ -21,7 +21,13 @@ from medjax import runtime, schema, weights
 from medjax.bundle import archive, card, exported, manifest, memory
 from medjax.errors import UserError, first_line
 from medjax.outputs.base import Answer, ImageHints, ModelSpec, PreparedImage, split_of
-from medjax.tasks.base import Predictor, compile_answers, inputs_of, predict_ensemble
+from medjax.tasks.base import (
+    Predictor,
+    compile_answers,
+    inputs_of,
+    missing_network,
+    predict_ensemble,
+)
 from medjax.tasks.families import TASKS
 from medjax.train import mesh
 from medjax.train.record import dump_json
@@ -62,7 +68,7 @@ class Bundle:
         some = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         size = sum(leaf.size for leaf in jax.tree.leaves(self.weights))
         return (
-            f"medjax bundle of experiments.{self.experiment}, {size:,} numbers, "
+            f"medjax bundle, trained by `medjax {self.experiment}`, {size:,} numbers, "
             f"sha256 {self.digest[:16]}\n"
             f"knows: {some}\n"
             f"takes: {shape} {self.spec.image_dtype}, like those of {info.name}"
@@ -121,13 +127,19 @@ def load(
     limit_bytes: int = archive.LIMIT_BYTES,
     sha256: str = "",
     public_key: str | Path = "",
+    network: Any = None,
+    answers: bool = True,
 ) -> Bundle:
     """Reads and verifies a bundle; what was verified is what is used.
 
     Args:
+      path: the folder or archive.
       limit_bytes: a larger one is refused before it is read.
       sha256: of the bundle, as `share verify` prints it; another one is refused.
       public_key: a file (PEM) whose owner must have signed it.
+      network: the module, of a bundle whose network is its author's own: a bundle holds weights and
+        no code. The weights are fitted to its shapes.
+      answers: as of `opened`.
 
     Raises:
       UserError: if any bit differs from what was written, or anything in it is not what a bundle
@@ -135,7 +147,7 @@ def load(
     """
     files = archive.read(Path(path), limit_bytes=limit_bytes)
     check_origin(files, sha256=sha256, public_key=public_key, where=str(path))
-    return opened(files, where=str(path))
+    return opened(files, where=str(path), network=network, answers=answers)
 
 
 def check_origin(
@@ -149,8 +161,16 @@ def check_origin(
         manifest.check_signature(files, Path(public_key), where=where)
 
 
-def opened(files: dict[str, bytes], *, where: str) -> Bundle:
-    """What the files of a bundle hold; errors as of `load`, which begin with `where`."""
+def opened(
+    files: dict[str, bytes], *, where: str, network: Any = None, answers: bool = True
+) -> Bundle:
+    """What the files of a bundle hold; errors as of `load`, which begin with `where`.
+
+    Args:
+      network: as of `load`.
+      answers: False: a bundle of a network of one's own is read without it; its weights are not
+        fitted, and it cannot predict.
+    """
     runtime.check_device()
     path, digest = where, manifest.check(files, where=where).sha256
     about = _object(files, ABOUT, path)
@@ -158,8 +178,11 @@ def opened(files: dict[str, bytes], *, where: str) -> Bundle:
     predictor, trained = _described(about, where=where)
     _check_sizes(predictor, trained, where)
     arrays = weights.parse(files.get(weights.NAME, b""), where=f"{path}: {weights.NAME}")
-    shapes, needed = _abstract(predictor, trained, where)
-    fitted = weights.fit(arrays, shapes, where=f"{path}: {weights.NAME}")
+    predictor = _with_own_network(predictor, network, path, answers=answers)
+    fitted, needed = arrays, 0
+    if not missing_network(predictor):
+        shapes, needed = _abstract(predictor, trained, where)
+        fitted = weights.fit(arrays, shapes, where=f"{path}: {weights.NAME}")
     weights.check_finite(arrays, where=f"{path}: {weights.NAME}")
     _check_exported(files, about, arrays, path)
     return Bundle(
@@ -185,6 +208,19 @@ def _described(about: Json, *, where: str) -> tuple[Predictor, ModelSpec]:
         )
     predictor = schema.read(kind, about.get("how"), where=f"{where}: how")
     return predictor, schema.read(ModelSpec, about.get("trained"), where=f"{where}: trained")
+
+
+def _with_own_network(predictor: Any, network: Any, where: str, *, answers: bool) -> Any:
+    """The predictor with the network that only its author has; raises UserError without it."""
+    name = missing_network(predictor)
+    if network is not None and not name:
+        raise UserError(f"{where}: medjax knows its network, {predictor.model}; leave network out")
+    if name and network is None and answers:
+        raise UserError(
+            f"{where}: its network, {name}, is its author's own, and a bundle holds no code; from "
+            f"Python: medjax.load(path, network={name.removeprefix('own:')}(...))"
+        )
+    return dataclasses.replace(predictor, own_network=network) if network is not None else predictor
 
 
 def _object(files: dict[str, bytes], name: str, path: Any) -> Json:
@@ -287,10 +323,23 @@ def _abstract(predictor: Any, trained: ModelSpec, where: str) -> tuple[Any, int]
     return every, needed
 
 
-def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str, bytes]:
+def of_run(workdir: Path, *, network: Any = None) -> Bundle:
+    """A finished run, opened as the bundle that it would make; errors as of `make`.
+
+    Args:
+      network: as of `load`.
+    """
+    files = make(workdir, notes=card.Notes(workdir.name))
+    return opened(files, where=str(workdir), network=network)
+
+
+def make(
+    workdir: Path, *, notes: card.Notes, export: bool = False, network: Any = None
+) -> dict[str, bytes]:
     """The files of a bundle of a finished run.
 
     Args:
+      network: as of `load`; to export it.
       notes: what the card says that no run knows.
       export: with a compiled function for those who have no medjax.
 
@@ -324,7 +373,7 @@ def make(workdir: Path, *, notes: card.Notes, export: bool = False) -> dict[str,
     }
     files = {ABOUT: dump_json(about), REPORT: dump_json(report), weights.NAME: values}
     if export:
-        function = exported.make(opened(sealed(files), where=str(workdir)))
+        function = exported.make(opened(sealed(files), where=str(workdir), network=network))
         about["exported"] = {
             "sha256": manifest.sha256(function),
             "weights_sha256": manifest.sha256(values),

@@ -173,12 +173,19 @@ def _how_to(files: Mapping[str, bytes], config: JsonView, inputs: Sequence[Input
         if posed
         else ("", "")
     )
+    model = str(config["how"].get("model") or config["how"].get("encoder"))
+    own = model.removeprefix("own:") if model.startswith("own:") else ""
+    network = f", network={text(own)}(...)" if own else ""
+    predict = f"medjax predict --bundle=THIS_FOLDER --input=MY_IMAGES --output=answers{flag}\n"
     lines = (
-        f"## Use\n\n{first if posed else ''}```bash\n"
-        "python -m experiments.share verify THIS_FOLDER\n"
-        "python -m experiments.predict --bundle=THIS_FOLDER --input=MY_IMAGES "
-        f"--output=answers{flag}\n```\n\n```python\nimport medjax.bundle\n\n"
-        f'model = medjax.bundle.load("THIS_FOLDER")\nmodel.predict(image{value})\n```'
+        f"## Use\n\n{first if posed else ''}"
+        + (
+            f"Its network, {text(own)}, is its author's own, and not in here: ask for it.\n\n"
+            * bool(own)
+        )
+        + f"```bash\nmedjax share verify THIS_FOLDER\n{'' if own else predict}```\n\n"
+        "```python\nimport medjax\n\n"
+        f'model = medjax.load("THIS_FOLDER"{network})\nmodel.predict(image{value})\n```'
     )
     return lines + (_without(files, inputs) if "model.stablehlo" in files else "")
 
@@ -201,7 +208,7 @@ def _without(files: Mapping[str, bytes], inputs: Sequence[Input]) -> str:
 def _origin(report: JsonView) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
     return (
-        f"## Origin\n\nTrained by `experiments.{report['experiment']}` on {report['device']}, "
+        f"## Origin\n\nTrained by `medjax {report['experiment']}` on {report['device']}, "
         f"{report['train']['seconds']:.0f} s; {versions}. sha256 of the weights: "
         f"`{report['weights_sha256']}`. A sha256 tells that a file is whole, not who made it: "
         "for that, `share verify --public_key=FILE` checks a signature, where there is one."

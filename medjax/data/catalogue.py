@@ -1,12 +1,46 @@
 """Which sets there are, by the options that they are read with. A new kind of set is one entry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from medjax.data import images, walk
 from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
+from medjax.data.summaries import SUMMARIES
 from medjax.errors import UserError
+
+REGISTERED: dict[str, Callable[[], Any]] = {}  # sets of one's own: each makes a `Dataset`
+
+
+class KnownSets(Collection[str]):
+    """The names of the sets that a program takes, those that are registered later too."""
+
+    def __init__(self, program: str):
+        self._program = program
+
+    def _names(self) -> list[str]:
+        known = (n for n, s in SUMMARIES.items() if self._program in s.command.split(", "))
+        return ["", *known, *REGISTERED]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+
+def register(name: str, make: Callable[[], Any]) -> None:
+    """Makes a set of one's own known by name; `make` gives the `Dataset`.
+
+    Raises:
+      UserError: if the name is taken, or none.
+    """
+    if not name.isidentifier() or name in SUMMARIES or name in REGISTERED:
+        raise UserError(f"dataset {name!r}: the name is taken, or is none; choose another")
+    REGISTERED[name] = make
 
 
 class SetKind(NamedTuple):
@@ -15,12 +49,13 @@ class SetKind(NamedTuple):
     Attributes:
       builders: the classes that prepare sets, by name.
       folder_set: the set that is one's own files, in a folder.
-      looks_like: whether a folder is such.
+      looks_like: whether a folder is such; wanted: what is looked for, in words.
     """
 
     builders: Callable[[], dict[str, Any]]
     folder_set: str
     looks_like: Callable[[Path], bool]
+    wanted: str
 
 
 def kind_of(options: Options) -> SetKind:
@@ -41,17 +76,42 @@ def infer(options: Options) -> str:
     known = sorted(names & set(kind.builders()))
     if len(known) == 1:
         return known[0]
-    if path.is_dir() and kind.looks_like(path):
+    if options.is_table or (path.is_dir() and kind.looks_like(path)):
         return kind.folder_set
     raise UserError(
-        f"`data_dir={path}`: nothing in it says which set it is; name it with `dataset`"
+        f"`data_dir={path}`: no set of this kind; looked for {kind.wanted}, or the .npz of a known "
+        "set; put one there, or name the set with `dataset`"
     )
+
+
+def find_kind(path: Path) -> type[Options]:
+    """The options of the kind of set that a folder, table or file is: the first that it looks like.
+
+    Raises:
+      UserError: if it is none; it says what was looked for.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.suffix.lower() == ".csv":
+        with path.open(errors="replace") as f:
+            header = {name.strip().lower() for name in f.readline().split(",")}
+        if {"name", "index"} <= header:
+            return SequenceOptions
+        return LandmarkOptions if header & {"x", "landmark", "point"} else DataOptions
+    for kind in (LandmarkOptions, SequenceOptions, DataOptions):
+        if path.is_dir() and _KINDS[kind].looks_like(path):
+            return kind
+    if path.suffix == ".npz" or any(path.glob("*.npz")):
+        return DataOptions
+    wanted = "; ".join(kind.wanted for kind in _KINDS.values())
+    raise UserError(f"{path}: no set of images; looked for {wanted}")
 
 
 def _exams() -> dict[str, type]:
     from medjax.data.builders.brain_planes import BrainPlanes
     from medjax.data.builders.image_folder import ImageFolder
-    from medjax.data.builders.medmnist import SETS, MedMNIST
+    from medjax.data.builders.medmnist import MedMNIST
+    from medjax.data.medmnist_sets import SETS
 
     return {
         "brain_planes": BrainPlanes,
@@ -98,10 +158,21 @@ def _has_classes(root: Path) -> bool:
 
 _KINDS: dict[type[Options], SetKind] = {
     DataOptions: SetKind(
-        _exams, "image_folder", lambda path: _holds("metadata.csv")(path) or _has_classes(path)
+        _exams,
+        "image_folder",
+        lambda path: _holds("metadata.csv")(path) or _has_classes(path),
+        "a folder of images for each class, or metadata.csv with the columns path and label",
     ),
     LandmarkOptions: SetKind(
-        _landmarks, "landmark_folder", _holds("landmarks.csv", "*.mrk.json", "*.fcsv")
+        _landmarks,
+        "landmark_folder",
+        _holds("landmarks.csv", "*.mrk.json", "*.fcsv"),
+        "landmarks.csv, or .mrk.json or .fcsv of 3D Slicer beside the images",
     ),
-    SequenceOptions: SetKind(_sequences, "sequence_folder", _holds("frames.csv")),
+    SequenceOptions: SetKind(
+        _sequences,
+        "sequence_folder",
+        _holds("frames.csv"),
+        "frames.csv with the columns case, name and index",
+    ),
 }

@@ -20,7 +20,7 @@ class Options:
     """What every set can be asked for.
 
     Attributes:
-      data_dir: the folder (or file) that holds it; empty where it is generated.
+      data_dir: the folder (or file) that holds it, or a table in it; empty where it is generated.
       path_folder, path_suffix: put before and after each file name of a table.
       split_column, subject_column: columns of the table; empty: `split`, and the usual names of
         subjects.
@@ -33,7 +33,11 @@ class Options:
     """
 
     data_dir: str = option(
-        "", "folder or file of the set; empty: made or downloaded", free=True, path=True
+        "",
+        "your images: a folder or a table; empty: a set of medjax's",
+        free=True,
+        path=True,
+        common=True,
     )
     path_folder: str = option("", "tables: folder put before each file name")
     path_suffix: str = option("", "tables: suffix put after each file name")
@@ -56,6 +60,18 @@ class Options:
     def limit_bytes(self) -> int:
         return int(self.max_image_gb * 1e9)
 
+    @property
+    def root(self) -> Path:
+        """The folder that `data_dir` is, or that the table lies in which it is."""
+        path = Path(self.data_dir)
+        return path.parent if self.is_table else path
+
+    @property
+    def is_table(self) -> bool:
+        """Whether `data_dir` is a table."""
+        path = Path(self.data_dir)
+        return path.suffix.lower() == ".csv" and path.is_file()
+
     def fingerprint(self, *, apart_from: Path) -> str:
         """Changes whenever the options do, or the name, size or time of any file, links followed.
 
@@ -63,7 +79,7 @@ class Options:
           apart_from: a folder whose files do not count, such as one that is filled meanwhile.
         """
         apart = apart_from.resolve()
-        root = Path(self.data_dir).resolve()
+        root = self.root.resolve()
         files = (
             [root]
             if root.is_file()
@@ -100,7 +116,9 @@ class DataOptions(Options):
         a class) count as one subject.
     """
 
-    image_size: int = option(0, "bring every side to this many voxels; 0 keeps the size", least=0)
+    image_size: int = option(
+        0, "bring every side to this many voxels; 0 keeps the size", least=0, common=True
+    )
     fit: str = option("pad", "how: keep proportions and fill the rest, or stretch", choices=FITS)
     keep_spacing: bool = option(
         False, "volumes with voxels of several sizes are taken as they are, not resampled"
@@ -147,7 +165,11 @@ class LandmarkOptions(Options):
         "", "tables: column with the size of a pixel in mm; empty: spacing_mm, if it is there"
     )
     image_shape: tuple[int, ...] = option(
-        (), "bring every image or frame to this shape; empty: the set's own", item=int, least=1
+        (),
+        "bring every image or frame to this shape; empty: the set's own",
+        item=int,
+        least=1,
+        common=True,
     )
     grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
     pose_from: str = option(
@@ -161,7 +183,7 @@ class LandmarkOptions(Options):
         "intensities that become black and white; empty: percentiles of each image or sequence",
         item=float,
     )
-    ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes")
+    ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes", common=True)
     fold: int = option(1, "hand_xray: cross-validation fold", least=1)
     wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=WRISTS)
 
@@ -194,7 +216,11 @@ class SequenceOptions(Options):
 
     path_column: str = option("", "table: column of the files; empty: the usual names")
     image_shape: tuple[int, ...] = option(
-        (), "bring every image or frame to this shape; empty: the set's own", item=int, least=1
+        (),
+        "bring every image or frame to this shape; empty: the set's own",
+        item=int,
+        least=1,
+        common=True,
     )
     grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
     window: tuple[float, ...] = option(

@@ -88,6 +88,27 @@ class Dataset:
     digest: str  # changes with any case, subject, label, pixel or split
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def from_arrays(cls, images: Any, labels: Any = None, **options: Any) -> "Dataset":
+        """A set of images in memory; see `medjax.data.arrays.from_arrays`."""
+        from medjax.data import arrays
+
+        return arrays.from_arrays(images, labels, **options)
+
+    @classmethod
+    def from_tfds(cls, name: Any, **options: Any) -> "Dataset":
+        """A set of tensorflow-datasets; see `medjax.data.arrays.from_tfds`."""
+        from medjax.data import arrays
+
+        return arrays.from_tfds(name, **options)
+
+    @classmethod
+    def from_huggingface(cls, data: Any, **options: Any) -> "Dataset":
+        """A set of Hugging Face's `datasets`; see `medjax.data.arrays.from_huggingface`."""
+        from medjax.data import arrays
+
+        return arrays.from_huggingface(data, **options)
+
     @property
     def report_split(self) -> str:
         """Where results are reported: test where there is one, else validation."""
@@ -110,6 +131,8 @@ def load(
     Raises:
       UserError: for whatever is wrong with name, options or files.
     """
+    if name in catalogue.REGISTERED:
+        return catalogue.REGISTERED[name]()
     folder = Path(cache_dir) / "datasets"
     kind = builder_of(name, options)
     _check_paths(name, options)
@@ -150,11 +173,11 @@ def load(
             "found, or by the distance"
         ] * bool(beyond)
     return Dataset(
-        info, opened, _digest(opened, [d for _, d in opened_splits.values()]), tuple(notes)
+        info, opened, digest_of(opened, [d for _, d in opened_splits.values()]), tuple(notes)
     )
 
 
-def _digest(splits: Mapping[str, Split], digests: Sequence[list[str]]) -> str:
+def digest_of(splits: Mapping[str, Split], digests: Sequence[list[str]]) -> str:
     """Of all that results depend on; of subjects: who is the same, not how they are called."""
     first: dict[str, str] = {}
     for s in splits.values():
@@ -186,7 +209,7 @@ def builder_of(name: str, options: Options) -> Any:
 
 def check_read(name: str, options: Options, given: Iterable[str]) -> None:
     """Raises UserError if an option was `given` that the set does not read."""
-    reads = builder_of(name, options).READS
+    reads = () if name in catalogue.REGISTERED else builder_of(name, options).READS
     odd = next((option for option in given if option not in reads), None)
     if odd is not None:
         raise UserError(

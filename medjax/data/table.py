@@ -20,10 +20,15 @@ class TableRow(dict[str, str]):
 
 def root_of(options: Options) -> Path:
     """The folder that holds the set; raises UserError where there is none."""
-    root = Path(options.data_dir)
+    root = options.root
     if not options.data_dir or not root.is_dir():
         raise UserError(f"`data_dir={options.data_dir}`: no such folder")
     return root
+
+
+def path_of(options: Options, usual: str) -> Path:
+    """The table of the set: the one that is named, or the one that is called as `usual`."""
+    return Path(options.data_dir) if options.is_table else root_of(options) / usual
 
 
 def read_rows(path: Path) -> list[TableRow]:

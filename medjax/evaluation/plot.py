@@ -154,3 +154,14 @@ def flat(image: np.ndarray) -> np.ndarray:
     image = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
     low, high = float(image.min()), float(image.max())
     return (image.astype(float) - low) / max(high - low, 1e-9)
+
+
+def save_image(path: Path, image: np.ndarray, *, side: int = 256) -> None:
+    """Writes an image `[*space, channel]` as it is, of a volume its middle slice, enlarged by whole
+    pixels to about `side`."""
+    from PIL import Image
+
+    pixels = (flat(image) * 255).round().astype(np.uint8)
+    times = max(side // max(pixels.shape[:2]), 1)
+    height, width = (times * n for n in pixels.shape[:2])
+    Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(path)

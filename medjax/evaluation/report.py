@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -73,16 +73,22 @@ def processor() -> str:
 
 
 def show(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str] = (),
+    *,
+    text: bool = False,
 ) -> None:
-    """Prints a table whose columns line up, then notes."""
+    """Prints a table whose columns line up, then notes; `text`: of words, not of numbers."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(show_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if i else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if i and not text else "left"
+        table.add_column(Text(column), justify=justify, no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))  # never markup: it may be of a stranger
     width = None if os.isatty(1) else 140

@@ -18,10 +18,11 @@ from medjax.experiment.opening import (
     open_beside,
     open_run,
 )
-from medjax.experiment.reporting import by_seed, draw_learning, facts, write_report
+from medjax.experiment.reporting import Finished, by_seed, facts, publish, write_report
 from medjax.experiment.training import Learned, Method, carry_out, evaluate, predict, train
 
 __all__ = [
+    "Finished",
     "Learned",
     "Method",
     "Run",
@@ -29,12 +30,12 @@ __all__ = [
     "carry_out",
     "check_augmentation",
     "describe_model",
-    "draw_learning",
     "evaluate",
     "facts",
     "open_beside",
     "open_run",
     "predict",
+    "publish",
     "train",
     "write_report",
 ]

@@ -71,11 +71,14 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(config: RunConfig, family: str, *, default: str) -> Iterator[Run]:
+def open_run(
+    config: RunConfig, family: str, *, default: str, dataset: Dataset | None = None
+) -> Iterator[Run]:
     """Checks the settings and folders, sets the machine up, and loads the set.
 
     Args:
       default: the set where neither its name nor its folder is given.
+      dataset: one that is open already; nothing is read then.
 
     Raises:
       UserError: for whatever is wrong with settings, folders or files.
@@ -84,19 +87,21 @@ def open_run(config: RunConfig, family: str, *, default: str) -> Iterator[Run]:
     workdir = Path(config.files.workdir)
     check_folders(workdir, config.data.data_dir, eval_only=config.report.eval_only)
     cache = Path(config.files.cache_dir).expanduser()
-    name = config.dataset
+    name = dataset.info.name if dataset else config.dataset
     if not name and config.data.data_dir:
         name = catalogue.infer(config.data)
         say(f"`data_dir={config.data.data_dir}` is read as the set {name}")
     config = dataclasses.replace(config, dataset=name or default)  # type: ignore[type-var]
-    source.check_read(config.dataset, config.data, _given(config))
+    if not dataset:
+        source.check_read(config.dataset, config.data, _given(config))
     check_workdir(workdir, family, config)
     setup(cache)
     join()
     check_device()
     host().watch_signals()
-    with host().at_once("reading the data"):
-        dataset = source.load(config.dataset, options=config.data, cache_dir=cache, say=say)
+    if not dataset:
+        with host().at_once("reading the data"):
+            dataset = source.load(config.dataset, options=config.data, cache_dir=cache, say=say)
     _describe(dataset)
     with contextlib.ExitStack() as held:
         held.enter_context(plot.formats(config.report.figure_format))

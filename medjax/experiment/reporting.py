@@ -1,19 +1,39 @@
 """A run writes its report."""
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from medjax import weights
+import numpy as np
+
+from medjax import page, weights
+from medjax.config import changed_settings
+from medjax.data.info import DatasetInfo
+from medjax.data.source import Split
 from medjax.evaluation import metrics, plot, report, stats
 from medjax.experiment.opening import Run
 from medjax.experiment.training import Learned, Method
-from medjax.outputs.base import Evaluation
+from medjax.outputs.base import Evaluation, Picture
 from medjax.tasks.base import Predictor
 from medjax.train import mesh, state
-from medjax.train.record import read_lines
+from medjax.train.record import read_lines, write_json
 from medjax.typing import Json, JsonView
+
+
+class Finished(NamedTuple):
+    """A run that has ended.
+
+    Attributes:
+      workdir: where its files are.
+      report: its numbers, as `report.json` has them, with estimates as objects.
+      evaluation: the predictions that they come from; None where a method has tables of its own.
+    """
+
+    workdir: Path
+    report: Json
+    evaluation: Evaluation[Any] | None = None
 
 
 def write_report(
@@ -26,8 +46,9 @@ def write_report(
     unit: str = "examples",
     further: JsonView | None = None,
     show: Callable[[JsonView], None] = lambda result: None,
-) -> None:
-    """Writes predictions, report and figures, and prints the table; the first process alone does.
+) -> Finished:
+    """Writes predictions, report, figures and page, and prints the table; the first process alone
+    does.
 
     Args:
       score: what chose the checkpoint, for the learning curve.
@@ -35,14 +56,7 @@ def write_report(
       further: what the report has beside what all have.
       show: prints tables of its own.
     """
-    if not mesh.is_first():
-        return
     output, declared = method.predictor.output, evaluation.metrics
-    wrote = evaluation.ensemble.write_files(run.workdir)
-    if len(evaluation.by_seed) > 1:
-        (run.workdir / "seeds").mkdir(exist_ok=True)
-        for seed, table in enumerate(evaluation.by_seed, start=run.training.seed):
-            table.write(run.workdir / "seeds" / f"predictions_{seed}.csv")
     result = _extended(
         {
             **facts(run, method.predictor, learned, unit=unit),
@@ -54,9 +68,50 @@ def write_report(
         },
         {**output.details(evaluation), **(further or {})},
     )
+    finished = Finished(run.workdir, result, evaluation)
+    if not mesh.is_first():
+        return finished
+    wrote = evaluation.ensemble.write_files(run.workdir)
+    if len(evaluation.by_seed) > 1:
+        (run.workdir / "seeds").mkdir(exist_ok=True)
+        for seed, table in enumerate(evaluation.by_seed, start=run.training.seed):
+            table.write(run.workdir / "seeds" / f"predictions_{seed}.csv")
+    publish(
+        run,
+        result,
+        lambda folder: output.draw(folder, evaluation),
+        score=score,
+        show=show,
+        wrote=wrote,
+    )
+    return finished
+
+
+def publish(
+    run: Run,
+    result: Json,
+    draw: Callable[[Path], list[Picture]],
+    *,
+    score: str,
+    unit: str = "loss",
+    show: Callable[[JsonView], None] = lambda result: None,
+    wrote: Sequence[str] = (),
+) -> None:
+    """Writes `report.json`, the figures and the page of a run, and prints its tables.
+
+    Args:
+      result: the numbers; draw: writes the figures into a folder, and says what they show.
+      score, unit: of the learning curve.
+      show: prints tables of its own; wrote: further files, to be named.
+    """
     report.write(run.workdir / "report.json", result)
-    folder = draw_learning(run, score=score)
-    output.draw(folder, evaluation)
+    folder = run.workdir / "figures"
+    for old in folder.glob("worst_*.png"):  # of an evaluation before, which may have had more
+        old.unlink()
+    curve = draw_learning(folder, run, score=score, unit=unit)
+    pictures = [*draw(folder), curve]
+    write_json(folder / page.CAPTIONS, {"pictures": [p._asdict() for p in pictures]})
+    page.write_run(run.workdir, images=run.config.report.page_images)
     show(result)
     report.show_result(result, run.workdir, wrote=wrote)
 
@@ -72,13 +127,12 @@ def _extended(result: Json, details: JsonView) -> Json:
     return result
 
 
-def draw_learning(run: Run, *, score: str, unit: str = "loss") -> Path:
-    """Draws the learning curve; the folder of the figures."""
-    folder = run.workdir / "figures"
+def draw_learning(folder: Path, run: Run, *, score: str, unit: str) -> Picture:
+    """Draws the learning curve."""
     folder.mkdir(exist_ok=True)
     lines = read_lines(run.workdir / "metrics.jsonl")
     plot.learning_curve(folder / "learning_curve.png", lines, score=score, unit=unit)
-    return folder
+    return Picture("learning_curve.png", "Loss of training and validation, and the metric there.")
 
 
 def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "examples") -> Json:
@@ -102,9 +156,44 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "train": _timing(run, meta),
         "unit": unit,
         "notes": dataset.notes,
+        "data": _describe_data(run),
+        "settings": changed_settings(run.config),
+        "command": _command(run),
+        "date": time.strftime("%Y-%m-%d"),
         "device": report.device(),
         "versions": report.versions(),
     }
+
+
+def _command(run: Run) -> str:
+    """What was asked for; folders of this machine are left out."""
+    flags = [
+        f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+        for name, v in changed_settings(run.config).items()
+    ]
+    return " ".join([f"medjax {run.family}", *flags])
+
+
+def _describe_data(run: Run) -> Json:
+    """What stands in the report of the set: sizes, classes, terms."""
+    dataset = run.dataset
+    info, first = dataset.info, dataset.splits["train"]
+    shape = " x ".join(map(str, first.image_shape))
+    return {
+        "modality": "" if info.modality == "unknown" else info.modality,
+        "image": f"{shape}, {first.image_dtype}",
+        "licence": info.licence,
+        "citation": info.citation,
+        "splits": {name: _count(split, info) for name, split in dataset.splits.items()},
+    }
+
+
+def _count(split: Split, info: DatasetInfo) -> Json:
+    counts = {"cases": len(split), "subjects": len(set(split.subject_id))}
+    if info.classes:
+        each = np.bincount(split["label"], minlength=len(info.classes))
+        counts |= {name: int(n) for name, n in zip(info.classes, each, strict=True)}
+    return counts
 
 
 def _timing(run: Run, meta: JsonView) -> Json:

@@ -1,6 +1,5 @@
 """A method is trained, and predicts."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optax
 
-from medjax import weights
+from medjax import schema, weights
 from medjax.data.source import Split
 from medjax.errors import ExitError
 from medjax.evaluation.metrics import Metric
@@ -110,8 +109,8 @@ def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Le
     # Results depend on these too, so they stand in config.json; and all that `share` needs.
     facts = {
         "data_sha1": run.dataset.digest,
-        "how": dataclasses.asdict(predictor),  # type: ignore[call-overload]
-        "trained": dataclasses.asdict(spec),
+        "how": schema.as_plain(predictor),
+        "trained": schema.as_plain(spec),
     }
     run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
     if not run.config.report.eval_only:

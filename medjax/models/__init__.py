@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from medjax.errors import UserError, unknown
 from medjax.models.densenet import DenseNet
+from medjax.models.own import accept_known, check_network
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
 from medjax.models.resnet import Bottleneck, ResNet
 from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
@@ -41,6 +42,67 @@ LANDMARKERS: dict[str, Callable[..., nn.Module]] = {
     "scn_local": partial(SCN, spatial=False),
     "scn2019": SCN2019,
 }
+
+SUMMARIES = {  # what each network is, and where it is described
+    "mlp": "dense layers alone, a baseline",
+    "cnn": "four convolutions, for small images",
+    "resnet_slim": "narrow ResNet for images of 28 to 64 pixels (He et al. 2016)",
+    "resnet_slim_224": "narrow ResNet-18 for images of 224 pixels (He et al. 2016)",
+    "resnet18_28": "ResNet-18 for small images (He et al. 2016; MedMNIST's baseline)",
+    "resnet18_224": "ResNet-18 (He et al. 2016); starts from published weights",
+    "resnet50_28": "ResNet-50 for small images (He et al. 2016; MedMNIST's baseline)",
+    "resnet50_224": "ResNet-50 (He et al. 2016); starts from published weights",
+    "densenet121_28": "DenseNet-121 for small images (Huang et al. 2017)",
+    "densenet121_224": "DenseNet-121 (Huang et al. 2017); starts from published weights",
+    "sononet16": "SonoNet-16, fetal standard planes (Baumgartner et al. 2017)",
+    "sononet32": "SonoNet-32 (Baumgartner et al. 2017)",
+    "sononet64": "SonoNet-64 (Baumgartner et al. 2017)",
+    "sononet_small": "SmallNet, the baseline of SonoNet (Baumgartner et al. 2017)",
+    "conv": "convolutions at full size (Payer et al. 2016)",
+    "downsampling": "with pooling, maps at a quarter of the size (Payer et al. 2016)",
+    "unet": "U-Net (Ronneberger et al. 2015), 2-D and 3-D",
+    "scn": "SpatialConfiguration-Net (Payer et al. 2016)",
+    "scn_local": "its local appearance alone (Payer et al. 2016)",
+    "scn2019": "SpatialConfiguration-Net (Payer et al. 2019)",
+}
+
+
+__all__ = [
+    "CLASSIFIERS",
+    "LANDMARKERS",
+    "check_network",
+    "classifier",
+    "divisor",
+    "landmarker",
+    "over_time",
+    "register_network",
+    "smallest_side",
+]
+
+
+def register_network(
+    name: str, factory: Callable[..., nn.Module], *, finds: str = "labels"
+) -> None:
+    """Makes a network of one's own known by name, as to `model`.
+
+    Args:
+      name: of letters, digits and underscores, that no network has yet.
+      factory: the module's class, or a function that makes one, whose `__call__(x, train)` takes
+        `[batch, *space, channel]`. It is called with those of `num_classes` (or `num_outputs`),
+        `dropout` and `dtype` that it has.
+      finds: `labels`, for `classify` and the encoders of `temporal`: it answers with logits
+        `[batch, num_classes]`; or `landmarks`, for `heatmap`: with maps `[batch, *space,
+        num_outputs]` of the size of the image.
+
+    Raises:
+      UserError: if the name is taken, or none.
+    """
+    registries = {"labels": CLASSIFIERS, "landmarks": LANDMARKERS}
+    if finds not in registries:
+        raise unknown("kind of network", finds, registries)
+    if not name.isidentifier() or name in {**CLASSIFIERS, **LANDMARKERS}:
+        raise UserError(f"network {name!r}: the name is taken, or is none; choose another")
+    registries[finds][name] = accept_known(factory)
 
 
 def smallest_side(name: str) -> int:
@@ -92,8 +154,10 @@ def over_time(
     dropout: float = 0.0,
     dtype: str = "float32",
     remat: bool = False,
+    own_encoder: nn.Module | None = None,
 ) -> FrameNetwork:
-    """A recurrence over what the classifier called `name` gives each frame in place of classes.
+    """A recurrence over what the classifier called `name`, or `own_encoder`, gives each frame in
+    place of classes.
 
     Raises:
       UserError: if there is no such network or recurrence, or the two do not go together.
@@ -102,7 +166,7 @@ def over_time(
         raise unknown("recurrence", recurrence, RECURRENCES)
     if recurrence == "convlstm" and name != "cnn":
         raise UserError("`recurrence=convlstm` works on maps, which `encoder=cnn` has")
-    encoder = classifier(
+    encoder = own_encoder or classifier(
         name, num_classes=0 if recurrence == "convlstm" else features, dropout=dropout, dtype=dtype
     )
     return FrameNetwork(encoder, recurrence, hidden=hidden, outputs=outputs, remat=remat)

@@ -175,6 +175,29 @@ class Evaluation(NamedTuple, Generic[Kind]):
     samples: int
 
 
+WORST_CASES = 12  # so many are shown on the page of a run
+
+
+class Picture(NamedTuple):
+    """A figure of a report, or the picture of a case that was answered badly.
+
+    Attributes:
+      file: its name, in the folder of the figures.
+      text: what it shows, in a sentence for those who do not see it too; of a case what went wrong.
+      shows_images: whether parts of images, and so of patients, can be seen.
+      case_id: of a case; empty for a figure.
+      line: where the first row of the case stands in `predictions.csv`; the header is line 1.
+      wide: whether the picture of a case has several views.
+    """
+
+    file: str
+    text: str
+    shows_images: bool = False
+    case_id: str = ""
+    line: int = 0
+    wide: bool = False
+
+
 class PairedAnswers(NamedTuple):
     """What two models answered to the same cases, as metrics take it."""
 
@@ -212,7 +235,8 @@ class Output(NamedTuple, Generic[Kind]):
       metrics: `metrics(spec, measures)`, by name.
       details: what a report has of this kind beside its metrics; what it has of `metrics`,
         `baseline` and `definitions` stands behind those of the report.
-      draw: writes the figures into a folder.
+      draw: writes the figures into a folder, and a picture of each of the cases that were answered
+        worst; those that the page of the run is to show.
       answer: predictions of new images as answers.
       compare: files of predictions; None: they are not compared.
     """
@@ -225,7 +249,7 @@ class Output(NamedTuple, Generic[Kind]):
     baseline: Callable[[Split, Split, ModelSpec], tuple[Kind, str]]
     metrics: Callable[[ModelSpec, Any], dict[str, Metric]]
     details: Callable[[Evaluation[Kind]], Json]
-    draw: Callable[[Path, Evaluation[Kind]], None]
+    draw: Callable[[Path, Evaluation[Kind]], list[Picture]]
     answer: Callable[[Kind, Split], Sequence[Answer]]
     compare: PairReader | None = None
 

@@ -1,5 +1,6 @@
 """The contract of a method: a frozen dataclass of what its answers depend on, with `make_task`."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -31,6 +32,32 @@ class Predictor(Protocol):
           UserError: for settings that do not fit the set.
         """
         ...
+
+
+def with_network(predictor: Any, network: Any, field: str = "model") -> Any:
+    """The predictor with a network of one's own, which stands in reports as `own:CLASS`; the same
+    where there is none."""
+    if network is None:
+        return predictor
+    names = {field: f"own:{type(network).__name__}"}
+    return dataclasses.replace(predictor, own_network=network, **names)
+
+
+def missing_network(predictor: Any) -> str:
+    """The name of the network of a predictor, where medjax does not know it; else empty."""
+    if getattr(predictor, "own_network", None) is not None:
+        return ""
+    registries = {
+        f.name: f.metadata["choices"]
+        for f in dataclasses.fields(predictor)
+        if isinstance(f.metadata.get("choices"), dict)
+    }
+    unknown = (
+        getattr(predictor, n)
+        for n, known in registries.items()
+        if getattr(predictor, n) not in known
+    )
+    return next(unknown, "")
 
 
 def inputs_of(predictor: Predictor, spec: ModelSpec) -> list[Input]:

@@ -1,8 +1,8 @@
 """Paired comparison of models on the same cases.
 
-    python -m experiments.compare A/predictions.csv B/predictions.csv [C/predictions.csv ...]
+    medjax compare A/predictions.csv B/predictions.csv [C/predictions.csv ...]
 
-The files are those of `experiments.classify`, or of `experiments.heatmap`. Prints each metric of A
+The files are those of `medjax classify`, or of `medjax heatmap`. Prints each metric of A
 and B, the difference B - A with its 95 % interval over subjects and the p-value of a paired
 permutation test, also corrected for the number of tests (Holm 1979); `--output=FILE` writes them as
 JSON. The test's hypothesis is that the answers of two models are exchangeable, subject by subject.

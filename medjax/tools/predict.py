@@ -1,6 +1,6 @@
 """Answers of a shared network for one's own images.
 
-    python -m experiments.predict --bundle=my_bundle --input=my_images --output=answers
+    medjax predict --bundle=my_bundle --input=my_images --output=answers
 
 `--input` is a file or a folder: pictures, NIfTI, DICOM (pip install pydicom), and of sequences also
 GIF, videos (pip install av) and folders of pictures. `answers/` then holds `predictions.csv`
@@ -35,7 +35,7 @@ LOCK = ".lock"
 class Config:
     """The settings; the fields are flags."""
 
-    bundle: str = option("", "folder or archive, as `experiments.share make` wrote it", path=True)
+    bundle: str = option("", "folder or archive, as `medjax share make` wrote it", path=True)
     input: str = option("", "a file, or a folder that is searched for files", path=True)
     output: str = option("", "new folder for the answers", path=True)
     spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it")

@@ -1,19 +1,19 @@
 """Trained networks handed from one to another: a bundle is verified, and reading it runs no code.
 
-    python -m experiments.share make runs/classify my_bundle        # or my_bundle.zip
-    python -m experiments.share verify my_bundle
-    python -m experiments.share show my_bundle
-    python -m experiments.share diff my_bundle other_bundle.zip
-    python -m experiments.share push my_bundle USER/NAME            # pip install huggingface_hub
-    python -m experiments.share pull USER/NAME my_copy
+    medjax share make runs/classify my_bundle        # or my_bundle.zip
+    medjax share verify my_bundle
+    medjax share show my_bundle
+    medjax share diff my_bundle other_bundle.zip
+    medjax share push my_bundle USER/NAME            # pip install huggingface_hub
+    medjax share pull USER/NAME my_copy
 
-Then `experiments.predict` answers with it. A sha256 proves that a bundle is whole, not who made
+Then `medjax predict` answers with it. A sha256 proves that a bundle is whole, not who made
 it. To prove that, sign it (pip install cryptography) and give others the public key:
 
     openssl genpkey -algorithm ed25519 -out private.pem
     openssl pkey -in private.pem -pubout -out public.pem
-    python -m experiments.share make runs/classify my_bundle --sign_key=private.pem
-    python -m experiments.share verify my_bundle --public_key=public.pem
+    medjax share make runs/classify my_bundle --sign_key=private.pem
+    medjax share verify my_bundle --public_key=public.pem
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from medjax.bundle.card import Notes
 from medjax.config import option
 from medjax.errors import UserError, unknown
 from medjax.evaluation import report
+from medjax.tasks.base import missing_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,7 @@ def make(config: Config, workdir: str, target: str) -> None:
     files = bundle.make(Path(workdir), notes=notes, export=config.stablehlo)
     if config.sign_key:
         files[manifest.SIGNATURE] = manifest.sign(files[manifest.NAME], Path(config.sign_key))
-    bundle.opened(files, where=str(path))  # what is written can be read
+    bundle.opened(files, where=str(path), answers=False)  # what is written can be read
     (archive.write_zip if path.suffix == ".zip" else archive.write_folder)(path, files)
     print(
         f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes, sha256 "
@@ -90,6 +91,8 @@ def verify(config: Config, source: str) -> None:
     model = load(config, source)
     signed = manifest.SIGNATURE in model.files
     print(f"{source}: whole; {len(model.files)} files, sha256 {model.digest}")
+    if own := missing_network(model.predictor):
+        print(f"its network, {own}, is its author's own: the weights were not fitted to it")
     print(
         "signed by the owner of " + config.public_key
         if config.public_key
@@ -189,7 +192,7 @@ def pull(config: Config, repository: str, target: str) -> None:
         raise UserError(f"{path}: is there already; choose another name, or remove it")
     files = hub.pull(repository, limit_bytes=int(config.limit_gb * 1e9))
     bundle.check_origin(files, sha256=config.sha256, public_key=config.public_key, where=repository)
-    model = bundle.opened(files, where=repository)
+    model = bundle.opened(files, where=repository, answers=False)
     archive.write_folder(path, files)
     print(f"wrote {path}, sha256 {model.digest}")
 
@@ -200,6 +203,7 @@ def load(config: Config, source: str) -> bundle.Bundle:
         limit_bytes=int(config.limit_gb * 1e9),
         sha256=config.sha256,
         public_key=config.public_key,
+        answers=False,
     )
 
 

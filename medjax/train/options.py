@@ -10,16 +10,19 @@ from medjax.train import optim, several
 class TrainingOptions:
     """Updates, learners, optimiser, and how often things are done."""
 
-    steps: int = option(1000, "updates", least=1, grows=True)
+    steps: int = option(1000, "updates", least=1, grows=True, common=True)
     batch: int = option(
-        64, "examples an update; 0 as a default: as many as suit the images", least=1
+        64,
+        "examples an update; 0 as a default: as many as suit the images",
+        least=1,
+        common=True,
     )
     seed: int = option(0, "of weights, order and augmentation; the first of --seeds", least=0)
-    seeds: int = option(1, "so many models, trained as one program", least=1)
+    seeds: int = option(1, "so many models, trained as one program", least=1, common=True)
     optimizer: str = option(
         "adamw", "AdamW, or SGD with Nesterov momentum", choices=optim.OPTIMIZERS
     )
-    learning_rate: float = option(2e-3, "its peak", least=0)
+    learning_rate: float = option(2e-3, "its peak", least=0, common=True)
     learning_rates: tuple[float, ...] = option(
         (),
         "several peaks, comma-separated: tried as one program, validation chooses",

@@ -49,7 +49,7 @@ def test_a_predictor_is_plain_data(name):
     predictor = TASKS[name]()
     assert isinstance(predictor.output, Output)
     assert isinstance(predictor.model, str)
-    plain = json.loads(json.dumps(dataclasses.asdict(predictor)))
+    plain = json.loads(json.dumps(schema.as_plain(predictor)))
     assert schema.read(type(predictor), plain, where="x") == predictor
     with pytest.raises(dataclasses.FrozenInstanceError):
         predictor.output = None

@@ -76,7 +76,7 @@ NUMBERS = Output(
     baseline=baseline,
     metrics=lambda spec, measures: {"mae": mae},
     details=lambda evaluation: {},
-    draw=lambda folder, evaluation: None,
+    draw=lambda folder, evaluation: [],
     answer=lambda found, split: [
         NumberAnswer(c, float(n)) for c, n in zip(found.case_id, found.number, strict=True)
     ],

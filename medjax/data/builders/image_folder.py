@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from medjax.data.options import DataOptions
 from medjax.errors import UserError
 
 TABLE = "metadata.csv"
+_USUAL_PATHS = ("file", "filename", "file_name", "image", "image_path", "image_id")
+_USUAL_LABELS = ("class", "diagnosis", "target", "category", "finding")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +116,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         )
 
     def _case(self, row: LabelRow) -> str:
-        return row.path.relative_to(Path(self.options.data_dir)).as_posix()
+        return row.path.relative_to(self.options.root).as_posix()
 
     def describe(self):
         return self._description
@@ -173,7 +175,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         classes, ordered = self.classes
         arrangement = self.arrangement
         pixels = exams.arrange(self.first, arrangement, origin=str(self.rows[0].path))
-        name = Path(self.options.data_dir).resolve().name
+        name = self.options.root.resolve().name
         info = DatasetInfo(
             name,
             classes,
@@ -245,7 +247,7 @@ def find_rows(options: DataOptions) -> list[LabelRow]:
 def scan(options: DataOptions) -> Scan:
     """The same, with what is worth knowing about it."""
     root = table.root_of(options)
-    listed = root / TABLE
+    listed = table.path_of(options, TABLE)
     scan = _from_table(listed, options) if listed.exists() else _from_folders(root, options)
     if not scan.rows:
         raise UserError(
@@ -261,16 +263,29 @@ def scan(options: DataOptions) -> Scan:
     return scan
 
 
+def _columns_of(path: Path, header: Mapping[str, str], options: DataOptions) -> tuple[str, str]:
+    """The columns of the files and of the classes: those that are named, or else usual ones."""
+    defaults = DataOptions()
+    found = []
+    for name, usual in (("path_column", _USUAL_PATHS), ("label_column", _USUAL_LABELS)):
+        wish, default = getattr(options, name), getattr(defaults, name)
+        if wish == default and wish not in header:
+            wish = table.optional_column(path, header, wish="", usual=usual) or wish
+        found.append(table.optional_column(path, header, wish=wish, usual=()))
+    return found[0], found[1]
+
+
 def _from_table(path: Path, options: DataOptions) -> Scan:
     lines = table.read_rows(path)
-    for wish in (options.path_column, options.label_column, *options.metadata_columns):
+    path_column, label_column = _columns_of(path, lines[0], options)
+    for wish in options.metadata_columns:
         table.optional_column(path, lines[0], wish=wish, usual=())
     split = table.optional_column(path, lines[0], wish=options.split_column, usual=("split",))
     subject = subject_rules.column_of(path, lines[0], wish=options.subject_column, rows=lines)
     files = table.FileIndex(path.parent, options, suffixes=images.SUFFIXES, what="image")
     rows, first = [], dict[str, str]()
     for line in lines:
-        name, label = line[options.path_column], table.tidy(line[options.label_column])
+        name, label = line[path_column], table.tidy(line[label_column])
         if not name or not label:
             raise UserError(f"{line.origin}: path or label is empty")
         if subject and not line[subject]:

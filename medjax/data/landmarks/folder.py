@@ -31,7 +31,7 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     A `metadata.csv` may give split, subject and spacing where `landmarks.csv` does not.
     """
     root = table.root_of(options)
-    path = root / "landmarks.csv"
+    path = table.path_of(options, "landmarks.csv")
     cases, known_by, notes = (
         _from_table(path, options) if path.exists() else from_lists(root, options)
     )

@@ -28,7 +28,7 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     the names of the row; a column `slice` names the frames of one.
     """
     root = table.root_of(options)
-    path = root / "frames.csv"
+    path = table.path_of(options, "frames.csv")
     rows = table.read_rows(path)
     key = table.column(
         path,

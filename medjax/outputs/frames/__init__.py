@@ -12,10 +12,12 @@ from medjax.data.sequences import files
 from medjax.data.source import Split
 from medjax.evaluation.metrics import Metric
 from medjax.outputs.base import (
+    WORST_CASES,
     Description,
     Evaluation,
     ModelSpec,
     Output,
+    Picture,
     Predicted,
     Preparation,
     mean_over_seeds,
@@ -73,12 +75,21 @@ def details(evaluation: Evaluation[SequencePredictions]) -> Json:
     return {"missing_in_reference": int(np.isnan(evaluation.ensemble.off).sum())}
 
 
-def draw(folder: Path, evaluation: Evaluation[SequencePredictions], *, curve: bool = False) -> None:
+def draw(
+    folder: Path, evaluation: Evaluation[SequencePredictions], *, curve: bool = False
+) -> list[Picture]:
     """Scores over time, the frames themselves, and their distances; `curve`: beside the curve of
     volumes that scores stand for."""
     plot.curves(folder / "curves.png", evaluation.ensemble, curve=curve)
     plot.thumbnails(folder / "frames.png", evaluation.ensemble, evaluation.split)
     plot.differences(folder / "differences.png", evaluation.ensemble)
+    worst = plot.draw_worst(folder, evaluation.ensemble, evaluation.split, most=WORST_CASES)
+    return [
+        Picture("curves.png", "Scores over time of some sequences, from the best to the worst."),
+        Picture("frames.png", "True and found frames of some sequences.", shows_images=True),
+        Picture("differences.png", "How many sequences lie how many frames off."),
+        *worst,
+    ]
 
 
 FRAMES: Output[SequencePredictions] = Output(

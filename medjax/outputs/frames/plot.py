@@ -8,6 +8,7 @@ import numpy as np
 from medjax.data.source import Split
 from medjax.evaluation.plot import flat, new_figure, short
 from medjax.evaluation.stats import nan_mean
+from medjax.outputs.base import Picture
 from medjax.outputs.frames.report import SequencePredictions
 
 
@@ -110,6 +111,28 @@ def thumbnails(
     new_figure(
         path, len(chosen), 2 * len(names), (2.2 * len(names) + 0.3, 1.25 * len(chosen)), draw
     )
+
+
+def draw_worst(
+    folder: Path, predictions: SequencePredictions, split: Split, *, most: int
+) -> list[Picture]:
+    """A picture a sequence, those that lie farthest off first."""
+    error, cases = _error(predictions), []
+    order = np.argsort(-np.nan_to_num(error, nan=-1.0), kind="stable")
+    for number, i in enumerate(order[:most], start=1):
+        name, length = f"worst_{number}.png", int(predictions.length[i])
+        plot_scores(
+            folder / name,
+            split.read(int(i)),
+            predictions.names,
+            predictions.chosen[i],
+            predictions.score[i, :length],
+            title=predictions.case_id[i],
+        )
+        text = f"{error[i]:.1f} frames off in the mean, of {length}"
+        line = int(i) * len(predictions.names) + 2
+        cases.append(Picture(name, text, True, predictions.case_id[i], line, wide=True))
+    return cases
 
 
 def plot_scores(

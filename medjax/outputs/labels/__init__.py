@@ -9,12 +9,15 @@ import numpy as np
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
 from medjax.evaluation.metrics import Metric
+from medjax.evaluation.plot import save_image
 from medjax.outputs.base import (
+    WORST_CASES,
     Description,
     Evaluation,
     ModelSpec,
     Output,
     PairReader,
+    Picture,
     Predicted,
     mean_over_seeds,
     prepare_images,
@@ -66,12 +69,35 @@ def details(evaluation: Evaluation[LabelPredictions]) -> Json:
     }
 
 
-def draw(folder: Path, evaluation: Evaluation[LabelPredictions]) -> None:
+def draw(folder: Path, evaluation: Evaluation[LabelPredictions]) -> list[Picture]:
     """Curves, confusion, reliability and mistakes."""
     plot.curves(folder / "roc_pr.png", evaluation.ensemble)
     plot.confusion(folder / "confusion.png", evaluation.ensemble)
     plot.reliability(folder / "reliability.png", evaluation.ensemble)
     plot.mistakes(folder / "mistakes.png", evaluation.ensemble, evaluation.split.read)
+    return [
+        Picture("roc_pr.png", "Receiver operating characteristic, and precision against recall."),
+        Picture("confusion.png", "Confusion matrix: true class by predicted class, in cases."),
+        Picture(
+            "reliability.png",
+            "Reliability: accuracy against confidence in bins, and the cases in each bin.",
+        ),
+        *_draw_worst(folder, evaluation),
+    ]
+
+
+def _draw_worst(folder: Path, evaluation: Evaluation[LabelPredictions]) -> list[Picture]:
+    """The wrong answers that were given with most confidence, as pictures."""
+    predictions, cases = evaluation.ensemble, []
+    for number, i in enumerate(plot.find_mistakes(predictions)[:WORST_CASES], start=1):
+        name = f"worst_{number}.png"
+        save_image(folder / name, evaluation.split.read(int(i)))
+        guess = int(predictions.probability[i].argmax())
+        true = predictions.classes[predictions.label[i]]
+        share = predictions.probability[i, guess]
+        text = f"{true}, taken for {predictions.classes[guess]} at {share:.0%}"
+        cases.append(Picture(name, text, True, predictions.case_id[i], int(i) + 2))
+    return cases
 
 
 def recognises(header: Sequence[str]) -> bool:

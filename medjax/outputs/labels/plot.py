@@ -121,6 +121,13 @@ def reliability(path: Path, predictions: LabelPredictions) -> None:
     new_figure(path, 2, 1, (4.2, 4.6), draw)
 
 
+def find_mistakes(predictions: LabelPredictions) -> np.ndarray:
+    """The cases that were answered wrong, those with most confidence first."""
+    guess, top = predictions.probability.argmax(1), predictions.probability.max(1)
+    wrong = np.flatnonzero(guess != predictions.label)
+    return wrong[np.argsort(-top[wrong], kind="stable")]
+
+
 def mistakes(path: Path, predictions: LabelPredictions, read, *, most: int = 24) -> int:
     """The wrong answers that were given with most confidence, worst first; returns how many.
 
@@ -129,8 +136,8 @@ def mistakes(path: Path, predictions: LabelPredictions, read, *, most: int = 24)
       most: how many at the most.
     """
     guess, top = predictions.probability.argmax(1), predictions.probability.max(1)
-    wrong = np.flatnonzero(guess != predictions.label)
-    worst = wrong[np.argsort(-top[wrong], kind="stable")][:most]
+    wrong = find_mistakes(predictions)
+    worst = wrong[:most]
     columns = min(6, max(len(worst), 1))
     rows = max(-(-len(worst) // columns), 1)
 

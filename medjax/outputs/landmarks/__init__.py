@@ -15,11 +15,13 @@ from medjax.errors import UserError
 from medjax.evaluation.metrics import Metric, definitions
 from medjax.ops.consensus import align_pairs
 from medjax.outputs.base import (
+    WORST_CASES,
     Description,
     Evaluation,
     ModelSpec,
     Output,
     PairReader,
+    Picture,
     Predicted,
     prepare_images,
 )
@@ -126,15 +128,25 @@ def _with_lengths(evaluation: Evaluation[LandmarkPredictions]) -> Json:
     }
 
 
-def draw(folder: Path, evaluation: Evaluation[LandmarkPredictions]) -> None:
+def draw(folder: Path, evaluation: Evaluation[LandmarkPredictions]) -> list[Picture]:
     """Errors over all points, of each landmark, the worst cases, and agreement of lengths."""
     predictions, split, info = evaluation.ensemble, evaluation.split, evaluation.spec.info
     plot.cumulative(folder / "cumulative_error.png", predictions, evaluation.baseline)
     plot.per_landmark(folder / "error_per_landmark.png", predictions)
     plot.worst(folder / "worst_cases.png", predictions, split)
+    pictures = [
+        Picture(
+            "cumulative_error.png",
+            "Share of landmarks that were found nearer than a distance; the mean shape beside.",
+        ),
+        Picture("error_per_landmark.png", "Errors of each landmark: median, quartiles, outliers."),
+    ]
     measured = biometry.measure(info, predictions.points_mm)
     for name, true in biometry.truth(info, split).items():
         plot.agreement(folder / f"agreement_{name}.png", name, true, measured[name])
+        text = f"Agreement of {name} between network and reference (Bland and Altman)."
+        pictures.append(Picture(f"agreement_{name}.png", text))
+    return [*pictures, *plot.draw_worst(folder, predictions, split, most=WORST_CASES)]
 
 
 def recognises(header: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from medjax.data import geometry
 from medjax.data.source import Split
 from medjax.evaluation.plot import flat, new_figure, plain_numbers, short
 from medjax.evaluation.stats import nan_mean
+from medjax.outputs.base import Picture
 from medjax.outputs.landmarks.report import LandmarkPredictions
 
 
@@ -105,7 +106,7 @@ def worst(path: Path, predictions: LandmarkPredictions, split: Split, *, most: i
     A volume is shown as three slices through the middle of its true points, which lie before or
     behind them.
     """
-    mean = np.nan_to_num(nan_mean(predictions.error_mm, axis=1), nan=np.inf)
+    mean = _mean_error_mm(predictions)
     chosen = np.argsort(-mean, kind="stable")[:most]
     volumes = predictions.points_px.shape[-1] == 3
     views = ((0, 1), (0, 2), (1, 2)) if volumes else ((0, 1),)
@@ -141,6 +142,33 @@ def worst(path: Path, predictions: LandmarkPredictions, split: Split, *, most: i
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
 
     new_figure(path, rows, columns, (2.6 * columns, (2.6 * ratio + 0.35) * rows + 0.3), draw)
+
+
+def _mean_error_mm(predictions: LandmarkPredictions) -> np.ndarray:
+    """Of each case; infinite where nothing was found."""
+    return np.nan_to_num(nan_mean(predictions.error_mm, axis=1), nan=np.inf)
+
+
+def draw_worst(
+    folder: Path, predictions: LandmarkPredictions, split: Split, *, most: int
+) -> list[Picture]:
+    """A picture a case, those with the largest mean error first."""
+    mean, cases = _mean_error_mm(predictions), []
+    for number, i in enumerate(np.argsort(-mean, kind="stable")[:most], start=1):
+        name = f"worst_{number}.png"
+        worst(folder / name, predictions.only([i]), split.only([i]), most=1)
+        error = predictions.error_mm[i]
+        known = np.nan_to_num(error, nan=-1.0)
+        far = predictions.names[int(known.argmax())]
+        text = (
+            f"mean error {mean[i]:.2f} mm; the largest {known.max():.2f} mm, of {far}"
+            if np.isfinite(mean[i])
+            else "no landmark was found"
+        )
+        line = int(i) * len(predictions.names) + 2
+        wide = predictions.points_px.shape[-1] == 3
+        cases.append(Picture(name, text, True, predictions.case_id[i], line, wide))
+    return cases
 
 
 def over(

@@ -52,6 +52,16 @@ class LandmarkPredictions(Predictions):
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         return self.present, self.error_mm
 
+    def only(self, index: Sequence[int]) -> "LandmarkPredictions":
+        """The cases at `index`."""
+        fields: Json = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del fields["names"]
+        rows: Json = {
+            k: v[list(index)] if isinstance(v, np.ndarray) else [v[i] for i in index]
+            for k, v in fields.items()
+        }
+        return dataclasses.replace(self, **rows)
+
     def without(self, absent: np.ndarray) -> "LandmarkPredictions":
         """With no point found where `absent` `[n, landmark]`."""
         gone = absent[..., None]

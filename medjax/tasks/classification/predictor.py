@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from medjax import models
-from medjax.config import option
+from medjax.config import option, own
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
@@ -24,14 +24,16 @@ class ClassificationPredictor:
       views: answers are the mean over so many views, the first the image as it is...
       augmentation: ...the others varied so; of the training.
       image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
+      own_network: a module that medjax has no name for; None: `model` names one.
     """
 
-    model: str = option("cnn", "the network", choices=tuple(models.CLASSIFIERS), kept=True)
+    model: str = option("cnn", "the network", choices=models.CLASSIFIERS, kept=True, common=True)
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
     views: int = option(1, "predictions are the mean over so many random views", least=1)
     augmentation: Augmentation = classification.NO_AUGMENTATION
     image_size: int = 0
     fit: str = "stretch"
+    own_network: Any = own()
 
     output = LABELS
 
@@ -49,23 +51,26 @@ class ClassificationPredictor:
         Raises:
           UserError: if the images are too small for the network.
         """
-        smallest = models.smallest_side(self.model)
-        if min(spec.image_shape[:-1]) < smallest:
-            raise UserError(
-                f"`model={self.model}` needs images of {smallest} voxels a side or more; "
-                f"these have {spec.image_shape[:-1]}: give `image_size`, or another model"
-            )
-        count = len(spec.info.classes)
-        network = models.classifier(
-            self.model, num_classes=count, dropout=dropout, dtype=self.dtype
-        )
         return classification.make(
-            network,
+            self._network(spec, dropout),
             image_shape=spec.image_shape,
-            num_classes=count,
+            num_classes=len(spec.info.classes),
             preprocessing=spec.preprocessing,
             augmentation=self.augmentation,
             views=self.views,
             voxel=spec.info.spacing_mm or (),
             **training,
         )
+
+    def _network(self, spec: ModelSpec, dropout: float) -> Any:
+        count = len(spec.info.classes)
+        if self.own_network is not None:
+            models.check_network(self.own_network, image_shape=spec.image_shape, answers=(count,))
+            return self.own_network
+        smallest = models.smallest_side(self.model)
+        if min(spec.image_shape[:-1]) < smallest:
+            raise UserError(
+                f"`model={self.model}` needs images of {smallest} voxels a side or more; "
+                f"these have {spec.image_shape[:-1]}: give `image_size`, or another model"
+            )
+        return models.classifier(self.model, num_classes=count, dropout=dropout, dtype=self.dtype)

@@ -27,6 +27,7 @@ def make(
     label_smoothing: float = 0.0,
     mixup_alpha: float = 0.0,
     class_weights: Sequence[float] | None = None,
+    loss_function: losses.LossFunction = losses.cross_entropy,
     views: int = 1,
     frozen: bool = False,
     voxel: tuple[float, ...] = (),
@@ -42,6 +43,8 @@ def make(
       label_smoothing: share of the target that is spread over all classes.
       mixup_alpha: parameter of mixup; 0 is off.
       class_weights: the weight of each class in the loss.
+      loss_function: of the logits and the target of one example, both `[num_classes]`. What is
+        called loss on validation is the cross-entropy, whatever is trained.
       frozen: the last layer alone is trained, and the network is used as it is at prediction:
         batch statistics stay, no dropout.
       views: predictions are the mean over this many random views (1: the image as it is).
@@ -78,7 +81,7 @@ def make(
             rngs={"dropout": dropout_key},
         )
         smooth = jax.vmap(lambda t: losses.smooth_labels(t, amount=label_smoothing))(target)
-        losses_by_example = jax.vmap(losses.cross_entropy)(logits, smooth)
+        losses_by_example = jax.vmap(loss_function)(logits, smooth)
         weight = target @ weight_of
         value = jnp.sum(weight * losses_by_example) / jnp.sum(weight)
         hits = (logits.argmax(-1) == batch["label"]).mean()

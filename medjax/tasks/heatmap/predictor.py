@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from medjax import models
-from medjax.config import option
+from medjax.config import option, own
 from medjax.errors import UserError
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.landmarks import LANDMARKS
@@ -16,9 +16,9 @@ from medjax.train.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class HeatmapPredictor:
-    """How landmarks are found."""
+    """How landmarks are found; `own_network` is a module that medjax has no name for."""
 
-    model: str = option("unet", "the network", choices=tuple(models.LANDMARKERS), kept=True)
+    model: str = option("unet", "the network", choices=models.LANDMARKERS, kept=True, common=True)
     width: int = option(
         0, "its features, at the finest level; 0: 16, or 8 in volumes", least=0, kept=True
     )
@@ -46,6 +46,7 @@ class HeatmapPredictor:
         item=int,
     )
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    own_network: Any = own()
 
     output = LANDMARKS
 
@@ -67,18 +68,10 @@ class HeatmapPredictor:
         Raises:
           UserError: if the images or windows do not fit the network.
         """
-        self._check_shape(spec.image_shape[:-1])
+        self._check_patch(spec.image_shape[:-1])
         info = spec.info
-        depth = {"levels": self.levels} if self.model in ("unet", "scn2019") else {}
-        model = models.landmarker(
-            self.model,
-            num_landmarks=len(info.landmarks),
-            dtype=self.dtype,
-            width=self.width,
-            **depth,
-        )
         return heatmap.make(
-            model,
+            self._network(spec),
             image_shape=spec.image_shape,
             num_landmarks=len(info.landmarks),
             preprocessing=spec.preprocessing,
@@ -92,14 +85,27 @@ class HeatmapPredictor:
             **training,
         )
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        divisor, patch = models.divisor(self.model, levels=self.levels), self.patch
+    def _network(self, spec: ModelSpec) -> Any:
+        shape = (*(self.patch or spec.image_shape[:-1]), spec.image_shape[-1])
+        count = len(spec.info.landmarks)
+        if self.own_network is not None:
+            answers = (*shape[:-1], count)
+            models.check_network(self.own_network, image_shape=shape, answers=answers)
+            return self.own_network
+        divisor = models.divisor(self.model, levels=self.levels)
+        if any(n % divisor for n in shape[:-1]):
+            raise UserError(
+                f"`model={self.model}` needs sides that divide by {divisor}; the images or "
+                f"windows have {shape[:-1]}: give `image_shape`, or fewer `levels`"
+            )
+        depth = {"levels": self.levels} if self.model in ("unet", "scn2019") else {}
+        return models.landmarker(
+            self.model, num_landmarks=count, dtype=self.dtype, width=self.width, **depth
+        )
+
+    def _check_patch(self, shape: tuple[int, ...]) -> None:
+        patch = self.patch
         if patch and (len(patch) != len(shape) or (np.array(patch) > shape).any()):
             raise UserError(
                 f"`patch={','.join(map(str, patch))}` does not fit into images of {shape}"
-            )
-        if any(n % divisor for n in patch or shape):
-            raise UserError(
-                f"`model={self.model}` needs sides that divide by {divisor}; the images or "
-                f"windows have {patch or shape}: give `image_shape`, or fewer `levels`"
             )

@@ -42,6 +42,7 @@ def make(
     unordered: Pairs = (),
     window: tuple[int, ...] | None = None,
     absent_below: float = 0.0,
+    own_loss: losses.LossFunction | None = None,
 ) -> Task:
     """Heatmap regression with `model`.
 
@@ -67,6 +68,8 @@ def make(
       window: train on random windows of this shape and predict by overlapping ones, for `l2`;
         None: whole images.
       absent_below: points of less confidence are NaN.
+      own_loss: of the map of a landmark and its Gaussian target, both `[*space]`, in place of the
+        one that `loss` names; points are still decoded as `loss` says.
     """
     if loss not in LOSSES or decoder not in DECODERS:
         raise ValueError(f"loss {loss!r}, decoder {decoder!r}: known are {LOSSES}, {DECODERS}")
@@ -82,6 +85,7 @@ def make(
         sigma=sigma,
         learn_sigma=learn_sigma,
         coordinate_weight=coordinate_weight,
+        own_loss=own_loss,
     )
 
     def init(key: Key) -> tuple[Params, Stats]:
@@ -199,6 +203,7 @@ def landmark_loss(
     sigma: float,
     learn_sigma: float = 0.0,
     coordinate_weight: float = 0.0,
+    own_loss: losses.LossFunction | None = None,
 ) -> Array:
     """The loss of one landmark, by its map `[*space]`; `kind` is the loss of `make`, whose options
     the others are.
@@ -209,7 +214,9 @@ def landmark_loss(
     chex.assert_rank([logits, point, known, log_sigma], [{2, 3}, 1, 0, 0])
     width = jnp.exp(log_sigma) if learn_sigma else jnp.full((), sigma)
     target = heatmap.gaussian(point, width, shape=logits.shape)
-    if kind == "l2":
+    if own_loss is not None:
+        value = own_loss(logits, target)
+    elif kind == "l2":
         scale = (sigma / width) ** logits.ndim  # constant mass; the peak is 1 at the start
         value = losses.squared_error(logits, scale * target) + learn_sigma * width**2
     else:

@@ -192,7 +192,7 @@ def as_searches(points: LandmarkPredictions) -> Searches:
 
 
 def from_run(path: Path, like: Searches) -> Searches:
-    """The predictions of a run of `experiments.heatmap`, for the cases and landmarks of `like`.
+    """The predictions of a run of `medjax heatmap`, for the cases and landmarks of `like`.
 
     Raises:
       UserError: if it lacks one of them.

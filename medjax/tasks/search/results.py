@@ -8,6 +8,8 @@ import numpy as np
 from medjax.data.source import Split
 from medjax.evaluation import metrics as metric_texts
 from medjax.evaluation import report as reports
+from medjax.outputs.base import WORST_CASES, Picture
+from medjax.outputs.landmarks import plot
 from medjax.outputs.landmarks.report import LandmarkPredictions
 from medjax.tasks.search import metrics, report
 from medjax.tasks.search.report import Searches
@@ -96,6 +98,16 @@ def summarise(
             }
         ),
     }
+
+
+def draw_worst(
+    folder: Path, consensus: AgreedPoints, split: Split, searches: Searches
+) -> list[Picture]:
+    """The volumes whose one answer has the largest mean error, with the row of their first
+    search."""
+    rows = int(np.prod(searches.steps.shape[1:]))  # of a volume
+    pictures = plot.draw_worst(folder, consensus.answer, split, most=WORST_CASES)
+    return [p._replace(line=split.case_id.index(p.case_id) * rows + 2) for p in pictures]
 
 
 def show_beside(result: JsonView, radii_mm: tuple[float, ...]) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from medjax import models
-from medjax.config import option
+from medjax.config import option, own
 from medjax.errors import UserError
 from medjax.outputs.base import ModelSpec, Output
 from medjax.outputs.frames import FRAMES, PLANES, VOLUME_CURVE
@@ -15,7 +15,7 @@ from medjax.train.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class TemporalPredictor:
-    """How frames are found."""
+    """How frames are found; `own_network` is an encoder that medjax has no name for."""
 
     task: str = option(
         "frames",
@@ -23,7 +23,9 @@ class TemporalPredictor:
         choices=tuple(temporal.LOSSES),
         kept=True,
     )
-    encoder: str = option("cnn", "network of a frame", choices=tuple(models.CLASSIFIERS), kept=True)
+    encoder: str = option(
+        "cnn", "network of a frame", choices=models.CLASSIFIERS, kept=True, common=True
+    )
     features: int = option(64, "numbers that it gives a frame", least=1, kept=True)
     recurrence: str = option("tcn", "what runs over them", choices=models.RECURRENCES, kept=True)
     hidden: int = option(64, "its features", least=1, kept=True)
@@ -37,6 +39,7 @@ class TemporalPredictor:
     smooth: int = option(1, "scores are means over so many frames", least=1)
     frame_ms: float = 0.0
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    own_network: Any = own()
 
     def __post_init__(self) -> None:
         """Raises UserError for settings that do not go together."""
@@ -68,7 +71,11 @@ class TemporalPredictor:
     def network(self, spec: ModelSpec, *, dropout: float = 0.0, remat: bool = False) -> Any:
         """The network alone; raises UserError if frames are too small for it."""
         smallest = models.smallest_side(self.encoder)
-        if min(spec.image_shape[1:3]) < smallest:
+        if self.own_network is not None:
+            models.check_network(
+                self.own_network, image_shape=spec.image_shape[1:], answers=(self.features,)
+            )
+        elif min(spec.image_shape[1:3]) < smallest:
             raise UserError(
                 f"`encoder={self.encoder}` needs frames of {smallest} pixels a side or more; "
                 f"these have {spec.image_shape[1:3]}: give `image_shape`"
@@ -82,6 +89,7 @@ class TemporalPredictor:
             dropout=dropout,
             dtype=self.dtype,
             remat=remat,
+            own_encoder=self.own_network,
         )
 
     def make_task(

@@ -1,0 +1,305 @@
+"""One call a command, for scripts and notebooks, with one's own arrays, network and loss.
+
+import medjax
+
+data = medjax.Dataset.from_arrays(images, labels, subjects=patients)
+result = medjax.classify(data, network=MyNet(), workdir="runs/mine", steps=500)
+result                        # the table, with intervals
+result.figure("roc_pr")       # in the notebook
+result.predict(image)
+result.share("mine.zip")
+medjax.load("mine.zip", network=MyNet()).predict(image)
+"""
+
+import dataclasses
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax import bundle, page
+from medjax.__main__ import load_program
+from medjax.bundle import archive, card
+from medjax.config import check_ranges, list_settings, replace_settings
+from medjax.data import catalogue, source
+from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
+from medjax.data.source import Dataset
+from medjax.errors import UserError, unknown
+from medjax.evaluation import report
+from medjax.evaluation.predictions import Predictions
+from medjax.evaluation.stats import Estimate
+from medjax.experiment import Finished
+from medjax.losses import LossFunction
+from medjax.outputs.base import Answer
+from medjax.typing import Json
+
+Source = str | Path | Dataset
+_KINDS = {"labels": DataOptions, "landmarks": LandmarkOptions, "frames": SequenceOptions}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of a run; a notebook shows it."""
+
+    path: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """A run that has ended.
+
+    Attributes:
+      workdir: the folder that holds everything: report, predictions, figures, checkpoints.
+      report: its numbers, as in `report.json`.
+      predictions: those of the split of the report, beside their reference; None of a search.
+      network: the module of one's own that was trained; None: one of medjax's.
+    """
+
+    workdir: Path
+    report: Json
+    predictions: Predictions | None
+    network: Any = None
+
+    @property
+    def metrics(self) -> dict[str, Estimate]:
+        """Each metric: `value`, and `low` and `high` of its 95 % interval over subjects."""
+        return dict(self.report["metrics"])
+
+    @property
+    def page(self) -> Path:
+        """`report.html`, one file to open or to mail."""
+        return self.workdir / page.NAME
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the figures."""
+        return sorted(p.stem for p in (self.workdir / "figures").glob("*.png"))
+
+    def figure(self, name: str) -> Figure:
+        """A figure by name, which a notebook shows; raises UserError if there is none."""
+        if name not in self.figures:
+            raise unknown("figure", name, self.figures)
+        return Figure(self.workdir / "figures" / f"{name}.png")
+
+    def bundle(self) -> bundle.Bundle:
+        """The trained network, ready to answer."""
+        return bundle.of_run(self.workdir, network=self.network)
+
+    def predict(self, image: np.ndarray, **hints: Any) -> Answer:
+        """The answer for one new image; options as of `Bundle.predict`."""
+        return self.bundle().predict(image, **hints)
+
+    def share(self, path: str | Path, **notes: str) -> Path:
+        """Writes a bundle: a folder, or an archive where the name ends in .zip.
+
+        Args:
+          path: that is not there yet.
+          notes: what no run knows: `name`, `licence`, `intended_use`, `limits`, `authors`.
+
+        Raises:
+          UserError: if something is at that path.
+        """
+        target = Path(path)
+        if target.exists():
+            raise UserError(f"{target}: is there already; choose another name, or remove it")
+        files = bundle.make(self.workdir, notes=card.Notes(**{"name": target.stem, **notes}))
+        (archive.write_zip if target.suffix == ".zip" else archive.write_folder)(target, files)
+        return target
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{name:<20} {report.with_interval(estimate):<24} baseline "
+            f"{self.report['baseline'][name]:.3f}"
+            for name, estimate in self.metrics.items()
+        ]
+        return "\n".join([self._title(), *lines, f"page: {self.page}"])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{report.with_interval(estimate)}</td>"
+            f"<td>{self.report['baseline'][name]:.3f}</td></tr>"
+            for name, estimate in self.metrics.items()
+        )
+        return (
+            f"<p><b>{html.escape(self._title())}</b></p><table><tr><th>metric</th>"
+            f"<th>value [95 % interval]</th><th>baseline</th></tr>{rows}</table>"
+        )
+
+    def _title(self) -> str:
+        r = self.report
+        return f"{r['dataset']}, {r['split']}: {report.population(r)}; {r['of']}"
+
+
+def open_dataset(
+    data: str | Path, *, finds: str = "", cache_dir: str | Path = "~/.cache/medjax", **options: Any
+) -> Dataset:
+    """Opens a set: a folder or table of one's own, or one that medjax knows by name.
+
+    Args:
+      data: the folder or table, or the name; `medjax datasets` lists the names.
+      finds: `labels`, `landmarks` or `frames`; empty: what the set looks like.
+      cache_dir: where it is prepared, once.
+      options: those of `DataOptions`, `LandmarkOptions` or `SequenceOptions`, as `image_size=64`.
+
+    Raises:
+      UserError: for whatever is wrong with name, options or files.
+    """
+    path = Path(data).expanduser()
+    known = {n: k for k, o in _KINDS.items() for n in catalogue.kind_of(o()).builders()}
+    is_name = str(data) in known and not path.exists()
+    if finds and finds not in _KINDS:
+        raise unknown("kind of set", finds, _KINDS)
+    kind = _KINDS[finds or known[str(data)]] if finds or is_name else catalogue.find_kind(path)
+    where = {} if is_name else {"data_dir": str(path)}
+    fields = [f.name for f in dataclasses.fields(kind)]
+    odd = next((name for name in options if name not in fields), None)
+    if odd is not None:
+        raise unknown("option", odd, fields)
+    made = kind(**{**where, **options})
+    name = str(data) if is_name else catalogue.infer(made)
+    return source.load(name, options=made, cache_dir=Path(cache_dir).expanduser(), say=print)
+
+
+def register_dataset(name: str, make: Any) -> None:
+    """Makes a set of one's own known by name, as to `--dataset`.
+
+    Args:
+      name: that no set has yet.
+      make: `make() -> Dataset`, as by `Dataset.from_arrays`; called when the set is opened.
+
+    Raises:
+      UserError: if the name is taken, or none.
+    """
+    catalogue.register(name, make)
+
+
+def classify(
+    data: Source = "",
+    *,
+    network: Any = None,
+    loss: LossFunction | None = None,
+    **settings: Any,
+) -> Result:
+    """Trains a classifier, and evaluates it; what `medjax classify` does.
+
+    Args:
+      data: a folder or table, the name of a set, or a `Dataset`; empty: the default set.
+      network: a linen module of one's own, with `__call__(x, train)`, from `[batch, *space,
+        channel]` to logits `[batch, num_classes]`; None: `model` names one.
+      loss: `loss(logits, target)` of one example, both `[num_classes]`; None: cross-entropy.
+      settings: the flags of `medjax classify --helpfull`, as `steps=500`.
+
+    Raises:
+      UserError: for whatever is wrong with set, network or settings.
+    """
+    return _run("classify", data, settings, network=network, loss=loss)
+
+
+def heatmap(
+    data: Source = "",
+    *,
+    network: Any = None,
+    loss: LossFunction | None = None,
+    **settings: Any,
+) -> Result:
+    """Trains a network that finds landmarks, and evaluates it; what `medjax heatmap` does.
+
+    Args:
+      data: as of `classify`.
+      network: from `[batch, *space, channel]` to maps `[batch, *space, num_landmarks]`.
+      loss: `loss(map, target)` of one landmark, both `[*space]`; None: the setting `loss` names it.
+      settings: the flags of `medjax heatmap --helpfull`.
+
+    Raises:
+      UserError: for whatever is wrong with set, network or settings.
+    """
+    return _run("heatmap", data, settings, network=network, loss=loss)
+
+
+def search(data: Source = "", **settings: Any) -> Result:
+    """Trains agents that search for landmarks, and evaluates them; what `medjax search` does.
+
+    Args:
+      data: as of `classify`; settings: the flags of `medjax search --helpfull`.
+
+    Raises:
+      UserError: for whatever is wrong with set or settings.
+    """
+    return _run("search", data, settings)
+
+
+def temporal(data: Source = "", *, network: Any = None, **settings: Any) -> Result:
+    """Trains a network that finds frames in sequences; what `medjax temporal` does.
+
+    Args:
+      data: as of `classify`.
+      network: the encoder of a frame, from `[batch, height, width, channel]` to `[batch,
+        features]`.
+      settings: the flags of `medjax temporal --helpfull`.
+
+    Raises:
+      UserError: for whatever is wrong with set, network or settings.
+    """
+    return _run("temporal", data, settings, network=network)
+
+
+def _run(family: str, data: Source, settings: Mapping[str, Any], **own: Any) -> Result:
+    program = load_program(family)
+    given = {**settings, **_source_settings(program.Config, data), **_own_names(family, own)}
+    config = configure(program.Config, **given)
+    parts = {name: part for name, part in own.items() if part is not None}
+    if isinstance(data, Dataset):
+        parts["dataset"] = data
+    done: Finished = program.main(config, **parts)
+    predictions = done.evaluation.ensemble if done.evaluation else None
+    return Result(done.workdir, done.report, predictions, own.get("network"))
+
+
+def _source_settings(config: type, data: Source) -> dict[str, str]:
+    """What `data` is, as settings."""
+    if isinstance(data, Dataset) or not str(data):
+        return {}
+    options: Any = next(f.default for f in dataclasses.fields(config) if f.name == "data")
+    if str(data) in catalogue.kind_of(options).builders() and not Path(data).exists():
+        return {"dataset": str(data)}
+    return {"data_dir": str(Path(data).expanduser())}
+
+
+def _own_names(family: str, own: Mapping[str, Any]) -> dict[str, str]:
+    """What is of one's own, as reports call it."""
+    names = {}
+    if own.get("network") is not None:
+        field = "encoder" if family == "temporal" else "model"
+        names[field] = f"own:{type(own['network']).__name__}"
+    if own.get("loss") is not None and family == "classify":
+        names["loss"] = f"own:{getattr(own['loss'], '__name__', 'loss')}"
+    return names
+
+
+def configure(config: type, **settings: Any) -> Any:
+    """The settings of an experiment by name, checked as flags are.
+
+    Raises:
+      UserError: for a name that it has not, or a value that it does not take.
+    """
+    known = {leaf.name: leaf for leaf in list_settings(config)}
+    for name, value in settings.items():
+        if name not in known:
+            raise unknown("setting", name, known)
+        default, choices = known[name].default, known[name].field.metadata["choices"]
+        if choices and value not in choices and not str(value).startswith("own:"):
+            raise unknown(f"value of `{name}`", str(value), choices)
+        if not isinstance(value, type(default)) and not (
+            isinstance(default, float) and isinstance(value, int)
+        ):
+            raise UserError(
+                f"`{name}={value!r}`: must be a {type(default).__name__}, as {default!r}"
+            )
+    made = replace_settings(config(), **settings)
+    check_ranges(made)
+    return made

@@ -1,0 +1,294 @@
+"""Sets from arrays in memory, from tensorflow-datasets and from Hugging Face's `datasets`."""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medjax.data import splits
+from medjax.data.found import RawImage
+from medjax.data.info import DatasetInfo
+from medjax.data.landmarks.case import LandmarkCase
+from medjax.data.source import Dataset, Split, digest_of
+from medjax.errors import UserError
+
+_CHANNELS = (1, 3, 4)  # what a last axis of four is taken for
+
+
+def from_arrays(
+    images: Any,
+    labels: Any = None,
+    *,
+    landmarks: Any = None,
+    subjects: Sequence[Any] = (),
+    case_ids: Sequence[Any] = (),
+    split: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    landmark_names: Sequence[str] = (),
+    spacing_mm: float | Sequence[float] = 0.0,
+    channel_axis: bool | None = None,
+    name: str = "arrays",
+    split_seed: int = 0,
+    **facts: Any,
+) -> Dataset:
+    """A set of images in memory, with a class each or with landmarks.
+
+    Args:
+      images: `[n, *space]` or `[n, *space, channel]`, 2-D or 3-D, all of one shape; whole numbers
+        (uint8, uint16, ...) or floating-point.
+      labels: `[n]`, class names, or numbers from 0.
+      landmarks: `[n, landmark, ndim]`, voxels in the order of the array's axes (row, column; not x,
+        y), from the centre of the first voxel; NaN where a point is missing.
+      subjects: `[n]`, whose image it is; empty: each is its own.
+      case_ids: `[n]`; empty: numbers.
+      split: `[n]`, train, validation or test; empty: drawn by subject, 70, 15 and 15 %.
+      classes: names of the classes; empty: the labels themselves, sorted.
+      landmark_names: empty: p1, p2, ...
+      spacing_mm: the size of a voxel, one number or one an axis; needed for landmarks.
+      channel_axis: whether the last axis is that of channels; None: where there are five axes, or
+        four of which the last has 1, 3 or 4 entries.
+      name: of the set.
+      split_seed: draws the splits.
+      facts: further fields of `DatasetInfo`, as `modality`, `licence` or `citation`.
+
+    Raises:
+      UserError: if lengths, shapes or values do not go together; the first odd one is named.
+    """
+    pixels = _with_channel(np.asarray(images), channel_axis)
+    count, ndim = len(pixels), pixels.ndim - 2
+    if (labels is None) == (landmarks is None):
+        raise UserError("from_arrays: give either labels or landmarks")
+    columns = {
+        "labels": labels,
+        "landmarks": landmarks,
+        "subjects": subjects,
+        "case_ids": case_ids,
+        "split": split,
+    }
+    for column, values in columns.items():
+        if values is not None and len(values) not in (count, *(() if column in _NEEDED else (0,))):
+            raise UserError(f"from_arrays: {count} images, but {len(values)} {column}")
+    cases = [str(c) for c in case_ids] if len(case_ids) else _numbers(count)
+    if len(set(cases)) < count:
+        raise UserError("from_arrays: a case_id stands twice; give each image its own")
+    who = [str(s) for s in subjects] if len(subjects) else cases
+    known_by = f"given, {len(set(who))}" if len(subjects) else ""
+    spacing = _spacing(spacing_mm, ndim)
+    if labels is not None:
+        names, numbers = _classes(labels, classes)
+        facts = {"classes": names, "positive": names[1] if len(names) == 2 else "", **facts}
+        targets: dict[str, np.ndarray] = {"label": numbers}
+    else:
+        facts = {"landmarks": _landmark_names(landmarks, landmark_names), **facts}
+        pixels, targets = _place_points(pixels, landmarks, facts["landmarks"], spacing, cases)
+        numbers = np.zeros(count, int)
+    where = [splits.split_name(s, origin="from_arrays") for s in split] if len(split) else None
+    chosen = splits.complete(where, who, numbers.tolist(), seed=split_seed)
+    info = DatasetInfo(name, subjects=known_by, spacing_mm=spacing or None, **facts)
+    return _assemble(info, pixels, targets, cases, who, chosen)
+
+
+_NEEDED = ("labels", "landmarks")
+
+
+def from_tfds(
+    name: Any, *, image: str = "image", label: str = "label", subject: str = "", **options: Any
+) -> Dataset:
+    """A set of tensorflow-datasets, read without TensorFlow, as `from_arrays` takes it.
+
+    Args:
+      name: of a set that is prepared, or can be; or a builder.
+      image, label, subject: the features that hold them; no subject: each image is its own.
+      options: of `tfds.builder`, as `data_dir`; and of `from_arrays`.
+
+    Raises:
+      UserError: if the set lacks a feature, or has no split called train.
+    """
+    import tensorflow_datasets as tfds
+
+    where = {k: options.pop(k) for k in ("data_dir",) if k in options}
+    builder = tfds.builder(name, **where) if isinstance(name, str) else name
+    builder.download_and_prepare(file_format="array_record")
+    features = builder.info.features
+    _check_columns(str(builder.name), features, image, label, subject)
+    rows = [(s, row) for s in builder.info.splits for row in builder.as_data_source(split=s)]
+    classes = getattr(features[label], "names", ())
+    return _from_rows(builder.name, rows, (image, label, subject), classes, options)
+
+
+def from_huggingface(
+    data: Any, *, image: str = "image", label: str = "label", subject: str = "", **options: Any
+) -> Dataset:
+    """A set of Hugging Face's `datasets`, as `from_arrays` takes it.
+
+    Args:
+      data: a `datasets.Dataset`, whose splits are then drawn, or a `DatasetDict`.
+      image, label, subject: the columns that hold them; no subject: each image is its own.
+      options: of `from_arrays`.
+
+    Raises:
+      UserError: if the set lacks a column.
+    """
+    parts = dict(data) if isinstance(data, Mapping) else {"": data}
+    features = next(iter(parts.values())).features
+    _check_columns("the set", features, image, label, subject)
+    rows = [(s, row) for s, part in parts.items() for row in part]
+    classes = getattr(features[label], "names", ())
+    return _from_rows("huggingface", rows, (image, label, subject), classes, options)
+
+
+def _from_rows(
+    name: str,
+    rows: Sequence[tuple[str, Mapping[str, Any]]],
+    columns: tuple[str, str, str],
+    classes: Iterable[str],
+    options: dict[str, Any],
+) -> Dataset:
+    """Rows of (split, columns) as a set; all images must have one shape."""
+    image, label, subject = columns
+    pixels = [np.asarray(row[image]) for _, row in rows]
+    odd = next((p.shape for p in pixels if p.shape != pixels[0].shape), None)
+    if odd is not None:
+        raise UserError(
+            f"{name}: images of the shapes {pixels[0].shape} and {odd}; bring them to one first"
+        )
+    given = {
+        "subjects": [_text(row[subject]) for _, row in rows] if subject else (),
+        "split": [s for s, _ in rows] if rows and rows[0][0] else (),
+        "classes": tuple(classes),
+        "name": name,
+    }
+    labels = [row[label] for _, row in rows]
+    return from_arrays(np.stack(pixels), labels, **{**given, **options})
+
+
+def _check_columns(name: str, features: Any, *columns: str) -> None:
+    for column in filter(None, columns):
+        if column not in features:
+            raise UserError(f"{name}: has no {column!r}; it has {', '.join(features)}")
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _numbers(count: int) -> list[str]:
+    """Names of cases that sort as they stand."""
+    return [f"{i:0{len(str(max(count - 1, 1)))}d}" for i in range(count)]
+
+
+def _with_channel(images: np.ndarray, channel_axis: bool | None) -> np.ndarray:
+    if images.ndim not in (3, 4, 5) or not images.size or images.dtype.kind not in "uif":
+        raise UserError(
+            f"from_arrays: images have the shape {images.shape} and type {images.dtype}; give "
+            "numbers [n, height, width], [n, depth, height, width], or either with a channel axis"
+        )
+    last = images.ndim == 5 or (images.ndim == 4 and images.shape[-1] in _CHANNELS)
+    pixels = images if (last if channel_axis is None else channel_axis) else images[..., None]
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        odd = int(np.argwhere(~np.isfinite(pixels))[0][0])
+        raise UserError(f"from_arrays: image {odd} has NaN or infinite pixels; mend or remove it")
+    return pixels.astype(np.float32) if pixels.dtype == np.float64 else pixels
+
+
+def _spacing(spacing_mm: float | Sequence[float], ndim: int) -> tuple[float, ...]:
+    given = tuple(np.atleast_1d(np.asarray(spacing_mm, float)).tolist())
+    spacing = given * ndim if len(given) == 1 else given
+    if len(spacing) != ndim or min(spacing) < 0:
+        raise UserError(f"from_arrays: spacing_mm={given}: give one size, or one for each axis")
+    return spacing if all(spacing) else ()
+
+
+def _classes(labels: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names of the classes, and the number of each image's."""
+    given = np.asarray(labels)
+    if given.ndim != 1:
+        raise UserError(f"from_arrays: labels have the shape {given.shape}; give one an image")
+    if given.dtype.kind in "iub":
+        count = max(len(classes), int(given.max()) + 1)
+        names = tuple(map(str, classes)) or tuple(map(str, range(count)))
+        if given.min() < 0 or count > len(names):
+            raise UserError(f"from_arrays: labels must be 0 to {len(names) - 1}")
+        return names, given.astype(int)
+    texts = [str(v) for v in given.tolist()]
+    names = tuple(map(str, classes)) or tuple(sorted(set(texts)))
+    odd = next((t for t in texts if t not in names), None)
+    if odd is not None:
+        raise UserError(f"from_arrays: label {odd!r} is none of the classes {', '.join(names)}")
+    return names, np.array([names.index(t) for t in texts])
+
+
+def _landmark_names(landmarks: Any, names: Sequence[str]) -> tuple[str, ...]:
+    points = np.asarray(landmarks)
+    if points.ndim != 3 or (len(names) and len(names) != points.shape[1]):
+        raise UserError(
+            f"from_arrays: landmarks have the shape {points.shape}, with {len(names)} names; give "
+            "[n, landmark, ndim]"
+        )
+    return tuple(map(str, names)) or tuple(f"p{i}" for i in range(1, points.shape[1] + 1))
+
+
+def _place_points(
+    pixels: np.ndarray,
+    landmarks: Any,
+    names: tuple[str, ...],
+    spacing: tuple[float, ...],
+    cases: Sequence[str],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Images and points as a prepared set has them, in 8 bits: as its network sees new images."""
+    from medjax.data.builders.landmarks import prepare
+
+    points = np.asarray(landmarks, float)
+    if not spacing:
+        raise UserError("from_arrays: landmarks are scored in mm; give spacing_mm")
+    if points.shape[-1] != pixels.ndim - 2:
+        raise UserError(
+            f"from_arrays: points with {points.shape[-1]} coordinates in images with "
+            f"{pixels.ndim - 2} axes"
+        )
+    examples = []
+    for case_id, image, where in zip(cases, pixels, points, strict=True):
+        named = {n: p.tolist() for n, p in zip(names, where, strict=True) if not np.isnan(p).any()}
+        read = functools.partial(RawImage, image, spacing)
+        case = LandmarkCase(read, f"image {case_id}", case_id, "", None, named, "voxel")
+        examples.append(prepare(case, names, shape=image.shape[:-1], grid_mm=0.0))
+    targets = {
+        k: np.stack([np.asarray(e.targets[k]) for e in examples]) for k in examples[0].targets
+    }
+    return np.stack([e.image for e in examples]), targets
+
+
+def _assemble(
+    info: DatasetInfo,
+    pixels: np.ndarray,
+    targets: Mapping[str, np.ndarray],
+    cases: list[str],
+    who: list[str],
+    chosen: list[str],
+) -> Dataset:
+    splits.check_leaks(chosen, who)
+    hashes = [hashlib.sha1(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pixels]
+    whole = Split(
+        targets=targets,
+        case_id=cases,
+        subject_id=who,
+        metadata=[{} for _ in cases],
+        read=lambda i: pixels[i],
+        image_shape=pixels.shape[1:],
+        image_dtype=pixels.dtype,
+    )
+    rows = {
+        name: [i for i, s in enumerate(chosen) if s == name]
+        for name in splits.SPLITS
+        if name in chosen
+    }
+    parts = {name: whole.only(index) for name, index in rows.items()}
+    digest = digest_of(parts, [[hashes[i] for i in index] for index in rows.values()])
+    notes = (
+        splits.check_classes(chosen, targets["label"].tolist(), info.classes)
+        if info.classes
+        else []
+    )
+    return Dataset(info, parts, digest, tuple(notes))

@@ -1,0 +1,128 @@
+"""The sets that medjax knows, in a line each: what they are for, how large, from where, on which
+terms.
+
+Sizes are those that the publishers give; of one's own files and of generated sets there is no fixed
+size. Nothing here is read when a set is opened.
+"""
+
+from typing import NamedTuple
+
+from medjax.data.medmnist_sets import SETS
+
+
+class SetSummary(NamedTuple):
+    """A line of `medjax datasets`.
+
+    Attributes:
+      command: the programs that take the set.
+      content: what it shows, and what is to be found.
+      size: how many images and subjects.
+      source: where the images come from.
+      licence: their terms.
+    """
+
+    command: str
+    content: str
+    size: str
+    source: str
+    licence: str
+
+
+_OWN = "your files"
+_YOURS = "yours"
+_TEMPLATE = "generated from ICBM 152 2009"
+_TEMPLATE_LICENCE = "permissive (McGill)"
+_MEDMNIST_IMAGES = {  # of all splits, MedMNIST v2
+    "pathmnist": 107_180,
+    "dermamnist": 10_015,
+    "octmnist": 109_309,
+    "pneumoniamnist": 5_856,
+    "retinamnist": 1_600,
+    "breastmnist": 780,
+    "bloodmnist": 17_092,
+    "tissuemnist": 236_386,
+    "organamnist": 58_830,
+    "organcmnist": 23_583,
+    "organsmnist": 25_211,
+    "organmnist3d": 1_742,
+    "nodulemnist3d": 1_633,
+    "adrenalmnist3d": 1_584,
+    "fracturemnist3d": 1_370,
+    "vesselmnist3d": 1_908,
+    "synapsemnist3d": 1_759,
+}
+
+
+def _medmnist(name: str) -> SetSummary:
+    modality, _, classes = SETS[name]
+    return SetSummary(
+        "classify",
+        f"{modality}, {len(classes)} classes",
+        f"{_MEDMNIST_IMAGES[name]:,} images",
+        "downloaded (Zenodo), or --data_dir",
+        "CC BY-NC 4.0" if name == "dermamnist" else "CC BY 4.0",
+    )
+
+
+SUMMARIES = {
+    "brain_planes": SetSummary(
+        "classify", "brain MR slices, 10 levels", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
+    ),
+    "image_folder": SetSummary(
+        "classify", "a folder a class, or metadata.csv", _YOURS, _OWN, _YOURS
+    ),
+    **{name: _medmnist(name) for name in SETS},
+    "brain_landmarks": SetSummary(
+        "heatmap, search",
+        "brain MR, 2-D or 3-D, AFIDs",
+        "--subjects",
+        _TEMPLATE,
+        _TEMPLATE_LICENCE,
+    ),
+    "synthetic_hand": SetSummary("heatmap, search", "drawn hands", "--subjects", "generated", ""),
+    "landmark_folder": SetSummary(
+        "heatmap, search", "landmarks.csv, or 3D Slicer's files", _YOURS, _OWN, _YOURS
+    ),
+    "hc18": SetSummary(
+        "heatmap, search",
+        "fetal head ultrasound, 5 points",
+        "999 images (training)",
+        "--data_dir",
+        "CC BY 4.0",
+    ),
+    "mouse_skull": SetSummary(
+        "heatmap, search", "micro-CT of mice, 45 points", "by release", "--data_dir", "GPL-3.0"
+    ),
+    "hippocampus": SetSummary(
+        "heatmap, search",
+        "MR of the hippocampus, derived points",
+        "260 volumes",
+        "--data_dir (Decathlon)",
+        "CC BY-SA 4.0",
+    ),
+    "afids": SetSummary(
+        "heatmap, search", "brain MR, 32 points", "by release", "--data_dir", "CC BY 4.0 (points)"
+    ),
+    "isbi2015": SetSummary(
+        "heatmap, search", "cephalograms, 19 points", "400 images", "--data_dir", "ask the authors"
+    ),
+    "hand_xray": SetSummary(
+        "heatmap, search", "hand X-rays, 37 points", "895 images", "--data_dir", "ask the authors"
+    ),
+    "beating_heart": SetSummary(
+        "temporal", "drawn cine MR, ED and ES", "--subjects", "generated", ""
+    ),
+    "brain_sweeps": SetSummary(
+        "temporal", "sweeps through a brain, 4 planes", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
+    ),
+    "sequence_folder": SetSummary("temporal", "frames.csv", _YOURS, _OWN, _YOURS),
+    "sunnybrook_cine": SetSummary(
+        "temporal", "cine MR, ED and ES", "45 patients", "--data_dir", "CC0"
+    ),
+    "acdc": SetSummary(
+        "temporal", "cine MR, ED and ES", "150 patients", "--data_dir", "ask the authors"
+    ),
+    "echonet_dynamic": SetSummary(
+        "temporal", "echocardiograms, ED and ES", "10,030 videos", "--data_dir", "research use"
+    ),
+}

@@ -1,0 +1,54 @@
+"""Networks of one's own: registered by name, or checked as they are handed over."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from medjax.errors import UserError, first_line
+from medjax.typing import Array
+
+
+def accept_known(factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """The factory, called with those of medjax's options alone that it takes."""
+    parameters = inspect.signature(factory).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    def make(**options: Any) -> nn.Module:
+        return factory(**{k: v for k, v in options.items() if takes_all or k in parameters})
+
+    return make
+
+
+def check_network(network: Any, *, image_shape: tuple[int, ...], answers: tuple[int, ...]) -> None:
+    """Raises UserError unless a network of one's own fits the set.
+
+    Args:
+      network: a linen module with `__call__(x, train)`.
+      image_shape: of one example, `[*space, channel]`, with which the network is traced.
+      answers: the shape that it must answer each example with.
+    """
+    name = type(network).__name__
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"network {name}: not a flax.linen module; give one with __call__(x, train)"
+        )
+
+    def run(key: Array) -> Any:
+        image = jnp.zeros((1, *image_shape))
+        return network.apply(network.init(key, image, train=False), image, train=False)
+
+    try:
+        shape = jax.eval_shape(run, jax.random.key(0)).shape
+    except Exception as e:  # whatever a stranger's module says
+        raise UserError(
+            f"network {name} does not take images of the shape {image_shape}: {first_line(e)}"
+        ) from None
+    if shape != (1, *answers):
+        raise UserError(
+            f"network {name} answers an image of {image_shape} with the shape {shape[1:]}, where "
+            f"this set needs {answers}; change its last layer"
+        )

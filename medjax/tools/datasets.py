@@ -1,0 +1,27 @@
+"""The sets that medjax reads: what they are for, how large they are, where the images come from.
+
+    medjax datasets
+
+A set is chosen with `--dataset=NAME`. Sets with the source `--data_dir` are read from the folder
+that you have downloaded; your own images need no name: `medjax classify MY_IMAGES`.
+"""
+
+import dataclasses
+
+from medjax.data.summaries import SUMMARIES
+from medjax.evaluation import report
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """No settings."""
+
+
+def main(config: Config) -> None:
+    report.show(
+        "sets of images",
+        ("name", "for medjax ...", "content", "size", "source", "licence"),
+        [[name, *summary] for name, summary in SUMMARIES.items()],
+        ["sizes are those that the publishers give"],
+        text=True,
+    )
