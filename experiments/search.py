@@ -10,28 +10,21 @@ Measured runs, with their commands: docs/results.md.
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from medjax import app, experiment
 from medjax.config import option, unique_names
 from medjax.data import preprocess
 from medjax.data.catalogue import KnownSets
 from medjax.data.options import LandmarkOptions
-from medjax.data.source import Dataset, Split
+from medjax.data.source import Dataset
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
-from medjax.outputs.base import Picture
 from medjax.outputs.landmarks.metrics import check_radii
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
-from medjax.tasks.search import environment as env
-from medjax.tasks.search import plot, results, searcher
+from medjax.tasks.search import results, searcher
 from medjax.tasks.search import run as search_run
 from medjax.tasks.search.metrics import declared
 from medjax.tasks.search.predictor import SearchPredictor
-from medjax.tasks.search.report import Searches
-from medjax.tasks.search.searcher import Searcher
 from medjax.tasks.search.task import Learning
 from medjax.train import mesh
 from medjax.train.options import TrainingOptions
@@ -165,7 +158,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             run,
             result,
             lambda folder: [
-                *draw(folder, agents, params, split, data, searches),
+                *results.draw_searches(folder, agents, params, split, data, searches),
                 *results.draw_worst(folder, consensus, split, searches),
             ],
             score=config.best,
@@ -174,41 +167,6 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             wrote=("consensus.csv",),
         )
         return experiment.Finished(run.workdir, result)
-
-
-def draw(
-    folder: Path,
-    agents: Searcher,
-    params: Any,
-    split: Split,
-    data: env.Volumes,
-    searches: Searches,
-) -> list[Picture]:
-    """The figures; ways are shown of the volume whose mean error is the median."""
-    plot.histogram(
-        folder / "errors.png",
-        {name: searches.error_mm[:, i] for i, name in enumerate(searches.names)},
-    )
-    case, ways, level = searcher.trace_median(agents, params, data, searches)
-    image = split.read(case)[..., 0][tuple(slice(a, b) for a, b in split["box"][case].T)]
-    target = np.asarray(data.target[case])
-    plot.paths(folder / "paths.png", image, searches.names, target, ways, level)
-    plot.animation(
-        folder / "search.gif",
-        image,
-        searches.names[0],
-        target[0],
-        ways[:, 0, 0],
-        level[:, 0, 0],
-        voxel_mm=agents.predictor.voxel_mm,
-        spacing=np.asarray(agents.game.levels.spacing).tolist(),
-        crop=(agents.predictor.crop_size,) * image.ndim,
-    )
-    return [
-        Picture("errors.png", "Errors of all searches, of each landmark."),
-        Picture("paths.png", "Ways of some agents through a volume.", shows_images=True),
-        Picture("search.gif", "One search, step by step.", shows_images=True),
-    ]
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Config(slurm.Resources):
 
 
 def main(config: Config) -> None:
-    if not config.files or config.files[0].startswith("-"):
+    if not config.files or not config.files[0].split("=")[0].replace(".", "").isalpha():
         raise UserError("name the experiment after --, as in: -- classify --model=cnn --model=mlp")
     if min(config.jobs, config.random) < 0 or config.together < 1:
         raise UserError("--jobs and --random must not be negative, --together at least 1")

@@ -69,16 +69,16 @@ def _flag_lines(leaf: Leaf) -> list[str]:
     choices = f" ({' | '.join(named)})" if named else ""
     flag = f"  --{leaf.name}={_show(leaf.default)}"
     indent = " " * (_NAMES_WIDTH + 2)
-    beside = len(flag) < _NAMES_WIDTH + 1
+    fits = len(flag) < _NAMES_WIDTH + 1
     text = textwrap.wrap(
         metadata["help"] + choices,
         WIDTH,
-        initial_indent=flag.ljust(len(indent)) if beside else indent,
+        initial_indent=flag.ljust(len(indent)) if fits else indent,
         subsequent_indent=indent,
         break_on_hyphens=False,
         break_long_words=False,
     )
-    return text if beside else [flag, *text]
+    return text if fits else [flag, *text]
 
 
 def _show(default: Any) -> str:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from medjax import runtime, schema, weights
-from medjax.bundle import archive, card, exported, manifest, memory
+from medjax.bundle import archive, card, exported, limits, manifest, memory
 from medjax.errors import UserError, first_line
 from medjax.outputs.base import Answer, ImageHints, ModelSpec, PreparedImage, split_of
 from medjax.tasks.base import (
@@ -34,7 +34,6 @@ from medjax.train.record import dump_json
 from medjax.typing import Json, Tree
 
 ABOUT, REPORT = "bundle.json", "report.json"
-_LARGEST_SIDE, _LARGEST_IMAGE = 100_000, 2**28  # of whole-number settings; values of one example
 _OF_THIS_MACHINE = ("data_dir", "workdir", "cache_dir", "beside", "pose_from", "init_from")
 
 
@@ -176,7 +175,7 @@ def opened(
     about = _object(files, ABOUT, path)
     where = f"{path}: {ABOUT}"
     predictor, trained = _described(about, where=where)
-    _check_sizes(predictor, trained, where)
+    limits.check_sizes(predictor, trained, where)
     arrays = weights.parse(files.get(weights.NAME, b""), where=f"{path}: {weights.NAME}")
     predictor = _with_own_network(predictor, network, path, answers=answers)
     fitted, needed = arrays, 0
@@ -235,29 +234,6 @@ def _object(files: dict[str, bytes], name: str, path: Any) -> Json:
     return value
 
 
-def _check_sizes(predictor: Any, trained: ModelSpec, where: str) -> None:
-    """Nothing that a stranger wrote may ask for more than a machine has."""
-    for part in (predictor, trained):
-        for name, value in vars(part).items():
-            if isinstance(value, int) and not 0 <= value <= _LARGEST_SIDE:
-                raise UserError(f"{where}: {name}={value} is out of range")
-    shape, scaling = trained.image_shape, trained.preprocessing
-    if not shape or min(shape) < 1 or np.prod(shape, dtype=float) > _LARGEST_IMAGE:
-        raise UserError(f"{where}: image_shape {shape} is out of range")
-    if (
-        len(scaling.mean) != shape[-1]
-        or len(scaling.sd) != shape[-1]
-        or (not scaling.low < scaling.high or min(scaling.sd) <= 0)
-    ):
-        raise UserError(f"{where}: preprocessing does not fit images of {shape[-1]} channels")
-    if trained.info.pose:
-        _check_pose(trained.info.pose, len(shape) - 1, where)
-    if len(trained.window) not in (0, 2) or list(trained.window) != sorted(set(trained.window)):
-        raise UserError(f"{where}: window is no range of intensities")
-    if getattr(predictor, "levels", 1) > 10 or not 1 <= trained.seeds <= 1000:
-        raise UserError(f"{where}: levels or seeds out of range")
-
-
 def _check_memory(needed: int, where: str) -> None:
     there = mesh.memory_bytes()
     if needed > there:  # a product of settings of which each is in range
@@ -284,18 +260,6 @@ def _check_exported(
     # Bundles of before say nothing of it: then only the names of its weights can be compared.
     if (recorded and recorded != own) or not exported.takes(function, arrays):
         raise UserError(f"{where}: {exported.NAME} was not made for these weights")
-
-
-def _check_pose(pose: Any, ndim: int, where: str) -> None:
-    """Its places must span a grid."""
-    places = [place for _, place in pose]
-    if (
-        len(dict(pose)) < max(len(pose), ndim)
-        or any(len(place) != ndim for place in places)
-        or np.ptp(places, axis=0).max() <= 0
-        or np.abs(places).max() > _LARGEST_SIDE
-    ):
-        raise UserError(f"{where}: pose is none of {ndim} axes")
 
 
 def _abstract(predictor: Any, trained: ModelSpec, where: str) -> tuple[Any, int]:

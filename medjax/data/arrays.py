@@ -19,78 +19,130 @@ _CHANNELS = (1, 3, 4)  # what a last axis of four is taken for
 
 def from_arrays(
     images: Any,
-    labels: Any = None,
+    labels: Any,
     *,
-    landmarks: Any = None,
-    subjects: Sequence[Any] = (),
-    case_ids: Sequence[Any] = (),
-    split: Sequence[str] = (),
     classes: Sequence[str] = (),
-    landmark_names: Sequence[str] = (),
     spacing_mm: float | Sequence[float] = 0.0,
     channel_axis: bool | None = None,
-    name: str = "arrays",
-    split_seed: int = 0,
-    **facts: Any,
+    **options: Any,
 ) -> Dataset:
-    """A set of images in memory, with a class each or with landmarks.
+    """A set of images in memory, with a class each.
 
     Args:
       images: `[n, *space]` or `[n, *space, channel]`, 2-D or 3-D, all of one shape; whole numbers
         (uint8, uint16, ...) or floating-point.
       labels: `[n]`, class names, or numbers from 0.
-      landmarks: `[n, landmark, ndim]`, voxels in the order of the array's axes (row, column; not x,
-        y), from the centre of the first voxel; NaN where a point is missing.
-      subjects: `[n]`, whose image it is; empty: each is its own.
-      case_ids: `[n]`; empty: numbers.
-      split: `[n]`, train, validation or test; empty: drawn by subject, 70, 15 and 15 %.
       classes: names of the classes; empty: the labels themselves, sorted.
-      landmark_names: empty: p1, p2, ...
-      spacing_mm: the size of a voxel, one number or one an axis; needed for landmarks.
+      spacing_mm: the size of a voxel, one number or one an axis; 0: not known.
       channel_axis: whether the last axis is that of channels; None: where there are five axes, or
         four of which the last has 1, 3 or 4 entries.
-      name: of the set.
-      split_seed: draws the splits.
-      facts: further fields of `DatasetInfo`, as `modality`, `licence` or `citation`.
+      options: of `assemble`: `subjects`, `case_ids`, `split`, `split_seed`, `name`, and fields of
+        `DatasetInfo` as `modality`, `licence` or `citation`.
 
     Raises:
       UserError: if lengths, shapes or values do not go together; the first odd one is named.
     """
     pixels = _with_channel(np.asarray(images), channel_axis)
-    count, ndim = len(pixels), pixels.ndim - 2
-    if (labels is None) == (landmarks is None):
-        raise UserError("from_arrays: give either labels or landmarks")
-    columns = {
-        "labels": labels,
-        "landmarks": landmarks,
-        "subjects": subjects,
-        "case_ids": case_ids,
-        "split": split,
-    }
-    for column, values in columns.items():
-        if values is not None and len(values) not in (count, *(() if column in _NEEDED else (0,))):
-            raise UserError(f"from_arrays: {count} images, but {len(values)} {column}")
+    _check_length(len(pixels), "labels", labels)
+    names, numbers = _classes(labels, classes)
+    return assemble(
+        pixels,
+        {"label": numbers},
+        classes=names,
+        positive=names[1] if len(names) == 2 else "",
+        spacing_mm=_spacing(spacing_mm, pixels.ndim - 2) or None,
+        **options,
+    )
+
+
+def from_landmarks(
+    images: Any,
+    landmarks: Any,
+    *,
+    spacing_mm: float | Sequence[float],
+    names: Sequence[str] = (),
+    channel_axis: bool | None = None,
+    case_ids: Sequence[Any] = (),
+    **options: Any,
+) -> Dataset:
+    """A set of images in memory, with landmarks.
+
+    Args:
+      images, channel_axis, options: as of `from_arrays`.
+      landmarks: `[n, landmark, ndim]`, voxels in the order of the array's axes (row, column; not x,
+        y), from the centre of the first voxel; NaN where a point is missing.
+      spacing_mm: the size of a voxel, one number or one an axis: errors are in mm.
+      names: of the landmarks; empty: p1, p2, ...
+
+    Raises:
+      UserError: if lengths, shapes or values do not go together; the first odd one is named.
+    """
+    pixels = _with_channel(np.asarray(images), channel_axis)
+    _check_length(len(pixels), "landmarks", landmarks)
+    cases = [str(c) for c in case_ids] if len(case_ids) else _numbers(len(pixels))
+    shown = _landmark_names(landmarks, names)
+    spacing = _spacing(spacing_mm, pixels.ndim - 2)
+    placed, targets = _place_points(pixels, landmarks, shown, spacing, cases)
+    return assemble(placed, targets, case_ids=cases, landmarks=shown, **options)
+
+
+def assemble(
+    pixels: np.ndarray,
+    targets: Mapping[str, np.ndarray],
+    *,
+    subjects: Sequence[Any] = (),
+    case_ids: Sequence[Any] = (),
+    split: Sequence[str] = (),
+    split_seed: int = 0,
+    name: str = "arrays",
+    **facts: Any,
+) -> Dataset:
+    """A set of images `[n, *space, channel]` and columns of targets `[n, ...]`.
+
+    Args:
+      subjects: `[n]`, whose image it is; empty: each is its own.
+      case_ids: `[n]`; empty: numbers.
+      split: `[n]`, train, validation or test; empty: drawn by subject, 70, 15 and 15 %.
+      split_seed: draws the splits; name: of the set.
+      facts: further fields of `DatasetInfo`.
+
+    Raises:
+      UserError: if lengths do not go together, or a subject is in two splits.
+    """
+    count = len(pixels)
+    for column, values in (("subjects", subjects), ("case_ids", case_ids), ("split", split)):
+        if len(values):
+            _check_length(count, column, values)
     cases = [str(c) for c in case_ids] if len(case_ids) else _numbers(count)
     if len(set(cases)) < count:
         raise UserError("from_arrays: a case_id stands twice; give each image its own")
     who = [str(s) for s in subjects] if len(subjects) else cases
     known_by = f"given, {len(set(who))}" if len(subjects) else ""
-    spacing = _spacing(spacing_mm, ndim)
-    if labels is not None:
-        names, numbers = _classes(labels, classes)
-        facts = {"classes": names, "positive": names[1] if len(names) == 2 else "", **facts}
-        targets: dict[str, np.ndarray] = {"label": numbers}
-    else:
-        facts = {"landmarks": _landmark_names(landmarks, landmark_names), **facts}
-        pixels, targets = _place_points(pixels, landmarks, facts["landmarks"], spacing, cases)
-        numbers = np.zeros(count, int)
+    info = DatasetInfo(name, subjects=known_by, **facts)
+    labels = targets["label"] if info.classes else np.zeros(count, int)
     where = [splits.split_name(s, origin="from_arrays") for s in split] if len(split) else None
-    chosen = splits.complete(where, who, numbers.tolist(), seed=split_seed)
-    info = DatasetInfo(name, subjects=known_by, spacing_mm=spacing or None, **facts)
-    return _assemble(info, pixels, targets, cases, who, chosen)
+    chosen = splits.complete(where, who, labels.tolist(), seed=split_seed)
+    splits.check_leaks(chosen, who)
+    notes = splits.check_classes(chosen, labels.tolist(), info.classes) if info.classes else []
+    everything = Split(
+        targets=targets,
+        case_id=cases,
+        subject_id=who,
+        metadata=[{} for _ in cases],
+        read=lambda i: pixels[i],
+        image_shape=pixels.shape[1:],
+        image_dtype=pixels.dtype,
+    )
+    rows = {s: [i for i, c in enumerate(chosen) if c == s] for s in splits.SPLITS if s in chosen}
+    hashes = [hashlib.sha1(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pixels]
+    parts = {name: everything.only(index) for name, index in rows.items()}
+    digest = digest_of(parts, [[hashes[i] for i in index] for index in rows.values()])
+    return Dataset(info, parts, digest, tuple(notes))
 
 
-_NEEDED = ("labels", "landmarks")
+def _check_length(count: int, column: str, values: Any) -> None:
+    if len(values) != count:
+        raise UserError(f"from_arrays: {count} images, but {len(values)} {column}")
 
 
 def from_tfds(
@@ -242,7 +294,7 @@ def _place_points(
 
     points = np.asarray(landmarks, float)
     if not spacing:
-        raise UserError("from_arrays: landmarks are scored in mm; give spacing_mm")
+        raise UserError("from_landmarks: errors are in mm; give a positive spacing_mm")
     if points.shape[-1] != pixels.ndim - 2:
         raise UserError(
             f"from_arrays: points with {points.shape[-1]} coordinates in images with "
@@ -258,37 +310,3 @@ def _place_points(
         k: np.stack([np.asarray(e.targets[k]) for e in examples]) for k in examples[0].targets
     }
     return np.stack([e.image for e in examples]), targets
-
-
-def _assemble(
-    info: DatasetInfo,
-    pixels: np.ndarray,
-    targets: Mapping[str, np.ndarray],
-    cases: list[str],
-    who: list[str],
-    chosen: list[str],
-) -> Dataset:
-    splits.check_leaks(chosen, who)
-    hashes = [hashlib.sha1(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pixels]
-    whole = Split(
-        targets=targets,
-        case_id=cases,
-        subject_id=who,
-        metadata=[{} for _ in cases],
-        read=lambda i: pixels[i],
-        image_shape=pixels.shape[1:],
-        image_dtype=pixels.dtype,
-    )
-    rows = {
-        name: [i for i, s in enumerate(chosen) if s == name]
-        for name in splits.SPLITS
-        if name in chosen
-    }
-    parts = {name: whole.only(index) for name, index in rows.items()}
-    digest = digest_of(parts, [[hashes[i] for i in index] for index in rows.values()])
-    notes = (
-        splits.check_classes(chosen, targets["label"].tolist(), info.classes)
-        if info.classes
-        else []
-    )
-    return Dataset(info, parts, digest, tuple(notes))

@@ -89,11 +89,18 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def from_arrays(cls, images: Any, labels: Any = None, **options: Any) -> "Dataset":
-        """A set of images in memory; see `medjax.data.arrays.from_arrays`."""
+    def from_arrays(cls, images: Any, labels: Any, **options: Any) -> "Dataset":
+        """A set of images in memory, with classes; see `medjax.data.arrays.from_arrays`."""
         from medjax.data import arrays
 
         return arrays.from_arrays(images, labels, **options)
+
+    @classmethod
+    def from_landmarks(cls, images: Any, landmarks: Any, **options: Any) -> "Dataset":
+        """A set of images in memory, with points; see `medjax.data.arrays.from_landmarks`."""
+        from medjax.data import arrays
+
+        return arrays.from_landmarks(images, landmarks, **options)
 
     @classmethod
     def from_tfds(cls, name: Any, **options: Any) -> "Dataset":

@@ -191,8 +191,8 @@ def _describe_data(run: Run) -> Json:
 def _count(split: Split, info: DatasetInfo) -> Json:
     counts = {"cases": len(split), "subjects": len(set(split.subject_id))}
     if info.classes:
-        each = np.bincount(split["label"], minlength=len(info.classes))
-        counts |= {name: int(n) for name, n in zip(info.classes, each, strict=True)}
+        frequency = np.bincount(split["label"], minlength=len(info.classes))
+        counts |= {name: int(n) for name, n in zip(info.classes, frequency, strict=True)}
     return counts
 
 

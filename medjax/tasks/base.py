@@ -44,20 +44,12 @@ def with_network(predictor: Any, network: Any, field: str = "model") -> Any:
 
 
 def missing_network(predictor: Any) -> str:
-    """The name of the network of a predictor, where medjax does not know it; else empty."""
+    """The name of a network of its author's own, `own:CLASS`, that was not given; else empty."""
     if getattr(predictor, "own_network", None) is not None:
         return ""
-    registries = {
-        f.name: f.metadata["choices"]
-        for f in dataclasses.fields(predictor)
-        if isinstance(f.metadata.get("choices"), dict)
-    }
-    unknown = (
-        getattr(predictor, n)
-        for n, known in registries.items()
-        if getattr(predictor, n) not in known
-    )
-    return next(unknown, "")
+    names = [getattr(predictor, field, "") for field in ("model", "encoder")]
+    own = (n for n in names if n.startswith("own:") and n.removeprefix("own:").isidentifier())
+    return next(own, "")
 
 
 def inputs_of(predictor: Predictor, spec: ModelSpec) -> list[Input]:

@@ -267,7 +267,7 @@ def test_a_set_is_known_by_its_folder(kind, tmp_path):
 def test_what_a_set_does_not_read_is_refused(tmp_path):
     with pytest.raises(UserError, match="`data_dir` is not read by the set brain_planes"):
         source.check_read("brain_planes", DataOptions(data_dir=str(tmp_path)), ["data_dir"])
-    with pytest.raises(UserError, match="nothing in it says which set it is"):
+    with pytest.raises(UserError, match="no set of this kind; looked for"):
         catalogue.infer(DataOptions(data_dir=str(tmp_path)))
     with pytest.raises(UserError, match="no such file or folder"):
         catalogue.infer(DataOptions(data_dir=str(tmp_path / "no")))

@@ -149,8 +149,8 @@ def test_ranges_that_are_none(value, words):
     ("arguments", "words"),
     [
         ([], "name the experiment"),
-        (["--", "classify"], "name the experiment"),
-        (["--", "experiments.none", "--a=1"], "no such experiment"),
+        (["--", "--model=cnn"], "name the experiment"),
+        (["--", "experiments.none", "--a=1"], "unknown command 'none'"),
         (["--jobs=-1", "--", *RUN], "must not be negative"),
     ],
 )

@@ -266,13 +266,13 @@ def scan(options: DataOptions) -> Scan:
 def _columns_of(path: Path, header: Mapping[str, str], options: DataOptions) -> tuple[str, str]:
     """The columns of the files and of the classes: those that are named, or else usual ones."""
     defaults = DataOptions()
-    found = []
+    columns = []
     for name, usual in (("path_column", _USUAL_PATHS), ("label_column", _USUAL_LABELS)):
         wish, default = getattr(options, name), getattr(defaults, name)
         if wish == default and wish not in header:
             wish = table.optional_column(path, header, wish="", usual=usual) or wish
-        found.append(table.optional_column(path, header, wish=wish, usual=()))
-    return found[0], found[1]
+        columns.append(table.optional_column(path, header, wish=wish, usual=()))
+    return columns[0], columns[1]
 
 
 def _from_table(path: Path, options: DataOptions) -> Scan:

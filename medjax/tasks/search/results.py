@@ -1,7 +1,7 @@
 """What the report of a search has: each start, one answer a volume, and what it is held against."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,11 @@ from medjax.evaluation import report as reports
 from medjax.outputs.base import WORST_CASES, Picture
 from medjax.outputs.landmarks import plot
 from medjax.outputs.landmarks.report import LandmarkPredictions
-from medjax.tasks.search import metrics, report
+from medjax.tasks.search import environment as env
+from medjax.tasks.search import metrics, report, searcher
+from medjax.tasks.search import plot as search_plot
 from medjax.tasks.search.report import Searches
+from medjax.tasks.search.searcher import Searcher
 from medjax.typing import Json, JsonView
 
 
@@ -98,6 +101,41 @@ def summarise(
             }
         ),
     }
+
+
+def draw_searches(
+    folder: Path,
+    agents: Searcher,
+    params: Any,
+    split: Split,
+    data: env.Volumes,
+    searches: Searches,
+) -> list[Picture]:
+    """The figures; ways are shown of the volume whose mean error is the median."""
+    search_plot.histogram(
+        folder / "errors.png",
+        {name: searches.error_mm[:, i] for i, name in enumerate(searches.names)},
+    )
+    case, ways, level = searcher.trace_median(agents, params, data, searches)
+    image = split.read(case)[..., 0][tuple(slice(a, b) for a, b in split["box"][case].T)]
+    target = np.asarray(data.target[case])
+    search_plot.paths(folder / "paths.png", image, searches.names, target, ways, level)
+    search_plot.animation(
+        folder / "search.gif",
+        image,
+        searches.names[0],
+        target[0],
+        ways[:, 0, 0],
+        level[:, 0, 0],
+        voxel_mm=agents.predictor.voxel_mm,
+        spacing=np.asarray(agents.game.levels.spacing).tolist(),
+        crop=(agents.predictor.crop_size,) * image.ndim,
+    )
+    return [
+        Picture("errors.png", "Errors of all searches, of each landmark."),
+        Picture("paths.png", "Ways of some agents through a volume.", shows_images=True),
+        Picture("search.gif", "One search, step by step.", shows_images=True),
+    ]
 
 
 def draw_worst(
