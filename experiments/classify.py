@@ -14,18 +14,17 @@ import numpy as np
 
 from medjax import app, experiment, losses
 from medjax.config import option, unique_names
-from medjax.data import preprocess
 from medjax.data.catalogue import KnownSets
 from medjax.data.options import DataOptions
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
-from medjax.evaluation import report
 from medjax.models import pretrained
 from medjax.ops.augment import Augmentation
 from medjax.outputs.labels import metrics
-from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
+from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.base import with_network
 from medjax.tasks.classification.predictor import ClassificationPredictor
+from medjax.tasks.classification.suggest import suggest
 from medjax.train.options import FeedOptions, TrainingOptions
 
 
@@ -65,10 +64,12 @@ class Config:
         choices=metrics.NAMES,
         group="training",
     )
+    cross_validation: FoldOptions = FoldOptions()
     report: ReportOptions = ReportOptions()
     files: FileOptions = FileOptions("runs/classify")
 
 
+@experiment.cross_validated
 def main(
     config: Config,
     *,
@@ -83,10 +84,13 @@ def main(
     """
     if config.freeze and not config.init_from:
         raise UserError("`freeze` trains on the features of published weights; give `init_from`")
-    with experiment.open_run(config, "classify", default="brain_planes", dataset=dataset) as run:
+    with experiment.open_run(
+        config, "classify", default="brain_planes", dataset=dataset, suggest=suggest
+    ) as run:
+        config = run.config  # with what was chosen for it
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
-        spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
+        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
         predictor = dataclasses.replace(
             with_network(config.predictor, network),
             augmentation=config.augmentation,
@@ -116,9 +120,7 @@ def main(
             higher=score not in (*metrics.LOWER_IS_BETTER, "loss"),
         )
         evaluation = experiment.evaluate(run, method, train, learned)
-        return experiment.write_report(
-            run, method, learned, evaluation, score=score, show=report.show_classes
-        )
+        return experiment.write_report(run, method, learned, evaluation, score=score)
 
 
 def balance(train: Split, *, classes: int) -> tuple[float, ...]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from medjax import app, experiment
 from medjax.config import option, unique_names
-from medjax.data import preprocess
 from medjax.data.catalogue import KnownSets
 from medjax.data.landmarks.folder import check_mirror
 from medjax.data.options import LandmarkOptions
@@ -21,9 +20,10 @@ from medjax.errors import UserError
 from medjax.losses import LossFunction
 from medjax.ops.augment import Augmentation
 from medjax.outputs.landmarks import LandmarkMeasures
-from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
+from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.base import with_network
 from medjax.tasks.heatmap.predictor import HeatmapPredictor
+from medjax.tasks.heatmap.suggest import suggest
 from medjax.train.options import FeedOptions, TrainingOptions
 
 
@@ -58,6 +58,7 @@ class Config:
         group="training",
     )
     measures: LandmarkMeasures = LandmarkMeasures()
+    cross_validation: FoldOptions = FoldOptions()
     report: ReportOptions = ReportOptions()
     files: FileOptions = FileOptions("runs/heatmap")
 
@@ -68,6 +69,7 @@ class Config:
             raise UserError("`learn_sigma` is for `loss=l2`")
 
 
+@experiment.cross_validated
 def main(
     config: Config,
     *,
@@ -81,8 +83,9 @@ def main(
       dataset, network, loss: of one's own, in place of those that the settings name.
     """
     with experiment.open_run(
-        config, "heatmap", default="brain_landmarks", dataset=dataset
+        config, "heatmap", default="brain_landmarks", dataset=dataset, suggest=suggest
     ) as opened:
+        config = opened.config  # with what was chosen for it
         train = opened.dataset.splits["train"].first(config.train_cases)
         axes = len(train.image_shape) - 1
         experiment.check_augmentation(config.augmentation, axes=axes)
@@ -91,12 +94,13 @@ def main(
         width, batch = (16, 8) if axes == 2 else (8, 2)  # what two cores train in minutes
         run = opened.with_training(batch=config.training.batch or batch)
         predictor = dataclasses.replace(
-            with_network(config.predictor, network), width=config.predictor.width or width
+            with_network(config.predictor, network),
+            width=config.predictor.width or width,
+            augmentation=config.augmentation,
         )
-        spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
+        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
         task = predictor.make_task(
             spec,
-            augmentation=config.augmentation,
             learn_sigma=config.learn_sigma,
             coordinate_weight=config.coordinate_weight,
             own_loss=loss,

@@ -11,20 +11,20 @@ import dataclasses
 import functools
 from pathlib import Path
 
-from medjax import app, experiment
+from medjax import app, experiment, progress
 from medjax.config import option, unique_names
-from medjax.data import preprocess
 from medjax.data.catalogue import KnownSets
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.landmarks.metrics import check_radii
-from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
+from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.search import results, searcher
 from medjax.tasks.search import run as search_run
 from medjax.tasks.search.metrics import declared
 from medjax.tasks.search.predictor import SearchPredictor
+from medjax.tasks.search.suggest import suggest
 from medjax.tasks.search.task import Learning
 from medjax.train import mesh
 from medjax.train.options import TrainingOptions
@@ -74,6 +74,7 @@ class Config:
     radii_mm: tuple[float, ...] = option(
         (1.0, 2.0, 4.0, 6.0, 10.0), "of the success rates", item=float, group="report"
     )
+    cross_validation: FoldOptions = FoldOptions()
     report: ReportOptions = ReportOptions()
     files: FileOptions = FileOptions("runs/search")
 
@@ -98,16 +99,18 @@ class Config:
             raise UserError(f"`beside={self.beside}`: has no predictions.csv")
 
 
+@experiment.cross_validated
 def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finished:
     """Trains, evaluates and reports; `dataset` stands for the set that the settings name."""
-    names, count = config.landmarks, config.predictor.starts
     with experiment.open_run(
-        config, "search", default="brain_landmarks", dataset=dataset
+        config, "search", default="brain_landmarks", dataset=dataset, suggest=suggest
     ) as opened:
+        config = opened.config  # with what was chosen for it
+        names, count = config.landmarks, config.predictor.starts
         run = dataclasses.replace(opened, dataset=searcher.narrow_to(opened.dataset, names))
         train, split = run.dataset.splits["train"], run.report_split
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
-        spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
+        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
         agents = searcher.make_searcher(
             config.predictor, spec, train, learning=config.learning, seed=config.training.seed
         )
@@ -128,8 +131,9 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         print(f"searching {len(split)} volumes from {count} places each", flush=True)
         params = learned.weights[0]
         walk = functools.partial(agents.walk, params)
-        searches = agents.explore(split, data, walk, names=names, count=count)
-        wander = agents.explore(split, data, agents.wander, names=names, count=count)
+        with progress.alive("searching"):
+            searches = agents.explore(split, data, walk, names=names, count=count)
+            wander = agents.explore(split, data, agents.wander, names=names, count=count)
         if not mesh.is_first():
             return experiment.Finished(run.workdir, {})
         consensus = results.agree(split, searches, train, outlier_sd=config.outlier_sd)

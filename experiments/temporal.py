@@ -21,12 +21,13 @@ from medjax.experiment import Learned, Method, Run
 from medjax.ops.augment import Augmentation
 from medjax.outputs.frames import FrameMeasures
 from medjax.outputs.frames.report import SequencePredictions
-from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
+from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.base import with_network
 from medjax.tasks.temporal import learning as temporal
 from medjax.tasks.temporal import rivals
 from medjax.tasks.temporal.learning import TemporalLearning
 from medjax.tasks.temporal.predictor import TemporalPredictor
+from medjax.tasks.temporal.suggest import suggest
 from medjax.train.options import FeedOptions, TrainingOptions
 
 
@@ -49,30 +50,36 @@ class Config:
     feeding: FeedOptions = FeedOptions()
     augmentation: Augmentation = AUGMENTATION
     measures: FrameMeasures = FrameMeasures()
+    cross_validation: FoldOptions = FoldOptions()
     report: ReportOptions = ReportOptions()
     files: FileOptions = FileOptions("runs/temporal")
 
 
+@experiment.cross_validated
 def main(
     config: Config, *, dataset: Dataset | None = None, network: Any = None
 ) -> experiment.Finished:
     """Trains, evaluates and reports; `dataset` and `network`, an encoder, are of one's own."""
     config = replace_settings(config, loss=config.predictor.loss_or_default)
-    learning = config.learning
-    predictor = with_network(config.predictor, network, "encoder")
-    with_rival = learning.rival and predictor.recurrence != "none"
+    with_rival = config.learning.rival and config.predictor.recurrence != "none"
     if with_rival:
-        temporal.check_rival(learning)
-    with experiment.open_run(config, "temporal", default="beating_heart", dataset=dataset) as run:
+        temporal.check_rival(config.learning)
+    with experiment.open_run(
+        config, "temporal", default="beating_heart", dataset=dataset, suggest=suggest
+    ) as run:
+        config = run.config  # with what was chosen for it
+        learning = config.learning
+        predictor = with_network(config.predictor, network, "encoder")
         temporal.check_set(run.dataset, predictor, learning, config.measures)
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=2)
-        predictor = dataclasses.replace(predictor, frame_ms=config.data.frame_ms)
+        predictor = dataclasses.replace(
+            predictor, frame_ms=config.data.frame_ms, augmentation=config.augmentation
+        )
         learn = functools.partial(
             train_network,
             train=train,
             feeding=config.feeding,
-            augmentation=config.augmentation,
             measures=config.measures,
         )
         method, learned = learn(run, predictor, learning)
@@ -106,13 +113,12 @@ def train_network(
     *,
     train: Split,
     feeding: FeedOptions,
-    augmentation: Augmentation,
     measures: FrameMeasures,
 ) -> tuple[Method, Learned]:
     """Trains one network; the first of its metrics chooses the checkpoint."""
-    scaling = temporal.fit_preprocessing(train, init_from=learning.init_from)
+    scaling = temporal.fit_preprocessing(run.dataset.pool or train, init_from=learning.init_from)
     spec = experiment.describe_model(run, scaling)
-    task = temporal.make_training_task(predictor, spec, learning, train, augmentation=augmentation)
+    task = temporal.make_training_task(predictor, spec, learning, train)
     method = Method(predictor, spec, task, measures)
     learned = experiment.train(
         run,

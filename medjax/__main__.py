@@ -28,6 +28,7 @@ PROGRAMS = {
     "predict": Program("medjax.tools.predict", "use a shared network on your own images"),
     "share": Program("medjax.tools.share", "make, verify and show bundles of trained networks"),
     "compare": Program("medjax.tools.compare", "compare runs on the same cases, with intervals"),
+    "report": Program("medjax.tools.report", "write the page of a run again, finished or not"),
     "sweep": Program("medjax.launch.sweep", "run one experiment with many settings"),
     "datasets": Program("medjax.tools.datasets", "list the sets of images"),
     "models": Program("medjax.tools.models", "list the networks"),

@@ -19,6 +19,7 @@ from medjax.config import (
     Leaf,
     check_ranges,
     list_settings,
+    remember_given,
     replace_settings,
 )
 from medjax.errors import ExitError, UserError, unknown
@@ -59,7 +60,6 @@ _ELSEWHERE = {  # what other programs call our flags
     "pretrained": "init_from",
     "weights": "init_from",
     "optim": "optimizer",
-    "resume": "workdir",
     "amp": "dtype",
     "precision": "dtype",
     "gamma": "discount",
@@ -156,12 +156,14 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
         sys.exit(0)
     if rest[1:] and "files" in values:  # what stands without a flag, or behind --
         values["files"].value = rest[1:]
+    elif len(rest) == 2 and "auto" in values and not values["data_dir"].present:
+        values["data_dir"].value, values["auto"].value = rest[1], True
     elif rest[1:]:
         raise UserError(f"{rest[1]!r}: flags are given as --name=value")
-    given = {leaf.name: _from_flag(leaf, values[leaf.name].value) for leaf in known_settings}
-    made = replace_settings(config(), **given)
+    parsed = {leaf.name: _from_flag(leaf, values[leaf.name].value) for leaf in known_settings}
+    made = replace_settings(config(), **parsed)
     check_ranges(made)
-    return made
+    return remember_given(made, [name for name in parsed if values[name].present])
 
 
 def _define(leaf: Leaf, values: flags.FlagValues) -> None:

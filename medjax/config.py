@@ -11,7 +11,7 @@ name stands once, or the class is refused when its module is imported.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from medjax.errors import UserError
@@ -148,7 +148,10 @@ def rename_formerly(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         for leaf in list_settings(config)
         if leaf.field.metadata["formerly"]
     }
-    return {names.get(name, name): value for name, value in values.items()}
+    return {
+        name if names.get(name) in values else names.get(name, name): value
+        for name, value in values.items()
+    }
 
 
 def replace_settings(config: Instance, **values: Any) -> Instance:
@@ -165,6 +168,17 @@ def replace_settings(config: Instance, **values: Any) -> Instance:
         for name, inner in by_section.items()
     }
     return dataclasses.replace(config, **own, **sections)  # type: ignore[type-var]
+
+
+def remember_given(config: Instance, names: Iterable[str]) -> Instance:
+    """The same, with the names of the settings that somebody gave in the section that has a field
+    for them, `given`; where there is none, as it is."""
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        section = getattr(config, field.name)
+        if dataclasses.is_dataclass(section) and hasattr(section, "given"):
+            part = dataclasses.replace(section, given=tuple(names))  # type: ignore[type-var]
+            return dataclasses.replace(config, **{field.name: part})  # type: ignore[type-var]
+    return config
 
 
 def check_ranges(config: Any) -> None:

@@ -15,6 +15,7 @@ _HEADINGS = {  # of the sections of a config, and of the groups that its own fie
     "learning": "Training",
     "training": "Training",
     "feeding": "Training",
+    "cross_validation": "Training",
     "augmentation": "Augmentation",
     "measures": "Report",
     "report": "Report",

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
     path = folder / "config.json"
     if not path.exists():
         ours = (_LOCK, f"{path.name}.part")  # what a process leaves that was killed at its start
-        if folder.exists() and any(f.name not in ours for f in folder.iterdir()):
+        if folder.exists() and any(
+            f.name not in ours and not re.fullmatch(r"fold_\d+", f.name) for f in folder.iterdir()
+        ):
             raise UserError(f"`workdir={folder}`: not empty, and no run of medjax; choose another")
         return
     try:

@@ -137,7 +137,7 @@ def assemble(
     hashes = [hashlib.sha1(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pixels]
     parts = {name: everything.only(index) for name, index in rows.items()}
     digest = digest_of(parts, [[hashes[i] for i in index] for index in rows.values()])
-    return Dataset(info, parts, digest, tuple(notes))
+    return Dataset(info, parts, digest, tuple(notes), splits_drawn=not len(split))
 
 
 def _check_length(count: int, column: str, values: Any) -> None:

@@ -151,7 +151,7 @@ class LandmarkOptions(Options):
       pose_from: a run whose predictions bring all images into one pose; empty: they keep theirs.
       window: intensities that become black and white; empty: percentiles of each image.
       ndim: 2 or 3, for the set that is generated.
-      fold: hand_xray: which cross-validation fold; wrist: which points give its scale.
+      published_fold: hand_xray: which cross-validation fold; wrist: which points give its scale.
     """
 
     subjects: int = option(200, "generated sets: how many subjects", least=1)
@@ -184,7 +184,7 @@ class LandmarkOptions(Options):
         item=float,
     )
     ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes", common=True)
-    fold: int = option(1, "hand_xray: cross-validation fold", least=1)
+    published_fold: int = option(1, "hand_xray: fold of its authors", least=1, formerly="fold")
     wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=WRISTS)
 
     def __post_init__(self) -> None:
@@ -209,7 +209,7 @@ class SequenceOptions(Options):
       window: intensities that become black and white; empty: percentiles of each sequence.
       frame_ms: from one frame to the next, where neither file nor table tells it.
       cyclic: each sequence is one whole cycle (sequence_folder; other sets know).
-      fold: sunnybrook_cine: the patient that is left out.
+      published_fold: sunnybrook_cine: the patient that is left out.
     """
 
     subjects: int = option(400, "generated sets: how many subjects", least=1)
@@ -230,7 +230,9 @@ class SequenceOptions(Options):
     )
     frame_ms: float = option(0.0, "from one frame to the next, where no file tells it", least=0)
     cyclic: bool = option(False, "sequence_folder: each sequence is one whole cycle")
-    fold: int = option(1, "sunnybrook_cine: the patient that is left out, from 1", least=1)
+    published_fold: int = option(
+        1, "sunnybrook_cine: the patient that is left out, from 1", least=1, formerly="fold"
+    )
 
     def __post_init__(self) -> None:
         check_shape(self.image_shape, sides=(0, 2))

@@ -53,6 +53,25 @@ class Split:
         progress_rows = progress.track(rows, total=len(rows), what="loading")
         return np.stack([self.read(int(i)) for i in progress_rows])
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Split"]) -> "Split":
+        """The examples of several splits of one set, one after the other."""
+        first = parts[0]
+        places = [(part, i) for part in parts for i in range(len(part))]
+
+        def read(index: int) -> np.ndarray:
+            part, i = places[index]
+            return part.read(i)
+
+        return dataclasses.replace(
+            first,
+            targets={k: np.concatenate([p.targets[k] for p in parts]) for k in first.targets},
+            case_id=[c for p in parts for c in p.case_id],
+            subject_id=[s for p in parts for s in p.subject_id],
+            metadata=[m for p in parts for m in p.metadata],
+            read=read,
+        )
+
     def first(self, count: int) -> "Split":
         """The first `count` examples; 0 is all."""
         return self.only(range(min(count, len(self)))) if count else self
@@ -87,6 +106,8 @@ class Dataset:
     splits: Mapping[str, Split]
     digest: str  # changes with any case, subject, label, pixel or split
     notes: tuple[str, ...] = ()
+    splits_drawn: bool = False  # by medjax, or of a set that it makes; else they are official
+    pool: Split | None = None  # of a fold: all cases that folds are made of
 
     @classmethod
     def from_arrays(cls, images: Any, labels: Any, **options: Any) -> "Dataset":
@@ -162,7 +183,8 @@ def load(
     again = split_rules.duplicates(*zip(*rows, strict=True))
     opened = {name: split for name, (split, _) in opened_splits.items()}
     try:
-        notes = [*json.loads((ready / NOTES).read_text()), *_check(opened, info)]
+        said = json.loads((ready / NOTES).read_text())
+        notes = [*said["notes"], *_check(opened, info)]
     except UserError:
         shutil.rmtree(ready)
         raise
@@ -180,7 +202,11 @@ def load(
             "found, or by the distance"
         ] * bool(beyond)
     return Dataset(
-        info, opened, digest_of(opened, [d for _, d in opened_splits.values()]), tuple(notes)
+        info,
+        opened,
+        digest_of(opened, [d for _, d in opened_splits.values()]),
+        tuple(notes),
+        splits_drawn=said["splits_drawn"] or info.synthetic,
     )
 
 

@@ -55,11 +55,11 @@ def assign(
         by_class[min(counts, key=lambda label: (-counts[label], label))].append(subject)
     chosen: dict[str, str] = {}
     for members in by_class.values():
-        chosen |= _draw({s: _place(seed, s) for s in members}, shares)
+        chosen |= _draw({s: place_of(seed, s) for s in members}, shares)
     return [chosen[s] for s in subjects]
 
 
-def _place(seed: int, subject: str) -> float:
+def place_of(seed: int, subject: str) -> float:
     """A number between 0 and 1 that only the name and the seed decide."""
     return int.from_bytes(hashlib.sha1(f"{seed}/{subject}".encode()).digest()[:8]) / 2**64
 

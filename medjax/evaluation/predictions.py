@@ -1,13 +1,16 @@
 """What all predictions of a split have in common, whatever a network answers with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from medjax.evaluation import stats
 from medjax.evaluation.metrics import Metric, evaluate
 from medjax.evaluation.stats import Comparison, Estimate, bootstrap
+
+Kind = TypeVar("Kind", bound="Predictions")
 
 
 class Predictions:
@@ -33,6 +36,23 @@ class Predictions:
         """Writes `predictions.csv` and what else there is, of which it gives the names."""
         self.write(folder / "predictions.csv")
         return ()
+
+    @classmethod
+    def concatenate(cls: type[Kind], tables: "Sequence[Kind]") -> Kind:
+        """The cases of several tables of one kind, one after the other.
+
+        Of a dataclass whose arrays and lists have one entry a case; others have their own.
+        """
+        first = vars(tables[0])
+        joined = {
+            name: np.concatenate([vars(t)[name] for t in tables])
+            if isinstance(value, np.ndarray)
+            else [entry for t in tables for entry in vars(t)[name]]
+            if isinstance(value, list)
+            else value
+            for name, value in first.items()
+        }
+        return cls(**joined)
 
     def values(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
         """Each metric without interval."""

@@ -15,6 +15,14 @@ from medjax.progress import several
 from medjax.train.record import write_json
 from medjax.typing import Json, JsonView
 
+_LEFT = (  # what a run leaves
+    "report.html",
+    "report.json",
+    "predictions.csv",
+    "metrics.jsonl",
+    "figures/",
+    "checkpoints/",
+)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -165,6 +173,8 @@ def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -
     """The table at the end of a run, and where things were written; `wrote` are further places."""
     many = len(result["seeds"]["each"]) > 1
     columns = ["metric", "value [95 % interval]", *(["mean of seeds"] if many else []), "baseline"]
+    if "classes" in result:
+        show_classes(result)
     if "choices" in result:
         show_choices(result)
     rows = []
@@ -187,17 +197,10 @@ def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -
             f"{result['model']}, {result['parameters']:,} parameters, best step "
             f"{result['best_step']}; {_speed(timing, result['unit'])}{result['device']}",
             "",
-            *(
-                f"wrote {workdir / name}"
-                for name in (
-                    "report.json",
-                    "predictions.csv",
-                    *wrote,
-                    "metrics.jsonl",
-                    "figures/",
-                    "checkpoints/",
-                )
-            ),
+            *(f"wrote {workdir / name}" for name in (*_LEFT, *wrote) if (workdir / name).exists()),
+            "",
+            f"next: open {workdir / 'report.html'}; to share the network: medjax share make "
+            f"{workdir} NAME.zip",
         ],
     )
 

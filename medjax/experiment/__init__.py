@@ -2,7 +2,7 @@
 
     with experiment.open_run(config, "heatmap", default="brain_landmarks") as run:
         train = run.dataset.splits["train"]
-        spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
+        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
         method = experiment.Method(predictor, spec, predictor.make_task(spec), measures)
         learned = experiment.train(run, method, train, feeding=config.feeding, score="error_mm")
         evaluation = experiment.evaluate(run, method, train, learned)
@@ -11,10 +11,12 @@
 `experiments/` has one such script a family.
 """
 
+from medjax.experiment.folds import cross_validated
 from medjax.experiment.opening import (
     Run,
     check_augmentation,
     describe_model,
+    fit_preprocessing,
     open_beside,
     open_run,
 )
@@ -29,9 +31,11 @@ __all__ = [
     "by_seed",
     "carry_out",
     "check_augmentation",
+    "cross_validated",
     "describe_model",
     "evaluate",
     "facts",
+    "fit_preprocessing",
     "open_beside",
     "open_run",
     "predict",

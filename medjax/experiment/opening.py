@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medjax.config import replace_settings
-from medjax.data import catalogue, source
+from medjax.data import catalogue, folds, preprocess, source
 from medjax.data.options import Options
 from medjax.data.source import Dataset, Split
+from medjax.data.suggest import suggest_form
 from medjax.errors import UserError
 from medjax.evaluation import plot
+from medjax.experiment.suggest import Suggest, apply, has_accelerator, take_stored
+from medjax.experiment.trackers import Tracker, check_trackers
 from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import ModelSpec
-from medjax.run_options import FileOptions, ReportOptions
+from medjax.run_options import FileOptions, FoldOptions, ReportOptions
 from medjax.runtime import check_device, host, join, setup
 from medjax.train.options import TrainingOptions
 from medjax.workdir import check_workdir
@@ -51,6 +54,7 @@ class Run:
       training: of the settings, with numbers where they say that a number follows from the set.
       workdir: where it writes.
       held: what is closed at its end.
+      trackers: where it is shown while it trains; filled when the work directory is open.
     """
 
     family: str
@@ -59,6 +63,7 @@ class Run:
     training: TrainingOptions
     workdir: Path
     held: contextlib.ExitStack
+    trackers: list[Tracker] = dataclasses.field(default_factory=list)
 
     @property
     def report_split(self) -> Split:
@@ -72,40 +77,76 @@ class Run:
 
 @contextlib.contextmanager
 def open_run(
-    config: RunConfig, family: str, *, default: str, dataset: Dataset | None = None
+    config: RunConfig,
+    family: str,
+    *,
+    default: str,
+    dataset: Dataset | None = None,
+    suggest: Suggest | None = None,
 ) -> Iterator[Run]:
     """Checks the settings and folders, sets the machine up, and loads the set.
 
     Args:
       default: the set where neither its name nor its folder is given.
       dataset: one that is open already; nothing is read then.
+      suggest: what settings that nobody gave follow from the set, with `auto`.
 
     Raises:
       UserError: for whatever is wrong with settings, folders or files.
       ExitError: if the process is to end.
     """
     workdir = Path(config.files.workdir)
-    check_folders(workdir, config.data.data_dir, eval_only=config.report.eval_only)
+    check_folders(workdir, config)
     cache = Path(config.files.cache_dir).expanduser()
     name = dataset.info.name if dataset else config.dataset
     if not name and config.data.data_dir:
         name = catalogue.infer(config.data)
-        say(f"`data_dir={config.data.data_dir}` is read as the set {name}")
+        say(f"{config.data.data_dir} is read as the set {name}")
     config = dataclasses.replace(config, dataset=name or default)  # type: ignore[type-var]
     if not dataset:
         source.check_read(config.dataset, config.data, _given(config))
-    check_workdir(workdir, family, config)
+    if not config.files.auto:
+        check_workdir(workdir, family, config)
+    check_trackers(tensorboard=config.report.tensorboard, wandb=config.report.wandb)
     setup(cache)
     join()
     check_device()
     host().watch_signals()
     if not dataset:
+        config = _choose_form(config)
         with host().at_once("reading the data"):
             dataset = source.load(config.dataset, options=config.data, cache_dir=cache, say=say)
+    dataset = _in_folds(dataset, config)
+    if config.files.auto and suggest:
+        chosen = suggest(dataset, has_accelerator())
+        stored = take_stored(config, [s.name for s in chosen])
+        config = stored if stored is not config else apply(config, chosen, say=say)
+        check_workdir(workdir, family, config)
     _describe(dataset)
     with contextlib.ExitStack() as held:
         held.enter_context(plot.formats(config.report.figure_format))
         yield Run(family, config, dataset, config.training, workdir, held)
+
+
+def _choose_form(config: Any) -> Any:
+    """With the size and channels that images of one's own are brought to, where nobody said it."""
+    own = catalogue.kind_of(config.data).folder_set == config.dataset
+    if not config.files.auto or not own:
+        return config
+    stored = take_stored(config, ("image_size", "image_shape", "channels"))
+    if stored is not config:
+        return stored
+    form = suggest_form(config.data, accelerated=has_accelerator())
+    return apply(config, form, say=say)
+
+
+def _in_folds(dataset: Dataset, config: RunConfig) -> Dataset:
+    options: FoldOptions = getattr(config, "cross_validation", FoldOptions())
+    if not options.folds:
+        return dataset
+    return folds.split_folds(
+        dataset, count=options.folds, fold=int(options.fold), seed=options.fold_seed
+    )
 
 
 @contextlib.contextmanager
@@ -115,7 +156,7 @@ def open_beside(run: Run, name: str, **changes: Any) -> Iterator[Run]:
     workdir = run.workdir / name
     config = replace_settings(run.config, workdir=str(workdir), **changes)
     with contextlib.ExitStack() as held:
-        yield dataclasses.replace(run, config=config, workdir=workdir, held=held)
+        yield dataclasses.replace(run, config=config, workdir=workdir, held=held, trackers=[])
 
 
 def say(line: str) -> None:
@@ -133,14 +174,20 @@ def _given(config: RunConfig) -> list[str]:
     ]
 
 
-def check_folders(workdir: Path, data_dir: str, *, eval_only: bool) -> None:
+def check_folders(workdir: Path, config: RunConfig) -> None:
     """Raises UserError for folders that no run can have."""
+    data_dir, begun = config.data.data_dir, (workdir / "config.json").exists()
+    if begun and config.files.resume == "never" and not config.report.eval_only:
+        raise UserError(
+            f"`workdir={workdir}`: holds a run already, and `resume=never`; choose another, or "
+            "remove it"
+        )
     if data_dir and Path(data_dir).resolve() in workdir.resolve().parents:
         raise UserError(
             f"`workdir={workdir}` lies in `data_dir`, where its figures would be taken for "
             "images; choose another"
         )
-    if eval_only and not (workdir / "config.json").exists():
+    if config.report.eval_only and not begun:
         raise UserError(f"`workdir={workdir}`: no run in it to evaluate; train first")
 
 
@@ -162,6 +209,13 @@ def check_augmentation(augmentation: Augmentation, *, axes: int) -> None:
             f"`flip={','.join(map(str, augmentation.flip))}`: the images have the axes 0 to "
             f"{axes - 1}"
         )
+
+
+def fit_preprocessing(run: Run, train: Split) -> Preprocessing:
+    """How pixels are scaled: by the images that are trained on, in folds by those of all folds, so
+    that their networks can answer together."""
+    split = run.dataset.pool or train
+    return preprocess.fit(split.images, len(split))
 
 
 def describe_model(run: Run, preprocessing: Preprocessing) -> ModelSpec:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from medjax import page, weights
+from medjax import page, progress, weights
 from medjax.config import changed_settings
 from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
 from medjax.evaluation import metrics, plot, report, stats
-from medjax.experiment.opening import Run
+from medjax.experiment.opening import Run, say
 from medjax.experiment.training import Learned, Method
 from medjax.outputs.base import Evaluation, Picture
 from medjax.tasks.base import Predictor
@@ -29,11 +30,15 @@ class Finished(NamedTuple):
       workdir: where its files are.
       report: its numbers, as `report.json` has them, with estimates as objects.
       evaluation: the predictions that they come from; None where a method has tables of its own.
+      run, method, learned: what was run, what was trained, and its best checkpoint.
     """
 
     workdir: Path
     report: Json
     evaluation: Evaluation[Any] | None = None
+    run: Run | None = None
+    method: Method | None = None
+    learned: Learned | None = None
 
 
 def write_report(
@@ -57,10 +62,13 @@ def write_report(
       show: prints tables of its own.
     """
     output, declared = method.predictor.output, evaluation.metrics
+    say("computing intervals, drawing figures")
+    with progress.alive("computing intervals"):
+        estimates = evaluation.ensemble.estimates(declared, samples=evaluation.samples)
     result = _extended(
         {
             **facts(run, method.predictor, learned, unit=unit),
-            "metrics": evaluation.ensemble.estimates(declared, samples=evaluation.samples),
+            "metrics": estimates,
             "baseline": evaluation.baseline.values(declared),
             "baseline_is": evaluation.baseline_is,
             "definitions": metrics.definitions(dict(declared)),
@@ -68,7 +76,7 @@ def write_report(
         },
         {**output.details(evaluation), **(further or {})},
     )
-    finished = Finished(run.workdir, result, evaluation)
+    finished = Finished(run.workdir, result, evaluation, run, method, learned)
     if not mesh.is_first():
         return finished
     wrote = evaluation.ensemble.write_files(run.workdir)
@@ -108,10 +116,15 @@ def publish(
     folder = run.workdir / "figures"
     for old in folder.glob("worst_*.png"):  # of an evaluation before, which may have had more
         old.unlink()
-    curve = draw_learning(folder, run, score=score, unit=unit)
-    pictures = [*draw(folder), curve]
+    folder.mkdir(exist_ok=True)
+    with progress.alive("drawing figures"):
+        pictures = [*draw(folder), *draw_learning(folder, run, score=score, unit=unit)]
     write_json(folder / page.CAPTIONS, {"pictures": [p._asdict() for p in pictures]})
     page.write_run(run.workdir, images=run.config.report.page_images)
+    numbers = {k: v.value for k, v in result["metrics"].items() if np.isfinite(v.value)}
+    for tracker in run.trackers:
+        shown = [p.file for p in pictures if not p.shows_images and p.file.endswith(".png")]
+        tracker.finish(numbers, [folder / name for name in shown])
     show(result)
     report.show_result(result, run.workdir, wrote=wrote)
 
@@ -127,12 +140,13 @@ def _extended(result: Json, details: JsonView) -> Json:
     return result
 
 
-def draw_learning(folder: Path, run: Run, *, score: str, unit: str) -> Picture:
-    """Draws the learning curve."""
-    folder.mkdir(exist_ok=True)
+def draw_learning(folder: Path, run: Run, *, score: str, unit: str) -> list[Picture]:
+    """Draws the learning curve of what was trained in the work directory itself."""
     lines = read_lines(run.workdir / "metrics.jsonl")
+    if not lines:
+        return []
     plot.learning_curve(folder / "learning_curve.png", lines, score=score, unit=unit)
-    return Picture("learning_curve.png", "Loss of training and validation, and the metric there.")
+    return [Picture("learning_curve.png", "Loss of training and validation, and the metric there.")]
 
 
 def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "examples") -> Json:
@@ -148,7 +162,7 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "subjects_known_by": dataset.info.subjects,
         "model": predictor.model,
         "of": f"ensemble of {seeds} seeds" if seeds > 1 else "one seed",
-        "parameters": state.count_parameters(learned.weights[0]) // seeds,
+        "parameters": state.count_parameters(learned.weights[0]) // _networks(learned),
         "best_step": meta["step"],
         "validation": meta.get("chosen_by"),
         **{name: meta[name] for name in ("choice", "chosen", "choices") if name in meta},
@@ -163,6 +177,11 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "device": report.device(),
         "versions": report.versions(),
     }
+
+
+def _networks(learned: Learned) -> int:
+    """How many stand beside one another in the weights."""
+    return len(jax.tree.leaves(learned.weights[0])[0])
 
 
 def _command(run: Run) -> str:
@@ -202,7 +221,7 @@ def _timing(run: Run, meta: JsonView) -> Json:
     ended = [line["train"] for line in lines if "train" in line]
     unknown = dict.fromkeys(("compile_seconds", "examples_per_second"))
     return next(
-        (t for t in reversed(ended) if t["steps"] == run.training.steps),
+        (t for t in reversed(ended) if t["steps"] == run.training.steps or "ended_early" in t),
         {"steps": meta["step"], "seconds": meta["seconds"], **unknown},
     )
 

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import optax
 
-from medjax import schema, weights
+from medjax import page, progress, schema, weights
+from medjax.config import changed_settings
 from medjax.data.source import Split
 from medjax.errors import ExitError
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
 from medjax.experiment.opening import Run, say
+from medjax.experiment.trackers import open_trackers
 from medjax.outputs.base import Evaluation, ModelSpec, Predicted, Weights
 from medjax.runtime import STOPPED, host
 from medjax.tasks.base import Predictor
@@ -21,7 +23,7 @@ from medjax.train.checkpoint import Checkpoints
 from medjax.train.options import FeedOptions
 from medjax.train.plan import weights_of
 from medjax.train.predict import compile_predict, predict_split
-from medjax.train.record import read_lines
+from medjax.train.record import plain, read_lines
 from medjax.train.run import Plan
 from medjax.train.run import train as train_plan
 from medjax.train.supervised import plan_supervised
@@ -113,6 +115,7 @@ def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Le
         "trained": schema.as_plain(spec),
     }
     run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
+    _open_trackers(run)
     if not run.config.report.eval_only:
         train_plan(
             plan,
@@ -120,8 +123,11 @@ def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Le
             stop=host().stopping,
             say=say,
             compiling=lambda: host().at_once("compiling"),
+            also=[tracker.write for tracker in run.trackers],
         )
     if mesh.agree(0, host().stopping())[1]:
+        if mesh.is_first():
+            page.write_run(run.workdir)
         say(f"stopped by SIGTERM; the same command goes on from {run.workdir}/checkpoints")
         raise ExitError(STOPPED)
     checkpoints = Checkpoints(run.workdir / "checkpoints", read_only=True, say=print)
@@ -134,6 +140,19 @@ def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Le
     if mesh.is_first():
         weights.write(run.workdir / weights.NAME, learned)
     return Learned(learned, meta)
+
+
+def _open_trackers(run: Run) -> None:
+    """The first process shows the run, until it is closed."""
+    if not mesh.is_first():
+        return
+    options, config = run.config.report, plain(changed_settings(run.config))
+    opened = open_trackers(
+        run.workdir, config, tensorboard=options.tensorboard, wandb=options.wandb
+    )
+    for tracker in opened:
+        run.held.callback(tracker.close)
+    run.trackers.extend(opened)
 
 
 def _chosen(run: Run, plan: Plan, best: Tree) -> Json:
@@ -183,7 +202,8 @@ def predict(run: Run, method: Method, learned: Learned, name: str) -> tuple[list
     """Predictions for the split `name`: those of each seed, and of the ensemble."""
     output, split = method.predictor.output, run.dataset.splits[name]
     compiled = compile_predict(method.task.predict)
-    predicted = _predict(run, method, compiled, learned.weights, split)
+    with progress.alive(f"predicting {name}"):
+        predicted = _predict(run, method, compiled, learned.weights, split)
     predicted.pop("loss", None)
     ensemble = {k: np.asarray(v) for k, v in output.ensemble(predicted, method.spec).items()}
     return _tabulate_seeds(method, predicted, split), output.tabulate(split, method.spec, ensemble)
@@ -192,6 +212,7 @@ def predict(run: Run, method: Method, learned: Learned, name: str) -> tuple[list
 def evaluate(run: Run, method: Method, train: Split, learned: Learned) -> Evaluation[Any]:
     """What the report is made of: on test where there is one, else on validation."""
     name = run.dataset.report_split
+    say(f"predicting the {name} split")
     by_seed, ensemble = predict(run, method, learned, name)
     tuned = ensemble if name == "validation" else predict(run, method, learned, "validation")[1]
     split = run.report_split

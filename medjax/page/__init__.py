@@ -9,16 +9,17 @@ import csv
 import functools
 import json
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import medjax
 from medjax.errors import UserError
-from medjax.evaluation import report
+from medjax.evaluation import plot, report
 from medjax.evaluation.stats import Estimate
 from medjax.files import write_bytes
-from medjax.train.record import read_lines
+from medjax.train.record import read_lines, write_json
 from medjax.typing import Json, JsonView
 
 NAME = "report.html"
@@ -38,6 +39,8 @@ def write_run(workdir: Path, *, images: bool = True) -> Path:
     Raises:
       UserError: if there is no run.
     """
+    if (workdir / "config.json").exists() and not (workdir / "report.json").exists():
+        _draw_progress(workdir)
     path = workdir / NAME
     write_bytes(path, render_run(workdir, images=images).encode())
     return path
@@ -235,6 +238,21 @@ def _made(result: JsonView) -> list[tuple[str, Any]]:
     ]
 
 
+def _draw_progress(workdir: Path) -> None:
+    """The learning curve of a run that has no figures yet."""
+    lines = read_lines(workdir / "metrics.jsonl")
+    names = [n for line in lines for n in line if n.startswith("validation_")]
+    score = next((n for n in names if n != "validation_loss"), "")
+    if not score:
+        return
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    file, text = "learning_curve.png", "Loss of training and validation, and the metric there."
+    plot.learning_curve(folder / file, lines, score=score.removeprefix("validation_"), unit="loss")
+    picture = {"file": file, "text": text, "shows_images": False, "case_id": ""}
+    write_json(folder / CAPTIONS, {"pictures": [picture]})
+
+
 def _unfinished(workdir: Path, config: JsonView) -> Json:
     lines = read_lines(workdir / "metrics.jsonl")
     step = lines[-1]["step"] if lines else 0
@@ -295,3 +313,67 @@ def _cell(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+class Compared(NamedTuple):
+    """A metric of two runs.
+
+    Attributes:
+      metric: its name; a, b: its values.
+      difference: b - a, with its interval; p_value, p_holm: of the paired test.
+    """
+
+    metric: str
+    a: float
+    b: float
+    difference: Estimate
+    p_value: float
+    p_holm: float
+
+
+def write_comparison(
+    path: Path, *, names: Sequence[str], population: str, rows: Sequence[Sequence[Compared]]
+) -> None:
+    """Writes the page of several runs: the first against each of the others.
+
+    Args:
+      names: of the runs, A first; population: what was compared, in words.
+      rows: for each other run, its metrics.
+    """
+    letters = [_letter(i) for i in range(len(names))]
+    pairs = [
+        {
+            "letter": letter,
+            "rows": [_compared_row(row) for row in part],
+            "notes": report.reasons({row.metric: row.difference for row in part}),
+        }
+        for letter, part in zip(letters[1:], rows, strict=True)
+    ]
+    page = _template("comparison.html.j2").render(
+        version=medjax.__version__,
+        date=time.strftime("%Y-%m-%d"),
+        names=list(zip(letters, names, strict=True)),
+        population=population,
+        pairs=pairs,
+        tests=sum(map(len, rows)),
+    )
+    write_bytes(path, page.encode())
+
+
+def _letter(index: int) -> str:
+    """A to Z, then 27, 28, ..."""
+    return chr(ord("A") + index) if index < 26 else str(index + 1)
+
+
+def _compared_row(row: Compared) -> Json:
+    low, high = row.difference.low, row.difference.high
+    interval = "" if math.isnan(low) else f" [{low:+.4f}, {high:+.4f}]"
+    return {
+        "name": row.metric,
+        "a": f"{row.a:.4f}",
+        "b": f"{row.b:.4f}",
+        "difference": f"{row.difference.value:+.4f}{interval}",
+        "p": f"{row.p_value:.4f}",
+        "p_holm": f"{row.p_holm:.4f}",
+        "bar": draw_bar(row.difference, around_zero=True),
+    }

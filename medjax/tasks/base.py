@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from medjax.data.source import Split
+from medjax.errors import UserError
 from medjax.outputs.base import Answer, Input, ModelSpec, Output, Predicted, Weights
 from medjax.train import predict, step
 from medjax.train.task import Task
@@ -41,6 +42,15 @@ def with_network(predictor: Any, network: Any, field: str = "model") -> Any:
         return predictor
     names = {field: f"own:{type(network).__name__}"}
     return dataclasses.replace(predictor, own_network=network, **names)
+
+
+_MOST_VIEWS = 1000  # of a stranger's bundle too: each is a pass of the network
+
+
+def check_views(count: int) -> None:
+    """Raises UserError for more views of an image than a network is asked for."""
+    if count > _MOST_VIEWS:
+        raise UserError(f"`tta={count}`: at most {_MOST_VIEWS}")
 
 
 def missing_network(predictor: Any) -> str:

@@ -2,19 +2,20 @@
 
     medjax compare A/predictions.csv B/predictions.csv [C/predictions.csv ...]
 
-The files are those of `medjax classify`, or of `medjax heatmap`. Prints each metric of A
-and B, the difference B - A with its 95 % interval over subjects and the p-value of a paired
-permutation test, also corrected for the number of tests (Holm 1979); `--output=FILE` writes them as
-JSON. The test's hypothesis is that the answers of two models are exchangeable, subject by subject.
+The files are those of `medjax classify` or `medjax heatmap`, or the folders of such runs. Prints
+each metric of A and B, the difference B - A with its 95 % interval over subjects and the p-value of
+a paired permutation test, also corrected for the number of tests (Holm 1979); `--output=FILE`
+writes them as JSON, `--html=FILE` as a page. The test's hypothesis is that the answers of two
+models are exchangeable, subject by subject.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from medjax import page
 from medjax.config import option
 from medjax.errors import UserError
 from medjax.evaluation import report, stats
@@ -40,6 +41,7 @@ class Config:
     )
     class_order: tuple[str, ...] = option((), "classes in their order, where they have one")
     output: str = option("", "write the numbers here as JSON", path=True)
+    html: str = option("", "write a page of the comparison here", path=True)
 
 
 def main(config: Config) -> None:
@@ -53,9 +55,25 @@ def main(config: Config) -> None:
     compared = [_compare(config, read_pair(config, first, other)) for other in others]
     tests = [row for rows in compared for row in rows]
     corrected = iter(stats.holm([c.p_value for _, c in tests]))
-    written = {}
+    written, pages = {}, []
     for name, other, rows in zip(config.files[1:], others, compared, strict=True):
-        written[name] = _show(config, read_pair(config, first, other), name, rows, corrected)
+        holm = [next(corrected) for _ in rows]
+        pages.append(
+            [
+                page.Compared(metric, c.a, c.b, c.difference, c.p_value, p)
+                for (metric, c), p in zip(rows, holm, strict=True)
+            ]
+        )
+        written[name] = _show(config, read_pair(config, first, other), name, rows, holm)
+    if config.html:
+        answers = read_pair(config, first, others[0])
+        page.write_comparison(
+            Path(config.html),
+            names=[Path(name).name for name in config.files],
+            population=_population(answers),
+            rows=pages,
+        )
+        print(f"wrote {config.html}")
     if config.output:
         write_json(
             Path(config.output), written if len(others) > 1 else next(iter(written.values()))
@@ -93,11 +111,14 @@ def _compare(config: Config, answers: PairedAnswers) -> list[Row]:
     return rows
 
 
+def _population(answers: PairedAnswers) -> str:
+    return f"{len(answers.reference)} cases of {len(set(answers.subject_id))} subjects"
+
+
 def _show(
-    config: Config, answers: PairedAnswers, name: str, rows: Sequence[Row], corrected: Any
+    config: Config, answers: PairedAnswers, name: str, rows: Sequence[Row], holm: Sequence[float]
 ) -> Json:
     """Prints the table; what is written of it."""
-    holm = [next(corrected) for _ in rows]
     shown = [
         (
             metric,
@@ -114,7 +135,7 @@ def _show(
     ]
     partial = next((c for _, c in rows if c.common < c.points), None)
     report.show(
-        f"{len(answers.reference)} cases of {len(set(answers.subject_id))} subjects",
+        _population(answers),
         ("metric", "A", "B", "B - A", "95 % interval", "p", "p (Holm)"),
         shown,
         [

@@ -44,6 +44,9 @@ class TrainingOptions:
     eval_every: int = option(
         0, "updates between evaluations and checkpoints; 0: a tenth of all", least=0
     )
+    early_stopping: int = option(
+        0, "end after so many evaluations without gain on validation; 0: never", least=0
+    )
     log_every: int = option(50, "updates between lines of metrics.jsonl", least=1, free=True)
     keep: int = option(2, "newest checkpoints kept, beside the best", least=1, free=True)
 

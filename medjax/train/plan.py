@@ -72,6 +72,7 @@ def plan_learners(
         steps=options.steps,
         eval_every=options.eval_every or max(options.steps // 10, 1),
         log_every=options.log_every,
+        patience=options.early_stopping,
         keep=options.keep,
         choices=len(tried),
         **others,

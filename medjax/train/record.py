@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,14 @@ _SILENT_SECONDS = 5.0  # after which a log has a line, whatever is due
 class MetricsFile:
     """`metrics.jsonl`: one object a line, each written whole, so a kill leaves whole lines."""
 
-    def __init__(self, path: Path, *, step: int):
-        """Opens `path`; lines after `step` (of a run that went further, then was killed) go."""
+    def __init__(
+        self, path: Path, *, step: int, also: Sequence[Callable[[int, JsonView], None]] = ()
+    ):
+        """Opens `path`; lines after `step` (of a run that went further, then was killed) go.
+
+        `also` takes each line too.
+        """
+        self._also = also
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         write_bytes(
             path,
@@ -56,6 +62,8 @@ class MetricsFile:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, step: int, values: JsonView) -> None:
+        for call in self._also:
+            call(step, values)
         line = (json.dumps({"step": step, **plain(values)}, allow_nan=False) + "\n").encode()
         while line:  # a full disk takes a part, then none
             line = line[os.write(self._file, line) :]

@@ -2,20 +2,25 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from medjax.errors import UserError
+from medjax.progress import alive, clock
 from medjax.train import loop, mesh, record
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.feed import CHUNK, Feed
 from medjax.train.step import Advance
-from medjax.typing import Key, Tree
+from medjax.typing import JsonView, Key, Tree
+
+_LONG_SECONDS = 3600.0  # a run that takes longer says so before it starts
+_FEW_STEPS = 100  # which no run is timed for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Plan:
       steps, batch: updates, and examples an update (of one learner).
       unit: what these examples are called.
       choices: so many settings are tried; see `train.several`.
-      eval_every, log_every, keep: as their flags.
+      eval_every, log_every, keep: as their flags; patience: evaluations without gain after which
+        training ends, 0: none.
       streamed: whether the feed gives chunks of `CHUNK` updates.
     """
 
@@ -52,6 +58,7 @@ class Plan:
     eval_every: int
     log_every: int
     keep: int
+    patience: int = 0
     streamed: bool = False
     unit: str = "examples"
     choices: int = 1
@@ -66,6 +73,50 @@ class Plan:
         )
 
 
+def has_stalled(history: Sequence[float], patience: int) -> bool:
+    """Whether none of the last `patience` scores is better than the best before them."""
+    if not patience or len(history) <= patience:
+        return False
+    earlier, recent = (
+        np.nan_to_num(part, nan=-np.inf) for part in (history[:-patience], history[-patience:])
+    )
+    return bool(max(recent) <= max(earlier))
+
+
+def _scores(plan: Plan, workdir: Path, *, until: int) -> list[float]:
+    """The scores of the evaluations up to a step, the larger the better."""
+    name, sign = f"validation_{plan.score}", 1 if plan.higher else -1
+    lines = record.read_lines(workdir / "metrics.jsonl")
+    return [
+        np.nan if line[name] is None else sign * line[name]
+        for line in lines
+        if name in line and line["step"] <= until
+    ]
+
+
+def _tell_if_long(
+    plan: Plan, compiled: Any, state: Tree, start: int, say: Callable[[str], None]
+) -> None:
+    """Says how long the updates will take where that is more than an hour.
+
+    Two updates of a copy are made, of which the second is timed; the run itself is not touched.
+    """
+    left = plan.steps - start
+    if left < _FEW_STEPS:
+        return
+    seconds = 0.0
+    for _ in range(2):
+        copy = jax.tree.map(jnp.copy, state)
+        began = time.perf_counter()
+        jax.block_until_ready(compiled(plan.keys, copy, plan.feed(start, 1), np.int32(1)))
+        seconds = time.perf_counter() - began
+    if seconds * left > _LONG_SECONDS:
+        say(
+            f"this will take about {clock(seconds * left)} (h:mm:ss) for {left:,} steps, and the "
+            "evaluations; fewer steps, smaller images or a smaller network take less"
+        )
+
+
 def train(
     plan: Plan,
     workdir: Path,
@@ -73,6 +124,7 @@ def train(
     stop: Callable[[], bool],
     say: Callable[[str], None],
     compiling: Callable[[], AbstractContextManager] = nullcontext,
+    also: Sequence[Callable[[int, JsonView], None]] = (),
 ) -> None:
     """Trains to the end, or until `stop()`, from the newest checkpoint if there is one.
 
@@ -82,27 +134,30 @@ def train(
 
     Args:
       compiling: is held while nothing would be lost if the process ended.
+      also: what else takes each line of `metrics.jsonl`, as `(step, values)`.
     """
     checkpoints = Checkpoints(workdir / "checkpoints", keep=plan.keep, say=say)
     newest = checkpoints.newest(plan.abstract())
     start, before = (newest[1]["step"], newest[1]["seconds"]) if newest else (0, 0.0)
-    if start >= plan.steps:
+    history = _scores(plan, workdir, until=start)
+    if start >= plan.steps or has_stalled(history, plan.patience):
         checkpoints.close()
         return
     if newest:
         say(f"resuming at step {start}")
     say("compiling (the first time up to a minute or two; kept for the next run)")
     began = time.perf_counter()
-    with compiling():
+    with compiling(), alive("compiling"):
         state = newest[0] if newest else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
         advance = jax.jit(
             plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.replicated)
         )
         compiled = advance.lower(plan.keys, state, plan.feed(start, 1), np.int32(1)).compile()
     compile_seconds = time.perf_counter() - began
+    _tell_if_long(plan, compiled, state, start, say)
 
     file = (
-        record.MetricsFile(workdir / "metrics.jsonl", step=start)
+        record.MetricsFile(workdir / "metrics.jsonl", step=start, also=also)
         if mesh.is_first()
         else record.NoFile()
     )
@@ -132,17 +187,21 @@ def train(
     def evaluate(step: int, state: Tree, logs: Any, count: int) -> None:
         if not values:
             progress.say("evaluating on validation (compiled for the first time)")
-        values.update(plan.evaluate(state))
+        with alive("evaluating on validation"):
+            values.update(plan.evaluate(state))
         if not np.isfinite(values.get("loss", 0.0)):
             raise UserError(
                 f"the validation loss is not finite at step {step}; the last good "
                 "checkpoint is kept; lower `learning_rate`, in another `workdir`"
             )
         progress.add({f"validation_{k}": v for k, v in values.items()})
+        history.append(values[plan.score] * (1 if plan.higher else -1))
         shown = "  ".join(
             f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score)) if k in values
         )
         progress.say(f"step {step:>6}/{plan.steps}  validation: {shown}")
+        if has_stalled(history, plan.patience):
+            progress.say(f"no gain in {plan.patience} evaluations: training ends here")
 
     def keep(step: int, state: Tree, logs: Any, count: int) -> None:
         save(step, state, values[plan.score] * (1 if plan.higher else -1))
@@ -154,7 +213,7 @@ def train(
             plan.feed,
             start=start,
             steps=plan.steps,
-            stop=stop,
+            stop=lambda: stop() or has_stalled(history, plan.patience),
             agree=mesh.agree,
             longest=CHUNK if plan.streamed else 10_000,
             choices=plan.choices,
@@ -178,6 +237,7 @@ def train(
                 "seconds": before + time.perf_counter() - began,
                 "compile_seconds": compile_seconds,
                 "examples_per_second": examples / done.seconds if done.seconds else None,
+                **({"ended_early": True} if has_stalled(history, plan.patience) else {}),
             }
         },
     )

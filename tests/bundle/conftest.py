@@ -91,7 +91,7 @@ def pictures(root: Path) -> dict:
             Image.fromarray((level + rng.integers(0, 90, (12, 12))).astype(np.uint8)).save(
                 root / label / f"{i:02d}.png"
             )
-    return {"dataset": "image_folder", "model": "cnn", "seeds": 2, "views": 2}
+    return {"dataset": "image_folder", "model": "cnn", "seeds": 2, "tta": 2}
 
 
 def points(root: Path) -> dict:

@@ -189,10 +189,10 @@ def test_what_is_missing_or_too_many_is_named(classifier):
         ({"experiment": "os"}, "experiment 'os' is not known"),
         ({"how__model": "__import__('os').system('true')"}, "describes no network .*unknown model"),
         ({"how__model": 3}, "how: model: 3 is no str"),
-        ({"how__views": "many"}, "is no int"),
-        ({"how__views": True}, "is no int"),
-        ({"how__views": 10**12}, "`views=.*`: at most 1000"),
-        ({"how__views": -1}, "out of range"),
+        ({"how__tta": "many"}, "is no int"),
+        ({"how__tta": True}, "is no int"),
+        ({"how__tta": 10**12}, "`tta=.*`: at most 1000"),
+        ({"how__tta": -1}, "out of range"),
         ({"how__more": 1}, "unknown field 'more'"),
         ({"how": None}, "no object with the fields of ClassificationPredictor"),
         ({"how": {}}, "'model' is missing"),
@@ -275,7 +275,7 @@ def test_signatures_prove_who_made_it(classifier, tmp_path):
     manifest.check_signature(files, tmp_path / "mine.pub", where="b")
     with pytest.raises(UserError, match=r"not by the owner of .*others\.pub"):
         manifest.check_signature(files, tmp_path / "others.pub", where="b")
-    other = rewritten(files, how__views=1)
+    other = rewritten(files, how__tta=1)
     with pytest.raises(UserError, match="not by the owner"):
         manifest.check_signature(
             {**other, "manifest.sig": files["manifest.sig"]}, tmp_path / "mine.pub", where="b"

@@ -4,7 +4,6 @@ import dataclasses
 
 from medjax import experiment
 from medjax.config import option, unique_names
-from medjax.data import preprocess
 from medjax.data.options import DataOptions
 from medjax.run_options import FileOptions, ReportOptions
 from medjax.train.options import FeedOptions, TrainingOptions
@@ -26,7 +25,7 @@ class Config:
 def main(config):
     with experiment.open_run(config, "toy", default="image_folder") as run:
         train = run.dataset.splits["train"]
-        spec = experiment.describe_model(run, preprocess.fit(train.images, len(train)))
+        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
         method = experiment.Method(config.predictor, spec, config.predictor.make_task(spec))
         learned = experiment.train(run, method, train, feeding=config.feeding, score="mae")
         evaluation = experiment.evaluate(run, method, train, learned)

@@ -285,7 +285,7 @@ def test_sunnybrook_leaves_one_patient_out(tmp_path):
     root = real_data("sunnybrook_cine")
     seen = []
     for fold in range(1, 5):
-        found = SETS["sunnybrook_cine"](SequenceOptions(data_dir=str(root), fold=fold))
+        found = SETS["sunnybrook_cine"](SequenceOptions(data_dir=str(root), published_fold=fold))
         seen.append({c.subject for c in found.cases if c.split == "test"})
         assert len({c.subject for c in found.cases if c.split == "train"}) == 2
     assert len(set.union(*seen)) == 4

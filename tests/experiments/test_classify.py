@@ -178,7 +178,7 @@ def test_other_settings_in_the_same_place_are_refused(done, cache_dir):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model": "cnn", "dtype": "bfloat16", "mixup": 0.2, "views": 2, "flip": "0,1"},
+        {"model": "cnn", "dtype": "bfloat16", "mixup": 0.2, "tta": 2, "flip": "0,1"},
         {"model": "resnet_slim", "optimizer": "sgd", "class_weights": "balanced", "feed": "stream"},
     ],
     ids=["bfloat16", "streamed"],

@@ -58,11 +58,11 @@ def test_made_verified_shown(classifier, tmp_path, capsys):
 
 def test_differences_are_told(classifier, tmp_path, capsys):
     archive.write_folder(tmp_path / "a", classifier.files)
-    archive.write_folder(tmp_path / "b", rewritten(classifier.files, how__views=3))
+    archive.write_folder(tmp_path / "b", rewritten(classifier.files, how__tta=3))
     run("diff", tmp_path / "a", tmp_path / "b")
     out = capsys.readouterr().out
     assert "1 differences" in out
-    assert "how: views" in out
+    assert "how: tta" in out
 
 
 def test_signed(classifier, tmp_path, capsys):

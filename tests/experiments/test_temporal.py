@@ -173,7 +173,7 @@ def test_the_authors_sononet_as_a_frozen_encoder(tmp_path, cache_dir):
         ({"init_from": "nothing"}, "`init_from=nothing`: no such"),
         ({"recurrence": "convlstm", "encoder": "mlp"}, "`encoder=cnn`"),
         ({"dataset": "beating_hart"}, "did you mean beating_heart"),
-        ({"fold": 0}, "`fold=0`"),
+        ({"published_fold": 0}, "`published_fold=0`"),
         ({"dataset": "acdc", "data_dir": ""}, "`data_dir=`: no such folder"),
     ],
 )

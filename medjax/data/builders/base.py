@@ -56,11 +56,12 @@ class DatasetBuilderConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes examples as array_record. A subclass gives `describe` and `examples`."""
 
-    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 had no notes
+    VERSION = tfds.core.Version("1.2.0")  # 1.1.0 did not say whether splits were drawn
     READS: tuple[str, ...] = ()  # the options that it reads
 
     def __init__(self, **options: Any):
         self.notes: list[str] = []
+        self.splits_drawn = False
         self._bad: dict[str, str] = {}  # by file, as a file may be met twice
         super().__init__(**options)
 
@@ -88,6 +89,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     ) -> dict[str, Part]:
         """The examples of each split, of cases that know theirs or have it drawn by subject."""
         case_splits = splits.by_subject(cases, who, seed=self.options.split_seed)
+        self.splits_drawn = not any(case.split for case in cases)
         pairs = [(case, name) for name, some in case_splits.items() for case in some]
         self.notes += [
             *who.notes,
@@ -172,7 +174,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         """Writes the notes into the same folder, so that both are there or neither."""
         super()._download_and_prepare(*args, **options)
         bad = walk.note_of(self._bad.values(), "file", "left out that cannot be read", most=20)
-        Path(self.data_dir, NOTES).write_text(json.dumps([*self.notes, *bad]))
+        said = {"notes": [*self.notes, *bad], "splits_drawn": self.splits_drawn}
+        Path(self.data_dir, NOTES).write_text(json.dumps(said))
 
 
 def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.FeatureConnector]:

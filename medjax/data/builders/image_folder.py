@@ -210,6 +210,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         classes, _ = self.classes
         labels = [classes.index(row.label) for row in self.rows]
         given = splits.check_all_or_none(self.rows)
+        self.splits_drawn = not given
         chosen = splits.complete(
             given or None, self.subjects.ids, labels, seed=self.options.split_seed
         )

@@ -25,7 +25,7 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     voxel that lies in the image and the first beyond; the rest is padding.
     """
 
-    VERSION = tfds.core.Version("1.4.0")  # 1.3.0 had no reference of its own
+    VERSION = tfds.core.Version("1.5.0")  # 1.4.0 did not say whether splits were drawn
 
     @functools.cached_property
     def landmark_set(self) -> LandmarkSet:

@@ -20,7 +20,7 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
     has, `marks` `[time, name]` which of them have which name, `frame_ms` is NaN where not known.
     """
 
-    VERSION = tfds.core.Version("1.2.0")  # 1.1.0 had no notes
+    VERSION = tfds.core.Version("1.3.0")  # 1.2.0 did not say whether splits were drawn
 
     @functools.cached_property
     def sequence_set(self) -> SequenceSet:

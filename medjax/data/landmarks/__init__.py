@@ -38,5 +38,5 @@ READS = {  # which options each set reads
     "landmark_folder": ("name_column", "coordinates", *_LISTS),
     "afids": _LISTS,
     **dict.fromkeys(("hc18", "mouse_skull", "hippocampus", "isbi2015"), _FILES),
-    "hand_xray": ("fold", "wrist", "path_suffix", *_FILES),
+    "hand_xray": ("published_fold", "wrist", "path_suffix", *_FILES),
 }

@@ -237,7 +237,7 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
     """
     root = table.root_of(options)
     listed = root / "setup" / "all.csv"
-    fold = root / "setup" / f"cv{options.fold}"
+    fold = root / "setup" / f"cv{options.published_fold}"
     try:
         lines = [line.split(",") for line in listed.read_text().splitlines() if line.strip()]
         points = {row[0].strip(): np.array(row[1:75], float).reshape(37, 2) for row in lines}
@@ -249,14 +249,16 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
     except (OSError, ValueError) as e:
         raise UserError(
             f"`data_dir={root}`: needs setup/all.csv of an ID and 37 x,y a line and "
-            f"setup/cv{options.fold}/train.txt and test.txt ({e})"
+            f"setup/cv{options.published_fold}/train.txt and test.txt ({e})"
         ) from None
     names = tuple(f"point {i:02d}" for i in range(37))
     a, b = WRIST[options.wrist]
     cases = []
     for name, split in split_of.items():
         if name not in points:
-            raise UserError(f"{listed}: has no points of {name}, which cv{options.fold} names")
+            raise UserError(
+                f"{listed}: has no points of {name}, which cv{options.published_fold} names"
+            )
         path = find_image(root / "images", LandmarkOptions(), name, str(fold))
         wide = float(np.linalg.norm(points[name][a] - points[name][b]))
         cases.append(

@@ -33,6 +33,6 @@ READS = {  # which options each set reads
         "cyclic",
         *_FILES,
     ),
-    "sunnybrook_cine": ("fold", *_FILES),
+    "sunnybrook_cine": ("published_fold", *_FILES),
     **dict.fromkeys(("acdc", "echonet_dynamic"), ("frame_ms", *_FILES)),
 }

@@ -30,7 +30,7 @@ def sunnybrook_cine(options: SequenceOptions) -> SequenceSet:
     """
     root = table.root_of(options)
     rows = table.read_rows(root / "patients.csv")
-    test = (options.fold - 1) % len(rows)
+    test = (options.published_fold - 1) % len(rows)
     cases = []
     for i, row in enumerate(rows):
         origin, path = row.origin, root / f"{row['patient']}.nii.gz"

@@ -30,6 +30,18 @@ class LabelPredictions(Predictions):
         self.label, self.probability = np.asarray(label, int), np.asarray(probability, float)
         self.classes = list(classes)
 
+    @classmethod
+    def concatenate(cls, tables: Sequence["LabelPredictions"]) -> "LabelPredictions":
+        """The cases of several tables, one after the other."""
+        return cls(
+            [c for t in tables for c in t.case_id],
+            [s for t in tables for s in t.subject_id],
+            np.concatenate([t.label for t in tables]),
+            np.concatenate([t.probability for t in tables]),
+            tables[0].classes,
+            [m for t in tables for m in t.metadata],
+        )
+
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         return self.label, self.probability

@@ -9,10 +9,9 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.labels import LABELS
+from medjax.tasks.base import check_views
 from medjax.tasks.classification import task as classification
 from medjax.train.task import Task
-
-_MOST_VIEWS = 1000  # of a stranger's bundle too: each is a pass of the network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +20,7 @@ class ClassificationPredictor:
 
     Attributes:
       model, dtype: the network.
-      views: answers are the mean over so many views, the first the image as it is...
+      tta: answers are the mean over so many views, the first the image as it is...
       augmentation: ...the others varied so; of the training.
       image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
       own_network: a module that medjax has no name for; None: `model` names one.
@@ -29,7 +28,13 @@ class ClassificationPredictor:
 
     model: str = option("cnn", "the network", choices=models.CLASSIFIERS, kept=True, common=True)
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
-    views: int = option(1, "predictions are the mean over so many random views", least=1)
+    tta: int = option(
+        1,
+        "test-time augmentation: answers are the mean over so many random views; 1: the image as "
+        "it is",
+        least=1,
+        formerly="views",
+    )
     augmentation: Augmentation = classification.NO_AUGMENTATION
     image_size: int = 0
     fit: str = "stretch"
@@ -38,8 +43,7 @@ class ClassificationPredictor:
     output = LABELS
 
     def __post_init__(self) -> None:
-        if self.views > _MOST_VIEWS:
-            raise UserError(f"`views={self.views}`: at most {_MOST_VIEWS}")
+        check_views(self.tta)
 
     def make_task(self, spec: ModelSpec, *, dropout: float = 0.0, **training: Any) -> Task:
         """What the network is trained to do.
@@ -57,7 +61,7 @@ class ClassificationPredictor:
             num_classes=len(spec.info.classes),
             preprocessing=spec.preprocessing,
             augmentation=self.augmentation,
-            views=self.views,
+            views=self.tta,
             voxel=spec.info.spacing_mm or (),
             **training,
         )

@@ -8,15 +8,22 @@ import numpy as np
 from medjax import models
 from medjax.config import option, own
 from medjax.errors import UserError
+from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.landmarks import LANDMARKS
+from medjax.tasks.base import check_views
 from medjax.tasks.heatmap import task as heatmap
 from medjax.train.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
 class HeatmapPredictor:
-    """How landmarks are found; `own_network` is a module that medjax has no name for."""
+    """How landmarks are found.
+
+    Attributes:
+      augmentation: how the views of `tta` vary; of the training.
+      own_network: a module that medjax has no name for.
+    """
 
     model: str = option("unet", "the network", choices=models.LANDMARKERS, kept=True, common=True)
     width: int = option(
@@ -46,12 +53,20 @@ class HeatmapPredictor:
         item=int,
     )
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    tta: int = option(
+        1,
+        "test-time augmentation: points are the mean over so many random views; 1: the image as "
+        "it is",
+        least=1,
+    )
+    augmentation: Augmentation = heatmap.NO_AUGMENTATION
     own_network: Any = own()
 
     output = LANDMARKS
 
     def __post_init__(self) -> None:
         """Raises UserError for settings that do not go together."""
+        check_views(self.tta)
         if self.sigma <= 0:
             raise UserError(f"`sigma={self.sigma}`: must be positive")
         if self.loss == "l2" and self.decoder == "soft_argmax":
@@ -82,6 +97,8 @@ class HeatmapPredictor:
             absent_below=self.absent_below,
             mirrored=info.pairs(info.mirrored),
             unordered=info.pairs(info.unordered),
+            augmentation=self.augmentation,
+            views=self.tta,
             **training,
         )
 

@@ -4,8 +4,9 @@ Payer et al., MICCAI 2016 (doi 10.1007/978-3-319-46723-8_27) and Medical Image
 Analysis 54 (2019). A network gives one map a landmark; its target is a Gaussian about the point.
 """
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 from medjax import losses
 from medjax.ops import heatmap
-from medjax.ops.augment import Augmentation, Sample, augment_together, swap
+from medjax.ops.augment import Augmentation, Sample, augment, augment_together, swap
 from medjax.ops.preprocess import Preprocessing
 from medjax.ops.window import tiled
 from medjax.train.task import Task
@@ -43,6 +44,7 @@ def make(
     window: tuple[int, ...] | None = None,
     absent_below: float = 0.0,
     own_loss: losses.LossFunction | None = None,
+    views: int = 1,
 ) -> Task:
     """Heatmap regression with `model`.
 
@@ -70,6 +72,8 @@ def make(
       absent_below: points of less confidence are NaN.
       own_loss: of the map of a landmark and its Gaussian target, both `[*space]`, in place of the
         one that `loss` names; points are still decoded as `loss` says.
+      views: points are the mean over this many random views, without mirror images (1: the image
+        as it is).
     """
     if loss not in LOSSES or decoder not in DECODERS:
         raise ValueError(f"loss {loss!r}, decoder {decoder!r}: known are {LOSSES}, {DECODERS}")
@@ -131,20 +135,40 @@ def make(
             logs["sigma"] = jnp.exp(params["log_sigma"]).mean()
         return value, (stats, logs)
 
-    def maps(params: Params, stats: Stats, images: Array) -> Array:
+    def maps(params: Params, stats: Stats, unit: Array) -> Array:
         def apply_network(images: Array) -> Array:
             return network(params, stats, images, train=False)[0]
 
-        unit = preprocessing.unit(images)
         if window is None:
             return apply_network(unit)
         return jax.lax.map(
             lambda x: tiled(x, apply=lambda part: apply_network(part[None])[0], window=window), unit
         )
 
+    def mean_over_views(
+        params: Params, stats: Stats, unit: Array, points: Array, confidence: Array
+    ) -> tuple[Array, Array]:
+        """The mean with further views, `[batch, landmark, ...]`, their points brought back."""
+
+        def view(number: Array) -> tuple[Array, Array]:
+            # All images in one way, so that no answer depends on which others it is asked with.
+            key = jax.random.fold_in(jax.random.key(0), number)
+            varied, back = view_and_way_back(key, unit, augmentation=augmentation)
+            places, certain = jax.vmap(locate)(maps(params, stats, varied))
+            return jax.vmap(back)(places), certain
+
+        others, certain = jax.lax.map(view, jnp.arange(1, views))
+        return (
+            jnp.nanmean(jnp.concatenate([points[None], others]), 0),
+            jnp.concatenate([confidence[None], certain]).mean(0),
+        )
+
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
-        heatmaps = maps(params, stats, batch["image"])
+        unit = preprocessing.unit(batch["image"])
+        heatmaps = maps(params, stats, unit)
         points, confidence = jax.vmap(locate)(heatmaps)
+        if views > 1:
+            points, confidence = mean_over_views(params, stats, unit, points, confidence)
         # Not `<`: a map that is not finite has found nothing.
         points = jnp.where((confidence >= absent_below)[..., None], points, jnp.nan)
         located = {"points": points, "confidence": confidence}
@@ -156,6 +180,34 @@ def make(
 
     locate = functools.partial(decode_maps, loss=loss, decoder=decoder, sigma=sigma)
     return Task(init, batch_loss, predict)
+
+
+def view_and_way_back(
+    key: Key, images: Array, *, augmentation: Augmentation
+) -> tuple[Array, Callable[[Array], Array]]:
+    """One random view of all images `[batch, *space, channel]`, and the map of points `[landmark,
+    ndim]` in it, voxels, to where they lie in the images."""
+    chex.assert_rank(images, {4, 5})
+    plain = dataclasses.replace(augmentation, flip=())  # mirror images have other names
+    moves = dataclasses.replace(
+        plain, contrast=0.0, brightness=0.0, gamma=0.0, noise=0.0, erase=0.0
+    )
+    shape = images.shape[1:-1]
+    voxels = jnp.stack(jnp.meshgrid(*map(jnp.arange, shape), indexing="ij"), -1)
+    # The same transform of an image that holds at each voxel where that voxel lies.
+    origin = augment(key, voxels.astype(jnp.float32), augmentation=moves)
+    varied = jax.vmap(lambda image: augment(key, image, augmentation=plain))(images)
+
+    def back(points: Array) -> Array:
+        """Linear between voxels."""
+        at = [points[:, axis] for axis in range(len(shape))]
+
+        def read(channel: Array) -> Array:
+            return jax.scipy.ndimage.map_coordinates(channel, at, order=1, mode="nearest")
+
+        return jax.vmap(read, -1, -1)(origin)
+
+    return varied, back
 
 
 def decode_maps(maps: Array, *, loss: str, decoder: str, sigma: float) -> tuple[Array, Array]:

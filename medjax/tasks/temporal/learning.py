@@ -15,7 +15,6 @@ from medjax.data import preprocess
 from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.models import pretrained, sononet
-from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.frames import FrameMeasures
@@ -136,8 +135,6 @@ def make_training_task(
     spec: ModelSpec,
     learning: TemporalLearning,
     train: Split,
-    *,
-    augmentation: Augmentation,
 ) -> Task:
     """The task of a predictor, its weights from where the options say."""
     share = train["marks"].sum((0, 1)) / train["length"].sum()
@@ -147,7 +144,6 @@ def make_training_task(
         spec,
         dropout=learning.dropout,
         remat=learning.remat,
-        augmentation=augmentation,
         window=learning.train_window,
         structure=learning.structure,
         reverse=learning.reverse,

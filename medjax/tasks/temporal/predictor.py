@@ -6,16 +6,23 @@ from typing import Any
 from medjax import models
 from medjax.config import option, own
 from medjax.errors import UserError
+from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec, Output
 from medjax.outputs.frames import FRAMES, PLANES, VOLUME_CURVE
 from medjax.outputs.frames.report import SequencePredictions
+from medjax.tasks.base import check_views
 from medjax.tasks.temporal import task as temporal
 from medjax.train.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
 class TemporalPredictor:
-    """How frames are found; `own_network` is an encoder that medjax has no name for."""
+    """How frames are found.
+
+    Attributes:
+      augmentation: how the views of `tta` vary; of the training.
+      own_network: an encoder that medjax has no name for.
+    """
 
     task: str = option(
         "frames",
@@ -39,10 +46,18 @@ class TemporalPredictor:
     smooth: int = option(1, "scores are means over so many frames", least=1)
     frame_ms: float = 0.0
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    tta: int = option(
+        1,
+        "test-time augmentation: scores are the mean over so many random views; 1: the sequence "
+        "as it is",
+        least=1,
+    )
+    augmentation: Augmentation = temporal.NO_AUGMENTATION
     own_network: Any = own()
 
     def __post_init__(self) -> None:
         """Raises UserError for settings that do not go together."""
+        check_views(self.tta)
         known = temporal.LOSSES[self.task]
         if self.loss and self.loss not in known:
             raise UserError(
@@ -109,5 +124,7 @@ class TemporalPredictor:
             loss=self.loss,
             cyclic=spec.info.cyclic,
             smooth=self.smooth,
+            augmentation=self.augmentation,
+            views=self.tta,
             **training,
         )

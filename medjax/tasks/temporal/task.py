@@ -58,6 +58,7 @@ def make(
     frozen: bool = False,
     trainable: tuple[str, ...] = (),
     smooth: int = 1,
+    views: int = 1,
 ) -> Task:
     """Temporal localisation with `model`.
 
@@ -82,6 +83,7 @@ def make(
       frozen: the encoder is used as it is at prediction.
       trainable: as of `Task`.
       smooth: scores are means over so many frames.
+      views: scores are the mean over this many random views (1: the sequence as it is).
     """
     ratio = jnp.asarray(rarity) if rarity else jnp.ones(1)
     cut = functools.partial(_part, cyclic=cyclic, window=window, reverse=reverse)
@@ -122,14 +124,22 @@ def make(
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
         images, length = batch["image"], batch["length"]
         chex.assert_rank([images, length], [5, 1])
-        outputs = model.apply(
-            {"params": params, "batch_stats": stats},
-            preprocessing.standardise(preprocessing.unit(images)),
-            length,
-            train=False,
-            cyclic=cyclic,
-        )
-        score = jax.vmap(lambda x: _scores(x, loss=loss))(outputs)
+        unit = preprocessing.unit(images)
+
+        def view(number: Array) -> Array:
+            # All sequences in one way, so that no answer depends on which others it is asked with.
+            key = jax.random.fold_in(jax.random.key(0), number)
+            varied = jax.vmap(lambda x: vary(key, x))(unit) if views > 1 else unit
+            outputs = model.apply(
+                {"params": params, "batch_stats": stats},
+                preprocessing.standardise(jnp.where(number == 0, unit, varied)),
+                length,
+                train=False,
+                cyclic=cyclic,
+            )
+            return jax.vmap(lambda x: _scores(x, loss=loss))(outputs)
+
+        score = jax.lax.map(view, jnp.arange(views)).mean(0) if views > 1 else view(jnp.array(0))
         if smooth > 1:
             score = jax.vmap(
                 lambda x, n: sequence.moving_average(x, n, width=smooth, cyclic=cyclic)

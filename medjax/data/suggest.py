@@ -1,0 +1,107 @@
+"""Settings that nobody gave, from one's own images: their size, and how long to train."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax.data import images
+from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
+
+_SAMPLE = 40  # files that are looked at
+_SIDES = (28, 32, 48, 64, 96, 128, 160, 224)
+# The longest side by axes of an image: on a CPU, on an accelerator.
+_CLASS_SIDE = {2: (64, 224), 3: (32, 96)}
+_POINT_SIDE = {2: (192, 512), 3: (64, 128)}
+_FRAME_SIDE = (64, 128)
+
+
+class Suggestion(NamedTuple):
+    """A setting, its value, and why."""
+
+    name: str
+    value: Any
+    reason: str
+
+
+def suggest_form(options: Options, *, accelerated: bool) -> list[Suggestion]:
+    """What the images of a folder or table are brought to: their size, and their channels.
+
+    Raises:
+      UserError: if the set cannot be read.
+    """
+    by_kind: dict[type, Callable[[Any, bool], list[Suggestion]]] = {
+        DataOptions: _of_exams,
+        LandmarkOptions: _of_landmarks,
+        SequenceOptions: _of_sequences,
+    }
+    return by_kind[type(options)](options, accelerated)
+
+
+def _of_exams(options: DataOptions, accelerated: bool) -> list[Suggestion]:
+    from medjax.data.builders.image_folder import find_rows
+
+    rows = find_rows(options)
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(int))
+    shapes = [
+        images.read(rows[i].path, limit_bytes=options.limit_bytes).pixels.shape for i in chosen
+    ]
+    channels = Counter(shape[-1] for shape in shapes)
+    ndim = len(shapes[0]) - 1
+    sides = np.array([min(s[:-1]) for s in shapes if len(s) == ndim + 1])
+    longest = _CLASS_SIDE[ndim][accelerated]
+    usual = [side for side in _SIDES if side <= min(longest, max(np.median(sides), _SIDES[0]))]
+    out = []
+    if len(set(shapes)) > 1 or sides.max() > longest:
+        seen = f"images of {sides.min()} to {sides.max()} voxels"
+        out.append(Suggestion("image_size", usual[-1], f"{seen}, {device_of(accelerated)}"))
+    if len(channels) > 1:
+        reason = f"{channels[1]} of {len(shapes)} images that were looked at are gray"
+        out.append(Suggestion("channels", "rgb" if channels[3] > channels[1] else "gray", reason))
+    return out
+
+
+def _of_landmarks(options: LandmarkOptions, accelerated: bool) -> list[Suggestion]:
+    from medjax.data.landmarks.folder import landmark_folder
+
+    return _shrink(landmark_folder(options).shape, _POINT_SIDE, accelerated)
+
+
+def _of_sequences(options: SequenceOptions, accelerated: bool) -> list[Suggestion]:
+    from medjax.data.sequences.folder import sequence_folder
+
+    frames = sequence_folder(options).cases[0].read().frames
+    return _shrink(frames.shape[1:3], {2: _FRAME_SIDE}, accelerated)
+
+
+def _shrink(
+    shape: tuple[int, ...], longest: dict[int, tuple[int, int]], accelerated: bool
+) -> list[Suggestion]:
+    """The same proportions within what a device takes, in sides that divide by 16."""
+    most = longest[len(shape)][accelerated]
+    if max(shape) <= most:
+        return []
+    sides = tuple(max(round(n * most / max(shape) / 16), 1) * 16 for n in shape)
+    whole = " x ".join(map(str, shape))
+    return [Suggestion("image_shape", sides, f"images of {whole}, {device_of(accelerated)}")]
+
+
+def device_of(accelerated: bool) -> str:
+    """What is computed on, in words."""
+    return "an accelerator" if accelerated else "a CPU"
+
+
+def suggest_batch(count: int, *, most: int) -> Suggestion:
+    """A power of two, so that an epoch has some updates."""
+    batch = 4
+    while batch * 2 <= most and batch * 8 <= count:
+        batch *= 2
+    return Suggestion("batch", batch, f"{count} training cases")
+
+
+def suggest_steps(count: int, batch: int, *, epochs: int, accelerated: bool) -> Suggestion:
+    """So many passes over the set, within what a device does in a sitting."""
+    least, most = 300, 20_000 if accelerated else 2_000
+    steps = min(max(round(epochs * count / batch, -2), least), most)
+    return Suggestion("steps", int(steps), f"{count} training cases, {device_of(accelerated)}")

@@ -1,0 +1,19 @@
+"""Settings of landmark search that nobody gave."""
+
+import numpy as np
+
+from medjax.data.source import Dataset
+from medjax.data.suggest import Suggestion, suggest_steps
+
+_MOST = 4  # landmarks: each is searched by agents of its own
+
+
+def suggest(dataset: Dataset, accelerated: bool) -> list[Suggestion]:
+    """The landmarks that every training case has, and steps by how many cases there are."""
+    train, names = dataset.splits["train"], dataset.info.landmarks
+    missing = np.isnan(train["landmarks"]).any((0, 2))
+    complete = tuple(n for n, gone in zip(names, missing, strict=True) if not gone)[:_MOST]
+    return [
+        Suggestion("landmarks", complete or names[:1], "the first that every training case has"),
+        suggest_steps(len(train), 1, epochs=10, accelerated=accelerated),
+    ]
