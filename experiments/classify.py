@@ -1,7 +1,7 @@
 """Exam classification: from images and labels to a trained, evaluated, saved classifier.
 
     medjax classify
-    medjax classify --dataset=image_folder --data_dir=MY_IMAGES
+    medjax classify MY_IMAGES
 
 Measured runs, with their commands: docs/results.md.
 """

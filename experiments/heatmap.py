@@ -2,7 +2,7 @@
 
     medjax heatmap
     medjax heatmap --ndim=3
-    medjax heatmap --dataset=landmark_folder --data_dir=MY_IMAGES
+    medjax heatmap MY_IMAGES
 
 Measured runs, with their commands: docs/results.md.
 """

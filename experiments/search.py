@@ -2,7 +2,7 @@
 
     medjax search
     medjax search --ndim=2 --spacings_mm=16,8,4,2
-    medjax search --dataset=landmark_folder --data_dir=MY_VOLUMES --landmarks=A,B
+    medjax search MY_VOLUMES --landmarks=A,B
 
 Measured runs, with their commands: docs/results.md.
 """

@@ -2,7 +2,7 @@
 
     medjax temporal
     medjax temporal --dataset=brain_sweeps --task=planes --recurrence=bilstm
-    medjax temporal --dataset=sequence_folder --data_dir=MY_SEQUENCES
+    medjax temporal MY_SEQUENCES
 
 Measured runs, with their commands: docs/results.md.
 """

@@ -3,8 +3,8 @@
 A flag that is given several times takes several values; all combinations are run, or with
 `--random=20` so many drawn at random, then also from ranges (`1e-4~1e-2`, even in the logarithm):
 
-    medjax sweep --workdir=runs/sweep -- classify \
-      --model=cnn --model=mlp --learning_rate=1e-3 --learning_rate=3e-3 --seed=0 --seed=1 --seed=2
+    medjax sweep --workdir=runs/sweep -- classify --model=cnn --model=mlp
+      --learning_rate=1e-3 --learning_rate=3e-3 --seed=0 --seed=1
 
 Runs that differ in the seed alone, and by one, are one program (`--seeds=3`); so are, up to
 `--together` of them, those that differ in learning rate and weight decay alone

@@ -146,12 +146,12 @@ def _check_length(count: int, column: str, values: Any) -> None:
 
 
 def from_tfds(
-    name: Any, *, image: str = "image", label: str = "label", subject: str = "", **options: Any
+    source: Any, *, image: str = "image", label: str = "label", subject: str = "", **options: Any
 ) -> Dataset:
     """A set of tensorflow-datasets, read without TensorFlow, as `from_arrays` takes it.
 
     Args:
-      name: of a set that is prepared, or can be; or a builder.
+      source: the name of a set that is prepared, or can be; or a builder.
       image, label, subject: the features that hold them; no subject: each image is its own.
       options: of `tfds.builder`, as `data_dir`; and of `from_arrays`.
 
@@ -161,7 +161,7 @@ def from_tfds(
     import tensorflow_datasets as tfds
 
     where = {k: options.pop(k) for k in ("data_dir",) if k in options}
-    builder = tfds.builder(name, **where) if isinstance(name, str) else name
+    builder = tfds.builder(source, **where) if isinstance(source, str) else source
     builder.download_and_prepare(file_format="array_record")
     features = builder.info.features
     _check_columns(str(builder.name), features, image, label, subject)

@@ -124,11 +124,11 @@ class Dataset:
         return arrays.from_landmarks(images, landmarks, **options)
 
     @classmethod
-    def from_tfds(cls, name: Any, **options: Any) -> "Dataset":
+    def from_tfds(cls, source: Any, **options: Any) -> "Dataset":
         """A set of tensorflow-datasets; see `medjax.data.arrays.from_tfds`."""
         from medjax.data import arrays
 
-        return arrays.from_tfds(name, **options)
+        return arrays.from_tfds(source, **options)
 
     @classmethod
     def from_huggingface(cls, data: Any, **options: Any) -> "Dataset":
@@ -183,8 +183,8 @@ def load(
     again = split_rules.duplicates(*zip(*rows, strict=True))
     opened = {name: split for name, (split, _) in opened_splits.items()}
     try:
-        said = json.loads((ready / NOTES).read_text())
-        notes = [*said["notes"], *_check(opened, info)]
+        remarks = json.loads((ready / NOTES).read_text())
+        notes = [*remarks["notes"], *_check(opened, info)]
     except UserError:
         shutil.rmtree(ready)
         raise
@@ -206,7 +206,7 @@ def load(
         opened,
         digest_of(opened, [d for _, d in opened_splits.values()]),
         tuple(notes),
-        splits_drawn=said["splits_drawn"] or info.synthetic,
+        splits_drawn=remarks["splits_drawn"] or info.synthetic,
     )
 
 

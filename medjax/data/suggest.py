@@ -53,9 +53,9 @@ def _of_exams(options: DataOptions, accelerated: bool) -> list[Suggestion]:
     longest = _CLASS_SIDE[ndim][accelerated]
     usual = [side for side in _SIDES if side <= min(longest, max(np.median(sides), _SIDES[0]))]
     out = []
-    if len(set(shapes)) > 1 or sides.max() > longest:
-        seen = f"images of {sides.min()} to {sides.max()} voxels"
-        out.append(Suggestion("image_size", usual[-1], f"{seen}, {device_of(accelerated)}"))
+    if len({shape[:-1] for shape in shapes}) > 1 or sides.max() > longest:
+        sizes = f"images of {sides.min()} to {sides.max()} voxels"
+        out.append(Suggestion("image_size", usual[-1], f"{sizes}, {device_of(accelerated)}"))
     if len(channels) > 1:
         reason = f"{channels[1]} of {len(shapes)} images that were looked at are gray"
         out.append(Suggestion("channels", "rgb" if channels[3] > channels[1] else "gray", reason))
@@ -83,8 +83,8 @@ def _shrink(
     if max(shape) <= most:
         return []
     sides = tuple(max(round(n * most / max(shape) / 16), 1) * 16 for n in shape)
-    whole = " x ".join(map(str, shape))
-    return [Suggestion("image_shape", sides, f"images of {whole}, {device_of(accelerated)}")]
+    shown = " x ".join(map(str, shape))
+    return [Suggestion("image_shape", sides, f"images of {shown}, {device_of(accelerated)}")]
 
 
 def device_of(accelerated: bool) -> str:

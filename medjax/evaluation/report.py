@@ -96,7 +96,8 @@ def show(
     table = Table(show_edge=False)
     for i, column in enumerate(columns):
         justify: Literal["left", "right"] = "right" if i and not text else "left"
-        table.add_column(Text(column), justify=justify, no_wrap=True)
+        wraps = text and i > 0
+        table.add_column(Text(column), justify=justify, no_wrap=not wraps, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # never markup: it may be of a stranger
     width = None if os.isatty(1) else 140

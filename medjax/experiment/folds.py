@@ -51,9 +51,9 @@ def pool(config: Any, done: Sequence[Finished]) -> Finished:
     first = done[0]
     if first.evaluation is None or first.method is None or first.run is None:
         raise UserError("`fold=all`: this method has no table of cases to pool; give a number")
-    together = _pool_evaluations([f.evaluation for f in done if f.evaluation])
+    evaluation = _pool_evaluations([f.evaluation for f in done if f.evaluation])
     learned = [f.learned for f in done if f.learned]
-    stacked = jax.tree.map(lambda *x: np.concatenate(x), *(one.weights for one in learned))
+    stacked = jax.tree.map(lambda *x: np.concatenate(x), *(part.weights for part in learned))
     ensemble = Learned(stacked, learned[0].meta)
     networks = len(done) * first.method.spec.seeds
     method = first.method._replace(spec=dataclasses.replace(first.method.spec, seeds=networks))
@@ -77,7 +77,7 @@ def pool(config: Any, done: Sequence[Finished]) -> Finished:
             run,
             method,
             ensemble,
-            together,
+            evaluation,
             score=str((first.report["validation"] or {}).get("metric")),
             further={
                 "of": f"each case by the networks of its fold, {len(done)} folds",

@@ -1,10 +1,10 @@
 """Trained networks handed from one to another: a bundle is verified, and reading it runs no code.
 
-    medjax share make runs/classify my_bundle        # or my_bundle.zip
+    medjax share make runs/classify my_bundle      # or my_bundle.zip
     medjax share verify my_bundle
     medjax share show my_bundle
     medjax share diff my_bundle other_bundle.zip
-    medjax share push my_bundle USER/NAME            # pip install huggingface_hub
+    medjax share push my_bundle USER/NAME          # pip install 'medjax[hub]'
     medjax share pull USER/NAME my_copy
 
 Then `medjax predict` answers with it. A sha256 proves that a bundle is whole, not who made

@@ -174,8 +174,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         """Writes the notes into the same folder, so that both are there or neither."""
         super()._download_and_prepare(*args, **options)
         bad = walk.note_of(self._bad.values(), "file", "left out that cannot be read", most=20)
-        said = {"notes": [*self.notes, *bad], "splits_drawn": self.splits_drawn}
-        Path(self.data_dir, NOTES).write_text(json.dumps(said))
+        remarks = {"notes": [*self.notes, *bad], "splits_drawn": self.splits_drawn}
+        Path(self.data_dir, NOTES).write_text(json.dumps(remarks))
 
 
 def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.FeatureConnector]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from medjax.ops import heatmap as maps
+from medjax.ops.augment import Augmentation, Sample, augment_together
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.heatmap import task as heatmap
 
@@ -163,3 +164,47 @@ def test_unknown_names_raise():
         make(decoder="top")
     with pytest.raises(ValueError, match="no logits"):
         make(decoder="soft_argmax")
+
+
+def test_points_of_a_view_come_back_to_where_they_lie():
+    """What `augment_together` does to a point, `back` undoes, to a tenth of a voxel."""
+    how = Augmentation(rotate_degrees=20.0, scale=0.2, translate=0.05, elastic=0.3, gamma=0.3)
+    image = jnp.zeros((1, 40, 36, 1))
+    points = jnp.array([[12.0, 10.0], [20.0, 25.0], [30.0, 15.0]])
+    for seed in range(4):
+        key = jax.random.key(seed)
+        varied, back = heatmap.view_and_way_back(key, image, augmentation=how)
+        assert varied.shape == image.shape
+        moved = augment_together(key, Sample(image[0], points), augmentation=how).points
+        assert float(jnp.nanmax(jnp.abs(moved - points))) > 0.5
+        np.testing.assert_allclose(back(moved), points, atol=0.1)
+
+
+def test_views_of_a_network_that_sees_nothing_average_where_they_point():
+    """Fixed maps: each view gives the same point of the view, brought back each its own way."""
+    how = Augmentation(rotate_degrees=15.0)
+    one, many = (make(augmentation=how, views=n) for n in (1, 3))
+    params, stats = one.init(jax.random.key(0))
+    batch = {"image": jnp.zeros((1, 9, 8, 1), jnp.uint8)}
+    plain = one.predict(params, stats, batch)["points"]
+    places = [plain]
+    for number in (1, 2):
+        key = jax.random.fold_in(jax.random.key(0), number)
+        _, back = heatmap.view_and_way_back(key, jnp.zeros((1, 9, 8, 1)), augmentation=how)
+        places.append(back(plain[0])[None])
+    found = many.predict(params, stats, batch)["points"]
+    np.testing.assert_allclose(found, np.mean(places, 0), atol=1e-4)
+
+
+def test_a_loss_of_ones_own_takes_a_map_and_its_target():
+    def own(logits, target):
+        return jnp.sum(jnp.abs(logits - target))
+
+    task = make(own_loss=own)
+    params, stats = task.init(jax.random.key(0))
+    batch = {"image": jnp.zeros((1, 9, 8, 1), jnp.uint8), "landmarks": POINTS[None]}
+    value, _ = task.loss(jax.random.key(1), params, stats, batch)
+    targets = [maps.gaussian(p, jnp.ones(()), shape=(9, 8)) for p in POINTS]
+    logits = params["net"]["maps"]
+    expected = np.mean([np.abs(logits[..., i] - t).sum() for i, t in enumerate(targets)])
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)

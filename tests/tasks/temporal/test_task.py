@@ -183,3 +183,26 @@ def test_frames_beyond_the_longest_of_a_batch_are_not_computed(task, lengths, si
     expected, (wanted, _) = jax.jit(update)(key, state, cut)
     assert found == pytest.approx(float(expected), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stats, wanted)
+
+
+def test_scores_are_the_mean_over_views():
+    network = models.over_time("cnn", recurrence="none", features=4, hidden=4, outputs=2)
+    how = Augmentation(rotate_degrees=20.0)
+
+    def make(views):
+        return temporal.make(
+            network,
+            image_shape=SHAPE,
+            preprocessing=SCALING,
+            loss="time",
+            augmentation=how,
+            views=views,
+        )
+
+    params, stats = make(1).init(jax.random.key(0))
+    images = jax.random.randint(jax.random.key(1), (2, *SHAPE), 0, 255).astype(jnp.uint8)
+    batch = {"image": images, "length": jnp.array([5, 3])}
+    first, second = (make(n).predict(params, stats, batch)["score"] for n in (1, 2))
+    again = make(2).predict(params, stats, {k: v[:1] for k, v in batch.items()})["score"]
+    assert float(jnp.abs(first - second).max()) > 1e-5
+    np.testing.assert_allclose(again, second[:1], atol=1e-5)

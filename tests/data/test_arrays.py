@@ -1,0 +1,189 @@
+"""Sets from arrays in memory, and from other libraries."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import medjax
+from medjax.data.source import Dataset
+from medjax.errors import UserError
+
+
+def images(count=40, shape=(10, 12)):
+    return np.random.default_rng(0).integers(0, 255, (count, *shape)).astype(np.uint8)
+
+
+def test_a_subject_is_in_one_split_only():
+    subjects = [i // 4 for i in range(40)]
+    found = Dataset.from_arrays(images(), [i % 2 for i in range(40)], subjects=subjects)
+    where = {}
+    for name, split in found.splits.items():
+        for subject in split.subject_id:
+            assert where.setdefault(subject, name) == name
+    assert sum(map(len, found.splits.values())) == 40
+    assert found.info.subjects == "given, 10"
+    assert found.splits_drawn
+
+
+def test_images_and_labels_stay_together():
+    pixels, labels = images(), np.arange(40) % 3
+    found = Dataset.from_arrays(pixels, labels, classes=["a", "b", "c"])
+    for split in found.splits.values():
+        for i, case in enumerate(split.case_id):
+            np.testing.assert_array_equal(split.read(i)[..., 0], pixels[int(case)])
+            assert split["label"][i] == labels[int(case)]
+
+
+def test_names_of_classes_are_sorted_and_the_second_is_looked_for():
+    found = Dataset.from_arrays(images(), ["ill", "healthy"] * 20)
+    assert found.info.classes == ("healthy", "ill")
+    assert found.info.positive == "ill"
+
+
+def test_given_splits_are_official():
+    split = ["train"] * 30 + ["val"] * 5 + ["test"] * 5
+    found = Dataset.from_arrays(images(), [0, 1] * 20, split=split)
+    assert {k: len(v) for k, v in found.splits.items()} == {
+        "train": 30,
+        "validation": 5,
+        "test": 5,
+    }
+    assert not found.splits_drawn
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "expected"),
+    [
+        ((10, 12), {}, (10, 12, 1)),
+        ((10, 12, 3), {}, (10, 12, 3)),
+        ((10, 12, 8), {}, (10, 12, 8, 1)),
+        ((10, 12, 3), {"channel_axis": False}, (10, 12, 3, 1)),
+        ((6, 10, 12, 2), {}, (6, 10, 12, 2)),
+    ],
+)
+def test_which_axis_is_that_of_channels(shape, options, expected):
+    found = Dataset.from_arrays(images(20, shape), [0, 1] * 10, **options)
+    assert found.splits["train"].image_shape == expected
+
+
+def test_the_digest_follows_every_pixel_and_label():
+    pixels, labels = images(), [0, 1] * 20
+    first = Dataset.from_arrays(pixels, labels).digest
+    assert Dataset.from_arrays(pixels.copy(), labels).digest == first
+    other = pixels.copy()
+    other[3, 2, 1] ^= 1
+    assert Dataset.from_arrays(other, labels).digest != first
+    assert Dataset.from_arrays(pixels, [1, 0] * 20).digest != first
+
+
+def test_landmarks_are_in_pixels_of_the_array_and_mm():
+    """Row 2, column 7 is x = 7, y = 2; pixels of 0.5 mm."""
+    points = np.tile(np.array([[2.0, 7.0], [4.0, 1.0]]), (40, 1, 1))
+    points[0, 1] = np.nan
+    found = Dataset.from_landmarks(images(), points, spacing_mm=0.5, names=["tip", "base"])
+    split = found.splits["train"]
+    i = next(i for i, c in enumerate(split.case_id) if c != "00")
+    np.testing.assert_allclose(split["landmarks"][i], [[2, 7], [4, 1]])
+    np.testing.assert_allclose(split["true_file"][i], [[7, 2], [1, 4]])
+    distance = np.linalg.norm(np.diff(split["true_mm"][i], axis=0))
+    assert distance == pytest.approx(0.5 * np.hypot(2, 6))
+    where = [(s, s.case_id.index("00")) for s in found.splits.values() if "00" in s.case_id]
+    part, row = where[0]
+    assert np.isnan(part["landmarks"][row][1]).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda p: Dataset.from_arrays(p, [0] * 39), "40 images, but 39 labels"),
+        (lambda p: Dataset.from_arrays(p, [0, 1] * 20, subjects=[1]), "but 1 subjects"),
+        (lambda p: Dataset.from_arrays(p, [0, 5] * 20, classes="ab"), "labels must be 0 to 1"),
+        (lambda p: Dataset.from_arrays(p, ["a", "z"] * 20, classes="ab"), "label 'z' is none"),
+        (lambda p: Dataset.from_arrays(p[0], [0] * 10), r"images have the shape \(10, 12\)"),
+        (lambda p: Dataset.from_arrays(p * np.nan, [0, 1] * 20), "image 0 has NaN"),
+        (lambda p: Dataset.from_arrays(p, [0, 1] * 20, case_ids=["x"] * 40), "stands twice"),
+        (
+            lambda p: Dataset.from_landmarks(p, np.zeros((40, 2, 3)), spacing_mm=1),
+            "3 coordinates in images with 2 axes",
+        ),
+        (
+            lambda p: Dataset.from_landmarks(p, np.zeros((40, 2, 2)), spacing_mm=0),
+            "give a positive spacing_mm",
+        ),
+        (
+            lambda p: Dataset.from_arrays(
+                p, [0, 1] * 20, subjects=["s"] * 40, split=["train", "validation"] * 20
+            ),
+            "a subject must be in one only",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(call, words):
+    with pytest.raises(UserError, match=words):
+        call(images())
+
+
+def test_a_set_of_tensorflow_datasets(tmp_path):
+    import tensorflow_datasets as tfds
+
+    class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Tensor(shape=(9, 8, 1), dtype=np.uint8),
+                        "label": tfds.features.ClassLabel(names=["no", "yes"]),
+                        "who": tfds.features.Text(),
+                    }
+                ),
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._rows(24), "test": self._rows(8, start=24)}
+
+        def _rows(self, count, start=0):
+            for i in range(start, start + count):
+                pixels = np.full((9, 8, 1), i, np.uint8)
+                yield i, {"image": pixels, "label": i % 2, "who": f"p{i // 2}"}
+
+        def _generate_examples(self, *args):
+            raise NotImplementedError
+
+    builder = Tiny(data_dir=str(tmp_path), file_format="array_record")
+    found = Dataset.from_tfds(builder, subject="who", name="tiny_set")
+    assert found.info.classes == ("no", "yes")
+    assert len(found.splits["test"]) == 8
+    assert len(found.splits["train"]) + len(found.splits["validation"]) == 24
+    split = found.splits["test"]
+    for i in range(8):
+        assert split.read(i)[0, 0, 0] % 2 == split["label"][i]
+    with pytest.raises(UserError, match="has no 'labels'; it has image"):
+        Dataset.from_tfds(builder, label="labels")
+
+
+def test_a_set_of_hugging_face(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "image": datasets.Array2D((9, 8), "uint8"),
+            "label": datasets.ClassLabel(names=["no", "yes"]),
+        }
+    )
+    rows = {"image": list(images(20, (9, 8))), "label": [0, 1] * 10}
+    part = datasets.Dataset.from_dict(rows, features=features)
+    found = Dataset.from_huggingface(datasets.DatasetDict({"train": part}))
+    assert found.info.classes == ("no", "yes")
+    assert sum(map(len, found.splits.values())) == 20
+    with pytest.raises(UserError, match="has no 'img'"):
+        Dataset.from_huggingface(part, image="img")
+
+
+def test_the_public_names_are_there():
+    assert all(getattr(medjax, name) is not None for name in medjax.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'clasify'"):
+        _ = medjax.clasify
+    assert "jax" in sys.modules

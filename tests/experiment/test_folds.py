@@ -1,0 +1,70 @@
+"""All folds as one run."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from medjax import app, bundle, weights
+from tests.conftest import settings
+
+SMALL = {"subjects": 24, "model": "mlp", "batch": 8, "bootstrap": 20, "steps": 3, "seeds": 2}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, cache_dir):
+    from experiments import classify
+
+    workdir = tmp_path_factory.mktemp("folds") / "run"
+    flags = settings(SMALL, folds=3, workdir=workdir, cache_dir=cache_dir)
+    given = [f"--{k}={v}" for k, v in flags.items()]
+    return workdir, classify.main(app.parse(classify.Config, ["classify", *given], "classify"))
+
+
+def test_every_case_is_predicted_once_by_the_networks_of_its_fold(done):
+    workdir, _ = done
+
+    def rows(folder):
+        with (folder / "predictions.csv").open() as f:
+            return {r["case_id"]: r for r in csv.DictReader(f)}
+
+    pooled = rows(workdir)
+    folds = [rows(workdir / f"fold_{i}") for i in range(3)]
+    assert sum(map(len, folds)) == len(pooled) == 240
+    for fold in folds:
+        for case, row in fold.items():
+            assert pooled[case] == row
+
+
+def test_its_report_says_what_its_numbers_are_of(done):
+    workdir, finished = done
+    report = json.loads((workdir / "report.json").read_text())
+    assert report["of"] == "each case by the networks of its fold, 3 folds"
+    assert report["split"] == "all folds"
+    assert report["cases"] == 240
+    assert len(report["folds"]) == 3
+    assert any("no number here is of that ensemble" in note for note in report["notes"])
+    assert finished.report["metrics"]["auc"].value == report["metrics"]["auc"]["value"]
+
+
+def test_its_networks_are_one_ensemble(done):
+    from medjax.bundle.card import Notes
+
+    workdir, _ = done
+    files = bundle.make(workdir, notes=Notes("x"))
+    model = bundle.opened(files, where="b")
+    assert model.spec.seeds == 6
+    single = weights.parse((workdir / "fold_1" / weights.NAME).read_bytes(), where="w")
+    for name, array in weights.flat(model.weights).items():
+        np.testing.assert_array_equal(array[2:4], single[name])
+
+
+def test_a_single_fold_is_a_run_of_its_own(tmp_path, cache_dir, done):
+    from experiments import classify
+
+    flags = settings(SMALL, folds=3, fold=1, workdir=tmp_path / "w", cache_dir=cache_dir)
+    given = [f"--{k}={v}" for k, v in flags.items()]
+    classify.main(app.parse(classify.Config, ["classify", *given], "classify"))
+    here = (tmp_path / "w" / "predictions.csv").read_bytes()
+    assert here == (done[0] / "fold_1" / "predictions.csv").read_bytes()
