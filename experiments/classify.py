@@ -69,6 +69,7 @@ class Config:
     files: FileOptions = FileOptions("runs/classify")
 
 
+# --8<-- [start:main]
 @experiment.cross_validated
 def main(
     config: Config,
@@ -123,6 +124,7 @@ def main(
         return experiment.write_report(run, method, learned, evaluation, score=score)
 
 
+# --8<-- [end:main]
 def balance(train: Split, *, classes: int) -> tuple[float, ...]:
     """Weights with which all classes count alike."""
     frequency = np.bincount(train["label"], minlength=classes) / len(train)

@@ -281,6 +281,27 @@ def _own_names(family: str, own: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
+def compare(*runs: Result | str | Path, html: str = "", samples: int = 2000) -> Json:
+    """Compares runs on the same cases, the first with each other one; what `medjax compare` does.
+
+    Args:
+      runs: results, or work directories.
+      html: a page to write; empty: none.
+      samples: exchanges of the paired tests.
+
+    Returns:
+      By metric `a`, `b`, their `difference` with its interval, `p_value` and `p_holm`; of more than
+      two runs by the name of each first.
+
+    Raises:
+      UserError: unless all have predicted the same cases.
+    """
+    from medjax.tools import compare as tool
+
+    names = tuple(str(r.workdir if isinstance(r, Result) else r) for r in runs)
+    return tool.main(tool.Config(files=names, html=html, samples=samples))
+
+
 def configure(config: type, **settings: Any) -> Any:
     """The settings of an experiment by name, checked as flags are.
 

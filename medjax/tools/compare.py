@@ -44,7 +44,8 @@ class Config:
     html: str = option("", "write a page of the comparison here", path=True)
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> Json:
+    """Prints the comparison, and gives what `output` holds."""
     if len(config.files) < 2:
         raise UserError(
             "name two predictions.csv files or more, or the work directories that hold them"
@@ -74,10 +75,10 @@ def main(config: Config) -> None:
             rows=pages,
         )
         print(f"wrote {config.html}")
+    result = written if len(others) > 1 else next(iter(written.values()))
     if config.output:
-        write_json(
-            Path(config.output), written if len(others) > 1 else next(iter(written.values()))
-        )
+        write_json(Path(config.output), result)
+    return result
 
 
 Row = tuple[str, stats.Comparison]

@@ -133,6 +133,8 @@ def from_array(
         training.
     """
     pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
+    if pixels.dtype == np.float64:  # as sets from arrays are stored
+        pixels = pixels.astype(np.float32)
     spacing = (hints.spacing_mm,) * (pixels.ndim - 1) if hints.spacing_mm else None
     if affine is not None:
         spacing = tuple(geometry.spacing_mm(affine).tolist())
