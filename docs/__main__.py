@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> int:
     """The exit code of the build."""
     quiet = {"DISABLE_MKDOCS_2_WARNING": "true", "NO_MKDOCS_2_WARNING": "1", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **quiet}, check=False)
     if not done.returncode:
         print(f"wrote {ROOT / 'build' / 'site' / 'index.html'}")

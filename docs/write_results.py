@@ -52,7 +52,7 @@ def command_of(settings: dict[str, Any]) -> str:
     config = importlib.import_module(f"experiments.{settings['experiment']}").Config()
     given = rename_formerly(config, settings)
     defaults = flatten_settings(config)
-    words = [f"python -m experiments.{settings['experiment']}"]
+    words = [f"medjax {settings['experiment']}"]
     for leaf in list_settings(config):
         value = given.get(leaf.name, leaf.default)
         value = tuple(value) if isinstance(value, list) else value

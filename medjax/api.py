@@ -1,14 +1,17 @@
 """One call a command, for scripts and notebooks, with one's own arrays, network and loss.
 
-import medjax
+    import medjax
 
-data = medjax.Dataset.from_arrays(images, labels, subjects=patients)
-result = medjax.classify(data, network=MyNet(), workdir="runs/mine", steps=500)
-result                        # the table, with intervals
-result.figure("roc_pr")       # in the notebook
-result.predict(image)
-result.share("mine.zip")
-medjax.load("mine.zip", network=MyNet()).predict(image)
+    data = medjax.Dataset.from_arrays(images, labels, subjects=patients)
+    result = medjax.classify(data, network=MyNet(), workdir="runs/mine", steps=500)
+    result                        # the table, with intervals
+    result.figure("roc_pr")       # in the notebook
+    result.predict(image)
+    result.share("mine.zip")
+    medjax.load("mine.zip", network=MyNet()).predict(image)
+
+Of one's own images, what is not given is chosen from them and the device, and printed with its
+reason.
 """
 
 import dataclasses
@@ -22,7 +25,7 @@ import numpy as np
 from medjax import bundle, page
 from medjax.__main__ import load_program
 from medjax.bundle import archive, card
-from medjax.config import check_ranges, list_settings, replace_settings
+from medjax.config import check_ranges, list_settings, remember_given, replace_settings
 from medjax.data import catalogue, source
 from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
 from medjax.data.source import Dataset
@@ -192,7 +195,8 @@ def classify(
       network: a linen module of one's own, with `__call__(x, train)`, from `[batch, *space,
         channel]` to logits `[batch, num_classes]`; None: `model` names one.
       loss: `loss(logits, target)` of one example, both `[num_classes]`; None: cross-entropy.
-      settings: the flags of `medjax classify --helpfull`, as `steps=500`.
+      settings: the flags of `medjax classify --helpfull`, as `steps=500`; `auto=False` takes the
+        defaults of all others.
 
     Raises:
       UserError: for whatever is wrong with set, network or settings.
@@ -251,7 +255,9 @@ def temporal(data: Source = "", *, network: Any = None, **settings: Any) -> Resu
 def _run(family: str, data: Source, settings: Mapping[str, Any], **own: Any) -> Result:
     program = load_program(family)
     given = {**settings, **_source_settings(program.Config, data), **_own_names(family, own)}
-    config = configure(program.Config, **given)
+    is_own = isinstance(data, Dataset) or "data_dir" in given
+    config = configure(program.Config, **{"auto": is_own, **given})
+    config = remember_given(config, given)
     parts = {name: part for name, part in own.items() if part is not None}
     if isinstance(data, Dataset):
         parts["dataset"] = data

@@ -61,7 +61,8 @@ LEVELS = [
     {"experiment"},
     {"bundle"},
     {"__main__"},
-    {"api", "tools"},
+    {"tools"},
+    {"api"},
     {"experiments"},
     {"launch"},
 ]
@@ -186,7 +187,8 @@ def test_the_grammar_of_functions(function):
 def test_every_flag_that_the_documents_name_exists():
     from medjax.config import list_settings
 
-    known = {"help", "extra", "build", "command", "me", "ntasks", "dist"}  # some of others' tools
+    known = {"help", "helpfull", "version", "dist"}  # and of others' tools:
+    known |= {"extra", "build", "command", "me", "ntasks", "views"}
     programs = [
         *(ROOT / "experiments").glob("*.py"),
         *(ROOT / "benchmarks").glob("*.py"),
@@ -203,6 +205,7 @@ def test_every_flag_that_the_documents_name_exists():
         *(ROOT / "medjax" / "tools").glob("*.py"),
         ROOT / "benchmarks" / "README.md",
         ROOT / "launch" / "README.md",
+        *(ROOT / "docs").glob("*.md"),
     ]
     for path in documents:
         for flag in re.findall(r"(?<![\w-])--([a-z][a-z_0-9]+)", path.read_text()):

@@ -35,7 +35,7 @@ images = rng.normal(0, 0.4, (count, 32, 32))
 for image, label in zip(images, labels, strict=True):
     across, down = rng.uniform(10, 22, 2)
     radius = np.hypot(rows - down, columns - across)
-    image += [radius < 6, np.abs(radius - 6) < 1.5, np.abs(rows - down) < 2][label]
+    image[...] += [radius < 6, np.abs(radius - 6) < 1.5, np.abs(rows - down) < 2][label]
 
 data = medjax.Dataset.from_arrays(
     images, labels, subjects=patients, classes=["disc", "ring", "bar"], name="shapes"

@@ -170,6 +170,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
                 f"{walk.such_as(self._bad.values(), most=1)}"
             )
 
+    def _log_download_bytes(self) -> None:
+        """Says nothing: `source` tells what is prepared, and where."""
+
+    def _log_download_done(self) -> None:
+        """The same."""
+
     def _download_and_prepare(self, *args: Any, **options: Any) -> None:
         """Writes the notes into the same folder, so that both are there or neither."""
         super()._download_and_prepare(*args, **options)
