@@ -45,7 +45,13 @@ def load_program(name: str) -> Any:
     name = name.removeprefix("experiments.")
     if name not in PROGRAMS:
         raise unknown("command", name, PROGRAMS)
-    return importlib.import_module(PROGRAMS[name].module)
+    module = PROGRAMS[name].module
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as e:  # in a checkout that is not installed they stand beside medjax
+        if e.name not in ("medjax.experiments", "medjax.launch"):
+            raise
+        return importlib.import_module(module.removeprefix("medjax."))
 
 
 def describe_programs() -> str:
