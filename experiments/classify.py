@@ -36,7 +36,7 @@ class Config:
     dataset: str = option(
         "",
         "the set; empty: what --data_dir is, without it brain_planes",
-        choices=KnownSets("classify"),
+        choices=KnownSets("labels"),
         common=True,
         group="data",
     )
@@ -98,6 +98,8 @@ def main(
             image_size=config.data.image_size,
             fit=config.data.fit,
         )
+        if loss:
+            losses.check_loss(loss, shape=(len(spec.info.classes),))
         balanced = balance(train, classes=len(spec.info.classes))
         task = predictor.make_task(
             spec,
@@ -118,6 +120,7 @@ def main(
             train,
             feeding=config.feeding,
             score=score,
+            own=network is not None or loss is not None,
             higher=score not in (*metrics.LOWER_IS_BETTER, "loss"),
         )
         evaluation = experiment.evaluate(run, method, train, learned)

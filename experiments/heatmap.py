@@ -17,7 +17,7 @@ from medjax.data.landmarks.folder import check_mirror
 from medjax.data.options import LandmarkOptions
 from medjax.data.source import Dataset
 from medjax.errors import UserError
-from medjax.losses import LossFunction
+from medjax.losses import LossFunction, check_loss
 from medjax.ops.augment import Augmentation
 from medjax.outputs.landmarks import LandmarkMeasures
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
@@ -35,7 +35,7 @@ class Config:
     dataset: str = option(
         "",
         "the set; empty: what --data_dir is, without it brain_landmarks",
-        choices=KnownSets("heatmap"),
+        choices=KnownSets("landmarks"),
         common=True,
         group="data",
     )
@@ -99,6 +99,8 @@ def main(
             augmentation=config.augmentation,
         )
         spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
+        if loss:
+            check_loss(loss, shape=train.image_shape[:-1])
         task = predictor.make_task(
             spec,
             learn_sigma=config.learn_sigma,
@@ -106,7 +108,10 @@ def main(
             own_loss=loss,
         )
         method = experiment.Method(predictor, spec, task, config.measures)
-        learned = experiment.train(run, method, train, feeding=config.feeding, score=config.best)
+        own = network is not None or loss is not None
+        learned = experiment.train(
+            run, method, train, feeding=config.feeding, score=config.best, own=own
+        )
         evaluation = experiment.evaluate(run, method, train, learned)
         return experiment.write_report(run, method, learned, evaluation, score=config.best)
 

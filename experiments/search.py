@@ -38,7 +38,7 @@ class Config:
     dataset: str = option(
         "",
         "the set; empty: what --data_dir is, without it brain_landmarks",
-        choices=KnownSets("search"),
+        choices=KnownSets("landmarks"),
         common=True,
         group="data",
     )

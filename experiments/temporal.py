@@ -39,7 +39,7 @@ class Config:
     dataset: str = option(
         "",
         "the set; empty: what --data_dir is, without it beating_heart",
-        choices=KnownSets("temporal"),
+        choices=KnownSets("frames"),
         common=True,
         group="data",
     )
@@ -131,6 +131,7 @@ def train_network(
             run.training, task, encoder_rate=learning.encoder_rate
         ),
         by_length=learning.by_length,
+        own=predictor.own_network is not None,
     )
     return method, learned
 

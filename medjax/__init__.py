@@ -23,6 +23,7 @@ _PLACES = {
         ),
         "medjax.api",
     ),
+    "main": "medjax.__main__",
     "Bundle": "medjax.bundle",
     "load": "medjax.bundle",
     "Dataset": "medjax.data.source",
@@ -41,6 +42,7 @@ __all__ = [
     "compare",
     "heatmap",
     "load",
+    "main",
     "open_dataset",
     "register_dataset",
     "register_loss",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from medjax.__main__ import main
     from medjax.api import (
         Figure,
         Result,

@@ -108,6 +108,9 @@ class Result:
           UserError: if something is at that path.
         """
         target = Path(path)
+        odd = next((name for name in notes if name not in card.Notes._fields), None)
+        if odd is not None:
+            raise unknown("note", odd, card.Notes._fields)
         if target.exists():
             raise UserError(f"{target}: is there already; choose another name, or remove it")
         files = bundle.make(self.workdir, notes=card.Notes(**{"name": target.stem, **notes}))
@@ -120,7 +123,8 @@ class Result:
             f"{self.report['baseline'][name]:.3f}"
             for name, estimate in self.metrics.items()
         ]
-        return "\n".join([self._title(), *lines, f"page: {self.page}"])
+        why = report.reasons(self.metrics)
+        return "\n".join([self._title(), *lines, *why, f"page: {self.page}"])
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -131,6 +135,7 @@ class Result:
         return (
             f"<p><b>{html.escape(self._title())}</b></p><table><tr><th>metric</th>"
             f"<th>value [95 % interval]</th><th>baseline</th></tr>{rows}</table>"
+            + "".join(f"<p>{html.escape(line)}</p>" for line in report.reasons(self.metrics))
         )
 
     def _title(self) -> str:
@@ -153,6 +158,8 @@ def open_dataset(
       UserError: for whatever is wrong with name, options or files.
     """
     path = Path(data).expanduser()
+    if str(data) in catalogue.REGISTERED and not path.exists():
+        return source.load(str(data), options=DataOptions(), cache_dir=cache_dir)
     known = {n: k for k, o in _KINDS.items() for n in catalogue.kind_of(o()).builders()}
     is_name = str(data) in known and not path.exists()
     if finds and finds not in _KINDS:
@@ -185,7 +192,7 @@ def classify(
     data: Source = "",
     *,
     network: Any = None,
-    loss: LossFunction | None = None,
+    loss: LossFunction | str | None = None,
     **settings: Any,
 ) -> Result:
     """Trains a classifier, and evaluates it; what `medjax classify` does.
@@ -194,7 +201,8 @@ def classify(
       data: a folder or table, the name of a set, or a `Dataset`; empty: the default set.
       network: a linen module of one's own, with `__call__(x, train)`, from `[batch, *space,
         channel]` to logits `[batch, num_classes]`; None: `model` names one.
-      loss: `loss(logits, target)` of one example, both `[num_classes]`; None: cross-entropy.
+      loss: `loss(logits, target)` of one example, both `[num_classes]`, or the name of one; None:
+        cross-entropy.
       settings: the flags of `medjax classify --helpfull`, as `steps=500`; `auto=False` takes the
         defaults of all others.
 
@@ -208,7 +216,7 @@ def heatmap(
     data: Source = "",
     *,
     network: Any = None,
-    loss: LossFunction | None = None,
+    loss: LossFunction | str | None = None,
     **settings: Any,
 ) -> Result:
     """Trains a network that finds landmarks, and evaluates it; what `medjax heatmap` does.
@@ -216,7 +224,7 @@ def heatmap(
     Args:
       data: as of `classify`.
       network: from `[batch, *space, channel]` to maps `[batch, *space, num_landmarks]`.
-      loss: `loss(map, target)` of one landmark, both `[*space]`; None: the setting `loss` names it.
+      loss: `loss(map, target)` of one landmark, both `[*space]`, or `l2` or `cross_entropy`.
       settings: the flags of `medjax heatmap --helpfull`.
 
     Raises:
@@ -254,10 +262,18 @@ def temporal(data: Source = "", *, network: Any = None, **settings: Any) -> Resu
 
 def _run(family: str, data: Source, settings: Mapping[str, Any], **own: Any) -> Result:
     program = load_program(family)
-    given = {**settings, **_source_settings(program.Config, data), **_own_names(family, own)}
+    if isinstance(own.get("loss"), str):
+        settings = {**settings, "loss": own.pop("loss")}
+    _check_source(program.Config, data, settings, own)
+    given = {
+        **settings,
+        **_source_settings(program.Config, data),
+        **_own_names(program.Config, own),
+    }
     is_own = isinstance(data, Dataset) or "data_dir" in given
     config = configure(program.Config, **{"auto": is_own, **given})
-    config = remember_given(config, given)
+    decided = ["levels"] if own.get("network") is not None else []  # is of our networks alone
+    config = remember_given(config, [*given, *decided])
     parts = {name: part for name, part in own.items() if part is not None}
     if isinstance(data, Dataset):
         parts["dataset"] = data
@@ -266,24 +282,51 @@ def _run(family: str, data: Source, settings: Mapping[str, Any], **own: Any) -> 
     return Result(done.workdir, done.report, predictions, own.get("network"))
 
 
+def _check_source(
+    config: type, data: Any, settings: Mapping[str, Any], own: Mapping[str, Any]
+) -> None:
+    """Raises UserError for what does not go together."""
+    if not isinstance(data, (str, Path, Dataset)):
+        raise UserError(
+            f"data is a {type(data).__name__}: give a folder, the name of a set, or "
+            "medjax.Dataset.from_arrays(images, labels)"
+        )
+    of_files = {leaf.name for leaf in list_settings(config) if leaf.section == "data"} | {"dataset"}
+    odd = next((name for name in settings if name in of_files), None)
+    if isinstance(data, Dataset) and odd:
+        raise UserError(
+            f"`{odd}` says how files are read; bring the arrays to that form, or leave it out"
+        )
+    named = next((n for n in ("model", "encoder") if n in settings), None)
+    if own.get("network") is not None and named:
+        raise UserError(f"`{named}` and network: give one of them")
+
+
 def _source_settings(config: type, data: Source) -> dict[str, str]:
     """What `data` is, as settings."""
     if isinstance(data, Dataset) or not str(data):
         return {}
     options: Any = next(f.default for f in dataclasses.fields(config) if f.name == "data")
-    if str(data) in catalogue.kind_of(options).builders() and not Path(data).exists():
+    known = {*catalogue.kind_of(options).builders(), *catalogue.REGISTERED}
+    if str(data) in known and not Path(data).exists():
         return {"dataset": str(data)}
     return {"data_dir": str(Path(data).expanduser())}
 
 
-def _own_names(family: str, own: Mapping[str, Any]) -> dict[str, str]:
-    """What is of one's own, as reports call it."""
+def _own_names(config: type, own: Mapping[str, Any]) -> dict[str, str]:
+    """What is of one's own, as reports call it, for the settings that name such things: those that
+    choose from what can be registered."""
+    registries = {
+        leaf.name
+        for leaf in list_settings(config)
+        if isinstance(leaf.field.metadata["choices"], dict)
+    }
+    network, loss = own.get("network"), own.get("loss")
     names = {}
-    if own.get("network") is not None:
-        field = "encoder" if family == "temporal" else "model"
-        names[field] = f"own:{type(own['network']).__name__}"
-    if own.get("loss") is not None and family == "classify":
-        names["loss"] = f"own:{getattr(own['loss'], '__name__', 'loss')}"
+    for field in registries & {"model", "encoder"} if network is not None else ():
+        names[field] = f"own:{type(network).__name__}"
+    if loss is not None and "loss" in registries:
+        names["loss"] = f"own:{getattr(loss, '__name__', 'loss')}"
     return names
 
 

@@ -47,6 +47,7 @@ _ELSEWHERE = {  # what other programs call our flags
     "num_epochs": "steps",
     "iterations": "steps",
     "wd": "weight_decay",
+    "license": "licence",
     "output": "workdir",
     "output_dir": "workdir",
     "out": "workdir",
@@ -159,7 +160,9 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
     elif len(rest) == 2 and "auto" in values and not values["data_dir"].present:
         values["data_dir"].value, values["auto"].value = rest[1], True
     elif rest[1:]:
-        raise UserError(f"{rest[1]!r}: flags are given as --name=value")
+        words = ", ".join(map(repr, rest[1:]))
+        takes = "at most one folder or table, and " if "auto" in values else ""
+        raise UserError(f"unexpected: {words}; give {takes}flags as --name=value")
     parsed = {leaf.name: _from_flag(leaf, values[leaf.name].value) for leaf in known_settings}
     made = replace_settings(config(), **parsed)
     check_ranges(made)

@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from medjax.errors import UserError, unknown
+from medjax.errors import UserError, first_line, unknown
 from medjax.typing import Array
 
 
@@ -78,22 +78,43 @@ def voxel_cross_entropy(logits: Array, target: Array) -> Array:
 
 LossFunction = Callable[[Array, Array], Array]  # of an answer and its target, one example
 CLASS_LOSSES: dict[str, LossFunction] = {"cross_entropy": cross_entropy, "focal": focal}
+BUILT_IN = frozenset(CLASS_LOSSES)  # what everybody's medjax has
 
 
 def register_loss(name: str, function: LossFunction) -> None:
     """Makes a loss of one's own known by name to `medjax classify --loss`.
 
     Args:
-      name: of letters, digits and underscores, that no loss has yet.
+      name: an identifier that no loss of medjax has; a loss of yours is replaced.
       function: `function(logits, target)`, both `[num_classes]`, to a number; the target is a
         distribution: smoothed, or mixed, where the options say so.
 
     Raises:
-      UserError: if the name is taken, or none.
+      UserError: for a name or a function that cannot be.
     """
-    if not name.isidentifier() or name in CLASS_LOSSES:
-        raise UserError(f"loss {name!r}: the name is taken, or is none; choose another")
+    if not name.isidentifier() or name in BUILT_IN:
+        raise UserError(f"loss {name!r}: a name of medjax's, or no identifier; choose another")
+    if not callable(function):
+        raise UserError(f"loss {name!r}: give a function of logits and target")
     CLASS_LOSSES[name] = function
+
+
+def check_loss(function: LossFunction, *, shape: tuple[int, ...]) -> None:
+    """Raises UserError unless a loss of one's own makes one number of an answer and its target,
+    both of this shape."""
+    name = getattr(function, "__name__", "loss")
+    example = jax.ShapeDtypeStruct(shape, jnp.float32)
+    try:
+        out = jax.eval_shape(function, example, example)
+    except Exception as e:  # whatever a stranger's function says
+        raise UserError(
+            f"loss {name} does not take an answer and a target, both {shape}: {first_line(e)}"
+        ) from None
+    if getattr(out, "shape", None) != ():
+        raise UserError(
+            f"loss {name} gives {getattr(out, 'shape', type(out).__name__)} for an answer and a "
+            f"target of {shape}; it must give one number"
+        )
 
 
 def class_loss(name: str) -> LossFunction:

@@ -9,6 +9,10 @@ from medjax.config import Leaf, list_settings
 WIDTH = 80
 _FEW = 16  # settings of a program that `--help` shows whole
 _NAMES_WIDTH = 26
+_AUTO = (
+    "With a folder or table as the argument, settings that are not given are chosen from the "
+    "images and the machine, and printed; the values above are those without one."
+)
 _HEADINGS = {  # of the sections of a config, and of the groups that its own fields name
     "data": "Data",
     "predictor": "Model",
@@ -37,6 +41,8 @@ def describe(config: type, name: str, summary: str, *, full: bool) -> str:
     lines = [*_wrap_paragraphs(summary), ""]
     for heading, leaves in _by_heading(shown):
         lines += [heading, *(line for leaf in leaves for line in _flag_lines(leaf))]
+    if any(leaf.name == "auto" for leaf in settings) and short:
+        lines += ["", *textwrap.wrap(_AUTO, WIDTH)]
     if short:
         lines += ["", f"All {len(settings)} flags: {name} --helpfull"]
     return "\n".join(lines)

@@ -39,6 +39,8 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
     except ValueError:
         raise UserError(f"{path}: not readable; choose another `workdir`") from None
     new = _described(experiment, config, facts)
+    if isinstance(old.get("how"), dict) and "how" in new:  # what an older medjax did not write
+        new["how"] = {name: v for name, v in new["how"].items() if name in old["how"]}
     free = {leaf.name for leaf in list_settings(config) if leaf.field.metadata["free"]}
     free |= _added(config, old)
     keys = (set(old) | set(new) if facts else set(new)) - free - _grown(config, old)
@@ -48,6 +50,8 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
         for k in sorted(before | now)
         if before.get(k) != now.get(k)
     ]
+    if before.get("own_code") != now.get("own_code"):
+        differ = ["the code of your network or loss has changed"]
     if differ:
         raise UserError(
             f"`workdir={folder}` holds a run with other settings: {'; '.join(differ)}; "

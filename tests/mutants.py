@@ -35,8 +35,8 @@ MUTANTS = [
     Mutant(
         "pixels are scaled by the test split",
         "experiments/classify.py",
-        "preprocess.fit(train.images, len(train))",
-        'preprocess.fit(run.dataset.splits["test"].images, len(run.dataset.splits["test"]))',
+        "experiment.fit_preprocessing(run, train)",
+        'experiment.fit_preprocessing(run, run.dataset.splits["test"])',
         f"{ANSWERS}[classify]",
     ),
     Mutant(

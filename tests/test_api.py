@@ -79,11 +79,9 @@ def test_its_bundle_answers_with_the_network_and_not_without(result, data, tmp_p
     there = medjax.load(path, network=RowNet()).predict(image).probability
     here = result.predict(image).probability
     assert there == pytest.approx(here, abs=1e-6)
-    with pytest.raises(
-        UserError, match=r"own:RowNet, is its author's own.*network=RowNet\(\.\.\.\)"
-    ):
+    with pytest.raises(UserError, match=r"RowNet, is its author's own.*network=RowNet\(\.\.\.\)"):
         medjax.load(path)
-    with pytest.raises(UserError, match=r"answers an image of .* with the shape \(3,\)"):
+    with pytest.raises(UserError, match=r"answers a batch of .* with \(1, 3\)"):
         medjax.load(path, network=RowNet(3))
     with pytest.raises(UserError, match="is there already"):
         result.share(path)
@@ -104,6 +102,12 @@ class NoModule:
     pass
 
 
+class NoTrain(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return x
+
+
 class Broken(nn.Module):
     @nn.compact
     def __call__(self, x, train):
@@ -113,7 +117,14 @@ class Broken(nn.Module):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"network": RowNet(5)}, r"with the shape \(5,\), where this set needs \(2,\)"),
+        ({"network": RowNet(5)}, r"with \(1, 5\), where this set needs \(1, 2\)"),
+        ({"network": RowNet}, r"network RowNet: give an instance, RowNet\(\.\.\.\)"),
+        ({"network": RowNet(), "model": "cnn"}, "`model` and network: give one of them"),
+        ({"network": NoTrain()}, "its __call__ needs an argument called train"),
+        ({"loss": lambda a, b: a - b}, r"loss <lambda> gives \(2,\) .* must give one number"),
+        ({"loss": lambda a, b, c: a}, "loss <lambda> does not take an answer and a target"),
+        ({"loss": "focl"}, "unknown value of `loss` 'focl'"),
+        ({"image_size": 8}, "`image_size` says how files are read"),
         ({"network": NoModule()}, "network NoModule: not a flax.linen module"),
         ({"network": Broken()}, r"network Broken does not take images of the shape \(16, 16, 1\)"),
         ({"stps": 3}, "unknown setting 'stps': did you mean steps"),
@@ -128,6 +139,52 @@ def test_what_does_not_fit_is_one_line(data, options, words, tmp_path, cache_dir
     with pytest.raises(UserError, match=words):
         medjax.classify(data, workdir=str(tmp_path / "w"), cache_dir=str(cache_dir), **options)
     assert not (tmp_path / "w" / "config.json").exists()
+
+
+def test_changed_code_is_told_apart(data, tmp_path, cache_dir):
+    """The same names and shapes, another computation: an old run is not gone on with."""
+
+    def train(scale):
+        class Net(nn.Module):
+            @nn.compact
+            def __call__(self, x, train):
+                return nn.Dense(2)(scale * x.reshape(len(x), -1))
+
+        options = {"workdir": str(tmp_path / "w"), "cache_dir": str(cache_dir)}
+        return medjax.classify(data, network=Net(), steps=2, batch=8, bootstrap=20, **options)
+
+    first = train(1.0)
+    assert train(1.0).report["metrics"] == first.report["metrics"]
+    with pytest.raises(UserError, match="the code of your network or loss has changed"):
+        train(2.0)
+
+
+def test_what_is_no_set_is_one_line(data):
+    points = medjax.Dataset.from_landmarks(
+        np.zeros((20, 16, 16)), np.ones((20, 1, 2)), spacing_mm=1
+    )
+    with pytest.raises(UserError, match="the set arrays has no classes"):
+        medjax.classify(points)
+    with pytest.raises(UserError, match="data is a ndarray: give a folder"):
+        medjax.classify(np.zeros((3, 4, 4)))
+    assert repr(data).startswith("medjax set arrays: 2 classes;")
+
+
+def test_a_bundle_of_a_registered_network(data, tmp_path, cache_dir):
+    medjax.register_network("rows", make_row_net)
+    options = {"workdir": str(tmp_path / "w"), "cache_dir": str(cache_dir), "bootstrap": 20}
+    try:
+        result = medjax.classify(data, model="rows", loss="focal", steps=2, batch=8, **options)
+        path = result.share(tmp_path / "b.zip")
+        image = data.splits["test"].read(0)
+        here = medjax.load(path).predict(image).probability
+    finally:
+        del models.CLASSIFIERS["rows"]
+    with pytest.raises(UserError, match="its network, rows, is its author's own"):
+        medjax.load(path)
+    there = medjax.load(path, network=RowNet()).predict(image).probability
+    assert there == pytest.approx(here, abs=1e-6)
+    assert "ask for it" in medjax.load(path, answers=False).files["README.md"].decode()
 
 
 def test_registered_names_stand_in_help_and_train(data, tmp_path, cache_dir):
@@ -157,7 +214,7 @@ def test_registered_names_stand_in_help_and_train(data, tmp_path, cache_dir):
             (lambda: medjax.register_loss("focal", squared), "loss 'focal'"),
             (lambda: medjax.register_dataset("a b", lambda: data), "dataset 'a b'"),
         ):
-            with pytest.raises(UserError, match=f"{name}: the name is taken, or is none"):
+            with pytest.raises(UserError, match=f"{name}: a name of medjax's"):
                 register()
     finally:
         del models.CLASSIFIERS["row_net"], losses.CLASS_LOSSES["squared"]

@@ -46,7 +46,7 @@ def test_flags_become_fields():
         ("--size=x", "size"),
         ("--name=alpa", "unknown value of --name 'alpa': did you mean alpha"),
         ("--axes=1,b", "--axes=1,b: entries must be int"),
-        ("stray", "'stray': flags are given as --name=value"),
+        ("stray", "unexpected: 'stray'; give flags as --name=value"),
     ],
 )
 def test_bad_flags_are_told(argument, message):

@@ -26,6 +26,7 @@ from medjax.tasks.base import (
     compile_answers,
     inputs_of,
     missing_network,
+    own_network_name,
     predict_ensemble,
 )
 from medjax.tasks.families import TASKS
@@ -96,6 +97,9 @@ class Bundle:
         Raises:
           UserError: if it does not fit the network.
         """
+        image = np.asarray(image)
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise UserError("image: has NaN or infinite pixels; mend it")
         more = {} if affine is None else {"affine": affine}
         if points_mm is not None and not self.spec.info.pose:
             raise UserError("points_mm: this network takes images in any pose; leave it out")
@@ -144,6 +148,10 @@ def load(
       UserError: if any bit differs from what was written, or anything in it is not what a bundle
         of this version may hold; the file is named.
     """
+    if Path(path, "config.json").exists():
+        raise UserError(
+            f"{path}: a work directory, not a bundle; make one: medjax share make {path} NAME.zip"
+        )
     files = archive.read(Path(path), limit_bytes=limit_bytes)
     check_origin(files, sha256=sha256, public_key=public_key, where=str(path))
     return opened(files, where=str(path), network=network, answers=answers)
@@ -217,7 +225,7 @@ def _with_own_network(predictor: Any, network: Any, where: str, *, answers: bool
     if name and network is None and answers:
         raise UserError(
             f"{where}: its network, {name}, is its author's own, and a bundle holds no code; from "
-            f"Python: medjax.load(path, network={name.removeprefix('own:')}(...))"
+            f"Python: medjax.load(path, network={name}(...))"
         )
     return dataclasses.replace(predictor, own_network=network) if network is not None else predictor
 
@@ -329,6 +337,7 @@ def make(
         for k, v in config.items()
         if k not in ("experiment", "how", "trained", *_OF_THIS_MACHINE)
     }
+    config = {**config, "own_network": own_network_name(predictor)}
     about = {
         "experiment": config["experiment"],
         "how": config["how"],
@@ -367,9 +376,15 @@ def _of_run(workdir: Path, name: str, *, has: Sequence[str]) -> Json:
     except (OSError, ValueError):
         value = None
     if not isinstance(value, dict):
-        raise UserError(
-            f"{workdir}: no readable {name}; name the work directory of a run that has ended"
+        begun = name == REPORT and (workdir / "config.json").exists()
+        why = (
+            "no such folder"
+            if not workdir.is_dir()
+            else f"no readable {name}: this run has not ended; give its command again"
+            if begun
+            else f"no readable {name}"
         )
+        raise UserError(f"{workdir}: {why}; name the work directory of a run that has ended")
     lacking = [field for field in has if field not in value]
     if lacking:
         raise UserError(

@@ -203,6 +203,8 @@ def _check_seal(path: Path, content: bytes) -> None:
     before, tail = content[: -64 - len(_SEAL)], content[-64 - len(_SEAL) :]
     if tail == _SEAL + hashlib.sha256(before).hexdigest().encode():
         return
+    if not content.startswith(b"PK"):
+        raise UserError(f"{path}: no bundle: neither a folder nor a .zip archive")
     with_comment = content[-22:-18] != b"PK\5\6"  # else the end record is the last thing
     if with_comment:
         raise UserError(f"{path}: damaged; its contents do not have the check sum that it carries")

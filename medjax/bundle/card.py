@@ -116,7 +116,7 @@ def _metrics(report: JsonView) -> str:
     who = (
         f"{report['subjects']} subjects ({known}); intervals are over subjects"
         if known
-        else "whose subjects are not known: intervals are over images"
+        else "subjects that are not known: intervals are over images"
     )
     positive = report.get("positive")
     positive_note = f" F1 and average precision are of the class {positive}." if positive else ""
@@ -173,8 +173,7 @@ def _how_to(files: Mapping[str, bytes], config: JsonView, inputs: Sequence[Input
         if posed
         else ("", "")
     )
-    model = str(config["how"].get("model") or config["how"].get("encoder"))
-    own = model.removeprefix("own:") if model.startswith("own:") else ""
+    own = str(config.get("own_network", ""))
     network = f", network={text(own)}(...)" if own else ""
     predict = f"medjax predict --bundle=THIS_FOLDER --input=MY_IMAGES --output=answers{flag}\n"
     lines = (

@@ -1,5 +1,6 @@
 """Sets from arrays in memory, from tensorflow-datasets and from Hugging Face's `datasets`."""
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import LandmarkCase
 from medjax.data.source import Dataset, Split, digest_of
-from medjax.errors import UserError
+from medjax.errors import UserError, unknown
 
 _CHANNELS = (1, 3, 4)  # what a last axis of four is taken for
 
@@ -31,7 +32,7 @@ def from_arrays(
     Args:
       images: `[n, *space]` or `[n, *space, channel]`, 2-D or 3-D, all of one shape; whole numbers
         (uint8, uint16, ...) or floating-point.
-      labels: `[n]`, class names, or numbers from 0.
+      labels: `[n]`, class names, or whole numbers: those of `classes`, or names themselves.
       classes: names of the classes; empty: the labels themselves, sorted.
       spacing_mm: the size of a voxel, one number or one an axis; 0: not known.
       channel_axis: whether the last axis is that of channels; None: where there are five axes, or
@@ -42,7 +43,7 @@ def from_arrays(
     Raises:
       UserError: if lengths, shapes or values do not go together; the first odd one is named.
     """
-    pixels = _with_channel(np.asarray(images), channel_axis)
+    pixels = _with_channel(_stack(images), channel_axis)
     _check_length(len(pixels), "labels", labels)
     names, numbers = _classes(labels, classes)
     return assemble(
@@ -77,7 +78,7 @@ def from_landmarks(
     Raises:
       UserError: if lengths, shapes or values do not go together; the first odd one is named.
     """
-    pixels = _with_channel(np.asarray(images), channel_axis)
+    pixels = _with_channel(_stack(images), channel_axis)
     _check_length(len(pixels), "landmarks", landmarks)
     cases = [str(c) for c in case_ids] if len(case_ids) else _numbers(len(pixels))
     shown = _landmark_names(landmarks, names)
@@ -110,6 +111,11 @@ def assemble(
       UserError: if lengths do not go together, or a subject is in two splits.
     """
     count = len(pixels)
+    known = [f.name for f in dataclasses.fields(DatasetInfo)]
+    odd = next((option for option in facts if option not in known), None)
+    if odd is not None:
+        raise unknown("option", odd, ["subjects", "case_ids", "split", "split_seed", *known])
+    subjects, case_ids, split = (() if v is None else v for v in (subjects, case_ids, split))
     for column, values in (("subjects", subjects), ("case_ids", case_ids), ("split", split)):
         if len(values):
             _check_length(count, column, values)
@@ -120,7 +126,7 @@ def assemble(
     known_by = f"given, {len(set(who))}" if len(subjects) else ""
     info = DatasetInfo(name, subjects=known_by, **facts)
     labels = targets["label"] if info.classes else np.zeros(count, int)
-    where = [splits.split_name(s, origin="from_arrays") for s in split] if len(split) else None
+    where = [splits.split_name(str(s), origin="from_arrays") for s in split] if len(split) else None
     chosen = splits.complete(where, who, labels.tolist(), seed=split_seed)
     splits.check_leaks(chosen, who)
     notes = splits.check_classes(chosen, labels.tolist(), info.classes) if info.classes else []
@@ -231,6 +237,13 @@ def _numbers(count: int) -> list[str]:
     return [f"{i:0{len(str(max(count - 1, 1)))}d}" for i in range(count)]
 
 
+def _stack(images: Any) -> np.ndarray:
+    try:
+        return np.asarray(images)
+    except ValueError:
+        raise UserError("from_arrays: images of several shapes; bring them to one first") from None
+
+
 def _with_channel(images: np.ndarray, channel_axis: bool | None) -> np.ndarray:
     if images.ndim not in (3, 4, 5) or not images.size or images.dtype.kind not in "uif":
         raise UserError(
@@ -256,14 +269,19 @@ def _spacing(spacing_mm: float | Sequence[float], ndim: int) -> tuple[float, ...
 def _classes(labels: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """The names of the classes, and the number of each image's."""
     given = np.asarray(labels)
+    if given.dtype.kind == "f" and (given == np.rint(given)).all():
+        given = given.astype(int)
+    if given.dtype.kind == "f":
+        raise UserError("from_arrays: labels are not whole numbers; give a class for each image")
     if given.ndim != 1:
         raise UserError(f"from_arrays: labels have the shape {given.shape}; give one an image")
     if given.dtype.kind in "iub":
-        count = max(len(classes), int(given.max()) + 1)
-        names = tuple(map(str, classes)) or tuple(map(str, range(count)))
-        if given.min() < 0 or count > len(names):
-            raise UserError(f"from_arrays: labels must be 0 to {len(names) - 1}")
-        return names, given.astype(int)
+        if not len(classes):
+            values, numbers = np.unique(given, return_inverse=True)
+            return tuple(map(str, values.tolist())), numbers
+        if given.min() < 0 or given.max() >= len(classes):
+            raise UserError(f"from_arrays: labels must be 0 to {len(classes) - 1}")
+        return tuple(map(str, classes)), given.astype(int)
     texts = [str(v) for v in given.tolist()]
     names = tuple(map(str, classes)) or tuple(sorted(set(texts)))
     odd = next((t for t in texts if t not in names), None)

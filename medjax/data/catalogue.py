@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medjax.data import images, walk
+from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
 from medjax.data.summaries import SUMMARIES
 from medjax.errors import UserError
@@ -13,13 +14,14 @@ REGISTERED: dict[str, Callable[[], Any]] = {}  # sets of one's own: each makes a
 
 
 class KnownSets(Collection[str]):
-    """The names of the sets that a program takes, those that are registered later too."""
+    """The names of the sets in which `labels`, `landmarks` or `frames` are to be found, those that
+    are registered later too."""
 
-    def __init__(self, program: str):
-        self._program = program
+    def __init__(self, finds: str):
+        self._finds = finds
 
     def _names(self) -> list[str]:
-        known = (n for n, s in SUMMARIES.items() if self._program in s.command.split(", "))
+        known = (name for name, summary in SUMMARIES.items() if summary.finds == self._finds)
         return ["", *known, *REGISTERED]
 
     def __contains__(self, name: object) -> bool:
@@ -36,10 +38,12 @@ def register(name: str, make: Callable[[], Any]) -> None:
     """Makes a set of one's own known by name; `make` gives the `Dataset`.
 
     Raises:
-      UserError: if the name is taken, or none.
+      UserError: for a name or a function that cannot be.
     """
-    if not name.isidentifier() or name in SUMMARIES or name in REGISTERED:
-        raise UserError(f"dataset {name!r}: the name is taken, or is none; choose another")
+    if not name.isidentifier() or name in SUMMARIES:
+        raise UserError(f"dataset {name!r}: a name of medjax's, or no identifier; choose another")
+    if not callable(make):
+        raise UserError(f"dataset {name!r}: give a function that makes the Dataset")
     REGISTERED[name] = make
 
 
@@ -82,6 +86,16 @@ def infer(options: Options) -> str:
         f"`data_dir={path}`: no set of this kind; looked for {kind.wanted}, or the .npz of a known "
         "set; put one there, or name the set with `dataset`"
     )
+
+
+def check_kind(options: Options, info: DatasetInfo) -> None:
+    """Raises UserError unless a set has what sets that are read with these options have."""
+    wanted = {DataOptions: "classes", LandmarkOptions: "landmarks", SequenceOptions: "frames"}
+    what = wanted[type(options)]
+    if not getattr(info, what):
+        raise UserError(
+            f"the set {info.name} has no {what}; choose another set, or another command"
+        )
 
 
 def find_kind(path: Path) -> type[Options]:

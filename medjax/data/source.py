@@ -109,6 +109,12 @@ class Dataset:
     splits_drawn: bool = False  # by medjax, or of a set that it makes; else they are official
     pool: Split | None = None  # of a fold: all cases that folds are made of
 
+    def __repr__(self) -> str:
+        """Two lines, whatever it holds: a notebook prints them."""
+        sizes = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
+        shape = " x ".join(map(str, next(iter(self.splits.values())).image_shape))
+        return f"medjax set {self.info.name}: {self.info.summary}; {sizes}\nimages: {shape}"
+
     @classmethod
     def from_arrays(cls, images: Any, labels: Any, **options: Any) -> "Dataset":
         """A set of images in memory, with classes; see `medjax.data.arrays.from_arrays`."""
@@ -160,7 +166,10 @@ def load(
       UserError: for whatever is wrong with name, options or files.
     """
     if name in catalogue.REGISTERED:
-        return catalogue.REGISTERED[name]()
+        made = catalogue.REGISTERED[name]()
+        if not isinstance(made, Dataset):
+            raise UserError(f"dataset {name!r}: its function gave no medjax.Dataset")
+        return made
     folder = Path(cache_dir) / "datasets"
     kind = builder_of(name, options)
     _check_paths(name, options)

@@ -54,7 +54,7 @@ def _of_exams(options: DataOptions, accelerated: bool) -> list[Suggestion]:
     usual = [side for side in _SIDES if side <= min(longest, max(np.median(sides), _SIDES[0]))]
     out = []
     if len({shape[:-1] for shape in shapes}) > 1 or sides.max() > longest:
-        sizes = f"images of {sides.min()} to {sides.max()} voxels"
+        sizes = f"images of {sides.min()} to {sides.max()} {unit_of(ndim)}"
         out.append(Suggestion("image_size", usual[-1], f"{sizes}, {device_of(accelerated)}"))
     if len(channels) > 1:
         reason = f"{channels[1]} of {len(shapes)} images that were looked at are gray"
@@ -85,6 +85,11 @@ def _shrink(
     sides = tuple(max(round(n * most / max(shape) / 16), 1) * 16 for n in shape)
     shown = " x ".join(map(str, shape))
     return [Suggestion("image_shape", sides, f"images of {shown}, {device_of(accelerated)}")]
+
+
+def unit_of(ndim: int) -> str:
+    """What an image is made of, in words."""
+    return "pixels" if ndim == 2 else "voxels"
 
 
 def device_of(accelerated: bool) -> str:

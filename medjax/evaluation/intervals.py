@@ -163,7 +163,8 @@ def interval(spread: Spread, traits: Traits, *, count: int) -> Estimate:
     if traits.scale == "difference":
         half = float(stdtrit(spread.freedom, TAIL) * spread.error)
         return Estimate(spread.value, spread.value - half, spread.value + half)
-    return Estimate(spread.value, *_skewed(spread))
+    low, high = np.clip(_skewed(spread), *traits.bounds)
+    return Estimate(spread.value, float(low), float(high))
 
 
 def _skewed(spread: Spread) -> tuple[float, float]:

@@ -33,6 +33,7 @@ class Traits(NamedTuple):
       ranks: depends on the order of each model's scores alone.
       of_found: counts only points that were found, so that two models may count others.
       fewest: subjects, below which its interval does not keep its level.
+      bounds: of its values: no interval leaves them.
     """
 
     scale: str = "mean"
@@ -41,6 +42,7 @@ class Traits(NamedTuple):
     ranks: bool = False
     of_found: bool = False
     fewest: int = FEWEST
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
 
 def marked(**traits: Any) -> Callable[[AnyMetric], AnyMetric]:
@@ -178,12 +180,14 @@ def _kappa(label: Array, probability: Array, weight: Array, power: float) -> Flo
     return 1.0 - ratio((cost * table).sum((1, 2)) * total, (cost * chance).sum((1, 2)))
 
 
+@marked(bounds=(-1.0, 1.0))
 @_of_finite
 def kappa(label: Array, probability: Array, weight: Array) -> Floats:
     """Cohen's kappa (1960): agreement beyond chance, every confusion counting alike"""
     return _kappa(label, probability, weight, 0.0)
 
 
+@marked(bounds=(-1.0, 1.0))
 @_of_finite
 def quadratic_kappa(label: Array, probability: Array, weight: Array) -> Floats:
     """kappa of ordered classes, confusions weighted by their squared distance (Cohen 1968)"""

@@ -116,6 +116,7 @@ def open_run(
         config = _choose_form(config)
         with host().at_once("reading the data"):
             dataset = source.load(config.dataset, options=config.data, cache_dir=cache, say=say)
+    catalogue.check_kind(config.data, dataset.info)
     dataset = _in_folds(dataset, config)
     if config.files.auto and suggest:
         chosen = suggest(dataset, has_accelerator())

@@ -1,5 +1,6 @@
 """A run writes its report."""
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from medjax.evaluation import metrics, plot, report, stats
 from medjax.experiment.opening import Run, say
 from medjax.experiment.training import Learned, Method
 from medjax.outputs.base import Evaluation, Picture
+from medjax.run_options import FileOptions
 from medjax.tasks.base import Predictor
 from medjax.train import mesh, state
 from medjax.train.record import read_lines, write_json
@@ -171,7 +173,7 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "unit": unit,
         "notes": dataset.notes,
         "data": _describe_data(run),
-        "settings": changed_settings(run.config),
+        "settings": _settings(run),
         "command": _command(run),
         "date": time.strftime("%Y-%m-%d"),
         "device": report.device(),
@@ -184,13 +186,24 @@ def _networks(learned: Learned) -> int:
     return len(jax.tree.leaves(learned.weights[0])[0])
 
 
+def _settings(run: Run) -> Json:
+    """What differs from the defaults; where the run writes does not matter."""
+    files = {field.name for field in dataclasses.fields(FileOptions)}
+    changed = changed_settings(run.config)
+    return {name: value for name, value in changed.items() if name not in files}
+
+
 def _command(run: Run) -> str:
     """What was asked for; folders of this machine are left out."""
+    given = dict(_settings(run))
+    folder = "DATA_DIR " if run.config.files.auto and given.pop("data_dir", "") else ""
+    if folder:
+        del given["dataset"]
     flags = [
         f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-        for name, v in changed_settings(run.config).items()
+        for name, v in given.items()
     ]
-    return " ".join([f"medjax {run.family}", *flags])
+    return " ".join([f"medjax {run.family}", *folder.split(), *flags])
 
 
 def _describe_data(run: Run) -> Json:

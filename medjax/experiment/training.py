@@ -1,16 +1,19 @@
 """A method is trained, and predicts."""
 
 import functools
+import hashlib
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import optax
 
 from medjax import page, progress, schema, weights
 from medjax.config import changed_settings
 from medjax.data.source import Split
-from medjax.errors import ExitError
+from medjax.errors import ExitError, UserError, first_line
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
 from medjax.experiment.opening import Run, say
@@ -75,6 +78,7 @@ def train(
     higher: bool = False,
     optimizer: optax.GradientTransformation | None = None,
     by_length: bool = False,
+    own: bool = False,
 ) -> Learned:
     """Trains by the method's loss; the best checkpoint on validation.
 
@@ -83,6 +87,11 @@ def train(
       feeding: where batches come from.
       score: the metric that chooses the checkpoint, or `loss`; higher: whether more is better.
       optimizer, by_length: as of `plan_supervised`.
+      own: network or loss are of one's own: they are traced before anything is written, and what
+        they compute is held against that of earlier sittings in the same work directory.
+
+    Raises:
+      UserError: if they cannot be traced.
     """
     predict = compile_predict(method.task.predict)
     plan = plan_supervised(
@@ -97,13 +106,17 @@ def train(
         optimizer=optimizer,
         by_length=by_length,
     )
-    return carry_out(run, plan, method.predictor, method.spec)
+    further = {"own_code": _trace(method.task, train, run.training.batch)} if own else {}
+    return carry_out(run, plan, method.predictor, method.spec, **further)
 
 
-def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Learned:
+def carry_out(
+    run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec, **further: str
+) -> Learned:
     """Trains by a plan, unless only evaluation is asked for, and writes the best weights down.
 
-    The work directory is held from here on until the run is closed.
+    The work directory is held from here on until the run is closed. `further` is what else its
+    results depend on.
 
     Raises:
       ExitError: if SIGTERM has stopped the training.
@@ -113,6 +126,7 @@ def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Le
         "data_sha1": run.dataset.digest,
         "how": schema.as_plain(predictor),
         "trained": schema.as_plain(spec),
+        **further,
     }
     run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
     _open_trackers(run)
@@ -140,6 +154,30 @@ def carry_out(run: Run, plan: Plan, predictor: Predictor, spec: ModelSpec) -> Le
     if mesh.is_first():
         weights.write(run.workdir / weights.NAME, learned)
     return Learned(learned, meta)
+
+
+def _trace(task: Task, train: Split, batch: int) -> str:
+    """What the loss and the network of a task compute, as a number that changes with it."""
+    keys = jax.random.key(0)
+    columns = {name: train.targets[name][:1] for name in train.targets}
+    example = {"image": train.images([0]), **columns}
+    shapes = {
+        name: jax.ShapeDtypeStruct((batch, *value.shape[1:]), _device_type(value.dtype))
+        for name, value in example.items()
+    }
+    try:
+        params, stats = jax.eval_shape(task.init, keys)
+        program = jax.make_jaxpr(task.loss)(keys, params, stats, shapes)
+    except UserError:
+        raise
+    except Exception as e:  # whatever a stranger's code says
+        raise UserError(f"network or loss of your own: {first_line(e)}") from None
+    return hashlib.sha1(re.sub(r"0x[0-9a-f]+", "", str(program)).encode()).hexdigest()
+
+
+def _device_type(dtype: np.dtype) -> np.dtype:
+    """float64 becomes float32, as in a batch."""
+    return np.dtype(np.float32) if dtype == np.float64 else dtype
 
 
 def _open_trackers(run: Run) -> None:

@@ -67,7 +67,10 @@ SUMMARIES = {  # what each network is, and where it is described
 }
 
 
+BUILT_IN = frozenset({**CLASSIFIERS, **LANDMARKERS})  # what everybody's medjax has
+
 __all__ = [
+    "BUILT_IN",
     "CLASSIFIERS",
     "LANDMARKERS",
     "check_network",
@@ -86,7 +89,7 @@ def register_network(
     """Makes a network of one's own known by name, as to `model`.
 
     Args:
-      name: of letters, digits and underscores, that no network has yet.
+      name: an identifier that no network of medjax has; a network of yours is replaced.
       factory: the module's class, or a function that makes one, whose `__call__(x, train)` takes
         `[batch, *space, channel]`. It is called with those of `num_classes` (or `num_outputs`),
         `dropout` and `dtype` that it has.
@@ -95,13 +98,15 @@ def register_network(
         num_outputs]` of the size of the image.
 
     Raises:
-      UserError: if the name is taken, or none.
+      UserError: for a name or a factory that cannot be.
     """
     registries = {"labels": CLASSIFIERS, "landmarks": LANDMARKERS}
     if finds not in registries:
         raise unknown("kind of network", finds, registries)
-    if not name.isidentifier() or name in {**CLASSIFIERS, **LANDMARKERS}:
-        raise UserError(f"network {name!r}: the name is taken, or is none; choose another")
+    if not name.isidentifier() or name in BUILT_IN:
+        raise UserError(f"network {name!r}: a name of medjax's, or no identifier; choose another")
+    if not callable(factory) or isinstance(factory, nn.Module):
+        raise UserError(f"network {name!r}: give the class, or a function that makes the module")
     registries[finds][name] = accept_known(factory)
 
 

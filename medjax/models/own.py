@@ -31,24 +31,29 @@ def check_network(network: Any, *, image_shape: tuple[int, ...], answers: tuple[
       image_shape: of one example, `[*space, channel]`, with which the network is traced.
       answers: the shape that it must answer each example with.
     """
+    if isinstance(network, type):
+        raise UserError(f"network {network.__name__}: give an instance, {network.__name__}(...)")
     name = type(network).__name__
     if not isinstance(network, nn.Module):
         raise UserError(
             f"network {name}: not a flax.linen module; give one with __call__(x, train)"
         )
+    parameters = inspect.signature(type(network).__call__).parameters
+    if "train" not in parameters and all(p.kind != p.VAR_KEYWORD for p in parameters.values()):
+        raise UserError(f"network {name}: its __call__ needs an argument called train")
 
     def run(key: Array) -> Any:
         image = jnp.zeros((1, *image_shape))
         return network.apply(network.init(key, image, train=False), image, train=False)
 
     try:
-        shape = jax.eval_shape(run, jax.random.key(0)).shape
+        shape = getattr(jax.eval_shape(run, jax.random.key(0)), "shape", "several arrays")
     except Exception as e:  # whatever a stranger's module says
         raise UserError(
             f"network {name} does not take images of the shape {image_shape}: {first_line(e)}"
         ) from None
     if shape != (1, *answers):
         raise UserError(
-            f"network {name} answers an image of {image_shape} with the shape {shape[1:]}, where "
-            f"this set needs {answers}; change its last layer"
+            f"network {name} answers a batch of {(1, *image_shape)} with {shape}, where this set "
+            f"needs {(1, *answers)}"
         )

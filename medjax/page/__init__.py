@@ -27,6 +27,7 @@ CAPTIONS = "captions.json"  # in the folder of the figures: what they show, and 
 _SUFFIXES = {".png": "image/png", ".gif": "image/gif"}
 _PANORAMA = 1.7  # from this ratio of its sides on a figure gets a row of its own
 _BAR_WIDTH = 200  # of the drawing beside a number
+_FEW_CASES = 10  # of a class, below which the page says so
 _MOST_COLUMNS = 16  # of the rows of the worst cases
 
 
@@ -113,8 +114,9 @@ def _finished(result: JsonView) -> Json:
         "baseline_is": result["baseline_is"],
         "has_seeds": len(result["seeds"]["each"]) > 1,
         "rows": [_row(name, result) for name in result["metrics"]],
+        "warnings": _warnings(result),
         "remarks": [
-            f"Intervals are over {report.over(result)}.",
+            f"Intervals are over {report.over(result)}. Each drawn line has a scale of its own.",
             *report.reasons({k: report.estimate_of(v) for k, v in result["metrics"].items()}),
         ],
         "definitions": result["definitions"],
@@ -124,12 +126,34 @@ def _finished(result: JsonView) -> Json:
         "citations": [
             line
             for line in (
-                f"medjax {result['versions']['medjax']}: see CITATION.cff of the project",
+                f"The medjax developers: medjax, a JAX research library for medical images, version "
+                f"{result['versions']['medjax']}, 2026.",
                 (result.get("data") or {}).get("citation"),
             )
             if line
         ],
     }
+
+
+def _warnings(result: JsonView) -> list[str]:
+    """What a reader should know before believing the numbers."""
+    out = []
+    if not result["subjects_known_by"]:
+        out.append(
+            "Subjects are not known: each image counts as its own. If some are of one person, "
+            "intervals are too narrow, and one person may be in training and test."
+        )
+    if result["metrics"].get("auc", {}).get("value") in (1.0, 1):
+        out.append(
+            "A perfect score is more often a leak than a success: look for images of one person, or "
+            "marks of one scanner, in training and test."
+        )
+    counts = (result.get("data") or {}).get("splits", {}).get(result["split"], {})
+    few = {k: n for k, n in counts.items() if k not in ("cases", "subjects") and n < _FEW_CASES}
+    if few:
+        shown = ", ".join(f"{name} {count}" for name, count in few.items())
+        out.append(f"Few cases of a class in the split that is reported: {shown}.")
+    return out
 
 
 def _data_name(result: JsonView) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from medjax import models
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.outputs.base import Answer, Input, ModelSpec, Output, Predicted, Weights
@@ -53,13 +54,23 @@ def check_views(count: int) -> None:
         raise UserError(f"`tta={count}`: at most {_MOST_VIEWS}")
 
 
+def own_network_name(predictor: Any) -> str:
+    """The name of a network that only its author has, handed over or registered; else empty."""
+    names = [  # of the settings that choose from what can be registered
+        getattr(predictor, f.name)
+        for f in dataclasses.fields(predictor)
+        if isinstance(f.metadata.get("choices"), dict)
+    ]
+    own = (n.removeprefix("own:") for n in names if n not in models.BUILT_IN)
+    return next((n for n in own if n.isidentifier()), "")
+
+
 def missing_network(predictor: Any) -> str:
-    """The name of a network of its author's own, `own:CLASS`, that was not given; else empty."""
-    if getattr(predictor, "own_network", None) is not None:
-        return ""
-    names = [getattr(predictor, field, "") for field in ("model", "encoder")]
-    own = (n for n in names if n.startswith("own:") and n.removeprefix("own:").isidentifier())
-    return next(own, "")
+    """The same, where it was neither handed over nor registered here."""
+    given = getattr(predictor, "own_network", None) is not None
+    registries = {**models.CLASSIFIERS, **models.LANDMARKERS}
+    name = own_network_name(predictor)
+    return "" if given or name in registries else name
 
 
 def inputs_of(predictor: Predictor, spec: ModelSpec) -> list[Input]:

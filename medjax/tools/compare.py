@@ -113,7 +113,12 @@ def _compare(config: Config, answers: PairedAnswers) -> list[Row]:
 
 
 def _population(answers: PairedAnswers) -> str:
-    return f"{len(answers.reference)} cases of {len(set(answers.subject_id))} subjects"
+    count, subjects = len(answers.reference), len(set(answers.subject_id))
+    return (
+        f"{count} cases, each its own subject"
+        if count == subjects
+        else (f"{count} cases of {subjects} subjects")
+    )
 
 
 def _show(

@@ -20,8 +20,11 @@ class Config:
 def main(config: Config) -> None:
     report.show(
         "sets of images",
-        ("name", "for medjax ...", "content", "size", "source", "licence"),
+        ("name", "finds", "content", "size", "source", "licence"),
         [[name, *summary] for name, summary in SUMMARIES.items()],
-        ["sizes are those that the publishers give"],
+        [
+            "labels: medjax classify; landmarks: heatmap and search; frames: temporal",
+            "sizes are those that the publishers give",
+        ],
         text=True,
     )

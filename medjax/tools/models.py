@@ -2,7 +2,8 @@
 
     medjax models
 
-A network is chosen with `--model=NAME` (`--encoder=NAME` for sequences). All are trained from
+A network is chosen with `--model=NAME`; `--encoder=NAME` takes those of labels for each frame of a
+sequence. All are trained from
 scratch unless `medjax classify --init_from=FILE` names published weights; no weights come with
 medjax, so that their licence is that of whoever published them. Your own network: docs/python.md.
 """
@@ -25,12 +26,12 @@ class Config:
 
 def main(config: Config) -> None:
     rows = [
-        *(_row(name, "classify, temporal", models.classifier, 2) for name in models.CLASSIFIERS),
-        *(_row(name, "heatmap", models.landmarker, 2) for name in models.LANDMARKERS),
+        *(_row(name, "labels", models.classifier, 2) for name in models.CLASSIFIERS),
+        *(_row(name, "landmarks", models.landmarker, 2) for name in models.LANDMARKERS),
     ]
     report.show(
         "networks",
-        ("name", "for medjax ...", "parameters", "what it is"),
+        ("name", "finds", "parameters", "what it is"),
         rows,
         ["parameters: of gray 2-D images and two classes or landmarks"],
         text=True,

@@ -23,12 +23,14 @@ from medjax.config import option
 from medjax.data import walk
 from medjax.data.landmarks import pose
 from medjax.errors import ExitError, UserError, first_line
+from medjax.evaluation import report
 from medjax.files import Names, write_table
 from medjax.outputs.base import Answer, ImageHints, Preparation, PreparedImage
 from medjax.train import mesh
 from medjax.typing import Json
 
 LOCK = ".lock"
+_SHOWN_ROWS, _SHOWN_COLUMNS = 10, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +185,8 @@ def answer(
     finally:
         writer.close()
     done = len(paths) - len(bad)
-    print(f"wrote {output}: {writer.count} answers of {done} file{'s' if done != 1 else ''}")
+    writer.show()
+    print(f"wrote {output}: {walk.counted(writer.count, 'answer')} of {walk.counted(done, 'file')}")
     for line in grouped(writer.failed):
         print(f"note: not drawn: {line}")
     return bad
@@ -262,6 +265,20 @@ class Writer:
             write(self._output / folder / name)
         except Exception as e:
             self.failed.append((case, first_line(e)))
+
+    def show(self) -> None:
+        """The first rows of what is written."""
+        rows = self._tables["predictions.csv"][:_SHOWN_ROWS]
+        columns = list(rows[0])[:_SHOWN_COLUMNS] if rows else []
+        shown = [
+            [f"{row[c]:.3f}" if isinstance(row[c], float) else str(row[c]) for c in columns]
+            for row in rows
+        ]
+        if rows:
+            count = len(self._tables["predictions.csv"])
+            report.show(
+                f"predictions.csv, {len(rows)} of {walk.counted(count, 'row')}", columns, shown
+            )
 
     def close(self) -> None:
         for name, rows in self._tables.items():

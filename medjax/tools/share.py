@@ -81,8 +81,10 @@ def make(config: Config, workdir: str, target: str) -> None:
     bundle.opened(files, where=str(path), answers=False)  # what is written can be read
     (archive.write_zip if path.suffix == ".zip" else archive.write_folder)(path, files)
     print(
-        f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes, sha256 "
-        f"{manifest.check(files, where=target).sha256[:16]}"
+        f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes; sha256 of its "
+        f"contents {manifest.check(files, where=target).sha256}\n"
+        f"next: medjax share verify {path}; to use it: medjax predict --bundle={path} "
+        "--input=IMAGES --output=ANSWERS"
     )
 
 
@@ -90,7 +92,7 @@ def verify(config: Config, source: str) -> None:
     """Reads all of a bundle, and says what was proved."""
     model = load(config, source)
     signed = manifest.SIGNATURE in model.files
-    print(f"{source}: whole; {len(model.files)} files, sha256 {model.digest}")
+    print(f"{source}: whole; {len(model.files)} files; sha256 of its contents {model.digest}")
     if own := missing_network(model.predictor):
         print(f"its network, {own}, is its author's own: the weights were not fitted to it")
     print(
@@ -126,8 +128,8 @@ def _show(source: str, model: bundle.Bundle) -> None:
         ["metric", "value [95 % interval]", "baseline"],
         rows,
         [
-            f"{numbers['split']}: {numbers['cases']} cases of {numbers['subjects']} "
-            f"subjects{', synthetic' if info.synthetic else ''}",
+            f"{numbers['split']}: {report.population(numbers)}"
+            f"{', synthetic' if info.synthetic else ''}",
             f"knows: {', '.join(info.classes or info.landmarks or info.frames)}",
             f"input: {' x '.join(map(str, model.spec.image_shape))}, {model.spec.image_dtype}",
             f"sha256 {model.digest}",

@@ -121,6 +121,7 @@ class Progress:
         self._sums: Json = {}
         self._count, self._failed = 0, 0
         self._beside: Json = {}
+        self._count_shown = 0
         self._tty, self._told = sys.stdout.isatty(), self._began
 
     def __call__(self, step: int, state: Tree, logs: Logs, count: int) -> None:
@@ -156,6 +157,12 @@ class Progress:
             f"{several(rate * self._batch):>8} {self._unit}/s  {left} left"
         )
         print(f"\r{line}\033[K" if self._tty else line, end="" if self._tty else "\n", flush=True)
+        self._count_shown += 1
+
+    def end(self) -> None:
+        """Leaves the line that changes, so that what is printed next has one of its own."""
+        if self._tty and self._count_shown:
+            print(flush=True)
 
     def say(self, line: str) -> None:
         """Prints a line of its own, below which the progress goes on."""

@@ -141,11 +141,11 @@ def train(
     start, before = (newest[1]["step"], newest[1]["seconds"]) if newest else (0, 0.0)
     history = _scores(plan, workdir, until=start)
     if start >= plan.steps or has_stalled(history, plan.patience):
+        say("training has ended before; evaluating its best checkpoint")
         checkpoints.close()
         return
-    if newest:
-        say(f"resuming at step {start}")
-    say("compiling (the first time up to a minute or two; kept for the next run)")
+    begins = f"resuming at step {start}\n" if newest else ""
+    say(f"{begins}compiling (the first time up to a minute or two; kept for the next run)")
     began = time.perf_counter()
     with compiling(), alive("compiling"):
         state = newest[0] if newest else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
@@ -224,6 +224,7 @@ def train(
             ],
         )
     finally:
+        progress.end()
         checkpoints.wait()  # what was saved is kept, whatever happens
     if start < done.step < plan.steps:
         save(done.step, done.state, np.nan)

@@ -41,6 +41,12 @@ def test_names_of_classes_are_sorted_and_the_second_is_looked_for():
     assert found.info.positive == "ill"
 
 
+def test_whole_numbers_are_names_where_no_others_are_given():
+    assert Dataset.from_arrays(images(), [1, 2] * 20).info.classes == ("1", "2")
+    assert Dataset.from_arrays(images(), [0.0, 1.0] * 20).info.classes == ("0", "1")
+    assert Dataset.from_arrays(images(), [0, 1] * 20, subjects=None).info.subjects == ""
+
+
 def test_given_splits_are_official():
     split = ["train"] * 30 + ["val"] * 5 + ["test"] * 5
     found = Dataset.from_arrays(images(), [0, 1] * 20, split=split)
@@ -99,6 +105,9 @@ def test_landmarks_are_in_pixels_of_the_array_and_mm():
         (lambda p: Dataset.from_arrays(p, [0] * 39), "40 images, but 39 labels"),
         (lambda p: Dataset.from_arrays(p, [0, 1] * 20, subjects=[1]), "but 1 subjects"),
         (lambda p: Dataset.from_arrays(p, [0, 5] * 20, classes="ab"), "labels must be 0 to 1"),
+        (lambda p: Dataset.from_arrays(p, [0, 0.5] * 20), "labels are not whole numbers"),
+        (lambda p: Dataset.from_arrays(p, [0, 1] * 20, patients=[1]), "unknown option 'patients'"),
+        (lambda p: Dataset.from_arrays([p[0], p[0, 1:]], [0, 1]), "images of several shapes"),
         (lambda p: Dataset.from_arrays(p, ["a", "z"] * 20, classes="ab"), "label 'z' is none"),
         (lambda p: Dataset.from_arrays(p[0], [0] * 10), r"images have the shape \(10, 12\)"),
         (lambda p: Dataset.from_arrays(p * np.nan, [0, 1] * 20), "image 0 has NaN"),

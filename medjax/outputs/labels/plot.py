@@ -153,9 +153,9 @@ def mistakes(path: Path, predictions: LabelPredictions, read, *, most: int = 24)
             ax.set_title(f"{right}\nsaid {guessed}\nat {100 * top[i]:.0f} %", fontsize=6)
         figure.suptitle(
             f"{len(wrong)} of {len(guess)} cases wrong"
-            + (f"; the {len(worst)} most confident" if len(worst) else ""),
+            + (f"; the {len(worst)} most confident" if len(worst) < len(wrong) else ""),
             fontsize=9,
         )
 
-    new_figure(path, rows, columns, (1.5 * columns, 1.95 * rows + 0.35), draw)
+    new_figure(path, rows, columns, (max(1.5 * columns, 3.4), 1.95 * rows + 0.35), draw)
     return len(wrong)

@@ -1,7 +1,13 @@
 """Settings of a classifier that nobody gave."""
 
 from medjax.data.source import Dataset
-from medjax.data.suggest import Suggestion, device_of, suggest_batch, suggest_steps
+from medjax.data.suggest import (
+    Suggestion,
+    device_of,
+    suggest_batch,
+    suggest_steps,
+    unit_of,
+)
 
 
 def suggest(dataset: Dataset, accelerated: bool) -> list[Suggestion]:
@@ -15,7 +21,9 @@ def suggest(dataset: Dataset, accelerated: bool) -> list[Suggestion]:
         model = "resnet_slim_224" if large else "cnn" if side < 28 else "resnet_slim"
     batch = suggest_batch(len(train), most=64 if ndim == 2 else 16)
     return [
-        Suggestion("model", model, f"images of {side} voxels a side, {device_of(accelerated)}"),
+        Suggestion(
+            "model", model, f"images of {side} {unit_of(ndim)} a side, {device_of(accelerated)}"
+        ),
         batch,
         suggest_steps(len(train), batch.value, epochs=30, accelerated=accelerated),
     ]
