@@ -60,8 +60,7 @@ class Config:
     )
     beside: str = option(
         "",
-        "work directory of a run of experiments.heatmap on the same cases, to stand in the same "
-        "table",
+        "work directory of a run of medjax heatmap on the same cases, to stand in the same table",
         free=True,
         path=True,
     )

@@ -11,6 +11,7 @@ import pytest
 from medjax import page
 from medjax.errors import UserError
 from medjax.evaluation.stats import Estimate
+from medjax.page.parts import draw_bar
 from medjax.tasks.families import TASKS
 from medjax.tools import compare, report
 from tests.bundle import conftest as shared
@@ -123,7 +124,7 @@ def test_no_run_is_one_line(tmp_path):
 )
 def test_where_bars_lie(estimate, options, expected):
     """On 200 units: from 0 to 1, from -1.05 to 1.05 of the farthest, from 0 to 1.05 of it."""
-    bar = page.draw_bar(Estimate(*estimate), **options)
+    bar = draw_bar(Estimate(*estimate), **options)
     assert tuple(bar[k] for k in ("value", "low", "high", "baseline", "zero")) == expected
 
 

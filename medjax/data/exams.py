@@ -111,7 +111,7 @@ def plan(
     ndim, side = len(shape), options.image_size
     wanted = (side,) * ndim if side else ()
     volumes = [x for x in layouts if x is not None and len(x.shape) == ndim]
-    placed = [_reoriented(x) for x in volumes if x.affine is not None]
+    placed = [reoriented(x) for x in volumes if x.affine is not None]
     notes = _orientation_notes(volumes) if ndim == 3 or placed else []
     if ndim != 3 or not volumes:
         return Arrangement(wanted, oriented=bool(placed), fit=options.fit), notes
@@ -135,7 +135,7 @@ def plan(
     return Arrangement(goal, tuple(grid.tolist()), bool(placed), options.fit), notes
 
 
-def _reoriented(layout: Layout) -> Layout:
+def reoriented(layout: Layout) -> Layout:
     """Shape and spacing in the order of RAS."""
     assert layout.affine is not None
     empty = np.broadcast_to(np.zeros(1, np.uint8), (*layout.shape, 1))

@@ -201,6 +201,7 @@ def load(
         f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
         for (a, b), n in again.items()
     ]
+    _check_landmarks(info, opened)
     for split, part in opened.items() if info.landmarks else ():
         outside, beyond = (int(part[which].sum()) for which in ("outside", "beyond"))
         notes += [
@@ -341,6 +342,19 @@ def _open(records) -> tuple[Split, list[str]]:
         image_dtype=first.dtype,
     )
     return split, text("digest")
+
+
+def _check_landmarks(info: DatasetInfo, splits: Mapping[str, Split]) -> None:
+    """Raises UserError for a landmark that no training case has: nothing can be learned of it."""
+    if not info.landmarks:
+        return
+    missing = np.isnan(splits["train"]["landmarks"]).any(-1).all(0)
+    if missing.any():
+        names = [name for name, gone in zip(info.landmarks, missing, strict=True) if gone]
+        raise UserError(
+            f"{info.name}: no training case has the landmark {walk.such_as(names, most=3)}; give "
+            "it one name in all files, or remove it"
+        )
 
 
 def _check(splits: Mapping[str, Split], info: DatasetInfo) -> list[str]:

@@ -1,12 +1,13 @@
 """Settings that nobody gave, from one's own images: their size, and how long to train."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data import images
+from medjax.data import exams, images
 from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
 
 _SAMPLE = 40  # files that are looked at
@@ -65,7 +66,32 @@ def _of_exams(options: DataOptions, accelerated: bool) -> list[Suggestion]:
 def _of_landmarks(options: LandmarkOptions, accelerated: bool) -> list[Suggestion]:
     from medjax.data.landmarks.folder import landmark_folder
 
-    return _shrink(landmark_folder(options).shape, _POINT_SIDE, accelerated)
+    landmark_set = landmark_folder(options)
+    if options.grid_mm or options.image_shape:
+        return []
+    if len(landmark_set.shape) == 3:
+        return _common_grid([c.path for c in landmark_set.cases if c.path], accelerated)
+    return _shrink(landmark_set.shape, _POINT_SIDE, accelerated)
+
+
+def _common_grid(paths: Sequence[Path], accelerated: bool) -> list[Suggestion]:
+    """Voxels of one size for all volumes, of their usual size, and a grid that holds the largest
+    within what a device takes."""
+    layouts = [x for path in paths if (x := images.layout(path)) and x.affine is not None]
+    if not layouts:
+        return []
+    turned = [exams.reoriented(x) for x in layouts]
+    spacing = np.array([x.spacing_mm for x in turned], float)
+    extent = np.array([x.shape for x in turned]) * spacing
+    usual = float(np.median(spacing))
+    grid_mm = usual * max(1.0, extent.max() / usual / _POINT_SIDE[3][accelerated])
+    grid_mm = float(f"{grid_mm:.3g}")
+    sides = tuple((np.ceil(extent.max(0) / grid_mm / 16).astype(int) * 16).tolist())
+    why = f"volumes of up to {extent.max():.0f} mm, voxels of {usual:.3g} mm"
+    return [
+        Suggestion("grid_mm", grid_mm, f"{why}, {device_of(accelerated)}"),
+        Suggestion("image_shape", sides, "holds the largest"),
+    ]
 
 
 def _of_sequences(options: SequenceOptions, accelerated: bool) -> list[Suggestion]:

@@ -134,7 +134,7 @@ def _choose_form(config: Any) -> Any:
     own = catalogue.kind_of(config.data).folder_set == config.dataset
     if not config.files.auto or not own:
         return config
-    stored = take_stored(config, ("image_size", "image_shape", "channels"))
+    stored = take_stored(config, ("image_size", "image_shape", "grid_mm", "channels"))
     if stored is not config:
         return stored
     form = suggest_form(config.data, accelerated=has_accelerator())

@@ -198,7 +198,7 @@ def _command(run: Run) -> str:
     given = dict(_settings(run))
     folder = "DATA_DIR " if run.config.files.auto and given.pop("data_dir", "") else ""
     if folder:
-        del given["dataset"]
+        given.pop("dataset", "")
     flags = [
         f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
         for name, v in given.items()

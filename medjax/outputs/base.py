@@ -186,7 +186,8 @@ class Picture(NamedTuple):
       text: what it shows, in a sentence for those who do not see it too; of a case what went wrong.
       shows_images: whether parts of images, and so of patients, can be seen.
       case_id: of a case; empty for a figure.
-      line: where the first row of the case stands in `predictions.csv`; the header is line 1.
+      line: where a row of the case stands in `predictions.csv`, that of its worst point where there
+        are several; the header is line 1.
       wide: whether the picture of a case has several views.
     """
 

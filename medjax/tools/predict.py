@@ -184,9 +184,9 @@ def answer(
         raise
     finally:
         writer.close()
-    done = len(paths) - len(bad)
     writer.show()
-    print(f"wrote {output}: {walk.counted(writer.count, 'answer')} of {walk.counted(done, 'file')}")
+    files = walk.counted(len(paths), "file")
+    print(f"wrote {output}: {walk.counted(writer.count, 'answer')} of {files}")
     for line in grouped(writer.failed):
         print(f"note: not drawn: {line}")
     return bad

@@ -111,7 +111,7 @@ def test_two_runs_with_landmarks_are_compared(tmp_path, capsys):
     assert {"error_mm", "sdr_2mm", "sdr_4mm"} <= set(found)
     assert found["error_mm"]["difference"]["low"] > 1.0
     assert found["error_mm"]["p_value"] < 0.02
-    assert "20 cases of 20 subjects" in capsys.readouterr().out
+    assert "20 cases, each its own subject" in capsys.readouterr().out
 
 
 def test_other_landmarks_or_another_reference_are_refused(tmp_path):

@@ -87,7 +87,7 @@ def test_signed(classifier, tmp_path, capsys):
         (("mak", "a", "b"), "did you mean make"),
         (("make", "a"), "needs 2 names, got 1"),
         (("verify", "nothing"), "nothing: no such"),
-        (("make", "nothing", "b"), r"no readable config\.json"),
+        (("make", "nothing", "b"), r"no such folder"),
     ],
 )
 def test_bad_calls_get_one_clear_line(tmp_path, monkeypatch, arguments, words):

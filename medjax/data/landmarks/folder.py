@@ -23,6 +23,7 @@ from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 
 Item = TypeVar("Item")
+_RARE_SHARE = 0.5  # of the images: names that fewer have are told of
 
 
 def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
@@ -42,9 +43,24 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
         )
     names = tuple(dict.fromkeys(name for case in cases for name in case.points))
     table.check_alike(names, what="landmarks")
+    notes = [*notes, *_note_rare(cases, names)]
     info = DatasetInfo(root.resolve().name, landmarks=names, mirrored=pairs_of(names))
     case, first = _first_of(cases, lambda case: case.read(), options)
     return LandmarkSet(info, cases, _shape_of(case, first), 0.0, known_by, tuple(notes))
+
+
+def _note_rare(cases: Sequence[LandmarkCase], names: Sequence[str]) -> list[str]:
+    """Of names that few images have: they may be spelled otherwise in the others."""
+    notes = []
+    for name in names:
+        having = [case.origin for case in cases if name in case.points]
+        if len(having) < _RARE_SHARE * len(cases):
+            where = Path(having[0]).name
+            notes.append(
+                f"the landmark {name!r} is in {len(having)} of {len(cases)} images alone, as in "
+                f"{where}: is it spelled otherwise in the others?"
+            )
+    return notes
 
 
 def _first_of(

@@ -165,7 +165,7 @@ def draw_worst(
             if np.isfinite(mean[i])
             else "no landmark was found"
         )
-        line = int(i) * len(predictions.names) + 2
+        line = int(i) * len(predictions.names) + int(known.argmax()) + 2
         wide = predictions.points_px.shape[-1] == 3
         cases.append(Picture(name, text, True, predictions.case_id[i], line, wide))
     return cases

@@ -1,0 +1,183 @@
+"""What the page says of a run that has ended, from its `report.json`."""
+
+import math
+from typing import Any
+
+from medjax.evaluation import report
+from medjax.page.parts import cell, draw_bar, number
+from medjax.typing import Json, JsonView
+
+_MOST_METRICS = 3  # of the table of what stands beside a network
+_FEW_CASES = 10  # of a class, below which the page says so
+
+
+def describe_result(result: JsonView) -> Json:
+    """What the page says of a run that has its report."""
+    chosen_by = (result.get("validation") or {}).get("metric")
+    main = str(chosen_by if chosen_by in result["metrics"] else next(iter(result["metrics"])))
+    return {
+        "title": f"{_data_name(result)}: {result['model']}",
+        "population": f"{result['split']} split: {report.population(result)}; {result['of']}",
+        "headline": _headline(main, result),
+        "baseline_is": result["baseline_is"],
+        "has_seeds": len(result["seeds"]["each"]) > 1,
+        "rows": [_row(name, result) for name in result["metrics"]],
+        "warnings": _warnings(result),
+        "remarks": [
+            f"Intervals are over {report.over(result)}. Each drawn line has a scale of its own.",
+            *_conformal(result),
+            *report.reasons({k: report.estimate_of(v) for k, v in result["metrics"].items()}),
+        ],
+        "definitions": result["definitions"],
+        "tables": _tables(result),
+        **_data(result),
+        "made": _made(result),
+        "citations": [
+            line
+            for line in (
+                "The medjax developers: medjax, a JAX research library for medical images, "
+                f"version {result['versions']['medjax']}, 2026.",
+                (result.get("data") or {}).get("citation"),
+            )
+            if line
+        ],
+    }
+
+
+def _conformal(result: JsonView) -> list[str]:
+    """What the radius of each landmark holds, in words."""
+    region = result.get("conformal")
+    if not region:
+        return []
+    coverage = "" if region["coverage"] is None else f" Here they hold {region['coverage']:.0%}."
+    return [
+        f"conformal_radius_mm is to hold {region['level']:.0%} of the points of further subjects; "
+        f"it was set on {region['calibrated_on']}.{coverage}"
+    ]
+
+
+def _warnings(result: JsonView) -> list[str]:
+    """What a reader should know before believing the numbers."""
+    out = []
+    if not result["subjects_known_by"]:
+        out.append(
+            "Subjects are not known: each image counts as its own. If some are of one person, "
+            "intervals are too narrow, and one person may be in training and test."
+        )
+    if result["metrics"].get("auc", {}).get("value") in (1.0, 1):
+        out.append(
+            "A perfect score is more often a leak than a success: look for images of one person, "
+            "or marks of one scanner, in training and test."
+        )
+    head, baseline = next(iter(result["metrics"])), result["baseline"]
+    value = result["metrics"][head].get("value")
+    known = head.startswith("error") and None not in (value, baseline.get(head))
+    if known and value >= baseline[head]:
+        out.append(f"The baseline is better: {head} {baseline[head]:.3f} against {value:.3f}.")
+    counts = (result.get("data") or {}).get("splits", {}).get(result["split"], {})
+    few = {k: n for k, n in counts.items() if k not in ("cases", "subjects") and n < _FEW_CASES}
+    if few:
+        shown = ", ".join(f"{name} {count}" for name, count in few.items())
+        out.append(f"Few cases of a class in the split that is reported: {shown}.")
+    return out
+
+
+def _data_name(result: JsonView) -> str:
+    return result["dataset"] + (" (synthetic)" if result["synthetic"] else "")
+
+
+def _headline(name: str, result: JsonView) -> Json:
+    estimate = report.estimate_of(result["metrics"][name])
+    has_interval = not math.isnan(estimate.low)
+    return {
+        "name": name,
+        "value": number(estimate.value),
+        "interval": f"95 % interval {number(estimate.low)} to {number(estimate.high)}"
+        if has_interval
+        else f"no interval: {estimate.reason or 'undefined'}",
+        "baseline": number(result["baseline"].get(name)),
+    }
+
+
+def _row(name: str, result: JsonView) -> Json:
+    estimate = report.estimate_of(result["metrics"][name])
+    baseline = result["baseline"].get(name)
+    mean = result["seeds"]["mean"].get(name)
+    return {
+        "name": name,
+        "shown": report.with_interval(estimate),
+        "mean": report.with_interval(report.estimate_of(mean)) if mean else "",
+        "baseline": number(baseline),
+        "bar": draw_bar(estimate, baseline=baseline),
+    }
+
+
+def _tables(result: JsonView) -> list[Json]:
+    """Of classes or landmarks, each a row, where the report has them."""
+    out = []
+    for key, title in (("classes", "Each class against the rest"), ("landmarks", "Each landmark")):
+        rows = result.get(key)
+        if isinstance(rows, dict) and rows:
+            columns = list(next(iter(rows.values())))
+            shown = [[name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()]
+            columns = [c for c in columns if len({str(row.get(c)) for row in rows.values()}) > 1]
+            shown = [[name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()]
+            out.append({"title": title, "columns": [title.split()[1], *columns], "rows": shown})
+    return [*_stand_beside(result), *out]
+
+
+def _stand_beside(result: JsonView) -> list[Json]:
+    """What the network is held against, and by how much each differs from it."""
+    rows, compared = result.get("beside"), result.get("compared", {})
+    if not rows:
+        return []
+    names = list(next(iter(rows.values())))[:_MOST_METRICS]
+    shown = []
+    for who, values in rows.items():
+        c = compared.get(who, {})
+        difference = c.get("difference") or c.get("difference_mm")
+        shown.append(
+            [
+                who,
+                *(report.with_interval(report.estimate_of(values[n])) for n in names),
+                report.with_interval(report.estimate_of(difference)) if difference else "",
+                f"{c['p_holm']:.4f}" if c else "",
+            ]
+        )
+    columns = ["", *names, f"minus the first, {names[0]}", "p (Holm)"]
+    return [{"title": "Beside each other", "columns": columns, "rows": shown}]
+
+
+def _data(result: JsonView) -> Json:
+    data = result.get("data")
+    if not data:
+        return {}
+    splits = data["splits"]
+    names = list(dict.fromkeys(k for s in splits.values() for k in s))
+    return {
+        "data_facts": [
+            (k, v)
+            for k, v in (
+                ("modality", data["modality"]),
+                ("image", data["image"]),
+                ("subjects", result["subjects_known_by"] or "not known: each image is its own"),
+                ("licence", data["licence"]),
+            )
+            if v
+        ],
+        "data_columns": ["", *splits],
+        "data_rows": [[name, *(part.get(name, "") for part in splits.values())] for name in names],
+        "notes": result["notes"],
+    }
+
+
+def _made(result: JsonView) -> list[tuple[str, Any]]:
+    train, versions = result["train"], result["versions"]
+    return [
+        ("device", result["device"]),
+        ("training", f"{train['steps']} steps, {train['seconds']:.0f} s"),
+        ("best step", f"{result['best_step']}, by {(result['validation'] or {}).get('metric')}"),
+        ("parameters", f"{result['parameters']:,}"),
+        ("weights, sha256", result["weights_sha256"]),
+        ("versions", ", ".join(f"{k} {v}" for k, v in versions.items())),
+    ]
