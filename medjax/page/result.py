@@ -7,7 +7,7 @@ from medjax.evaluation import report
 from medjax.page.parts import cell, draw_bar, number
 from medjax.typing import Json, JsonView
 
-_MOST_METRICS = 3  # of the table of what stands beside a network
+_MOST_METRICS = 2  # of the table of what stands beside a network
 _FEW_CASES = 10  # of a class, below which the page says so
 
 
@@ -144,7 +144,9 @@ def _stand_beside(result: JsonView) -> list[Json]:
                 f"{c['p_holm']:.4f}" if c else "",
             ]
         )
-    columns = ["", *names, f"minus the first, {names[0]}", "p (Holm)"]
+    other = result.get("compared_with", "the network")
+    against = f"{names[0]} minus {other}" if compared else ""
+    columns = ["", *names, against, "p (Holm)"]
     return [{"title": "Beside each other", "columns": columns, "rows": shown}]
 
 

@@ -94,6 +94,7 @@ def summarise(
             for i, name in enumerate(searches.names)
         },
         "beside": {who: row.estimates(declared, samples=samples) for who, row in rows.items()},
+        "compared_with": "median of the starts",
         "compared": reports.corrected(
             {
                 who: report.compare(consensus.median, row, samples=samples)

@@ -88,6 +88,7 @@ def compare_rivals(
         "beside": {
             who: row.estimates(metrics, samples=evaluation.samples) for who, row in rows.items()
         },
+        "compared_with": "network",
         "compared": reports.corrected(
             {who: {"difference": c.difference, "p_value": c.p_value} for who, c in compared.items()}
         ),
