@@ -102,7 +102,7 @@ def _tell_if_long(
     Two updates of a copy are made, of which the second is timed; the run itself is not touched.
     """
     left = plan.steps - start
-    if left < _FEW_STEPS:
+    if left < _FEW_STEPS or jax.process_count() > 1:  # of several, one alone must not compute
         return
     seconds = 0.0
     for _ in range(2):
