@@ -1,11 +1,15 @@
 """When training ends before its last step."""
 
 import json
+import time
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from medjax import app
+from medjax.train import run
 from medjax.train.run import has_stalled
 from tests.conftest import settings
 
@@ -49,3 +53,19 @@ def test_a_run_ends_early_and_stays_ended(tmp_path, cache_dir, capsys):
     assert report["train"]["ended_early"] is True
     classify.main(app.parse(classify.Config, ["classify", *given], "classify"))
     assert "compiling (the first time" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("steps", "said"), [(400_000, 1), (1000, 0), (20, 0)])
+def test_a_run_of_more_than_an_hour_says_so_before_it_starts(steps, said):
+    """An update takes 20 ms: 400,000 take 2.2 hours and more, 1,000 half a minute."""
+    plan = SimpleNamespace(steps=steps, keys=None, feed=lambda start, count: None)
+    state = {"w": jnp.ones(3)}
+    lines = []
+
+    def update(keys, state, data, count):
+        time.sleep(0.02)
+        return state
+
+    run._tell_if_long(plan, update, state, 0, lines.append)
+    assert len(lines) == said
+    assert all(line.startswith("this will take about 2:") for line in lines)
