@@ -103,7 +103,7 @@ def check_loss(function: LossFunction, *, shape: tuple[int, ...]) -> None:
     """Raises UserError unless a loss of one's own makes one number of an answer and its target,
     both of this shape."""
     name = getattr(function, "__name__", "loss")
-    example = jax.ShapeDtypeStruct(shape, jnp.float32)
+    example = jnp.zeros(shape)
     try:
         out = jax.eval_shape(function, example, example)
     except Exception as e:  # whatever a stranger's function says

@@ -174,6 +174,7 @@ def test_a_set_of_tensorflow_datasets(tmp_path):
         Dataset.from_tfds(builder, label="labels")
 
 
+@pytest.mark.slow
 def test_a_set_of_hugging_face(tmp_path):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
