@@ -83,6 +83,27 @@ def test_without_images_it_holds_none(made, tmp_path):
     assert text.count("<img") == len(plain) > 0
 
 
+def without_numbers(value):
+    if isinstance(value, dict):
+        return {k: without_numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [without_numbers(v) for v in value]
+    return None if isinstance(value, float) else value
+
+
+def test_what_is_undefined_is_said_to_be(made, tmp_path):
+    """No number of a report is sure to be there: of few cases any may be undefined."""
+    shutil.copytree(made.workdir, tmp_path / "run")
+    path = tmp_path / "run" / "report.json"
+    result = json.loads(path.read_text())
+    numbers = ("metrics", "baseline", "seeds", "beside", "compared", "classes", "landmarks")
+    bare = {k: without_numbers(v) if k in (*numbers, "conformal") else v for k, v in result.items()}
+    path.write_text(json.dumps(bare))
+    text = page.render_run(tmp_path / "run")
+    assert "undefined" in text
+    assert ">nan<" not in text
+
+
 def test_words_of_strangers_stay_words(made, tmp_path):
     shutil.copytree(made.workdir, tmp_path / "run")
     path = tmp_path / "run" / "report.json"

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from medjax.evaluation import report
 from medjax.evaluation.stats import Estimate
 from medjax.typing import Json
 
@@ -52,6 +53,8 @@ def draw_bar(
         for v in (estimate.value, estimate.low, estimate.high, baseline)
         if v is not None and math.isfinite(v)
     ]
+    if not known:
+        return None
     reach = max(map(abs, known), default=0.0) * (1.05 if around_zero or max(known) > 1 else 1)
     if not reach:
         return None
@@ -89,3 +92,8 @@ def cell(value: Any) -> str:
 
 def plain_value(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def show_estimate(estimate: Estimate) -> str:
+    """`0.986 [0.979, 0.992]`, or that it is undefined."""
+    return "undefined" if math.isnan(estimate.value) else report.with_interval(estimate)

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from medjax.evaluation import report
-from medjax.page.parts import cell, draw_bar, number
+from medjax.page.parts import cell, draw_bar, number, show_estimate
 from medjax.typing import Json, JsonView
 
 _MOST_METRICS = 2  # of the table of what stands beside a network
@@ -105,8 +105,8 @@ def _row(name: str, result: JsonView) -> Json:
     mean = result["seeds"]["mean"].get(name)
     return {
         "name": name,
-        "shown": report.with_interval(estimate),
-        "mean": report.with_interval(report.estimate_of(mean)) if mean else "",
+        "shown": show_estimate(estimate),
+        "mean": show_estimate(report.estimate_of(mean)) if mean else "",
         "baseline": number(baseline),
         "bar": draw_bar(estimate, baseline=baseline),
     }
@@ -139,9 +139,9 @@ def _stand_beside(result: JsonView) -> list[Json]:
         shown.append(
             [
                 who,
-                *(report.with_interval(report.estimate_of(values[n])) for n in names),
-                report.with_interval(report.estimate_of(difference)) if difference else "",
-                f"{c['p_holm']:.4f}" if c else "",
+                *(show_estimate(report.estimate_of(values[n])) for n in names),
+                show_estimate(report.estimate_of(difference)) if difference else "",
+                f"{c['p_holm']:.4f}" if c.get("p_holm") is not None else "",
             ]
         )
     other = result.get("compared_with", "the network")
