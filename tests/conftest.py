@@ -30,6 +30,15 @@ def real_data(name: str) -> Path:
     return SHARED / name
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """What a module has compiled is of no use to the next one, and fills a worker's memory."""
+    yield
+    import jax
+
+    jax.clear_caches()
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
