@@ -15,6 +15,7 @@ reason.
 """
 
 import dataclasses
+import functools
 import html
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 
 from medjax import bundle, page
 from medjax.__main__ import load_program
-from medjax.bundle import archive, card
+from medjax.bundle import Bundle, archive, card
 from medjax.config import check_ranges, list_settings, remember_given, replace_settings
 from medjax.data import catalogue, source
 from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
@@ -36,6 +37,7 @@ from medjax.evaluation.stats import Estimate
 from medjax.experiment import Finished
 from medjax.losses import LossFunction
 from medjax.outputs.base import Answer
+from medjax.tasks.base import name_own
 from medjax.typing import Json
 
 Source = str | Path | Dataset
@@ -89,9 +91,13 @@ class Result:
             raise unknown("figure", name, self.figures)
         return Figure(self.workdir / "figures" / f"{name}.png")
 
-    def bundle(self) -> bundle.Bundle:
-        """The trained network, ready to answer."""
+    @functools.cached_property
+    def _opened(self) -> Bundle:  # once: a bundle compiles its answers for itself
         return bundle.of_run(self.workdir, network=self.network)
+
+    def bundle(self) -> Bundle:
+        """The trained network, ready to answer."""
+        return self._opened
 
     def predict(self, image: np.ndarray, **hints: Any) -> Answer:
         """The answer for one new image; options as of `Bundle.predict`."""
@@ -114,7 +120,7 @@ class Result:
         if target.exists():
             raise UserError(f"{target}: is there already; choose another name, or remove it")
         files = bundle.make(self.workdir, notes=card.Notes(**{"name": target.stem, **notes}))
-        (archive.write_zip if target.suffix == ".zip" else archive.write_folder)(target, files)
+        archive.write(target, files)
         return target
 
     def __repr__(self) -> str:
@@ -179,11 +185,11 @@ def register_dataset(name: str, make: Any) -> None:
     """Makes a set of one's own known by name, as to `--dataset`.
 
     Args:
-      name: that no set has yet.
+      name: an identifier that no set of medjax has; a set of yours is replaced.
       make: `make() -> Dataset`, as by `Dataset.from_arrays`; called when the set is opened.
 
     Raises:
-      UserError: if the name is taken, or none.
+      UserError: for a name or a function that cannot be.
     """
     catalogue.register(name, make)
 
@@ -324,9 +330,9 @@ def _own_names(config: type, own: Mapping[str, Any]) -> dict[str, str]:
     network, loss = own.get("network"), own.get("loss")
     names = {}
     for field in registries & {"model", "encoder"} if network is not None else ():
-        names[field] = f"own:{type(network).__name__}"
+        names[field] = name_own(type(network))
     if loss is not None and "loss" in registries:
-        names["loss"] = f"own:{getattr(loss, '__name__', 'loss')}"
+        names["loss"] = name_own(loss)
     return names
 
 

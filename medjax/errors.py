@@ -35,6 +35,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {name!r}: {hint}")
 
 
+def check_own_name(kind: str, name: str, *, taken: Iterable[str]) -> None:
+    """Raises UserError unless something of one's own can be registered under this name."""
+    if not name.isidentifier() or name in taken:
+        raise UserError(f"{kind} {name!r}: a name of medjax's, or no identifier; choose another")
+
+
 def first_line(error: BaseException) -> str:
     """What an error of another library says, in short; its class where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from medjax.errors import UserError, first_line, unknown
+from medjax.errors import UserError, check_own_name, first_line, unknown
 from medjax.typing import Array
 
 
@@ -92,8 +92,7 @@ def register_loss(name: str, function: LossFunction) -> None:
     Raises:
       UserError: for a name or a function that cannot be.
     """
-    if not name.isidentifier() or name in BUILT_IN:
-        raise UserError(f"loss {name!r}: a name of medjax's, or no identifier; choose another")
+    check_own_name("loss", name, taken=BUILT_IN)
     if not callable(function):
         raise UserError(f"loss {name!r}: give a function of logits and target")
     CLASS_LOSSES[name] = function

@@ -127,6 +127,11 @@ def too_large(path: Any) -> UserError:
     return UserError(f"{path}: larger than `limit_gb` allows; raise it if you trust the source")
 
 
+def write(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes an archive where the name ends in .zip, else a folder."""
+    (write_zip if path.suffix == ".zip" else write_folder)(path, files)
+
+
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Writes all or nothing: beside, then renamed. The folder must not exist."""
     partial_path = path.with_name(path.name + ".part")

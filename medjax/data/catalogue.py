@@ -8,7 +8,7 @@ from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
 from medjax.data.summaries import SUMMARIES
-from medjax.errors import UserError
+from medjax.errors import UserError, check_own_name
 
 REGISTERED: dict[str, Callable[[], Any]] = {}  # sets of one's own: each makes a `Dataset`
 
@@ -40,8 +40,7 @@ def register(name: str, make: Callable[[], Any]) -> None:
     Raises:
       UserError: for a name or a function that cannot be.
     """
-    if not name.isidentifier() or name in SUMMARIES:
-        raise UserError(f"dataset {name!r}: a name of medjax's, or no identifier; choose another")
+    check_own_name("dataset", name, taken=SUMMARIES)
     if not callable(make):
         raise UserError(f"dataset {name!r}: give a function that makes the Dataset")
     REGISTERED[name] = make

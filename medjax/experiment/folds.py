@@ -37,27 +37,29 @@ def cross_validated(main: Callable[..., Finished]) -> Callable[..., Finished]:
                 config, fold=str(number), workdir=str(workdir / f"fold_{number}")
             )
             done.append(main(of_fold, **parts))
+            check_poolable(done[0])  # before all others are trained in vain
         return pool(config, done)
 
     return run_folds
 
 
-def pool(config: Any, done: Sequence[Finished]) -> Finished:
-    """One report of all folds: out-of-fold predictions, and the networks of all as one ensemble.
-
-    Raises:
-      UserError: for a method whose runs leave no table of cases.
-    """
-    first = done[0]
-    if first.evaluation is None or first.method is None or first.run is None:
+def check_poolable(finished: Finished) -> None:
+    """Raises UserError for a method whose runs leave no table of cases."""
+    if finished.evaluation is None or finished.method is None or finished.run is None:
         raise UserError("`fold=all`: this method has no table of cases to pool; give a number")
+
+
+def pool(config: Any, done: Sequence[Finished]) -> Finished:
+    """One report of all folds: out-of-fold predictions, and the networks of all as one ensemble."""
+    first = done[0]
+    assert first.method is not None and first.run is not None  # see `check_poolable`
     evaluation = _pool_evaluations([f.evaluation for f in done if f.evaluation])
     learned = [f.learned for f in done if f.learned]
     stacked = jax.tree.map(lambda *x: np.concatenate(x), *(part.weights for part in learned))
     ensemble = Learned(stacked, learned[0].meta)
     networks = len(done) * first.method.spec.seeds
     method = first.method._replace(spec=dataclasses.replace(first.method.spec, seeds=networks))
-    pooled = Split.concatenate([f.evaluation.split for f in done if f.evaluation])
+    pooled = evaluation.split
     run = dataclasses.replace(
         first.run,
         config=dataclasses.replace(config, dataset=first.run.config.dataset),

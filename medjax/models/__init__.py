@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from medjax.errors import UserError, unknown
+from medjax.errors import UserError, check_own_name, unknown
 from medjax.models.densenet import DenseNet
 from medjax.models.own import accept_known, check_network
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
@@ -103,8 +103,7 @@ def register_network(
     registries = {"labels": CLASSIFIERS, "landmarks": LANDMARKERS}
     if finds not in registries:
         raise unknown("kind of network", finds, registries)
-    if not name.isidentifier() or name in BUILT_IN:
-        raise UserError(f"network {name!r}: a name of medjax's, or no identifier; choose another")
+    check_own_name("network", name, taken=BUILT_IN)
     if not callable(factory) or isinstance(factory, nn.Module):
         raise UserError(f"network {name!r}: give the class, or a function that makes the module")
     registries[finds][name] = accept_known(factory)

@@ -36,12 +36,17 @@ class Predictor(Protocol):
         ...
 
 
+def name_own(thing: Any) -> str:
+    """How reports call a network or loss that only its author has; a loss may have no name."""
+    return f"own:{getattr(thing, '__name__', 'loss')}"
+
+
 def with_network(predictor: Any, network: Any, field: str = "model") -> Any:
     """The predictor with a network of one's own, which stands in reports as `own:CLASS`; the same
     where there is none."""
     if network is None:
         return predictor
-    names = {field: f"own:{type(network).__name__}"}
+    names = {field: name_own(type(network))}
     return dataclasses.replace(predictor, own_network=network, **names)
 
 

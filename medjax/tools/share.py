@@ -79,7 +79,7 @@ def make(config: Config, workdir: str, target: str) -> None:
     if config.sign_key:
         files[manifest.SIGNATURE] = manifest.sign(files[manifest.NAME], Path(config.sign_key))
     bundle.opened(files, where=str(path), answers=False)  # what is written can be read
-    (archive.write_zip if path.suffix == ".zip" else archive.write_folder)(path, files)
+    archive.write(path, files)
     print(
         f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes; sha256 of its "
         f"contents {manifest.check(files, where=target).sha256}\n"
