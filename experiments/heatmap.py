@@ -8,6 +8,7 @@ Measured runs, with their commands: docs/results.md.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 from medjax import app, experiment
@@ -83,7 +84,11 @@ def main(
       dataset, network, loss: of one's own, in place of those that the settings name.
     """
     with experiment.open_run(
-        config, "heatmap", default="brain_landmarks", dataset=dataset, suggest=suggest
+        config,
+        "heatmap",
+        default="brain_landmarks",
+        dataset=dataset,
+        suggest=functools.partial(suggest, model=config.predictor.model),
     ) as opened:
         config = opened.config  # with what was chosen for it
         train = opened.dataset.splits["train"].first(config.train_cases)

@@ -32,7 +32,7 @@ PORT = 55527  # of the first process, which the others meet
 class Config:
     """The settings; the fields are flags. What follows -- is the command."""
 
-    files: tuple[str, ...] = option((), "the command that each machine runs")
+    files: tuple[str, ...] = option((), "the command that each machine runs", positional=True)
     to: str = option(
         "jobset", "a JobSet for kubectl, or a script for Cloud TPUs", choices=("jobset", "tpu_vm")
     )

@@ -30,7 +30,7 @@ GRACE_SECONDS = 10.0  # for a process to end by itself, when another has failed
 class Config:
     """The settings; the fields are flags. What follows -- is the command."""
 
-    files: tuple[str, ...] = option((), "the command that each process runs")
+    files: tuple[str, ...] = option((), "the command that each process runs", positional=True)
     processes: int = option(2, "how many")
     devices: int = option(1, "CPU: devices of each process")
     gpus: int = option(0, "GPUs of each process; 0: none are asked for")

@@ -44,7 +44,7 @@ class Resources:
 class Config(Resources):
     """The settings; the fields are flags. What follows -- is the command."""
 
-    files: tuple[str, ...] = option((), "the command that each process runs")
+    files: tuple[str, ...] = option((), "the command that each process runs", positional=True)
 
 
 def main(config: Config) -> None:

@@ -43,7 +43,9 @@ from .points import Point, values_of_flag
 class Config(slurm.Resources):
     """The settings; the fields are flags. What follows -- is the experiment and its flags."""
 
-    files: tuple[str, ...] = option((), "the experiment and its flags, those to vary several times")
+    files: tuple[str, ...] = option(
+        (), "the experiment and its flags, those to vary several times", positional=True
+    )
     workdir: str = option("runs/sweep", "where the runs and the table are written", path=True)
     where: str = option(
         "local", "here, as a Slurm array, or only printed", choices=("local", "slurm", "print")

@@ -278,8 +278,7 @@ def _run(family: str, data: Source, settings: Mapping[str, Any], **own: Any) -> 
     }
     is_own = isinstance(data, Dataset) or "data_dir" in given
     config = configure(program.Config, **{"auto": is_own, **given})
-    decided = ["levels"] if own.get("network") is not None else []  # is of our networks alone
-    config = remember_given(config, [*given, *decided])
+    config = remember_given(config, list(given))
     parts = {name: part for name, part in own.items() if part is not None}
     if isinstance(data, Dataset):
         parts["dataset"] = data

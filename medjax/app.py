@@ -155,18 +155,30 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
         summary = sys.modules[config.__module__].__doc__ or ""
         print(usage.describe(config, name, summary, full=bool(values["helpfull"].value)))
         sys.exit(0)
-    if rest[1:] and "files" in values:  # what stands without a flag, or behind --
-        values["files"].value = rest[1:]
-    elif len(rest) == 2 and "auto" in values and not values["data_dir"].present:
-        values["data_dir"].value, values["auto"].value = rest[1], True
-    elif rest[1:]:
-        words = ", ".join(map(repr, rest[1:]))
-        takes = "at most one folder or table, and " if "auto" in values else ""
-        raise UserError(f"unexpected: {words}; give {takes}flags as --name=value")
+    _take_words(rest[1:], known_settings, values)
     parsed = {leaf.name: _from_flag(leaf, values[leaf.name].value) for leaf in known_settings}
     made = replace_settings(config(), **parsed)
     check_ranges(made)
     return remember_given(made, [name for name in parsed if values[name].present])
+
+
+def _take_words(words: list[str], settings: Sequence[Leaf], values: flags.FlagValues) -> None:
+    """Gives the words without a flag to the settings that take some; raises UserError where there
+    is none left. Who names images so wants the other settings to follow from them (`auto`)."""
+    takers = [leaf for leaf in settings if leaf.field.metadata["positional"]]
+    for leaf in takers:
+        if words and isinstance(leaf.default, tuple):
+            values[leaf.name].value, words = words, []
+        elif words and not values[leaf.name].present:
+            values[leaf.name].value, words = words[0], words[1:]
+            if "auto" in values:
+                values["auto"].value = True
+    if words:
+        named = " and ".join(f"--{leaf.name}" for leaf in takers)
+        only = f"only {named} may be given without a name; " if takers else ""
+        raise UserError(
+            f"unexpected: {', '.join(map(repr, words))}; {only}give flags as --name=value"
+        )
 
 
 def _define(leaf: Leaf, values: flags.FlagValues) -> None:

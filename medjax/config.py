@@ -35,6 +35,7 @@ def option(
     formerly: str = "",
     common: bool = False,
     group: str = "",
+    positional: bool = False,
 ) -> Any:
     """A field that is a flag.
 
@@ -53,6 +54,8 @@ def option(
       formerly: the name that it had, under which runs and bundles of before know it.
       common: stands in `--help`; the others in `--helpfull` alone.
       group: the section that a setting without one is shown in.
+      positional: takes a word of the command line that stands without a flag, the first such field
+        the first one; a tuple takes all.
     """
     return dataclasses.field(
         default=default,
@@ -69,6 +72,7 @@ def option(
             "formerly": formerly,
             "common": common,
             "group": group,
+            "positional": positional,
         },
     )
 

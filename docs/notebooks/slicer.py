@@ -93,9 +93,8 @@ for point in first["controlPoints"]:
     print(f"{point['label']:<12}", np.round(point["position"], 1))
 
 # %% [markdown]
-# New volumes need no points. In a terminal `medjax predict --bundle=points.zip
-# --input=NEW_VOLUMES --output=answers` writes the same files; here for one volume, with its
-# affine:
+# New volumes need no points. In a terminal `medjax predict points.zip NEW_VOLUMES
+# --output=answers` writes the same files; here for one volume, with its affine:
 
 # %%
 path = result.share(folder.parent / f"{folder.name}.zip")

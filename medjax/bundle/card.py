@@ -175,7 +175,7 @@ def _how_to(files: Mapping[str, bytes], config: JsonView, inputs: Sequence[Input
     )
     own = str(config.get("own_network", ""))
     network = f", network={text(own)}(...)" if own else ""
-    predict = f"medjax predict --bundle=THIS_FOLDER --input=MY_IMAGES --output=answers{flag}\n"
+    predict = f"medjax predict THIS_FOLDER MY_IMAGES --output=answers{flag}\n"
     lines = (
         f"## Use\n\n{first if posed else ''}"
         + (

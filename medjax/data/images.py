@@ -111,6 +111,15 @@ def in_channels(pixels: np.ndarray, channels: str) -> np.ndarray:
     return pixels
 
 
+def match_channels(pixels: np.ndarray, channels: str, *, count: int) -> np.ndarray:
+    """Pixels of a new image as those of a training, `channels` as of `in_channels`; further to
+    `count` channels where nothing is lost: equal ones are one, and one is three equal ones."""
+    pixels = in_channels(pixels, channels)
+    if count == 1 and pixels.shape[-1] == 3 and (pixels == pixels[..., :1]).all():
+        return pixels[..., :1]
+    return in_channels(pixels, "rgb" if count == 3 else "")
+
+
 def resize(pixels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """`pixels` with sides of `shape`, linearly interpolated, smoothed first if shrunk."""
     from scipy import ndimage

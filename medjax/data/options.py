@@ -38,6 +38,7 @@ class Options:
         free=True,
         path=True,
         common=True,
+        positional=True,
     )
     path_folder: str = option("", "tables: folder put before each file name")
     path_suffix: str = option("", "tables: suffix put after each file name")

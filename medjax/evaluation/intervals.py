@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit, stdtrit  # scipy.stats takes a second to import
+from scipy.special import betaincinv, expit, logit, stdtrit  # scipy.stats takes a second to import
 
 from medjax.evaluation.metrics import Metric, Traits, calibration_gaps, evaluate, traits_of
 
@@ -186,13 +186,26 @@ def _skewed(spread: Spread) -> tuple[float, float]:
 
 def _rate(spread: Spread, count: int) -> tuple[float, float]:
     """Wilson's interval (1927) of the sample size that would have this standard error (after Korn
-    and Graubard 1998); of the number of subjects where all agree."""
+    and Graubard 1998); of the number of subjects where all agree.
+
+    Where each subject counts once, wholly right or wholly wrong, the exact one: its standard error
+    follows from the rate, and is known as well as that.
+    """
     p, error = spread.value, spread.error
     size = p * (1 - p) / error**2 if error > 0 else float(count)
+    if abs(size - (count - 1)) < 1e-6 * count:
+        return _binomial(round(p * count), count)
     z = stdtrit(spread.freedom if error > 0 else count - 1, TAIL)
     middle = (p + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * np.sqrt(p * (1 - p) / size + z**2 / (4 * size**2))
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+
+
+def _binomial(hits: int, count: int) -> tuple[float, float]:
+    """The exact interval of a rate of independent cases (Clopper and Pearson 1934); neither none
+    nor all are hits."""
+    low = betaincinv(hits, count - hits + 1, 1 - TAIL)
+    return float(low), float(betaincinv(hits + 1, count - hits, TAIL))
 
 
 def _auc_interval(spread: Spread, label: np.ndarray, subjects: Sequence[str]) -> Estimate:

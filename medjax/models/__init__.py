@@ -67,11 +67,13 @@ SUMMARIES = {  # what each network is, and where it is described
 }
 
 
+HAVE_LEVELS = ("unet", "scn2019")  # their depth is a setting
 BUILT_IN = frozenset({**CLASSIFIERS, **LANDMARKERS})  # what everybody's medjax has
 
 __all__ = [
     "BUILT_IN",
     "CLASSIFIERS",
+    "HAVE_LEVELS",
     "LANDMARKERS",
     "check_network",
     "classifier",

@@ -119,7 +119,6 @@ def _tables(result: JsonView) -> list[Json]:
         rows = result.get(key)
         if isinstance(rows, dict) and rows:
             columns = list(next(iter(rows.values())))
-            shown = [[name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()]
             columns = [c for c in columns if len({str(row.get(c)) for row in rows.values()}) > 1]
             shown = [[name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()]
             out.append({"title": title, "columns": [title.split()[1], *columns], "rows": shown})

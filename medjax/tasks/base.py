@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from medjax import models
+from medjax.config import option
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.outputs.base import Answer, Input, ModelSpec, Output, Predicted, Weights
@@ -48,6 +49,12 @@ def with_network(predictor: Any, network: Any, field: str = "model") -> Any:
         return predictor
     names = {field: name_own(type(network))}
     return dataclasses.replace(predictor, own_network=network, **names)
+
+
+def tta_option(answers: str) -> Any:
+    """The number of views; `answers` is what is averaged over them."""
+    text = f"test-time augmentation: {answers} are the mean over so many random views; 1: none"
+    return option(1, text, least=1, formerly="views")
 
 
 _MOST_VIEWS = 1000  # of a stranger's bundle too: each is a pass of the network

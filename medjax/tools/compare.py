@@ -30,7 +30,9 @@ from medjax.typing import Json
 class Config:
     """The settings of one comparison; its fields are the flags."""
 
-    files: tuple[str, ...] = option((), "predictions.csv of A, B, ... or the folders of their runs")
+    files: tuple[str, ...] = option(
+        (), "predictions.csv of A, B, ... or the folders of their runs", positional=True
+    )
     samples: int = option(2000, "exchanges of the paired tests")
     seed: int = option(0, "of them")
     radii_mm: tuple[float, ...] = option(

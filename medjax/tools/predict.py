@@ -1,9 +1,9 @@
 """Answers of a shared network for one's own images.
 
-    medjax predict --bundle=my_bundle --input=my_images --output=answers
+    medjax predict my_bundle my_images --output=answers
 
-`--input` is a file or a folder: pictures, NIfTI, DICOM (pip install pydicom), and of sequences also
-GIF, videos (pip install av) and folders of pictures. `answers/` then holds `predictions.csv`
+The images are a file or a folder: pictures, NIfTI, DICOM (pip install pydicom), and of sequences
+also GIF, videos (pip install av) and folders of pictures. `answers/` then holds `predictions.csv`
 (probabilities; or landmarks in pixels and mm; or frames), `overlays/` to look at, of volumes with
 landmarks a `.mrk.json` each for 3D Slicer, and of sequences `scores.csv`. A file that cannot be
 read does not stop the rest: such files are listed at the end, and the exit code is then 1.
@@ -37,9 +37,13 @@ _SHOWN_ROWS, _SHOWN_COLUMNS = 10, 8
 class Config:
     """The settings; the fields are flags."""
 
-    bundle: str = option("", "folder or archive, as `medjax share make` wrote it", path=True)
-    input: str = option("", "a file, or a folder that is searched for files", path=True)
-    output: str = option("", "new folder for the answers", path=True)
+    bundle: str = option(
+        "", "folder or archive, as `medjax share make` wrote it", path=True, positional=True
+    )
+    input: str = option(
+        "", "a file, or a folder that is searched for files", path=True, positional=True
+    )
+    output: str = option("answers", "new folder for the answers", path=True)
     spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it")
     frame_ms: float = option(0.0, "from one frame to the next, where the files do not tell it")
     resize: bool = option(False, "bring images of other shapes to that of the training")
@@ -65,6 +69,8 @@ def main(config: Config) -> None:
             raise UserError(f"`{name}={getattr(config, name)}`: must not be negative, and finite")
     if config.batch < 1:
         raise UserError(f"`batch={config.batch}`: must be at least 1")
+    if not config.bundle:
+        raise UserError("`bundle`: name the bundle to use, a folder or an archive")
     output = Path(config.output)
     check_empty(config.output)
     runtime.setup(Path(config.cache_dir).expanduser())

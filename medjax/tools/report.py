@@ -18,7 +18,7 @@ from medjax.errors import UserError
 class Config:
     """The settings; the fields are flags."""
 
-    files: tuple[str, ...] = option((), "work directories")
+    files: tuple[str, ...] = option((), "work directories", positional=True)
     page_images: bool = option(True, "show images of the cases that were answered worst")
 
 

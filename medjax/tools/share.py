@@ -36,7 +36,7 @@ class Config:
     """The settings; the fields are flags."""
 
     files: tuple[str, ...] = option(
-        (), "make, verify, show, diff, push or pull, and what it is done to"
+        (), "make, verify, show, diff, push or pull, and what it is done to", positional=True
     )
     name: str = option("", "make: of the model; empty: that of the bundle")
     licence: str = option("unknown", "make: of the weights, as an SPDX identifier")
@@ -83,8 +83,7 @@ def make(config: Config, workdir: str, target: str) -> None:
     print(
         f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes; sha256 of its "
         f"contents {manifest.check(files, where=target).sha256}\n"
-        f"next: medjax share verify {path}; to use it: medjax predict --bundle={path} "
-        "--input=IMAGES --output=ANSWERS"
+        f"next: medjax share verify {path}; to use it: medjax predict {path} IMAGES"
     )
 
 

@@ -229,10 +229,13 @@ def test_from_python_by_an_array(shared):
     more = {"affine": np.diag([2.0, 2, 2, 1])} if shared.experiment == "search" else {}
     answer = model.predict(image, spacing_mm=0.5, **more)
     again = model.predict(image[..., None], spacing_mm=0.5, **more)
-    for one, other in zip(answer.rows(), again.rows(), strict=True):
-        assert str(one) == str(other)
+    saved_as_rgb = np.stack([image] * 3, -1)
+    equal = model.predict(saved_as_rgb, spacing_mm=0.5, **more)
+    for one, *others in zip(answer.rows(), again.rows(), equal.rows(), strict=True):
+        assert all(str(one) == str(other) for other in others)
+    saved_as_rgb[0, ..., 0] += 1
     with pytest.raises(UserError, match="channel"):
-        model.predict(np.stack([image] * 3, -1), spacing_mm=0.5, **more)
+        model.predict(saved_as_rgb, spacing_mm=0.5, **more)
 
 
 def test_sizes_that_nobody_knows(shared):

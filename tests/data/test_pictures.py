@@ -197,6 +197,16 @@ def test_channels_are_converted_as_pillow_does(tmp_path):
     assert images.in_channels(rgb, "") is rgb
 
 
+def test_channels_of_new_images_change_only_where_nothing_is_lost():
+    gray = np.random.default_rng(0).integers(0, 255, (6, 6, 1), dtype=np.uint8)
+    rgb = np.repeat(gray, 3, -1)
+    np.testing.assert_array_equal(images.match_channels(rgb, "", count=1), gray)
+    np.testing.assert_array_equal(images.match_channels(gray, "", count=3), rgb)
+    rgb[0, 0, 1] ^= 1
+    assert images.match_channels(rgb, "", count=1).shape == (6, 6, 3)  # and is refused
+    assert images.match_channels(rgb, "gray", count=1).shape == (6, 6, 1)
+
+
 def test_a_tiff_that_lost_its_end_is_told_wherever_it_was_cut(tmp_path):
     """Pillow alone gives fewer pages, or black parts, without a word."""
     rng = np.random.default_rng(0)

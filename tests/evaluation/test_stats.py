@@ -316,3 +316,16 @@ def test_one_subject_has_no_interval():
     compared = stats.compare(metrics.accuracy, label, a, b, ["s"] * 3)
     assert compared.difference.value == pytest.approx(1 / 3)
     assert np.isnan([compared.difference.low, compared.p_value]).all()
+
+
+def test_the_rate_of_independent_cases_has_the_exact_interval():
+    """Of single images, 36 of 37 right: as scipy.stats.binomtest gives it."""
+    label, probability = np.zeros(37, int), np.tile([0.9, 0.1], (37, 1))
+    probability[3] = 0.2, 0.8
+    found = stats.bootstrap(metrics.accuracy, label, probability, [str(i) for i in range(37)])
+    exact = reference.binomtest(36, 37).proportion_ci(method="exact")
+    np.testing.assert_allclose((found.low, found.high), (exact.low, exact.high), rtol=1e-9)
+    # Two images a subject, of which both are right or both are wrong, say no more than one.
+    twice = [np.repeat(x, 2, 0) for x in (label, probability, np.arange(37).astype(str))]
+    again = stats.bootstrap(metrics.accuracy, *twice)
+    np.testing.assert_allclose((again.low, again.high), (exact.low, exact.high), rtol=1e-9)

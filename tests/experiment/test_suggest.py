@@ -91,9 +91,9 @@ def test_what_was_given_is_not_chosen():
 
 
 def test_two_folders_are_not_taken():
-    with pytest.raises(UserError, match=r"unexpected: .*give at most one folder or table"):
+    with pytest.raises(UserError, match=r"unexpected: 'b'; only --data_dir may be given"):
         app.parse(classify.Config, ["classify", "a", "b"], "classify")
-    with pytest.raises(UserError, match=r"unexpected: .*give at most one folder or table"):
+    with pytest.raises(UserError, match=r"unexpected: 'b'; only --data_dir may be given"):
         app.parse(classify.Config, ["classify", "--data_dir=a", "b"], "classify")
 
 

@@ -20,7 +20,7 @@ def test_as_a_user_starts_it(tmp_path, tmp_path_factory, cache_dir):
             sys.executable,
             "-m",
             "experiments.predict",
-            f"--bundle={tmp_path}/b.zip",
+            f"{tmp_path}/b.zip",
             f"--input={tmp_path}/in",
             f"--output={tmp_path}/out",
             f"--cache_dir={cache_dir}",

@@ -120,7 +120,7 @@ def prepare(
 ) -> PreparedImage:
     """A sequence whose frames have the shape of the training's."""
     _, height, width, channels = spec.image_shape
-    clip = clip._replace(frames=images.in_channels(clip.frames, spec.channels))
+    clip = clip._replace(frames=images.match_channels(clip.frames, spec.channels, count=channels))
     if clip.frames.ndim != 4 or clip.frames.shape[-1] != channels:
         raise UserError(
             f"{case_id}: frames of {clip.frames.shape[-1]} channels, those of the training had "

@@ -88,7 +88,9 @@ def prepare(
     hints: ImageHints,
 ) -> PreparedImage:
     """An image as the network takes it; raises UserError if it does not fit."""
-    raw_image = raw_image._replace(pixels=images.in_channels(raw_image.pixels, spec.channels))
+    raw_image = raw_image._replace(
+        pixels=images.match_channels(raw_image.pixels, spec.channels, count=spec.image_shape[-1])
+    )
     pixels, want = raw_image.pixels, spec.image_shape
     if pixels.ndim != len(want) or pixels.shape[-1] != want[-1]:
         raise UserError(

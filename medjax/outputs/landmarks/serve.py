@@ -95,7 +95,9 @@ def prepare(
 ) -> PreparedImage:
     """An image on the grid of the training; raises UserError if it does not fit."""
     shape, grid_mm = spec.image_shape, spec.info.grid_mm
-    raw_image = raw_image._replace(pixels=images.in_channels(raw_image.pixels, spec.channels))
+    raw_image = raw_image._replace(
+        pixels=images.match_channels(raw_image.pixels, spec.channels, count=spec.image_shape[-1])
+    )
     if raw_image.pixels.ndim != len(shape) or raw_image.pixels.shape[-1] != shape[-1]:
         raise UserError(
             f"{case_id}: has {raw_image.pixels.ndim - 1} axes and "

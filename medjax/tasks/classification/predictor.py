@@ -9,7 +9,7 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.labels import LABELS
-from medjax.tasks.base import check_views
+from medjax.tasks.base import check_views, tta_option
 from medjax.tasks.classification import task as classification
 from medjax.train.task import Task
 
@@ -28,13 +28,7 @@ class ClassificationPredictor:
 
     model: str = option("cnn", "the network", choices=models.CLASSIFIERS, kept=True, common=True)
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
-    tta: int = option(
-        1,
-        "test-time augmentation: answers are the mean over so many random views; 1: the image as "
-        "it is",
-        least=1,
-        formerly="views",
-    )
+    tta: int = tta_option("answers")
     augmentation: Augmentation = classification.NO_AUGMENTATION
     image_size: int = 0
     fit: str = "stretch"

@@ -11,7 +11,7 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.landmarks import LANDMARKS
-from medjax.tasks.base import check_views
+from medjax.tasks.base import check_views, tta_option
 from medjax.tasks.heatmap import task as heatmap
 from medjax.train.task import Task
 
@@ -53,12 +53,7 @@ class HeatmapPredictor:
         item=int,
     )
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
-    tta: int = option(
-        1,
-        "test-time augmentation: points are the mean over so many random views; 1: the image as "
-        "it is",
-        least=1,
-    )
+    tta: int = tta_option("points")
     augmentation: Augmentation = heatmap.NO_AUGMENTATION
     own_network: Any = own()
 
@@ -115,7 +110,7 @@ class HeatmapPredictor:
                 f"`model={self.model}` needs sides that divide by {divisor}; the images or "
                 f"windows have {shape[:-1]}: give `image_shape`, or fewer `levels`"
             )
-        depth = {"levels": self.levels} if self.model in ("unet", "scn2019") else {}
+        depth = {"levels": self.levels} if self.model in models.HAVE_LEVELS else {}
         return models.landmarker(
             self.model, num_landmarks=count, dtype=self.dtype, width=self.width, **depth
         )

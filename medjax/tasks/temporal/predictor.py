@@ -10,7 +10,7 @@ from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec, Output
 from medjax.outputs.frames import FRAMES, PLANES, VOLUME_CURVE
 from medjax.outputs.frames.report import SequencePredictions
-from medjax.tasks.base import check_views
+from medjax.tasks.base import check_views, tta_option
 from medjax.tasks.temporal import task as temporal
 from medjax.train.task import Task
 
@@ -46,12 +46,7 @@ class TemporalPredictor:
     smooth: int = option(1, "scores are means over so many frames", least=1)
     frame_ms: float = 0.0
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
-    tta: int = option(
-        1,
-        "test-time augmentation: scores are the mean over so many random views; 1: the sequence "
-        "as it is",
-        least=1,
-    )
+    tta: int = tta_option("scores")
     augmentation: Augmentation = temporal.NO_AUGMENTATION
     own_network: Any = own()
 
