@@ -9,7 +9,10 @@ Measured runs, with their commands: docs/results.md.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from medjax import app, experiment, progress
 from medjax.config import option, unique_names
@@ -21,13 +24,13 @@ from medjax.ops.augment import Augmentation
 from medjax.outputs.landmarks.metrics import check_radii
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.search import results, searcher
-from medjax.tasks.search import run as search_run
 from medjax.tasks.search.metrics import declared
 from medjax.tasks.search.predictor import SearchPredictor
 from medjax.tasks.search.suggest import suggest
 from medjax.tasks.search.task import Learning
 from medjax.train import mesh
 from medjax.train.options import TrainingOptions
+from medjax.typing import JsonView
 
 
 @unique_names
@@ -98,15 +101,23 @@ class Config:
             raise UserError(f"`beside={self.beside}`: has no predictions.csv")
 
 
-@experiment.cross_validated
+def report_folds(config: Config, done: Sequence[experiment.Finished]) -> experiment.Finished:
+    """One report of all folds."""
+    explored = results.concatenate([part.evaluation for part in done])
+    with experiment.join_folds(config, done, split=explored.split) as folds:
+        return write_report(folds.run, folds.method, folds.learned, explored, folds.further)
+
+
+@functools.partial(experiment.cross_validated, report=report_folds)
 def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finished:
     """Trains, evaluates and reports; `dataset` stands for the set that the settings name."""
     with experiment.open_run(
         config, "search", default="brain_landmarks", dataset=dataset, suggest=suggest
     ) as opened:
         config = opened.config  # with what was chosen for it
-        names, count = config.landmarks, config.predictor.starts
-        run = dataclasses.replace(opened, dataset=searcher.narrow_to(opened.dataset, names))
+        run = dataclasses.replace(
+            opened, dataset=searcher.narrow_to(opened.dataset, config.landmarks)
+        )
         train, split = run.dataset.splits["train"], run.report_split
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
@@ -117,7 +128,6 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             agents,
             train,
             run.dataset.splits["validation"].first(config.validation_cases),
-            names=names,
             training=config.training,
             augmentation=config.augmentation,
             copies=config.copies,
@@ -126,50 +136,59 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             score=config.best,
         )
         learned = experiment.carry_out(run, plan, agents.predictor, spec)
-        data = search_run.on_device(split, game=agents.game)
-        print(f"searching {len(split)} volumes from {count} places each", flush=True)
-        params = learned.weights[0]
-        walk = functools.partial(agents.walk, params)
+        starts = config.predictor.starts
+        print(f"searching {len(split)} volumes from {starts} places each", flush=True)
         with progress.alive("searching"):
-            searches = agents.explore(split, data, walk, names=names, count=count)
-            wander = agents.explore(split, data, agents.wander, names=names, count=count)
-        if not mesh.is_first():
-            return experiment.Finished(run.workdir, {})
-        consensus = results.agree(split, searches, train, outlier_sd=config.outlier_sd)
-        summary = results.summarise(
-            searches,
-            consensus,
-            results.at_mean_position(split, train, names),
-            wander,
+            explored = results.explore(
+                agents, learned.weights[0], split, train, outlier_sd=config.outlier_sd
+            )
+        method = experiment.Method(agents.predictor, spec, agents.predictor.make_task(spec))
+        return write_report(run, method, learned, explored)
+
+
+def write_report(
+    run: experiment.Run,
+    method: experiment.Method,
+    learned: experiment.Learned,
+    explored: results.Explored,
+    further: JsonView = MappingProxyType({}),
+) -> experiment.Finished:
+    """Writes tables, report, figures and page; the first process alone does.
+
+    Args:
+      further: what the report has beside what all have.
+    """
+    config, searches, seeds = run.config, explored.searches, run.training.seeds
+    predictor: Any = method.predictor
+    metrics = declared(config.radii_mm)
+    by_seed = [searches.select(seed=s).values(metrics) for s in range(seeds)]
+    numbers = {
+        **experiment.facts(run, predictor, learned, unit="agent-steps"),
+        "of": "one seed" if seeds == 1 else f"{seeds} seeds, pooled",
+        **results.summarise(
+            explored,
             radii_mm=config.radii_mm,
             other_run=config.beside,
             samples=config.report.bootstrap,
-        )
-        seeds = config.training.seeds
-        by_seed = [searches.select(seed=s).values(declared(config.radii_mm)) for s in range(seeds)]
-        result = {
-            **experiment.facts(run, agents.predictor, learned, unit="agent-steps"),
-            "of": "one seed" if seeds == 1 else f"{seeds} seeds, pooled",
-            **summary,
-            "starts": count,
-            "voxel_mm": agents.predictor.voxel_mm,
-            "seeds": experiment.by_seed(run, by_seed),
-        }
+        ),
+        "starts": config.predictor.starts,
+        "voxel_mm": predictor.voxel_mm,
+        "seeds": experiment.by_seed(run, by_seed),
+    }
+    result = experiment.extend(numbers, further)
+    if mesh.is_first():
         searches.write(run.workdir / "predictions.csv")
-        consensus.answer.write(run.workdir / "consensus.csv")
+        explored.ensemble.write(run.workdir / "consensus.csv")
         experiment.publish(
             run,
             result,
-            lambda folder: [
-                *results.draw_searches(folder, agents, params, split, data, searches),
-                *results.draw_worst(folder, consensus, split, searches),
-            ],
+            lambda folder: results.draw(folder, explored),
             score=config.best,
             unit="Huber loss of Q",
             show=lambda result: results.show_beside(result, config.radii_mm),
             wrote=("consensus.csv",),
         )
-        return experiment.Finished(run.workdir, result)
+    return experiment.Finished(run.workdir, result, explored, run, method, learned)
 
 
 if __name__ == "__main__":

@@ -61,13 +61,13 @@ class Result:
     Attributes:
       workdir: the folder that holds everything: report, predictions, figures, checkpoints.
       report: its numbers, as in `report.json`.
-      predictions: those of the split of the report, beside their reference; None of a search.
+      predictions: those of the split of the report, beside their reference.
       network: the module of one's own that was trained; None: one of medjax's.
     """
 
     workdir: Path
     report: Json
-    predictions: Predictions | None
+    predictions: Predictions
     network: Any = None
 
     @property
@@ -283,8 +283,7 @@ def _run(family: str, data: Source, settings: Mapping[str, Any], **own: Any) -> 
     if isinstance(data, Dataset):
         parts["dataset"] = data
     done: Finished = program.main(config, **parts)
-    predictions = done.evaluation.ensemble if done.evaluation else None
-    return Result(done.workdir, done.report, predictions, own.get("network"))
+    return Result(done.workdir, done.report, done.evaluation.ensemble, own.get("network"))
 
 
 def _check_source(

@@ -11,7 +11,7 @@
 `experiments/` has one such script a family.
 """
 
-from medjax.experiment.folds import cross_validated
+from medjax.experiment.folds import Folds, cross_validated, join_folds
 from medjax.experiment.opening import (
     Run,
     check_augmentation,
@@ -20,11 +20,19 @@ from medjax.experiment.opening import (
     open_beside,
     open_run,
 )
-from medjax.experiment.reporting import Finished, by_seed, facts, publish, write_report
+from medjax.experiment.reporting import (
+    Finished,
+    by_seed,
+    extend,
+    facts,
+    publish,
+    write_report,
+)
 from medjax.experiment.training import Learned, Method, carry_out, evaluate, predict, train
 
 __all__ = [
     "Finished",
+    "Folds",
     "Learned",
     "Method",
     "Run",
@@ -34,8 +42,10 @@ __all__ = [
     "cross_validated",
     "describe_model",
     "evaluate",
+    "extend",
     "facts",
     "fit_preprocessing",
+    "join_folds",
     "open_beside",
     "open_run",
     "predict",

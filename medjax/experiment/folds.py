@@ -1,11 +1,12 @@
 """Cross-validation by subject: networks predict cases whose subjects they have not seen."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,17 +14,41 @@ import numpy as np
 from medjax import schema, weights
 from medjax.config import replace_settings
 from medjax.data.source import Split
-from medjax.errors import UserError
+from medjax.experiment.opening import Run
 from medjax.experiment.reporting import Finished, write_report
-from medjax.experiment.training import Learned
+from medjax.experiment.training import Learned, Method
 from medjax.outputs.base import Evaluation
 from medjax.train import mesh
+from medjax.typing import Json
 from medjax.workdir import open_workdir
 
 
-def cross_validated(main: Callable[..., Finished]) -> Callable[..., Finished]:
+class Folds(NamedTuple):
+    """All folds as one run.
+
+    Attributes:
+      run: whose set is the cases of all folds, in the order of the folds.
+      method, learned: the networks of all, which answer together.
+      further: what the report says of them.
+      score: what chose the checkpoints.
+    """
+
+    run: Run
+    method: Method
+    learned: Learned
+    further: Json
+    score: str
+
+
+def cross_validated(
+    main: Callable[..., Finished], *, report: Callable[..., Finished] | None = None
+) -> Callable[..., Finished]:
     """An experiment's `main` that also takes `fold=all`: each fold in turn, in a folder of its own,
-    then one report of all."""
+    then one report of all.
+
+    Args:
+      report: `report(config, done)` writes it, by `join_folds`; None: as `write_report` does.
+    """
 
     @functools.wraps(main)
     def run_folds(config: Any, **parts: Any) -> Finished:
@@ -37,60 +62,62 @@ def cross_validated(main: Callable[..., Finished]) -> Callable[..., Finished]:
                 config, fold=str(number), workdir=str(workdir / f"fold_{number}")
             )
             done.append(main(of_fold, **parts))
-            check_poolable(done[0])  # before all others are trained in vain
-        return pool(config, done)
+        return (report or _report_folds)(config, done)
 
     return run_folds
 
 
-def check_poolable(finished: Finished) -> None:
-    """Raises UserError for a method whose runs leave no table of cases."""
-    if finished.evaluation is None or finished.method is None or finished.run is None:
-        raise UserError("`fold=all`: this method has no table of cases to pool; give a number")
+def _report_folds(config: Any, done: Sequence[Finished]) -> Finished:
+    evaluation = _pool_evaluations([f.evaluation for f in done])
+    with join_folds(config, done, split=evaluation.split) as folds:
+        return write_report(
+            folds.run,
+            folds.method,
+            folds.learned,
+            evaluation,
+            score=folds.score,
+            further=folds.further,
+        )
 
 
-def pool(config: Any, done: Sequence[Finished]) -> Finished:
-    """One report of all folds: out-of-fold predictions, and the networks of all as one ensemble."""
-    first = done[0]
-    assert first.method is not None and first.run is not None  # see `check_poolable`
-    evaluation = _pool_evaluations([f.evaluation for f in done if f.evaluation])
-    learned = [f.learned for f in done if f.learned]
+@contextlib.contextmanager
+def join_folds(config: Any, done: Sequence[Finished], *, split: Split) -> Iterator[Folds]:
+    """Holds the work directory of all folds, and writes the networks of all as one ensemble.
+
+    Args:
+      split: the cases of all folds.
+    """
+    first, learned = done[0], [f.learned for f in done]
     stacked = jax.tree.map(lambda *x: np.concatenate(x), *(part.weights for part in learned))
     ensemble = Learned(stacked, learned[0].meta)
     networks = len(done) * first.method.spec.seeds
     method = first.method._replace(spec=dataclasses.replace(first.method.spec, seeds=networks))
-    pooled = evaluation.split
     run = dataclasses.replace(
         first.run,
         config=dataclasses.replace(config, dataset=first.run.config.dataset),
         workdir=Path(config.files.workdir),
-        dataset=dataclasses.replace(first.run.dataset, splits={"train": pooled, "test": pooled}),
+        dataset=dataclasses.replace(first.run.dataset, splits={"train": split, "test": split}),
     )
-    digests = "".join(f.run.dataset.digest for f in done if f.run)
+    digests = "".join(f.run.dataset.digest for f in done)
     facts = {
         "data_sha1": hashlib.sha1(digests.encode()).hexdigest(),
         "how": schema.as_plain(method.predictor),
         "trained": schema.as_plain(method.spec),
     }
+    further: Json = {
+        "of": f"each case by the networks of its fold, {len(done)} folds",
+        "split": "all folds",
+        "folds": [f.report["metrics"] for f in done],
+        "notes": [
+            f"the {networks} networks of all folds, shared as one ensemble, have seen every case: "
+            "no number here is of that ensemble"
+        ],
+    }
     with open_workdir(run.workdir, run.family, run.config, **facts):
         if mesh.is_first():
             weights.write(run.workdir / weights.NAME, ensemble.weights)
-        return write_report(
-            run,
-            method,
-            ensemble,
-            evaluation,
-            score=str((first.report["validation"] or {}).get("metric")),
-            further={
-                "of": f"each case by the networks of its fold, {len(done)} folds",
-                "split": "all folds",
-                "folds": [f.report["metrics"] for f in done],
-                "notes": [
-                    f"the {networks} networks of all folds, shared as one ensemble, have seen "
-                    "every case: no number here is of that ensemble"
-                ],
-            },
-        )
+        score = str((first.report["validation"] or {}).get("metric"))
+        yield Folds(run, method, ensemble, further, score)
 
 
 def _pool_evaluations(parts: Sequence[Evaluation[Any]]) -> Evaluation[Any]:

@@ -31,16 +31,16 @@ class Finished(NamedTuple):
     Attributes:
       workdir: where its files are.
       report: its numbers, as `report.json` has them, with estimates as objects.
-      evaluation: the predictions that they come from; None where a method has tables of its own.
+      evaluation: what they come from; its `ensemble` are the predictions.
       run, method, learned: what was run, what was trained, and its best checkpoint.
     """
 
     workdir: Path
     report: Json
-    evaluation: Evaluation[Any] | None = None
-    run: Run | None = None
-    method: Method | None = None
-    learned: Learned | None = None
+    evaluation: Any
+    run: Run
+    method: Method
+    learned: Learned
 
 
 def write_report(
@@ -67,7 +67,7 @@ def write_report(
     say("computing intervals, drawing figures")
     with progress.alive("computing intervals"):
         estimates = evaluation.ensemble.estimates(declared, samples=evaluation.samples)
-    result = _extended(
+    result = extend(
         {
             **facts(run, method.predictor, learned, unit=unit),
             "metrics": estimates,
@@ -131,7 +131,7 @@ def publish(
     report.show_result(result, run.workdir, wrote=wrote)
 
 
-def _extended(result: Json, details: JsonView) -> Json:
+def extend(result: Json, details: JsonView) -> Json:
     """With more entries; tables and lists that both have stand behind one another."""
     for name, value in details.items():
         before = result.get(name)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import search
-from medjax import app
+from medjax import app, bundle
 from medjax.errors import UserError
 from tests.conftest import REPORT, ROOT, newest_state, settings
 
@@ -217,3 +218,23 @@ def test_bad_settings_get_one_clear_line(tmp_path, cache_dir, changes, message):
     with pytest.raises(UserError, match=message):
         run_here(tmp_path / "w", cache_dir, **changes)
     assert not (tmp_path / "w" / "report.json").exists()
+
+
+@pytest.mark.slow
+def test_every_volume_is_searched_by_the_agents_of_its_fold(tmp_path, cache_dir):
+    """`--fold=all`: one report, one table, and the networks of all folds as one bundle."""
+    report = run_here(tmp_path / "w", cache_dir, folds=3, fold="all", subjects=12)
+    assert (report["cases"], report["split"], len(report["folds"])) == (12, "all folds", 3)
+
+    def rows(folder):
+        with (folder / "predictions.csv").open() as f:
+            return list(csv.DictReader(f))
+
+    pooled = rows(tmp_path / "w")
+    assert pooled == [row for i in range(3) for row in rows(tmp_path / "w" / f"fold_{i}")]
+    assert len({row["case_id"] for row in pooled}) == 12
+    shared, one = (bundle.of_run(folder) for folder in (tmp_path / "w", tmp_path / "w" / "fold_1"))
+    assert (shared.spec.seeds, one.spec.seeds) == (3, 1)
+    both = (shared.weights[0], one.weights[0])
+    for several, single in zip(*map(jax.tree.leaves, both), strict=True):
+        np.testing.assert_array_equal(several[1], single[0])

@@ -1,5 +1,7 @@
 """What the report of a search has: each start, one answer a volume, and what it is held against."""
 
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ from medjax.outputs.base import WORST_CASES, Picture
 from medjax.outputs.landmarks import plot
 from medjax.outputs.landmarks.report import LandmarkPredictions
 from medjax.tasks.search import environment as env
-from medjax.tasks.search import metrics, report, searcher
+from medjax.tasks.search import metrics, report, run, searcher
 from medjax.tasks.search import plot as search_plot
 from medjax.tasks.search.report import Searches
 from medjax.tasks.search.searcher import Searcher
@@ -55,23 +57,76 @@ def at_mean_position(split: Split, train: Split, names: tuple[str, ...]) -> Sear
     return report.as_searches(report.at_voxels(split, names, mean))
 
 
+class Explored(NamedTuple):
+    """What was found in the volumes of a split.
+
+    Attributes:
+      searches: all of them; consensus: one answer a volume and landmark.
+      mean: the trivial baseline; wander: a random walk.
+      draw_ways: writes figures of how agents move into a folder.
+    """
+
+    split: Split
+    searches: Searches
+    consensus: AgreedPoints
+    mean: Searches
+    wander: Searches
+    draw_ways: Callable[[Path], list[Picture]]
+
+    @property
+    def ensemble(self) -> LandmarkPredictions:
+        """The answer for each volume."""
+        return self.consensus.answer
+
+
+def explore(
+    agents: Searcher, params: Any, split: Split, train: Split, *, outlier_sd: float
+) -> Explored:
+    """Searches every volume of a split, with the networks of all seeds and at random.
+
+    Args:
+      params: of the networks; outlier_sd: as of `agree`.
+    """
+    data, count = run.on_device(split, game=agents.game), agents.predictor.starts
+    walk = functools.partial(agents.walk, params)
+    searches = agents.explore(split, data, walk, count=count)
+    wander = agents.explore(split, data, agents.wander, count=count)
+    consensus = agree(split, searches, train, outlier_sd=outlier_sd)
+    mean = at_mean_position(split, train, agents.names)
+
+    def draw(folder: Path) -> list[Picture]:
+        return draw_ways(folder, agents, params, split, data, searches)
+
+    return Explored(split, searches, consensus, mean, wander, draw)
+
+
+def concatenate(parts: Sequence[Explored]) -> Explored:
+    """The volumes of several splits, one after the other."""
+    agreed = [p.consensus for p in parts]
+    return Explored(
+        Split.concatenate([p.split for p in parts]),
+        Searches.concatenate([p.searches for p in parts]),
+        AgreedPoints(
+            Searches.concatenate([a.median for a in agreed]),
+            LandmarkPredictions.concatenate([a.answer for a in agreed]),
+            {who: Searches.concatenate([a.rows[who] for a in agreed]) for who in agreed[0].rows},
+        ),
+        Searches.concatenate([p.mean for p in parts]),
+        Searches.concatenate([p.wander for p in parts]),
+        lambda folder: [],
+    )
+
+
 def summarise(
-    searches: Searches,
-    consensus: AgreedPoints,
-    mean: Searches,
-    wander: Searches,
-    *,
-    radii_mm: tuple[float, ...],
-    other_run: str,
-    samples: int,
+    explored: Explored, *, radii_mm: tuple[float, ...], other_run: str, samples: int
 ) -> Json:
     """The numbers of the report.
 
     Args:
-      searches: all of them; mean: the trivial baseline; wander: a random walk.
       other_run: work directory of a run whose predictions stand in the same table; empty: none.
       samples: exchanges of paired tests.
     """
+    _, searches, consensus, mean, wander, _ = explored
     declared = metrics.declared(radii_mm)
     others = {"mean position in train": mean}
     if other_run:
@@ -104,7 +159,7 @@ def summarise(
     }
 
 
-def draw_searches(
+def draw_ways(
     folder: Path,
     agents: Searcher,
     params: Any,
@@ -112,11 +167,7 @@ def draw_searches(
     data: env.Volumes,
     searches: Searches,
 ) -> list[Picture]:
-    """The figures; ways are shown of the volume whose mean error is the median."""
-    search_plot.histogram(
-        folder / "errors.png",
-        {name: searches.error_mm[:, i] for i, name in enumerate(searches.names)},
-    )
+    """How agents move through the volume whose mean error is the median."""
     case, ways, level = searcher.trace_median(agents, params, data, searches)
     image = split.read(case)[..., 0][tuple(slice(a, b) for a, b in split["box"][case].T)]
     target = np.asarray(data.target[case])
@@ -133,20 +184,26 @@ def draw_searches(
         crop=(agents.predictor.crop_size,) * image.ndim,
     )
     return [
-        Picture("errors.png", "Errors of all searches, of each landmark."),
         Picture("paths.png", "Ways of some agents through a volume.", shows_images=True),
         Picture("search.gif", "One search, step by step.", shows_images=True),
     ]
 
 
-def draw_worst(
-    folder: Path, consensus: AgreedPoints, split: Split, searches: Searches
-) -> list[Picture]:
-    """The volumes whose one answer has the largest mean error, with the row of their first
-    search."""
+def draw(folder: Path, explored: Explored) -> list[Picture]:
+    """Errors, ways, and the volumes whose one answer has the largest mean error, with the row of
+    their first search."""
+    split, searches = explored.split, explored.searches
+    search_plot.histogram(
+        folder / "errors.png",
+        {name: searches.error_mm[:, i] for i, name in enumerate(searches.names)},
+    )
     rows = int(np.prod(searches.steps.shape[1:]))  # of a volume
-    pictures = plot.draw_worst(folder, consensus.answer, split, most=WORST_CASES)
-    return [p._replace(line=split.case_id.index(p.case_id) * rows + 2) for p in pictures]
+    worst = plot.draw_worst(folder, explored.ensemble, split, most=WORST_CASES)
+    return [
+        Picture("errors.png", "Errors of all searches, of each landmark."),
+        *explored.draw_ways(folder),
+        *(p._replace(line=split.case_id.index(p.case_id) * rows + 2) for p in worst),
+    ]
 
 
 def show_beside(result: JsonView, radii_mm: tuple[float, ...]) -> None:

@@ -93,6 +93,7 @@ class Searcher(NamedTuple):
     """Agents, and what they do in volumes of one shape.
 
     Attributes:
+      names: of the landmarks.
       predictor: their settings, with the voxel size of the set.
       agent: their network and its loss.
       game: scales and rules.
@@ -101,6 +102,7 @@ class Searcher(NamedTuple):
       trace: as `walk`, to every place that was visited.
     """
 
+    names: tuple[str, ...]
     predictor: SearchPredictor
     agent: task.SearchTask
     game: task.Game
@@ -108,15 +110,13 @@ class Searcher(NamedTuple):
     wander: Callable[..., task.SearchOutcome]
     trace: Callable[..., tuple[Array, Array]]
 
-    def explore(
-        self, split: Split, data: env.Volumes, walk: Callable, *, names: tuple[str, ...], count: int
-    ) -> Searches:
+    def explore(self, split: Split, data: env.Volumes, walk: Callable, *, count: int) -> Searches:
         """`count` searches of each landmark of every volume."""
         return run.explore(
             walk,
             split,
             data,
-            names=names,
+            names=self.names,
             count=count,
             seed=self.predictor.seed,
             margin=self.predictor.margin,
@@ -141,6 +141,7 @@ def make_searcher(
         return jax.tree.map(lambda x: x[None], outcome)
 
     return Searcher(
+        spec.info.landmarks,
         predictor,
         agent,
         game,
@@ -155,7 +156,6 @@ def plan_search(
     train: Split,
     validation: Split,
     *,
-    names: tuple[str, ...],
     training: TrainingOptions,
     augmentation: Augmentation,
     copies: int,
@@ -166,7 +166,6 @@ def plan_search(
     """The training run, its agents split over the devices.
 
     Args:
-      names: of the landmarks.
       copies: random versions of each training volume that are searched too.
       validation_starts: searches of each volume of `validation`, while training.
       radii_mm: of the success rates; score: the metric that chooses the checkpoint.
@@ -187,7 +186,7 @@ def plan_search(
 
     def evaluate(weights: Tree) -> dict[str, float]:
         walk = functools.partial(searcher.walk, weights[0])
-        outcome = searcher.explore(validation, held, walk, names=names, count=validation_starts)
+        outcome = searcher.explore(validation, held, walk, count=validation_starts)
         return outcome.values(metrics.declared(radii_mm))
 
     return plan_learners(
@@ -200,7 +199,7 @@ def plan_search(
         feed=feed.resident(lambda: mesh.put(data, mesh.replicated(devices))),
         sharding=run.placing(devices),
         unit="agent-steps",
-        batch=learning.agents * learning.act_steps * len(names),
+        batch=learning.agents * learning.act_steps * len(searcher.names),
     )
 
 
