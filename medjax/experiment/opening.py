@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from medjax import models
 from medjax.config import replace_settings
 from medjax.data import catalogue, folds, preprocess, source
 from medjax.data.options import Options
@@ -126,6 +127,7 @@ def open_run(
     _describe(dataset)
     with contextlib.ExitStack() as held:
         held.enter_context(plot.formats(config.report.figure_format))
+        held.enter_context(models.use_fast_convolutions())
         yield Run(family, config, dataset, config.training, workdir, held)
 
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from medjax.errors import UserError, check_own_name, unknown
 from medjax.models.densenet import DenseNet
-from medjax.models.own import accept_known, check_network
+from medjax.models.own import accept_known, check_network, use_fast_convolutions
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
 from medjax.models.resnet import Bottleneck, ResNet
 from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
@@ -82,6 +82,7 @@ __all__ = [
     "over_time",
     "register_network",
     "smallest_side",
+    "use_fast_convolutions",
 ]
 
 

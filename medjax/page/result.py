@@ -116,13 +116,25 @@ def _tables(result: JsonView) -> list[Json]:
     """Of classes or landmarks, each a row, where the report has them."""
     out = []
     for key, title in (("classes", "Each class against the rest"), ("landmarks", "Each landmark")):
-        rows = result.get(key)
+        rows = _with_intervals(result) if key == "classes" else result.get(key)
         if isinstance(rows, dict) and rows:
             columns = list(next(iter(rows.values())))
             columns = [c for c in columns if len({str(row.get(c)) for row in rows.values()}) > 1]
             shown = [[name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()]
             out.append({"title": title, "columns": [title.split()[1], *columns], "rows": shown})
     return [*_stand_beside(result), *out]
+
+
+def _with_intervals(result: JsonView) -> Json:
+    """The classes, each number with its interval, where the report has them."""
+    intervals = result.get("class_intervals", {})
+    return {
+        name: {
+            **{k: show_estimate(report.estimate_of(v)) for k, v in intervals.get(name, {}).items()},
+            **{k: v for k, v in row.items() if k not in intervals.get(name, {})},
+        }
+        for name, row in result.get("classes", {}).items()
+    }
 
 
 def _stand_beside(result: JsonView) -> list[Json]:

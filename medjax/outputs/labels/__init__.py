@@ -66,6 +66,9 @@ def details(evaluation: Evaluation[LabelPredictions]) -> Json:
     return {
         "positive": info.positive,
         "classes": metrics.by_class(predictions.label, predictions.probability, info.classes),
+        "class_intervals": metrics.class_intervals(
+            predictions.label, predictions.probability, info.classes, predictions.subject_id
+        ),
     }
 
 

@@ -9,6 +9,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.evaluation import metrics
+from medjax.evaluation.intervals import Estimate, bootstrap, without_interval
 from medjax.evaluation.metrics import Metric, ratio
 
 CLASSIFICATION: dict[str, Metric] = {
@@ -79,6 +80,37 @@ def of_classes(
             "average_precision": functools.partial(metrics.average_precision, positive=number),
         }
     return declared
+
+
+@metrics.marked(scale="rate")
+def share_of_hits(hit: np.ndarray, _: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """share of cases that are hits"""
+    return ratio(weight @ hit, weight.sum(1))
+
+
+def class_intervals(
+    label: np.ndarray, probability: np.ndarray, classes: Sequence[str], subjects: Sequence[str]
+) -> dict[str, dict[str, Estimate]]:
+    """Sensitivity, specificity, predictive values and AUC of each class with their intervals over
+    subjects; each rate is over the cases that it is a share of."""
+    guess, who, out = probability.argmax(1), np.asarray(subjects), {}
+
+    def rate(of: np.ndarray, hit: np.ndarray) -> Estimate:
+        if not of.any():
+            return without_interval(np.nan, "no such case")
+        return bootstrap(share_of_hits, hit[of], hit[of], who[of].tolist())
+
+    for c, name in enumerate(classes):
+        true, said = label == c, guess == c
+        against_rest = np.stack([1 - probability[:, c], probability[:, c]], 1)
+        out[name] = {
+            "sensitivity": rate(true, said),
+            "specificity": rate(~true, ~said),
+            "positive_predictive_value": rate(said, true),
+            "negative_predictive_value": rate(~said, ~true),
+            "auc": bootstrap(metrics.auc, true.astype(int), against_rest, subjects),
+        }
+    return out
 
 
 def by_class(
