@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from medjax.data import splits
+from medjax.data import exams, splits, walk
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import LandmarkCase
+from medjax.data.landmarks.missing import note_missing
 from medjax.data.source import Dataset, Split, digest_of
 from medjax.errors import UserError, unknown
 
@@ -23,35 +25,22 @@ def from_arrays(
     labels: Any,
     *,
     classes: Sequence[str] = (),
+    positive: str = "",
     spacing_mm: float | Sequence[float] = 0.0,
     channel_axis: bool | None = None,
     **options: Any,
 ) -> Dataset:
-    """A set of images in memory, with a class each.
-
-    Args:
-      images: `[n, *space]` or `[n, *space, channel]`, 2-D or 3-D, all of one shape; whole numbers
-        (uint8, uint16, ...) or floating-point.
-      labels: `[n]`, class names, or whole numbers: those of `classes`, or names themselves.
-      classes: names of the classes; empty: the labels themselves, sorted.
-      spacing_mm: the size of a voxel, one number or one an axis; 0: not known.
-      channel_axis: whether the last axis is that of channels; None: where there are five axes, or
-        four of which the last has 1, 3 or 4 entries.
-      options: of `assemble`: `subjects`, `case_ids`, `split`, `split_seed`, `name`, and fields of
-        `DatasetInfo` as `modality`, `licence` or `citation`.
-
-    Raises:
-      UserError: if lengths, shapes or values do not go together; the first odd one is named.
-    """
-    pixels = _with_channel(_stack(images), channel_axis)
+    """As `Dataset.from_arrays`; `options` are those of `assemble`."""
+    pixels, notes = _with_channel(_stack(images), channel_axis)
     _check_length(len(pixels), "labels", labels)
     names, numbers = _classes(labels, classes)
     return assemble(
         pixels,
         {"label": numbers},
         classes=names,
-        positive=names[1] if len(names) == 2 else "",
+        positive=exams.positive_of(names, positive),
         spacing_mm=_spacing(spacing_mm, pixels.ndim - 2) or None,
+        notes=notes,
         **options,
     )
 
@@ -66,25 +55,19 @@ def from_landmarks(
     case_ids: Sequence[Any] = (),
     **options: Any,
 ) -> Dataset:
-    """A set of images in memory, with landmarks.
-
-    Args:
-      images, channel_axis, options: as of `from_arrays`.
-      landmarks: `[n, landmark, ndim]`, voxels in the order of the array's axes (row, column; not x,
-        y), from the centre of the first voxel; NaN where a point is missing.
-      spacing_mm: the size of a voxel, one number or one an axis: errors are in mm.
-      names: of the landmarks; empty: p1, p2, ...
-
-    Raises:
-      UserError: if lengths, shapes or values do not go together; the first odd one is named.
-    """
-    pixels = _with_channel(_stack(images), channel_axis)
+    """As `Dataset.from_landmarks`; further `options` are those of `assemble`."""
+    pixels, notes = _with_channel(_stack(images), channel_axis)
     _check_length(len(pixels), "landmarks", landmarks)
     cases = [str(c) for c in case_ids] if len(case_ids) else _numbers(len(pixels))
     shown = _landmark_names(landmarks, names)
     spacing = _spacing(spacing_mm, pixels.ndim - 2)
     placed, targets = _place_points(pixels, landmarks, shown, spacing, cases)
-    return assemble(placed, targets, case_ids=cases, landmarks=shown, **options)
+    if pixels.dtype != placed.dtype:
+        notes += [
+            f"pixels are kept in 8 bits, not as {pixels.dtype}: of each image its 0.5th percentile "
+            "is 0, its 99.5th 255"
+        ]
+    return assemble(placed, targets, case_ids=cases, landmarks=shown, notes=notes, **options)
 
 
 def assemble(
@@ -96,6 +79,7 @@ def assemble(
     split: Sequence[str] = (),
     split_seed: int = 0,
     name: str = "arrays",
+    notes: Sequence[str] = (),
     **facts: Any,
 ) -> Dataset:
     """A set of images `[n, *space, channel]` and columns of targets `[n, ...]`.
@@ -104,7 +88,7 @@ def assemble(
       subjects: `[n]`, whose image it is; empty: each is its own.
       case_ids: `[n]`; empty: numbers.
       split: `[n]`, train, validation or test; empty: drawn by subject, 70, 15 and 15 %.
-      split_seed: draws the splits; name: of the set.
+      split_seed: draws the splits; name: of the set; notes: on it.
       facts: further fields of `DatasetInfo`.
 
     Raises:
@@ -120,16 +104,25 @@ def assemble(
         if len(values):
             _check_length(count, column, values)
     cases = [str(c) for c in case_ids] if len(case_ids) else _numbers(count)
-    if len(set(cases)) < count:
-        raise UserError("from_arrays: a case_id stands twice; give each image its own")
+    twice = next((c for c, n in Counter(cases).items() if n > 1), None)
+    if twice is not None:
+        raise UserError(f"from_arrays: the case_id {twice!r} stands twice; give each image its own")
     who = [str(s) for s in subjects] if len(subjects) else cases
+    unknown_subjects = [i for i, s in enumerate(subjects) if str(s) in ("None", "nan", "")]
+    if unknown_subjects:
+        raise UserError(
+            f"from_arrays: {walk.counted(len(unknown_subjects), 'image')} without a subject, such "
+            f"as image {unknown_subjects[0]}; give each one, or a name of its own where it is not "
+            "known"
+        )
     known_by = f"given, {len(set(who))}" if len(subjects) else ""
     info = DatasetInfo(name, subjects=known_by, **facts)
     labels = targets["label"] if info.classes else np.zeros(count, int)
     where = [splits.split_name(str(s), origin="from_arrays") for s in split] if len(split) else None
     chosen = splits.complete(where, who, labels.tolist(), seed=split_seed)
     splits.check_leaks(chosen, who)
-    notes = splits.check_classes(chosen, labels.tolist(), info.classes) if info.classes else []
+    if info.classes:
+        notes = [*notes, *splits.check_classes(chosen, labels.tolist(), info.classes)]
     everything = Split(
         targets=targets,
         case_id=cases,
@@ -142,6 +135,8 @@ def assemble(
     rows = {s: [i for i, c in enumerate(chosen) if c == s] for s in splits.SPLITS if s in chosen}
     hashes = [hashlib.sha1(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pixels]
     parts = {name: everything.only(index) for name, index in rows.items()}
+    targets_of = {split: part.targets for split, part in parts.items()}
+    notes = [*notes, *note_missing(name, info.landmarks, targets_of)]
     digest = digest_of(parts, [[hashes[i] for i in index] for index in rows.values()])
     return Dataset(info, parts, digest, tuple(notes), splits_drawn=not len(split))
 
@@ -244,7 +239,8 @@ def _stack(images: Any) -> np.ndarray:
         raise UserError("from_arrays: images of several shapes; bring them to one first") from None
 
 
-def _with_channel(images: np.ndarray, channel_axis: bool | None) -> np.ndarray:
+def _with_channel(images: np.ndarray, channel_axis: bool | None) -> tuple[np.ndarray, list[str]]:
+    """Images with an axis of channels, and what was assumed of it."""
     if images.ndim not in (3, 4, 5) or not images.size or images.dtype.kind not in "uif":
         raise UserError(
             f"from_arrays: images have the shape {images.shape} and type {images.dtype}; give "
@@ -255,20 +251,33 @@ def _with_channel(images: np.ndarray, channel_axis: bool | None) -> np.ndarray:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         odd = int(np.argwhere(~np.isfinite(pixels))[0][0])
         raise UserError(f"from_arrays: image {odd} has NaN or infinite pixels; mend or remove it")
-    return pixels.astype(np.float32) if pixels.dtype == np.float64 else pixels
+    notes = []
+    if channel_axis is None and pixels.ndim == 5 and pixels.shape[1] in _CHANNELS:
+        slices = walk.counted(pixels.shape[1], "slice")
+        notes = [
+            f"images {images.shape[1:]} are read as volumes of {slices}; "
+            "if that axis is of channels, move it to the end: np.moveaxis(images, 1, -1)"
+        ]
+    return pixels.astype(np.float32) if pixels.dtype == np.float64 else pixels, notes
 
 
 def _spacing(spacing_mm: float | Sequence[float], ndim: int) -> tuple[float, ...]:
-    given = tuple(np.atleast_1d(np.asarray(spacing_mm, float)).tolist())
+    try:
+        given = tuple(np.atleast_1d(np.asarray(spacing_mm, float)).tolist())
+    except (TypeError, ValueError):
+        raise UserError(f"from_arrays: spacing_mm={spacing_mm!r}: give numbers, in mm") from None
     spacing = given * ndim if len(given) == 1 else given
     if len(spacing) != ndim or min(spacing) < 0:
-        raise UserError(f"from_arrays: spacing_mm={given}: give one size, or one for each axis")
+        raise UserError(
+            f"from_arrays: spacing_mm={given}: give one size above 0, or one for each axis"
+        )
     return spacing if all(spacing) else ()
 
 
 def _classes(labels: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """The names of the classes, and the number of each image's."""
     given = np.asarray(labels)
+    _check_once("class", classes)
     if given.dtype.kind == "f" and (given == np.rint(given)).all():
         given = given.astype(int)
     if given.dtype.kind == "f":
@@ -279,9 +288,16 @@ def _classes(labels: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], np.n
         if not len(classes):
             values, numbers = np.unique(given, return_inverse=True)
             return tuple(map(str, values.tolist())), numbers
-        if given.min() < 0 or given.max() >= len(classes):
-            raise UserError(f"from_arrays: labels must be 0 to {len(classes) - 1}")
+        outside = np.flatnonzero((given < 0) | (given >= len(classes)))
+        if len(outside):
+            raise UserError(
+                f"from_arrays: labels must be 0 to {len(classes) - 1}, of the classes "
+                f"{', '.join(map(str, classes))}; that of image {outside[0]} is {given[outside[0]]}"
+            )
         return tuple(map(str, classes)), given.astype(int)
+    nothing = next((i for i, v in enumerate(given.tolist()) if v is None or v == ""), None)
+    if nothing is not None:
+        raise UserError(f"from_arrays: image {nothing} has no label; give it one, or leave it out")
     texts = [str(v) for v in given.tolist()]
     names = tuple(map(str, classes)) or tuple(sorted(set(texts)))
     odd = next((t for t in texts if t not in names), None)
@@ -290,12 +306,19 @@ def _classes(labels: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], np.n
     return names, np.array([names.index(t) for t in texts])
 
 
+def _check_once(what: str, names: Sequence[str]) -> None:
+    twice = next((n for n, count in Counter(map(str, names)).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"from_arrays: the {what} {twice!r} stands twice; give each its own name")
+
+
 def _landmark_names(landmarks: Any, names: Sequence[str]) -> tuple[str, ...]:
     points = np.asarray(landmarks)
+    _check_once("landmark", names)
     if points.ndim != 3 or (len(names) and len(names) != points.shape[1]):
         raise UserError(
-            f"from_arrays: landmarks have the shape {points.shape}, with {len(names)} names; give "
-            "[n, landmark, ndim]"
+            f"from_landmarks: landmarks have the shape {points.shape}"
+            f"{f', but {len(names)} names' if len(names) else ''}; give [n, landmark, ndim]"
         )
     return tuple(map(str, names)) or tuple(f"p{i}" for i in range(1, points.shape[1] + 1))
 

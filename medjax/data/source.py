@@ -18,6 +18,7 @@ from medjax import lock, progress, runtime
 from medjax.data import catalogue, subjects, walk
 from medjax.data import splits as split_rules
 from medjax.data.info import NOTES, DatasetInfo
+from medjax.data.landmarks.missing import note_missing
 from medjax.data.options import Options
 from medjax.errors import UserError, unknown
 
@@ -116,18 +117,94 @@ class Dataset:
         return f"medjax set {self.info.name}: {self.info.summary}; {sizes}\nimages: {shape}"
 
     @classmethod
-    def from_arrays(cls, images: Any, labels: Any, **options: Any) -> "Dataset":
-        """A set of images in memory, with classes; see `medjax.data.arrays.from_arrays`."""
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        *,
+        subjects: Sequence[Any] = (),
+        classes: Sequence[str] = (),
+        positive: str = "",
+        case_ids: Sequence[Any] = (),
+        split: Sequence[str] = (),
+        split_seed: int = 0,
+        spacing_mm: float | Sequence[float] = 0.0,
+        channel_axis: bool | None = None,
+        name: str = "arrays",
+        **facts: Any,
+    ) -> "Dataset":
+        """A set of images in memory, with a class each.
+
+        Args:
+          images: `[n, *space]` or `[n, *space, channel]`, 2-D or 3-D, all of one shape; whole
+            numbers (uint8, uint16, ...) or floating-point, float64 becoming float32.
+          labels: `[n]`, class names, or whole numbers: those of `classes`, or names themselves.
+          subjects: `[n]`, whose image it is: no subject is in two splits, and intervals are over
+            subjects; empty: each image is its own.
+          classes: names of the classes; empty: the labels themselves, sorted.
+          positive: of two classes the one that is looked for; empty: the second.
+          case_ids: `[n]`, a name for each image; empty: numbers.
+          split: `[n]`, train, validation or test; empty: drawn by subject, about 70, 15 and 15 %.
+          split_seed: draws the splits.
+          spacing_mm: the size of a voxel, one number or one an axis; 0: not known.
+          channel_axis: whether the last axis is that of channels; None: where there are five axes,
+            or four of which the last has 1, 3 or 4 entries.
+          name: of the set, in reports.
+          facts: further fields of `DatasetInfo`: `modality`, `licence`, `citation`, ...
+
+        Raises:
+          UserError: if lengths, shapes or values do not go together; the first odd one is named.
+        """
         from medjax.data import arrays
 
-        return arrays.from_arrays(images, labels, **options)
+        return arrays.from_arrays(
+            images,
+            labels,
+            classes=classes,
+            positive=positive,
+            spacing_mm=spacing_mm,
+            channel_axis=channel_axis,
+            subjects=subjects,
+            case_ids=case_ids,
+            split=split,
+            split_seed=split_seed,
+            name=name,
+            **facts,
+        )
 
     @classmethod
-    def from_landmarks(cls, images: Any, landmarks: Any, **options: Any) -> "Dataset":
-        """A set of images in memory, with points; see `medjax.data.arrays.from_landmarks`."""
+    def from_landmarks(
+        cls,
+        images: Any,
+        landmarks: Any,
+        *,
+        spacing_mm: float | Sequence[float],
+        names: Sequence[str] = (),
+        **options: Any,
+    ) -> "Dataset":
+        """A set of images in memory, with landmarks.
+
+        Images are kept in 8 bits, from the 0.5th to the 99.5th percentile of each, as new images
+        are when a network answers; uint8 stays as it is.
+
+        Args:
+          images: as of `from_arrays`.
+          landmarks: `[n, landmark, ndim]`, voxels in the order of the array's axes (row, column;
+            not x, y), from the centre of the first voxel; NaN where a point is missing. Missing
+            points, and those outside their image, are masked and counted in the notes.
+          spacing_mm: the size of a voxel, one number or one an axis: errors are in mm.
+          names: of the landmarks; empty: p1, p2, ...
+          options: `subjects`, `case_ids`, `split`, ... of `from_arrays`.
+
+        Raises:
+          UserError: if lengths, shapes or values do not go together, the first odd one is named; or
+            for a landmark that no training image has.
+        """
         from medjax.data import arrays
 
-        return arrays.from_landmarks(images, landmarks, **options)
+        return arrays.from_landmarks(
+            images, landmarks, spacing_mm=spacing_mm, names=names, **options
+        )
 
     @classmethod
     def from_tfds(cls, source: Any, **options: Any) -> "Dataset":
@@ -201,16 +278,7 @@ def load(
         f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
         for (a, b), n in again.items()
     ]
-    _check_landmarks(info, opened)
-    for split, part in opened.items() if info.landmarks else ():
-        outside, beyond = (int(part[which].sum()) for which in ("outside", "beyond"))
-        notes += [
-            f"{walk.counted(outside, 'landmark')} of {split} outside the image, taken as missing"
-        ] * bool(outside)
-        notes += [
-            f"{walk.counted(beyond, 'landmark')} of {split} beyond the grid, taken as not "
-            "found, or by the distance"
-        ] * bool(beyond)
+    notes += note_missing(info.name, info.landmarks, {k: v.targets for k, v in opened.items()})
     return Dataset(
         info,
         opened,
@@ -342,19 +410,6 @@ def _open(records) -> tuple[Split, list[str]]:
         image_dtype=first.dtype,
     )
     return split, text("digest")
-
-
-def _check_landmarks(info: DatasetInfo, splits: Mapping[str, Split]) -> None:
-    """Raises UserError for a landmark that no training case has: nothing can be learned of it."""
-    if not info.landmarks:
-        return
-    missing = np.isnan(splits["train"]["landmarks"]).any(-1).all(0)
-    if missing.any():
-        names = [name for name, gone in zip(info.landmarks, missing, strict=True) if gone]
-        raise UserError(
-            f"{info.name}: no training case has the landmark {walk.such_as(names, most=3)}; give "
-            "it one name in all files, or remove it"
-        )
 
 
 def _check(splits: Mapping[str, Split], info: DatasetInfo) -> list[str]:

@@ -165,8 +165,12 @@ def check_classes(
     """Notes of classes that have no example in validation or test.
 
     Raises:
-      UserError: if a class has none in train.
+      UserError: if a class has none in train, or there is one class alone.
     """
+    if len(classes) == 1:
+        raise UserError(
+            f"all images are of one class, {classes[0]}: there is nothing to tell apart"
+        )
     counts: dict[str, Counter] = defaultdict(Counter)
     for split, label in zip(splits, labels, strict=True):
         counts[split][label] += 1
