@@ -30,7 +30,7 @@ from benchmarks.common import Row
 from benchmarks.race import race
 from medjax import app
 from medjax.config import option
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.models.qnet import QNetwork
 from medjax.ops.preprocess import Preprocessing

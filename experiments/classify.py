@@ -15,8 +15,8 @@ import numpy as np
 from medjax import app, experiment, losses
 from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
+from medjax.data.dataset import Dataset, Split
 from medjax.data.options import DataOptions
-from medjax.data.source import Dataset, Split
 from medjax.errors import UserError
 from medjax.models import pretrained
 from medjax.ops.augment import Augmentation
@@ -85,6 +85,8 @@ def main(
     """
     if config.freeze and not config.init_from:
         raise UserError("`freeze` trains on the features of published weights; give `init_from`")
+    if network is not None and "dropout" in config.files.given:
+        raise UserError("`dropout` is for networks of medjax; yours has its own, or none")
     with experiment.open_run(
         config, "classify", default="brain_planes", dataset=dataset, suggest=suggest
     ) as run:
@@ -98,8 +100,8 @@ def main(
             image_size=config.data.image_size,
             fit=config.data.fit,
         )
-        if loss:
-            losses.check_loss(loss, shape=(len(spec.info.classes),))
+        loss_function = loss or losses.class_loss(config.loss)
+        losses.check_loss(loss_function, shape=(len(spec.info.classes),))
         balanced = balance(train, classes=len(spec.info.classes))
         task = predictor.make_task(
             spec,
@@ -107,7 +109,7 @@ def main(
             label_smoothing=config.label_smoothing,
             mixup_alpha=config.mixup,
             frozen=config.freeze,
-            loss_function=loss or losses.class_loss(config.loss),
+            loss_function=loss_function,
             class_weights=balanced if config.class_weights == "balanced" else None,
         )
         if config.init_from:
@@ -120,7 +122,7 @@ def main(
             train,
             feeding=config.feeding,
             score=score,
-            own=network is not None or loss is not None,
+            own=loss is not None or config.loss not in losses.BUILT_IN,
             higher=score not in (*metrics.LOWER_IS_BETTER, "loss"),
         )
         evaluation = experiment.evaluate(run, method, train, learned)

@@ -14,9 +14,9 @@ from typing import Any
 from medjax import app, experiment
 from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
+from medjax.data.dataset import Dataset
 from medjax.data.landmarks.folder import check_mirror
 from medjax.data.options import LandmarkOptions
-from medjax.data.source import Dataset
 from medjax.errors import UserError
 from medjax.losses import LossFunction, check_loss
 from medjax.ops.augment import Augmentation
@@ -113,9 +113,8 @@ def main(
             own_loss=loss,
         )
         method = experiment.Method(predictor, spec, task, config.measures)
-        own = network is not None or loss is not None
         learned = experiment.train(
-            run, method, train, feeding=config.feeding, score=config.best, own=own
+            run, method, train, feeding=config.feeding, score=config.best, own=loss is not None
         )
         evaluation = experiment.evaluate(run, method, train, learned)
         return experiment.write_report(run, method, learned, evaluation, score=config.best)

@@ -17,8 +17,8 @@ from typing import Any
 from medjax import app, experiment, progress
 from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
+from medjax.data.dataset import Dataset
 from medjax.data.options import LandmarkOptions
-from medjax.data.source import Dataset
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.landmarks.metrics import check_radii

@@ -15,8 +15,8 @@ from typing import Any
 from medjax import app, experiment
 from medjax.config import option, replace_settings, unique_names
 from medjax.data.catalogue import KnownSets
+from medjax.data.dataset import Dataset, Split
 from medjax.data.options import SequenceOptions
-from medjax.data.source import Dataset, Split
 from medjax.experiment import Learned, Method, Run
 from medjax.ops.augment import Augmentation
 from medjax.outputs.frames import FrameMeasures
@@ -131,7 +131,6 @@ def train_network(
             run.training, task, encoder_rate=learning.encoder_rate
         ),
         by_length=learning.by_length,
-        own=predictor.own_network is not None,
     )
     return method, learned
 

@@ -11,8 +11,6 @@ __version__ = "0.2.0"
 _PLACES = {
     **dict.fromkeys(
         (
-            "Figure",
-            "Result",
             "classify",
             "compare",
             "heatmap",
@@ -23,10 +21,11 @@ _PLACES = {
         ),
         "medjax.api",
     ),
+    **dict.fromkeys(("Figure", "Result", "open_run"), "medjax.result"),
     "main": "medjax.__main__",
     "Bundle": "medjax.bundle",
     "load": "medjax.bundle",
-    "Dataset": "medjax.data.source",
+    "Dataset": "medjax.data.dataset",
     "UserError": "medjax.errors",
     "register_loss": "medjax.losses",
     "register_network": "medjax.models",
@@ -44,6 +43,7 @@ __all__ = [
     "load",
     "main",
     "open_dataset",
+    "open_run",
     "register_dataset",
     "register_loss",
     "register_network",
@@ -54,8 +54,6 @@ __all__ = [
 if TYPE_CHECKING:
     from medjax.__main__ import main
     from medjax.api import (
-        Figure,
-        Result,
         classify,
         compare,
         heatmap,
@@ -65,10 +63,11 @@ if TYPE_CHECKING:
         temporal,
     )
     from medjax.bundle import Bundle, load
-    from medjax.data.source import Dataset
+    from medjax.data.dataset import Dataset
     from medjax.errors import UserError
     from medjax.losses import register_loss
     from medjax.models import register_network
+    from medjax.result import Figure, Result, open_run
 
 
 def __getattr__(name: str) -> Any:

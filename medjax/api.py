@@ -15,138 +15,24 @@ reason.
 """
 
 import dataclasses
-import functools
-import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from medjax import bundle, page
 from medjax.__main__ import load_program
-from medjax.bundle import Bundle, archive, card
 from medjax.config import check_ranges, list_settings, remember_given, replace_settings
 from medjax.data import catalogue, source
+from medjax.data.dataset import Dataset
 from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
-from medjax.data.source import Dataset
 from medjax.errors import UserError, unknown
-from medjax.evaluation import report
-from medjax.evaluation.predictions import Predictions
-from medjax.evaluation.stats import Estimate
 from medjax.experiment import Finished
 from medjax.losses import LossFunction
-from medjax.outputs.base import Answer
+from medjax.result import Result
 from medjax.tasks.base import name_own
 from medjax.typing import Json
 
 Source = str | Path | Dataset
 _KINDS = {"labels": DataOptions, "landmarks": LandmarkOptions, "frames": SequenceOptions}
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """A figure of a run; a notebook shows it."""
-
-    path: Path
-
-    def _repr_png_(self) -> bytes:
-        return self.path.read_bytes()
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Result:
-    """A run that has ended.
-
-    Attributes:
-      workdir: the folder that holds everything: report, predictions, figures, checkpoints.
-      report: its numbers, as in `report.json`.
-      predictions: those of the split of the report, beside their reference.
-      network: the module of one's own that was trained; None: one of medjax's.
-    """
-
-    workdir: Path
-    report: Json
-    predictions: Predictions
-    network: Any = None
-
-    @property
-    def metrics(self) -> dict[str, Estimate]:
-        """Each metric: `value`, and `low` and `high` of its 95 % interval over subjects."""
-        return dict(self.report["metrics"])
-
-    @property
-    def page(self) -> Path:
-        """`report.html`, one file to open or to mail."""
-        return self.workdir / page.NAME
-
-    @property
-    def figures(self) -> list[str]:
-        """The names of the figures."""
-        return sorted(p.stem for p in (self.workdir / "figures").glob("*.png"))
-
-    def figure(self, name: str) -> Figure:
-        """A figure by name, which a notebook shows; raises UserError if there is none."""
-        if name not in self.figures:
-            raise unknown("figure", name, self.figures)
-        return Figure(self.workdir / "figures" / f"{name}.png")
-
-    @functools.cached_property
-    def _opened(self) -> Bundle:  # once: a bundle compiles its answers for itself
-        return bundle.of_run(self.workdir, network=self.network)
-
-    def bundle(self) -> Bundle:
-        """The trained network, ready to answer."""
-        return self._opened
-
-    def predict(self, image: np.ndarray, **hints: Any) -> Answer:
-        """The answer for one new image; options as of `Bundle.predict`."""
-        return self.bundle().predict(image, **hints)
-
-    def share(self, path: str | Path, **notes: str) -> Path:
-        """Writes a bundle: a folder, or an archive where the name ends in .zip.
-
-        Args:
-          path: that is not there yet.
-          notes: what no run knows: `name`, `licence`, `intended_use`, `limits`, `authors`.
-
-        Raises:
-          UserError: if something is at that path.
-        """
-        target = Path(path)
-        odd = next((name for name in notes if name not in card.Notes._fields), None)
-        if odd is not None:
-            raise unknown("note", odd, card.Notes._fields)
-        if target.exists():
-            raise UserError(f"{target}: is there already; choose another name, or remove it")
-        files = bundle.make(self.workdir, notes=card.Notes(**{"name": target.stem, **notes}))
-        archive.write(target, files)
-        return target
-
-    def __repr__(self) -> str:
-        lines = [
-            f"{name:<20} {report.with_interval(estimate):<24} baseline "
-            f"{self.report['baseline'][name]:.3f}"
-            for name, estimate in self.metrics.items()
-        ]
-        why = report.reasons(self.metrics)
-        return "\n".join([self._title(), *lines, *why, f"page: {self.page}"])
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{report.with_interval(estimate)}</td>"
-            f"<td>{self.report['baseline'][name]:.3f}</td></tr>"
-            for name, estimate in self.metrics.items()
-        )
-        return (
-            f"<p><b>{html.escape(self._title())}</b></p><table><tr><th>metric</th>"
-            f"<th>value [95 % interval]</th><th>baseline</th></tr>{rows}</table>"
-            + "".join(f"<p>{html.escape(line)}</p>" for line in report.reasons(self.metrics))
-        )
-
-    def _title(self) -> str:
-        r = self.report
-        return f"{r['dataset']}, {r['split']}: {report.population(r)}; {r['of']}"
 
 
 def open_dataset(
@@ -276,7 +162,8 @@ def _run(family: str, data: Source, settings: Mapping[str, Any], **own: Any) -> 
         **_source_settings(program.Config, data),
         **_own_names(program.Config, own),
     }
-    is_own = isinstance(data, Dataset) or "data_dir" in given
+    registered = given.get("dataset") in catalogue.REGISTERED
+    is_own = isinstance(data, Dataset) or "data_dir" in given or registered
     config = configure(program.Config, **{"auto": is_own, **given})
     config = remember_given(config, list(given))
     parts = {name: part for name, part in own.items() if part is not None}
@@ -362,6 +249,7 @@ def configure(config: type, **settings: Any) -> Any:
       UserError: for a name that it has not, or a value that it does not take.
     """
     known = {leaf.name: leaf for leaf in list_settings(config)}
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
     for name, value in settings.items():
         if name not in known:
             raise unknown("setting", name, known)

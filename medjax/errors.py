@@ -28,7 +28,7 @@ class ExitError(Exception):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """An error for a name that is not in `known`: with the three nearest, or with some of all."""
-    names = sorted(known)
+    names = sorted(name for name in known if name)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     some = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {some}"

@@ -36,7 +36,9 @@ class FoldOptions:
             return
         if not self.fold.isdigit() or int(self.fold) >= self.folds:
             raise UserError(
-                f"`fold={self.fold}`: give `all`, or 0 to {max(self.folds - 1, 0)} with `folds`"
+                f"`fold={self.fold}`: give `all`, or 0 to {self.folds - 1}"
+                if self.folds
+                else f"`fold={self.fold}`: is one of how many? give `folds` too"
             )
 
     @property
@@ -56,7 +58,8 @@ class FileOptions:
         "as the argument",
         free=True,
     )
-    given: tuple[str, ...] = ()  # the settings that somebody gave
+    given: tuple[str, ...] = ()  # the settings that somebody gave...
+    chosen: tuple[str, ...] = ()  # ...and those that followed from the set and the device
     resume: str = option(
         "auto",
         "auto: go on from the newest checkpoint in workdir; never: refuse a workdir with a run",

@@ -50,6 +50,10 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
         for k in sorted(before | now)
         if before.get(k) != now.get(k)
     ]
+    if before.get("data_sha1") != now.get("data_sha1"):
+        of_data = ("data_sha1 ", "trained.preprocessing", "trained.info")
+        rest = [line for line in differ if not line.startswith(of_data)]
+        differ = ["its images, labels or splits were others (data_sha1)", *rest]
     if before.get("own_code") != now.get("own_code"):
         differ = ["the code of your network or loss has changed"]
     if differ:

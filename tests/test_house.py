@@ -60,6 +60,7 @@ LEVELS = [
     {"tasks"},
     {"experiment"},
     {"bundle"},
+    {"result"},
     {"__main__"},
     {"tools"},
     {"api"},

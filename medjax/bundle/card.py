@@ -99,9 +99,11 @@ def _head(report: JsonView, notes: Notes) -> str:
 
 
 def _summary(safe_report: JsonView, description: Description) -> str:
+    folds = safe_report.get("folds")
+    made = f"an ensemble of the networks of {len(folds)} folds" if folds else safe_report["of"]
     return (
         f"A network of medjax that {text(description.task)}: {safe_report['model']}, "
-        f"{safe_report['parameters']:,} parameters, {safe_report['of']}.\n\nIt knows: "
+        f"{safe_report['parameters']:,} parameters, {made}.\n\nIt knows: "
         f"{', '.join(map(text, description.names))}."
     )
 

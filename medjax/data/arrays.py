@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from medjax.data import exams, splits, walk
+from medjax.data.dataset import Dataset, Split, digest_of
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import LandmarkCase
 from medjax.data.landmarks.missing import note_missing
-from medjax.data.source import Dataset, Split, digest_of
 from medjax.errors import UserError, unknown
 
 _CHANNELS = (1, 3, 4)  # what a last axis of four is taken for

@@ -1,5 +1,6 @@
 """Which sets there are, by the options that they are read with. A new kind of set is one entry."""
 
+import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,7 +75,9 @@ def infer(options: Options) -> str:
     """
     path, kind = Path(options.data_dir), kind_of(options)
     if not path.exists():
-        raise UserError(f"`data_dir={path}`: no such file or folder")
+        near = difflib.get_close_matches(str(path), [*kind.builders(), *REGISTERED], n=1)
+        hint = f"; did you mean the set {near[0]}?" if near else ""
+        raise UserError(f"`data_dir={path}`: no such file or folder{hint}")
     names = {p.stem for p in ([path] if path.is_file() else path.glob("*.npz"))}
     known = sorted(names & set(kind.builders()))
     if len(known) == 1:
@@ -83,8 +86,28 @@ def infer(options: Options) -> str:
         return kind.folder_set
     raise UserError(
         f"`data_dir={path}`: no set of this kind; looked for {kind.wanted}, or the .npz of a known "
-        "set; put one there, or name the set with `dataset`"
+        f"set; {_describe_folder(path)}put one there, or name the set with `dataset`"
     )
+
+
+def _describe_folder(path: Path) -> str:
+    """What is there instead, where that is plain."""
+    if path.is_file():
+        return "this is one file: give the folder it lies in; "
+    if not any(path.iterdir()):
+        return "the folder is empty: "
+    loose = sum(images.is_image(p) for p in path.iterdir() if p.is_file())
+    return (
+        f"there {'is' if loose == 1 else 'are'} {walk.counted(loose, 'image')} alone: "
+        if loose
+        else ""
+    )
+
+
+def is_named(options: Options) -> bool:
+    """Whether `data_dir` is no folder, but the name of a set."""
+    name = options.data_dir
+    return name in {*kind_of(options).builders(), *REGISTERED} and not Path(name).exists()
 
 
 def check_kind(options: Options, info: DatasetInfo) -> None:

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from medjax.data.source import Dataset, Split
+from medjax.data.dataset import Dataset, Split
 from medjax.data.splits import place_of
 from medjax.errors import UserError
 

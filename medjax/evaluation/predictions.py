@@ -23,6 +23,10 @@ class Predictions:
     case_id: list[str]
     subject_id: list[str]
 
+    def __str__(self) -> str:
+        columns = ", ".join(vars(self))
+        return f"{type(self).__name__} of {len(self.case_id)} cases: {columns}"
+
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """What metrics take: the reference and the answers, `[n, ...]` each."""

@@ -48,6 +48,8 @@ def write(path: Path, result: JsonView) -> None:
     def convert(value: Any) -> Any:
         if isinstance(value, Estimate):
             return estimate_to_dict(value)
+        if isinstance(value, list):
+            return [convert(v) for v in value]
         return {k: convert(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
     write_json(path, convert(result))
@@ -100,8 +102,10 @@ def show(
         table.add_column(Text(column), justify=justify, no_wrap=not wraps, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # never markup: it may be of a stranger
-    width = None if os.isatty(1) else 140
-    console = Console(width=width, highlight=False)
+    console = Console(width=None if os.isatty(1) else 140, highlight=False)
+    if not text:  # of numbers nothing may be lost: a line runs on where the terminal is narrow
+        needed = console.measure(table).maximum
+        console = Console(width=max(needed, console.width), highlight=False)
     console.print(f"\n{title}\n", style="bold", soft_wrap=True, markup=False)
     console.print(table)
     console.print()
@@ -161,6 +165,11 @@ def population(result: JsonView) -> str:
     return f"{cases} of {result['subjects']} subject{'s' * (result['subjects'] != 1)}"
 
 
+def best_steps(result: JsonView) -> str:
+    """That of the checkpoint, or those of all folds."""
+    return ", ".join(map(str, result.get("best_steps", [result["best_step"]])))
+
+
 def over(result: JsonView) -> str:
     """What intervals are over."""
     return (
@@ -178,6 +187,8 @@ def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -
         show_classes(result)
     if "choices" in result:
         show_choices(result)
+    if "folds" in result:
+        show_folds(result)
     rows = []
     for name, estimate in result["metrics"].items():
         mean = [with_interval(result["seeds"]["mean"][name])] if many else []
@@ -193,10 +204,11 @@ def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -
             f"intervals: over {over(result)}"
             + ("; of the mean: Student's t over seeds" if many else ""),
             *reasons(result["metrics"]),
+            *result.get("remarks", []),
             *([f"f1 and average_precision: of the class {positive}"] if positive else []),
             f"baseline: {result['baseline_is']}",
             f"{result['model']}, {result['parameters']:,} parameters, best step "
-            f"{result['best_step']}; {_speed(timing, result['unit'])}{result['device']}",
+            f"{best_steps(result)}; {_speed(timing, result['unit'])}{result['device']}",
             "",
             *(f"wrote {workdir / name}" for name in (*_LEFT, *wrote) if (workdir / name).exists()),
             "",
@@ -217,13 +229,23 @@ def _speed(timing: Mapping[str, float], unit: str) -> str:
     )
 
 
+def show_folds(result: JsonView) -> None:
+    """The metrics of each fold by itself."""
+    folds = result["folds"]
+    show(
+        "each fold",
+        ["metric", *(f"fold {i}" for i in range(len(folds)))],
+        [[name, *(f"{fold[name].value:.3f}" for fold in folds)] for name in folds[0]],
+    )
+
+
 def show_classes(result: JsonView) -> None:
     """The table of the classes."""
     rows = result["classes"]
     columns = list(next(iter(rows.values())))
     show(
         "each class against the rest",
-        ["class", *(c.replace("_", " ") for c in columns)],
+        ["class", *(c.replace("_", "\n") for c in columns)],
         [
             [
                 name,

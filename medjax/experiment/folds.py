@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,13 @@ import numpy as np
 
 from medjax import schema, weights
 from medjax.config import replace_settings
-from medjax.data.source import Split
+from medjax.data.dataset import Split
+from medjax.errors import UserError
 from medjax.experiment.opening import Run
-from medjax.experiment.reporting import Finished, write_report
+from medjax.experiment.reporting import Finished, count_cases, write_report
 from medjax.experiment.training import Learned, Method
 from medjax.outputs.base import Evaluation
+from medjax.run_options import ALL_FOLDS
 from medjax.train import mesh
 from medjax.typing import Json
 from medjax.workdir import open_workdir
@@ -55,6 +58,7 @@ def cross_validated(
         if not config.cross_validation.runs_all:
             return main(config, **parts)
         workdir, count = Path(config.files.workdir), config.cross_validation.folds
+        _check_free(workdir)
         done = []
         for number in range(count):
             print(f"\nfold {number} of {count}, in {workdir / f'fold_{number}'}", flush=True)
@@ -65,6 +69,20 @@ def cross_validated(
         return (report or _report_folds)(config, done)
 
     return run_folds
+
+
+def _check_free(workdir: Path) -> None:
+    """Raises UserError, before any fold is trained, for a folder with a run that is none of all
+    folds."""
+    try:
+        fold = json.loads((workdir / "config.json").read_text()).get("fold", "")
+    except (OSError, ValueError):
+        return
+    if fold != ALL_FOLDS or not any(workdir.glob("fold_*")):
+        raise UserError(
+            f"`workdir={workdir}`: holds a run without folds; choose another, as "
+            f"{workdir.with_name(workdir.name + '_folds')}"
+        )
 
 
 def _report_folds(config: Any, done: Sequence[Finished]) -> Finished:
@@ -94,7 +112,7 @@ def join_folds(config: Any, done: Sequence[Finished], *, split: Split) -> Iterat
     method = first.method._replace(spec=dataclasses.replace(first.method.spec, seeds=networks))
     run = dataclasses.replace(
         first.run,
-        config=dataclasses.replace(config, dataset=first.run.config.dataset),
+        config=replace_settings(first.run.config, fold=ALL_FOLDS, workdir=config.files.workdir),
         workdir=Path(config.files.workdir),
         dataset=dataclasses.replace(first.run.dataset, splits={"train": split, "test": split}),
     )
@@ -108,6 +126,9 @@ def join_folds(config: Any, done: Sequence[Finished], *, split: Split) -> Iterat
         "of": f"each case by the networks of its fold, {len(done)} folds",
         "split": "all folds",
         "folds": [f.report["metrics"] for f in done],
+        "best_steps": [f.report["best_step"] for f in done],
+        "train": {"seconds": sum(f.report["train"]["seconds"] for f in done)},
+        "data": {"splits": {"all folds": count_cases(split, first.run.dataset.info)}},
         "notes": [
             f"the {networks} networks of all folds, shared as one ensemble, have seen every case: "
             "no number here is of that ensemble"

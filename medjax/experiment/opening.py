@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from medjax import models
 from medjax.config import replace_settings
 from medjax.data import catalogue, folds, preprocess, source
+from medjax.data.dataset import Dataset, Split
 from medjax.data.options import Options
-from medjax.data.source import Dataset, Split
 from medjax.data.suggest import suggest_form
 from medjax.errors import UserError
 from medjax.evaluation import plot
@@ -96,6 +98,8 @@ def open_run(
       UserError: for whatever is wrong with settings, folders or files.
       ExitError: if the process is to end.
     """
+    if not dataset and not config.dataset and catalogue.is_named(config.data):
+        config = replace_settings(config, dataset=config.data.data_dir, data_dir="", auto=False)
     workdir = Path(config.files.workdir)
     check_folders(workdir, config)
     cache = Path(config.files.cache_dir).expanduser()
@@ -179,6 +183,8 @@ def _given(config: RunConfig) -> list[str]:
 
 def check_folders(workdir: Path, config: RunConfig) -> None:
     """Raises UserError for folders that no run can have."""
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"`workdir={workdir}`: is a file; choose another")
     data_dir, begun = config.data.data_dir, (workdir / "config.json").exists()
     if begun and config.files.resume == "never" and not config.report.eval_only:
         raise UserError(
@@ -201,8 +207,27 @@ def _describe(dataset: Dataset) -> None:
     modality = "" if info.modality == "unknown" else f"{info.modality}; "
     say(f"{info.name}: {kind}{modality}{info.summary}; {sizes}")
     say(f"subjects: {info.subjects or 'not known'}")
+    if info.classes:
+        say(f"classes: {_count_classes(dataset)}")
     for note in dataset.notes:
         say(f"note: {note}")
+
+
+_MOST_CLASSES = 12  # that are counted in a line
+
+
+def _count_classes(dataset: Dataset) -> str:
+    """Each class with its cases in the splits, as `benign 70 / 15 / 15`."""
+    counts = [
+        np.bincount(split["label"], minlength=len(dataset.info.classes))
+        for split in dataset.splits.values()
+    ]
+    shown = [
+        f"{name} {' / '.join(map(str, numbers))}"
+        for name, *numbers in zip(dataset.info.classes, *counts, strict=True)
+    ]
+    more = f" and {len(shown) - _MOST_CLASSES} more" if len(shown) > _MOST_CLASSES else ""
+    return f"{', '.join(shown[:_MOST_CLASSES])}{more} ({' / '.join(dataset.splits)})"
 
 
 def check_augmentation(augmentation: Augmentation, *, axes: int) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from medjax import page, progress, weights
-from medjax.config import changed_settings
+from medjax.config import changed_settings, flatten_settings
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Split
+from medjax.data.summaries import SUMMARIES
 from medjax.evaluation import metrics, plot, report, stats
 from medjax.experiment.opening import Run, say
 from medjax.experiment.training import Learned, Method
@@ -187,15 +188,27 @@ def _networks(learned: Learned) -> int:
 
 
 def _settings(run: Run) -> Json:
-    """What differs from the defaults; where the run writes does not matter."""
+    """What differs from the defaults, or was chosen or given where all others follow from the set;
+    where the run writes does not matter."""
     files = {field.name for field in dataclasses.fields(FileOptions)}
+    options = run.config.files
+    decided = {*options.chosen, *options.given} if options.auto else set()
+    every = flatten_settings(run.config)
     changed = changed_settings(run.config)
-    return {name: value for name, value in changed.items() if name not in files}
+    return {
+        name: changed.get(name, value)
+        for name, value in every.items()
+        if name not in files and (name in changed or name in decided)
+    }
 
 
 def _command(run: Run) -> str:
-    """What was asked for; folders of this machine are left out."""
+    """What was asked for; folders of this machine are left out. What is of one's own, Python alone
+    can give."""
     given = dict(_settings(run))
+    own = {name: str(value)[4:] for name, value in given.items() if str(value).startswith("own:")}
+    if own or (run.dataset.info.name not in SUMMARIES and not run.config.data.data_dir):
+        return _call(run.family, {k: v for k, v in given.items() if k not in own}, own)
     folder = "DATA_DIR " if run.config.files.auto and given.pop("data_dir", "") else ""
     if folder:
         given.pop("dataset", "")
@@ -204,6 +217,14 @@ def _command(run: Run) -> str:
         for name, v in given.items()
     ]
     return " ".join([f"medjax {run.family}", *folder.split(), *flags])
+
+
+def _call(family: str, given: Json, own: Mapping[str, str]) -> str:
+    """The same as a call from Python."""
+    given.pop("dataset", "")
+    parts = [f"loss={v}" if k == "loss" else f"network={v}(...)" for k, v in own.items()]
+    settings = [f"{name}={value!r}" for name, value in given.items()]
+    return f"medjax.{family}({', '.join(['data', *parts, *settings])})"
 
 
 def _describe_data(run: Run) -> Json:
@@ -216,11 +237,12 @@ def _describe_data(run: Run) -> Json:
         "image": f"{shape}, {first.image_dtype}",
         "licence": info.licence,
         "citation": info.citation,
-        "splits": {name: _count(split, info) for name, split in dataset.splits.items()},
+        "splits": {name: count_cases(split, info) for name, split in dataset.splits.items()},
     }
 
 
-def _count(split: Split, info: DatasetInfo) -> Json:
+def count_cases(split: Split, info: DatasetInfo) -> Json:
+    """Cases, subjects, and the cases of each class."""
     counts = {"cases": len(split), "subjects": len(set(split.subject_id))}
     if info.classes:
         frequency = np.bincount(split["label"], minlength=len(info.classes))

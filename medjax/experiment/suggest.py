@@ -4,13 +4,14 @@ With a folder as the argument of a command a user has said nothing but where the
 choice is printed, stands in `config.json`, and can be given as a flag.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from medjax.config import flatten_settings, replace_settings
-from medjax.data.source import Dataset
+from medjax.data.dataset import Dataset
 from medjax.data.suggest import Suggestion
 
 Suggest = Callable[[Dataset, bool], Sequence[Suggestion]]  # of a set, and whether on a GPU
@@ -36,7 +37,7 @@ def take_stored(config: Any, names: Collection[str]) -> Any:
         for name, value in stored.items()
         if name in names and name not in config.files.given
     }
-    return replace_settings(config, **values)
+    return _remember_chosen(replace_settings(config, **values), values)
 
 
 def apply(config: Any, suggestions: Iterable[Suggestion], *, say: Callable[[str], None]) -> Any:
@@ -46,4 +47,10 @@ def apply(config: Any, suggestions: Iterable[Suggestion], *, say: Callable[[str]
     for name, value, reason in chosen:
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
         say(f"chosen: --{name}={shown} ({reason})")
-    return replace_settings(config, **{s.name: s.value for s in chosen})
+    made = replace_settings(config, **{s.name: s.value for s in chosen})
+    return _remember_chosen(made, [s.name for s in chosen])
+
+
+def _remember_chosen(config: Any, names: Iterable[str]) -> Any:
+    files = dataclasses.replace(config.files, chosen=(*config.files.chosen, *names))
+    return dataclasses.replace(config, files=files)

@@ -12,7 +12,7 @@ import optax
 
 from medjax import page, progress, schema, weights
 from medjax.config import changed_settings
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import ExitError, UserError, first_line
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
@@ -20,7 +20,7 @@ from medjax.experiment.opening import Run, say
 from medjax.experiment.trackers import open_trackers
 from medjax.outputs.base import Evaluation, ModelSpec, Predicted, Weights
 from medjax.runtime import STOPPED, host
-from medjax.tasks.base import Predictor
+from medjax.tasks.base import Predictor, own_network_name
 from medjax.train import mesh, several
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.options import FeedOptions
@@ -87,8 +87,8 @@ def train(
       feeding: where batches come from.
       score: the metric that chooses the checkpoint, or `loss`; higher: whether more is better.
       optimizer, by_length: as of `plan_supervised`.
-      own: network or loss are of one's own: they are traced before anything is written, and what
-        they compute is held against that of earlier sittings in the same work directory.
+      own: the loss is of one's own. It, or such a network, is traced before anything is written,
+        and what both compute is held against earlier sittings in the same work directory.
 
     Raises:
       UserError: if they cannot be traced.
@@ -106,6 +106,7 @@ def train(
         optimizer=optimizer,
         by_length=by_length,
     )
+    own = own or bool(own_network_name(method.predictor))
     further = {"own_code": _trace(method.task, train, run.training.batch)} if own else {}
     return carry_out(run, plan, method.predictor, method.spec, **further)
 
@@ -176,8 +177,8 @@ def _trace(task: Task, train: Split, batch: int) -> str:
 
 
 def _device_type(dtype: np.dtype) -> np.dtype:
-    """float64 becomes float32, as in a batch."""
-    return np.dtype(np.float32) if dtype == np.float64 else dtype
+    """float64 becomes float32, int64 int32, as in a batch."""
+    return jax.dtypes.canonicalize_dtype(dtype)
 
 
 def _open_trackers(run: Run) -> None:

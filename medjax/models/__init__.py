@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from medjax.errors import UserError, check_own_name, unknown
 from medjax.models.densenet import DenseNet
-from medjax.models.own import accept_known, check_network, use_fast_convolutions
+from medjax.models.own import accept_known, check_module, check_network, use_fast_convolutions
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
 from medjax.models.resnet import Bottleneck, ResNet
 from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
@@ -75,6 +75,7 @@ __all__ = [
     "CLASSIFIERS",
     "HAVE_LEVELS",
     "LANDMARKERS",
+    "check_module",
     "check_network",
     "classifier",
     "divisor",
@@ -109,7 +110,7 @@ def register_network(
     check_own_name("network", name, taken=BUILT_IN)
     if not callable(factory) or isinstance(factory, nn.Module):
         raise UserError(f"network {name!r}: give the class, or a function that makes the module")
-    registries[finds][name] = accept_known(factory)
+    registries[finds][name] = accept_known(name, factory)
 
 
 def smallest_side(name: str) -> int:

@@ -14,13 +14,18 @@ from medjax.ops.conv import conv_general_dilated
 from medjax.typing import Array
 
 
-def accept_known(factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """The factory, called with those of medjax's options alone that it takes."""
+def accept_known(name: str, factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """The factory of the network `name`, called with those of medjax's options alone that it
+    takes; raises UserError where it fails."""
     parameters = inspect.signature(factory).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
     def make(**options: Any) -> nn.Module:
-        return factory(**{k: v for k, v in options.items() if takes_all or k in parameters})
+        taken = {k: v for k, v in options.items() if takes_all or k in parameters}
+        try:
+            return factory(**taken)
+        except TypeError as e:
+            raise UserError(f"network {name!r}: cannot be made: {first_line(e)}") from None
 
     return make
 
@@ -40,16 +45,12 @@ def use_fast_convolutions() -> AbstractContextManager[None]:
     return nn.intercept_methods(intercept)
 
 
-def check_network(network: Any, *, image_shape: tuple[int, ...], answers: tuple[int, ...]) -> None:
-    """Raises UserError unless a network of one's own fits the set.
-
-    Args:
-      network: a linen module with `__call__(x, train)`.
-      image_shape: of one example, `[*space, channel]`, with which the network is traced.
-      answers: the shape that it must answer each example with.
-    """
+def check_module(network: Any) -> None:
+    """Raises UserError unless it is a linen module with `__call__(x, train)`."""
     if isinstance(network, type):
         raise UserError(f"network {network.__name__}: give an instance, {network.__name__}(...)")
+    if isinstance(network, str):
+        raise UserError(f"network {network!r}: is a name; give it as model={network!r}")
     name = type(network).__name__
     if not isinstance(network, nn.Module):
         raise UserError(
@@ -58,6 +59,18 @@ def check_network(network: Any, *, image_shape: tuple[int, ...], answers: tuple[
     parameters = inspect.signature(type(network).__call__).parameters
     if "train" not in parameters and all(p.kind != p.VAR_KEYWORD for p in parameters.values()):
         raise UserError(f"network {name}: its __call__ needs an argument called train")
+
+
+def check_network(network: Any, *, image_shape: tuple[int, ...], answers: tuple[int, ...]) -> None:
+    """Raises UserError unless a network of one's own fits the set.
+
+    Args:
+      network: a linen module with `__call__(x, train)`.
+      image_shape: of one example, `[*space, channel]`, with which the network is traced.
+      answers: the shape that it must answer each example with.
+    """
+    check_module(network)
+    name = type(network).__name__
 
     def run(key: Array) -> Any:
         image = jnp.zeros((1, *image_shape))

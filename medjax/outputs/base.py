@@ -12,8 +12,8 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from medjax.data import images, walk
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
@@ -56,6 +56,8 @@ class ImageHints(NamedTuple):
       frame_ms: from one frame to the next; 0: not known.
       resize: images of another shape than those of the training are brought to it.
       limit_bytes: an image that is larger once it is decoded is refused.
+      channels: `gray`: colour images are made gray, by luminance; empty: they are refused where
+        the training had gray ones.
       points_mm: by case, `[landmark, ndim]`, where a first look has found the landmarks of a
         network that was trained on images in one pose.
     """
@@ -65,6 +67,7 @@ class ImageHints(NamedTuple):
     resize: bool = False
     points_mm: Mapping[str, np.ndarray] = {}
     limit_bytes: int = images.LIMIT_BYTES
+    channels: str = ""
 
 
 NO_HINTS = ImageHints()
@@ -317,7 +320,10 @@ def match_cases(a: Sequence[str], b: Sequence[str]) -> list[int]:
     place = {case: i for i, case in enumerate(b)}
     odd = set(a) ^ set(b)
     if odd:
-        raise UserError(f"{len(odd)} cases are in one file only, such as {min(odd)!r}")
+        raise UserError(
+            f"{len(odd)} cases are in one file only, such as {min(odd)!r}: compare runs on the "
+            "same set and split, or both of all folds"
+        )
     if len(place) != len(b) or len(a) != len(b):
         raise UserError("a case stands more than once in a file")
     return [place[case] for case in a]

@@ -17,7 +17,7 @@ def describe_result(result: JsonView) -> Json:
     main = str(chosen_by if chosen_by in result["metrics"] else next(iter(result["metrics"])))
     return {
         "title": f"{_data_name(result)}: {result['model']}",
-        "population": f"{result['split']} split: {report.population(result)}; {result['of']}",
+        "population": f"{_split_of(result)}: {report.population(result)}; {result['of']}",
         "headline": _headline(main, result),
         "baseline_is": result["baseline_is"],
         "has_seeds": len(result["seeds"]["each"]) > 1,
@@ -26,6 +26,7 @@ def describe_result(result: JsonView) -> Json:
         "remarks": [
             f"Intervals are over {report.over(result)}. Each drawn line has a scale of its own.",
             *_conformal(result),
+            *result.get("remarks", []),
             *report.reasons({k: report.estimate_of(v) for k, v in result["metrics"].items()}),
         ],
         "definitions": result["definitions"],
@@ -82,6 +83,10 @@ def _warnings(result: JsonView) -> list[str]:
     return out
 
 
+def _split_of(result: JsonView) -> str:
+    return result["split"] if "folds" in result else f"{result['split']} split"
+
+
 def _data_name(result: JsonView) -> str:
     return result["dataset"] + (" (synthetic)" if result["synthetic"] else "")
 
@@ -122,7 +127,20 @@ def _tables(result: JsonView) -> list[Json]:
             columns = [c for c in columns if len({str(row.get(c)) for row in rows.values()}) > 1]
             shown = [[name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()]
             out.append({"title": title, "columns": [title.split()[1], *columns], "rows": shown})
-    return [*_stand_beside(result), *out]
+    return [*_stand_beside(result), *_folds(result), *out]
+
+
+def _folds(result: JsonView) -> list[Json]:
+    """Each fold by itself, where the report is of several."""
+    folds = result.get("folds")
+    if not folds:
+        return []
+    rows = [
+        [name, *(show_estimate(report.estimate_of(fold[name])) for fold in folds)]
+        for name in folds[0]
+    ]
+    columns = ["metric", *(f"fold {i}" for i in range(len(folds)))]
+    return [{"title": "Each fold", "columns": columns, "rows": rows}]
 
 
 def _with_intervals(result: JsonView) -> Json:
@@ -189,7 +207,10 @@ def _made(result: JsonView) -> list[tuple[str, Any]]:
     return [
         ("device", result["device"]),
         ("training", f"{train['steps']} steps, {train['seconds']:.0f} s"),
-        ("best step", f"{result['best_step']}, by {(result['validation'] or {}).get('metric')}"),
+        (
+            "best step",
+            f"{report.best_steps(result)}, by {(result['validation'] or {}).get('metric')}",
+        ),
         ("parameters", f"{result['parameters']:,}"),
         ("weights, sha256", result["weights_sha256"]),
         ("versions", ", ".join(f"{k} {v}" for k, v in versions.items())),

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from medjax import models
 from medjax.config import option
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.outputs.base import Answer, Input, ModelSpec, Output, Predicted, Weights
 from medjax.train import predict, step

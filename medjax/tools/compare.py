@@ -10,6 +10,7 @@ models are exchangeable, subject by subject.
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def main(config: Config) -> Json:
         answers = read_pair(config, first, others[0])
         page.write_comparison(
             Path(config.html),
-            names=[Path(name).name for name in config.files],
+            names=[_describe_run(name, short=True) for name in config.files],
             population=_population(answers),
             rows=pages,
         )
@@ -132,10 +133,12 @@ def _show(
             metric,
             f"{c.a:.4f}",
             f"{c.b:.4f}",
-            f"{c.difference.value:+.4f}",
-            ""
-            if np.isnan(c.difference.low)
-            else f"[{c.difference.low:+.4f}, {c.difference.high:+.4f}]",
+            f"{c.difference.value:+.4f}"
+            + (
+                ""
+                if np.isnan(c.difference.low)
+                else f" [{c.difference.low:+.4f}, {c.difference.high:+.4f}]"
+            ),
             f"{c.p_value:.4f}",
             f"{p:.4f}",
         )
@@ -144,11 +147,11 @@ def _show(
     partial = next((c for _, c in rows if c.common < c.points), None)
     report.show(
         _population(answers),
-        ("metric", "A", "B", "B - A", "95 % interval", "p", "p (Holm)"),
+        ("metric", "A", "B", "B - A [95 % interval]", "p", "p (Holm)"),
         shown,
         [
-            f"A: {config.files[0]}",
-            f"B: {name}",
+            f"A: {_describe_run(config.files[0])}",
+            f"B: {_describe_run(name)}",
             *(
                 [
                     f"distances are of the {partial.common} of {partial.points} points that "
@@ -172,6 +175,16 @@ def _show(
         }
         for (metric, c), p in zip(rows, holm, strict=True)
     }
+
+
+def _describe_run(name: str, *, short: bool = False) -> str:
+    """The name of a run, in short without the folders it lies in, and what was trained there."""
+    shown = Path(name).name if short else name
+    try:
+        r = json.loads(Path(name, "report.json").read_text())
+        return f"{shown} ({r['model']}, best step {report.best_steps(r)}, {r['date']})"
+    except (OSError, ValueError, KeyError, TypeError):  # of a table alone, or an older run
+        return shown
 
 
 def _file(name: str) -> Path:

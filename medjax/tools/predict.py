@@ -46,6 +46,9 @@ class Config:
     output: str = option("answers", "new folder for the answers", path=True)
     spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it")
     frame_ms: float = option(0.0, "from one frame to the next, where the files do not tell it")
+    channels: str = option(
+        "", "gray: colour images are made gray for a network of gray ones", choices=("", "gray")
+    )
     resize: bool = option(False, "bring images of other shapes to that of the training")
     pose_from: str = option(
         "",
@@ -88,6 +91,7 @@ def main(config: Config) -> None:
         config.resize,
         first_look(config, model),
         int(config.max_image_gb * 1e9),
+        config.channels,
     )
     with alone(output):
         bad = answer(config, model, hints, paths, output)
@@ -136,6 +140,8 @@ def alone(output: Path) -> Iterator[None]:
             yield
         finally:
             (output / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                output.rmdir()  # nothing was answered
 
 
 def grouped(bad: Sequence[tuple[str, str]]) -> list[str]:
@@ -190,6 +196,8 @@ def answer(
         raise
     finally:
         writer.close()
+    if not writer.count:
+        return bad
     writer.show()
     files = walk.counted(len(paths), "file")
     print(f"wrote {output}: {walk.counted(writer.count, 'answer')} of {files}")

@@ -26,6 +26,7 @@ from medjax import bundle, runtime, schema, weights
 from medjax.bundle import archive, hub, manifest
 from medjax.bundle.card import Notes
 from medjax.config import option
+from medjax.data import walk
 from medjax.errors import UserError, unknown
 from medjax.evaluation import report
 from medjax.tasks.base import missing_network
@@ -58,11 +59,10 @@ def main(config: Config) -> None:
     verb, *paths = config.files or ("",)
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    count, act = VERBS[verb]
-    if len(paths) != count:
-        raise UserError(
-            f"{verb}: needs {count} name{'s' if count > 1 else ''}, got {len(paths)}; see --help"
-        )
+    takes, act = VERBS[verb]
+    if len(paths) != len(takes):
+        names = f"needs {len(takes)} name{'s' if len(takes) > 1 else ''}, got {len(paths)}"
+        raise UserError(f"{verb}: {names}: medjax share {verb} {' '.join(takes)}")
     act(config, *paths)
 
 
@@ -78,12 +78,14 @@ def make(config: Config, workdir: str, target: str) -> None:
     files = bundle.make(Path(workdir), notes=notes, export=config.stablehlo)
     if config.sign_key:
         files[manifest.SIGNATURE] = manifest.sign(files[manifest.NAME], Path(config.sign_key))
-    bundle.opened(files, where=str(path), answers=False)  # what is written can be read
+    model = bundle.opened(files, where=str(path), answers=False)  # what is written can be read
     archive.write(path, files)
+    own = missing_network(model.predictor)
+    use = f"from Python, with its network {own}" if own else f"medjax predict {path} IMAGES"
     print(
         f"wrote {path}: {len(files)} files, {sum(map(len, files.values())):,} bytes; sha256 of its "
         f"contents {manifest.check(files, where=target).sha256}\n"
-        f"next: medjax share verify {path}; to use it: medjax predict {path} IMAGES"
+        f"next: medjax share verify {path}; to use it: {use}"
     )
 
 
@@ -130,6 +132,9 @@ def _show(source: str, model: bundle.Bundle) -> None:
             f"{numbers['split']}: {report.population(numbers)}"
             f"{', synthetic' if info.synthetic else ''}",
             f"knows: {', '.join(info.classes or info.landmarks or info.frames)}",
+            f"{numbers['parameters']:,} parameters; "
+            f"{walk.counted(model.spec.seeds, 'network')}{' together' * (model.spec.seeds > 1)}",
+            *numbers.get("notes", []),
             f"input: {' x '.join(map(str, model.spec.image_shape))}, {model.spec.image_dtype}",
             f"sha256 {model.digest}",
             "",
@@ -208,11 +213,11 @@ def load(config: Config, source: str) -> bundle.Bundle:
     )
 
 
-VERBS: dict[str, tuple[int, Callable]] = {
-    "make": (2, make),
-    "verify": (1, verify),
-    "show": (1, show),
-    "diff": (2, diff),
-    "push": (2, push),
-    "pull": (2, pull),
+VERBS: dict[str, tuple[tuple[str, ...], Callable]] = {
+    "make": (("RUN", "BUNDLE"), make),
+    "verify": (("BUNDLE",), verify),
+    "show": (("BUNDLE",), show),
+    "diff": (("BUNDLE", "BUNDLE"), diff),
+    "push": (("BUNDLE", "REPOSITORY"), push),
+    "pull": (("REPOSITORY", "BUNDLE"), pull),
 }

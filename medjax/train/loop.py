@@ -79,10 +79,13 @@ def fit(
         bad = np.reshape(logs["bad_step"], (choices, -1))
         if (bad >= 0).any(1).all():
             first = np.where(bad >= 0, bad, np.iinfo(bad.dtype).max).min(1)  # of each choice
+            number = first.max() + 1
             raise UserError(
-                f"the loss is not finite at step {first.max() + 1}; the last "
-                "good checkpoint is kept; lower `learning_rate` or set `clip_norm`, "
-                "in another `workdir`"
+                f"the loss is not finite at step {number}, before anything was learned: look for a "
+                "logarithm or a division in network and loss, and at the range of the pixels"
+                if number == 1
+                else f"the loss is not finite at step {number}; the last good checkpoint is kept; "
+                "lower `learning_rate` or set `clip_norm`, in another `workdir`"
             )
         step, total = step + count, total + seconds
         limit = min(max(1, int(pace_seconds * count / max(seconds, 1e-9))), 2 * count)

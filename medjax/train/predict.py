@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.train import feed, mesh, step
 from medjax.typing import Tree
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.train import feed, mesh, state, step
 from medjax.train.options import FeedOptions, TrainingOptions
 from medjax.train.plan import make_optimizer, plan_learners

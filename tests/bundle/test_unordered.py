@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Split
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import ModelSpec
 from medjax.tasks.base import compile_answers, predict_ensemble

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import medjax
-from medjax.data.source import Dataset
+from medjax.data.dataset import Dataset
 from medjax.errors import UserError
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medjax.data.dataset import Dataset
 from medjax.data.folds import pool_of, split_folds
-from medjax.data.source import Dataset
 from medjax.errors import UserError
 
 

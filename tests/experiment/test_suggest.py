@@ -8,8 +8,8 @@ from PIL import Image
 
 from experiments import classify
 from medjax import app
+from medjax.data.dataset import Dataset
 from medjax.data.options import DataOptions, LandmarkOptions
-from medjax.data.source import Dataset
 from medjax.data.suggest import Suggestion, suggest_batch, suggest_form, suggest_steps
 from medjax.errors import UserError
 from medjax.experiment.suggest import apply

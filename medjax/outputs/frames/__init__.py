@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from medjax.config import option
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.data.sequences import files
-from medjax.data.source import Split
 from medjax.evaluation.metrics import Metric
 from medjax.outputs.base import (
     WORST_CASES,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.evaluation.plot import flat, new_figure, short
 from medjax.evaluation.stats import nan_mean
 from medjax.outputs.base import Picture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.evaluation.predictions import Predictions
 from medjax.evaluation.stats import nan_mean
 from medjax.outputs.frames import metrics as temporal_metrics

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from medjax.data import images, placing, walk
+from medjax.data.dataset import Split
 from medjax.data.sequences import files
 from medjax.data.sequences.case import Clip
-from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.outputs.base import (
     NO_HINTS,
@@ -120,7 +120,9 @@ def prepare(
 ) -> PreparedImage:
     """A sequence whose frames have the shape of the training's."""
     _, height, width, channels = spec.image_shape
-    clip = clip._replace(frames=images.match_channels(clip.frames, spec.channels, count=channels))
+    clip = clip._replace(
+        frames=images.match_channels(clip.frames, hints.channels or spec.channels, count=channels)
+    )
     if clip.frames.ndim != 4 or clip.frames.shape[-1] != channels:
         raise UserError(
             f"{case_id}: frames of {clip.frames.shape[-1]} channels, those of the training had "

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Split
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.plot import save_image
 from medjax.outputs.base import (
@@ -65,11 +65,25 @@ def details(evaluation: Evaluation[LabelPredictions]) -> Json:
     info, predictions = evaluation.spec.info, evaluation.ensemble
     return {
         "positive": info.positive,
+        "remarks": _remark_noise(evaluation),
         "classes": metrics.by_class(predictions.label, predictions.probability, info.classes),
         "class_intervals": metrics.class_intervals(
             predictions.label, predictions.probability, info.classes, predictions.subject_id
         ),
     }
+
+
+def _remark_noise(evaluation: Evaluation[LabelPredictions]) -> list[str]:
+    """That one metric is corrected where it has an interval, and what it is otherwise."""
+    ece = {"ece": evaluation.metrics["ece"]}
+    predictions = evaluation.ensemble
+    corrected = predictions.estimates(ece, samples=evaluation.samples)["ece"]
+    if np.isnan(corrected.low):
+        return []
+    return [
+        f"ece: without what noise alone would add; with it {predictions.values(ece)['ece']:.3f}, "
+        "which figures, baseline and comparisons show"
+    ]
 
 
 def draw(folder: Path, evaluation: Evaluation[LabelPredictions]) -> list[Picture]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.evaluation import metrics
 from medjax.evaluation.intervals import Estimate, bootstrap, without_interval
@@ -95,19 +95,19 @@ def class_intervals(
     subjects; each rate is over the cases that it is a share of."""
     guess, who, out = probability.argmax(1), np.asarray(subjects), {}
 
-    def rate(of: np.ndarray, hit: np.ndarray) -> Estimate:
-        if not of.any():
+    def rate(counted: np.ndarray, hit: np.ndarray) -> Estimate:
+        if not counted.any():
             return without_interval(np.nan, "no such case")
-        return bootstrap(share_of_hits, hit[of], hit[of], who[of].tolist())
+        return bootstrap(share_of_hits, hit[counted], hit[counted], who[counted].tolist())
 
     for c, name in enumerate(classes):
-        true, said = label == c, guess == c
+        true, predicted = label == c, guess == c
         against_rest = np.stack([1 - probability[:, c], probability[:, c]], 1)
         out[name] = {
-            "sensitivity": rate(true, said),
-            "specificity": rate(~true, ~said),
-            "positive_predictive_value": rate(said, true),
-            "negative_predictive_value": rate(~said, ~true),
+            "sensitivity": rate(true, predicted),
+            "specificity": rate(~true, ~predicted),
+            "positive_predictive_value": rate(predicted, true),
+            "negative_predictive_value": rate(~predicted, ~true),
             "auc": bootstrap(metrics.auc, true.astype(int), against_rest, subjects),
         }
     return out

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from medjax.data import exams, geometry, images
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.evaluation import plot
 from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
@@ -31,13 +31,17 @@ class ClassProbabilities(NamedTuple):
     case_id: str
     probability: dict[str, float]
 
+    @property
+    def label(self) -> str:
+        """The class with the highest probability."""
+        return max(self.probability, key=lambda c: self.probability[c])
+
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
-        likeliest = max(self.probability, key=lambda c: self.probability[c])
         return [
             {
                 "case_id": self.case_id,
-                "class": likeliest,
+                "class": self.label,
                 **{f"p_{name}": p for name, p in self.probability.items()},
             }
         ]
@@ -89,17 +93,21 @@ def prepare(
 ) -> PreparedImage:
     """An image as the network takes it; raises UserError if it does not fit."""
     raw_image = raw_image._replace(
-        pixels=images.match_channels(raw_image.pixels, spec.channels, count=spec.image_shape[-1])
+        pixels=images.match_channels(
+            raw_image.pixels, hints.channels or spec.channels, count=spec.image_shape[-1]
+        )
     )
     pixels, want = raw_image.pixels, spec.image_shape
     if pixels.ndim != len(want) or pixels.shape[-1] != want[-1]:
         raise UserError(
-            f"{case_id}: {_kind(pixels.shape)}; the model is for {_kind(want)}: convert it"
+            f"{case_id}: {_kind(pixels.shape)}; the model is for {_kind(want)}: "
+            f"{_mend(pixels.shape, want)}"
         )
     if str(pixels.dtype) != spec.image_dtype:
+        scale = spec.preprocessing
         raise UserError(
-            f"{case_id}: its pixels are {pixels.dtype}, those of the training "
-            f"were {spec.image_dtype}: convert it"
+            f"{case_id}: its pixels are {pixels.dtype}, those of the training were "
+            f"{spec.image_dtype}, most of them from {scale.low:g} to {scale.high:g}: convert it"
         )
     info = spec.info
     pixels = exams.arrange(
@@ -142,6 +150,13 @@ def from_array(
         spacing = tuple(geometry.spacing_mm(affine).tolist())
     raw_image = images.RawImage(pixels, spacing, affine)
     return prepare(raw_image, predictor, spec, case_id="image", hints=hints)
+
+
+def _mend(shape: tuple[int, ...], want: tuple[int, ...]) -> str:
+    if len(shape) == len(want) and (shape[-1], want[-1]) == (3, 1):
+        return "convert it, or give `channels=gray`"
+    many = len(shape) > len(want) or shape[-1] > 4
+    return "give one image at a time, as it was trained on" if many else "convert it"
 
 
 def _kind(shape: tuple[int, ...]) -> str:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.config import option
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.evaluation.metrics import Metric, definitions
 from medjax.ops.consensus import align_pairs

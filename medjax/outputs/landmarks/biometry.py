@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Split
 from medjax.evaluation.metrics import Floats, Metric, mean_defined
 from medjax.evaluation.stats import Estimate, bootstrap
 from medjax.outputs.landmarks.report import reference

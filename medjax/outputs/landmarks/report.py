@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data import geometry, slicer
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.evaluation.predictions import Predictions
 from medjax.evaluation.stats import conformal_radius, nan_mean

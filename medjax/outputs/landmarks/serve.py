@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.data import geometry, images, placing, slicer
+from medjax.data.dataset import Split
 from medjax.data.found import known_spacing
 from medjax.data.landmarks import pose
-from medjax.data.source import Split
 from medjax.errors import UserError
 from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.landmarks import plot as landmark_plot
@@ -96,7 +96,9 @@ def prepare(
     """An image on the grid of the training; raises UserError if it does not fit."""
     shape, grid_mm = spec.image_shape, spec.info.grid_mm
     raw_image = raw_image._replace(
-        pixels=images.match_channels(raw_image.pixels, spec.channels, count=spec.image_shape[-1])
+        pixels=images.match_channels(
+            raw_image.pixels, hints.channels or spec.channels, count=spec.image_shape[-1]
+        )
     )
     if raw_image.pixels.ndim != len(shape) or raw_image.pixels.shape[-1] != shape[-1]:
         raise UserError(

@@ -71,4 +71,9 @@ class ClassificationPredictor:
                 f"`model={self.model}` needs images of {smallest} voxels a side or more; "
                 f"these have {spec.image_shape[:-1]}: give `image_size`, or another model"
             )
-        return models.classifier(self.model, num_classes=count, dropout=dropout, dtype=self.dtype)
+        network = models.classifier(
+            self.model, num_classes=count, dropout=dropout, dtype=self.dtype
+        )
+        if self.model not in models.BUILT_IN:
+            models.check_network(network, image_shape=spec.image_shape, answers=(count,))
+        return network

@@ -1,6 +1,6 @@
 """Settings of a classifier that nobody gave."""
 
-from medjax.data.source import Dataset
+from medjax.data.dataset import Dataset
 from medjax.data.suggest import (
     Suggestion,
     device_of,

@@ -101,8 +101,7 @@ class HeatmapPredictor:
         shape = (*(self.patch or spec.image_shape[:-1]), spec.image_shape[-1])
         count = len(spec.info.landmarks)
         if self.own_network is not None:
-            answers = (*shape[:-1], count)
-            models.check_network(self.own_network, image_shape=shape, answers=answers)
+            models.check_network(self.own_network, image_shape=shape, answers=(*shape[:-1], count))
             return self.own_network
         divisor = models.divisor(self.model, levels=self.levels)
         if any(n % divisor for n in shape[:-1]):
@@ -111,9 +110,12 @@ class HeatmapPredictor:
                 f"windows have {shape[:-1]}: give `image_shape`, or fewer `levels`"
             )
         depth = {"levels": self.levels} if self.model in models.HAVE_LEVELS else {}
-        return models.landmarker(
+        network = models.landmarker(
             self.model, num_landmarks=count, dtype=self.dtype, width=self.width, **depth
         )
+        if self.model not in models.BUILT_IN:
+            models.check_network(network, image_shape=shape, answers=(*shape[:-1], count))
+        return network
 
     def _check_patch(self, shape: tuple[int, ...]) -> None:
         patch = self.patch

@@ -1,7 +1,7 @@
 """Settings of heatmap regression that nobody gave."""
 
 from medjax import models
-from medjax.data.source import Dataset
+from medjax.data.dataset import Dataset
 from medjax.data.suggest import Suggestion, suggest_steps
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.data import geometry
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.evaluation import stats
 from medjax.evaluation.predictions import Predictions

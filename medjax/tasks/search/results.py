@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.evaluation import metrics as metric_texts
 from medjax.evaluation import report as reports
 from medjax.outputs.base import WORST_CASES, Picture

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.ops import comb
 from medjax.ops.augment import Augmentation, Sample, augment_together

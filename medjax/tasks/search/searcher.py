@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax.config import list_settings
 from medjax.data import geometry
-from medjax.data.source import Dataset, Split
+from medjax.data.dataset import Dataset, Split
 from medjax.errors import UserError, unknown
 from medjax.models import qnet
 from medjax.ops.augment import Augmentation

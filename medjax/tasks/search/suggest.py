@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medjax.data.source import Dataset
+from medjax.data.dataset import Dataset
 from medjax.data.suggest import Suggestion, suggest_steps
 
 _MOST = 4  # landmarks: each is searched by agents of its own

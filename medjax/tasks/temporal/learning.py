@@ -12,7 +12,7 @@ import optax
 from medjax import weights
 from medjax.config import option
 from medjax.data import preprocess
-from medjax.data.source import Dataset, Split
+from medjax.data.dataset import Dataset, Split
 from medjax.errors import UserError
 from medjax.models import pretrained, sononet
 from medjax.ops.preprocess import Preprocessing

@@ -80,11 +80,13 @@ class TemporalPredictor:
 
     def network(self, spec: ModelSpec, *, dropout: float = 0.0, remat: bool = False) -> Any:
         """The network alone; raises UserError if frames are too small for it."""
-        smallest = models.smallest_side(self.encoder)
-        if self.own_network is not None:
-            models.check_network(
-                self.own_network, image_shape=spec.image_shape[1:], answers=(self.features,)
+        smallest, own = models.smallest_side(self.encoder), self.own_network
+        if own is None and self.encoder not in models.BUILT_IN:
+            own = models.classifier(
+                self.encoder, num_classes=self.features, dropout=dropout, dtype=self.dtype
             )
+        if own is not None:
+            models.check_network(own, image_shape=spec.image_shape[1:], answers=(self.features,))
         elif min(spec.image_shape[1:3]) < smallest:
             raise UserError(
                 f"`encoder={self.encoder}` needs frames of {smallest} pixels a side or more; "
@@ -99,7 +101,7 @@ class TemporalPredictor:
             dropout=dropout,
             dtype=self.dtype,
             remat=remat,
-            own_encoder=self.own_network,
+            own_encoder=own,
         )
 
     def make_task(

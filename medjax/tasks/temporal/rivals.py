@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.evaluation import report as reports
 from medjax.evaluation.stats import Estimate
 from medjax.ops import sequence

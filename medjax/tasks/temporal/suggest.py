@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medjax.data.source import Dataset
+from medjax.data.dataset import Dataset
 from medjax.data.suggest import Suggestion, suggest_batch, suggest_steps
 from medjax.tasks.temporal.task import LOSSES
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.evaluation.metrics import evaluate
 from medjax.outputs.frames import metrics as temporal_metrics
 from medjax.outputs.frames.report import SequencePredictions, at_mean, otsu, pooled

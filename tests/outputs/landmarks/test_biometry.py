@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import ellipe
 
+from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.source import Split
 from medjax.outputs.landmarks import biometry
 
 INFO = DatasetInfo(

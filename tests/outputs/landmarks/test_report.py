@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medjax.data import slicer
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.evaluation import metrics, stats
 from medjax.outputs.landmarks import metrics as landmark_metrics

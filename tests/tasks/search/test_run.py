@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from medjax.data import geometry
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.ops import comb
 from medjax.ops.intensity import fingerprint

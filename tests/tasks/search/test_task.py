@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.data.source import Split
+from medjax.data.dataset import Split
 from medjax.models.qnet import QNetwork
 from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
