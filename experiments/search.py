@@ -179,6 +179,7 @@ def write_report(
     if mesh.is_first():
         searches.write(run.workdir / "predictions.csv")
         explored.ensemble.write(run.workdir / "consensus.csv")
+        wrote = ("consensus.csv", *explored.ensemble.write_lists(run.workdir / "landmarks"))
         experiment.publish(
             run,
             result,
@@ -186,7 +187,7 @@ def write_report(
             score=config.best,
             unit="Huber loss of Q",
             show=lambda result: results.show_beside(result, config.radii_mm),
-            wrote=("consensus.csv",),
+            wrote=wrote,
         )
     return experiment.Finished(run.workdir, result, explored, run, method, learned)
 

@@ -135,8 +135,7 @@ def assemble(
     rows = {s: [i for i, c in enumerate(chosen) if c == s] for s in splits.SPLITS if s in chosen}
     hashes = [hashlib.sha1(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pixels]
     parts = {name: everything.only(index) for name, index in rows.items()}
-    targets_of = {split: part.targets for split, part in parts.items()}
-    notes = [*notes, *note_missing(name, info.landmarks, targets_of)]
+    notes = [*notes, *note_missing(name, info.landmarks, parts)]
     digest = digest_of(parts, [[hashes[i] for i in index] for index in rows.values()])
     return Dataset(info, parts, digest, tuple(notes), splits_drawn=not len(split))
 

@@ -182,6 +182,12 @@ def _holds(*patterns: str) -> Callable[[Path], bool]:
     return lambda path: any(next(iter(path.glob(pattern)), None) for pattern in patterns)
 
 
+def _has_lists(root: Path) -> bool:
+    """Whether lists of points lie in it, or in folders below it."""
+    lists = (".mrk.json", ".fcsv")
+    return any(n.lower().endswith(lists) for _, names in walk.folders(root) for n in names)
+
+
 def _has_classes(root: Path) -> bool:
     """Whether images lie in folders below it."""
     return any(
@@ -202,7 +208,7 @@ _KINDS: dict[type[Options], SetKind] = {
     LandmarkOptions: SetKind(
         _landmarks,
         "landmark_folder",
-        _holds("landmarks.csv", "*.mrk.json", "*.fcsv"),
+        lambda path: _holds("landmarks.csv")(path) or _has_lists(path),
         "landmarks.csv, or .mrk.json or .fcsv of 3D Slicer beside the images",
     ),
     SequenceOptions: SetKind(

@@ -76,7 +76,7 @@ def load(
         f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
         for (a, b), n in again.items()
     ]
-    notes += note_missing(info.name, info.landmarks, {k: v.targets for k, v in opened.items()})
+    notes += note_missing(info.name, info.landmarks, opened)
     return Dataset(
         info,
         opened,

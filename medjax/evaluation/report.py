@@ -157,6 +157,24 @@ def reasons(estimates: Mapping[str, Estimate]) -> list[str]:
     ]
 
 
+def advise(result: JsonView) -> list[str]:
+    """What would give numbers that are missing, or better ones."""
+    estimates = {
+        k: v if isinstance(v, Estimate) else estimate_of(v) for k, v in result["metrics"].items()
+    }
+    out = []
+    if "folds" not in result and any(e.reason.startswith("fewer than") for e in estimates.values()):
+        out.append("with --folds=5 every subject is tested once, and so more intervals are known")
+    first = next(iter(estimates))
+    baseline, value = result["baseline"].get(first), estimates[first].value
+    if first.startswith("error") and baseline is not None and value >= baseline:
+        out.append(
+            f"the baseline is better: {first} {baseline:.3f} against {value:.3f}; train longer, or "
+            "look at the data"
+        )
+    return out
+
+
 def population(result: JsonView) -> str:
     """`750 cases of 75 subjects`; of subjects only where they are known."""
     cases = f"{result['cases']} case{'s' * (result['cases'] != 1)}"
@@ -204,6 +222,7 @@ def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -
             f"intervals: over {over(result)}"
             + ("; of the mean: Student's t over seeds" if many else ""),
             *reasons(result["metrics"]),
+            *advise(result),
             *result.get("remarks", []),
             *([f"f1 and average_precision: of the class {positive}"] if positive else []),
             f"baseline: {result['baseline_is']}",

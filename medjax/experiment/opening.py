@@ -200,13 +200,16 @@ def check_folders(workdir: Path, config: RunConfig) -> None:
         raise UserError(f"`workdir={workdir}`: no run in it to evaluate; train first")
 
 
+_UNKNOWN_SUBJECTS = "not known: each image is its own (a column subject_id tells whose it is)"
+
+
 def _describe(dataset: Dataset) -> None:
     info = dataset.info
     sizes = ", ".join(f"{len(s)} {name}" for name, s in dataset.splits.items())
     kind = "synthetic, " if info.synthetic else ""
     modality = "" if info.modality == "unknown" else f"{info.modality}; "
     say(f"{info.name}: {kind}{modality}{info.summary}; {sizes}")
-    say(f"subjects: {info.subjects or 'not known'}")
+    say(f"subjects: {info.subjects or _UNKNOWN_SUBJECTS}")
     if info.classes:
         say(f"classes: {_count_classes(dataset)}")
     for note in dataset.notes:

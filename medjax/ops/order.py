@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from medjax.typing import Array, Key
 
 _ROUNDS = 6
+_FEW = 16
 
 
 def _mix(x: Array) -> Array:
@@ -20,9 +21,9 @@ def shuffled(key: Key, position: Array, *, size: int) -> Array:
     """The index that stands at `position` of an endless stream of shuffled epochs.
 
     Epoch e (positions e * size to (e + 1) * size - 1) holds each of 0 .. size - 1 once. Nothing
-    is stored or sorted: a Feistel network permutes the next power of four above `size`, and
-    values outside the range are permuted again until they fall inside (cycle walking; Black and
-    Rogaway, Ciphers with Arbitrary Finite Domains, 2002).
+    is stored or sorted, unless there are 16 or fewer: a Feistel network permutes the next power of
+    four above `size`, and values outside the range are permuted again until they fall inside (cycle
+    walking; Black and Rogaway, Ciphers with Arbitrary Finite Domains, 2002).
 
     Args:
       key: a typed key.
@@ -33,6 +34,8 @@ def shuffled(key: Key, position: Array, *, size: int) -> Array:
     half = max((int(size) - 1).bit_length() + 1, 2) // 2
     mask = jnp.uint32((1 << half) - 1)
     epoch = jax.random.fold_in(key, position // size)
+    if size <= _FEW:  # on so few bits a Feistel network prefers some orders
+        return jax.random.permutation(epoch, size)[position % size].astype(jnp.int32)
     rounds = jax.random.bits(epoch, (_ROUNDS,), jnp.uint32)
 
     def permute(x: Array) -> Array:

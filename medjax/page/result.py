@@ -70,11 +70,7 @@ def _warnings(result: JsonView) -> list[str]:
             "A perfect score is more often a leak than a success: look for images of one person, "
             "or marks of one scanner, in training and test."
         )
-    head, baseline = next(iter(result["metrics"])), result["baseline"]
-    value = result["metrics"][head].get("value")
-    known = head.startswith("error") and None not in (value, baseline.get(head))
-    if known and value >= baseline[head]:
-        out.append(f"The baseline is better: {head} {baseline[head]:.3f} against {value:.3f}.")
+    out += [f"{line[0].upper()}{line[1:]}." for line in report.advise(result)]
     counts = (result.get("data") or {}).get("splits", {}).get(result["split"], {})
     few = {k: n for k, n in counts.items() if k not in ("cases", "subjects") and n < _FEW_CASES}
     if few:

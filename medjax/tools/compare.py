@@ -189,7 +189,9 @@ def _describe_run(name: str, *, short: bool = False) -> str:
 
 def _file(name: str) -> Path:
     path = Path(name)
-    path = path / "predictions.csv" if path.is_dir() else path
+    if path.is_dir():  # of a search one answer a volume, where each start has a row else
+        names = ("consensus.csv", "predictions.csv")
+        path = next((path / n for n in names if (path / n).exists()), path / names[-1])
     if not path.exists():
         raise UserError(f"{path}: no such file")
     return path

@@ -43,7 +43,7 @@ class Config:
     input: str = option(
         "", "a file, or a folder that is searched for files", path=True, positional=True
     )
-    output: str = option("answers", "new folder for the answers", path=True)
+    output: str = option("answers", "new folder for the answers", path=True, positional=True)
     spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it")
     frame_ms: float = option(0.0, "from one frame to the next, where the files do not tell it")
     channels: str = option(
@@ -78,12 +78,13 @@ def main(config: Config) -> None:
     check_empty(config.output)
     runtime.setup(Path(config.cache_dir).expanduser())
     runtime.check_device()
-    model = bundle.load(
-        config.bundle,
-        limit_bytes=int(config.limit_gb * 1e9),
-        sha256=config.sha256,
-        public_key=config.public_key,
-    )
+    with progress.alive("reading the bundle"):
+        model = bundle.load(
+            config.bundle,
+            limit_bytes=int(config.limit_gb * 1e9),
+            sha256=config.sha256,
+            public_key=config.public_key,
+        )
     paths = inputs(config.input, model.predictor.output.prepare)
     hints = ImageHints(
         config.spacing_mm,
@@ -93,7 +94,7 @@ def main(config: Config) -> None:
         int(config.max_image_gb * 1e9),
         config.channels,
     )
-    with alone(output):
+    with alone(output), progress.alive("predicting"):
         bad = answer(config, model, hints, paths, output)
     if bad:
         print(f"\n{len(bad)} of {len(paths)} could not be answered:", file=sys.stderr)
@@ -200,7 +201,8 @@ def answer(
         return bad
     writer.show()
     files = walk.counted(len(paths), "file")
-    print(f"wrote {output}: {walk.counted(writer.count, 'answer')} of {files}")
+    wrote = ", ".join(sorted(p.name + "/" * p.is_dir() for p in output.iterdir() if p.name != LOCK))
+    print(f"wrote {output}: {walk.counted(writer.count, 'answer')} of {files}: {wrote}")
     for line in grouped(writer.failed):
         print(f"note: not drawn: {line}")
     return bad

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medjax.data import geometry, slicer, source
+from medjax.data import arrays, geometry, slicer, source
+from medjax.data.landmarks.folder import landmark_folder
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 from tests.conftest import real_data
@@ -335,3 +336,35 @@ def test_a_first_run_brings_volumes_into_one_pose(tmp_path, cache_dir):
         load(cache_dir, data_dir=str(folder), pose_from=str(run), image_shape=(32, 32, 32))
     with pytest.raises(UserError, match=r"is no predictions\.csv of these landmarks"):
         load(cache_dir, data_dir=str(folder), pose_from=str(tmp_path / "no"))
+
+
+def test_missing_points_are_counted_and_named():
+    """From arrays as from files: who lacks what."""
+    images_ = np.random.default_rng(0).integers(0, 255, (12, 16, 16), dtype=np.uint8)
+    points = np.full((12, 2, 2), 5.0)
+    points[3, 1] = np.nan
+    split = ["train"] * 8 + ["validation"] * 2 + ["test"] * 2
+    options = {"spacing_mm": 1.0, "names": ["apex", "base"], "split": split}
+    notes = arrays.from_landmarks(images_, points, **options).notes
+    assert "1 landmark of train not given, masked and left out of the numbers" in notes
+    assert "missing landmarks of train: 03: base" in notes
+    with pytest.raises(UserError, match="no training case has the landmark apex"):
+        arrays.from_landmarks(images_, points + np.array([[40.0, 0], [0, 0]]), **options)
+
+
+def test_a_misspelt_landmark_is_refused_by_the_name_of_its_file(tmp_path):
+    """Another number or side is another landmark; a note is all that a rare one gets."""
+
+    rows = "".join(f"{i}.png,1.0\n" for i in range(6))
+    (tmp_path / "metadata.csv").write_text(f"path,spacing_mm\n{rows}")
+
+    def write(spoilt):
+        for i in range(6):
+            Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{i}.png")
+            name = spoilt if i == 4 else "anterior_part"
+            slicer.write_json(tmp_path / f"{i}.mrk.json", {name: np.array([1.0, 2.0, 0.0])})
+        return landmark_folder(LandmarkOptions(data_dir=str(tmp_path)))
+
+    with pytest.raises(UserError, match=r"4\.png.*'anteror_part', and no 'anterior_part'"):
+        write("anteror_part")
+    assert "is it spelled otherwise" in " ".join(write("anterior_part_2").notes)

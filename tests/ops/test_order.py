@@ -47,3 +47,18 @@ def test_places_are_close_to_uniform():
     first = jax.vmap(lambda k: shuffled(k, jnp.int32(0), size=50))(keys)
     counts = np.bincount(np.asarray(first) // 5, minlength=10)
     assert ((counts - 200) ** 2 / 200).sum() < 27.9  # the 0.999 quantile
+
+
+def test_every_order_of_four_is_about_as_frequent():
+    """Over 4,800 epochs: chi-square of the 24 orders, 23 degrees of freedom."""
+    epochs = jnp.arange(4800)
+    order = jax.jit(
+        jax.vmap(
+            lambda e: jax.vmap(lambda p: shuffled(jax.random.key(0), p, size=4))(
+                e * 4 + jnp.arange(4)
+            )
+        )
+    )(epochs)
+    _, counts = np.unique(np.asarray(order) @ [64, 16, 4, 1], return_counts=True)
+    assert len(counts) == 24
+    assert ((counts - 200) ** 2 / 200).sum() < 49.7  # the 0.999 quantile

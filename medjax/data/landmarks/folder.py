@@ -1,5 +1,6 @@
 """One's own images with landmarks."""
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +25,7 @@ from medjax.errors import UserError
 
 Item = TypeVar("Item")
 _RARE_SHARE = 0.5  # of the images: names that fewer have are told of
+_ALIKE = 0.85  # of two names, from which one may be a misspelling of the other
 
 
 def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
@@ -55,12 +57,34 @@ def _note_rare(cases: Sequence[LandmarkCase], names: Sequence[str]) -> list[str]
     for name in names:
         having = [case.origin for case in cases if name in case.points]
         if len(having) < _RARE_SHARE * len(cases):
+            _check_spelling(name, cases, names)
             where = Path(having[0]).name
             notes.append(
                 f"the landmark {name!r} is in {len(having)} of {len(cases)} images alone, as in "
                 f"{where}: is it spelled otherwise in the others?"
             )
     return notes
+
+
+def _check_spelling(name: str, cases: Sequence[LandmarkCase], names: Sequence[str]) -> None:
+    """Raises UserError if a rare name looks like a frequent one that is missing wherever it is:
+    another number or side makes another landmark."""
+    having = [case for case in cases if name in case.points]
+    others = [
+        other
+        for other in names
+        if other != name
+        and re.findall(r"\d+", other) == re.findall(r"\d+", name)
+        and partner_of(other) != name
+        and sum(other in case.points for case in cases) >= _RARE_SHARE * len(cases)
+        and not any(other in case.points for case in having)
+    ]
+    near = difflib.get_close_matches(name, others, n=1, cutoff=_ALIKE)
+    if near:
+        raise UserError(
+            f"{having[0].origin}: has a landmark {name!r}, and no {near[0]!r} as most others have: "
+            "if it is misspelt, rename it there; if not, give it a name that is less alike"
+        )
 
 
 def _first_of(

@@ -5,17 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.data import walk
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 
 
-def note_missing(
-    name: str, landmarks: Sequence[str], splits: Mapping[str, Mapping[str, np.ndarray]]
-) -> list[str]:
+def note_missing(name: str, landmarks: Sequence[str], splits: Mapping[str, Split]) -> list[str]:
     """Notes of landmarks that are missing, outside their image, or beyond the grid.
 
     Args:
       name: of the set.
-      splits: by name their targets, as `builders.landmarks` describes them.
+      splits: by name, with targets as `builders.landmarks` describes them.
 
     Raises:
       UserError: for a landmark that no training case has: nothing can be learned of it.
@@ -32,11 +31,19 @@ def note_missing(
     notes = []
     for split, part in splits.items():
         outside, beyond = (int(part[which].sum()) for which in ("outside", "beyond"))
-        missing = int(np.isnan(part["true_file"]).any(-1).sum()) - outside
+        lacking = np.isnan(part["true_file"]).any(-1)
+        missing, first = int(lacking.sum()) - outside, _first_of(lacking, part, landmarks)
         for count, what in (
-            (missing, "not given, and left out of every number"),
+            (missing, "not given, masked and left out of the numbers"),
             (outside, "outside the image, taken as missing"),
             (beyond, "beyond the grid, taken as not found, or by the distance"),
         ):
             notes += [f"{walk.counted(count, 'landmark')} of {split} {what}"] * bool(count)
+        notes += [f"missing landmarks of {split}: {first}"] * bool(lacking.any())
     return notes
+
+
+def _first_of(lacking: np.ndarray, part: Split, landmarks: Sequence[str]) -> str:
+    """Some of the points that a split lacks, by case and name."""
+    points = [f"{part.case_id[i]}: {landmarks[j]}" for i, j in np.argwhere(lacking)]
+    return walk.such_as(points, most=3)

@@ -30,13 +30,14 @@ def cumulative(path: Path, predictions: LandmarkPredictions, baseline: LandmarkP
                 color="C0" if what is predictions else "0.5",
             )
         every = np.concatenate([w.error_mm[w.present] for w in (predictions, baseline)])
+        every = every[every > 0]
         ax.set_xscale("log")
         plain_numbers(ax.xaxis)
         ax.set(
             xlabel="error (mm)",
             ylabel="share of points with a smaller error",
             ylim=(0, 1.02),
-            xlim=np.nanquantile(every, [0.01, 1.0]) * [0.8, 1.2],
+            xlim=np.quantile(every, [0.01, 1.0]) * [0.8, 1.2] if len(every) else None,
         )
         ax.legend(loc="lower right")
 

@@ -155,19 +155,20 @@ class LandmarkPredictions(Predictions):
     def write_files(self, folder: Path) -> tuple[str, ...]:
         """Writes `predictions.csv`, and of volumes a list a case for 3D Slicer."""
         self.write(folder / "predictions.csv")
+        return self.write_lists(folder / "landmarks")
+
+    def write_lists(self, folder: Path) -> tuple[str, ...]:
+        """Of volumes one `.mrk.json` a case, in LPS: what 3D Slicer opens over the volume; the name
+        of the folder where there is one."""
         if self.points_px.shape[-1] != 3:
             return ()
-        self.write_lists(folder / "landmarks")
-        return ("landmarks/",)
-
-    def write_lists(self, folder: Path) -> None:
-        """One `.mrk.json` a case, in LPS: what 3D Slicer opens over the volume."""
         folder.mkdir(exist_ok=True)
         names = Names()
         for case, points in zip(self.case_id, self.points_mm, strict=True):
             name = names.name_of(case)
             named = dict(zip(self.names, geometry.ras(points, "LPS"), strict=True))
             slicer.write_json(folder / f"{name}.mrk.json", named)
+        return (f"{folder.name}/",)
 
 
 def reference(split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +255,7 @@ def conformal(
         ]
     )
     error = _far(predictions)
-    inside = np.where(np.isnan(error) | same, np.nan, error <= radius)
+    inside = np.where(np.isnan(error) | same, np.nan, (error <= radius) & np.isfinite(error))
     return {
         "level": level,
         "coverage": float(nan_mean(inside)),

@@ -24,8 +24,10 @@ class LandmarkAnswer(NamedTuple):
       names: `n` of them.
       points_px: `[n, ndim]`, x, y[, z] in pixels of the file.
       points_mm: the same in the world (RAS of a volume).
-      points_vox: the same in voxels of the prepared image.
+      points_vox: the same in voxels of the prepared image, on the grid of the training.
       confidence: `[n]`.
+      points_array_vox: the same as indices into the array that was given, in the order of its axes
+        (row, column of a picture; i, j, k of a volume with an affine).
     """
 
     case_id: str
@@ -34,6 +36,7 @@ class LandmarkAnswer(NamedTuple):
     points_mm: np.ndarray
     points_vox: np.ndarray
     confidence: np.ndarray
+    points_array_vox: np.ndarray
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
@@ -70,6 +73,8 @@ class LandmarkAnswer(NamedTuple):
 def answers_of(predictions: LandmarkPredictions, split: Split) -> list[LandmarkAnswer]:
     """One answer a case; the column `known` says whose millimetres are."""
     back, known = np.linalg.inv(split["to_file"]), split["known"]
+    same = np.broadcast_to(np.eye(back.shape[-1]), back.shape)
+    to_array = np.linalg.inv(split.targets.get("file_order", same))
     return [
         LandmarkAnswer(
             case,
@@ -80,6 +85,7 @@ def answers_of(predictions: LandmarkPredictions, split: Split) -> list[LandmarkA
             else np.full_like(predictions.points_mm[i], np.nan),
             geometry.apply(back[i], predictions.points_px[i]),
             predictions.confidence[i],
+            geometry.apply(to_array[i], predictions.points_px[i]),
         )
         for i, case in enumerate(predictions.case_id)
     ]
@@ -132,6 +138,7 @@ def prepare(
             "to_file": placed.to_file,
             "box": placed.box,
             "known": np.bool_(known),
+            "file_order": placing.file_order(raw_image),
         },
     )
 

@@ -191,18 +191,18 @@ def draw_ways(
 
 def draw(folder: Path, explored: Explored) -> list[Picture]:
     """Errors, ways, and the volumes whose one answer has the largest mean error, with the row of
-    their first search."""
+    the first search of their worst landmark."""
     split, searches = explored.split, explored.searches
     search_plot.histogram(
         folder / "errors.png",
         {name: searches.error_mm[:, i] for i, name in enumerate(searches.names)},
     )
-    rows = int(np.prod(searches.steps.shape[1:]))  # of a volume
+    rows = int(np.prod(searches.steps.shape[2:]))  # of a landmark in a volume
     worst = plot.draw_worst(folder, explored.ensemble, split, most=WORST_CASES)
     return [
         Picture("errors.png", "Errors of all searches, of each landmark."),
         *explored.draw_ways(folder),
-        *(p._replace(line=split.case_id.index(p.case_id) * rows + 2) for p in worst),
+        *(p._replace(line=(p.line - 2) * rows + 2) for p in worst),
     ]
 
 

@@ -13,7 +13,13 @@ def suggest(dataset: Dataset, accelerated: bool) -> list[Suggestion]:
     train, names = dataset.splits["train"], dataset.info.landmarks
     missing = np.isnan(train["landmarks"]).any((0, 2))
     complete = tuple(n for n, gone in zip(names, missing, strict=True) if not gone)[:_MOST]
+    left_out = [
+        f"{name} is missing in {count} of {len(train)}"
+        for name, count in zip(names, np.isnan(train["landmarks"]).any(2).sum(0), strict=True)
+        if count
+    ]
+    reason = "; ".join(["the first that every training case has", *left_out[:_MOST]])
     return [
-        Suggestion("landmarks", complete or names[:1], "the first that every training case has"),
+        Suggestion("landmarks", complete or names[:1], reason),
         suggest_steps(len(train), 1, epochs=10, accelerated=accelerated),
     ]
