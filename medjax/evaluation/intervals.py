@@ -15,6 +15,7 @@ from medjax.evaluation.metrics import Metric, Traits, calibration_gaps, evaluate
 
 _BLOCK = 200  # weightings held in memory at once
 _FEWEST_OF_KIND = 5  # subjects of a class, or that are in error, or as many of one size
+_LEAST_FREEDOM = 5.0  # of a share: with less, a few wrong answers make intervals needlessly wide
 _MOST_PARTS = 500  # of more subjects groups are left out, not single ones
 TAIL = 0.975
 
@@ -115,7 +116,7 @@ def bootstrap(
         why_none(traits, subjects)
         or ("undefined" if np.isnan(value) else "")
         or (_classes_too_few(label, probability, subjects) if traits.by_class else "")
-        or (_errors_too_few(label, probability, subjects) if traits.scale == "calibration" else "")
+        or (_errors_too_few(label, probability, subjects) if traits.of_errors else "")
     )
     if reason:
         return without_interval(value, reason)
@@ -155,7 +156,8 @@ def interval(spread: Spread, traits: Traits, *, count: int) -> Estimate:
         part = spread.value / traits.top
         if not 0 < part < 1 or spread.error == 0:
             return without_interval(spread.value, "at the end of its range")
-        half = stdtrit(spread.freedom, TAIL) * spread.error / traits.top / (part * (1 - part))
+        freedom = max(spread.freedom, _LEAST_FREEDOM)
+        half = stdtrit(freedom, TAIL) * spread.error / traits.top / (part * (1 - part))
         low, high = traits.top * expit(logit(part) + np.array([-half, half]))
         return Estimate(spread.value, float(low), float(high))
     if spread.error == 0:

@@ -32,6 +32,7 @@ class Traits(NamedTuple):
       by_class: averages over classes, and so needs subjects of each.
       ranks: depends on the order of each model's scores alone.
       of_found: counts only points that were found, so that two models may count others.
+      of_errors: most of it comes from wrong answers, of which a few tell nothing.
       fewest: subjects, below which its interval does not keep its level.
       bounds: of its values: no interval leaves them.
     """
@@ -41,6 +42,7 @@ class Traits(NamedTuple):
     by_class: bool = False
     ranks: bool = False
     of_found: bool = False
+    of_errors: bool = False
     fewest: int = FEWEST
     bounds: tuple[float, float] = (-np.inf, np.inf)
 
@@ -206,7 +208,7 @@ def reliability(
         yield inside.sum(1), ratio(inside @ top, inside.sum(1)), ratio(inside @ hit, inside.sum(1))
 
 
-@marked(scale="calibration")
+@marked(scale="calibration", of_errors=True)
 @_of_finite
 def ece(label: Array, probability: Array, weight: Array) -> Floats:
     """expected calibration error over 15 bins (Guo et al. 2017); with its interval, less what noise
@@ -223,7 +225,7 @@ def calibration_gaps(label: np.ndarray, probability: np.ndarray) -> Floats:
     return ((probability.argmax(1) == label) - top)[:, None] * np.eye(ECE_BINS)[bins]
 
 
-@marked(scale="share", top=2.0)
+@marked(scale="share", top=2.0, of_errors=True)
 @_of_finite
 def brier(label: Array, probability: Array, weight: Array) -> Floats:
     """mean squared error of the probabilities; of more than two classes, summed over them"""
