@@ -24,6 +24,7 @@ from medjax.outputs.landmarks import metrics as landmark_metrics
 Drawn = tuple[np.ndarray, np.ndarray, list[str]]  # labels, answers, subjects
 APART = {0.86: 1.5, 0.98: 3.0}  # distance of two normal classes of this area, in deviations
 SCALES = ((0.0, 1.0), (3.0, 1.0), (0.0, 4.0), (-3.0, 1.0))  # of the second model's logits
+FEW_APART, SURE = 1.84, 3.5  # deviations of a margin from 0, and how sure answers are of it
 COUNTS = (10, 20, 50, 200)
 
 
@@ -69,6 +70,19 @@ def scores(rng: np.random.Generator, n: int, *, prevalence: float, apart: float)
     return label, two(expit(z)), list(map(str, of))
 
 
+def few_errors(rng: np.random.Generator, n: int) -> Drawn:
+    """An image a subject, two classes as frequent as each other, 3.3 % of the answers wrong."""
+    label = rng.integers(0, 2, n)
+    margin = rng.normal(FEW_APART, 1.0, n)  # of the true class
+    return label, two(expit(np.where(label == 1, 1, -1) * SURE * margin)), list(map(str, range(n)))
+
+
+def mean_of_margin(function: Callable[[np.ndarray], np.ndarray]) -> float:
+    """The mean over the margins of `few_errors`, by Gauss-Hermite quadrature."""
+    at, weight = np.polynomial.hermite_e.hermegauss(200)
+    return float((weight * function(FEW_APART + at)).sum() / weight.sum())
+
+
 def errors_mm(rng: np.random.Generator, n: int) -> Drawn:
     """Ten points of each subject, whose errors are log-normal and resemble one another."""
     error = np.exp(rng.normal(0, 0.5, (n, 1)) + rng.normal(0, 0.5, (n, 10)))
@@ -99,6 +113,20 @@ WORLDS = (
     area(0.5, 0.98),
     World("mean error", landmark_metrics.error_mm, float(np.exp(0.25)), errors_mm),
     World("median error", landmark_metrics.error_mm_median, 1.0, errors_mm),
+    *(
+        World(f"{name} 0.967, single images", metric, float(ndtr(FEW_APART)), few_errors)
+        for name, metric in (
+            ("accuracy", metrics.accuracy),
+            ("balanced accuracy", metrics.balanced_accuracy),
+            ("F1", metrics.f1),
+        )
+    ),
+    World(
+        "Brier score, single images",
+        metrics.brier,
+        mean_of_margin(lambda margin: (1 - expit(SURE * margin)) ** 2),
+        few_errors,
+    ),
     World("ECE, calibrated", metrics.ece, 0.0, calibrated),
 )
 
