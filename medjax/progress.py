@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
 Item = TypeVar("Item")
-_last = {"told": 0.0}  # when anything was
+_last = {"told": 0.0, "ended": 0.0}  # when anything was, and when work ended
+_works: list[threading.Event] = []  # that last, the innermost last
 _LOG_SECONDS, _SCREEN_SECONDS = 4.0, 0.2  # between two lines of a log, and two states of a screen
-_SILENCE_SECONDS = 5.0  # after which a line says that work goes on
+_SILENCE_SECONDS = 4.0  # after which a line says that work goes on
 
 
 def track(
@@ -37,30 +38,42 @@ def track(
                 flush=True,
             )
             last_told, shown = now, screen
-            _last["told"] = now
+            told()
     if shown:
         print("\r\033[K", end="", file=stream, flush=True)
 
 
+def told() -> None:
+    """Remembers that something was told just now."""
+    _last["told"] = time.monotonic()
+
+
 @contextlib.contextmanager
 def alive(what: str, *, out: TextIO | None = None) -> Iterator[None]:
-    """Tells `out` every five seconds how long it lasts, unless `track` has something to tell."""
+    """Tells `out` every few seconds how long it lasts, unless somebody else has told something; of
+    several, one inside the other, the innermost tells."""
     stream, began, ended = out or sys.stdout, time.monotonic(), threading.Event()
+    goes_on = began - _last["ended"] < _SILENCE_SECONDS  # so nothing may have been told for a while
 
     def watch() -> None:
-        while not ended.wait(0.5):
+        while not ended.wait(0.25):
             now = time.monotonic()
-            if now - max(began, _last["told"]) >= _SILENCE_SECONDS:
-                print(f"{what}, {clock(now - began)} so far", file=stream, flush=True)
-                _last["told"] = now
+            silent = now - max(0.0 if goes_on else began, _last["told"])
+            if silent >= _SILENCE_SECONDS and _works[-1] is ended:
+                line = f"{what}, {clock(now - began)} so far"
+                print(f"\r\033[K{line}" if stream.isatty() else line, file=stream, flush=True)
+                told()
 
     thread = threading.Thread(target=watch, daemon=True)
+    _works.append(ended)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
+        _works.remove(ended)
+        _last["ended"] = time.monotonic()
 
 
 def several(rate: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from medjax import models
+from medjax import models, progress
 from medjax.config import replace_settings
 from medjax.data import catalogue, folds, preprocess, source
 from medjax.data.dataset import Dataset, Split
@@ -169,6 +169,7 @@ def open_beside(run: Run, name: str, **changes: Any) -> Iterator[Run]:
 def say(line: str) -> None:
     """Prints a line at once, also into a file."""
     print(line, flush=True)
+    progress.told()
 
 
 def _given(config: RunConfig) -> list[str]:

@@ -132,14 +132,15 @@ def carry_out(
     run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
     _open_trackers(run)
     if not run.config.report.eval_only:
-        train_plan(
-            plan,
-            run.workdir,
-            stop=host().stopping,
-            say=say,
-            compiling=lambda: host().at_once("compiling"),
-            also=[tracker.write for tracker in run.trackers],
-        )
+        with progress.alive("training"):
+            train_plan(
+                plan,
+                run.workdir,
+                stop=host().stopping,
+                say=say,
+                compiling=lambda: host().at_once("compiling"),
+                also=[tracker.write for tracker in run.trackers],
+            )
     if mesh.agree(0, host().stopping())[1]:
         if mesh.is_first():
             page.write_run(run.workdir)
