@@ -120,7 +120,10 @@ def _tables(result: JsonView) -> list[Json]:
         rows = _with_intervals(result) if key == "classes" else result.get(key)
         if isinstance(rows, dict) and rows:
             columns = list(next(iter(rows.values())))
-            columns = [c for c in columns if len({str(row.get(c)) for row in rows.values()}) > 1]
+            if key == "landmarks":  # of many landmarks, what is the same for all is left out
+                columns = [
+                    c for c in columns if len({str(row.get(c)) for row in rows.values()}) > 1
+                ]
             shown = [[name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()]
             out.append({"title": title, "columns": [title.split()[1], *columns], "rows": shown})
     return [*_stand_beside(result), *_folds(result), *out]
