@@ -38,12 +38,12 @@ def track(
                 flush=True,
             )
             last_told, shown = now, screen
-            told()
+            note_output()
     if shown:
         print("\r\033[K", end="", file=stream, flush=True)
 
 
-def told() -> None:
+def note_output() -> None:
     """Remembers that something was told just now."""
     _last["told"] = time.monotonic()
 
@@ -62,7 +62,7 @@ def alive(what: str, *, out: TextIO | None = None) -> Iterator[None]:
             if silent >= _SILENCE_SECONDS and _works[-1] is ended:
                 line = f"{what}, {clock(now - began)} so far"
                 print(f"\r\033[K{line}" if stream.isatty() else line, file=stream, flush=True)
-                told()
+                note_output()
 
     thread = threading.Thread(target=watch, daemon=True)
     _works.append(ended)

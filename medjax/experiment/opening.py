@@ -169,7 +169,7 @@ def open_beside(run: Run, name: str, **changes: Any) -> Iterator[Run]:
 def say(line: str) -> None:
     """Prints a line at once, also into a file."""
     print(line, flush=True)
-    progress.told()
+    progress.note_output()
 
 
 def _given(config: RunConfig) -> list[str]:

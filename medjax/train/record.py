@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medjax.files import write_bytes, write_table
-from medjax.progress import clock, several, told
+from medjax.progress import clock, note_output, several
 from medjax.typing import Json, JsonView, Logs, Tree
 
 __all__ = ["write_bytes", "write_table"]  # what others find here
@@ -158,7 +158,7 @@ class Progress:
         )
         print(f"\r{line}\033[K" if self._tty else line, end="" if self._tty else "\n", flush=True)
         self._count_shown += 1
-        told()
+        note_output()
 
     def end(self) -> None:
         """Leaves the line that changes, so that what is printed next has one of its own."""
@@ -168,4 +168,4 @@ class Progress:
     def say(self, line: str) -> None:
         """Prints a line of its own, below which the progress goes on."""
         print(f"\r\033[K{line}" if self._tty else line, flush=True)
-        told()
+        note_output()
