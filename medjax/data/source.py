@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import logging
 
 from medjax import lock, progress, runtime
-from medjax.data import catalogue, subjects, walk
+from medjax.data import catalogue, columns, subjects, walk
 from medjax.data import splits as split_rules
+from medjax.data.columns import Columns
 from medjax.data.dataset import Dataset, Split, digest_of
 from medjax.data.info import NOTES, DatasetInfo
 from medjax.data.landmarks.missing import note_missing
 from medjax.data.options import Options
 from medjax.errors import UserError, unknown
-
-_TEXTS = ("case_id", "subject_id", "digest", "metadata")
 
 
 def load(
@@ -60,12 +58,13 @@ def load(
     _prepare(ready, lambda: _made(kind, options, mark, secret, folder), say)
     builder = _opened(ready)
     info = DatasetInfo.from_dict(dict(builder.info.metadata))
-    opened_splits = {
-        s: _open(builder.as_data_source(s)) for s in split_rules.SPLITS if s in builder.info.splits
-    }
-    rows = [(name, d) for name, (_, digests) in opened_splits.items() for d in digests]
+    names = [s for s in split_rules.SPLITS if s in builder.info.splits]
+    records = {name: builder.as_data_source(name) for name in names}
+    parts = columns.read(ready) or _read_columns(records)
+    digests = {name: parts[name].texts["digest"] for name in names}
+    rows = [(name, d) for name, some in digests.items() for d in some]
     again = split_rules.duplicates(*zip(*rows, strict=True))
-    opened = {name: split for name, (split, _) in opened_splits.items()}
+    opened = {name: _open(records[name], parts[name]) for name in names}
     try:
         remarks = json.loads((ready / NOTES).read_text())
         notes = [*remarks["notes"], *_check(opened, info)]
@@ -80,7 +79,7 @@ def load(
     return Dataset(
         info,
         opened,
-        digest_of(opened, [d for _, d in opened_splits.values()]),
+        digest_of(opened, list(digests.values())),
         tuple(notes),
         splits_drawn=remarks["splits_drawn"] or info.synthetic,
     )
@@ -167,25 +166,26 @@ def _quietly() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _open(records) -> tuple[Split, list[str]]:
-    """Reads the columns of a data source; images stay in the file until asked for."""
-    progress_rows = progress.track(records, total=len(records), what="opening")
-    columns = [{k: v for k, v in r.items() if k != "image"} for r in progress_rows]
+def _read_columns(records: Mapping[str, Any]) -> dict[str, Columns]:
+    """Of a set that was prepared before they stood apart: every example is read."""
+    return {
+        name: columns.collect(list(progress.track(part, total=len(part), what="opening")))
+        for name, part in records.items()
+    }
+
+
+def _open(records: Any, part: Columns) -> Split:
+    """A split whose images stay in the file until they are asked for."""
     first = records[0]["image"]
-
-    def text(key: str) -> list[str]:
-        return [c[key].decode() if isinstance(c[key], bytes) else str(c[key]) for c in columns]
-
-    split = Split(
-        targets={k: np.array([c[k] for c in columns]) for k in columns[0] if k not in _TEXTS},
-        case_id=text("case_id"),
-        subject_id=text("subject_id"),
-        metadata=[json.loads(m) for m in text("metadata")],
+    return Split(
+        targets=part.targets,
+        case_id=part.texts["case_id"],
+        subject_id=part.texts["subject_id"],
+        metadata=[json.loads(m) for m in part.texts["metadata"]],
         read=lambda i: records[i]["image"],
         image_shape=first.shape,
         image_dtype=first.dtype,
     )
-    return split, text("digest")
 
 
 def _check(splits: Mapping[str, Split], info: DatasetInfo) -> list[str]:

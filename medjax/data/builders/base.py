@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from medjax import progress
-from medjax.data import images, splits, subjects, walk
+from medjax.data import columns, images, splits, subjects, walk
 from medjax.data.info import NOTES, DatasetInfo
 from medjax.data.options import Options
 from medjax.errors import UserError
@@ -62,6 +62,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     def __init__(self, **options: Any):
         self.notes: list[str] = []
         self.splits_drawn = False
+        self._columns: dict[str, columns.Columns] = {}
         self._bad: dict[str, str] = {}  # by file, as a file may be met twice
         super().__init__(**options)
 
@@ -147,28 +148,30 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
 
     def _generate_examples(self, split: str, part: Part) -> Iterator[tuple[int, dict]]:
         info, shape, dtype = self.describe()
-        key = -1
+        key, rows = -1, []
         examples = progress.track(
             part.examples, total=part.size, what=f"preparing {split}", out=self.builder_config.out
         )
         for key, example in enumerate(examples):
             check(example, shape, dtype, info)
-            yield (
-                key,
+            rows.append(
                 {
-                    "image": np.ascontiguousarray(example.image, dtype),
                     **example.targets,
                     "case_id": example.case_id,
                     "subject_id": example.subject_id,
                     "digest": hashlib.sha1(example.image.tobytes()).hexdigest(),
                     "metadata": json.dumps(dict(example.metadata)),
-                },
+                }
             )
+            yield key, {"image": np.ascontiguousarray(example.image, dtype), **rows[-1]}
         if key < 0:
             raise UserError(
                 f"{info.name}: no image of the split {split} can be read, such as "
                 f"{walk.such_as(self._bad.values(), most=1)}"
             )
+        collected, features = columns.collect(rows), self.info.features
+        targets = {k: _as_stored(v, features[k]) for k, v in sorted(collected.targets.items())}
+        self._columns[split] = collected._replace(targets=targets)
 
     def _log_download_bytes(self) -> None:
         """Says nothing: `source` tells what is prepared, and where."""
@@ -177,11 +180,20 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         """The same."""
 
     def _download_and_prepare(self, *args: Any, **options: Any) -> None:
-        """Writes the notes into the same folder, so that both are there or neither."""
+        """Writes notes and columns into the same folder, so that all are there or nothing."""
         super()._download_and_prepare(*args, **options)
         bad = walk.note_of(self._bad.values(), "file", "left out that cannot be read", most=20)
         remarks = {"notes": [*self.notes, *bad], "splits_drawn": self.splits_drawn}
         Path(self.data_dir, NOTES).write_text(json.dumps(remarks))
+        columns.write(Path(self.data_dir), self._columns)
+
+
+def _as_stored(values: np.ndarray, feature: tfds.features.FeatureConnector) -> np.ndarray:
+    """A column as reading the records gives it: floats pass through 32 bits there, and a number an
+    example is one of Python's."""
+    if values.dtype.kind == "f":
+        values = values.astype(np.float32).astype(np.float64)
+    return values if values.ndim == 1 else values.astype(feature.np_dtype)
 
 
 def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.FeatureConnector]:
