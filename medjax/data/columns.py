@@ -11,7 +11,7 @@ NAME = "columns.npz"
 _TEXTS = ("case_id", "subject_id", "digest", "metadata")
 
 
-class Columns(NamedTuple):
+class SplitColumns(NamedTuple):
     """What a split has beside its images.
 
     Attributes:
@@ -23,9 +23,9 @@ class Columns(NamedTuple):
     texts: dict[str, list[str]]
 
 
-def collect(rows: Sequence[Mapping[str, Any]]) -> Columns:
+def collect(rows: Sequence[Mapping[str, Any]]) -> SplitColumns:
     """The columns of examples, whose images are left out."""
-    return Columns(
+    return SplitColumns(
         {k: np.array([row[k] for row in rows]) for k in rows[0] if k not in (*_TEXTS, "image")},
         {k: [_text(row[k]) for row in rows] for k in _TEXTS},
     )
@@ -35,7 +35,7 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def write(folder: Path, splits: Mapping[str, Columns]) -> None:
+def write(folder: Path, splits: Mapping[str, SplitColumns]) -> None:
     """Writes those of all splits into one file."""
     arrays = {f"{split}/{k}": v for split, part in splits.items() for k, v in part.targets.items()}
     names = {split: [list(part.targets), part.texts] for split, part in splits.items()}
@@ -43,13 +43,13 @@ def write(folder: Path, splits: Mapping[str, Columns]) -> None:
     np.savez(folder / NAME, allow_pickle=False, texts=np.frombuffer(texts, np.uint8), **arrays)
 
 
-def read(folder: Path) -> dict[str, Columns] | None:
+def read(folder: Path) -> dict[str, SplitColumns] | None:
     """Those of each split; None where there is no such file, or it is damaged."""
     try:
         with np.load(folder / NAME, allow_pickle=False) as file:
             splits = json.loads(file["texts"].tobytes())
             return {
-                split: Columns({name: file[f"{split}/{name}"] for name in names}, texts)
+                split: SplitColumns({name: file[f"{split}/{name}"] for name in names}, texts)
                 for split, (names, texts) in splits.items()
             }
     except Exception:  # a damaged archive is told of by errors of a dozen kinds

@@ -14,7 +14,7 @@ from absl import logging
 from medjax import lock, progress, runtime
 from medjax.data import catalogue, columns, subjects, walk
 from medjax.data import splits as split_rules
-from medjax.data.columns import Columns
+from medjax.data.columns import SplitColumns
 from medjax.data.dataset import Dataset, Split, digest_of
 from medjax.data.info import NOTES, DatasetInfo
 from medjax.data.landmarks.missing import note_missing
@@ -166,7 +166,7 @@ def _quietly() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _read_columns(records: Mapping[str, Any]) -> dict[str, Columns]:
+def _read_columns(records: Mapping[str, Any]) -> dict[str, SplitColumns]:
     """Of a set that was prepared before they stood apart: every example is read."""
     return {
         name: columns.collect(list(progress.track(part, total=len(part), what="opening")))
@@ -174,7 +174,7 @@ def _read_columns(records: Mapping[str, Any]) -> dict[str, Columns]:
     }
 
 
-def _open(records: Any, part: Columns) -> Split:
+def _open(records: Any, part: SplitColumns) -> Split:
     """A split whose images stay in the file until they are asked for."""
     first = records[0]["image"]
     return Split(

@@ -62,7 +62,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     def __init__(self, **options: Any):
         self.notes: list[str] = []
         self.splits_drawn = False
-        self._columns: dict[str, columns.Columns] = {}
+        self._columns: dict[str, columns.SplitColumns] = {}
         self._bad: dict[str, str] = {}  # by file, as a file may be met twice
         super().__init__(**options)
 
