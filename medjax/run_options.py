@@ -93,4 +93,9 @@ class ReportOptions:
     page_images: bool = option(
         True, "report.html shows images of the cases that were answered worst", free=True
     )
+    profile: bool = option(
+        False,
+        "before training trace a few updates into workdir/profile, and show where their time goes",
+        free=True,
+    )
     eval_only: bool = option(False, "read the best checkpoint and report", free=True)

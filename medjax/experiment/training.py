@@ -16,7 +16,9 @@ from medjax.data.dataset import Split
 from medjax.errors import ExitError, UserError, first_line
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
+from medjax.experiment import profiling
 from medjax.experiment.opening import Run, say
+from medjax.experiment.profiling import profile_update
 from medjax.experiment.trackers import open_trackers
 from medjax.outputs.base import Evaluation, ModelSpec, Predicted, Weights
 from medjax.runtime import STOPPED, host
@@ -140,6 +142,9 @@ def carry_out(
                 say=say,
                 compiling=lambda: host().at_once("compiling"),
                 also=[tracker.write for tracker in run.trackers],
+                inspect=functools.partial(profile_update, run.workdir / profiling.FOLDER)
+                if run.config.report.profile
+                else None,
             )
     if mesh.agree(0, host().stopping())[1]:
         if mesh.is_first():

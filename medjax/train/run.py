@@ -1,6 +1,7 @@
 """A whole training run: compile, resume, train, evaluate, save."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -106,15 +107,30 @@ def _tell_if_long(
         return
     seconds = 0.0
     for _ in range(2):
-        copy = jax.tree.map(jnp.copy, state)
         began = time.perf_counter()
-        jax.block_until_ready(compiled(plan.keys, copy, plan.feed(start, 1), np.int32(1)))
+        jax.block_until_ready(_update_copy(plan, compiled, state, start, 1))
         seconds = time.perf_counter() - began
     if seconds * left > _LONG_SECONDS:
         say(
             f"this will take about {clock(seconds * left)} (h:mm:ss) for {left:,} steps, and the "
             "evaluations; fewer steps, smaller images or a smaller network take less"
         )
+
+
+def _compile(plan: Plan, state: Any, start: int) -> tuple[Any, Any]:
+    """The state, made where there is none, and the program of its updates."""
+    if state is None:
+        state = jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
+    advance = jax.jit(
+        plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.replicated)
+    )
+    return state, advance.lower(plan.keys, state, plan.feed(start, 1), np.int32(1)).compile()
+
+
+def _update_copy(plan: Plan, compiled: Any, state: Tree, start: int, count: int) -> Any:
+    """So many updates of a copy of the state, which is not touched itself."""
+    copy = jax.tree.map(jnp.copy, state)
+    return compiled(plan.keys, copy, plan.feed(start, count), np.int32(count))
 
 
 def train(
@@ -125,6 +141,7 @@ def train(
     say: Callable[[str], None],
     compiling: Callable[[], AbstractContextManager] = nullcontext,
     also: Sequence[Callable[[int, JsonView], None]] = (),
+    inspect: Callable[[Any, Callable[[int], Any], float], None] | None = None,
 ) -> None:
     """Trains to the end, or until `stop()`, from the newest checkpoint if there is one.
 
@@ -135,6 +152,8 @@ def train(
     Args:
       compiling: is held while nothing would be lost if the process ended.
       also: what else takes each line of `metrics.jsonl`, as `(step, values)`.
+      inspect: `inspect(compiled, update, compile_seconds)` looks at the program, where `update(n)`
+        makes n updates of a copy of the state.
     """
     checkpoints = Checkpoints(workdir / "checkpoints", keep=plan.keep, say=say)
     newest = checkpoints.newest(plan.abstract())
@@ -148,12 +167,12 @@ def train(
     say(f"{begins}compiling (the first time up to a minute or two; kept for the next run)")
     began = time.perf_counter()
     with compiling(), alive("compiling"):
-        state = newest[0] if newest else jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
-        advance = jax.jit(
-            plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.replicated)
-        )
-        compiled = advance.lower(plan.keys, state, plan.feed(start, 1), np.int32(1)).compile()
+        state, compiled = _compile(plan, newest[0] if newest else None, start)
     compile_seconds = time.perf_counter() - began
+    if inspect:
+        inspect(
+            compiled, functools.partial(_update_copy, plan, compiled, state, start), compile_seconds
+        )
     _tell_if_long(plan, compiled, state, start, say)
 
     file = (

@@ -1,0 +1,181 @@
+"""Where the time of an update goes: a trace, and a table of the dearest operations."""
+
+import gzip
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from medjax.errors import UserError
+from medjax.evaluation import report
+from medjax.train.hlo_cost import OperationCost, count_costs
+from medjax.train.record import write_json
+from medjax.typing import Json
+
+FOLDER = "profile"
+_UPDATES, _SHOWN = 3, 10
+_PRODUCT_SIDE, _COPY_BYTES = 1024, 2**27  # 2.1 GFLOP, and 0.13 GB: larger than any cache
+_WAITING = ("while", "call", "conditional")  # what only waits for the operations inside
+
+
+class Peak(NamedTuple):
+    """What this machine does at best: a product of matrices, and a copy."""
+
+    flops_per_second: float
+    bytes_per_second: float
+
+
+class Spent(NamedTuple):
+    """An operation of an update.
+
+    Attributes:
+      seconds, calls: an update; operations that run side by side add up to more than its time.
+    """
+
+    name: str
+    cost: OperationCost
+    seconds: float
+    calls: float
+
+
+def measure_peak() -> Peak:
+    """The best of five, of a product of two matrices in float32 and of a copy."""
+    a = jnp.ones((_PRODUCT_SIDE, _PRODUCT_SIDE))
+    b = jnp.ones((_COPY_BYTES // 4,))
+    product = _best_seconds(jax.jit(lambda x: x @ x), a)
+    copy = _best_seconds(jax.jit(lambda x: x + 1), b)
+    return Peak(2 * _PRODUCT_SIDE**3 / product, 2 * _COPY_BYTES / copy)
+
+
+def _best_seconds(function: Callable, argument: Any) -> float:
+    seconds = []
+    for _ in range(6):
+        began = time.perf_counter()
+        jax.block_until_ready(function(argument))
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])  # the first compiles
+
+
+def profile_update(
+    folder: Path, compiled: Any, update: Callable[[int], Any], compile_seconds: float
+) -> None:
+    """Traces some updates, prints where their time goes, and writes it down.
+
+    Args:
+      folder: of the trace, which TensorBoard, Perfetto and XProf open, and of `profile.json`.
+      compiled: the program; update: makes a number of updates of a copy of the state.
+      compile_seconds: that it has taken.
+
+    Raises:
+      UserError: if this JAX has no profiler.
+    """
+    peak = measure_peak()
+    jax.block_until_ready(update(1))
+    shutil.rmtree(folder, ignore_errors=True)
+    began = time.perf_counter()
+    try:
+        with jax.profiler.trace(str(folder)):
+            jax.block_until_ready(update(_UPDATES))
+            seconds = (time.perf_counter() - began) / _UPDATES
+    except (RuntimeError, ImportError) as e:
+        raise UserError(f"`profile`: this JAX has no profiler ({e}); leave it out") from None
+    spent = attribute_time(count_costs(compiled.as_text()), read_trace(folder), updates=_UPDATES)
+    summary = summarise(spent, seconds, peak, compile_seconds=compile_seconds)
+    write_json(folder / "profile.json", summary)
+    show(summary, folder)
+
+
+def read_trace(folder: Path) -> dict[str, tuple[float, int]]:
+    """By the name of an event of a trace its seconds, and how often it came."""
+    seconds: dict[str, float] = defaultdict(float)
+    calls: dict[str, int] = defaultdict(int)
+    for path in folder.rglob("*.trace.json.gz"):
+        with gzip.open(path) as file:
+            events = json.load(file)["traceEvents"]
+        for event in events:
+            if event.get("ph") == "X":
+                seconds[event["name"]] += event["dur"] / 1e6
+                calls[event["name"]] += 1
+    return {name: (seconds[name], calls[name]) for name in seconds}
+
+
+def attribute_time(
+    costs: dict[str, OperationCost], events: dict[str, tuple[float, int]], *, updates: int
+) -> list[Spent]:
+    """The operations of a program that a trace has seen, the dearest first."""
+    spent = [
+        Spent(name, cost, events[name][0] / updates, events[name][1] / updates)
+        for name, cost in costs.items()
+        if name in events and cost.opcode not in _WAITING
+    ]
+    return sorted(spent, key=lambda s: -s.seconds)
+
+
+def summarise(spent: list[Spent], seconds: float, peak: Peak, *, compile_seconds: float) -> Json:
+    """The table, an entry an operation, and the sums; each achieved rate beside the peak."""
+    busy = sum(s.seconds for s in spent)
+    return {
+        "update_seconds": seconds,
+        "compile_seconds": compile_seconds,
+        "operations_seconds": busy,
+        "host_seconds": max(seconds - busy, 0.0),
+        "gflop": sum(s.cost.flops * s.calls for s in spent) / 1e9,
+        "gigabytes": sum(s.cost.moved_bytes * s.calls for s in spent) / 1e9,
+        "peak_gflops": peak.flops_per_second / 1e9,
+        "peak_gigabytes_per_second": peak.bytes_per_second / 1e9,
+        "operations": [_describe(s, seconds, peak) for s in spent],
+    }
+
+
+def _describe(spent: Spent, seconds: float, peak: Peak) -> Json:
+    gflop, gigabytes = (x * spent.calls / 1e9 for x in spent.cost[2:])
+    of_flops = gflop * 1e9 / spent.seconds / peak.flops_per_second
+    of_bytes = gigabytes * 1e9 / spent.seconds / peak.bytes_per_second
+    return {
+        "name": spent.name,
+        "opcode": spent.cost.opcode,
+        "source": spent.cost.source,
+        "milliseconds": spent.seconds * 1e3,
+        "share": spent.seconds / seconds,
+        "calls": spent.calls,
+        "gflop": gflop,
+        "gigabytes": gigabytes,
+        "of_peak": max(of_flops, of_bytes),
+        "limit": "arithmetic" if of_flops >= of_bytes else "memory",
+    }
+
+
+def show(summary: Json, folder: Path) -> None:
+    """Prints the dearest operations."""
+    rows = [
+        [
+            f"{o['source'] or o['name']} ({o['opcode']})",
+            f"{o['milliseconds']:.2f}",
+            f"{o['share']:.1%}",
+            f"{o['calls']:g}",
+            f"{o['gflop']:.3f}",
+            f"{o['gigabytes']:.3f}",
+            f"{o['of_peak']:.0%} {o['limit']}",
+        ]
+        for o in summary["operations"][:_SHOWN]
+    ]
+    whole = summary["update_seconds"] * 1e3
+    report.show(
+        f"the {len(rows)} dearest operations of an update of {whole:.1f} ms",
+        ["operation", "ms", "share", "calls", "GFLOP", "GB", "of peak"],
+        rows,
+        [
+            f"all: {summary['gflop']:.2f} GFLOP, {summary['gigabytes']:.2f} GB; operations "
+            f"{summary['operations_seconds'] * 1e3:.1f} ms, the rest, of the host, "
+            f"{summary['host_seconds'] * 1e3:.1f} ms; compiling {summary['compile_seconds']:.1f} s",
+            f"peak of this machine: {summary['peak_gflops']:.0f} GFLOP/s by a product of matrices, "
+            f"{summary['peak_gigabytes_per_second']:.1f} GB/s by a copy",
+            f"wrote {folder}: profile.json, and a trace for TensorBoard or ui.perfetto.dev",
+        ],
+    )

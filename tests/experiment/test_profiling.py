@@ -1,0 +1,47 @@
+"""`--profile`: where the time of an update goes."""
+
+import json
+
+import pytest
+
+from experiments import classify
+from medjax import app
+from medjax.experiment import profiling
+from medjax.train.hlo_cost import OperationCost
+from tests.conftest import settings
+from tests.experiments.test_classify import SMALL
+
+
+def test_rates_by_hand():
+    """2 GFLOP in half a second where the peak is 8 a second: half of it."""
+    costs = {
+        "dot.1": OperationCost("dot", "dense", 1e9, 1e6),
+        "copy.2": OperationCost("copy", "", 0.0, 1e9),
+        "while.3": OperationCost("while", "", 0.0, 0.0),
+        "unseen.4": OperationCost("dot", "", 1e9, 0.0),
+    }
+    events = {"dot.1": (1.5, 6), "copy.2": (0.6, 3), "while.3": (9.0, 3), "host": (1.0, 1)}
+    spent = profiling.attribute_time(costs, events, updates=3)
+    assert [s.name for s in spent] == ["dot.1", "copy.2"]
+    found = profiling.summarise(spent, 0.9, profiling.Peak(8e9, 1e10), compile_seconds=4.0)
+    dot, copy = found["operations"]
+    assert (dot["gflop"], dot["calls"], dot["of_peak"], dot["limit"]) == (2.0, 2, 0.5, "arithmetic")
+    assert copy["limit"] == "memory"
+    assert copy["of_peak"] == pytest.approx(0.5)  # 1 GB in 0.2 s, of 10 GB/s
+    assert found["host_seconds"] == pytest.approx(0.9 - 0.5 - 0.2)
+
+
+def test_a_run_shows_it_and_trains_the_same(tmp_path, cache_dir, capsys):
+    def run(name, **more):
+        flags = settings(SMALL, workdir=tmp_path / name, cache_dir=cache_dir, **more)
+        given = [f"--{k}={v}" for k, v in flags.items()]
+        classify.main(app.parse(classify.Config, ["classify", *given], "classify"))
+        return json.loads((tmp_path / name / "report.json").read_text())
+
+    traced = run("a", profile=True)
+    assert "dearest operations of an update" in capsys.readouterr().out
+    found = json.loads((tmp_path / "a" / "profile" / "profile.json").read_text())
+    assert found["operations"]
+    assert found["gflop"] > 0
+    assert list((tmp_path / "a" / "profile").rglob("*.trace.json.gz"))
+    assert traced["weights_sha256"] == run("b")["weights_sha256"]
