@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from medjax.ops import pool
 from medjax.ops.conv import LAYOUT, conv_general_dilated
 from medjax.typing import Array
 
@@ -121,7 +122,9 @@ class UpConv(nn.Module):
 def max_pool(x: Array, *, window: int, stride: int, pad: int = 0) -> Array:
     """Maximum over windows of `[batch, *space, channel]`; padding never wins."""
     ndim = x.ndim - 2
-    return nn.max_pool(x, (window,) * ndim, (stride,) * ndim, [(pad, pad)] * ndim)
+    return pool.max_pool(
+        x, window=(window,) * ndim, strides=(stride,) * ndim, pads=((pad, pad),) * ndim
+    )
 
 
 def avg_pool(x: Array, *, window: int) -> Array:
