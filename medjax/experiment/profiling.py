@@ -119,22 +119,44 @@ def attribute_time(
 
 def summarise(spent: list[Spent], seconds: float, peak: Peak, *, compile_seconds: float) -> Json:
     """The table, an entry an operation, and the sums; each achieved rate beside the peak."""
-    busy = sum(s.seconds for s in spent)
+    hidden = [s for s in spent if _runs_elsewhere(s, peak)]
+    traced = [s for s in spent if not _runs_elsewhere(s, peak)]
+    busy = sum(s.seconds for s in traced)
+    rest = max(seconds - busy, 0.0)
+    operations = [_describe(s, seconds, peak) for s in traced]
+    if hidden and rest:
+        operations.append(_describe(_joined(hidden, rest), seconds, peak))
     return {
         "update_seconds": seconds,
         "compile_seconds": compile_seconds,
         "operations_seconds": busy,
-        "host_seconds": max(seconds - busy, 0.0),
+        "host_seconds": 0.0 if hidden else rest,
         "gflop": sum(s.cost.flops * s.calls for s in spent) / 1e9,
         "gigabytes": sum(s.cost.moved_bytes * s.calls for s in spent) / 1e9,
         "peak_gflops": peak.flops_per_second / 1e9,
         "peak_gigabytes_per_second": peak.bytes_per_second / 1e9,
-        "operations": [_describe(s, seconds, peak) for s in spent],
+        "operations": sorted(operations, key=lambda o: -o["milliseconds"]),
     }
 
 
+def _runs_elsewhere(spent: Spent, peak: Peak) -> bool:
+    """Whether the trace has seen no more than that an operation was handed to other threads: it
+    would have been faster than the machine can be."""
+    flops = spent.cost.flops * spent.calls
+    return flops > 1e6 and flops > 2 * spent.seconds * peak.flops_per_second
+
+
+def _joined(hidden: list[Spent], seconds: float) -> Spent:
+    """Such operations as one, which have at most what is left of the time of an update."""
+    flops = sum(s.cost.flops * s.calls for s in hidden)
+    moved = sum(s.cost.moved_bytes * s.calls for s in hidden)
+    what = f"{len(hidden)} convolutions and products in threads of their own, with the host"
+    return Spent("others", OperationCost("together", what, flops, moved), seconds, 1.0)
+
+
 def _describe(spent: Spent, seconds: float, peak: Peak) -> Json:
-    gflop, gigabytes = (x * spent.calls / 1e9 for x in spent.cost[2:])
+    gflop = spent.cost.flops * spent.calls / 1e9
+    gigabytes = spent.cost.moved_bytes * spent.calls / 1e9
     of_flops = gflop * 1e9 / spent.seconds / peak.flops_per_second
     of_bytes = gigabytes * 1e9 / spent.seconds / peak.bytes_per_second
     return {
@@ -165,14 +187,14 @@ def show(summary: Json, folder: Path) -> None:
         ]
         for o in summary["operations"][:_SHOWN]
     ]
-    whole = summary["update_seconds"] * 1e3
+    milliseconds = summary["update_seconds"] * 1e3
     report.show(
-        f"the {len(rows)} dearest operations of an update of {whole:.1f} ms",
+        f"the {len(rows)} dearest operations of an update of {milliseconds:.1f} ms",
         ["operation", "ms", "share", "calls", "GFLOP", "GB", "of peak"],
         rows,
         [
             f"all: {summary['gflop']:.2f} GFLOP, {summary['gigabytes']:.2f} GB; operations "
-            f"{summary['operations_seconds'] * 1e3:.1f} ms, the rest, of the host, "
+            f"that the trace saw whole {summary['operations_seconds'] * 1e3:.1f} ms; host alone "
             f"{summary['host_seconds'] * 1e3:.1f} ms; compiling {summary['compile_seconds']:.1f} s",
             f"peak of this machine: {summary['peak_gflops']:.0f} GFLOP/s by a product of matrices, "
             f"{summary['peak_gigabytes_per_second']:.1f} GB/s by a copy",

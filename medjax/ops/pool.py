@@ -101,10 +101,10 @@ def _interleave(window: tuple[int, ...], parts: list[Array], shape: tuple[int, .
     ndim = len(window)
     blocks = jnp.stack(parts).reshape(*window, batch, *counts, channels)
     of_axes = itertools.chain(*((ndim + 1 + axis, axis) for axis in range(ndim)))
-    whole = blocks.transpose(ndim, *of_axes, 2 * ndim + 1).reshape(
+    joined = blocks.transpose(ndim, *of_axes, 2 * ndim + 1).reshape(
         batch, *(n * w for n, w in zip(counts, window, strict=True)), channels
     )
-    return jnp.pad(whole, [(0, n - m) for n, m in zip(shape, whole.shape, strict=True)])
+    return jnp.pad(joined, [(0, n - m) for n, m in zip(shape, joined.shape, strict=True)])
 
 
 _max_of_slices.defvjp(_forward, _backward)

@@ -67,19 +67,19 @@ def count_costs(text: str) -> dict[str, OperationCost]:
 def _computations(text: str) -> Iterator[tuple[str, list[_Line]]]:
     name, lines = "", list[_Line]()
     for row in text.splitlines():
-        begun, found = _COMPUTATION.match(row), _INSTRUCTION.match(row)
-        if begun:
-            name, lines = begun[1], []
-        elif found and name:
-            lines.append(_Line(*found.groups()))
+        heading, instruction = _COMPUTATION.match(row), _INSTRUCTION.match(row)
+        if heading:
+            name, lines = heading[1], []
+        elif instruction and name:
+            lines.append(_Line(*instruction.groups()))
         elif row.startswith("}") and name:
             yield name, lines
             name = ""
 
 
 def _dimensions(shape: str) -> tuple[int, ...]:
-    found = _SHAPE.search(shape)
-    return tuple(int(n) for n in found[2].split(",") if n) if found else ()
+    match = _SHAPE.search(shape)
+    return tuple(int(n) for n in match[2].split(",") if n) if match else ()
 
 
 def _operands(line: _Line) -> list[str]:
@@ -118,7 +118,7 @@ def _sides(text: str) -> list[int]:
 
 def _source(rest: str) -> str:
     """The call that an operation comes from, without what every one is inside of."""
-    found = re.search(r'op_name="([^"]*)"', rest)
+    name = re.search(r'op_name="([^"]*)"', rest)
     wrappers = ("jit(", "while", "body", "cond", "closed_call", "branch_", "checkpoint")
-    parts = [p for p in (found[1].split("/") if found else []) if not p.startswith(wrappers)]
+    parts = [p for p in (name[1].split("/") if name else []) if not p.startswith(wrappers)]
     return "/".join(parts[-4:])

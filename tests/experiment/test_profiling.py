@@ -31,6 +31,19 @@ def test_rates_by_hand():
     assert found["host_seconds"] == pytest.approx(0.9 - 0.5 - 0.2)
 
 
+def test_what_other_threads_do_gets_the_rest_of_the_time():
+    costs = {
+        "conv.1": OperationCost("convolution", "first", 4e9, 0.0),
+        "add.2": OperationCost("add", "", 1.0, 1e9),
+    }
+    spent = profiling.attribute_time(costs, {"conv.1": (0.001, 1), "add.2": (0.2, 1)}, updates=1)
+    found = profiling.summarise(spent, 1.2, profiling.Peak(8e9, 1e10), compile_seconds=4.0)
+    together, add = found["operations"]
+    assert together["milliseconds"] == pytest.approx(1000.0)
+    assert together["of_peak"] == pytest.approx(0.5)  # 4 GFLOP in a second
+    assert add["opcode"] == "add"
+
+
 def test_a_run_shows_it_and_trains_the_same(tmp_path, cache_dir, capsys):
     def run(name, **more):
         flags = settings(SMALL, workdir=tmp_path / name, cache_dir=cache_dir, **more)
