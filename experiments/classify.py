@@ -51,7 +51,11 @@ class Config:
         0.05, "share of the target spread over all classes", least=0, below=1
     )
     loss: str = option(
-        "cross_entropy", "of the training", choices=losses.CLASS_LOSSES, group="training"
+        "cross_entropy",
+        "of the training",
+        choices=losses.CLASS_LOSSES,
+        common=True,
+        group="training",
     )
     class_weights: str = option("none", "of the loss", choices=("none", "balanced"))
     mixup: float = option(0.0, "alpha of mixup; 0 is off", least=0)
