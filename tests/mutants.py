@@ -49,8 +49,8 @@ MUTANTS = [
     Mutant(
         "a run goes on from fresh weights",
         "medjax/train/run.py",
-        "state = newest[0] if newest else jax.jit",
-        "state = jax.jit",
+        "newest[0] if newest else None, start)",
+        "None, start)",
         "tests/experiments/test_search.py::test_killed_and_resumed_it_ends_bit_equal",
     ),
     Mutant(
