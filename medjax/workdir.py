@@ -15,6 +15,15 @@ from medjax.train.record import plain, write_json
 _LOCK = ".lock"
 
 
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """What the run in a folder was begun with; None where there is none, or it is not readable."""
+    try:
+        stored = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return stored if isinstance(stored, dict) else None
+
+
 def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> None:
     """Raises UserError if the folder holds another experiment or other settings, or other files.
 

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from medjax.outputs.base import Evaluation
 from medjax.run_options import ALL_FOLDS
 from medjax.train import mesh
 from medjax.typing import Json
-from medjax.workdir import open_workdir
+from medjax.workdir import open_workdir, read_settings
 
 
 class Folds(NamedTuple):
@@ -74,11 +73,10 @@ def cross_validated(
 def _check_free(workdir: Path) -> None:
     """Raises UserError, before any fold is trained, for a folder with a run that is none of all
     folds."""
-    try:
-        fold = json.loads((workdir / "config.json").read_text()).get("fold", "")
-    except (OSError, ValueError):
+    stored = read_settings(workdir)
+    if stored is None:
         return
-    if fold != ALL_FOLDS or not any(workdir.glob("fold_*")):
+    if stored.get("fold") != ALL_FOLDS or not any(workdir.glob("fold_*")):
         raise UserError(
             f"`workdir={workdir}`: holds a run without folds; choose another, as "
             f"{workdir.with_name(workdir.name + '_folds')}"

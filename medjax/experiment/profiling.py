@@ -43,6 +43,16 @@ class Spent(NamedTuple):
     seconds: float
     calls: float
 
+    @property
+    def flops(self) -> float:
+        """Of an update."""
+        return self.cost.flops * self.calls
+
+    @property
+    def moved_bytes(self) -> float:
+        """Of an update."""
+        return self.cost.moved_bytes * self.calls
+
 
 def measure_peak() -> Peak:
     """The best of five, of a product of two matrices in float32 and of a copy."""
@@ -131,8 +141,8 @@ def summarise(spent: list[Spent], seconds: float, peak: Peak, *, compile_seconds
         "compile_seconds": compile_seconds,
         "operations_seconds": busy,
         "host_seconds": 0.0 if hidden else rest,
-        "gflop": sum(s.cost.flops * s.calls for s in spent) / 1e9,
-        "gigabytes": sum(s.cost.moved_bytes * s.calls for s in spent) / 1e9,
+        "gflop": sum(s.flops for s in spent) / 1e9,
+        "gigabytes": sum(s.moved_bytes for s in spent) / 1e9,
         "peak_gflops": peak.flops_per_second / 1e9,
         "peak_gigabytes_per_second": peak.bytes_per_second / 1e9,
         "operations": sorted(operations, key=lambda o: -o["milliseconds"]),
@@ -142,23 +152,19 @@ def summarise(spent: list[Spent], seconds: float, peak: Peak, *, compile_seconds
 def _runs_elsewhere(spent: Spent, peak: Peak) -> bool:
     """Whether the trace has seen no more than that an operation was handed to other threads: it
     would have been faster than the machine can be."""
-    flops = spent.cost.flops * spent.calls
-    return flops > 1e6 and flops > 2 * spent.seconds * peak.flops_per_second
+    return spent.flops > max(1e6, 2 * spent.seconds * peak.flops_per_second)
 
 
 def _joined(hidden: list[Spent], seconds: float) -> Spent:
     """Such operations as one, which have at most what is left of the time of an update."""
-    flops = sum(s.cost.flops * s.calls for s in hidden)
-    moved = sum(s.cost.moved_bytes * s.calls for s in hidden)
+    flops, moved = sum(s.flops for s in hidden), sum(s.moved_bytes for s in hidden)
     what = f"{len(hidden)} convolutions and products in threads of their own, with the host"
     return Spent("others", OperationCost("together", what, flops, moved), seconds, 1.0)
 
 
 def _describe(spent: Spent, seconds: float, peak: Peak) -> Json:
-    gflop = spent.cost.flops * spent.calls / 1e9
-    gigabytes = spent.cost.moved_bytes * spent.calls / 1e9
-    of_flops = gflop * 1e9 / spent.seconds / peak.flops_per_second
-    of_bytes = gigabytes * 1e9 / spent.seconds / peak.bytes_per_second
+    of_flops = spent.flops / spent.seconds / peak.flops_per_second
+    of_bytes = spent.moved_bytes / spent.seconds / peak.bytes_per_second
     return {
         "name": spent.name,
         "opcode": spent.cost.opcode,
@@ -166,8 +172,8 @@ def _describe(spent: Spent, seconds: float, peak: Peak) -> Json:
         "milliseconds": spent.seconds * 1e3,
         "share": spent.seconds / seconds,
         "calls": spent.calls,
-        "gflop": gflop,
-        "gigabytes": gigabytes,
+        "gflop": spent.flops / 1e9,
+        "gigabytes": spent.moved_bytes / 1e9,
         "of_peak": max(of_flops, of_bytes),
         "limit": "arithmetic" if of_flops >= of_bytes else "memory",
     }

@@ -5,7 +5,6 @@ choice is printed, stands in `config.json`, and can be given as a flag.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from medjax.config import flatten_settings, replace_settings
 from medjax.data.dataset import Dataset
 from medjax.data.suggest import Suggestion
+from medjax.workdir import read_settings
 
 Suggest = Callable[[Dataset, bool], Sequence[Suggestion]]  # of a set, and whether on a GPU
 
@@ -27,10 +27,8 @@ def has_accelerator() -> bool:
 def take_stored(config: Any, names: Collection[str]) -> Any:
     """The config with what the run in its work directory was given, where there is one: so that
     the same command goes on with the same choices."""
-    path = Path(config.files.workdir, "config.json")
-    try:
-        stored = json.loads(path.read_text())
-    except (OSError, ValueError):
+    stored = read_settings(Path(config.files.workdir))
+    if stored is None:
         return config
     values = {
         name: tuple(value) if isinstance(value, list) else value

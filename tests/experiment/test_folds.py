@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from medjax import app, bundle, weights
+from medjax.errors import UserError
 from tests.conftest import settings
 
 SMALL = {"subjects": 24, "model": "mlp", "batch": 8, "bootstrap": 20, "steps": 3, "seeds": 2}
@@ -68,3 +69,13 @@ def test_a_single_fold_is_a_run_of_its_own(tmp_path, cache_dir, done):
     classify.main(app.parse(classify.Config, ["classify", *given], "classify"))
     here = (tmp_path / "w" / "predictions.csv").read_bytes()
     assert here == (done[0] / "fold_1" / "predictions.csv").read_bytes()
+
+
+def test_a_folder_with_another_run_is_refused_before_any_fold_is_trained(tmp_path):
+    from experiments import classify
+
+    (tmp_path / "config.json").write_text('{"fold": "0"}')
+    given = ["--folds=3", f"--workdir={tmp_path}"]
+    with pytest.raises(UserError, match="holds a run without folds; choose another"):
+        classify.main(app.parse(classify.Config, ["classify", *given], "classify"))
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
