@@ -1,5 +1,6 @@
 """The medjax side of `train_step`: one compiled program that does any number of updates."""
 
+import sys
 import time
 
 import jax
@@ -14,7 +15,7 @@ class Medjax:
     """A network in training; the state is donated to each call."""
 
     def __init__(self, job: Job):
-        learner.use(job.device)
+        learner.use(job.device, compiled=learner.NATIVE in sys.argv)
         case = CASES[job.case]
         init, advance = learner.make(case, dtype=job.dtype)
         self._key = jax.random.key(0)
@@ -40,7 +41,7 @@ class Predictor:
     """A network that answers; one call an update."""
 
     def __init__(self, job: Job):
-        learner.use(job.device)
+        learner.use(job.device, compiled=learner.NATIVE in sys.argv)
         case = CASES[job.case]
         model = learner.network(case, dtype=job.dtype)
         self._images = learner.data(case, batch=job.batch)["image"][0]

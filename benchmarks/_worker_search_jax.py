@@ -1,5 +1,6 @@
 """The medjax side of `search --mode=update`."""
 
+import sys
 import time
 
 import jax
@@ -19,7 +20,7 @@ class Medjax:
     """Updates on one batch of crops."""
 
     def __init__(self, job: Job):
-        learner.use(job.device)
+        learner.use(job.device, compiled=learner.NATIVE in sys.argv)
         crop, history = map(int, job.case.split(","))
         rules = Rules((crop,) * 3, history=history)
         one = Levels(jnp.array([1]), jnp.array([1]), jnp.array([1.0]))

@@ -2,29 +2,36 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.cases import BATCHES, LEARNING_RATE, MOMENTUM, Case, batches
-from medjax import losses, models, runtime
+from medjax import losses, models, native, runtime
 from medjax.errors import UserError
 from medjax.models.unet import UNet
 from medjax.train import feed, optim, state
 from medjax.train.step import Advance, make_advance, make_step
 from medjax.typing import Array, Batch, Key
 
+NATIVE = "--native"  # asks a worker for the convolutions of `medjax build`
 _PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}
 
 
-def use(device: str) -> None:
+def use(device: str, *, compiled: bool = False) -> None:
     """Chooses cpu or gpu, and compiles anew; call it before anything else of JAX.
 
+    Args:
+      compiled: with the convolutions of `medjax build`.
+
     Raises:
-      UserError: if there is no such device.
+      UserError: if there is no such device, or nothing was built.
     """
     runtime.fast_cpu()
+    if compiled and not native.load(native.library_path(Path("~/.cache/medjax").expanduser())):
+        raise UserError("not built: medjax build")
     jax.config.update("jax_platforms", _PLATFORMS[device])
     jax.config.update("jax_enable_compilation_cache", False)
     try:

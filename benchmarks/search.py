@@ -75,6 +75,7 @@ def main(config: Config) -> None:
         rows, about = race(
             {
                 "medjax": (sys.executable, "benchmarks._worker_search_jax"),
+                "medjax, built": (sys.executable, "benchmarks._worker_search_jax", learner.NATIVE),
                 "PyTorch eager": (python, "benchmarks._worker_search_torch"),
                 "PyTorch torch.compile": (python, "benchmarks._worker_search_torch", "--compile"),
             },

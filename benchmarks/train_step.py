@@ -6,9 +6,10 @@
     python -m benchmarks.train_step --case=sononet16 --mode=predict
     python -m benchmarks.train_step --case=resnet50_224 --device=gpu --dtype=bfloat16
 
-The sides take turns, so a machine that slows down slows both. Compiling is told of apart: for
-medjax, tracing and compiling one program that serves any number of updates; for `torch.compile`,
-its first step. Batches lie on the device. Weights stay float32 under bfloat16.
+`medjax, built` is with the convolutions of `medjax build`. The sides take turns, so a machine that
+slows down slows both. Compiling is told of apart: for medjax, tracing and compiling one program
+that serves any number of updates; for `torch.compile`, its first step. Batches lie on the device.
+Weights stay float32 under bfloat16.
 
 Let nothing else run. PyTorch's OpenMP threads spin while they wait for one another: beside a
 program that held a core, a step took up to twelve times as long as under OMP_WAIT_POLICY=PASSIVE.
@@ -20,7 +21,7 @@ import sys
 from contextlib import ExitStack, closing
 from functools import partial
 
-from benchmarks import common
+from benchmarks import common, learner
 from benchmarks.cases import CASES, Job
 from benchmarks.common import Row
 from benchmarks.sides import Side, SideError
@@ -56,13 +57,16 @@ def main(config: Config) -> None:
     busy = common.busy_cores()
     with ExitStack() as stack:
         medjax = start_medjax(job, stack)
-        torch, failed = start_torch(job, config.torch_python or sys.executable, stack)
-        check_parameters(medjax, torch)
+        others, failed = start_native(job, stack)
+        torch, failed_torch = start_torch(job, config.torch_python or sys.executable, stack)
+        others |= torch
+        failed += failed_torch
+        check_parameters(medjax, others)
         rows = measure(
-            medjax, torch, updates=config.updates or case.updates, repeats=config.repeats
+            medjax, others, updates=config.updates or case.updates, repeats=config.repeats
         )
     versions = {
-        k: v for side in (medjax, *torch.values()) for k, v in side.about["versions"].items()
+        k: v for side in (medjax, *others.values()) for k, v in side.about["versions"].items()
     }
     shape = "x".join(map(str, case.shape))
     common.report(
@@ -83,6 +87,18 @@ def start_medjax(job: Job, stack: ExitStack) -> Side:
         return stack.enter_context(closing(Side(sys.executable, "benchmarks._worker_jax", job)))
     except SideError as e:
         raise UserError(f"medjax: {e}") from None
+
+
+def start_native(job: Job, stack: ExitStack) -> tuple[dict[str, Side], list[Row]]:
+    """medjax with the convolutions of `medjax build`, or a row that says why there is none."""
+    name = "medjax, built"
+    if job.device != "cpu":
+        return {}, []
+    try:
+        side = Side(sys.executable, "benchmarks._worker_jax", job, learner.NATIVE)
+        return {name: stack.enter_context(closing(side))}, []
+    except SideError as e:
+        return {}, [Row(name, failed=str(e))]
 
 
 def start_torch(job: Job, python: str, stack: ExitStack) -> tuple[dict[str, Side], list[Row]]:
@@ -121,11 +137,11 @@ def missing(python: str) -> str:
         raise UserError(f"--torch_python={python}: not a Python interpreter") from None
 
 
-def check_parameters(medjax: Side, torch: dict[str, Side]) -> None:
+def check_parameters(medjax: Side, others: dict[str, Side]) -> None:
     """Prints the number of parameters of each side; raises UserError unless all are equal."""
     counts = {
         "medjax": medjax.about["parameters"],
-        **{name: side.about["parameters"] for name, side in torch.items()},
+        **{name: side.about["parameters"] for name, side in others.items()},
     }
     shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     print(f"parameters: {shown}", flush=True)
@@ -133,13 +149,13 @@ def check_parameters(medjax: Side, torch: dict[str, Side]) -> None:
         raise UserError(f"the networks differ: {shown}")
 
 
-def measure(medjax: Side, torch: dict[str, Side], *, updates: int, repeats: int) -> list[Row]:
+def measure(medjax: Side, others: dict[str, Side], *, updates: int, repeats: int) -> list[Row]:
     """Times all sides in turn; raises UserError if one fails on the way."""
     many = {f"medjax, {updates} updates a call": (medjax, 1, updates)} if updates > 1 else {}
     names = {
         **many,
         "medjax, 1 update a call": (medjax, updates, 1),
-        **{name: (side, 1, updates) for name, side in torch.items()},
+        **{name: (side, 1, updates) for name, side in others.items()},
     }
     runs = {
         name: partial(side.seconds, calls, count) for name, (side, calls, count) in names.items()

@@ -32,6 +32,7 @@ PROGRAMS = {
     "sweep": Program("medjax.launch.sweep", "run one experiment with many settings"),
     "datasets": Program("medjax.tools.datasets", "list the sets of images"),
     "models": Program("medjax.tools.models", "list the networks"),
+    "build": Program("medjax.tools.build", "compile fast convolutions for this CPU, once"),
     "cache": Program("medjax.tools.cache", "list and empty what is kept between runs"),
     "sononet": Program("medjax.experiments.sononet", "fetal standard planes, published weights"),
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from medjax import native
 from medjax.errors import UserError, first_line
 
 STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
@@ -32,10 +33,11 @@ def fast_cpu() -> None:
 
 
 def setup(cache_dir: Path) -> None:
-    """Switches on the persistent compilation cache, in `cache_dir`."""
+    """Switches on what `cache_dir` keeps between runs: compiled programs and convolutions."""
     import jax
 
     fast_cpu()
+    native.load(native.library_path(cache_dir))
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -79,9 +79,11 @@ def fit(arrays: Mapping[str, np.ndarray], abstract: Tree, *, where: str) -> Any:
         if array is None:
             raise UserError(f"{where}: lacks {name}, which the network has")
         if array.shape != leaf.shape or array.dtype != leaf.dtype:
+            same = array.shape[:1] == leaf.shape[:1]  # of seeds, which no network knows of
+            has, needs = (x.shape[1:] if same else x.shape for x in (array, leaf))
             raise UserError(
-                f"{where}: {name} is {array.dtype} of {array.shape} where the network "
-                f"has {leaf.dtype} of {leaf.shape}"
+                f"{where}: {name} is {array.dtype} of {has} where the network has {leaf.dtype} of "
+                f"{needs}"
             )
     odd = next((name for name in arrays if name not in wanted), None)
     if odd is not None:

@@ -50,6 +50,7 @@ def for_every(items):
 # What a module may import, from the bottom up: a part of medjax imports only from lower rows.
 LEVELS = [
     {"errors", "files", "progress", "typing"},
+    {"native"},
     {"config", "runtime"},
     {"usage"},
     {"app", "lock", "ops", "schema"},

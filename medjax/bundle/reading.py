@@ -232,18 +232,19 @@ def _with_own_network(predictor: Any, network: Any, where: str, *, answers: bool
         raise UserError(f"{where}: medjax knows its network, {predictor.model}; leave network out")
     if name and network is None and answers:
         raise UserError(
-            f"{where}: its network, {name}, is its author's own, and a bundle holds no code; "
-            f"{_how_to_bring(predictor, name)}"
+            f"{where}: its network, {name}, is its author's own, and no code is kept with weights; "
+            f"{_how_to_bring(predictor, name, where)}"
         )
     if network is not None:
         models.check_module(network)
     return dataclasses.replace(predictor, own_network=network) if network is not None else predictor
 
 
-def _how_to_bring(predictor: Any, name: str) -> str:
+def _how_to_bring(predictor: Any, name: str, where: str) -> str:
     """What gives the network `name` back, that its author has handed over or registered."""
     if getattr(predictor, "model", "").startswith("own:"):
-        return f"from Python: medjax.load(path, network={name}(...))"
+        call = "open_run" if (Path(where) / "report.json").exists() else "load"
+        return f"from Python: medjax.{call}(path, network={name}(...))"
     return f"from Python, first: medjax.register_network({name!r}, ...)"
 
 
@@ -306,6 +307,8 @@ def _abstract(predictor: Any, trained: ModelSpec, where: str) -> tuple[Any, int]
                 for given in inputs_of(predictor, trained)
             ),
         )
+    except UserError as e:
+        raise UserError(f"{where}: {e}") from None
     except Exception as e:  # whatever a network says to settings that no run can have
         raise UserError(f"{where}: describes no network ({first_line(e)})") from None
     _check_memory(needed, where)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 import medjax
+from medjax import native
 from medjax.evaluation.stats import Estimate, holm
 from medjax.progress import several
 from medjax.train.record import write_json
@@ -22,6 +23,7 @@ _LEFT = (  # what a run leaves
     "metrics.jsonl",
     "figures/",
     "checkpoints/",
+    "weights.safetensors",
 )
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -61,6 +63,7 @@ def versions() -> dict[str, str]:
         "medjax": medjax.__version__,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in _PACKAGES},
+        **({"convolutions": native.name_loaded()} if native.is_loaded() else {}),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from medjax import models, progress
+from medjax import models, native, progress
 from medjax.config import replace_settings
 from medjax.data import catalogue, folds, preprocess, source
 from medjax.data.dataset import Dataset, Split
@@ -116,6 +116,8 @@ def open_run(
     setup(cache)
     join()
     check_device()
+    if not (has_accelerator() or native.is_loaded()):
+        say("convolutions: XLA's own; `medjax build`, once, compiles faster ones for this CPU")
     host().watch_signals()
     if not dataset:
         config = _choose_form(config)

@@ -17,6 +17,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.summaries import SUMMARIES
 from medjax.evaluation import metrics, plot, report, stats
 from medjax.experiment.opening import Run, say
+from medjax.experiment.remarks import remark_learning
 from medjax.experiment.training import Learned, Method
 from medjax.outputs.base import Evaluation, Picture
 from medjax.run_options import FileOptions
@@ -65,6 +66,9 @@ def write_report(
       show: prints tables of its own.
     """
     output, declared = method.predictor.output, evaluation.metrics
+    details = output.details(evaluation)
+    learning = remark_learning(read_lines(run.workdir / "metrics.jsonl"))
+    remarks = [*learning, *details.get("remarks", [])]
     say("computing intervals, drawing figures")
     with progress.alive("computing intervals"):
         estimates = evaluation.ensemble.estimates(declared, samples=evaluation.samples)
@@ -77,7 +81,7 @@ def write_report(
             "definitions": metrics.definitions(dict(declared)),
             "seeds": by_seed(run, [table.values(declared) for table in evaluation.by_seed]),
         },
-        {**output.details(evaluation), **(further or {})},
+        {**details, "remarks": remarks, **(further or {})},
     )
     finished = Finished(run.workdir, result, evaluation, run, method, learned)
     if not mesh.is_first():

@@ -84,6 +84,6 @@ def check_network(network: Any, *, image_shape: tuple[int, ...], answers: tuple[
         ) from None
     if shape != (1, *answers):
         raise UserError(
-            f"network {name} answers a batch of {(1, *image_shape)} with {shape}, where this set "
-            f"needs {(1, *answers)}"
+            f"network {name} answers a batch of {(1, *image_shape)} with {shape}, where "
+            f"{(1, *answers)} is needed"
         )

@@ -4,11 +4,12 @@ XLA's CPU backend has weak spots, several times slower than they need be: a 3-D 
 gradient of any convolution inside a loop (`lax.scan`), where the rewriting that makes it fast is
 not done; the kernel gradient of a 1-wide convolution; and a convolution of gray images. Here a 3-D
 convolution is folded into a 2-D one, gradients are written as the plain convolutions that they are,
-a 1-wide convolution is a matrix product, and of a gray image two columns are two channels. Other
-backends get XLA's own.
+a 1-wide convolution is a matrix product, and of a gray image two columns are two channels. Where
+`medjax build` has compiled the library of `medjax.native`, that computes all of it. Other backends
+get XLA's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,11 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from medjax import native
+from medjax.ops import compiled_conv
+from medjax.ops.conv_gradient import Pads, images_gradient
 from medjax.typing import Array
 
 _2D = ("NHWC", "HWIO", "NHWC")
 LAYOUT = {4: _2D, 5: ("NDHWC", "DHWIO", "NDHWC")}  # channels last, by the rank of the images
-Pads = tuple[tuple[int, int], ...]
 Strides = tuple[int, int]
 
 
@@ -39,19 +42,28 @@ def conv_general_dilated(
     backend, and a convolution with groups or dilation, gets XLA's own.
     """
 
-    def native(x: Array, w: Array) -> Array:
+    def of_xla(x: Array, w: Array) -> Array:
         return lax.conv_general_dilated(x, w, window_strides, padding, **options)
 
     if not _is_plain(rhs.ndim, options):
-        return native(lhs, rhs)
+        return of_xla(lhs, rhs)
     strides = tuple(window_strides)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:-1], rhs.shape[:-2], strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
-    form = conv2d if rhs.ndim == 4 else conv3d
+    form: Callable[..., Array] = conv2d if rhs.ndim == 4 else conv3d
+    if _is_compiled(lhs, rhs):
+        form = compiled_conv.convolve
     return lax.platform_dependent(
-        lhs, rhs, cpu=lambda x, w: form(x, w, strides=strides, pads=pads), default=native
+        lhs, rhs, cpu=lambda x, w: form(x, w, strides=strides, pads=pads), default=of_xla
     )
+
+
+def _is_compiled(x: Array, w: Array) -> bool:
+    """Whether the compiled library computes it: on one device, since XLA cannot share out what it
+    does not know."""
+    of_kind = x.dtype == w.dtype == jnp.float32
+    return native.is_loaded() and of_kind and jax.device_count() == 1
 
 
 def _is_plain(rank: int, options: Mapping[str, Any]) -> bool:
@@ -150,49 +162,14 @@ def _backward(
     strides: Strides, pads: Pads, saved: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     x, w = saved
-    return _images_gradient(x, w, g, strides, pads), _kernel_gradient(x, w, g, strides, pads)
+    to_images = images_gradient(
+        w, g, sides=x.shape[1:3], strides=strides, pads=pads, convolve=_without_stride
+    )
+    return to_images, _kernel_gradient(x, w, g, strides, pads)
 
 
-def _images_gradient(x: Array, w: Array, g: Array, strides: Strides, pads: Pads) -> Array:
-    """The output gradient convolved with the mirrored kernel.
-
-    With a stride s, every s-th pixel of the images is reached by every s-th tap of the kernel: one
-    small convolution for each phase, laid side by side (no product with a zero that a stride
-    puts between).
-    """
-    count = [-(-n // s) for n, s in zip(x.shape[1:3], strides, strict=True)]
-    rows = [
-        jnp.stack([_phase(w, g, (r, c), strides, pads, count) for c in range(strides[1])], 3)
-        for r in range(strides[0])
-    ]
-    blocks = jnp.stack(rows, 2)  # [batch, count, stride, count, stride, in]
-    spread = blocks.reshape(x.shape[0], *(n * s for n, s in zip(count, strides, strict=True)), -1)
-    return spread[:, : x.shape[1], : x.shape[2]]
-
-
-def _phase(
-    w: Array,
-    g: Array,
-    phase: tuple[int, int],
-    strides: Strides,
-    pads: Pads,
-    count: Sequence[int],
-) -> Array:
-    """The images' gradient at the pixels `phase`, `phase + stride`, ...: `[batch, *count, in]`."""
-    taps = w
-    around: list[tuple[int, int]] = []
-    for axis in (0, 1):
-        # Pixel i meets tap k of output (i + pad - k) / stride, where that is whole: so pixel
-        # number t of this phase meets every stride-th tap from `first` on, the first of them in
-        # output t + `ahead`, and each further tap in the output before.
-        ahead, first = divmod(phase[axis] + pads[axis][0], strides[axis])
-        taps = lax.slice_in_dim(taps, min(first, w.shape[axis]), None, strides[axis], axis)
-        low = taps.shape[axis] - 1 - ahead
-        around.append((low, count[axis] + ahead - g.shape[1 + axis]))
-    if 0 in taps.shape:  # a stride larger than the kernel leaves pixels that no output has seen
-        return jnp.zeros((g.shape[0], *count, w.shape[2]), g.dtype)
-    mirrored = jnp.flip(taps, (0, 1)).swapaxes(2, 3)
-    return lax.conv_general_dilated(g, mirrored, (1, 1), around, dimension_numbers=_2D)
+def _without_stride(x: Array, w: Array, pads: Pads) -> Array:
+    return lax.conv_general_dilated(x, w, (1, 1), pads, dimension_numbers=_2D)
 
 
 def _kernel_gradient(x: Array, w: Array, g: Array, strides: Strides, pads: Pads) -> Array:

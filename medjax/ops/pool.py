@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from medjax.ops.phases import interleave
 from medjax.typing import Array
 
 _MOST_SLICES = 9  # with more, as of 3-D windows of three, XLA's own is the faster one
@@ -91,20 +92,8 @@ def _backward(
         free &= ~wins
         parts.append((jnp.where(wins, gradient, zero), back))
     if window == strides and not any(map(any, pads)):
-        return (_interleave(window, [part for part, _ in parts], x.shape),)
+        return (interleave(window, [part for part, _ in parts], x.shape[1:-1]),)
     return (sum(lax.pad(part, zero, back) for part, back in parts),)  # type: ignore[return-value]
-
-
-def _interleave(window: tuple[int, ...], parts: list[Array], shape: tuple[int, ...]) -> Array:
-    """The slices of windows that do not overlap, laid side by side again; 0 behind the last."""
-    batch, *counts, channels = parts[0].shape
-    ndim = len(window)
-    blocks = jnp.stack(parts).reshape(*window, batch, *counts, channels)
-    of_axes = itertools.chain(*((ndim + 1 + axis, axis) for axis in range(ndim)))
-    joined = blocks.transpose(ndim, *of_axes, 2 * ndim + 1).reshape(
-        batch, *(n * w for n, w in zip(counts, window, strict=True)), channels
-    )
-    return jnp.pad(joined, [(0, n - m) for n, m in zip(shape, joined.shape, strict=True)])
 
 
 _max_of_slices.defvjp(_forward, _backward)

@@ -87,6 +87,8 @@ def cell(value: Any) -> str:
         number = float(value)
     except (TypeError, ValueError):
         return str(value)
+    if isinstance(value, str) and value.strip().lstrip("-").startswith("0") and number.is_integer():
+        return value  # a name such as 016
     return f"{number:.3f}" if number % 1 else f"{number:.0f}"
 
 

@@ -1,11 +1,12 @@
-"""What is kept between runs: prepared sets and compiled programs.
+"""What is kept between runs: prepared sets, compiled programs and convolutions.
 
     medjax cache
     medjax cache --empty=image_folder
     medjax cache --empty=programs
 
-`--empty` removes what it names: a set, `sets`, `programs`, or `all`. Nothing is lost but time: sets
-are prepared and programs compiled again. Do it while no run is at work.
+`--empty` removes what it names: a set, `sets`, `programs`, `native` (what `medjax build` has made),
+or `all`. Nothing is lost but time: sets are prepared and programs compiled again. Do it while no
+run is at work.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from medjax.data import walk
 from medjax.errors import UserError, unknown
 from medjax.evaluation import report
 
-PROGRAMS, SETS, ALL = "programs", "sets", "all"
+PROGRAMS, NATIVE, SETS, ALL = "programs", "native", "sets", "all"
 _LOCK = ".lock"
 
 
@@ -30,7 +31,7 @@ _LOCK = ".lock"
 class Config:
     """The settings; the fields are flags."""
 
-    empty: str = option("", "remove this: a set, sets, programs, or all")
+    empty: str = option("", "remove this: a set, sets, programs, native, or all")
     cache_dir: str = option("~/.cache/medjax", "the folder that is meant", path=True)
 
 
@@ -67,15 +68,18 @@ def main(config: Config) -> None:
 
 
 def list_entries(root: Path) -> Iterator[CacheEntry]:
-    """Every set that is prepared in a cache folder, and its compiled programs."""
+    """Every set that is prepared in a cache folder, and its compiled programs and convolutions."""
     datasets = root / "datasets"
     for folder in sorted(datasets.iterdir()) if datasets.is_dir() else ():
         forms = [p for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
         if forms:
             yield _entry(folder.name, forms, number=len(forms))
-    programs = [p for p in (root / "compilation",) if p.is_dir()]
-    if programs:
-        yield _entry(PROGRAMS, programs, number=sum(1 for _ in programs[0].glob("*-cache")))
+    for name, folder, pattern in (
+        (PROGRAMS, root / "compilation", "*-cache"),
+        (NATIVE, root / "native", "*.so"),
+    ):
+        if folder.is_dir():
+            yield _entry(name, [folder], number=sum(1 for _ in folder.glob(pattern)))
 
 
 def _entry(name: str, folders: list[Path], *, number: int) -> CacheEntry:
@@ -101,7 +105,7 @@ def _row(entry: CacheEntry) -> list[str]:
 def _empty(entries: dict[str, CacheEntry], name: str) -> None:
     groups = {
         ALL: list(entries),
-        SETS: [n for n in entries if n != PROGRAMS],
+        SETS: [n for n in entries if n not in (PROGRAMS, NATIVE)],
         **{n: [n] for n in entries},
     }
     if name not in groups:

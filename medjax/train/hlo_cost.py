@@ -93,6 +93,11 @@ def _own_flops(line: _Line, shapes: dict[str, str]) -> float:
         features = re.search(r"dim_labels=\w+_(\w+)->", line.rest)
         out = kernel[features[1].index("o")] if features else 1
         return 2.0 * size * prod(kernel) / out
+    if line.opcode == "custom-call" and "medjax_conv" in line.rest:
+        forward = "medjax_conv_forward" in line.rest
+        kernel = _dimensions(shapes[_operands(line)[1]] if forward else line.shape)
+        pixels = size if forward else prod(_dimensions(shapes[_operands(line)[1]]))
+        return 2.0 * pixels * prod(kernel[:-1])
     if line.opcode == "dot":
         left = _dimensions(shapes[_operands(line)[0]])
         summed = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", line.rest)

@@ -160,6 +160,8 @@ def _mend(shape: tuple[int, ...], want: tuple[int, ...]) -> str:
 
 
 def _kind(shape: tuple[int, ...]) -> str:
+    if shape[-1] > 4 and len(shape) < 5:
+        return f"an array of {' x '.join(map(str, shape))}"
     return (
         f"{'an image' if len(shape) == 3 else 'a volume'} of {shape[-1]} channel"
         f"{'s' if shape[-1] > 1 else ''}"

@@ -43,8 +43,8 @@ def make(
       label_smoothing: share of the target that is spread over all classes.
       mixup_alpha: parameter of mixup; 0 is off.
       class_weights: the weight of each class in the loss.
-      loss_function: of the logits and the target of one example, both `[num_classes]`. What is
-        called loss on validation is the cross-entropy, whatever is trained.
+      loss_function: of the logits and the target of one example, both `[num_classes]`; on
+        validation the target is not smoothed, and the logits are those of the mean probability.
       frozen: the last layer alone is trained, and the network is used as it is at prediction:
         batch statistics stay, no dropout.
       views: predictions are the mean over this many random views (1: the image as it is).
@@ -108,7 +108,8 @@ def make(
         probability = jax.lax.map(view, jnp.arange(views)).mean(0)
         if "label" not in batch:
             return {"probability": probability}
-        of_label = jnp.take_along_axis(probability, batch["label"][:, None], 1)[:, 0]
-        return {"probability": probability, "loss": -jnp.log(jnp.clip(of_label, 1e-12))}
+        target = jax.nn.one_hot(batch["label"], num_classes)
+        logits = jnp.log(jnp.clip(probability, 1e-12))
+        return {"probability": probability, "loss": jax.vmap(loss_function)(logits, target)}
 
     return Task(init, loss, predict, ("fc",) if frozen else ())

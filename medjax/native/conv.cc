@@ -1,0 +1,384 @@
+// Convolutions in float32 for a CPU, channels last, as custom calls of a compiled program.
+//
+// Images are [batch, depth, height, width, in], kernels [kd, kh, kw, in, out]; a 2-D convolution has
+// depth 1. Nothing is unfolded in memory: the window of an output pixel is kd * kh runs of kw * in
+// numbers that already lie side by side, so the forward pass is a product of a few pixels, each by
+// its own pointer, with a panel of the kernel, summed in registers. The kernel's gradient sums, for a
+// few input channels and output features at a time, over all pixels in registers. Sums are taken in
+// an order that does not depend on the number of threads.
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+using i64 = int64_t;
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRegisters = 32;
+#elif defined(__AVX__)
+constexpr int kLanes = 8, kRegisters = 16;
+#elif defined(__aarch64__)
+constexpr int kLanes = 4, kRegisters = 32;
+#else
+constexpr int kLanes = 4, kRegisters = 16;
+#endif
+constexpr int kMostVectors = kRegisters == 32 ? 4 : 2;
+constexpr i64 kNarrow = 16;      // runs shorter than this are copied side by side first
+constexpr i64 kChunkPixels = 96;  // of a kernel's gradient: their numbers stay in the first cache
+
+typedef float Vector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+
+static Vector Load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+static void Store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+
+// Calls work(0) ... work(count - 1), this thread and those of XLA's pool taking one after another.
+template <typename Work>
+static void ParallelFor(ffi::ThreadPool& pool, i64 count, const Work& work) {
+  struct Shared {
+    std::atomic<i64> next{0}, done{0};
+    std::mutex mutex;
+    std::condition_variable all_done;
+  };
+  auto shared = std::make_shared<Shared>();
+  // A helper that starts late finds nothing left, and does not touch `work`.
+  auto take = [shared, count, &work] {
+    for (i64 i; (i = shared->next.fetch_add(1)) < count;) {
+      work(i);
+      if (shared->done.fetch_add(1) + 1 == count) {
+        std::lock_guard<std::mutex> lock(shared->mutex);
+        shared->all_done.notify_all();
+      }
+    }
+  };
+  const i64 helpers = std::min<i64>(pool.num_threads(), count) - 1;
+  for (i64 i = 0; i < helpers; ++i) pool.Schedule(decltype(take)(take));
+  take();
+  std::unique_lock<std::mutex> lock(shared->mutex);
+  shared->all_done.wait(lock, [&] { return shared->done.load() == count; });
+}
+
+// The sizes of a convolution; of arrays of three numbers: depth, height, width.
+struct Sizes {
+  i64 batch, in, out;
+  std::array<i64, 3> image, kernel, result, stride, low;
+
+  i64 pixels() const { return batch * result[0] * result[1] * result[2]; }
+  i64 run() const { return kernel[2] * in; }
+  i64 runs() const { return kernel[0] * kernel[1]; }
+  i64 window() const { return run() * runs(); }
+};
+
+// Output features in blocks of at most kMostVectors vectors, as equal as can be.
+struct Block {
+  i64 feature;
+  int vectors;
+};
+
+static std::vector<Block> Blocks(i64 features, int most) {
+  const i64 vectors = (features + kLanes - 1) / kLanes, count = (vectors + most - 1) / most;
+  std::vector<Block> blocks;
+  for (i64 i = 0, at = 0; i < count; ++i) {
+    const i64 size = (vectors - at + count - i - 1) / (count - i);
+    blocks.push_back({at * kLanes, static_cast<int>(size)});
+    at += size;
+  }
+  return blocks;
+}
+
+constexpr int PixelsOf(int vectors) {
+  // A sum each in a vector register, and a pointer each in one of the others.
+  return std::min((kRegisters - vectors - 2) / vectors, 11);
+}
+
+// [window, out] -> of each block [window, vectors * kLanes], zero behind the last feature.
+static std::vector<float> Panels(const float* kernel, i64 window, i64 out,
+                                 const std::vector<Block>& blocks) {
+  const i64 padded = (out + kLanes - 1) / kLanes * kLanes;
+  std::vector<float> panels(window * padded);
+  for (const Block& block : blocks) {
+    const i64 wide = block.vectors * kLanes, some = std::min(wide, out - block.feature);
+    float* to = panels.data() + window * block.feature;
+    for (i64 row = 0; row < window; ++row)
+      std::copy_n(kernel + row * out + block.feature, some, to + row * wide);
+  }
+  return panels;
+}
+
+// Where the runs of a pixel's window begin.
+class Windows {
+ public:
+  Windows(const Sizes& sizes, const float* images)
+      : s_(sizes), images_(images), zeros_(sizes.run(), 0.0f), places_(11 * sizes.window()) {
+    for (i64 d = 0; d < s_.kernel[0]; ++d)
+      for (i64 h = 0; h < s_.kernel[1]; ++h)
+        steps_.push_back((d * s_.image[1] + h) * s_.image[2] * s_.in);
+  }
+
+  // Puts the beginnings of all runs of a pixel at runs[0], runs[count], ...; `slot` is its own place
+  // for copies, below `count`.
+  void Find(i64 pixel, int slot, int count, const float** runs) {
+    std::array<i64, 3> at;
+    i64 rest = pixel;
+    bool inside = true;
+    for (int axis = 2; axis >= 0; --axis) {
+      at[axis] = rest % s_.result[axis] * s_.stride[axis] - s_.low[axis];
+      rest /= s_.result[axis];
+      inside &= at[axis] >= 0 && at[axis] + s_.kernel[axis] <= s_.image[axis];
+    }
+    const float* image = images_ + rest * s_.image[0] * s_.image[1] * s_.image[2] * s_.in;
+    if (inside) {
+      const float* first = image + Offset(at[0], at[1]) + at[2] * s_.in;
+      for (size_t i = 0; i < steps_.size(); ++i) runs[i * count] = first + steps_[i];
+      return;
+    }
+    float* copy = places_.data() + slot * s_.window();
+    for (i64 d = at[0]; d < at[0] + s_.kernel[0]; ++d)
+      for (i64 h = at[1]; h < at[1] + s_.kernel[1]; ++h, runs += count, copy += s_.run())
+        *runs = Run(image, d, h, at[2], copy);
+  }
+
+  // One long run instead: all of a pixel's window side by side.
+  const float* Copy(int slot, int count, const float** runs) {
+    float* copy = places_.data() + slot * s_.window();
+    for (i64 i = 0; i < s_.runs(); ++i)
+      if (float* to = copy + i * s_.run(); to != runs[i * count])
+        for (i64 k = 0; k < s_.run(); ++k) to[k] = runs[i * count][k];
+    return copy;
+  }
+
+ private:
+  i64 Offset(i64 d, i64 h) const { return (d * s_.image[1] + h) * s_.image[2] * s_.in; }
+
+  // A run that may reach over the edge, where the image is zero.
+  const float* Run(const float* image, i64 d, i64 h, i64 w, float* copy) {
+    if (d < 0 || d >= s_.image[0] || h < 0 || h >= s_.image[1]) return zeros_.data();
+    const float* row = image + Offset(d, h);
+    if (w >= 0 && w + s_.kernel[2] <= s_.image[2]) return row + w * s_.in;
+    const i64 first = std::clamp<i64>(-w, 0, s_.kernel[2]);
+    const i64 last = std::clamp<i64>(s_.image[2] - w, first, s_.kernel[2]);
+    std::fill(copy, copy + first * s_.in, 0.0f);
+    std::copy(row + (w + first) * s_.in, row + (w + last) * s_.in, copy + first * s_.in);
+    std::fill(copy + last * s_.in, copy + s_.run(), 0.0f);
+    return copy;
+  }
+
+  const Sizes& s_;
+  const float* images_;
+  std::vector<float> zeros_, places_;
+  std::vector<i64> steps_;
+};
+
+// Some pixels times a panel: P pixels, V vectors of features. `runs` is [count, P] pointers to runs
+// of `length` numbers, `out` the first pixel's first feature of this block; the first `some` pixels
+// and `features` features are written.
+template <int P, int V>
+static void Multiply(const float* const* runs, i64 count, i64 length, const float* panel, float* out,
+                     i64 pitch, i64 some, i64 features) {
+  Vector sums[P][V] = {};
+  for (i64 run = 0; run < count; ++run, runs += P) {
+    const float* at[P];
+    std::copy_n(runs, P, at);
+    for (i64 k = 0; k < length; ++k, panel += V * kLanes) {
+      Vector weights[V];
+      for (int v = 0; v < V; ++v) weights[v] = Load(panel + v * kLanes);
+      for (int p = 0; p < P; ++p)
+        for (int v = 0; v < V; ++v) sums[p][v] += at[p][k] * weights[v];
+    }
+  }
+  for (i64 p = 0; p < some; ++p)
+    for (int v = 0; v < V; ++v) {
+      float* to = out + p * pitch + v * kLanes;
+      const i64 left = features - v * kLanes;
+      if (left >= kLanes) Store(to, sums[p][v]);
+      else if (left > 0) std::memcpy(to, &sums[p][v], 4 * left);
+    }
+}
+
+// The pixels `first` to `last` of one block of features.
+template <int V>
+static void Convolve(const Sizes& s, const float* images, const float* panel, const Block& block,
+                     i64 first, i64 last, float* out) {
+  constexpr int P = PixelsOf(V);
+  Windows windows(s, images);
+  const bool narrow = s.run() < kNarrow && s.runs() > 1;
+  std::vector<const float*> runs(P * s.runs());
+  const float* copies[P];
+  const i64 features = std::min<i64>(V * kLanes, s.out - block.feature);
+  for (i64 pixel = first; pixel < last; pixel += P) {
+    const i64 some = std::min<i64>(P, last - pixel);
+    for (int p = 0; p < P; ++p) {
+      windows.Find(pixel + std::min<i64>(p, some - 1), p, P, runs.data() + p);
+      if (narrow) copies[p] = windows.Copy(p, P, runs.data() + p);
+    }
+    float* to = out + pixel * s.out + block.feature;
+    if (narrow) Multiply<P, V>(copies, 1, s.window(), panel, to, s.out, some, features);
+    else Multiply<P, V>(runs.data(), s.runs(), s.run(), panel, to, s.out, some, features);
+  }
+}
+
+static void Convolve(const Sizes& s, const float* images, const float* panel, const Block& block,
+                     i64 first, i64 last, float* out) {
+  switch (block.vectors) {
+    case 1: return Convolve<1>(s, images, panel, block, first, last, out);
+    case 2: return Convolve<2>(s, images, panel, block, first, last, out);
+    case 3: return Convolve<3>(s, images, panel, block, first, last, out);
+    default: return Convolve<4>(s, images, panel, block, first, last, out);
+  }
+}
+
+using Numbers = ffi::Buffer<ffi::F32>;
+using Three = ffi::Span<const i64>;
+
+static std::array<i64, 3> ThreeOf(const i64* from) { return {from[0], from[1], from[2]}; }
+
+static Sizes SizesOf(Numbers::Dimensions images, Numbers::Dimensions kernel,
+                     Numbers::Dimensions result, Three stride, Three low) {
+  return {images[0], images[4], kernel[4], ThreeOf(&images[1]), ThreeOf(&kernel[0]),
+          ThreeOf(&result[1]), ThreeOf(stride.begin()), ThreeOf(low.begin())};
+}
+
+static ffi::Error Forward(ffi::ThreadPool pool, Numbers images, Numbers kernel,
+                          ffi::Result<Numbers> out, Three stride, Three low) {
+  const Sizes s = SizesOf(images.dimensions(), kernel.dimensions(), out->dimensions(), stride, low);
+  const auto blocks = Blocks(s.out, kMostVectors);
+  const auto panels = Panels(kernel.typed_data(), s.window(), s.out, blocks);
+  const i64 even = (s.pixels() + 8 * pool.num_threads() - 1) / (8 * pool.num_threads());
+  const i64 chunk = std::max<i64>((even + 131) / 132 * 132, 132);  // no block is cut: 132 = 11 * 12
+  const i64 chunks = (s.pixels() + chunk - 1) / chunk;
+  ParallelFor(pool, chunks * blocks.size(), [&](i64 i) {
+    const Block& block = blocks[i / chunks];
+    const i64 first = i % chunks * chunk, last = std::min(first + chunk, s.pixels());
+    const float* panel = panels.data() + s.window() * block.feature;
+    Convolve(s, images.typed_data(), panel, block, first, last, out->typed_data());
+  });
+  return ffi::Error::Success();
+}
+
+// --- the gradient of the kernel
+
+// Pixels side by side: `count` of them, the first one's inputs and its output's gradient.
+struct Row {
+  const float *images, *gradient;
+  i64 count;
+};
+
+// R input channels times V vectors of features, summed over all pixels of the rows, added to `to`.
+template <int R, int V>
+static void Gather(const std::vector<Row>& rows, i64 channel, i64 feature, i64 image_step,
+                   i64 gradient_step, float* to, i64 pitch, i64 features) {
+  Vector sums[R][V] = {};
+  for (const Row& row : rows) {
+    const float *x = row.images + channel, *g = row.gradient + feature;
+    for (i64 i = 0; i < row.count; ++i, x += image_step, g += gradient_step) {
+      Vector gradient[V];
+      for (int v = 0; v < V; ++v) gradient[v] = Load(g + v * kLanes);
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) sums[r][v] += x[r] * gradient[v];
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) {
+      const float* sum = reinterpret_cast<const float*>(&sums[r][v]);
+      const i64 some = std::min<i64>(kLanes, features - v * kLanes);
+      for (i64 lane = 0; lane < some; ++lane) to[r * pitch + v * kLanes + lane] += sum[lane];
+    }
+}
+
+template <int V>
+static void GatherAll(const std::vector<Row>& rows, i64 channels, i64 feature, i64 image_step,
+                      i64 gradient_step, float* to, i64 pitch, i64 features) {
+  constexpr int R = std::min((kRegisters - V - 2) / V, 8);
+  i64 c = 0;
+  for (; c + R <= channels; c += R)
+    Gather<R, V>(rows, c, feature, image_step, gradient_step, to + c * pitch, pitch, features);
+  for (; c + 4 <= channels; c += 4)
+    Gather<4, V>(rows, c, feature, image_step, gradient_step, to + c * pitch, pitch, features);
+  for (; c < channels; ++c)
+    Gather<1, V>(rows, c, feature, image_step, gradient_step, to + c * pitch, pitch, features);
+}
+
+// The rows of pixels, of output rows `first` to `last`, that a tap of the kernel meets inside the
+// images. `gradient` is that of output row `first`, `features` numbers a pixel.
+static void FindRows(const Sizes& s, const float* images, const float* gradient, i64 features,
+                     i64 first, i64 last, i64 tap, std::vector<Row>& rows) {
+  const i64 kw = tap % s.kernel[2], kh = tap / s.kernel[2] % s.kernel[1];
+  const i64 kd = tap / s.kernel[2] / s.kernel[1];
+  const i64 step = s.stride[2], ahead = kw - s.low[2];
+  const i64 begin = ahead < 0 ? (-ahead + step - 1) / step : 0;
+  const i64 end = std::min((s.image[2] - ahead + step - 1) / step, s.result[2]);
+  rows.clear();
+  for (i64 row = first; row < last; ++row) {
+    const i64 h = row % s.result[1] * s.stride[1] + kh - s.low[1];
+    const i64 d = row / s.result[1] % s.result[0] * s.stride[0] + kd - s.low[0];
+    if (h < 0 || h >= s.image[1] || d < 0 || d >= s.image[0] || begin >= end) continue;
+    const i64 line = (row / s.result[1] / s.result[0] * s.image[0] + d) * s.image[1] + h;
+    rows.push_back({images + (line * s.image[2] + begin * step + ahead) * s.in,
+                    gradient + ((row - first) * s.result[2] + begin) * features, end - begin});
+  }
+}
+
+static ffi::Error KernelGradient(ffi::ThreadPool pool, Numbers images, Numbers gradient,
+                                 ffi::Result<Numbers> out, Three stride, Three low) {
+  const Sizes s =
+      SizesOf(images.dimensions(), out->dimensions(), gradient.dimensions(), stride, low);
+  const auto blocks = Blocks(s.out, 2);
+  const i64 taps = s.runs() * s.kernel[2], units = taps * blocks.size();
+  const i64 lines = s.batch * s.result[0] * s.result[1];
+  const i64 lines_a_chunk = std::max<i64>(kChunkPixels / s.result[2], 1);
+  const i64 padded = (s.out + kLanes - 1) / kLanes * kLanes;
+  float* sums = out->typed_data();
+  std::fill_n(sums, taps * s.in * s.out, 0.0f);
+  const i64 shares = std::min<i64>(units, 2 * pool.num_threads());
+  // Each share of the kernel goes through all images, and all its taps through a few rows at a time.
+  ParallelFor(pool, shares, [&](i64 share) {
+    std::vector<Row> rows;
+    std::vector<float> copy(padded == s.out ? 0 : lines_a_chunk * s.result[2] * padded);
+    for (i64 first = 0; first < lines; first += lines_a_chunk) {
+      const i64 last = std::min(first + lines_a_chunk, lines);
+      const float* g = gradient.typed_data() + first * s.result[2] * s.out;
+      if (!copy.empty()) {  // so that a vector reads no further than a pixel
+        for (i64 i = 0; i < (last - first) * s.result[2]; ++i)
+          std::copy_n(g + i * s.out, s.out, copy.data() + i * padded);
+        g = copy.data();
+      }
+      i64 found = -1;
+      for (i64 unit = units * share / shares; unit < units * (share + 1) / shares; ++unit) {
+        const i64 tap = unit / blocks.size();
+        if (tap != found) FindRows(s, images.typed_data(), g, padded, first, last, tap, rows);
+        found = tap;
+        const Block& block = blocks[unit % blocks.size()];
+        float* to = sums + tap * s.in * s.out + block.feature;
+        const auto gather = block.vectors == 1 ? GatherAll<1> : GatherAll<2>;
+        gather(rows, s.in, block.feature, s.stride[2] * s.in, padded, to, s.out,
+               s.out - block.feature);
+      }
+    }
+  });
+  return ffi::Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(medjax_conv_forward, Forward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Numbers>()
+                                  .Arg<Numbers>()
+                                  .Ret<Numbers>()
+                                  .Attr<Three>("strides")
+                                  .Attr<Three>("low"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(medjax_conv_kernel_gradient, KernelGradient,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Numbers>()
+                                  .Arg<Numbers>()
+                                  .Ret<Numbers>()
+                                  .Attr<Three>("strides")
+                                  .Attr<Three>("low"));

@@ -1,0 +1,100 @@
+"""Convolution by the library of `medjax.native`, with its derivatives; float32, on a CPU."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax import native
+from medjax.ops.conv_gradient import Pads, images_gradient
+from medjax.typing import Array
+
+Three = tuple[int, int, int]
+
+
+def convolve(images: Array, kernel: Array, *, strides: tuple[int, ...], pads: Pads) -> Array:
+    """A 2-D or 3-D convolution (cross-correlation), without groups or dilation.
+
+    Args:
+      images: `[batch, *space, in]`.
+      kernel: `[*taps, in, out]`.
+      strides: one a space axis; pads: (low, high) of each.
+
+    Returns:
+      `[batch, *space', out]`.
+    """
+    chex.assert_equal_rank([images, kernel])
+    if images.ndim == 5:
+        return _convolve(strides, pads, images, kernel)
+    flat = ((0, 0), *pads)  # 2-D: one slice deep
+    return _convolve((1, *strides), flat, images[:, None], kernel[None])[:, 0]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _convolve(strides: tuple[int, ...], pads: Pads, x: Array, w: Array) -> Array:
+    space = zip(x.shape[1:4], w.shape[:3], strides, pads, strict=True)
+    sides = [(n + low + high - k) // s + 1 for n, k, s, (low, high) in space]
+    shape = (x.shape[0], *sides, w.shape[4])
+    return _call(native.FORWARD, x, w, shape, strides, pads)
+
+
+def _call(
+    name: str, a: Array, b: Array, shape: tuple[int, ...], strides: tuple[int, ...], pads: Pads
+) -> Array:
+    call = jax.ffi.ffi_call(
+        name, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential"
+    )
+    low = np.array([low for low, _ in pads], np.int64)
+    return call(a, b, strides=np.array(strides, np.int64), low=low)  # type: ignore[no-any-return]
+
+
+def _forward(
+    strides: tuple[int, ...], pads: Pads, x: Array, w: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(strides, pads, x, w), (x, w)
+
+
+def _backward(
+    strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    x, w = saved
+    return _to_images(strides, pads, x, w, g), _gather(strides, pads, w.shape[:3], x, g)
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _to_images(strides: tuple[int, ...], pads: Pads, x: Array, w: Array, g: Array) -> Array:
+    return images_gradient(
+        w,
+        g,
+        sides=x.shape[1:4],
+        strides=strides,
+        pads=pads,
+        convolve=lambda images, kernel, around: _convolve((1, 1, 1), around, images, kernel),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _gather(strides: tuple[int, ...], pads: Pads, taps: Three, x: Array, g: Array) -> Array:
+    """The kernel's gradient, `[*taps, in, out]`."""
+    return _call(native.KERNEL_GRADIENT, x, g, (*taps, x.shape[4], g.shape[4]), strides, pads)
+
+
+def _gather_forward(
+    strides: tuple[int, ...], pads: Pads, taps: Three, x: Array, g: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _gather(strides, pads, taps, x, g), (x, g)
+
+
+def _gather_backward(
+    strides: tuple[int, ...], pads: Pads, taps: Three, saved: tuple[Array, Array], to_kernel: Array
+) -> tuple[Array, Array]:
+    """It is linear in either, as the convolution is."""
+    x, g = saved
+    return _to_images(strides, pads, x, to_kernel, g), _convolve(strides, pads, x, to_kernel)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)

@@ -1,0 +1,150 @@
+"""The compiled convolutions, against XLA's own; skipped where there is no C++ compiler."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from medjax import native
+from medjax.errors import UserError
+from medjax.ops import compiled_conv, conv
+
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library(tmp_path_factory):
+    """Built once, and forgotten at the end: other tests are of XLA's convolutions."""
+    path = native.library_path(tmp_path_factory.mktemp("cache"))
+    native.build(path)
+    native.register(path)
+    yield path
+    native._loaded.clear()
+
+
+def of_xla(x, w, strides, pads):
+    return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=conv.LAYOUT[x.ndim])
+
+
+def check_equal(x, w, strides, pads, *, tolerance=2e-5):
+    """Values and both gradients."""
+    ours = jax.jit(lambda x, w: compiled_conv.convolve(x, w, strides=strides, pads=pads))
+    value, back = jax.vjp(ours, x, w)
+    expected, back_of_xla = jax.vjp(lambda x, w: of_xla(x, w, strides, pads), x, w)
+    g = jax.random.normal(jax.random.key(1), expected.shape)
+    for a, b in zip((value, *back(g)), (expected, *back_of_xla(g)), strict=True):
+        largest = max(float(jnp.abs(b).max(initial=0.0)), 1.0)
+        np.testing.assert_allclose(a, b, atol=tolerance * largest)
+
+
+three = st.tuples(*[st.integers(1, 4)] * 3)
+
+
+@settings(max_examples=15)
+@example((1, 5, 3), (1, 1, 1), (2, 2, 2), (0, 1, 2), 1, 1)  # gray
+@example((3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 24, 70)  # more than one block of features
+@example((2, 2, 2), (3, 3, 3), (0, 0, 0), (0, 0, 0), 5, 33)  # pixels that no window holds
+@example((1, 1, 1), (2, 2, 2), (0, 0, 0), (0, 0, 0), 17, 16)
+@given(
+    three,
+    st.tuples(*[st.integers(1, 3)] * 3),
+    st.tuples(*[st.integers(0, 2)] * 3),
+    st.tuples(*[st.integers(0, 2)] * 3),
+    st.integers(1, 9),
+    st.integers(1, 20),
+)
+def test_values_and_gradients_equal_xla(taps, strides, low, high, channels, features):
+    keys = jax.random.split(jax.random.key(channels))
+    x = jax.random.normal(keys[0], (2, 5, 7, 6, channels))
+    w = jax.random.normal(keys[1], (*taps, channels, features))
+    check_equal(x, w, strides, tuple(zip(low, high, strict=True)))
+
+
+@pytest.mark.parametrize("side", [1, 4, 29, 130])
+def test_flat_images_of_every_width(side):
+    x = jax.random.normal(jax.random.key(0), (3, 3, side, 8))
+    w = jax.random.normal(jax.random.key(1), (3, 3, 8, 40))
+    check_equal(x, w, (1, 1), ((1, 1), (1, 1)))
+
+
+def test_an_empty_batch():
+    x, w = jnp.ones((0, 4, 4, 2)), jnp.ones((3, 3, 2, 5))
+    check_equal(x, w, (1, 1), ((1, 1), (1, 1)))
+
+
+def test_second_derivatives_equal_those_of_xla():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 5, 2))
+    w = jax.random.normal(jax.random.key(1), (3, 3, 2, 3))
+    strides, pads = (2, 1), ((1, 1), (0, 2))
+
+    def second(form):
+        def energy(x, w):
+            return (form(x, w) ** 3).sum()
+
+        def slope(x, w):
+            return sum((g**2).sum() for g in jax.grad(energy, (0, 1))(x, w))
+
+        return jax.grad(slope, (0, 1))(x, w)
+
+    ours = second(lambda x, w: compiled_conv.convolve(x, w, strides=strides, pads=pads))
+    for a, b in zip(ours, second(lambda x, w: of_xla(x, w, strides, pads)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * float(jnp.abs(b).max()))
+
+
+def test_a_vmapped_kernel():
+    x = jax.random.normal(jax.random.key(0), (3, 2, 5, 5, 2))
+    w = jax.random.normal(jax.random.key(1), (3, 3, 3, 2, 4))
+    pads = ((1, 1), (1, 1))
+    out = jax.vmap(lambda x, w: compiled_conv.convolve(x, w, strides=(1, 1), pads=pads))(x, w)
+    np.testing.assert_allclose(out[2], of_xla(x[2], w[2], (1, 1), pads), atol=1e-4)
+
+
+def test_a_sum_does_not_depend_on_the_run():
+    x = jax.random.normal(jax.random.key(0), (8, 16, 16, 16))
+    w = jax.random.normal(jax.random.key(1), (3, 3, 16, 16))
+    pads = ((1, 1), (1, 1))
+    gradient = jax.jit(
+        jax.grad(lambda w: (compiled_conv.convolve(x, w, strides=(1, 1), pads=pads) ** 2).sum())
+    )
+    first = gradient(w)
+    for _ in range(5):
+        assert (gradient(w) == first).all()
+
+
+def test_a_network_takes_it_where_it_is_built():
+    x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
+    options = {"dimension_numbers": conv.LAYOUT[4]}
+
+    def text(kind):
+        given = (x.astype(kind), w.astype(kind))
+        call = jax.jit(lambda x, w: conv.conv_general_dilated(x, w, (1, 1), "SAME", **options))
+        return call.lower(*given).as_text()
+
+    assert native.FORWARD in text(jnp.float32)
+    assert native.FORWARD not in text(jnp.bfloat16)  # it is for float32
+
+
+def test_without_a_compiler_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"no C\+\+ compiler \(no-such-compiler\): install one"):
+        native.build(tmp_path / "conv.so")
+
+
+def test_a_compiler_that_fails_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(UserError, match="false: failed"):
+        native.build(tmp_path / "native" / "conv.so")
+    assert list((tmp_path / "native").iterdir()) == []
+
+
+def test_a_library_that_is_none(tmp_path):
+    (tmp_path / "conv.so").write_text("no library")
+    with pytest.raises(UserError, match="build it again: medjax build"):
+        native.register(tmp_path / "conv.so")
