@@ -120,6 +120,9 @@ def learning_curve(
         left.set_ylim(bottom=0)
         right.plot(*series(f"validation_{score}"), "o-", ms=3, color="C1")
         right.set(xlabel="step", ylabel=_title(score), title="Validation")
+        values = series(f"validation_{score}")[1]
+        if values and min(values) == max(values) == 1:  # else the axis goes on beyond what can be
+            right.set_ylim(0, 1.05)
 
     new_figure(path, 1, 2, (7.2, 2.9), draw)
 

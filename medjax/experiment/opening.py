@@ -128,7 +128,10 @@ def open_run(
     if config.files.auto and suggest:
         chosen = suggest(dataset, has_accelerator())
         stored = take_stored(config, [s.name for s in chosen])
-        config = stored if stored is not config else apply(config, chosen, say=say)
+        if stored is config:
+            stored = apply(config, chosen, say=say)
+            say("all are flags; --early_stopping=3 ends where validation gains no more")
+        config = stored
         check_workdir(workdir, family, config)
     _describe(dataset)
     with contextlib.ExitStack() as held:

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 
 #include "xla/ffi/api/ffi.h"
@@ -32,8 +33,10 @@ constexpr int kLanes = 4, kRegisters = 32;
 constexpr int kLanes = 4, kRegisters = 16;
 #endif
 constexpr int kMostVectors = kRegisters == 32 ? 4 : 2;
+constexpr int kMostPixels = 11;  // a pointer each in a register
 constexpr i64 kNarrow = 16;      // runs shorter than this are copied side by side first
-constexpr i64 kChunkPixels = 96;  // of a kernel's gradient: their numbers stay in the first cache
+constexpr i64 kFewChannels = 8;
+constexpr i64 kChunkNumbers = 6144;  // of a kernel's gradient: they stay in the first cache
 
 typedef float Vector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
@@ -95,8 +98,7 @@ static std::vector<Block> Blocks(i64 features, int most) {
 }
 
 constexpr int PixelsOf(int vectors) {
-  // A sum each in a vector register, and a pointer each in one of the others.
-  return std::min((kRegisters - vectors - 2) / vectors, 11);
+  return std::min((kRegisters - vectors - 2) / vectors, kMostPixels);  // a sum each in a register
 }
 
 // [window, out] -> of each block [window, vectors * kLanes], zero behind the last feature.
@@ -113,42 +115,65 @@ static std::vector<float> Panels(const float* kernel, i64 window, i64 out,
   return panels;
 }
 
-// Where the runs of a pixel's window begin.
+// Where an output pixel's window begins: its image, and depth, height and width there.
+struct Place {
+  const float* image;
+  std::array<i64, 3> at;
+};
+
+// Where the runs of windows begin.
 class Windows {
  public:
-  Windows(const Sizes& sizes, const float* images)
-      : s_(sizes), images_(images), zeros_(sizes.run(), 0.0f), places_(11 * sizes.window()) {
+  explicit Windows(const Sizes& sizes)
+      : s_(sizes), zeros_(sizes.run(), 0.0f), copies_(kMostPixels * sizes.window()) {
     for (i64 d = 0; d < s_.kernel[0]; ++d)
-      for (i64 h = 0; h < s_.kernel[1]; ++h)
-        steps_.push_back((d * s_.image[1] + h) * s_.image[2] * s_.in);
+      for (i64 h = 0; h < s_.kernel[1]; ++h) steps_.push_back(Offset(d, h));
   }
 
-  // Puts the beginnings of all runs of a pixel at runs[0], runs[count], ...; `slot` is its own place
-  // for copies, below `count`.
-  void Find(i64 pixel, int slot, int count, const float** runs) {
-    std::array<i64, 3> at;
-    i64 rest = pixel;
-    bool inside = true;
+  Place Begin(const float* images, i64 pixel) const {
+    Place place;
+    for (int axis = 2; axis >= 0; pixel /= s_.result[axis--])
+      place.at[axis] = pixel % s_.result[axis] * s_.stride[axis] - s_.low[axis];
+    place.image = images + pixel * Offset(s_.image[0], 0);
+    return place;
+  }
+
+  // Goes to the next pixel.
+  void Advance(Place& place) const {
     for (int axis = 2; axis >= 0; --axis) {
-      at[axis] = rest % s_.result[axis] * s_.stride[axis] - s_.low[axis];
-      rest /= s_.result[axis];
-      inside &= at[axis] >= 0 && at[axis] + s_.kernel[axis] <= s_.image[axis];
+      place.at[axis] += s_.stride[axis];
+      if (place.at[axis] < s_.result[axis] * s_.stride[axis] - s_.low[axis]) return;
+      place.at[axis] = -s_.low[axis];
     }
-    const float* image = images_ + rest * s_.image[0] * s_.image[1] * s_.image[2] * s_.in;
-    if (inside) {
-      const float* first = image + Offset(at[0], at[1]) + at[2] * s_.in;
-      for (size_t i = 0; i < steps_.size(); ++i) runs[i * count] = first + steps_[i];
+    place.image += Offset(s_.image[0], 0);
+  }
+
+  // From a window's first run to each, where it lies inside the image.
+  const std::vector<i64>& steps() const { return steps_; }
+
+  // Where a window's first run begins, or null if the window reaches over the edge.
+  const float* First(const Place& place) const {
+    for (int axis = 0; axis < 3; ++axis)
+      if (place.at[axis] < 0 || place.at[axis] + s_.kernel[axis] > s_.image[axis]) return nullptr;
+    return place.image + Offset(place.at[0], place.at[1]) + place.at[2] * s_.in;
+  }
+
+  // Puts the beginnings of all runs of a window at runs[0], runs[count], ...; `slot` is its own
+  // place for copies, below `count`.
+  void Find(const Place& place, int slot, int count, const float** runs) {
+    if (const float* first = First(place)) {
+      for (i64 step : steps_) *runs = first + step, runs += count;
       return;
     }
-    float* copy = places_.data() + slot * s_.window();
-    for (i64 d = at[0]; d < at[0] + s_.kernel[0]; ++d)
-      for (i64 h = at[1]; h < at[1] + s_.kernel[1]; ++h, runs += count, copy += s_.run())
-        *runs = Run(image, d, h, at[2], copy);
+    float* copy = copies_.data() + slot * s_.window();
+    for (i64 d = 0; d < s_.kernel[0]; ++d)
+      for (i64 h = 0; h < s_.kernel[1]; ++h, runs += count, copy += s_.run())
+        *runs = Run(place, d + place.at[0], h + place.at[1], copy);
   }
 
-  // One long run instead: all of a pixel's window side by side.
+  // One long run instead: all of a window side by side.
   const float* Copy(int slot, int count, const float** runs) {
-    float* copy = places_.data() + slot * s_.window();
+    float* copy = copies_.data() + slot * s_.window();
     for (i64 i = 0; i < s_.runs(); ++i)
       if (float* to = copy + i * s_.run(); to != runs[i * count])
         for (i64 k = 0; k < s_.run(); ++k) to[k] = runs[i * count][k];
@@ -159,9 +184,10 @@ class Windows {
   i64 Offset(i64 d, i64 h) const { return (d * s_.image[1] + h) * s_.image[2] * s_.in; }
 
   // A run that may reach over the edge, where the image is zero.
-  const float* Run(const float* image, i64 d, i64 h, i64 w, float* copy) {
+  const float* Run(const Place& place, i64 d, i64 h, float* copy) {
     if (d < 0 || d >= s_.image[0] || h < 0 || h >= s_.image[1]) return zeros_.data();
-    const float* row = image + Offset(d, h);
+    const float* row = place.image + Offset(d, h);
+    const i64 w = place.at[2];
     if (w >= 0 && w + s_.kernel[2] <= s_.image[2]) return row + w * s_.in;
     const i64 first = std::clamp<i64>(-w, 0, s_.kernel[2]);
     const i64 last = std::clamp<i64>(s_.image[2] - w, first, s_.kernel[2]);
@@ -172,21 +198,20 @@ class Windows {
   }
 
   const Sizes& s_;
-  const float* images_;
-  std::vector<float> zeros_, places_;
+  std::vector<float> zeros_, copies_;
   std::vector<i64> steps_;
 };
 
-// Some pixels times a panel: P pixels, V vectors of features. `runs` is [count, P] pointers to runs
-// of `length` numbers, `out` the first pixel's first feature of this block; the first `some` pixels
-// and `features` features are written.
-template <int P, int V>
-static void Multiply(const float* const* runs, i64 count, i64 length, const float* panel, float* out,
+// Some pixels times a panel: P pixels, V vectors of features. `find(run, at)` sets the pointers of
+// the pixels to a run of `length` numbers; `out` is the first pixel's first feature of this block,
+// of which the first `some` pixels and `features` features are written.
+template <int P, int V, typename Find>
+static void Multiply(const Find& find, i64 count, i64 length, const float* panel, float* out,
                      i64 pitch, i64 some, i64 features) {
   Vector sums[P][V] = {};
-  for (i64 run = 0; run < count; ++run, runs += P) {
+  for (i64 run = 0; run < count; ++run) {
     const float* at[P];
-    std::copy_n(runs, P, at);
+    find(run, at);
     for (i64 k = 0; k < length; ++k, panel += V * kLanes) {
       Vector weights[V];
       for (int v = 0; v < V; ++v) weights[v] = Load(panel + v * kLanes);
@@ -208,20 +233,38 @@ template <int V>
 static void Convolve(const Sizes& s, const float* images, const float* panel, const Block& block,
                      i64 first, i64 last, float* out) {
   constexpr int P = PixelsOf(V);
-  Windows windows(s, images);
+  Windows windows(s);
   const bool narrow = s.run() < kNarrow && s.runs() > 1;
-  std::vector<const float*> runs(P * s.runs());
-  const float* copies[P];
   const i64 features = std::min<i64>(V * kLanes, s.out - block.feature);
+  std::vector<const float*> runs(P * s.runs());
+  Place next = windows.Begin(images, first), places[P];
+  const float* begins[P];
   for (i64 pixel = first; pixel < last; pixel += P) {
     const i64 some = std::min<i64>(P, last - pixel);
+    bool inside = !narrow;
     for (int p = 0; p < P; ++p) {
-      windows.Find(pixel + std::min<i64>(p, some - 1), p, P, runs.data() + p);
-      if (narrow) copies[p] = windows.Copy(p, P, runs.data() + p);
+      places[p] = p < some ? next : places[0];  // behind the end: computed, not written
+      begins[p] = windows.First(places[p]);
+      inside &= begins[p] != nullptr;
+      if (p < some) windows.Advance(next);
     }
     float* to = out + pixel * s.out + block.feature;
-    if (narrow) Multiply<P, V>(copies, 1, s.window(), panel, to, s.out, some, features);
-    else Multiply<P, V>(runs.data(), s.runs(), s.run(), panel, to, s.out, some, features);
+    if (inside) {
+      const i64* steps = windows.steps().data();
+      const auto find = [&](i64 run, const float** at) {
+        for (int p = 0; p < P; ++p) at[p] = begins[p] + steps[run];
+      };
+      Multiply<P, V>(find, s.runs(), s.run(), panel, to, s.out, some, features);
+      continue;
+    }
+    for (int p = 0; p < P; ++p) {
+      windows.Find(places[p], p, P, runs.data() + p);
+      if (narrow) begins[p] = windows.Copy(p, P, runs.data() + p);
+    }
+    const float* const* from = narrow ? begins : runs.data();
+    const auto find = [&](i64 run, const float** at) { std::copy_n(from + run * P, P, at); };
+    const i64 count = narrow ? 1 : s.runs(), length = narrow ? s.window() : s.run();
+    Multiply<P, V>(find, count, length, panel, to, s.out, some, features);
   }
 }
 
@@ -296,33 +339,51 @@ static void Gather(const std::vector<Row>& rows, i64 channel, i64 feature, i64 i
 template <int V>
 static void GatherAll(const std::vector<Row>& rows, i64 channels, i64 feature, i64 image_step,
                       i64 gradient_step, float* to, i64 pitch, i64 features) {
-  constexpr int R = std::min((kRegisters - V - 2) / V, 8);
-  i64 c = 0;
-  for (; c + R <= channels; c += R)
-    Gather<R, V>(rows, c, feature, image_step, gradient_step, to + c * pitch, pitch, features);
-  for (; c + 4 <= channels; c += 4)
-    Gather<4, V>(rows, c, feature, image_step, gradient_step, to + c * pitch, pitch, features);
-  for (; c < channels; ++c)
-    Gather<1, V>(rows, c, feature, image_step, gradient_step, to + c * pitch, pitch, features);
+  constexpr int R = std::min((kRegisters - V - 2) / V, 14);
+  for (i64 c = 0, left; (left = channels - c) > 0;) {
+    const auto gather = [&](auto count) {
+      constexpr int r = decltype(count)::value;
+      Gather<r, V>(rows, c, feature, image_step, gradient_step, to + c * pitch, pitch, features);
+      c += r;
+    };
+    // As many as there are registers for, unless that would leave a few that are slow by themselves.
+    if (left == R || left >= R + 4) gather(std::integral_constant<int, R>());
+    else if (R > 8 && left >= 8) gather(std::integral_constant<int, 8>());
+    else if (left >= 4) gather(std::integral_constant<int, 4>());
+    else gather(std::integral_constant<int, 1>());
+  }
 }
 
-// The rows of pixels, of output rows `first` to `last`, that a tap of the kernel meets inside the
-// images. `gradient` is that of output row `first`, `features` numbers a pixel.
-static void FindRows(const Sizes& s, const float* images, const float* gradient, i64 features,
-                     i64 first, i64 last, i64 tap, std::vector<Row>& rows) {
-  const i64 kw = tap % s.kernel[2], kh = tap / s.kernel[2] % s.kernel[1];
-  const i64 kd = tap / s.kernel[2] / s.kernel[1];
-  const i64 step = s.stride[2], ahead = kw - s.low[2];
+// The output columns, `begin` to `end`, whose pixels a tap of a row of the kernel meets inside.
+struct Columns {
+  i64 begin, end;
+};
+
+static Columns Reach(const Sizes& s, i64 tap) {
+  const i64 step = s.stride[2], ahead = tap - s.low[2];
   const i64 begin = ahead < 0 ? (-ahead + step - 1) / step : 0;
-  const i64 end = std::min((s.image[2] - ahead + step - 1) / step, s.result[2]);
-  rows.clear();
-  for (i64 row = first; row < last; ++row) {
-    const i64 h = row % s.result[1] * s.stride[1] + kh - s.low[1];
-    const i64 d = row / s.result[1] % s.result[0] * s.stride[0] + kd - s.low[0];
-    if (h < 0 || h >= s.image[1] || d < 0 || d >= s.image[0] || begin >= end) continue;
-    const i64 line = (row / s.result[1] / s.result[0] * s.image[0] + d) * s.image[1] + h;
-    rows.push_back({images + (line * s.image[2] + begin * step + ahead) * s.in,
-                    gradient + ((row - first) * s.result[2] + begin) * features, end - begin});
+  return {begin, std::max(begin, std::min((s.image[2] - ahead + step - 1) / step, s.result[2]))};
+}
+
+// An output row: its image, the depth and height that its first window begins at, and its gradient.
+struct Line {
+  const float* image;
+  i64 d, h;
+  const float* gradient;
+};
+
+// Rows of pixels, of some output rows and columns, that a tap of the kernel meets inside the images.
+// The gradient has `features` numbers a pixel.
+static void AddRows(const Sizes& s, const std::vector<Line>& lines, i64 features, i64 run, i64 tap,
+                    Columns columns, std::vector<Row>& rows) {
+  if (columns.begin >= columns.end) return;
+  const i64 kd = run / s.kernel[1], kh = run % s.kernel[1];
+  const i64 column = columns.begin * s.stride[2] + tap - s.low[2];
+  for (const Line& line : lines) {
+    const i64 d = line.d + kd, h = line.h + kh;
+    if (d < 0 || d >= s.image[0] || h < 0 || h >= s.image[1]) continue;
+    rows.push_back({line.image + ((d * s.image[1] + h) * s.image[2] + column) * s.in,
+                    line.gradient + columns.begin * features, columns.end - columns.begin});
   }
 }
 
@@ -331,16 +392,24 @@ static ffi::Error KernelGradient(ffi::ThreadPool pool, Numbers images, Numbers g
   const Sizes s =
       SizesOf(images.dimensions(), out->dimensions(), gradient.dimensions(), stride, low);
   const auto blocks = Blocks(s.out, 2);
-  const i64 taps = s.runs() * s.kernel[2], units = taps * blocks.size();
   const i64 lines = s.batch * s.result[0] * s.result[1];
-  const i64 lines_a_chunk = std::max<i64>(kChunkPixels / s.result[2], 1);
+  const i64 lines_a_chunk = std::max<i64>(
+      kChunkNumbers / (std::min<i64>(s.in, 2 * kLanes) + 2 * kLanes) / s.result[2], 1);
   const i64 padded = (s.out + kLanes - 1) / kLanes * kLanes;
   float* sums = out->typed_data();
-  std::fill_n(sums, taps * s.in * s.out, 0.0f);
-  const i64 shares = std::min<i64>(units, 2 * pool.num_threads());
+  std::fill_n(sums, s.window() * s.out, 0.0f);
+  // Where all taps of a run meet the image, its numbers lie side by side: of few channels they are
+  // summed together, and what is left at either edge by itself.
+  const i64 taps = s.kernel[2], units = s.runs() * taps * blocks.size();
+  const Columns inner = s.in < kFewChannels
+                            ? Columns{Reach(s, 0).begin, Reach(s, taps - 1).end}
+                            : Columns{0, 0};
+  const bool together = taps > 1 && inner.begin < inner.end;
+  const i64 shares = std::min<i64>(units, pool.num_threads());
   // Each share of the kernel goes through all images, and all its taps through a few rows at a time.
   ParallelFor(pool, shares, [&](i64 share) {
     std::vector<Row> rows;
+    std::vector<Line> chunk;
     std::vector<float> copy(padded == s.out ? 0 : lines_a_chunk * s.result[2] * padded);
     for (i64 first = 0; first < lines; first += lines_a_chunk) {
       const i64 last = std::min(first + lines_a_chunk, lines);
@@ -350,16 +419,36 @@ static ffi::Error KernelGradient(ffi::ThreadPool pool, Numbers images, Numbers g
           std::copy_n(g + i * s.out, s.out, copy.data() + i * padded);
         g = copy.data();
       }
-      i64 found = -1;
+      chunk.clear();
+      for (i64 line = first; line < last; ++line) {
+        const i64 plane = line / s.result[1], image = plane / s.result[0];
+        chunk.push_back({images.typed_data() + image * s.image[0] * s.image[1] * s.image[2] * s.in,
+                         plane % s.result[0] * s.stride[0] - s.low[0],
+                         line % s.result[1] * s.stride[1] - s.low[1],
+                         g + (line - first) * s.result[2] * padded});
+      }
+      const auto gather = [&](i64 run, i64 tap, i64 channels, const Block& block) {
+        float* to = sums + (run * s.run() + tap * s.in) * s.out + block.feature;
+        const auto all = block.vectors == 1 ? GatherAll<1> : GatherAll<2>;
+        all(rows, channels, block.feature, s.stride[2] * s.in, padded, to, s.out,
+            s.out - block.feature);
+      };
+      const auto add = [&](i64 run, i64 tap, Columns columns) {
+        AddRows(s, chunk, padded, run, tap, columns, rows);
+      };
       for (i64 unit = units * share / shares; unit < units * (share + 1) / shares; ++unit) {
-        const i64 tap = unit / blocks.size();
-        if (tap != found) FindRows(s, images.typed_data(), g, padded, first, last, tap, rows);
-        found = tap;
-        const Block& block = blocks[unit % blocks.size()];
-        float* to = sums + tap * s.in * s.out + block.feature;
-        const auto gather = block.vectors == 1 ? GatherAll<1> : GatherAll<2>;
-        gather(rows, s.in, block.feature, s.stride[2] * s.in, padded, to, s.out,
-               s.out - block.feature);
+        const Block& block = blocks[unit / taps % blocks.size()];
+        const i64 run = unit / taps / blocks.size(), tap = unit % taps;
+        if (together && tap == 0) {
+          rows.clear();
+          add(run, 0, inner);
+          gather(run, 0, s.run(), block);
+        }
+        const Columns reach = Reach(s, tap);
+        rows.clear();
+        add(run, tap, together ? Columns{reach.begin, inner.begin} : reach);
+        if (together) add(run, tap, Columns{inner.end, reach.end});
+        gather(run, tap, s.in, block);
       }
     }
   });

@@ -67,8 +67,8 @@ def _warnings(result: JsonView) -> list[str]:
         )
     if result["metrics"].get("auc", {}).get("value") in (1.0, 1):
         out.append(
-            "A perfect score is more often a leak than a success: look for images of one person, "
-            "or marks of one scanner, in training and test."
+            "A perfect score, as auc has it here, is more often a leak than a success: look for "
+            "images of one person, or marks of one scanner, in training and test."
         )
     out += [f"{line[0].upper()}{line[1:]}." for line in report.advise(result)]
     counts = (result.get("data") or {}).get("splits", {}).get(result["split"], {})
@@ -125,7 +125,9 @@ def _tables(result: JsonView) -> list[Json]:
                     c for c in columns if len({str(row.get(c)) for row in rows.values()}) > 1
                 ]
             shown = [[name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()]
-            out.append({"title": title, "columns": [title.split()[1], *columns], "rows": shown})
+            note = _missing_intervals(result) if key == "classes" else []
+            columns = [title.split()[1], *columns]
+            out.append({"title": title, "columns": columns, "rows": shown, "remarks": note})
     return [*_stand_beside(result), *_folds(result), *out]
 
 
@@ -140,6 +142,16 @@ def _folds(result: JsonView) -> list[Json]:
     ]
     columns = ["metric", *(f"fold {i}" for i in range(len(folds)))]
     return [{"title": "Each fold", "columns": columns, "rows": rows}]
+
+
+def _missing_intervals(result: JsonView) -> list[str]:
+    """Why numbers of classes have no interval."""
+    estimates = {
+        f"{metric} of {name}": report.estimate_of(value)
+        for name, row in result.get("class_intervals", {}).items()
+        for metric, value in row.items()
+    }
+    return report.reasons(estimates)
 
 
 def _with_intervals(result: JsonView) -> Json:

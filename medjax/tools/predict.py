@@ -202,6 +202,8 @@ def answer(
     writer.show()
     files = walk.counted(len(paths), "file")
     wrote = ", ".join(sorted(p.name + "/" * p.is_dir() for p in output.iterdir() if p.name != LOCK))
+    if writer.count > writer.overlays > 0:
+        wrote = wrote.replace("overlays/", f"overlays/ (the first {writer.overlays})")
     print(f"wrote {output}: {walk.counted(writer.count, 'answer')} of {files}: {wrote}")
     for line in grouped(writer.failed):
         print(f"note: not drawn: {line}")
@@ -253,7 +255,7 @@ class Writer:
     lists that could not be written, and why."""
 
     def __init__(self, output: Path, *, overlays: int):
-        self.count, self._output, self._overlays = 0, output, overlays
+        self.count, self.overlays, self._output = 0, overlays, output
         self.failed: list[tuple[str, str]] = []
         self._names = Names()
         self._tables: dict[str, list[Json]] = {"predictions.csv": []}
@@ -265,7 +267,7 @@ class Writer:
             self._tables.setdefault(table, []).extend(rows)
         for (folder, suffix), write in answer.files().items():
             self._try(answer.case_id, write, folder, f"{name}{suffix}")
-        if self.count < self._overlays:
+        if self.count < self.overlays:
             self._try(
                 answer.case_id,
                 lambda path: answer.draw(path, ready.image),
