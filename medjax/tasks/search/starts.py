@@ -1,15 +1,10 @@
-"""Where searches begin, and in which volume: two choices that do not know each other."""
+"""Where searches begin."""
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from medjax.typing import Array, Key
-
-
-def any_case(key: Key, *, cases: int) -> Array:
-    """One of the volumes, each as probable as any."""
-    return jax.random.randint(key, (), 0, cases)
 
 
 def anywhere(key: Key, shape: Array, *, margin: float = 0.0) -> Array:
@@ -21,6 +16,14 @@ def anywhere(key: Key, shape: Array, *, margin: float = 0.0) -> Array:
     chex.assert_rank(shape, 1)
     low = jnp.floor(margin * shape).astype(jnp.int32)
     return jax.random.randint(key, shape.shape, low, jnp.maximum(shape - low, low + 1))
+
+
+def at_share(share: Array, shape: Array, *, margin: float = 0.0) -> Array:
+    """As `anywhere`, by numbers drawn before: `share` `[ndim]`, uniform in [0, 1)."""
+    chex.assert_rank([share, shape], 1)
+    low = jnp.floor(margin * shape).astype(jnp.int32)
+    room = jnp.maximum(shape - 2 * low, 1)
+    return low + jnp.minimum(jnp.floor(share * room).astype(jnp.int32), room - 1)
 
 
 def near(key: Key, shape: Array, target: Array, *, radius: float) -> Array:

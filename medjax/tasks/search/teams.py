@@ -25,31 +25,48 @@ def for_every_agent(function: Callable, **options: Any) -> Callable:
     return jax.vmap(jax.vmap(functools.partial(function, **options)))
 
 
-def begin(key: Key, case: Array, *, volumes: Volumes, rules: Rules, margin: float) -> AgentState:
-    """A team in volume `case`, each agent in its own place; `margin` as of `starts.anywhere`."""
-    count = volumes.target.shape[1]
+def begin(
+    share: Array, case: Array, *, volumes: Volumes, rules: Rules, margin: float
+) -> AgentState:
+    """A team in volume `case`, each agent in its own place; `share` `[landmark, ndim]`, uniform in
+    [0, 1), and `margin` are as of `starts.at_share`."""
 
-    def begin_agent(key: Key, landmark: Array) -> AgentState:
-        place = starts.anywhere(key, volumes.shape[case], margin=margin)
+    def begin_agent(share: Array, landmark: Array) -> AgentState:
+        place = starts.at_share(share, volumes.shape[case], margin=margin)
         return search.start(place, case=case, landmark=landmark, level=jnp.int32(0), rules=rules)
 
-    return jax.vmap(begin_agent)(jax.random.split(key, count), jnp.arange(count))
+    return jax.vmap(begin_agent)(share, jnp.arange(len(share)))
 
 
 def begin_anywhere(key: Key, *, volumes: Volumes, rules: Rules, margin: float) -> AgentState:
     """A team in a volume drawn at random."""
-    case_key, key = jax.random.split(key)
-    case = starts.any_case(case_key, cases=len(volumes.shape))
-    return begin(key, case, volumes=volumes, rules=rules, margin=margin)
+    (share,), share_of_case = _draw(key, volumes, places=1)
+    case = _case_at(share_of_case, volumes)
+    return begin(share, case, volumes=volumes, rules=rules, margin=margin)
+
+
+def _draw(key: Key, volumes: Volumes, *, places: int) -> tuple[Array, Array]:
+    """Uniform numbers for places of all agents, `[places, landmark, ndim]`, and one for a volume.
+
+    All are of one call, since on a CPU a step of few agents takes as long as its calls are many.
+    """
+    _, count, ndim = volumes.target.shape
+    drawn = jax.random.uniform(key, (places * count * ndim + 1,))
+    return drawn[1:].reshape(places, count, ndim), drawn[0]
+
+
+def _case_at(share: Array, volumes: Volumes) -> Array:
+    return starts.at_share(share[None], jnp.array([len(volumes.shape)]))[0]
 
 
 def go_on(
     key: Key, team: AgentState, *, volumes: Volumes, rules: Rules, margin: float
 ) -> AgentState:
     """The team after those whose search has ended have begun anew."""
-    here_key, there_key = jax.random.split(key)
-    there = begin_anywhere(there_key, volumes=volumes, rules=rules, margin=margin)
-    here = begin(here_key, team.case[0], volumes=volumes, rules=rules, margin=margin)
+    shares, share_of_case = _draw(key, volumes, places=2)
+    begin_in = functools.partial(begin, volumes=volumes, rules=rules, margin=margin)
+    there = begin_in(shares[0], _case_at(share_of_case, volumes))
+    here = begin_in(shares[1], team.case[0])
     here = here._replace(time=team.time)
     over = team.time[0] >= rules.limit  # for all at once, since time runs on
     ended = team.status != search.RUNNING

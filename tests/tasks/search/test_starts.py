@@ -40,9 +40,18 @@ def test_near_keeps_to_the_box_and_to_the_volume():
     assert set(places[:, 1]) == set(range(7, 14))
 
 
+def test_a_share_is_a_place_between_the_margins():
+    ends = [starts.at_share(jnp.array([s]), jnp.array([10]), margin=0.2) for s in (0.0, 0.999999)]
+    assert [int(place[0]) for place in ends] == [2, 7]
+    places = many(lambda k: starts.at_share(jax.random.uniform(k, (2,)), jnp.array([3, 1])))
+    assert set(places[:, 0]) == {0, 1, 2} and set(places[:, 1]) == {0}
+
+
 def test_every_volume_is_drawn():
-    cases = many(lambda k: starts.any_case(k, cases=3))
-    np.testing.assert_allclose(np.bincount(cases) / 400, 1 / 3, atol=0.1)  # 4 sd
+    begin = functools.partial(teams.begin_anywhere, volumes=VOLUMES, rules=RULES, margin=0.0)
+    count = len(SHAPES)
+    cases = many(lambda k: begin(k).case[0])
+    np.testing.assert_allclose(np.bincount(cases) / 400, 1 / count, atol=0.1)  # 4 sd
 
 
 def test_a_team_shares_a_volume_and_each_searches_its_own():

@@ -171,7 +171,7 @@ def test_agents_learn_to_find_a_blob(blobs, variant, learning):
     key = jax.random.key(0)
     run = create(key, blobs)
     before = searched(task, game, run.learner.params, blobs)
-    run, logs = advance(key, run, blobs, jnp.int32(250))
+    run, logs = advance(key, run, blobs, jnp.int32(400))
     after = searched(task, game, run.learner.params, blobs)
     assert np.nanmean(before) > 5
     assert np.nanmean(after) < 1.5
