@@ -22,6 +22,7 @@ from jax import lax
 from medjax import native
 from medjax.ops import compiled_conv
 from medjax.ops.conv_gradient import Pads, images_gradient
+from medjax.ops.depthwise import convolve_depthwise
 from medjax.typing import Array
 
 _2D = ("NHWC", "HWIO", "NHWC")
@@ -38,21 +39,25 @@ def conv_general_dilated(
 ) -> Array:
     """A drop-in for `jax.lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`.
 
-    The CPU gets the forms of this file (reverse-mode derivatives only, of any order); every other
-    backend, and a convolution with groups or dilation, gets XLA's own.
+    The CPU gets the forms of this folder (reverse-mode derivatives only, of any order), also of a
+    depthwise convolution; every other backend, and other groups or dilation, get XLA's own.
     """
 
     def of_xla(x: Array, w: Array) -> Array:
         return lax.conv_general_dilated(x, w, window_strides, padding, **options)
 
-    if not _is_plain(rhs.ndim, options):
+    groups = options.get("feature_group_count", 1)
+    depthwise = groups == lhs.shape[-1] == rhs.shape[-1]
+    if not _is_plain(rhs.ndim, options) or not (groups == 1 or depthwise):
         return of_xla(lhs, rhs)
     strides = tuple(window_strides)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:-1], rhs.shape[:-2], strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
     form: Callable[..., Array] = conv2d if rhs.ndim == 4 else conv3d
-    if _is_compiled(lhs, rhs):
+    if groups > 1:
+        form = convolve_depthwise
+    elif _is_compiled(lhs, rhs):
         form = compiled_conv.convolve
     return lax.platform_dependent(
         lhs, rhs, cpu=lambda x, w: form(x, w, strides=strides, pads=pads), default=of_xla
@@ -67,12 +72,12 @@ def _is_compiled(x: Array, w: Array) -> bool:
 
 
 def _is_plain(rank: int, options: Mapping[str, Any]) -> bool:
-    """True for a 2-D or 3-D convolution without groups or dilation, channels last."""
+    """True for a 2-D or 3-D convolution without dilation or groups of the batch, channels last."""
     names = LAYOUT.get(rank)
     if names is None:
         return False
     ones = all(set(options.get(k) or (1,)) <= {1} for k in ("lhs_dilation", "rhs_dilation"))
-    groups = options.get("feature_group_count", 1) * options.get("batch_group_count", 1)
+    groups = options.get("batch_group_count", 1)
     layout = lax.conv_dimension_numbers((1,) * rank, (1,) * rank, names)
     exact = options.get("precision") or options.get("preferred_element_type")
     named = options.get("dimension_numbers") in (names, layout)

@@ -1,4 +1,4 @@
-"""The pixels of an array at every place of a block, and back."""
+"""The pixels of an array at every place of a window or block, and back."""
 
 import itertools
 from collections.abc import Sequence
@@ -30,3 +30,30 @@ def interleave(blocks: Sequence[int], phases: Sequence[Array], sides: Sequence[i
     )
     behind = [(0, side - n, 0) for side, n in zip(sides, joined.shape[1:-1], strict=True)]
     return lax.pad(joined, jnp.zeros((), joined.dtype), [(0, 0, 0), *behind, (0, 0, 0)])
+
+
+def slice_windows(
+    x: Array,
+    *,
+    window: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    fill: float,
+) -> list[Array]:
+    """The pixels at each place of all windows, the last axis fastest: `[batch, *space', channel]`.
+
+    Args:
+      window, strides: one a space axis; pads: (low, high) of each, where pixels are `fill`.
+    """
+    padded = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=fill)
+    sides = padded.shape[1:-1]
+    reach = [(n - w) // s * s + 1 for n, w, s in zip(sides, window, strides, strict=True)]
+    return [
+        lax.slice(
+            padded,
+            (0, *place, 0),
+            (x.shape[0], *(p + n for p, n in zip(place, reach, strict=True)), x.shape[-1]),
+            (1, *strides, 1),
+        )
+        for place in itertools.product(*map(range, window))
+    ]

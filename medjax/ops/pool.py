@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from medjax.ops.phases import interleave
+from medjax.ops.phases import interleave, slice_windows
 from medjax.typing import Array
 
 _MOST_SLICES = 9  # with more, as of 3-D windows of three, XLA's own is the faster one
@@ -45,27 +45,25 @@ def max_pool(
 def _max_of_slices(
     window: tuple[int, ...], strides: tuple[int, ...], pads: Pads, x: Array
 ) -> Array:
-    slices = (values for values, _ in _slices(window, strides, pads, x))
-    return functools.reduce(jnp.maximum, slices)
+    return functools.reduce(jnp.maximum, _slices(window, strides, pads, x))
 
 
-def _slices(
-    window: tuple[int, ...], strides: tuple[int, ...], pads: Pads, x: Array
-) -> list[tuple[Array, list[tuple[int, int, int]]]]:
-    """The voxels at each place of all windows, and the padding that brings them back there."""
-    padded = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-jnp.inf)
-    sides = padded.shape[1:-1]
-    counts = [(n - w) // s + 1 for n, w, s in zip(sides, window, strides, strict=True)]
+def _slices(window: tuple[int, ...], strides: tuple[int, ...], pads: Pads, x: Array) -> list[Array]:
+    return slice_windows(x, window=window, strides=strides, pads=pads, fill=-jnp.inf)
+
+
+def _ways_back(
+    window: tuple[int, ...], strides: tuple[int, ...], pads: Pads, shape: tuple[int, ...]
+) -> list[list[tuple[int, int, int]]]:
+    """The padding that brings the voxels at each place of all windows back to where they were."""
     out = []
     for place in itertools.product(*map(range, window)):
-        ends = [p + (n - 1) * s + 1 for p, n, s in zip(place, counts, strides, strict=True)]
-        starts, stops = (0, *place, 0), (x.shape[0], *ends, x.shape[-1])
-        back = [
-            (p - low, side - end - high, s - 1)
-            for p, (low, high), side, end, s in zip(place, pads, sides, ends, strides, strict=True)
-        ]
-        values = lax.slice(padded, starts, stops, (1, *strides, 1))
-        out.append((values, [(0, 0, 0), *back, (0, 0, 0)]))
+        back = []
+        axes = zip(place, shape[1:-1], window, strides, pads, strict=True)
+        for p, side, w, s, (low, high) in axes:
+            last = (side + low + high - w) // s * s  # of the places, where the last window begins
+            back.append((p - low, side - 1 - (p - low + last), s - 1))
+        out.append([(0, 0, 0), *back, (0, 0, 0)])
     return out
 
 
@@ -87,13 +85,14 @@ def _backward(
     x, largest = saved
     free, parts = jnp.ones(largest.shape, bool), []
     zero = jnp.zeros((), gradient.dtype)
-    for values, back in _slices(window, strides, pads, x):
+    for values in _slices(window, strides, pads, x):
         wins = free & (values == largest)
         free &= ~wins
-        parts.append((jnp.where(wins, gradient, zero), back))
+        parts.append(jnp.where(wins, gradient, zero))
     if window == strides and not any(map(any, pads)):
-        return (interleave(window, [part for part, _ in parts], x.shape[1:-1]),)
-    return (sum(lax.pad(part, zero, back) for part, back in parts),)  # type: ignore[return-value]
+        return (interleave(window, parts, x.shape[1:-1]),)
+    back = _ways_back(window, strides, pads, x.shape)
+    return (sum(lax.pad(part, zero, way) for part, way in zip(parts, back, strict=True)),)  # type: ignore[return-value]
 
 
 _max_of_slices.defvjp(_forward, _backward)

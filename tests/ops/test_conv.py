@@ -92,6 +92,34 @@ def test_groups_and_dilation_are_left_to_xla():
     )
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(2, 6, 7, 5), (1, 4, 5, 6, 3)])
+def test_a_depthwise_convolution_equals_xla(shape, stride):
+    ndim, channels = len(shape) - 2, shape[-1]
+    x = jax.random.normal(jax.random.key(0), shape)
+    w = jax.random.normal(jax.random.key(1), (*(3, 2, 3)[:ndim], 1, channels))
+    options = {"dimension_numbers": LAYOUT[ndim], "feature_group_count": channels}
+
+    def value(form, x, w):
+        return form(x, w, (stride,) * ndim, [(1, 1)] * ndim, **options)
+
+    for a, b in zip(
+        *(
+            jax.tree.leaves(
+                (
+                    value(form, x, w),
+                    jax.grad(lambda x, w, f=form: (value(f, x, w) ** 2).sum(), (0, 1))(x, w),
+                )
+            )
+            for form in (conv.conv_general_dilated, lax.conv_general_dilated)
+        ),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    text = jax.jit(lambda x, w: value(conv.conv_general_dilated, x, w)).lower(x, w).as_text()
+    assert "convolution" not in text  # no form of XLA's is left
+
+
 def test_vmap_over_kernels_works():
     x, w = (
         jnp.ones((3, 2, 5, 5, 1)),
