@@ -20,8 +20,9 @@ _YNN_RELEASES = ("0.10.", "0.12.")
 
 
 def fast_cpu() -> None:
-    """Has XLA's CPU backend compute convolutions by YNNPACK, and keep its memory; call it before JAX
-    computes anything.
+    """Has XLA's CPU backend use YNNPACK for convolutions, and keep its memory.
+
+    Call it before JAX computes anything.
 
     A training step of ResNet-18 at 28 pixels is then more than twice as fast (kernel gradients
     most of all). XLA ends the process for a flag that it does not know, and the flag's name says
@@ -39,8 +40,8 @@ def _keep_memory() -> None:
     """Has the C library keep freed memory, up to 2 GB, for what is allocated next.
 
     Every call of a program allocates its arrays anew. By default glibc hands large ones back to the
-    system at once, and each page that comes again is cleared first: an elementwise operation on 66 MB
-    took 21 ms so, and takes 7 ms.
+    system at once, and each page that comes again is cleared first: an elementwise operation on
+    66 MB took 21 ms so, and takes 7 ms.
     """
     mmap_max, trim_threshold, top_pad, arena_max = -4, -1, -2, -8  # as in malloc.h
     with contextlib.suppress(OSError, AttributeError):  # another C library

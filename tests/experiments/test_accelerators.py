@@ -1,0 +1,86 @@
+"""Of accelerators, without one: programs lower for them, and what devices tell each other."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from experiments import classify, heatmap, search, temporal
+from tests.conftest import ROOT
+from tests.experiments import programs, test_classify, test_heatmap, test_search, test_temporal
+
+EXPERIMENTS = {
+    "classify": (classify, {**test_classify.SMALL, "model": "resnet_slim"}),
+    "heatmap": (heatmap, test_heatmap.SMALL),
+    "search": (search, test_search.SMALL),
+    "temporal": (temporal, test_temporal.SMALL),
+}
+ON_DEVICE = {  # XLA's own, for small systems of equations
+    "cuda": {"cusolver_getrf_ffi", "cu_lu_pivots_to_permutation"},
+    "tpu": {"LuDecomposition"},
+}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_updates_lower_for_gpu_and_tpu_without_the_host(name, monkeypatch, tmp_path, cache_dir):
+    experiment, small = EXPERIMENTS[name]
+    flags = {**small, "workdir": tmp_path / "w", "cache_dir": cache_dir}
+    update = programs.take_update(experiment, flags, monkeypatch)
+    for platform, known in ON_DEVICE.items():
+        exported = jax.export.export(update.function, platforms=[platform])(*update.arguments)
+        text = exported.mlir_module()
+        calls = set(re.findall(r"custom_call @\"?([\w.]+)", text))
+        assert calls <= known, f"{platform}: {calls - known}"
+        assert "callback" not in text
+
+
+SCRIPT = """
+import json, pathlib, re, sys, tempfile
+import jax, pytest
+from collections import Counter
+from tests.experiments import programs
+from tests.experiments.test_accelerators import EXPERIMENTS
+kinds = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
+found, devices = {}, jax.device_count()
+for name, (experiment, small) in EXPERIMENTS.items():
+    workdir = tempfile.mkdtemp() + "/w"
+    flags = {**small, "batch": devices, "workdir": workdir, "cache_dir": sys.argv[1]}
+    if name == "search":
+        flags["agents"] = devices
+    with pytest.MonkeyPatch.context() as patch:
+        update = programs.take_update(experiment, flags, patch)
+    text = update.function.lower(*update.arguments).compile().as_text()
+    found[name] = Counter(re.findall(rf" = .*? ({kinds})(?:-start)?[(]", text))
+print("FOUND", json.dumps(found))
+"""
+
+
+def collectives(devices, cache):
+    options = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(cache)],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": options, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.split("FOUND")[1])
+
+
+@pytest.mark.slow
+def test_collectives_of_an_update_do_not_grow_with_the_devices(tmp_path):
+    one, few, many = (collectives(n, tmp_path) for n in (1, 2, 16))
+    assert not any(one.values())
+    assert few == many
+    # Without batch normalisation the gradients of all weights go in one.
+    assert many["heatmap"] == {"all-reduce": 1}
+    # Statistics of a batch are of all devices; replay and agents are split, and drawn from as one.
+    for name, counts in many.items():
+        assert set(counts) <= {"all-reduce", *(["all-gather"] if name == "search" else [])}, name
+        assert counts["all-reduce"] < 40, name
