@@ -68,7 +68,7 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
     if differ:
         raise UserError(
             f"`workdir={folder}` holds a run with other settings: {'; '.join(differ)}; "
-            "choose another `workdir` or the same settings"
+            "choose another `workdir` or the same settings (with `eval_only`, to report as it is)"
         )
 
 

@@ -86,7 +86,8 @@ def infer(options: Options) -> str:
         return kind.folder_set
     raise UserError(
         f"`data_dir={path}`: no set of this kind; looked for {kind.wanted}, or the .npz of a known "
-        f"set; {_describe_folder(path)}put one there, or name the set with `dataset`"
+        f"set; {_describe_folder(path)}add what is missing, or name the set with `dataset`; "
+        "a trained network is used by `medjax predict`"
     )
 
 
@@ -98,7 +99,7 @@ def _describe_folder(path: Path) -> str:
         return "the folder is empty: "
     loose = sum(images.is_image(p) for p in path.iterdir() if p.is_file())
     return (
-        f"there {'is' if loose == 1 else 'are'} {walk.counted(loose, 'image')} alone: "
+        f"there {'is' if loose == 1 else 'are'} {walk.counted(loose, 'image')} without: "
         if loose
         else ""
     )

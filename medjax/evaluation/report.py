@@ -234,7 +234,7 @@ def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -
             "",
             *(f"wrote {workdir / name}" for name in (*_LEFT, *wrote) if (workdir / name).exists()),
             "",
-            f"next: open {workdir / 'report.html'}; to share the network: medjax share make "
+            f"next: open {workdir / 'report.html'}; to use or share the network: medjax share make "
             f"{workdir} NAME.zip",
         ],
     )

@@ -89,8 +89,8 @@ def cell(value: Any) -> str:
         return str(value)
     if isinstance(value, str) and value.strip().lstrip("-").startswith("0") and number.is_integer():
         return value  # a name such as 016
-    whole = number.is_integer() and not isinstance(value, float)
-    return f"{number:.0f}" if whole else f"{number:.3f}"
+    counts = number.is_integer() and not isinstance(value, float)
+    return f"{number:.0f}" if counts else f"{number:.3f}"
 
 
 def plain_value(value: Any) -> str:

@@ -348,6 +348,9 @@ def test_missing_points_are_counted_and_named():
     notes = arrays.from_landmarks(images_, points, **options).notes
     assert "1 landmark of train not given, masked and left out of the numbers" in notes
     assert "missing landmarks of train: 03: base" in notes
+    points[4] += 40
+    notes = arrays.from_landmarks(images_, points, **options).notes
+    assert "all landmarks outside: 04; are their coordinates RAS?" in notes
     with pytest.raises(UserError, match="no training case has the landmark apex"):
         arrays.from_landmarks(images_, points + np.array([[40.0, 0], [0, 0]]), **options)
 

@@ -83,7 +83,7 @@ def _check_spelling(name: str, cases: Sequence[LandmarkCase], names: Sequence[st
     if near:
         raise UserError(
             f"{having[0].origin}: has a landmark {name!r}, and no {near[0]!r} as most others have: "
-            "if it is misspelt, rename it there; if not, give it a name that is less alike"
+            "if it is misspelt, rename it in its list; if not, give it a name that is less alike"
         )
 
 

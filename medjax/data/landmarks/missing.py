@@ -25,8 +25,9 @@ def note_missing(name: str, landmarks: Sequence[str], splits: Mapping[str, Split
     names = [landmark for landmark, all_gone in zip(landmarks, gone, strict=True) if all_gone]
     if names:
         raise UserError(
-            f"{name}: no training case has the landmark {walk.such_as(names, most=3)} inside its "
-            "image; give it one name in all files, check its coordinates, or remove it"
+            f"{name}: no training case has the landmark {walk.such_as(names)} inside its image; "
+            "check its coordinates (LPS, as of 3D Slicer, or RAS?), give it one name in all files, "
+            "or remove it"
         )
     notes = []
     for split, part in splits.items():
@@ -40,6 +41,9 @@ def note_missing(name: str, landmarks: Sequence[str], splits: Mapping[str, Split
         ):
             notes += [f"{walk.counted(count, 'landmark')} of {split} {what}"] * bool(count)
         notes += [f"missing landmarks of {split}: {first}"] * bool(lacking.any())
+        lost = (part["outside"] > 0) & lacking.all(1)
+        cases = walk.such_as([case for case, gone in zip(part.case_id, lost, strict=True) if gone])
+        notes += [f"all landmarks outside: {cases}; are their coordinates RAS?"] * bool(lost.any())
     return notes
 
 
