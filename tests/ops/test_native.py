@@ -13,6 +13,7 @@ from jax import lax
 from medjax import native
 from medjax.errors import UserError
 from medjax.ops import compiled_conv, conv
+from medjax.tools import build, cache
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler"
@@ -148,3 +149,25 @@ def test_a_library_that_is_none(tmp_path):
     (tmp_path / "conv.so").write_text("no library")
     with pytest.raises(UserError, match="build it again: medjax build"):
         native.register(tmp_path / "conv.so")
+
+
+@pytest.fixture
+def once(monkeypatch):
+    """A process registers one library; that of this module has the same source."""
+    monkeypatch.setattr(native, "register", lambda path: None)
+
+
+def test_the_command_builds_checks_and_says_so_and_the_cache_empties_it(once, tmp_path, capsys):
+    build.main(build.Config(cache_dir=str(tmp_path)))
+    assert "compiled" in capsys.readouterr().out
+    path = native.library_path(tmp_path)
+    assert path.exists() and native.name_loaded() == path.stem
+    cache.main(cache.Config(empty="native", cache_dir=str(tmp_path)))
+    assert not path.exists()
+
+
+def test_a_library_that_differs_is_not_kept(once, monkeypatch, tmp_path):
+    monkeypatch.setattr(compiled_conv, "convolve", lambda x, w, **how: conv.conv3d(x, 2 * w, **how))
+    with pytest.raises(UserError, match="differs from XLA's: it was not kept"):
+        build.main(build.Config(cache_dir=str(tmp_path)))
+    assert not native.library_path(tmp_path).exists()
