@@ -21,7 +21,7 @@ class Medjax:
         self._key = jax.random.key(0)
         self._data = learner.data(case, batch=job.batch)
         self._state = jax.jit(init)(self._key)
-        self._program, seconds = learner.compiled(advance, self._key, self._state, self._data)
+        self.program, seconds = learner.compiled(advance, self._key, self._state, self._data)
         self.about = {
             **learner.about(),
             "compile_seconds": seconds,
@@ -29,7 +29,7 @@ class Medjax:
         }
 
     def advance(self, count: int) -> None:
-        self._state, logs = self._program(self._key, self._state, self._data, jnp.int32(count))
+        self._state, logs = self.program(self._key, self._state, self._data, jnp.int32(count))
         self._loss, self._count = logs["loss"], count
 
     def wait(self) -> float:
@@ -49,7 +49,7 @@ class Predictor:
             jax.random.key(0)
         )
         began = time.perf_counter()
-        self._apply = (
+        self.program = (
             jax.jit(lambda v, x: model.apply(v, x, train=False))
             .lower(self._variables, self._images)
             .compile()
@@ -62,7 +62,7 @@ class Predictor:
 
     def advance(self, count: int) -> None:
         for _ in range(count):
-            self._out = self._apply(self._variables, self._images)
+            self._out = self.program(self._variables, self._images)
 
     def wait(self) -> float:
         return float(jax.block_until_ready(self._out).ravel()[0])

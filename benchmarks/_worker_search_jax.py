@@ -37,7 +37,7 @@ class Medjax:
         self._data = {**batch(job.batch, crop, history), "target": jax.tree.map(jnp.copy, params)}
         update = jax.jit(make_step(task.loss, optimizer))
         began = time.perf_counter()
-        self._program = update.lower(jax.random.key(0), self._state, self._data).compile()
+        self.program = update.lower(jax.random.key(0), self._state, self._data).compile()
         self.about = {
             **learner.about(),
             "compile_seconds": time.perf_counter() - began,
@@ -46,7 +46,7 @@ class Medjax:
 
     def advance(self, count: int) -> None:
         for _ in range(count):
-            self._state, self._logs = self._program(jax.random.key(0), self._state, self._data)
+            self._state, self._logs = self.program(jax.random.key(0), self._state, self._data)
 
     def wait(self) -> float:
         return float(self._logs["loss"])

@@ -24,6 +24,7 @@ class Config:
     case: str = option("plane_64", "which convolution", choices=tuple(CONVOLUTIONS))
     updates: int = option(3, "steps in one repetition")
     repeats: int = option(5, "repetitions, of which the median is reported")
+    xla: bool = option(True, "also time XLA's own, which takes long")
     torch_python: str = option("", "interpreter that has torch; empty: this one")
     json: str = option("", "file for the same as JSON")
 
@@ -35,7 +36,7 @@ def main(config: Config) -> None:
         {
             "medjax": ours,
             "medjax, built": (*ours, learner.NATIVE),
-            "XLA": (*ours, "xla"),
+            **({"XLA": (*ours, "xla")} if config.xla else {}),
             "PyTorch": (config.torch_python or sys.executable, "benchmarks._worker_conv_torch"),
         },
         Job(config.case, case.images[0], "float32", "cpu"),
