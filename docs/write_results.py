@@ -1,7 +1,7 @@
 """Writes docs/results.md from docs/results/*.json, each of which has the numbers of one run.
 
-python docs/write_results.py                                  # the page
-python docs/write_results.py keep RUN NAME YYYY-MM-DD "TITLE"  # the numbers of a run, first
+python -m docs.write_results                                  # the page
+python -m docs.write_results keep RUN NAME YYYY-MM-DD "TITLE"  # the numbers of a run, first
 """
 
 import importlib
@@ -33,7 +33,8 @@ def keep(run: Path, name: str, date: str, title: str) -> None:
         "title": title,
         "command": command_of(settings),
         "date": date,
-        "machine": f"{report['device']}, jax {report['versions']['jax']}",
+        "machine": f"{report['device']}, jax {report['versions']['jax']}"
+        + ", after `medjax build`" * ("convolutions" in report["versions"]),
         "minutes": round(report["train"]["seconds"] / 60, 1),
         **{key: report[key] for key in _KEPT},
         "metrics": report["metrics"],
@@ -69,7 +70,7 @@ def write_page() -> str:
     """The page, from all files."""
     rows = [json.loads(path.read_text()) for path in sorted((HERE / "results").glob("*.json"))]
     parts = [
-        "# Measured runs\n\nWritten by `python docs/write_results.py` from the files in "
+        "# Measured runs\n\nWritten by `python -m docs.write_results` from the files in "
         "`docs/results/`. Intervals hold 95 % and are over subjects. Where a row says "
         "validation, that split also chose the checkpoint, which flatters the numbers. Labels of "
         "a set that is called synthetic, and points that are called derived, were not made by a "

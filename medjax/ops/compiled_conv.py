@@ -43,11 +43,10 @@ def _convolve(strides: tuple[int, ...], pads: Pads, x: Array, w: Array) -> Array
 def _call(
     name: str, a: Array, b: Array, shape: tuple[int, ...], strides: tuple[int, ...], pads: Pads
 ) -> Array:
-    call = jax.ffi.ffi_call(
-        name, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential"
-    )
+    result = jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
+    call = jax.ffi.ffi_call(name, result, vmap_method="sequential")
     low = np.array([low for low, _ in pads], np.int64)
-    return call(a, b, strides=np.array(strides, np.int64), low=low)  # type: ignore[no-any-return]
+    return call(a, b, strides=np.array(strides, np.int64), low=low)
 
 
 def _forward(
