@@ -1,7 +1,8 @@
 """Convolutions compiled on this machine, for a CPU, where XLA's own are slow: an extra.
 
-`medjax build` compiles `conv.cc` once, with the C++ compiler at hand, for the processor at hand;
-every run from then on uses it. Without it, and on accelerators, XLA's own convolutions are used.
+`medjax build` compiles the files beside this one once, with the C++ compiler and for the processor
+at hand; every run from then on uses it. Without it, and on accelerators, XLA's own convolutions are
+used.
 """
 
 import ctypes
@@ -15,8 +16,13 @@ from pathlib import Path
 
 from medjax.errors import UserError, first_line
 
-FORWARD, KERNEL_GRADIENT = "medjax_conv_forward", "medjax_conv_kernel_gradient"
-_SOURCE = Path(__file__).with_name("conv.cc")
+CALLS = [  # the functions of the library, as XLA knows them
+    f"medjax_{kind}_{what}"
+    for kind in ("conv", "depthwise")
+    for what in ("forward", "kernel_gradient")
+]
+_SOURCES = [Path(__file__).with_name(name) for name in ("conv.cc", "depthwise.cc")]
+_FILES = [*_SOURCES, Path(__file__).with_name("common.h")]
 # No -ffast-math: loading such a library changes how the whole process rounds small numbers.
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -27,7 +33,8 @@ def library_path(cache_dir: Path) -> Path:
     """Where the compiled library lies; another source, jaxlib or processor has another."""
     import jaxlib
 
-    facts = (_SOURCE.read_text(), *_FLAGS, jaxlib.__version__, platform.machine(), _processor())
+    code = [path.read_text() for path in _FILES]
+    facts = (*code, *_FLAGS, jaxlib.__version__, platform.machine(), _processor())
     digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
     return cache_dir / "native" / f"conv_{digest}.so"
 
@@ -54,14 +61,8 @@ def build(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
-            command = [
-                compiler,
-                *_FLAGS,
-                f"-I{jax.ffi.include_dir()}",
-                str(_SOURCE),
-                "-o",
-                str(made),
-            ]
+            headers, sources = f"-I{jax.ffi.include_dir()}", map(str, _SOURCES)
+            command = [compiler, *_FLAGS, headers, *sources, "-o", str(made)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 errors = [line for line in done.stderr.splitlines() if "error" in line]
@@ -105,7 +106,7 @@ def register(path: Path) -> None:
         library = ctypes.cdll.LoadLibrary(str(path))
     except OSError as e:
         raise UserError(f"{path}: {first_line(e)}; build it again: medjax build") from None
-    for name in (FORWARD, KERNEL_GRADIENT):
+    for name in CALLS:
         capsule = jax.ffi.pycapsule(getattr(library, name))
         jax.ffi.register_ffi_target(name, capsule, platform="cpu")
     _loaded[path.stem] = library

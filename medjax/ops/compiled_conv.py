@@ -7,93 +7,108 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax import native
 from medjax.ops.conv_gradient import Pads, images_gradient
 from medjax.typing import Array
 
 Three = tuple[int, int, int]
 
 
-def convolve(images: Array, kernel: Array, *, strides: tuple[int, ...], pads: Pads) -> Array:
-    """A 2-D or 3-D convolution (cross-correlation), without groups or dilation.
+def convolve(
+    images: Array, kernel: Array, *, strides: tuple[int, ...], pads: Pads, depthwise: bool = False
+) -> Array:
+    """A 2-D or 3-D convolution (cross-correlation), without dilation.
 
     Args:
       images: `[batch, *space, in]`.
-      kernel: `[*taps, in, out]`.
+      kernel: `[*taps, in, out]`; depthwise `[*taps, 1, in]`.
       strides: one a space axis; pads: (low, high) of each.
+      depthwise: each channel has a kernel of its own.
 
     Returns:
       `[batch, *space', out]`.
     """
     chex.assert_equal_rank([images, kernel])
+    kind = "depthwise" if depthwise else "conv"
     if images.ndim == 5:
-        return _convolve(strides, pads, images, kernel)
+        return _convolve(kind, strides, pads, images, kernel)
     flat = ((0, 0), *pads)  # 2-D: one slice deep
-    return _convolve((1, *strides), flat, images[:, None], kernel[None])[:, 0]
+    return _convolve(kind, (1, *strides), flat, images[:, None], kernel[None])[:, 0]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _convolve(strides: tuple[int, ...], pads: Pads, x: Array, w: Array) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _convolve(kind: str, strides: tuple[int, ...], pads: Pads, x: Array, w: Array) -> Array:
     space = zip(x.shape[1:4], w.shape[:3], strides, pads, strict=True)
     sides = [(n + low + high - k) // s + 1 for n, k, s, (low, high) in space]
-    shape = (x.shape[0], *sides, w.shape[4])
-    return _call(native.FORWARD, x, w, shape, strides, pads)
+    return _call(f"{kind}_forward", x, w, (x.shape[0], *sides, w.shape[4]), strides, pads)
 
 
 def _call(
     name: str, a: Array, b: Array, shape: tuple[int, ...], strides: tuple[int, ...], pads: Pads
 ) -> Array:
     result = jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
-    call = jax.ffi.ffi_call(name, result, vmap_method="sequential")
+    call = jax.ffi.ffi_call(f"medjax_{name}", result, vmap_method="sequential")
     low = np.array([low for low, _ in pads], np.int64)
     return call(a, b, strides=np.array(strides, np.int64), low=low)
 
 
 def _forward(
-    strides: tuple[int, ...], pads: Pads, x: Array, w: Array
+    kind: str, strides: tuple[int, ...], pads: Pads, x: Array, w: Array
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve(strides, pads, x, w), (x, w)
+    return _convolve(kind, strides, pads, x, w), (x, w)
 
 
 def _backward(
-    strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], g: Array
+    kind: str, strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     x, w = saved
-    return _to_images(strides, pads, x, w, g), _gather(strides, pads, w.shape[:3], x, g)
+    to_images = _to_images(kind, strides, pads, x, w, g)
+    return to_images, _gather(kind, strides, pads, w.shape[:3], x, g)
 
 
 _convolve.defvjp(_forward, _backward)
 
 
-def _to_images(strides: tuple[int, ...], pads: Pads, x: Array, w: Array, g: Array) -> Array:
+def _to_images(
+    kind: str, strides: tuple[int, ...], pads: Pads, x: Array, w: Array, g: Array
+) -> Array:
     return images_gradient(
-        w,
+        w.swapaxes(-2, -1) if kind == "depthwise" else w,  # back from each channel to itself
         g,
         sides=x.shape[1:4],
         strides=strides,
         pads=pads,
-        convolve=lambda images, kernel, around: _convolve((1, 1, 1), around, images, kernel),
+        convolve=lambda images, kernel, around: _convolve(kind, (1, 1, 1), around, images, kernel),
     )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _gather(strides: tuple[int, ...], pads: Pads, taps: Three, x: Array, g: Array) -> Array:
-    """The kernel's gradient, `[*taps, in, out]`."""
-    return _call(native.KERNEL_GRADIENT, x, g, (*taps, x.shape[4], g.shape[4]), strides, pads)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def _gather(
+    kind: str, strides: tuple[int, ...], pads: Pads, taps: Three, x: Array, g: Array
+) -> Array:
+    """The kernel's gradient, `[*taps, in, out]`, or depthwise `[*taps, 1, in]`."""
+    inputs = 1 if kind == "depthwise" else x.shape[4]
+    shape = (*taps, inputs, g.shape[4])
+    return _call(f"{kind}_kernel_gradient", x, g, shape, strides, pads)
 
 
 def _gather_forward(
-    strides: tuple[int, ...], pads: Pads, taps: Three, x: Array, g: Array
+    kind: str, strides: tuple[int, ...], pads: Pads, taps: Three, x: Array, g: Array
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _gather(strides, pads, taps, x, g), (x, g)
+    return _gather(kind, strides, pads, taps, x, g), (x, g)
 
 
 def _gather_backward(
-    strides: tuple[int, ...], pads: Pads, taps: Three, saved: tuple[Array, Array], to_kernel: Array
+    kind: str,
+    strides: tuple[int, ...],
+    pads: Pads,
+    taps: Three,
+    saved: tuple[Array, Array],
+    to_kernel: Array,
 ) -> tuple[Array, Array]:
     """It is linear in either, as the convolution is."""
     x, g = saved
-    return _to_images(strides, pads, x, to_kernel, g), _convolve(strides, pads, x, to_kernel)
+    to_images = _to_images(kind, strides, pads, x, to_kernel, g)
+    return to_images, _convolve(kind, strides, pads, x, to_kernel)
 
 
 _gather.defvjp(_gather_forward, _gather_backward)

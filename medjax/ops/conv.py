@@ -55,10 +55,10 @@ def conv_general_dilated(
         padding = lax.padtype_to_pads(lhs.shape[1:-1], rhs.shape[:-2], strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
     form: Callable[..., Array] = conv2d if rhs.ndim == 4 else conv3d
-    if groups > 1:
+    if _is_compiled(lhs, rhs):
+        form = partial(compiled_conv.convolve, depthwise=groups > 1)
+    elif groups > 1:
         form = convolve_depthwise
-    elif _is_compiled(lhs, rhs):
-        form = compiled_conv.convolve
     return lax.platform_dependent(
         lhs, rhs, cpu=lambda x, w: form(x, w, strides=strides, pads=pads), default=of_xla
     )

@@ -24,7 +24,7 @@ def describe_result(result: JsonView) -> Json:
         "rows": [_row(name, result) for name in result["metrics"]],
         "warnings": _warnings(result),
         "remarks": [
-            f"Intervals are over {report.over(result)}. Each drawn line has a scale of its own.",
+            *_about_intervals(result),
             *_conformal(result),
             *result.get("remarks", []),
             *report.reasons({k: report.estimate_of(v) for k, v in result["metrics"].items()}),
@@ -43,6 +43,13 @@ def describe_result(result: JsonView) -> Json:
             if line
         ],
     }
+
+
+def _about_intervals(result: JsonView) -> list[str]:
+    """What they are over, where there are any."""
+    if all(math.isnan(report.estimate_of(v).low) for v in result["metrics"].values()):
+        return ["Each drawn line has a scale of its own."]
+    return [f"Intervals are over {report.over(result)}. Each drawn line has a scale of its own."]
 
 
 def _conformal(result: JsonView) -> list[str]:

@@ -2,7 +2,7 @@
 
     medjax build
 
-XLA's own convolutions are slow on a CPU. This compiles one file of C++ for the processor at hand,
+XLA's own convolutions are slow on a CPU. This compiles a little C++ for the processor at hand,
 checks it against XLA, and says how much faster it is; every run from then on uses it. Nothing else
 is installed, an accelerator has no use for it, and `medjax cache --empty=native` removes it.
 """

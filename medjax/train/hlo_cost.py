@@ -93,10 +93,11 @@ def _own_flops(line: _Line, shapes: dict[str, str]) -> float:
         features = re.search(r"dim_labels=\w+_(\w+)->", line.rest)
         out = kernel[features[1].index("o")] if features else 1
         return 2.0 * size * prod(kernel) / out
-    if line.opcode == "custom-call" and "medjax_conv" in line.rest:
-        forward = "medjax_conv_forward" in line.rest
-        kernel = _dimensions(shapes[_operands(line)[1]] if forward else line.shape)
-        pixels = size if forward else prod(_dimensions(shapes[_operands(line)[1]]))
+    compiled = re.search(r'custom_call_target="medjax_\w+_(forward|kernel_gradient)"', line.rest)
+    if line.opcode == "custom-call" and compiled:
+        other = _dimensions(shapes[_operands(line)[1]])
+        kernel = other if compiled[1] == "forward" else _dimensions(line.shape)
+        pixels = size if compiled[1] == "forward" else prod(other)
         return 2.0 * pixels * prod(kernel[:-1])
     if line.opcode == "dot":
         left = _dimensions(shapes[_operands(line)[0]])
