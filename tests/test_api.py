@@ -117,7 +117,7 @@ class Broken(nn.Module):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"network": RowNet(5)}, r"with \(1, 5\), where this set needs \(1, 2\)"),
+        ({"network": RowNet(5)}, r"with \(1, 5\), where \(1, 2\) is needed"),
         ({"network": RowNet}, r"network RowNet: give an instance, RowNet\(\.\.\.\)"),
         ({"network": RowNet(), "model": "cnn"}, "`model` and network: give one of them"),
         ({"network": NoTrain()}, "its __call__ needs an argument called train"),

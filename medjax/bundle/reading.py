@@ -18,6 +18,7 @@ from medjax.tasks.base import (
     compile_answers,
     inputs_of,
     missing_network,
+    own_network_name,
     predict_ensemble,
 )
 from medjax.tasks.families import TASKS
@@ -307,9 +308,9 @@ def _abstract(predictor: Any, trained: ModelSpec, where: str) -> tuple[Any, int]
                 for given in inputs_of(predictor, trained)
             ),
         )
-    except UserError as e:
-        raise UserError(f"{where}: {e}") from None
     except Exception as e:  # whatever a network says to settings that no run can have
+        if isinstance(e, UserError) and own_network_name(predictor):
+            raise UserError(f"{where}: {e}") from None
         raise UserError(f"{where}: describes no network ({first_line(e)})") from None
     _check_memory(needed, where)
     return every, needed
