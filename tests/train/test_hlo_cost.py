@@ -58,3 +58,21 @@ def test_the_layer_that_an_operation_comes_from_is_named():
 
     costs = count_costs(compile_program(lambda x: layer(x).sum(), (64, 64)).as_text())
     assert any("layer" in c.source for c in costs.values())
+
+
+COMPILED = """
+ENTRY %main (x: f32[2,1,4,4,3], w: f32[1,3,3,3,5]) -> f32[1,3,3,3,5] {
+  %x = f32[2,1,4,4,3]{4,3,2,1,0} parameter(0)
+  %w = f32[1,3,3,3,5]{4,3,2,1,0} parameter(1)
+  %y = f32[2,1,4,4,5]{4,3,2,1,0} custom-call(%x, %w), custom_call_target="medjax_conv_forward"
+  ROOT %g = f32[1,3,3,3,5]{4,3,2,1,0} custom-call(%x, %y), \
+custom_call_target="medjax_conv_kernel_gradient"
+}
+"""
+
+
+def test_a_compiled_convolution_costs_what_its_products_are():
+    costs = count_costs(COMPILED)
+    products = 2 * 4 * 4 * 5 * 3 * 3 * 3  # results, and what each is summed over
+    assert costs["y"].flops == costs["g"].flops == 2 * products
+    assert costs["y"].moved_bytes == 4 * (2 * 16 * 3 + 27 * 5 + 2 * 16 * 5)
