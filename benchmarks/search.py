@@ -117,7 +117,7 @@ def steps(config: Config, crop: int, history: int) -> list[Row]:
     }
     compiled: dict[str, float | None] = dict.fromkeys(runs)
     for agents in config.agents:
-        count = max(1, 256 // agents)
+        count = max(4, 4096 // agents)  # steps of a call, as many as training makes at once
         for name, program, args in programs(split, agents, crop, history, config.batch):
             began = time.perf_counter()
             ready = jax.jit(program).lower(jax.random.key(0), *args, jnp.int32(count)).compile()

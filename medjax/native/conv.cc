@@ -259,13 +259,14 @@ static ffi::Error KernelGradient(ffi::ThreadPool pool, Numbers images, Numbers g
                                  ffi::Result<Numbers> out, Three stride, Three low) {
   const Sizes s =
       SizesOf(images.dimensions(), out->dimensions(), gradient.dimensions(), stride, low);
+  float* sums = out->typed_data();
+  std::fill_n(sums, s.window() * s.out, 0.0f);
+  if (s.pixels() == 0) return ffi::Error::Success();
   const auto blocks = Blocks(s.out, 2);
   const i64 lines = s.batch * s.result[0] * s.result[1];
   const i64 lines_a_chunk = std::max<i64>(
       kChunkNumbers / (std::min<i64>(s.in, 2 * kLanes) + 2 * kLanes) / s.result[2], 1);
   const i64 padded = (s.out + kLanes - 1) / kLanes * kLanes;
-  float* sums = out->typed_data();
-  std::fill_n(sums, s.window() * s.out, 0.0f);
   // Where all taps of a run meet the image, its numbers lie side by side: of few channels they are
   // summed together, and what is left at either edge by itself.
   const i64 taps = s.kernel[2], units = s.runs() * taps * blocks.size();

@@ -97,9 +97,10 @@ def test_flat_images_of_every_width(side):
     check_equal(x, w, (1, 1), ((1, 1), (1, 1)))
 
 
-def test_an_empty_batch():
-    x, w = jnp.ones((0, 4, 4, 2)), jnp.ones((3, 3, 2, 5))
-    check_equal(x, w, (1, 1), ((1, 1), (1, 1)))
+@pytest.mark.parametrize("shape", [(0, 4, 4, 2), (3, 2, 4, 2), (3, 4, 2, 2)])
+def test_a_batch_or_a_result_that_is_empty(shape):
+    x, w = jnp.ones(shape), jnp.ones((3, 3, 2, 5))
+    check_equal(x, w, (1, 1), ((0, 0), (0, 0)))
 
 
 def test_second_derivatives_equal_those_of_xla():
