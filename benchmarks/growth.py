@@ -218,8 +218,9 @@ def draw(path: Path, found: dict[str, list[Point]]) -> None:
             axis.loglog(sizes, times, "o-", ms=4, color="C0")
             axis.loglog(sizes, times[-1] * (sizes / sizes[-1]) ** power, ":", color="C7")
             axis.set(title=f"{name.replace('_', ' ')}: power {power:.2f}", ylabel="ms")
-            plot.plain_numbers(axis.xaxis)
             plot.plain_numbers(axis.yaxis)
+            axis.set_xticks(sizes, [f"{int(size):,}" for size in sizes], rotation=45, fontsize=7)
+            axis.set_xticks([], minor=True)
 
     plot.new_figure(path, rows, columns, (2.6 * columns, 2.4 * rows), fill)
 

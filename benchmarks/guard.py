@@ -56,8 +56,8 @@ CHECKS = {
     "4,096 agents": Check(
         "search", "--agents=4096", "environment alone, 4096 agents", "NumPy, one agent at a time"
     ),
-    "depthwise 3": Check("conv", "--case=depthwise_3 --xla=false", "medjax", "PyTorch"),
-    "depthwise 5": Check("conv", "--case=depthwise_5 --xla=false", "medjax", "PyTorch"),
+    "depthwise 3": Check("conv", "--case=depthwise_3 --xla=false", "medjax, built", "PyTorch"),
+    "depthwise 5": Check("conv", "--case=depthwise_5 --xla=false", "medjax, built", "PyTorch"),
 }
 
 
