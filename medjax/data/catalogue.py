@@ -99,7 +99,7 @@ def _describe_folder(path: Path) -> str:
         return "the folder is empty: "
     loose = sum(images.is_image(p) for p in path.iterdir() if p.is_file())
     return (
-        f"there {'is' if loose == 1 else 'are'} {walk.counted(loose, 'image')} without: "
+        f"there {'is' if loose == 1 else 'are'} {walk.counted(loose, 'image')} and none of these: "
         if loose
         else ""
     )

@@ -58,16 +58,17 @@ def measure_peak() -> Peak:
     """The best of five, of a product of two matrices in float32 and of a copy."""
     a = jnp.ones((_PRODUCT_SIDE, _PRODUCT_SIDE))
     b = jnp.ones((_COPY_BYTES // 4,))
-    product = _best_seconds(jax.jit(lambda x: x @ x), a)
-    copy = _best_seconds(jax.jit(lambda x: x + 1), b)
+    product = best_seconds(jax.jit(lambda x: x @ x), a)
+    copy = best_seconds(jax.jit(lambda x: x + 1), b)
     return Peak(2 * _PRODUCT_SIDE**3 / product, 2 * _COPY_BYTES / copy)
 
 
-def _best_seconds(function: Callable, argument: Any) -> float:
+def best_seconds(function: Callable, *arguments: Any) -> float:
+    """The least of five calls, after one that compiles."""
     seconds = []
     for _ in range(6):
         began = time.perf_counter()
-        jax.block_until_ready(function(argument))
+        jax.block_until_ready(function(*arguments))
         seconds.append(time.perf_counter() - began)
     return min(seconds[1:])  # the first compiles
 

@@ -93,23 +93,6 @@ static Columns Reach(const Sizes& s, i64 tap) {
   return {begin, std::max(begin, std::min((s.image[2] - ahead + step - 1) / step, s.result[2]))};
 }
 
-// Features in blocks of at most so many vectors, as equal as can be.
-struct Block {
-  i64 feature;
-  int vectors;
-};
-
-static std::vector<Block> Blocks(i64 features, int most) {
-  const i64 vectors = (features + kLanes - 1) / kLanes, count = (vectors + most - 1) / most;
-  std::vector<Block> blocks;
-  for (i64 i = 0, at = 0; i < count; ++i) {
-    const i64 size = (vectors - at + count - i - 1) / (count - i);
-    blocks.push_back({at * kLanes, static_cast<int>(size)});
-    at += size;
-  }
-  return blocks;
-}
-
 // Pixels side by side: `count` of them, the first one's inputs and its output's gradient.
 struct Row {
   const float *images, *gradient;

@@ -15,6 +15,23 @@ constexpr i64 kNarrow = 16;       // runs shorter than this are copied side by s
 constexpr i64 kFewChannels = 8;
 constexpr i64 kChunkNumbers = 6144;  // of a kernel's gradient: they stay in the first cache
 
+// Features in blocks of at most so many vectors, as equal as can be.
+struct Block {
+  i64 feature;
+  int vectors;
+};
+
+static std::vector<Block> Blocks(i64 features, int most) {
+  const i64 vectors = (features + kLanes - 1) / kLanes, count = (vectors + most - 1) / most;
+  std::vector<Block> blocks;
+  for (i64 i = 0, at = 0; i < count; ++i) {
+    const i64 size = (vectors - at + count - i - 1) / (count - i);
+    blocks.push_back({at * kLanes, static_cast<int>(size)});
+    at += size;
+  }
+  return blocks;
+}
+
 constexpr int PixelsOf(int vectors) {
   return std::min((kRegisters - vectors - 2) / vectors, kMostPixels);  // a sum each in a register
 }

@@ -117,14 +117,21 @@ def _tell_if_long(
         )
 
 
-def _compile(plan: Plan, state: Any, start: int) -> tuple[Any, Any]:
-    """The state, made where there is none, and the program of its updates."""
+def stage_updates(plan: Plan, state: Any, start: int) -> tuple[Any, tuple[Any, ...]]:
+    """The jitted function of a number of updates, and what it is called with for one; the state
+    is made where there is none."""
     if state is None:
         state = jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
     advance = jax.jit(
         plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.replicated)
     )
-    return state, advance.lower(plan.keys, state, plan.feed(start, 1), np.int32(1)).compile()
+    return advance, (plan.keys, state, plan.feed(start, 1), np.int32(1))
+
+
+def _compile(plan: Plan, state: Any, start: int) -> tuple[Any, Any]:
+    """The state, made where there is none, and the program of its updates."""
+    advance, arguments = stage_updates(plan, state, start)
+    return arguments[1], advance.lower(*arguments).compile()
 
 
 def _update_copy(plan: Plan, compiled: Any, state: Tree, start: int, count: int) -> Any:

@@ -3,9 +3,6 @@
 import dataclasses
 from typing import Any
 
-import jax
-import numpy as np
-
 from medjax import app
 from medjax.train import run
 
@@ -27,11 +24,7 @@ def take_update(experiment: Any, flags: dict[str, Any], monkeypatch: Any) -> Upd
     taken: list[Update] = []
 
     def take(plan: run.Plan, state: Any, start: int) -> Any:
-        state = jax.jit(plan.init, out_shardings=plan.sharding)(plan.keys)
-        update = jax.jit(
-            plan.advance, donate_argnums=1, out_shardings=(plan.sharding, plan.replicated)
-        )
-        taken.append(Update(update, (plan.keys, state, plan.feed(0, 1), np.int32(1))))
+        taken.append(Update(*run.stage_updates(plan, state, start)))
         raise _TakenError
 
     monkeypatch.setattr(run, "_compile", take)
