@@ -81,7 +81,11 @@ def environment(config: Config, number: int, address: str) -> dict[str, str]:
     flags = (
         f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={config.devices}"
     )
-    return {**os.environ, **place, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
+    # XLA has as many threads as cores or devices. A device that waits for the others holds one;
+    # with none left for a device they wait for, all would give up after Gloo's 30 seconds.
+    threads = str((os.cpu_count() or 1) + 2 * config.devices)
+    on_cpu = {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
+    return {"NPROC": threads, **os.environ, **place, **on_cpu}
 
 
 def start(command: Sequence[str], env: dict[str, str], number: int) -> subprocess.Popen:

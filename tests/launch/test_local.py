@@ -229,6 +229,15 @@ def test_each_process_knows_its_place():
     assert env["CUDA_VISIBLE_DEVICES"] == "2,3"
 
 
+def test_each_device_has_threads_to_wait_in(monkeypatch):
+    """One for its program and one for what that hands on, beside a thread for each core."""
+    config = local.Config(files=("x",), devices=4)
+    monkeypatch.delenv("NPROC", raising=False)
+    assert int(local.environment(config, 0, "")["NPROC"]) == os.cpu_count() + 8
+    monkeypatch.setenv("NPROC", "5")
+    assert local.environment(config, 0, "")["NPROC"] == "5"
+
+
 def test_a_split_state_lies_split():
     """No device holds a whole kernel; what does not divide is on each."""
     program = (
