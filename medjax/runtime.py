@@ -112,6 +112,12 @@ def join() -> None:
         host().silence()
 
 
+def cores() -> int:
+    """Of this machine, those that the process may use."""
+    usable = getattr(os, "sched_getaffinity", None)  # Linux's
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
 class Host:
     """What the library runs in: here, a notebook or another program, whose own signals and output
     stay as they are. `app.run` puts a process of its own in its place."""

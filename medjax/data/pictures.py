@@ -1,6 +1,7 @@
 """Pictures (PNG, JPEG, TIFF, BMP) as their files define the values: by tags, never by content."""
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from medjax.data.found import RawImage, check_bytes
 from medjax.errors import UserError
 
 _VALUES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4, "LA": 2, "I": 1, "F": 1}  # of a pixel
+_bounds: list[int | None] = []  # of threads that read, all the same
+_bound = contextlib.ExitStack()  # what ends it
+_change = threading.Condition()
 WORKING = 12  # bytes a pixel that Pillow takes beside its answer, for a frame and those before it
 
 
@@ -118,12 +122,33 @@ def _opened(path: Path, file: Any, pages: list[tiff.Page]) -> Any:
 
 @contextlib.contextmanager
 def _most_pixels(count: int | None) -> Iterator[None]:
-    """Pillow warns of more, and raises an error for twice as many."""
+    """Pillow's bound is one for all threads: those that ask for the same share it, others wait
+    until these are done."""
+    with _change:
+        _change.wait_for(lambda: not _bounds or _bounds[0] == count)
+        if not _bounds:
+            _bound.enter_context(_bound_of(count))
+        _bounds.append(count)
+    try:
+        yield
+    finally:
+        with _change:
+            _bounds.pop()
+            if not _bounds:
+                _bound.close()
+                _change.notify_all()
+
+
+@contextlib.contextmanager
+def _bound_of(count: int | None) -> Iterator[None]:
+    """Pillow raises an error for more than twice as many pixels."""
     from PIL import Image
 
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, count
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -134,8 +159,7 @@ def no_larger(path: Path, *, limit_bytes: int) -> Iterator[None]:
     from PIL import Image
 
     try:
-        with _most_pixels(limit_bytes // (2 * WORKING)), warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _most_pixels(limit_bytes // (2 * WORKING)):
             yield
     except Image.DecompressionBombError:
         raise UserError(

@@ -1,23 +1,26 @@
 """What every builder has in common: features, checks and description."""
 
+import collections
 import dataclasses
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax import progress
+from medjax import progress, runtime
 from medjax.data import columns, images, splits, subjects, walk
 from medjax.data.info import NOTES, DatasetInfo
 from medjax.data.options import Options
 from medjax.errors import UserError
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,20 +106,34 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         ]
         return {name: Part(len(some), prepared(some)) for name, some in case_splits.items()}
 
-    def readable(self, items: Iterable[Item], read: Callable[[Item], Any]) -> Iterator[Any]:
-        """Each item with what `read` finds in its file: pairs.
+    def readable(
+        self,
+        items: Iterable[Item],
+        read: Callable[[Item], Any],
+        then: Callable[[Item, Any], Any] = lambda item, content: content,
+        *,
+        workers: int = 0,
+    ) -> Iterator[Any]:
+        """What `then` makes of each item and of what `read` finds in its file, in order.
 
-        Files that cannot be read are left out, and told of, where `skip_bad` says so.
+        Files that cannot be read are left out, and told of, where `skip_bad` says so. Both
+        functions run in so many threads at a time (0: one a core).
         """
-        for item in items:
+
+        def attempt(item: Item) -> tuple[Any, UserError | None]:
             try:
-                example = read(item)
+                content = read(item)
             except UserError as e:
-                if not self.options.skip_bad:
-                    raise
-                self._bad.setdefault(str(e).split(": ")[0], str(e))
-                continue
-            yield item, example
+                return None, e
+            return then(item, content), None
+
+        for made, error in in_order(attempt, items, workers=workers or runtime.cores()):
+            if error is None:
+                yield made
+            elif self.options.skip_bad:
+                self._bad.setdefault(str(error).split(": ")[0], str(error))
+            else:
+                raise error
 
     def in_channels(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels `[..., channel]` in the channels that are wished for."""
@@ -186,6 +203,27 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         remarks = {"notes": [*self.notes, *bad], "splits_drawn": self.splits_drawn}
         Path(self.data_dir, NOTES).write_text(json.dumps(remarks))
         columns.write(Path(self.data_dir), self._columns)
+
+
+def in_order(
+    function: Callable[[Item], Made], items: Iterable[Item], *, workers: int
+) -> Iterator[Made]:
+    """As `map`, by so many threads; of results that wait for their turn there are no more."""
+    if workers == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: collections.deque[Future[Made]] = collections.deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _as_stored(values: np.ndarray, feature: tfds.features.FeatureConnector) -> np.ndarray:

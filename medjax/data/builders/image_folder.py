@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from medjax.data import exams, images, splits, table, walk
 from medjax.data import subjects as subject_rules
@@ -50,6 +51,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
     """
 
     name = "image_folder"
+    VERSION = tfds.core.Version("1.3.0")  # 1.2.0 rounded a few resized pixels otherwise
     READS = (
         "data_dir",
         "path_folder",
@@ -77,12 +79,13 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         """Those whose header can be read, where others may be left out."""
         if not self.options.skip_bad:
             return self.scan.rows
-        return [
-            row
-            for row, _ in self.readable(
-                self.scan.rows, lambda row: subject_rules.patient_of(row.path)
+        return list(
+            self.readable(
+                self.scan.rows,
+                lambda row: subject_rules.patient_of(row.path),
+                lambda row, patient: row,
             )
-        ]
+        )
 
     @functools.cached_property
     def scan(self) -> Scan:
@@ -123,24 +126,30 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def first(self) -> RawImage:
-        return next(self.readable(self.rows, self._image))[1]
+        return self._first[1]
+
+    @functools.cached_property
+    def _first(self) -> tuple[LabelRow, RawImage]:
+        """The first that can be read, with its row."""
+        return next(
+            self.readable(self.rows, self._image, lambda row, image: (row, image), workers=1)
+        )
 
     def _image(self, row: LabelRow) -> RawImage:
         raw_image = images.read(row.path, limit_bytes=self.options.limit_bytes)
-        first = self._axes.setdefault(len(raw_image.axes), (raw_image.axes, row))
-        if first[0] != raw_image.axes:
-            raise UserError(
-                f"{row.path}: its axes are stored as {', '.join(raw_image.axes)}, those of "
-                f"{first[1].path} as {', '.join(first[0])}; convert them to one kind "
-                "of file"
-            )
         pixels = self.in_channels(raw_image.pixels)
         return raw_image._replace(pixels=pixels.astype(np.float32) if self.mixed else pixels)
 
-    @functools.cached_property
-    def _axes(self) -> dict[int, tuple[str, LabelRow]]:
-        """By their number, in what order files store them, and which one did first."""
-        return {}
+    def _image_like_first(self, row: LabelRow) -> RawImage:
+        first_row, first = self._first
+        raw_image = self._image(row)
+        if len(raw_image.axes) == len(first.axes) and raw_image.axes != first.axes:
+            raise UserError(
+                f"{row.path}: its axes are stored as {', '.join(raw_image.axes)}, those of "
+                f"{first_row.path} as {', '.join(first.axes)}; convert them to one kind "
+                "of file"
+            )
+        return raw_image
 
     @functools.cached_property
     def mixed(self) -> bool:
@@ -160,12 +169,9 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
     @functools.cached_property
     def arrangement(self) -> exams.Arrangement:
         lies = self.first.pixels.ndim == 4 or self.first.affine is not None
-        layouts = [
-            layout
-            for _, layout in self.readable(
-                self.rows if lies else [], lambda row: images.layout(row.path)
-            )
-        ]
+        layouts = list(
+            self.readable(self.rows if lies else [], lambda row: images.layout(row.path))
+        )
         arrangement, notes = exams.plan(layouts, self.first.pixels.shape[:-1], self.options)
         self.notes += notes
         return arrangement
@@ -228,16 +234,20 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         return {name: Part(len(rows), self._read(rows)) for name, rows in parts.items()}
 
     def _read(self, rows: list[tuple[LabelRow, int, str]]) -> Iterator[Example]:
-        for (row, label, who), raw_image in self.readable(rows, lambda item: self._image(item[0])):
-            pixels = exams.arrange(raw_image, self.arrangement, origin=str(row.path))
-            yield Example(
-                pixels,
+        arrangement = self.arrangement
+
+        def example(item: tuple[LabelRow, int, str], raw_image: RawImage) -> Example:
+            row, label, who = item
+            return Example(
+                exams.arrange(raw_image, arrangement, origin=str(row.path)),
                 {"label": label},
                 self._case(row),
                 who,
                 str(row.path),
                 subject_rules.hide(row.metadata, self.secret),
             )
+
+        return self.readable(rows, lambda item: self._image_like_first(item[0]), example)
 
 
 def find_rows(options: DataOptions) -> list[LabelRow]:

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from medjax.data import geometry, placing, subjects
 from medjax.data.builders.base import Builder, Example, Part
+from medjax.data.found import RawImage
 from medjax.data.landmarks import SETS, pose
 from medjax.data.landmarks.case import LandmarkCase, LandmarkSet, index_of
 from medjax.errors import UserError
@@ -84,25 +85,27 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
         return self.parts(self.landmark_set.cases, self.subjects, self._prepared)
 
     def _prepared(self, cases: list[LandmarkCase]) -> Iterator[Example]:
-        for case, raw_image in self.readable(cases, lambda case: case.read()):
-            points = self.turned_by.get(case.case_id)
+        turned_by, shape, grid_mm = self.turned_by, self.shape, self.grid_mm
+        common = self.pose if turned_by else None
+
+        def example(case: LandmarkCase, raw_image: RawImage) -> Example:
+            points = turned_by.get(case.case_id)
             turn = (
                 None
-                if points is None
-                else pose.turn(points, self.pose, shape=self.shape, grid_mm=self.grid_mm)
+                if points is None or common is None
+                else pose.turn(points, common, shape=shape, grid_mm=grid_mm)
             )
-            yield prepare(
-                case._replace(
-                    read=lambda raw_image=raw_image: raw_image._replace(
-                        pixels=self.in_channels(raw_image.pixels)
-                    )
-                ),
+            wished = raw_image._replace(pixels=self.in_channels(raw_image.pixels))
+            return prepare(
+                case._replace(read=lambda: wished),
                 self.landmark_set.info.landmarks,
-                shape=self.shape,
-                grid_mm=self.grid_mm,
+                shape=shape,
+                grid_mm=grid_mm,
                 window=self.options.window,
                 turn=turn,
             )
+
+        return self.readable(cases, lambda case: case.read(), example)
 
 
 def prepare(

@@ -44,7 +44,7 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def first(self) -> Clip:
-        _, clip = next(self.readable(self.sequence_set.cases, lambda case: case.read()))
+        clip = next(self.readable(self.sequence_set.cases, lambda case: case.read(), workers=1))
         return clip._replace(frames=self.in_channels(clip.frames))
 
     @property
@@ -66,7 +66,8 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def _prepared(self, cases: list[SequenceCase]) -> Iterator[Example]:
         info, (longest, *side, _), _ = self.describe()
-        for case, clip in self.readable(cases, lambda case: case.read()):
+
+        def example(case: SequenceCase, clip: Clip) -> Example:
             frames = placing.place_frames(
                 self.in_channels(clip.frames),
                 clip.spacing_mm,
@@ -81,7 +82,7 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
             padding = [(0, longest - len(frames)), *[(0, 0)] * 3]
             step = case.frame_ms or clip.frame_ms or self.options.frame_ms or np.nan
             targets = {"marks": marks, "length": len(frames), "frame_ms": step}
-            yield Example(
+            return Example(
                 np.pad(frames, padding),
                 targets,
                 case.case_id,
@@ -89,3 +90,5 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
                 case.origin,
                 case.metadata,
             )
+
+        return self.readable(cases, lambda case: case.read(), example)
