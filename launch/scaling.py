@@ -6,7 +6,8 @@
 Work is counted by XLA (`cost_analysis` of the forward pass, three times that for an update), data
 and gradients by their bytes. What a device and its links do is assumed, by the flags; nothing here
 is measured. Each device has the same batch (weak scaling), the devices reduce gradients in a ring,
-and nothing overlaps: a pessimist's estimate.
+and nothing overlaps: a pessimist's estimate. How often devices wait for each other is counted: once
+for all gradients, and twice for each batch normalisation, whose statistics are of all devices.
 """
 
 import dataclasses
@@ -48,6 +49,7 @@ class Load(NamedTuple):
       batch: examples of one device.
       flops: of an update of them.
       gradient_bytes, input_bytes: that are reduced, and that are read.
+      reductions: times that all devices wait for each other.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Load(NamedTuple):
     flops: float
     gradient_bytes: float
     input_bytes: float
+    reductions: int
 
 
 def main(config: Config) -> None:
@@ -88,11 +91,11 @@ def main(config: Config) -> None:
 
 
 def step_ms(load: Load, devices: int, config: Config) -> float:
-    """Compute, launch, and a ring that passes the gradients twice around."""
+    """Compute, launch, and rings that pass gradients and statistics twice around."""
     compute = load.flops / (config.tflops * 1e9)
     share = (devices - 1) / devices
     ring = 2 * share * load.gradient_bytes / (config.link_gbps * 1e6)
-    hops = 2 * math.log2(devices) * config.latency_us * 1e-3 if devices > 1 else 0.0
+    hops = load.reductions * 2 * math.log2(devices) * config.latency_us * 1e-3
     return config.launch_ms + compute + ring + hops
 
 
@@ -132,6 +135,7 @@ def loads() -> list[Load]:
             passes=4,
             is_read=False,
             modes=False,
+            drawn=5,
         ),
         make_load(
             "temporal, ResNet-18 + LSTM",
@@ -153,8 +157,13 @@ def make_load(
     passes: int = 3,
     is_read: bool = True,
     modes: bool = True,
+    drawn: int = 0,
 ) -> Load:
-    """The load of a network, from the cost of its forward pass on one example."""
+    """The load of a network, from the cost of its forward pass on one example.
+
+    Args:
+      drawn: reductions by which agents draw from the replay of all devices.
+    """
     mode = {"train": False} if modes else {}
     shapes = jax.eval_shape(lambda key: init(key, *inputs, **mode), jax.random.key(0))
     cost: Any = jax.jit(lambda v, *x: apply(v, *x, **mode)).lower(shapes, *inputs).cost_analysis()
@@ -165,7 +174,18 @@ def make_load(
         passes * batch * cost["flops"],
         4.0 * count_parameters(shapes["params"]),
         batch * read,
+        count_reductions(shapes) + drawn,
     )
+
+
+def count_reductions(variables: Any) -> int:
+    """Of an update of a network with these variables, at most: XLA joins those that can wait."""
+    means = [
+        path
+        for path, _ in jax.tree_util.tree_leaves_with_path(variables.get("batch_stats", {}))
+        if path[-1].key == "mean"
+    ]
+    return 1 + 2 * len(means)
 
 
 if __name__ == "__main__":

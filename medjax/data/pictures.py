@@ -17,6 +17,7 @@ _VALUES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4, "LA": 2, "I": 1, "F": 1}
 _bounds: list[int | None] = []  # of threads that read, all the same
 _bound = contextlib.ExitStack()  # what ends it
 _change = threading.Condition()
+_BUFFER = 2**20  # bytes; decoders ask the file for little at a time
 WORKING = 12  # bytes a pixel that Pillow takes beside its answer, for a frame and those before it
 
 
@@ -61,11 +62,15 @@ def read(path: Path, *, limit_bytes: int) -> RawImage:
     directories = _directories(path)
     # By a file and not by its name: Pillow maps a named TIFF into memory as if it were not turned.
     # Our own bound is told beforehand; Pillow's would be a warning, or another message.
-    with _most_pixels(None), path.open("rb") as file, _opened(path, file, directories) as picture:
+    with (
+        _most_pixels(None),
+        path.open("rb", buffering=_BUFFER) as file,
+        _opened(path, file, directories) as picture,
+    ):
         kinds = _pages(picture, path, directories) if directories else {0: _kind(picture)}
         check_bytes(path, sum(_bytes(k) for k in kinds.values()), limit_bytes=limit_bytes)
         if picture.format == "PNG":
-            with Image.open(path) as opened:
+            with path.open("rb", buffering=_BUFFER) as again, Image.open(again) as opened:
                 opened.verify()  # every check sum; decoding alone does not look at all of them
         pages = []
         for number, kind in kinds.items():

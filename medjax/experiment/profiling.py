@@ -21,6 +21,7 @@ from medjax.typing import Json
 FOLDER = "profile"
 _UPDATES, _SHOWN = 3, 10
 _PRODUCT_SIDE, _COPY_BYTES = 1024, 2**27  # 2.1 GFLOP, and 0.13 GB: larger than any cache
+_DEVICES_GB = (16, 40, 80)  # of common accelerators
 _WAITING = ("while", "call", "conditional")  # what only waits for the operations inside
 
 
@@ -98,8 +99,27 @@ def profile_update(
         raise UserError(f"`profile`: this JAX has no profiler ({e}); leave it out") from None
     spent = attribute_time(count_costs(compiled.as_text()), read_trace(folder), updates=_UPDATES)
     summary = summarise(spent, seconds, peak, compile_seconds=compile_seconds)
+    summary |= plan_memory(compiled)
     write_json(folder / "profile.json", summary)
     show(summary, folder)
+
+
+def plan_memory(compiled: Any) -> Json:
+    """By the compiler's plan: what lies there before and after, the images of a resident set among
+    it, and what an update needs in between."""
+    plan = compiled.memory_analysis()
+    held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+    return {"held_gigabytes": held / 1e9, "temporary_gigabytes": plan.temp_size_in_bytes / 1e9}
+
+
+def describe_memory(held: float, temporary: float) -> str:
+    """The same in GB as a line, with the least of the usual accelerators that holds it."""
+    enough = next((size for size in _DEVICES_GB if held + temporary < size), None)
+    on = f"fits a device of {enough} GB" if enough else f"fits no device of {_DEVICES_GB[-1]} GB"
+    return (
+        f"memory, as compiled here: state, batch and resident set {held:.2f} GB, an update "
+        f"{temporary:.2f} GB more; {on}"
+    )
 
 
 def read_trace(folder: Path) -> dict[str, tuple[float, int]]:
@@ -203,6 +223,7 @@ def show(summary: Json, folder: Path) -> None:
             f"all: {summary['gflop']:.2f} GFLOP, {summary['gigabytes']:.2f} GB; operations "
             f"that the trace saw whole {summary['operations_seconds'] * 1e3:.1f} ms; host alone "
             f"{summary['host_seconds'] * 1e3:.1f} ms; compiling {summary['compile_seconds']:.1f} s",
+            describe_memory(summary["held_gigabytes"], summary["temporary_gigabytes"]),
             f"peak of this machine: {summary['peak_gflops']:.0f} GFLOP/s by a product of matrices, "
             f"{summary['peak_gigabytes_per_second']:.1f} GB/s by a copy",
             f"wrote {folder}: profile.json, and a trace for TensorBoard or ui.perfetto.dev",

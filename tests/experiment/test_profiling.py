@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments import classify
@@ -44,6 +46,23 @@ def test_what_other_threads_do_gets_the_rest_of_the_time():
     assert add["opcode"] == "add"
 
 
+def test_memory_by_hand():
+    """Two matrices of 4 MB, the first given away for the answer; beside it a third in between."""
+
+    def update(a, b):
+        return jnp.sin(a @ b) @ b
+
+    a = jax.ShapeDtypeStruct((1000, 1000), jnp.float32)
+    plan = profiling.plan_memory(jax.jit(update, donate_argnums=0).lower(a, a).compile())
+    assert plan["held_gigabytes"] == pytest.approx(0.008)
+    assert plan["temporary_gigabytes"] == pytest.approx(0.004, rel=0.1)
+
+
+def test_which_device_an_update_fits():
+    told = [profiling.describe_memory(10.0, more).split("; ")[1] for more in (5.0, 7.0, 80.0)]
+    assert told == ["fits a device of 16 GB", "fits a device of 40 GB", "fits no device of 80 GB"]
+
+
 def test_a_run_shows_it_and_trains_the_same(tmp_path, cache_dir, capsys):
     def run(name, **more):
         flags = settings(SMALL, workdir=tmp_path / name, cache_dir=cache_dir, **more)
@@ -56,5 +75,6 @@ def test_a_run_shows_it_and_trains_the_same(tmp_path, cache_dir, capsys):
     found = json.loads((tmp_path / "a" / "profile" / "profile.json").read_text())
     assert found["operations"]
     assert found["gflop"] > 0
+    assert found["held_gigabytes"] > 0 and found["temporary_gigabytes"] > 0
     assert list((tmp_path / "a" / "profile").rglob("*.trace.json.gz"))
     assert traced["weights_sha256"] == run("b")["weights_sha256"]

@@ -1,37 +1,67 @@
-"""The program of an experiment's updates, taken before it is compiled."""
+"""The programs of an experiment, taken before anything is compiled or written."""
 
 import dataclasses
 from typing import Any
 
-from medjax import app
+import jax
+import numpy as np
+from jax import export
+
+from medjax import app, experiment
+from medjax.experiment import training
+from medjax.tasks.base import inputs_of, predict_ensemble
 from medjax.train import run
 
 
 @dataclasses.dataclass(frozen=True)
-class Update:
-    """A jitted function of many updates, and what it is called with."""
+class Program:
+    """A jitted function, and what it is called with."""
 
     function: Any
     arguments: tuple[Any, ...]
 
 
 class _TakenError(Exception):
-    """Ends an experiment where it would compile."""
+    """Ends an experiment where it would train."""
 
 
-def take_update(experiment: Any, flags: dict[str, Any], monkeypatch: Any) -> Update:
-    """The update of an experiment with these flags."""
-    taken: list[Update] = []
+def _take(module: Any, flags: dict[str, Any], monkeypatch: Any) -> tuple[Any, Any, Any]:
+    """The plan, the predictor and the model's description of an experiment with these flags."""
+    taken: list[Any] = []
 
-    def take(plan: run.Plan, state: Any, start: int) -> Any:
-        taken.append(Update(*run.stage_updates(plan, state, start)))
+    def carry_out(run: Any, plan: Any, predictor: Any, spec: Any, **further: Any) -> Any:
+        taken.append((plan, predictor, spec))
         raise _TakenError
 
-    monkeypatch.setattr(run, "_compile", take)
-    name = experiment.__name__.split(".")[-1]
+    for place in (experiment, training):
+        monkeypatch.setattr(place, "carry_out", carry_out)
+    name = module.__name__.split(".")[-1]
     given = [name, *(f"--{k}={v}" for k, v in flags.items())]
     try:
-        experiment.main(app.parse(experiment.Config, given, name))
+        module.main(app.parse(module.Config, given, name))
     except _TakenError:
         return taken[0]
-    raise AssertionError("no update was compiled")
+    raise AssertionError("nothing was to be trained")
+
+
+def take_update(module: Any, flags: dict[str, Any], monkeypatch: Any) -> Program:
+    """The updates."""
+    plan, *_ = _take(module, flags, monkeypatch)
+    return Program(*run.stage_updates(plan, None, 0))
+
+
+def take_prediction(module: Any, flags: dict[str, Any], monkeypatch: Any) -> Program:
+    """The answer of all seeds, as a bundle and `predict` give it, of two images."""
+    plan, predictor, spec = _take(module, flags, monkeypatch)
+    state = jax.eval_shape(plan.init, plan.keys)
+    learner = getattr(state, "learner", state)  # agents carry more than what they learn
+    inputs = [
+        jax.ShapeDtypeStruct(
+            tuple(n if isinstance(n, int) else 2 for n in export.symbolic_shape(given.shape)),
+            np.dtype(given.dtype),
+        )
+        for given in inputs_of(predictor, spec)
+    ]
+    return Program(
+        jax.jit(predict_ensemble(predictor, spec)), (learner.params, learner.stats, *inputs)
+    )

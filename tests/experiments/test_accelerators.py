@@ -1,5 +1,6 @@
 """Of accelerators, without one: programs lower for them, and what devices tell each other."""
 
+import functools
 import json
 import os
 import re
@@ -7,9 +8,12 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments import classify, heatmap, search, temporal
+from launch import scaling
+from medjax import models
 from tests.conftest import ROOT
 from tests.experiments import programs, test_classify, test_heatmap, test_search, test_temporal
 
@@ -25,13 +29,16 @@ ON_DEVICE = {  # XLA's own, for small systems of equations
 }
 
 
+@pytest.mark.parametrize("take", [programs.take_update, programs.take_prediction])
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_updates_lower_for_gpu_and_tpu_without_the_host(name, monkeypatch, tmp_path, cache_dir):
+def test_programs_lower_for_gpu_and_tpu_without_the_host(
+    name, take, monkeypatch, tmp_path, cache_dir
+):
     experiment, small = EXPERIMENTS[name]
     flags = {**small, "workdir": tmp_path / "w", "cache_dir": cache_dir}
-    update = programs.take_update(experiment, flags, monkeypatch)
+    program = take(experiment, flags, monkeypatch)
     for platform, known in ON_DEVICE.items():
-        exported = jax.export.export(update.function, platforms=[platform])(*update.arguments)
+        exported = jax.export.export(program.function, platforms=[platform])(*program.arguments)
         text = exported.mlir_module()
         calls = set(re.findall(r"custom_call @\"?([\w.]+)", text))
         assert calls <= known, f"{platform}: {calls - known}"
@@ -83,4 +90,17 @@ def test_collectives_of_an_update_do_not_grow_with_the_devices(tmp_path):
     # Statistics of a batch are of all devices; replay and agents are split, and drawn from as one.
     for name, counts in many.items():
         assert set(counts) <= {"all-reduce", *(["all-gather"] if name == "search" else [])}, name
-        assert counts["all-reduce"] < 40, name
+    # As `launch.scaling` counts: forth and back of each normalisation, and all gradients; XLA may
+    # join some.
+    network = models.over_time("cnn", recurrence="lstm", features=4, hidden=4, outputs=2)
+    assert many["temporal"]["all-reduce"] == reductions(network, (1, 4, 16, 16, 1), [4])
+    network = models.classifier("resnet_slim", num_classes=10)
+    most = reductions(network, (1, 48, 48, 1))
+    assert 0.8 * most < many["classify"]["all-reduce"] <= most
+    assert sum(many["search"].values()) == 6
+
+
+def reductions(network, shape, *more):
+    init = functools.partial(network.init, train=False)
+    inputs = (jnp.zeros(shape), *map(jnp.array, more))
+    return scaling.count_reductions(jax.eval_shape(init, jax.random.key(0), *inputs))
