@@ -25,16 +25,28 @@ class Arrangement(NamedTuple):
       spacing_mm: of the voxels, along each axis; None: each image is scaled to fit into the shape.
       oriented: volumes are turned so that their axes run right, front and up (RAS).
       fit: `pad` keeps proportions and fills with the lowest value, `stretch` does not.
+      whole: the type of whole numbers that values are rounded to, by name; empty: none.
     """
 
     shape: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] | None = None
     oriented: bool = False
     fit: str = "pad"
+    whole: str = ""
 
 
 def arrange(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np.ndarray:
     """The pixels `[*space, channel]` in the form of the set.
+
+    Raises:
+      UserError: as `_place`.
+    """
+    pixels = _place(raw_image, arrangement, origin=origin)
+    return np.rint(pixels).astype(arrangement.whole) if arrangement.whole else pixels
+
+
+def _place(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np.ndarray:
+    """The same, of the type that the image has.
 
     Raises:
       UserError: if voxels have to be of one size, and this image does not tell its own.
@@ -133,6 +145,12 @@ def plan(
         f"{' x '.join(map(str, goal))} of them (`keep_spacing` takes them as they are)"
     ]
     return Arrangement(goal, tuple(grid.tolist()), bool(placed), options.fit), notes
+
+
+def common_type(layouts: Sequence[Layout | None]) -> str:
+    """The type of whole numbers that all of them store, as of `Layout`; empty: none."""
+    types = {layout.whole if layout else "" for layout in layouts}
+    return types.pop() if len(types) == 1 else ""
 
 
 def reoriented(layout: Layout) -> Layout:

@@ -23,7 +23,7 @@ from medjax.experiment.trackers import open_trackers
 from medjax.outputs.base import Evaluation, ModelSpec, Predicted, Weights
 from medjax.runtime import STOPPED, host
 from medjax.tasks.base import Predictor, own_network_name
-from medjax.train import mesh, several
+from medjax.train import mesh, several, supervised
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.options import FeedOptions
 from medjax.train.plan import weights_of
@@ -31,7 +31,6 @@ from medjax.train.predict import compile_predict, predict_split
 from medjax.train.record import plain, read_lines
 from medjax.train.run import Plan
 from medjax.train.run import train as train_plan
-from medjax.train.supervised import plan_supervised
 from medjax.train.task import Task
 from medjax.typing import Json, Tree
 from medjax.workdir import open_workdir
@@ -88,7 +87,7 @@ def train(
       train: what is trained on.
       feeding: where batches come from.
       score: the metric that chooses the checkpoint, or `loss`; higher: whether more is better.
-      optimizer, by_length: as of `plan_supervised`.
+      optimizer, by_length: as of `supervised.plan_supervised`.
       own: the loss is of one's own. It, or such a network, is traced before anything is written,
         and what both compute is held against earlier sittings in the same work directory.
 
@@ -96,7 +95,7 @@ def train(
       UserError: if they cannot be traced.
     """
     predict = compile_predict(method.task.predict)
-    plan = plan_supervised(
+    plan = supervised.plan_supervised(
         method.task,
         train,
         columns=method.predictor.output.columns,
@@ -108,6 +107,12 @@ def train(
         optimizer=optimizer,
         by_length=by_length,
     )
+    if plan.streamed and feeding.feed == "auto":
+        say(
+            f"the training images take {train.nbytes / 1e9:.3g} GB, more than the "
+            f"{supervised.RESIDENT_BYTES / 1e9:g} GB that are kept on a device: batches are "
+            "read as they are needed"
+        )
     own = own or bool(own_network_name(method.predictor))
     further = {"own_code": _trace(method.task, train, run.training.batch)} if own else {}
     return carry_out(run, plan, method.predictor, method.spec, **further)

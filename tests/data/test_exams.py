@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medjax.data import exams, source
+from medjax.data import exams, images, source
 from medjax.data.found import Layout, RawImage
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
@@ -197,3 +197,41 @@ def test_mixed_channels_are_converted_on_request_and_unreadable_files_left_out(
         assert sum(map(len, found.splits.values())) == 25
         assert found.splits["train"].image_shape == (10, 12, count)
         assert any("1 " in note and "broken.png" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "types, stored",
+    [
+        ((np.int16, np.int16), "int16"),
+        ((np.uint8, np.uint8), "uint8"),
+        ((np.int16, np.uint8), "float32"),
+        ((np.int32, np.int32), "float32"),
+        ((np.float32, np.float32), "float32"),
+    ],
+)
+@pytest.mark.parametrize("image_size", [0, 5])
+def test_volumes_of_one_type_of_whole_numbers_keep_it(tmp_path, rng, types, stored, image_size):
+    values = rng.integers(0, 200, (16, 6, 6, 6))
+    for number, volume in enumerate(values):
+        folder = tmp_path / "set" / f"class_{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image = nibabel.Nifti1Image(volume.astype(types[number % 2]), np.eye(4))
+        nibabel.save(image, folder / f"{number:02}.nii.gz")
+    options = DataOptions(data_dir=str(tmp_path / "set"), image_size=image_size)
+    split = source.load("image_folder", options=options, cache_dir=tmp_path / "cache").splits[
+        "train"
+    ]
+    assert split.image_dtype == stored
+    for number, case_id in enumerate(split.case_id):
+        volume = values[int(case_id.split("/")[1][:2])].astype(np.float32)[..., None]
+        right = images.resize(volume, (image_size,) * 3) if image_size else volume
+        np.testing.assert_array_equal(
+            split.images([number])[0], np.rint(right) if stored != "float32" else right
+        )
+
+
+def test_scaled_values_are_no_whole_numbers(tmp_path):
+    image = nibabel.Nifti1Image(np.ones((4, 4, 4), np.int16), np.eye(4))
+    image.header.set_slope_inter(0.5, 1.0)
+    nibabel.save(image, tmp_path / "scaled.nii")
+    assert images.layout(tmp_path / "scaled.nii").whole == ""

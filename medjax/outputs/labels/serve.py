@@ -103,7 +103,8 @@ def prepare(
             f"{case_id}: {_kind(pixels.shape)}; the model is for {_kind(want)}: "
             f"{_mend(pixels.shape, want)}"
         )
-    if str(pixels.dtype) != spec.image_dtype:
+    whole = spec.image_dtype if _is_whole(raw_image, spec.image_dtype) else ""
+    if not whole and str(pixels.dtype) != spec.image_dtype:
         scale = spec.preprocessing
         raise UserError(
             f"{case_id}: its pixels are {pixels.dtype}, those of the training were "
@@ -117,6 +118,7 @@ def prepare(
             info.spacing_mm if info.resampled else None,
             bool(info.orientation),
             predictor.fit,
+            whole,
         ),
         origin=case_id,
     )
@@ -126,6 +128,21 @@ def prepare(
             f"{want[:-1]}: crop it to what they show, or give `resize`"
         )
     return PreparedImage(pixels, case_id)
+
+
+def _is_whole(raw_image: images.RawImage, wanted: str) -> bool:
+    """Whether float32 values, as of volumes and slices of NIfTI, are of a type of whole numbers;
+    a picture's are not, which may have been scaled to 0 and 1."""
+    pixels = raw_image.pixels
+    is_scan = pixels.ndim == 4 or raw_image.axes[0] == "x"
+    if not is_scan or pixels.dtype != np.float32 or np.dtype(wanted).kind not in "iu":
+        return False
+    type_range = np.iinfo(wanted)
+    return bool(
+        (pixels == np.rint(pixels)).all()
+        and type_range.min <= pixels.min()
+        and pixels.max() <= type_range.max
+    )
 
 
 def from_array(
