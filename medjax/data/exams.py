@@ -25,14 +25,14 @@ class Arrangement(NamedTuple):
       spacing_mm: of the voxels, along each axis; None: each image is scaled to fit into the shape.
       oriented: volumes are turned so that their axes run right, front and up (RAS).
       fit: `pad` keeps proportions and fills with the lowest value, `stretch` does not.
-      whole: the type of whole numbers that values are rounded to, by name; empty: none.
+      integer_type: the type of whole numbers that values are rounded to, by name; empty: none.
     """
 
     shape: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] | None = None
     oriented: bool = False
     fit: str = "pad"
-    whole: str = ""
+    integer_type: str = ""
 
 
 def arrange(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np.ndarray:
@@ -42,7 +42,8 @@ def arrange(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np
       UserError: as `_place`.
     """
     pixels = _place(raw_image, arrangement, origin=origin)
-    return np.rint(pixels).astype(arrangement.whole) if arrangement.whole else pixels
+    kept = arrangement.integer_type
+    return np.rint(pixels).astype(kept) if kept else pixels
 
 
 def _place(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np.ndarray:
@@ -149,7 +150,7 @@ def plan(
 
 def common_type(layouts: Sequence[Layout | None]) -> str:
     """The type of whole numbers that all of them store, as of `Layout`; empty: none."""
-    types = {layout.whole if layout else "" for layout in layouts}
+    types = {layout.integer_type if layout else "" for layout in layouts}
     return types.pop() if len(types) == 1 else ""
 
 

@@ -29,15 +29,15 @@ class Layout(NamedTuple):
     """How an image lies, from its header alone; `shape` is its space, the rest as of `RawImage`.
 
     Attributes:
-      whole: the type of whole numbers, of at most 16 bits, that it stores without scaling them, by
-        name; empty: another, or not known.
+      integer_type: the type of whole numbers, of at most 16 bits, that it stores without scaling
+        them, by name; empty: another, or not known.
     """
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...] | None = None
     affine: np.ndarray | None = None
     axes: str = "yx"
-    whole: str = ""
+    integer_type: str = ""
 
 
 def check_bytes(path: Path, needed: int, *, limit_bytes: int) -> None:

@@ -20,7 +20,7 @@ from medjax.errors import UserError
 _HEADERS = {348: 352, 540: 544}  # the size that the first field states, and what is to be read
 _MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # by the code of the unit; 0 is unknown
 _MS = {8: 1e3, 16: 1.0, 24: 1e-3}
-_WHOLE = tuple(map(np.dtype, ("uint8", "int8", "uint16", "int16")))
+_INTEGER_TYPES = tuple(map(np.dtype, ("uint8", "int8", "uint16", "int16")))
 _VECTORS = range(1004, 1010)  # intent codes of matrices, vectors, points, triangles
 _COLOURS = (2003, 2004)
 _BEYOND = 2**20  # bytes behind the pixels that are read to reach the check sum, at a time
@@ -71,15 +71,15 @@ def _layout(path: Path, header: Header) -> Layout:
     if axes not in (2, 3):
         raise UserError(f"{path}: has {axes} axes; one image has 2 or 3")
     return Layout(
-        header.shape, header.spacing_mm, header.affine, "xyz"[:axes], _whole(header.parsed)
+        header.shape, header.spacing_mm, header.affine, "xyz"[:axes], _integer_type(header.parsed)
     )
 
 
-def _whole(parsed: Any) -> str:
+def _integer_type(parsed: Any) -> str:
     """As of `Layout`."""
     stored, scaling = parsed.get_data_dtype(), parsed.get_slope_inter()
     plain = scaling[0] in (None, 1.0) and scaling[1] in (None, 0.0)
-    return str(stored.newbyteorder("=")) if plain and stored in _WHOLE else ""
+    return str(stored.newbyteorder("=")) if plain and stored in _INTEGER_TYPES else ""
 
 
 def header_of(path: Path, *, timed: bool = False) -> Header:

@@ -122,7 +122,8 @@ class Progress:
         self._count, self._failed = 0, 0
         self._beside: Json = {}
         self._count_shown = 0
-        self._tty, self._told = sys.stdout.isatty(), self._began
+        self._tty = sys.stdout.isatty()
+        self._told = -np.inf  # so that the first update is shown
 
     def __call__(self, step: int, state: Tree, logs: Logs, count: int) -> None:
         for name, value in logs.items():

@@ -234,4 +234,4 @@ def test_scaled_values_are_no_whole_numbers(tmp_path):
     image = nibabel.Nifti1Image(np.ones((4, 4, 4), np.int16), np.eye(4))
     image.header.set_slope_inter(0.5, 1.0)
     nibabel.save(image, tmp_path / "scaled.nii")
-    assert images.layout(tmp_path / "scaled.nii").whole == ""
+    assert images.layout(tmp_path / "scaled.nii").integer_type == ""

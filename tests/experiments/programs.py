@@ -47,7 +47,7 @@ def _take(module: Any, flags: dict[str, Any], monkeypatch: Any) -> tuple[Any, An
 def take_update(module: Any, flags: dict[str, Any], monkeypatch: Any) -> Program:
     """The updates."""
     plan, *_ = _take(module, flags, monkeypatch)
-    return Program(*run.stage_updates(plan, None, 0))
+    return Program(*run.stage_updates(plan, 0))
 
 
 def take_prediction(module: Any, flags: dict[str, Any], monkeypatch: Any) -> Program:

@@ -174,7 +174,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         )
         arrangement, notes = exams.plan(layouts, self.first.pixels.shape[:-1], self.options)
         self.notes += notes
-        return arrangement._replace(whole=exams.common_type(layouts))
+        return arrangement._replace(integer_type=exams.common_type(layouts))
 
     @functools.cached_property
     def _description(self):

@@ -103,8 +103,8 @@ def prepare(
             f"{case_id}: {_kind(pixels.shape)}; the model is for {_kind(want)}: "
             f"{_mend(pixels.shape, want)}"
         )
-    whole = spec.image_dtype if _is_whole(raw_image, spec.image_dtype) else ""
-    if not whole and str(pixels.dtype) != spec.image_dtype:
+    integer_type = spec.image_dtype if _is_integral(raw_image, spec.image_dtype) else ""
+    if not integer_type and str(pixels.dtype) != spec.image_dtype:
         scale = spec.preprocessing
         raise UserError(
             f"{case_id}: its pixels are {pixels.dtype}, those of the training were "
@@ -118,7 +118,7 @@ def prepare(
             info.spacing_mm if info.resampled else None,
             bool(info.orientation),
             predictor.fit,
-            whole,
+            integer_type,
         ),
         origin=case_id,
     )
@@ -130,7 +130,7 @@ def prepare(
     return PreparedImage(pixels, case_id)
 
 
-def _is_whole(raw_image: images.RawImage, wanted: str) -> bool:
+def _is_integral(raw_image: images.RawImage, wanted: str) -> bool:
     """Whether float32 values, as of volumes and slices of NIfTI, are of a type of whole numbers;
     a picture's are not, which may have been scaled to 0 and 1."""
     pixels = raw_image.pixels
