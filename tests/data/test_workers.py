@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medjax.data import images, pictures
+from medjax.data import images, pictures, source
 from medjax.data.builders.base import in_order
+from medjax.data.options import DataOptions
 from medjax.errors import UserError
 
 
@@ -49,6 +50,16 @@ def test_of_the_first_alone_no_other_is_read():
     begun = []
     assert next(in_order(lambda n: begun.append(n) or n, range(9), workers=1)) == 0
     assert begun == [0]
+
+
+def test_a_set_without_an_image_that_can_be_read(tmp_path):
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(b"no picture")
+    options = DataOptions(data_dir=str(tmp_path / "set"), skip_bad=True)
+    with pytest.raises(UserError, match=r"set`: no image can be read, such as .*1\.png.* 2 more"):
+        source.load("image_folder", options=options, cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.json"))
 
 
 def test_threads_share_the_bound_of_pillow_and_give_it_back(tmp_path):

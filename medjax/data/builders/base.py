@@ -135,6 +135,22 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
             else:
                 raise error
 
+    def first_readable(
+        self,
+        items: Iterable[Item],
+        read: Callable[[Item], Any],
+        then: Callable[[Item, Any], Any] = lambda item, content: content,
+    ) -> Any:
+        """What `readable` gives of the first file that can be read; no other is read.
+
+        Raises:
+          UserError: if none can be read.
+        """
+        for made in self.readable(items, read, then, workers=1):
+            return made
+        such = walk.such_as(self._bad.values(), most=1)
+        raise UserError(f"`data_dir={self.options.data_dir}`: no image can be read, such as {such}")
+
     def in_channels(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels `[..., channel]` in the channels that are wished for."""
         return images.in_channels(pixels, self.options.channels)

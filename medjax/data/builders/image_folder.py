@@ -131,9 +131,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
     @functools.cached_property
     def _first(self) -> tuple[LabelRow, RawImage]:
         """The first that can be read, with its row."""
-        return next(
-            self.readable(self.rows, self._image, lambda row, image: (row, image), workers=1)
-        )
+        return self.first_readable(self.rows, self._image, lambda row, image: (row, image))
 
     def _image(self, row: LabelRow) -> RawImage:
         raw_image = images.read(row.path, limit_bytes=self.options.limit_bytes)

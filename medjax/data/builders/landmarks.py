@@ -47,7 +47,8 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def _description(self):
-        first = next(self._prepared(self.landmark_set.cases))
+        cases = self.landmark_set.cases
+        first = self.first_readable(cases, lambda case: case.read(), self._placer())
         places = (
             zip(self.landmark_set.info.landmarks, self.pose.tolist(), strict=True)
             if self.options.pose_from
@@ -85,6 +86,10 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
         return self.parts(self.landmark_set.cases, self.subjects, self._prepared)
 
     def _prepared(self, cases: list[LandmarkCase]) -> Iterator[Example]:
+        return self.readable(cases, lambda case: case.read(), self._placer())
+
+    def _placer(self) -> Callable[[LandmarkCase, RawImage], Example]:
+        """What brings an image and its points onto the grid; threads share it."""
         turned_by, shape, grid_mm = self.turned_by, self.shape, self.grid_mm
         common = self.pose if turned_by else None
 
@@ -105,7 +110,7 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
                 turn=turn,
             )
 
-        return self.readable(cases, lambda case: case.read(), example)
+        return example
 
 
 def prepare(

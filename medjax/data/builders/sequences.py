@@ -44,7 +44,7 @@ class Sequences(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def first(self) -> Clip:
-        clip = next(self.readable(self.sequence_set.cases, lambda case: case.read(), workers=1))
+        clip = self.first_readable(self.sequence_set.cases, lambda case: case.read())
         return clip._replace(frames=self.in_channels(clip.frames))
 
     @property
