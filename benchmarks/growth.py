@@ -33,7 +33,7 @@ from medjax.train.step import over_seeds
 
 _SMALL = (8, 16, 32)
 AXES = {
-    "volume_side": (16, 32, 48, 64, 96),
+    "volume_side": (16, 32, 48, 64, 96, 128, 192),
     "batch": (1, 4, 16, 64),
     "landmarks": (1, 8, 32, 100, 200),
     "seeds": (1, 2, 4, 8, 16, 32),
