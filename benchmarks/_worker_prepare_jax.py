@@ -18,7 +18,7 @@ class Medjax:
         self._when, size, folder = job.case.split(" ", 2)
         self._options = DataOptions(data_dir=folder, image_size=int(size))
         self._batch, self._cache = job.batch, tempfile.TemporaryDirectory()
-        self._dataset = self._load(self._cache.name)
+        self._load(self._cache.name)
         self.about = {**learner.about(), "compile_seconds": None}
 
     def _load(self, cache: str) -> Dataset:
@@ -27,8 +27,7 @@ class Medjax:
     def advance(self, count: int) -> None:
         if self._when == "first":
             with tempfile.TemporaryDirectory() as cache:
-                self._dataset = self._load(cache)
-                self._seen = sum(len(split) for split in self._dataset.splits.values())
+                self._seen = sum(map(len, self._load(cache).splits.values()))
             return
         self._seen = 0
         for split in self._load(self._cache.name).splits.values():

@@ -9,9 +9,7 @@ step, which an experiment prints after its first updates; then the process is en
 
 import contextlib
 import dataclasses
-import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -21,13 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import common
-from medjax import app
+from medjax import app, runtime
 from medjax.config import option
 from medjax.errors import UserError
 from medjax.evaluation import report
 
 EXPERIMENTS = ("classify", "heatmap", "search", "temporal")
-PROGRAMS = "compilation"  # the folder of a cache with what was compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +57,7 @@ def row(name: str, cache: Path, repeats: int) -> list[str]:
     seconds_to_update(name, cache)
     cold, warm = [], []
     for _ in range(repeats):
-        shutil.rmtree(cache / PROGRAMS, ignore_errors=True)
+        shutil.rmtree(cache / runtime.COMPILED, ignore_errors=True)
         cold.append(seconds_to_update(name, cache))
         warm.append(seconds_to_update(name, cache))
     return [name, describe(cold), describe(warm)]
@@ -89,12 +86,11 @@ def started(name: str, cache: Path, workdir: str) -> Iterator[subprocess.Popen[s
         [sys.executable, "-u", "-m", f"experiments.{name}", *flags],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.communicate()
 
 

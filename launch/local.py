@@ -83,7 +83,7 @@ def environment(config: Config, number: int, address: str) -> dict[str, str]:
     )
     # XLA has as many threads as cores or devices. A device that waits for the others holds one;
     # with none left for a device they wait for, all would give up after Gloo's 30 seconds.
-    threads = str((os.cpu_count() or 1) + 2 * config.devices)
+    threads = str(runtime.cores() + 2 * config.devices)
     on_cpu = {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
     return {"NPROC": threads, **os.environ, **place, **on_cpu}
 

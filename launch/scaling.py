@@ -180,12 +180,8 @@ def make_load(
 
 def count_reductions(variables: Any) -> int:
     """Of an update of a network with these variables, at most: XLA joins those that can wait."""
-    means = [
-        path
-        for path, _ in jax.tree_util.tree_leaves_with_path(variables.get("batch_stats", {}))
-        if path[-1].key == "mean"
-    ]
-    return 1 + 2 * len(means)
+    statistics = jax.tree_util.tree_leaves_with_path(variables.get("batch_stats", {}))
+    return 1 + 2 * sum(path[-1].key == "mean" for path, _ in statistics)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 from medjax import native
 from medjax.errors import UserError, first_line
 
+COMPILED = "compilation"  # the folder of a cache that has compiled programs
 STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
 
 
@@ -58,7 +59,7 @@ def setup(cache_dir: Path) -> None:
 
     fast_cpu()
     native.load(native.library_path(cache_dir))
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / "compilation")
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_dir / COMPILED)
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

@@ -77,9 +77,10 @@ def _layout(path: Path, header: Header) -> Layout:
 
 def _integer_type(parsed: Any) -> str:
     """As of `Layout`."""
-    stored, scaling = parsed.get_data_dtype(), parsed.get_slope_inter()
-    plain = scaling[0] in (None, 1.0) and scaling[1] in (None, 0.0)
-    return str(stored.newbyteorder("=")) if plain and stored in _INTEGER_TYPES else ""
+    native = parsed.get_data_dtype().newbyteorder("=")
+    slope, offset = parsed.get_slope_inter()
+    plain = slope in (None, 1.0) and offset in (None, 0.0)
+    return str(native) if plain and native in _INTEGER_TYPES else ""
 
 
 def header_of(path: Path, *, timed: bool = False) -> Header:

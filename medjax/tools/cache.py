@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from medjax import lock
+from medjax import lock, runtime
 from medjax.config import option
 from medjax.data import walk
 from medjax.errors import UserError, unknown
@@ -75,7 +75,7 @@ def list_entries(root: Path) -> Iterator[CacheEntry]:
         if forms:
             yield _entry(folder.name, forms, number=len(forms))
     for name, folder, pattern in (
-        (PROGRAMS, root / "compilation", "*-cache"),
+        (PROGRAMS, root / runtime.COMPILED, "*-cache"),
         (NATIVE, root / "native", "*.so"),
     ):
         if folder.is_dir():

@@ -230,6 +230,14 @@ def test_volumes_of_one_type_of_whole_numbers_keep_it(tmp_path, rng, types, stor
         )
 
 
+def test_the_order_of_bytes_is_no_type(tmp_path):
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.int16)
+    image = nibabel.Nifti1Image(np.ones((4, 4, 4), ">i2"), np.eye(4), header)
+    nibabel.save(image, tmp_path / "big.nii")
+    assert images.layout(tmp_path / "big.nii").integer_type == "int16"
+
+
 def test_scaled_values_are_no_whole_numbers(tmp_path):
     image = nibabel.Nifti1Image(np.ones((4, 4, 4), np.int16), np.eye(4))
     image.header.set_slope_inter(0.5, 1.0)

@@ -233,7 +233,7 @@ def test_each_device_has_threads_to_wait_in(monkeypatch):
     """One for its program and one for what that hands on, beside a thread for each core."""
     config = local.Config(files=("x",), devices=4)
     monkeypatch.delenv("NPROC", raising=False)
-    assert int(local.environment(config, 0, "")["NPROC"]) == os.cpu_count() + 8
+    assert int(local.environment(config, 0, "")["NPROC"]) == runtime.cores() + 8
     monkeypatch.setenv("NPROC", "5")
     assert local.environment(config, 0, "")["NPROC"] == "5"
 

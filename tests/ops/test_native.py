@@ -97,10 +97,12 @@ def test_flat_images_of_every_width(side):
     check_equal(x, w, (1, 1), ((1, 1), (1, 1)))
 
 
-@pytest.mark.parametrize("shape", [(0, 4, 4, 2), (3, 2, 4, 2), (3, 4, 2, 2)])
-def test_a_batch_or_a_result_that_is_empty(shape):
+@pytest.mark.parametrize(
+    "shape, pad", [((0, 4, 4, 2), 1), ((0, 4, 4, 2), 0), ((3, 2, 4, 2), 0), ((3, 4, 2, 2), 0)]
+)
+def test_a_batch_or_a_result_that_is_empty(shape, pad):
     x, w = jnp.ones(shape), jnp.ones((3, 3, 2, 5))
-    check_equal(x, w, (1, 1), ((0, 0), (0, 0)))
+    check_equal(x, w, (1, 1), ((pad, pad), (pad, pad)))
 
 
 def test_second_derivatives_equal_those_of_xla():

@@ -23,6 +23,11 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
+def _as_read(item: Any, content: Any) -> Any:
+    """What a file has, as it is."""
+    return content
+
+
 @dataclasses.dataclass(frozen=True)
 class Example:
     """One image with its targets, on its way into the prepared set."""
@@ -110,7 +115,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         self,
         items: Iterable[Item],
         read: Callable[[Item], Any],
-        then: Callable[[Item, Any], Any] = lambda item, content: content,
+        then: Callable[[Item, Any], Any] = _as_read,
         *,
         workers: int = 0,
     ) -> Iterator[Any]:
@@ -139,7 +144,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         self,
         items: Iterable[Item],
         read: Callable[[Item], Any],
-        then: Callable[[Item, Any], Any] = lambda item, content: content,
+        then: Callable[[Item, Any], Any] = _as_read,
     ) -> Any:
         """What `readable` gives of the first file that can be read; no other is read.
 
