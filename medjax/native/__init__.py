@@ -21,8 +21,8 @@ CALLS = [  # the functions of the library, as XLA knows them
     for kind in ("conv", "depthwise")
     for what in ("forward", "kernel_gradient")
 ]
-_SOURCES = [Path(__file__).with_name(name) for name in ("conv.cc", "depthwise.cc")]
-_FILES = [*_SOURCES, Path(__file__).with_name("common.h")]
+_SOURCES = sorted(Path(__file__).parent.glob("*.cc"))
+_FILES = [*_SOURCES, *sorted(Path(__file__).parent.glob("*.h"))]
 # No -ffast-math: loading such a library changes how the whole process rounds small numbers.
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")

@@ -34,6 +34,9 @@ typedef float Vector __attribute__((vector_size(4 * kLanes), aligned(4), may_ali
 static Vector Load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 static void Store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 
+// Channels in whole vectors.
+static inline i64 Padded(i64 channels) { return (channels + kLanes - 1) / kLanes * kLanes; }
+
 // Calls work(0) ... work(count - 1), this thread and those of XLA's pool taking one after another.
 template <typename Work>
 static void ParallelFor(ffi::ThreadPool& pool, i64 count, const Work& work) {

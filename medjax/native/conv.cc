@@ -7,39 +7,16 @@
 // few input channels and output features at a time, over all pixels in registers. Sums are taken in
 // an order that does not depend on the number of threads.
 
-#include "common.h"
+#include "winograd.h"
 
-constexpr int kMostVectors = kRegisters == 32 ? 4 : 2;
-constexpr int kMostPixels = 11;   // a pointer each in a register
 constexpr i64 kNarrow = 16;       // runs shorter than this are copied side by side first
 constexpr i64 kFewChannels = 8;
 constexpr i64 kChunkNumbers = 6144;  // of a kernel's gradient: they stay in the first cache
 
-// Features in blocks of at most so many vectors, as equal as can be.
-struct Block {
-  i64 feature;
-  int vectors;
-};
-
-static std::vector<Block> Blocks(i64 features, int most) {
-  const i64 vectors = (features + kLanes - 1) / kLanes, count = (vectors + most - 1) / most;
-  std::vector<Block> blocks;
-  for (i64 i = 0, at = 0; i < count; ++i) {
-    const i64 size = (vectors - at + count - i - 1) / (count - i);
-    blocks.push_back({at * kLanes, static_cast<int>(size)});
-    at += size;
-  }
-  return blocks;
-}
-
-constexpr int PixelsOf(int vectors) {
-  return std::min((kRegisters - vectors - 2) / vectors, kMostPixels);  // a sum each in a register
-}
-
 // [window, out] -> of each block [window, vectors * kLanes], zero behind the last feature.
 static std::vector<float> Panels(const float* kernel, i64 window, i64 out,
                                  const std::vector<Block>& blocks) {
-  const i64 padded = (out + kLanes - 1) / kLanes * kLanes;
+  const i64 padded = Padded(out);
   std::vector<float> panels(window * padded);
   for (const Block& block : blocks) {
     const i64 wide = block.vectors * kLanes, some = std::min(wide, out - block.feature);
@@ -137,32 +114,6 @@ class Windows {
   std::vector<i64> steps_;
 };
 
-// Some pixels times a panel: P pixels, V vectors of features. `find(run, at)` sets the pointers of
-// the pixels to a run of `length` numbers; `out` is the first pixel's first feature of this block,
-// of which the first `some` pixels and `features` features are written.
-template <int P, int V, typename Find>
-static void Multiply(const Find& find, i64 count, i64 length, const float* panel, float* out,
-                     i64 pitch, i64 some, i64 features) {
-  Vector sums[P][V] = {};
-  for (i64 run = 0; run < count; ++run) {
-    const float* at[P];
-    find(run, at);
-    for (i64 k = 0; k < length; ++k, panel += V * kLanes) {
-      Vector weights[V];
-      for (int v = 0; v < V; ++v) weights[v] = Load(panel + v * kLanes);
-      for (int p = 0; p < P; ++p)
-        for (int v = 0; v < V; ++v) sums[p][v] += at[p][k] * weights[v];
-    }
-  }
-  for (i64 p = 0; p < some; ++p)
-    for (int v = 0; v < V; ++v) {
-      float* to = out + p * pitch + v * kLanes;
-      const i64 left = features - v * kLanes;
-      if (left >= kLanes) Store(to, sums[p][v]);
-      else if (left > 0) std::memcpy(to, &sums[p][v], 4 * left);
-    }
-}
-
 // The pixels `first` to `last` of one block of features.
 template <int V>
 static void Convolve(const Sizes& s, const float* images, const float* panel, const Block& block,
@@ -216,6 +167,10 @@ static void Convolve(const Sizes& s, const float* images, const float* panel, co
 static ffi::Error Forward(ffi::ThreadPool pool, Numbers images, Numbers kernel,
                           ffi::Result<Numbers> out, Three stride, Three low) {
   const Sizes s = SizesOf(images.dimensions(), kernel.dimensions(), out->dimensions(), stride, low);
+  if (WinogradPays(s)) {
+    WinogradForward(pool, s, images.typed_data(), kernel.typed_data(), out->typed_data());
+    return ffi::Error::Success();
+  }
   const auto blocks = Blocks(s.out, kMostVectors);
   const auto panels = Panels(kernel.typed_data(), s.window(), s.out, blocks);
   const i64 even = (s.pixels() + 8 * pool.num_threads() - 1) / (8 * pool.num_threads());
@@ -232,68 +187,36 @@ static ffi::Error Forward(ffi::ThreadPool pool, Numbers images, Numbers kernel,
 
 // --- the gradient of the kernel
 
-// R input channels times V vectors of features, summed over all pixels of the rows, added to `to`.
-template <int R, int V>
-static void Gather(const std::vector<Row>& rows, i64 channel, i64 feature, i64 image_step,
-                   i64 gradient_step, float* to, i64 pitch, i64 features) {
-  Vector sums[R][V] = {};
-  for (const Row& row : rows) {
-    const float *x = row.images + channel, *g = row.gradient + feature;
-    for (i64 i = 0; i < row.count; ++i, x += image_step, g += gradient_step) {
-      Vector gradient[V];
-      for (int v = 0; v < V; ++v) gradient[v] = Load(g + v * kLanes);
-      for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) sums[r][v] += x[r] * gradient[v];
-    }
-  }
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < V; ++v) {
-      const float* sum = reinterpret_cast<const float*>(&sums[r][v]);
-      const i64 some = std::min<i64>(kLanes, features - v * kLanes);
-      for (i64 lane = 0; lane < some; ++lane) to[r * pitch + v * kLanes + lane] += sum[lane];
-    }
-}
-
-template <int V>
-static void GatherAll(const std::vector<Row>& rows, i64 channels, i64 feature, i64 image_step,
-                      i64 gradient_step, float* to, i64 pitch, i64 features) {
-  constexpr int R = std::min((kRegisters - V - 2) / V, 14);
-  for (i64 c = 0, left; (left = channels - c) > 0;) {
-    const auto gather = [&](auto count) {
-      constexpr int r = decltype(count)::value;
-      Gather<r, V>(rows, c, feature, image_step, gradient_step, to + c * pitch, pitch, features);
-      c += r;
-    };
-    // As many as there are registers for, unless that would leave a few that are slow by themselves.
-    if (left == R || left >= R + 4) gather(std::integral_constant<int, R>());
-    else if (R > 8 && left >= 8) gather(std::integral_constant<int, 8>());
-    else if (left >= 4) gather(std::integral_constant<int, 4>());
-    else gather(std::integral_constant<int, 1>());
-  }
-}
-
 static ffi::Error KernelGradient(ffi::ThreadPool pool, Numbers images, Numbers gradient,
                                  ffi::Result<Numbers> out, Three stride, Three low) {
   const Sizes s =
       SizesOf(images.dimensions(), out->dimensions(), gradient.dimensions(), stride, low);
   float* sums = out->typed_data();
+  if (WinogradGradientPays(s)) {
+    WinogradKernelGradient(pool, s, images.typed_data(), gradient.typed_data(), sums);
+    return ffi::Error::Success();
+  }
   std::fill_n(sums, s.window() * s.out, 0.0f);
   if (s.pixels() == 0) return ffi::Error::Success();
   const auto blocks = Blocks(s.out, 2);
   const i64 lines = s.batch * s.result[0] * s.result[1];
   const i64 lines_a_chunk = std::max<i64>(
       kChunkNumbers / (std::min<i64>(s.in, 2 * kLanes) + 2 * kLanes) / s.result[2], 1);
-  const i64 padded = (s.out + kLanes - 1) / kLanes * kLanes;
+  const i64 padded = Padded(s.out);
   // Where all taps of a run meet the image, its numbers lie side by side: of few channels they are
   // summed together, and what is left at either edge by itself.
-  const i64 taps = s.kernel[2], units = s.runs() * taps * blocks.size();
+  const i64 taps = s.kernel[2];
   const Columns inner = s.in < kFewChannels
                             ? Columns{Reach(s, 0).begin, Reach(s, taps - 1).end}
                             : Columns{0, 0};
   const bool together = taps > 1 && inner.begin < inner.end;
-  const i64 shares = std::min<i64>(units, pool.num_threads());
+  // Then one thread has all taps of a run, since they add to the same numbers.
+  const i64 units = s.runs() * taps * blocks.size(), piece = together ? taps : 1;
+  const i64 shares = std::min<i64>(units / piece, pool.num_threads());
   // Each share of the kernel goes through all images, and all its taps through a few rows at a time.
   ParallelFor(pool, shares, [&](i64 share) {
+    const i64 begin = units / piece * share / shares * piece;
+    const i64 end = units / piece * (share + 1) / shares * piece;
     std::vector<Row> rows;
     std::vector<Line> chunk;
     std::vector<float> copy(padded == s.out ? 0 : lines_a_chunk * s.result[2] * padded);
@@ -315,7 +238,7 @@ static ffi::Error KernelGradient(ffi::ThreadPool pool, Numbers images, Numbers g
       const auto add = [&](i64 run, i64 tap, Columns columns) {
         AddRows(s, chunk, padded, run, tap, columns, rows);
       };
-      for (i64 unit = units * share / shares; unit < units * (share + 1) / shares; ++unit) {
+      for (i64 unit = begin; unit < end; ++unit) {
         const Block& block = blocks[unit / taps % blocks.size()];
         const i64 run = unit / taps / blocks.size(), tap = unit % taps;
         if (together && tap == 0) {

@@ -1,6 +1,7 @@
 """The compiled convolutions, against XLA's own; skipped where there is no C++ compiler."""
 
 import shutil
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,34 @@ def test_values_and_gradients_equal_xla(taps, strides, low, high, channels, feat
     x = jax.random.normal(keys[0], (2, 5, 7, 6, channels))
     w = jax.random.normal(keys[1], (*taps, channels, features))
     check_equal(x, w, strides, tuple(zip(low, high, strict=True)))
+
+
+@pytest.mark.parametrize(
+    "shape, taps, pads, features",
+    [
+        ((4, 25, 30, 16), (3, 3), ((1, 1), (1, 1)), 17),  # tiles over the edge, one feature over
+        ((3, 19, 23, 40), (3, 3), ((2, 0), (0, 2)), 64),  # as in a gradient: more pad at one side
+        ((2, 27, 31, 20), (4, 4), ((1, 2), (1, 2)), 70),
+        ((2, 30, 21, 16), (5, 5), ((2, 2), (2, 2)), 128),
+        ((2, 6, 20, 21, 4), (5, 5, 5), ((2, 2),) * 3, 32),  # few channels: planes side by side
+        ((1, 7, 24, 25, 18), (2, 3, 3), ((0, 1), (1, 1), (0, 0)), 33),
+        ((6, 17, 17, 300), (3, 3), ((1, 1), (1, 1)), 256),  # features in parts
+    ],
+)
+def test_fewer_products_give_the_same_sums(shape, taps, pads, features):
+    """Kernels and images that Winograd's filtering is for."""
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], shape)
+    w = jax.random.normal(keys[1], (*taps, shape[-1], features))
+    check_equal(x, w, (1,) * len(taps), pads)
+
+
+def test_a_gradient_of_gray_images_loses_nothing():
+    """All taps of a row are summed at once, by one thread."""
+    x = jax.random.normal(jax.random.key(0), (8, 96, 96, 1))
+    w = jax.random.normal(jax.random.key(1), (3, 3, 1, 16))
+    for _ in range(5):
+        check_equal(x, w, (1, 1), ((1, 1), (1, 1)))
 
 
 @pytest.mark.parametrize("channels", [3, 16, 40, 70])
@@ -177,8 +206,9 @@ def test_a_library_that_is_none(tmp_path):
 
 
 @pytest.fixture
-def once(monkeypatch):
-    """A process registers one library; that of this module has the same source."""
+def once(monkeypatch, library):
+    """A process registers one library; that of this module has the same source, and is built."""
+    monkeypatch.setattr(native, "build", partial(shutil.copy, library))
     monkeypatch.setattr(native, "register", lambda path: None)
 
 
