@@ -1,6 +1,7 @@
 """Losses of one example; `vmap` over the batch and average with weights."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import chex
 import jax
@@ -74,6 +75,91 @@ def voxel_cross_entropy(logits: Array, target: Array) -> Array:
     flat = target.reshape(-1)
     share = flat / jnp.maximum(flat.sum(), 1e-12)
     return -jnp.sum(share * jax.nn.log_softmax(logits.astype(jnp.float32).reshape(-1)))
+
+
+class Overlap(NamedTuple):
+    """How much of each class two masks have in common; each `[num_classes]`, in voxels.
+
+    Those of several examples may be added, for a loss of a batch as one image.
+    """
+
+    both: Array
+    predicted: Array
+    reference: Array
+
+
+def mask_overlap(logits: Array, target: Array, *, power: int = 1) -> Overlap:
+    """The overlap of `softmax(logits)` with a reference, both `[*space, num_classes]`.
+
+    Args:
+      target: of each voxel a distribution over the classes: one, and else zero.
+      power: of the sums of each mask by itself: 2 as in V-Net (Milletari et al. 2016).
+    """
+    chex.assert_equal_shape([logits, target])
+    chex.assert_rank(logits, {3, 4})
+    p = jax.nn.softmax(logits.astype(jnp.float32))
+    space = tuple(range(p.ndim - 1))
+    return Overlap((p * target).sum(space), (p**power).sum(space), (target**power).sum(space))
+
+
+def soft_dice(overlap: Overlap, *, smooth: float = 1e-5) -> Array:
+    """One minus the mean over classes, without the first (the background), of `2 both / (predicted
+    + reference)`.
+
+    Milletari et al. 2016, equation 1, with an overlap of power 2; of power 1 the form that is in
+    common use. For a loss of each case, the mean of their losses; for one of a batch, the loss of
+    the sum of their overlaps, in which a class may be absent from a case.
+
+    Args:
+      smooth: added above and below, in voxels; a class that both lack costs nothing.
+    """
+    chex.assert_rank(overlap.both, 1)
+    share = (2 * overlap.both + smooth) / (overlap.predicted + overlap.reference + smooth)
+    return 1.0 - share[1:].mean()
+
+
+def tversky(
+    overlap: Overlap,
+    *,
+    false_positive: float = 0.3,
+    false_negative: float = 0.7,
+    smooth: float = 1e-5,
+) -> Array:
+    """Soft Dice whose two errors weigh differently; of one half each it is soft Dice.
+
+    Salehi et al., Tversky loss function for image segmentation (MLMI 2017), equation 3, with
+    softmax over any number of classes, the first left out.
+    """
+    chex.assert_rank(overlap.both, 1)
+    wrong = false_positive * (overlap.predicted - overlap.both)
+    missing = false_negative * (overlap.reference - overlap.both)
+    share = (overlap.both + smooth) / (overlap.both + wrong + missing + smooth)
+    return 1.0 - share[1:].mean()
+
+
+def mean_over_voxels(loss: "LossFunction", logits: Array, target: Array) -> Array:
+    """The mean of a loss of classes, such as `cross_entropy` or `focal`, over voxels; both
+    `[*space, num_classes]`."""
+    chex.assert_equal_shape([logits, target])
+    chex.assert_rank(logits, {3, 4})
+    flat = (x.reshape(-1, x.shape[-1]) for x in (logits, target))
+    return jax.vmap(loss)(*flat).mean()
+
+
+def boundary(logits: Array, distance: Array) -> Array:
+    """The mean over voxels and classes, without the first, of the probability times the signed
+    distance to the reference's edge; both `[*space, num_classes]`.
+
+    Kervadec et al., Boundary loss for highly unbalanced segmentation (MIDL 2019), equation 5. It is
+    added to another loss, since an empty mask is a local optimum of it.
+
+    Args:
+      distance: negative inside the reference, positive outside; zero for a class that it lacks.
+    """
+    chex.assert_equal_shape([logits, distance])
+    chex.assert_rank(logits, {3, 4})
+    p = jax.nn.softmax(logits.astype(jnp.float32))
+    return (p * distance)[..., 1:].mean()
 
 
 LossFunction = Callable[[Array, Array], Array]  # of an answer and its target, one example

@@ -5,7 +5,7 @@
 // numbers that already lie side by side, so the forward pass is a product of a few pixels, each by
 // its own pointer, with a panel of the kernel, summed in registers. The kernel's gradient sums, for a
 // few input channels and output features at a time, over all pixels in registers. Sums are taken in
-// an order that does not depend on the number of threads.
+// an order that does not depend on the number of threads. Where fewer products do, `winograd.cc`.
 
 #include "winograd.h"
 
@@ -192,7 +192,7 @@ static ffi::Error KernelGradient(ffi::ThreadPool pool, Numbers images, Numbers g
   const Sizes s =
       SizesOf(images.dimensions(), out->dimensions(), gradient.dimensions(), stride, low);
   float* sums = out->typed_data();
-  if (WinogradGradientPays(s)) {
+  if (WinogradPays(s)) {
     WinogradKernelGradient(pool, s, images.typed_data(), gradient.typed_data(), sums);
     return ffi::Error::Success();
   }

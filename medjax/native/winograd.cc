@@ -234,23 +234,15 @@ static void KernelGradient(ffi::ThreadPool& pool, const Sizes& s, const float* i
 
 // --- what is offered
 
-// Whether there are no strides, enough tiles for a kernel to be carried, and half the products at
-// most: images of a few pixels leave tiles half empty.
-static bool IsSmaller(const Sizes& s) {
+bool WinogradPays(const Sizes& s) {
   const i64 taps = s.kernel[1];
   const bool square = taps == s.kernel[2] && taps >= 3 && taps <= 5;
-  if (!square || s.stride[0] != 1 || s.stride[1] != 1 || s.stride[2] != 1) return false;
+  const bool deep = s.kernel[0] * s.in >= kLanes && s.out >= kLanes;
+  if (!square || !deep || s.stride != std::array<i64, 3>{1, 1, 1}) return false;
   const Tiling t(s, static_cast<int>(taps));
   const i64 tiles = t.count * s.result[0];
+  // Images of a few pixels leave tiles half empty.
   return 2 * tiles >= kFewTiles && 2 * tiles * kPoints <= s.pixels() * taps * taps;
-}
-
-bool WinogradPays(const Sizes& s) {
-  return s.kernel[0] * s.in >= kLanes && s.out >= kLanes && IsSmaller(s);
-}
-
-bool WinogradGradientPays(const Sizes& s) {
-  return s.kernel[0] * s.in >= kLanes && s.out >= kLanes && IsSmaller(s);
 }
 
 void WinogradForward(ffi::ThreadPool& pool, const Sizes& s, const float* images,

@@ -5,10 +5,9 @@
 
 #include "product.h"
 
-// Whether it is worth its transforms: without strides, of kernels 3 to 5 wide and enough channels,
-// and for the gradient enough pixels.
+// Whether it takes less time than the plain sum: there are no strides, kernels are 3 to 5 wide,
+// channels and tiles enough, and half the products at most.
 bool WinogradPays(const Sizes& s);
-bool WinogradGradientPays(const Sizes& s);
 
 void WinogradForward(ffi::ThreadPool& pool, const Sizes& s, const float* images,
                      const float* kernel, float* out);

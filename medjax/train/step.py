@@ -98,6 +98,10 @@ def over_seeds(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
                 arguments[i] = part
             return function(*arguments)
 
-        return jax.lax.map(call_one_seed, tuple(args[i] for i in index))
+        by_seed = tuple(args[i] for i in index)
+        if len(jax.tree.leaves(by_seed)[0]) > 1:
+            return jax.lax.map(call_one_seed, by_seed)
+        # A loop of one would take a number of operations, to compile too, for each array.
+        return jax.tree.map(lambda x: x[None], call_one_seed(jax.tree.map(lambda x: x[0], by_seed)))
 
     return mapped if jax.default_backend() == "cpu" else jax.vmap(function, in_axes)

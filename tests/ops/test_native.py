@@ -1,7 +1,6 @@
 """The compiled convolutions, against XLA's own; skipped where there is no C++ compiler."""
 
 import shutil
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -208,7 +207,12 @@ def test_a_library_that_is_none(tmp_path):
 @pytest.fixture
 def once(monkeypatch, library):
     """A process registers one library; that of this module has the same source, and is built."""
-    monkeypatch.setattr(native, "build", partial(shutil.copy, library))
+
+    def copy(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, path)
+
+    monkeypatch.setattr(native, "build", copy)
     monkeypatch.setattr(native, "register", lambda path: None)
 
 

@@ -1,0 +1,1 @@
+"""Boxes about things in an image. So far their metrics."""

@@ -1,0 +1,121 @@
+"""Box metrics, each declared here once, with example weights for many weightings at once.
+
+`match` says of each predicted box of a case whether it meets a reference. Each metric takes
+`counts` `[n]` (the reference's boxes), `boxes` `[n, most, 1 + len(THRESHOLDS)]` (score, NaN where a
+case has no more boxes, and whether it is a hit at each threshold) and `weight` `[b, n]`, and
+returns `[b]`. Without a box in any reference all but the counts are undefined.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from medjax.evaluation.metrics import Floats, Metric, marked, ratio
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))  # intersection over union
+FROC_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives a case
+_RECALLS = np.linspace(0.0, 1.0, 101)
+
+
+def match(scores: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+    """Which predicted boxes of one case and class are hits: `[n, len(THRESHOLDS)]`, bool.
+
+    As in COCO: from the highest score on, each box takes the reference that it overlaps most among
+    those that none has taken, if that is at least the threshold.
+
+    Args:
+      scores: `[n]`.
+      overlap: `[n, m]`, intersection over union with each reference.
+    """
+    hits = np.zeros((len(scores), len(THRESHOLDS)), bool)
+    for t, threshold in enumerate(THRESHOLDS):
+        free = np.ones(overlap.shape[1], bool)
+        for i in np.argsort(-scores, kind="stable"):
+            best = np.where(free, overlap[i], -1.0)
+            if best.size and best.max() >= threshold:
+                hits[i, t], free[best.argmax()] = True, False
+    return hits
+
+
+def _curve(
+    counts: np.ndarray, boxes: np.ndarray, weight: np.ndarray, threshold: int
+) -> tuple[Floats, Floats, Floats]:
+    """The scores of all boxes, descending, and behind each the weight of hits and of others, two
+    `[b, k]`; boxes of one score come together."""
+    case, place = np.nonzero(~np.isnan(boxes[..., 0]))
+    score, hit = boxes[case, place, 0], boxes[case, place, 1 + threshold]
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf))
+    by_box = weight[:, case[order]]
+    hits, others = (np.cumsum(by_box * side, 1)[:, last] for side in (hit[order], 1 - hit[order]))
+    return score[order][last], hits, others
+
+
+def _precisions(
+    counts: np.ndarray, boxes: np.ndarray, weight: np.ndarray, threshold: int
+) -> tuple[Floats, Floats]:
+    """Recall, and the highest precision at it or a higher one; two `[b, k]`."""
+    _, hits, others = _curve(counts, boxes, weight, threshold)
+    recall = ratio(hits, np.broadcast_to((weight @ counts)[:, None], hits.shape))
+    precision = np.nan_to_num(ratio(hits, hits + others))
+    return recall, np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+
+
+def _interpolated(counts, boxes, weight, threshold: int) -> Floats:
+    """The mean of the precision at 101 recalls, as COCO has it; `[b]`."""
+    recall, precision = _precisions(counts, boxes, weight, threshold)
+    padded = np.concatenate([precision, np.zeros((len(precision), 1))], 1)
+    at = [padded[row, np.searchsorted(recall[row], _RECALLS - 1e-12)] for row in range(len(padded))]
+    return np.where(weight @ counts > 0, np.mean(at, 1), np.nan)
+
+
+@marked(scale="share", bounds=(0.0, 1.0))
+def average_precision(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
+    """area under precision over recall at one intersection over union, at 101 recalls (COCO)"""
+    return _interpolated(counts, boxes, weight, THRESHOLDS.index(threshold))
+
+
+@marked(scale="share", bounds=(0.0, 1.0))
+def average_precision_voc(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
+    """the same area without steps, as in VOC since 2010"""
+    recall, precision = _precisions(counts, boxes, weight, THRESHOLDS.index(threshold))
+    rise = np.diff(recall, axis=1, prepend=0.0)
+    return np.where(weight @ counts > 0, (rise * precision).sum(1), np.nan)
+
+
+@marked(scale="share", bounds=(0.0, 1.0))
+def average_precision_all(counts, boxes, weight) -> Floats:
+    """mean of the area at intersections over union of 0.5 to 0.95 (COCO)"""
+    return np.mean([_interpolated(counts, boxes, weight, t) for t in range(len(THRESHOLDS))], 0)
+
+
+def froc_curve(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
+    """The sensitivity at each of `FROC_RATES` false positives a case at most: `[b, rate]`."""
+    _, hits, others = _curve(counts, boxes, weight, THRESHOLDS.index(threshold))
+    rate = ratio(others, np.broadcast_to(weight.sum(1)[:, None], others.shape))
+    allowed = [np.where(rate <= r, hits, 0.0).max(1, initial=0.0) for r in FROC_RATES]
+    return ratio(np.stack(allowed, 1), np.repeat((weight @ counts)[:, None], len(FROC_RATES), 1))
+
+
+@marked(scale="share", bounds=(0.0, 1.0))
+def froc(counts, boxes, weight) -> Floats:
+    """mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives a case"""
+    return froc_curve(counts, boxes, weight).mean(1)
+
+
+@marked(bounds=(0.0, np.inf))
+def count_error(counts, boxes, weight, *, score: float = 0.5) -> Floats:
+    """mean absolute difference of the numbers of boxes in a case, predicted (above a score) and
+    true"""
+    predicted = (np.nan_to_num(boxes[..., 0], nan=-np.inf) >= score).sum(1)
+    return ratio(weight @ np.abs(predicted - counts), weight.sum(1))
+
+
+def declared(*, score: float) -> dict[str, Metric]:
+    """All metrics of one class by name; `score`: from which on a box is counted."""
+    return {
+        "map_50": average_precision,
+        "map_50_95": average_precision_all,
+        "froc": froc,
+        "count_error": partial(count_error, score=score),
+    }

@@ -1,0 +1,1 @@
+"""Masks: the class of each pixel or voxel. So far their metrics."""
