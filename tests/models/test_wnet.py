@@ -38,6 +38,11 @@ def test_weights_of_another_network_are_refused(shapes):
         )
 
 
+def picture(path, mode):
+    with Image.open(path) as file:
+        return file.convert(mode)
+
+
 def field_of_view(photograph):
     """The box about what is not black."""
     bright = np.asarray(photograph).max(2) > 35
@@ -54,11 +59,11 @@ def test_the_authors_weights_find_vessels(shapes):
     truth, answer = [], []
     rows = list(csv.DictReader((data / "images.csv").read_text().splitlines()))
     for name in (row["image"] for row in rows if row["split"] == "val"):
-        photograph = Image.open(data / "images" / f"{name}.jpg").convert("RGB")
+        photograph = picture(data / "images" / f"{name}.jpg", "RGB")
         box = field_of_view(photograph)
         crop = photograph.crop((box[1].start, box[0].start, box[1].stop, box[0].stop))
         pixels = np.asarray(crop.resize((512, 512), Image.Resampling.BILINEAR), np.float32)
-        mask = Image.open(next((data / "observer1").glob(f"{name}*"))).convert("L")
+        mask = picture(data / "observer1" / f"{name}.png", "L")
         vessels = Image.fromarray(np.asarray(mask)[box]).resize((512, 512), Image.Resampling.BOX)
         truth.append(np.asarray(vessels).ravel() > 127)
         answer.append(np.asarray(predict(pixels[None] / 255)).ravel())
