@@ -77,7 +77,7 @@ def main(config: Config) -> None:
     known = json.loads(RATIOS.read_text()) if RATIOS.exists() else {}
     processor = str(common.machine()["cpu"])
     before = known.get(processor, {})
-    now = {name: measure(check, config) for name, check in CHECKS.items()}
+    now = {name: round(measure(check, config), 3) for name, check in CHECKS.items()}
     fell = [name for name, ratio in now.items() if ratio < _FALL * before.get(name, 0.0)]
     report.show(
         f"other / medjax, {processor}",

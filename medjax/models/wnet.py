@@ -105,10 +105,8 @@ class WNet(nn.Module):
 
 def published_weights(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
     """`variables` with the authors' weights; as of `pretrained.from_torch`."""
-    renamed = {k.replace("up_layer.block.0", "up_layer_block.0"): v for k, v in tensors.items()}
-    return from_torch(
-        variables,
-        {  # a transposed convolution is stored `[in, out, *space]`
-            k: v.swapaxes(0, 1) if "up_layer" in k and v.ndim > 1 else v for k, v in renamed.items()
-        },
-    )
+    renamed = {}
+    for name, value in tensors.items():
+        is_up = ".up_layer." in name and value.ndim > 1  # such are stored `[in, out, *space]`
+        renamed[name.replace(".up_layer.", ".up_layer_")] = value.swapaxes(0, 1) if is_up else value
+    return from_torch(variables, renamed)

@@ -15,7 +15,7 @@ struct Block {
 };
 
 static std::vector<Block> Blocks(i64 features, int most) {
-  const i64 vectors = (features + kLanes - 1) / kLanes, count = (vectors + most - 1) / most;
+  const i64 vectors = Padded(features) / kLanes, count = (vectors + most - 1) / most;
   std::vector<Block> blocks;
   for (i64 i = 0, at = 0; i < count; ++i) {
     const i64 size = (vectors - at + count - i - 1) / (count - i);

@@ -16,27 +16,38 @@ constexpr i64 kRows = 16;             // of a kernel, that a thread takes at a t
 constexpr i64 kSumsBytes = 1 << 25, kMostShares = 16;  // of sums of a kernel's gradient
 constexpr i64 kPart = 4;                               // blocks of features, at least, of a part
 
+// Calls work(row) for each depth tap and channel of a kernel, in threads.
+template <typename Work>
+static void ForRows(ffi::ThreadPool& pool, i64 rows, const Work& work) {
+  ParallelFor(pool, (rows + kRows - 1) / kRows, [&](i64 some) {
+    for (i64 row = some * kRows; row < std::min((some + 1) * kRows, rows); ++row) work(row);
+  });
+}
+
+// Where the first of a row's taps lies in a kernel; the next is in * out numbers further on.
+static i64 TapOf(const Sizes& s, i64 row) {
+  return (row / s.in * s.kernel[1] * s.kernel[2] * s.in + row % s.in) * s.out;
+}
+
 // [kd, taps, taps, in, out] -> at each point the panels of each block, [kd * in, features].
 template <int taps>
 static Scratch TransformKernel(ffi::ThreadPool& pool, const Sizes& s, const float* kernel,
                                const std::vector<Block>& blocks) {
   const i64 rows = s.kernel[0] * s.in, padded = Padded(s.out);
   Scratch panels = Allocate(kPoints * rows * padded);
-  ParallelFor(pool, (rows + kRows - 1) / kRows, [&](i64 some) {
-    for (i64 row = some * kRows; row < std::min((some + 1) * kRows, rows); ++row)
-      for (const Block& block : blocks)
-        for (int v = 0; v < block.vectors; ++v) {
-          const i64 feature = block.feature + v * kLanes;
-          const float* from =
-              kernel + (row / s.in * taps * taps * s.in + row % s.in) * s.out + feature;
-          Vector numbers[taps * taps], points[kPoints];
-          for (int i = 0; i < taps * taps; ++i)
-            numbers[i] = LoadSome(from + i * s.in * s.out, s.out - feature);
-          Transform<Spread<taps>>(numbers, points);
-          float* to = panels.get() + rows * block.feature + row * block.vectors * kLanes;
-          for (int point = 0; point < kPoints; ++point)
-            Store(to + point * rows * padded + v * kLanes, Scale(point) * points[point]);
-        }
+  ForRows(pool, rows, [&](i64 row) {
+    for (const Block& block : blocks)
+      for (int v = 0; v < block.vectors; ++v) {
+        const i64 feature = block.feature + v * kLanes;
+        const float* from = kernel + TapOf(s, row) + feature;
+        Vector numbers[taps * taps], points[kPoints];
+        for (int i = 0; i < taps * taps; ++i)
+          numbers[i] = LoadSome(from + i * s.in * s.out, s.out - feature);
+        Transform<Spread<taps>>(numbers, points);
+        float* to = panels.get() + rows * block.feature + row * block.vectors * kLanes;
+        for (int point = 0; point < kPoints; ++point)
+          Store(to + point * rows * padded + v * kLanes, Scale(point) * points[point]);
+      }
   });
   return panels;
 }
@@ -147,23 +158,21 @@ static void TransformGradient(const Sizes& s, const Tiling& t, const float* grad
   }
 }
 
-// Sums at the points, [share, point, kd * in, padded features] -> rows of [kd, taps, taps, in, out].
+// Sums at the points, [share, point, kd * in, padded features] -> a row of [kd, taps, taps, in, out].
 template <int taps>
-static void WriteKernel(const Sizes& s, const float* sums, i64 shares, i64 first, i64 last,
-                        float* out) {
+static void WriteRow(const Sizes& s, const float* sums, i64 shares, i64 row, float* out) {
   const i64 rows = s.kernel[0] * s.in, padded = Padded(s.out);
-  for (i64 row = first; row < last; ++row)
-    for (i64 feature = 0; feature < s.out; feature += kLanes) {
-      Vector points[kPoints] = {}, numbers[taps * taps];
-      for (i64 share = 0; share < shares; ++share)
-        for (int point = 0; point < kPoints; ++point)
-          points[point] += Load(sums + ((share * kPoints + point) * rows + row) * padded + feature);
-      for (int point = 0; point < kPoints; ++point) points[point] *= Scale(point);
-      Transform<Collect<taps>>(points, numbers);
-      float* to = out + (row / s.in * taps * taps * s.in + row % s.in) * s.out + feature;
-      for (int i = 0; i < taps * taps; ++i)
-        StoreSome(to + i * s.in * s.out, numbers[i], s.out - feature);
-    }
+  for (i64 feature = 0; feature < s.out; feature += kLanes) {
+    Vector points[kPoints] = {}, numbers[taps * taps];
+    for (i64 share = 0; share < shares; ++share)
+      for (int point = 0; point < kPoints; ++point)
+        points[point] += Load(sums + ((share * kPoints + point) * rows + row) * padded + feature);
+    for (int point = 0; point < kPoints; ++point) points[point] *= Scale(point);
+    Transform<Collect<taps>>(points, numbers);
+    float* to = out + TapOf(s, row) + feature;
+    for (int i = 0; i < taps * taps; ++i)
+      StoreSome(to + i * s.in * s.out, numbers[i], s.out - feature);
+  }
 }
 
 // Adds what the tiles `first` to `last` give to the features of some blocks.
@@ -227,9 +236,7 @@ static void KernelGradient(ffi::ThreadPool& pool, const Sizes& s, const float* i
                       blocks.data() + all * (part + 1) / parts, t.count * share / shares,
                       t.count * (share + 1) / shares, sums.get() + share * size);
   });
-  ParallelFor(pool, (rows + kRows - 1) / kRows, [&](i64 some) {
-    WriteKernel<taps>(s, sums.get(), shares, some * kRows, std::min((some + 1) * kRows, rows), out);
-  });
+  ForRows(pool, rows, [&](i64 row) { WriteRow<taps>(s, sums.get(), shares, row, out); });
 }
 
 // --- what is offered
@@ -245,18 +252,24 @@ bool WinogradPays(const Sizes& s) {
   return 2 * tiles >= kFewTiles && 2 * tiles * kPoints <= s.pixels() * taps * taps;
 }
 
+// Calls work with the taps as a constant.
+template <typename Work>
+static void WithTaps(i64 taps, const Work& work) {
+  if (taps == 3) return work(std::integral_constant<int, 3>());
+  if (taps == 4) return work(std::integral_constant<int, 4>());
+  work(std::integral_constant<int, 5>());
+}
+
 void WinogradForward(ffi::ThreadPool& pool, const Sizes& s, const float* images,
                      const float* kernel, float* out) {
-  const auto forward = s.kernel[1] == 3   ? Forward<3>
-                       : s.kernel[1] == 4 ? Forward<4>
-                                          : Forward<5>;
-  forward(pool, s, images, kernel, out);
+  WithTaps(s.kernel[1], [&](auto taps) {
+    Forward<decltype(taps)::value>(pool, s, images, kernel, out);
+  });
 }
 
 void WinogradKernelGradient(ffi::ThreadPool& pool, const Sizes& s, const float* images,
                             const float* gradient, float* out) {
-  const auto kernel_gradient = s.kernel[1] == 3   ? KernelGradient<3>
-                               : s.kernel[1] == 4 ? KernelGradient<4>
-                                                  : KernelGradient<5>;
-  kernel_gradient(pool, s, images, gradient, out);
+  WithTaps(s.kernel[1], [&](auto taps) {
+    KernelGradient<decltype(taps)::value>(pool, s, images, gradient, out);
+  });
 }

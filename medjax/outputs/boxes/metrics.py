@@ -37,25 +37,23 @@ def match(scores: np.ndarray, overlap: np.ndarray) -> np.ndarray:
     return hits
 
 
-def _curve(
-    counts: np.ndarray, boxes: np.ndarray, weight: np.ndarray, threshold: int
-) -> tuple[Floats, Floats, Floats]:
-    """The scores of all boxes, descending, and behind each the weight of hits and of others, two
-    `[b, k]`; boxes of one score come together."""
+def _curve(boxes: np.ndarray, weight: np.ndarray, threshold: int) -> tuple[Floats, Floats]:
+    """From the highest score on, the weight of hits and of others so far, two `[b, k]`; boxes of
+    one score come together."""
     case, place = np.nonzero(~np.isnan(boxes[..., 0]))
     score, hit = boxes[case, place, 0], boxes[case, place, 1 + threshold]
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.diff(score[order], append=-np.inf))
     by_box = weight[:, case[order]]
     hits, others = (np.cumsum(by_box * side, 1)[:, last] for side in (hit[order], 1 - hit[order]))
-    return score[order][last], hits, others
+    return hits, others
 
 
 def _precisions(
     counts: np.ndarray, boxes: np.ndarray, weight: np.ndarray, threshold: int
 ) -> tuple[Floats, Floats]:
     """Recall, and the highest precision at it or a higher one; two `[b, k]`."""
-    _, hits, others = _curve(counts, boxes, weight, threshold)
+    hits, others = _curve(boxes, weight, threshold)
     recall = ratio(hits, np.broadcast_to((weight @ counts)[:, None], hits.shape))
     precision = np.nan_to_num(ratio(hits, hits + others))
     return recall, np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
@@ -91,7 +89,7 @@ def average_precision_all(counts, boxes, weight) -> Floats:
 
 def froc_curve(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
     """The sensitivity at each of `FROC_RATES` false positives a case at most: `[b, rate]`."""
-    _, hits, others = _curve(counts, boxes, weight, THRESHOLDS.index(threshold))
+    hits, others = _curve(boxes, weight, THRESHOLDS.index(threshold))
     rate = ratio(others, np.broadcast_to(weight.sum(1)[:, None], others.shape))
     allowed = [np.where(rate <= r, hits, 0.0).max(1, initial=0.0) for r in FROC_RATES]
     return ratio(np.stack(allowed, 1), np.repeat((weight @ counts)[:, None], len(FROC_RATES), 1))
