@@ -24,7 +24,7 @@ from medjax.config import option
 from medjax.errors import UserError
 from medjax.evaluation import report
 
-EXPERIMENTS = ("classify", "heatmap", "search", "temporal")
+EXPERIMENTS = ("classify", "heatmap", "search", "segment", "temporal")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ _PLACES = {
             "open_dataset",
             "register_dataset",
             "search",
+            "segment",
             "temporal",
         ),
         "medjax.api",
@@ -48,6 +49,7 @@ __all__ = [
     "register_loss",
     "register_network",
     "search",
+    "segment",
     "temporal",
 ]
 
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
         open_dataset,
         register_dataset,
         search,
+        segment,
         temporal,
     )
     from medjax.bundle import Bundle, load

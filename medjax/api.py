@@ -23,7 +23,7 @@ from medjax.__main__ import load_program
 from medjax.config import check_ranges, list_settings, remember_given, replace_settings
 from medjax.data import catalogue, source
 from medjax.data.dataset import Dataset
-from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
+from medjax.data.options import DataOptions, LandmarkOptions, MaskOptions, SequenceOptions
 from medjax.errors import UserError, unknown
 from medjax.experiment import Finished
 from medjax.losses import LossFunction
@@ -32,7 +32,12 @@ from medjax.tasks.base import name_own
 from medjax.typing import Json
 
 Source = str | Path | Dataset
-_KINDS = {"labels": DataOptions, "landmarks": LandmarkOptions, "frames": SequenceOptions}
+_KINDS = {
+    "labels": DataOptions,
+    "landmarks": LandmarkOptions,
+    "masks": MaskOptions,
+    "frames": SequenceOptions,
+}
 
 
 def open_dataset(
@@ -42,9 +47,10 @@ def open_dataset(
 
     Args:
       data: the folder or table, or the name; `medjax datasets` lists the names.
-      finds: `labels`, `landmarks` or `frames`; empty: what the set looks like.
+      finds: `labels`, `landmarks`, `masks` or `frames`; empty: what the set looks like.
       cache_dir: where it is prepared, once.
-      options: those of `DataOptions`, `LandmarkOptions` or `SequenceOptions`, as `image_size=64`.
+      options: those of `DataOptions`, `LandmarkOptions`, `MaskOptions` or `SequenceOptions`, as
+        `image_size=64`.
 
     Raises:
       UserError: for whatever is wrong with name, options or files.
@@ -52,7 +58,9 @@ def open_dataset(
     path = Path(data).expanduser()
     if str(data) in catalogue.REGISTERED and not path.exists():
         return source.load(str(data), options=DataOptions(), cache_dir=cache_dir)
-    known = {n: k for k, o in _KINDS.items() for n in catalogue.kind_of(o()).builders()}
+    known: dict[str, str] = {}  # of a name that several kinds have, the first
+    for k, o in _KINDS.items():
+        known |= {n: k for n in catalogue.kind_of(o()).builders() if n not in known}
     is_name = str(data) in known and not path.exists()
     if finds and finds not in _KINDS:
         raise unknown("kind of set", finds, _KINDS)
@@ -123,6 +131,21 @@ def heatmap(
       UserError: for whatever is wrong with set, network or settings.
     """
     return _run("heatmap", data, settings, network=network, loss=loss)
+
+
+def segment(data: Source = "", *, network: Any = None, **settings: Any) -> Result:
+    """Trains a network that segments images, and evaluates it; what `medjax segment` does.
+
+    Args:
+      data: as of `classify`.
+      network: from `[batch, *patch, channel]` to logits `[batch, *patch, 1 + structures]`, the
+        background first.
+      settings: the flags of `medjax segment --helpfull`.
+
+    Raises:
+      UserError: for whatever is wrong with set, network or settings.
+    """
+    return _run("segment", data, settings, network=network)
 
 
 def search(data: Source = "", **settings: Any) -> Result:

@@ -92,12 +92,13 @@ def mask_overlap(logits: Array, target: Array, *, power: int = 1) -> Overlap:
     """The overlap of `softmax(logits)` with a reference, both `[*space, num_classes]`.
 
     Args:
-      target: of each voxel a distribution over the classes: one, and else zero.
+      target: of each voxel a distribution over the classes: one, and else zero. A voxel without any
+        is not known and counts nowhere.
       power: of the sums of each mask by itself: 2 as in V-Net (Milletari et al. 2016).
     """
     chex.assert_equal_shape([logits, target])
     chex.assert_rank(logits, {3, 4})
-    p = jax.nn.softmax(logits.astype(jnp.float32))
+    p = jax.nn.softmax(logits.astype(jnp.float32)) * target.sum(-1, keepdims=True)
     space = tuple(range(p.ndim - 1))
     return Overlap((p * target).sum(space), (p**power).sum(space), (target**power).sum(space))
 

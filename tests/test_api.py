@@ -246,8 +246,8 @@ def test_a_folder_is_what_it_looks_like(tmp_path, folder_of_images):
         catalogue.find_kind(tmp_path / "empty")
     with pytest.raises(UserError, match="no such file or folder"):
         medjax.open_dataset(tmp_path / "none")
-    with pytest.raises(UserError, match="unknown kind of set 'masks'"):
-        medjax.open_dataset(folder_of_images, finds="masks")
+    with pytest.raises(UserError, match="unknown kind of set 'maps'"):
+        medjax.open_dataset(folder_of_images, finds="maps")
     with pytest.raises(UserError, match="unknown option 'img_size'"):
         medjax.open_dataset(folder_of_images, img_size=3)
 

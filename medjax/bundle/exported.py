@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax import weights
+from medjax import native, weights
 from medjax.errors import UserError
 from medjax.tasks.base import inputs_of, predict_ensemble
 from medjax.typing import Json, Tree
@@ -42,9 +42,10 @@ def make(bundle: Any) -> bytes:
     depth = settings.jax_traceback_in_locations_limit
     settings.update("jax_traceback_in_locations_limit", 0)  # no path of this machine in it
     try:
-        made = export.export(jax.jit(_by_path(function, bundle.weights)), platforms=PLATFORMS)(
-            flat, *specs
-        )
+        with native.set_aside():  # its calls exist on this machine alone
+            made = export.export(jax.jit(_by_path(function, bundle.weights)), platforms=PLATFORMS)(
+                flat, *specs
+            )
         return bytes(made.serialize())
     except ImportError as e:
         raise UserError(f"`stablehlo` needs flatbuffers; pip install flatbuffers ({e})") from None

@@ -25,12 +25,16 @@ _HALF_MM = np.array([80.0, 110.0, 90.0])  # the box that the control points cove
 _CENTRE_MM = np.array([0.0, -18.0, 8.0])  # ...the middle of the brain
 
 
+TISSUES = ("grey matter", "white matter")
+
+
 @functools.cache
-def template() -> tuple[np.ndarray, np.ndarray]:
-    """The T1-weighted template, float32 in [0, 1], and its voxel-to-RAS-mm affine `[4, 4]`."""
+def template(what: str = "t1") -> tuple[np.ndarray, np.ndarray]:
+    """The T1-weighted template, float32 in [0, 1], and its voxel-to-RAS-mm affine `[4, 4]`; `gm`
+    and `wm` are the shares of grey and white matter."""
     import nibabel
 
-    name = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+    name = f"mni_icbm152_{what}_tal_nlin_sym_09a_converted.nii.gz"
     folder = resources.files("nilearn") / "datasets" / "data"  # its modules take seconds to import
     with resources.as_file(folder / name) as path:
         image: Any = nibabel.load(path)
@@ -88,17 +92,28 @@ class Subject:
 
     def render(self, points_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Intensities in [0, 1] at `points_mm` `[3, *any]`, with bias field and noise."""
-        voxels, affine = template()
-        where = self.to_template(points_mm)
-        inverse = np.linalg.inv(affine)
-        shift = inverse[:3, 3].reshape((3,) + (1,) * (where.ndim - 1))
-        index = np.tensordot(inverse[:3, :3], where, axes=1) + shift
-        tissue = ndimage.map_coordinates(voxels, index, order=1)
+        tissue = _sample("t1", self.to_template(points_mm))
         tone = tissue**self.gamma
         tone = np.where(tissue > 0.05, (1 - self.inverted) * tone + self.inverted * (1 - tone), 0)
         gain = np.exp(_spline(self.bias, points_mm))
         noisy = np.abs(tone * gain + self.noise * rng.standard_normal(tone.shape))
         return np.clip(noisy, 0.0, 1.0).astype(np.float32)
+
+    def tissue(self, points_mm: np.ndarray) -> np.ndarray:
+        """Which of `TISSUES` fills most of each of the points `[3, *any]`: 1, 2, ...; 0 where none
+        fills a half."""
+        where = self.to_template(points_mm)
+        shares = np.stack([_sample(name, where) for name in ("gm", "wm")])
+        return np.where(shares.max(0) > 0.5, shares.argmax(0) + 1, 0).astype(np.uint8)
+
+
+def _sample(what: str, points_mm: np.ndarray) -> np.ndarray:
+    """A map of the template at points of it, `[3, *any]`; 0 outside."""
+    voxels, affine = template(what)
+    inverse = np.linalg.inv(affine)
+    shift = inverse[:3, 3].reshape((3,) + (1,) * (points_mm.ndim - 1))
+    index = np.tensordot(inverse[:3, :3], points_mm, axes=1) + shift
+    return ndimage.map_coordinates(voxels, index, order=1)
 
 
 def make_subject(seed: int, index: int, *, variation: Variation | None = None) -> Subject:

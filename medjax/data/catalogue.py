@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
-from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
+from medjax.data.options import (
+    DataOptions,
+    LandmarkOptions,
+    MaskOptions,
+    Options,
+    SequenceOptions,
+)
 from medjax.data.summaries import SUMMARIES
 from medjax.errors import UserError, check_own_name
 
@@ -15,14 +21,14 @@ REGISTERED: dict[str, Callable[[], Any]] = {}  # sets of one's own: each makes a
 
 
 class KnownSets(Collection[str]):
-    """The names of the sets in which `labels`, `landmarks` or `frames` are to be found, those that
-    are registered later too."""
+    """The names of the sets in which `labels`, `landmarks`, `masks` or `frames` are to be found,
+    those that are registered later too."""
 
     def __init__(self, finds: str):
         self._finds = finds
 
     def _names(self) -> list[str]:
-        known = (name for name, summary in SUMMARIES.items() if summary.finds == self._finds)
+        known = (name for name, summary in SUMMARIES.items() if self._finds in summary.finds)
         return ["", *known, *REGISTERED]
 
     def __contains__(self, name: object) -> bool:
@@ -113,7 +119,12 @@ def is_named(options: Options) -> bool:
 
 def check_kind(options: Options, info: DatasetInfo) -> None:
     """Raises UserError unless a set has what sets that are read with these options have."""
-    wanted = {DataOptions: "classes", LandmarkOptions: "landmarks", SequenceOptions: "frames"}
+    wanted = {
+        DataOptions: "classes",
+        LandmarkOptions: "landmarks",
+        MaskOptions: "structures",
+        SequenceOptions: "frames",
+    }
     what = wanted[type(options)]
     if not getattr(info, what):
         raise UserError(
@@ -134,8 +145,10 @@ def find_kind(path: Path) -> type[Options]:
             header = {name.strip().lower() for name in f.readline().split(",")}
         if {"name", "index"} <= header:
             return SequenceOptions
+        if "mask" in header:
+            return MaskOptions
         return LandmarkOptions if header & {"x", "landmark", "point"} else DataOptions
-    for kind in (LandmarkOptions, SequenceOptions, DataOptions):
+    for kind in (LandmarkOptions, SequenceOptions, MaskOptions, DataOptions):
         if path.is_dir() and _KINDS[kind].looks_like(path):
             return kind
     if path.suffix == ".npz" or any(path.glob("*.npz")):
@@ -162,6 +175,19 @@ def _landmarks() -> dict[str, type]:
     from medjax.data.landmarks import READS
 
     return _named(Landmarks, READS)
+
+
+def _masks() -> dict[str, type]:
+    from medjax.data.builders.masks import Masks
+    from medjax.data.masks import READS
+
+    return _named(Masks, READS)
+
+
+def _has_masks(root: Path) -> bool:
+    from medjax.data.masks.folder import looks_like
+
+    return looks_like(root)
 
 
 def _sequences() -> dict[str, type]:
@@ -211,6 +237,13 @@ _KINDS: dict[type[Options], SetKind] = {
         "landmark_folder",
         lambda path: _holds("landmarks.csv")(path) or _has_lists(path),
         "landmarks.csv, or .mrk.json or .fcsv of 3D Slicer beside the images",
+    ),
+    MaskOptions: SetKind(
+        _masks,
+        "mask_folder",
+        _has_masks,
+        "masks.csv with the columns image and mask, folders images/ and labels/, or NAME and "
+        "NAME_mask beside one another",
     ),
     SequenceOptions: SetKind(
         _sequences,

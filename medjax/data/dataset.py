@@ -1,6 +1,7 @@
 """A set of examples that is open: columns of targets in memory, images on demand."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,9 +13,17 @@ from medjax import progress
 from medjax.data.info import DatasetInfo
 
 
+def _read_row(read: Callable[[int], np.ndarray], rows: Sequence[int], index: int) -> np.ndarray:
+    return read(rows[index])
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split: n examples. `split[NAME]` is a column of targets, `[n, ...]`."""
+    """One split: n examples. `split[NAME]` is a column of targets, `[n, ...]`.
+
+    Columns that are as large as images, such as masks, are read `on_demand` as these are. Where
+    images differ in size, `image_shape` holds the largest.
+    """
 
     targets: Mapping[str, np.ndarray]
     case_id: list[str]
@@ -23,6 +32,7 @@ class Split:
     read: Callable[[int], np.ndarray]  # index -> image [*space, channel]
     image_shape: tuple[int, ...]
     image_dtype: np.dtype
+    on_demand: Mapping[str, Callable[[int], np.ndarray]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.case_id)
@@ -51,6 +61,10 @@ class Split:
             part, i = places[index]
             return part.read(i)
 
+        def read_column(name: str, index: int) -> np.ndarray:
+            part, i = places[index]
+            return part.on_demand[name](i)
+
         return dataclasses.replace(
             first,
             targets={k: np.concatenate([p.targets[k] for p in parts]) for k in first.targets},
@@ -58,6 +72,7 @@ class Split:
             subject_id=[s for p in parts for s in p.subject_id],
             metadata=[m for p in parts for m in p.metadata],
             read=read,
+            on_demand={name: functools.partial(read_column, name) for name in first.on_demand},
         )
 
     def first(self, count: int) -> "Split":
@@ -74,12 +89,21 @@ class Split:
             subject_id=[self.subject_id[i] for i in rows],
             metadata=[self.metadata[i] for i in rows],
             read=lambda i: self.read(rows[i]),
+            on_demand={
+                name: functools.partial(_read_row, column, rows)
+                for name, column in self.on_demand.items()
+            },
         )
 
     def batch(self, index: Any, columns: Iterable[str]) -> dict[str, np.ndarray]:
         """The images at `index`, and those columns; float64 becomes float32."""
         rows = np.asarray(index)
-        picked = {name: self.targets[name][rows] for name in columns}
+        picked = {
+            name: np.stack([self.on_demand[name](int(i)) for i in rows])
+            if name in self.on_demand
+            else self.targets[name][rows]
+            for name in columns
+        }
         return {
             "image": self.images(rows),
             **{k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in picked.items()},

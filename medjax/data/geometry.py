@@ -162,8 +162,51 @@ def resample(pixels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) ->
         ],
         -1,
     )
-    out = np.rint(out) if pixels.dtype.kind == "u" else out
+    out = np.rint(out) if pixels.dtype.kind in "ui" else out
     return out.astype(pixels.dtype)
+
+
+def interpolate(values: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    """Values `[*space]` on a grid of `shape`, linearly interpolated, the border repeated; `back`
+    leads from it to them."""
+    from scipy import ndimage
+
+    return ndimage.affine_transform(
+        values, back[:-1, :-1], back[:-1, -1], output_shape=shape, order=1, mode="nearest"
+    )
+
+
+def is_reordering(affine: np.ndarray) -> bool:
+    """Whether voxels are only put in another order: axes exchanged and turned round."""
+    matrix = affine[:-1, :-1]
+    return bool(
+        np.array_equal(np.abs(matrix).sum(0), np.ones(len(matrix)))
+        and set(np.unique(np.abs(matrix))) <= {0.0, 1.0}
+    )
+
+
+def reorder(array: np.ndarray, affine: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    """The array `[*space, ...]` in the order of the one of `shape` that `affine` leads to, where
+    `is_reordering(affine)`."""
+    matrix = np.rint(affine[:-1, :-1]).astype(int)
+    order = [int(np.flatnonzero(row)[0]) for row in matrix]  # which of ours each of theirs is
+    rest = range(len(order), array.ndim)
+    turned = array.transpose(*order, *rest)
+    return np.flip(turned, tuple(a for a, o in enumerate(order) if matrix[a, o] < 0))
+
+
+def resample_labels(labels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask `[*space]` on a grid of `shape`; `back` leads from it to the mask.
+
+    Each voxel gets the value that has most of it, by linear interpolation of each value by itself.
+    """
+    values = np.unique(labels)
+    best, out = np.zeros(shape, np.float32), np.full(shape, values[0], labels.dtype)
+    for value in values:
+        share = resample((labels == value).astype(np.float32)[..., None], back, shape=shape)[..., 0]
+        out[share > best] = value
+        best = np.maximum(best, share)
+    return out
 
 
 def rigid(points: np.ndarray, onto: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ class DatasetInfo:
       landmarks: landmark names, in the order of the points.
       mirrored: pairs of landmarks that change places in a mirror image, as left and right do.
       unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
+      structures: names of what masks show, in the order of their numbers 1, 2, ...
+      structure_values: what stands for each in the files.
       frames: names of the frames that matter in a sequence.
       cyclic: True where a sequence is one whole cycle, its first frame following its last.
       lengths: (name, landmark, landmark): distances that are reported.
@@ -41,6 +43,8 @@ class DatasetInfo:
     landmarks: tuple[str, ...] = ()
     mirrored: tuple[tuple[str, str], ...] = ()
     unordered: tuple[tuple[str, str], ...] = ()
+    structures: tuple[str, ...] = ()
+    structure_values: tuple[int, ...] = ()
     frames: tuple[str, ...] = ()
     cyclic: bool = False
     lengths: tuple[tuple[str, str, str], ...] = ()
@@ -70,6 +74,8 @@ class DatasetInfo:
             return f"{len(self.classes)} classes"
         if self.landmarks:
             return f"{len(self.landmarks)} landmarks"
+        if self.structures:
+            return f"masks of {', '.join(self.structures)}"
         return f"sequences, named frames {', '.join(self.frames)}"
 
     def to_dict(self) -> dict:

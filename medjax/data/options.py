@@ -12,6 +12,7 @@ from medjax.errors import UserError
 CHANNELS = ("", "gray", "rgb")
 COORDINATES = ("", "pixel", "voxel", "LPS", "RAS")
 FITS = ("pad", "stretch")
+SCALINGS = ("", "image", "set")
 WRISTS = ("payer", "uald")  # as of `landmarks.published.WRIST`
 
 
@@ -238,6 +239,63 @@ class SequenceOptions(Options):
     def __post_init__(self) -> None:
         check_shape(self.image_shape, sides=(0, 2))
         check_window(self.window)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskOptions(Options):
+    """How to find and read a set of images with masks.
+
+    Attributes:
+      path_column, mask_column: columns of `masks.csv`: the image and its mask; empty: the usual
+        names.
+      spacing_column: its column with the size of a pixel in mm, for images that do not know it;
+        empty: `spacing_mm`.
+      structures: names of the values 1, 2, ... of the masks; empty: those that the set declares.
+      voxel_mm: what volumes are resampled to, one number an axis (right, front, up); empty: the
+        median of each axis where they differ, else as they are.
+      scaling: `image`: 8 bits between percentiles of each image (MR, pictures); `set`: values as
+        they are, scaled alike for all (CT); empty: by the values.
+      window: intensities that become black and white, with `scaling=image`.
+      unlabelled: images without a mask are left out and counted, not refused.
+      ndim: 2 or 3, for the set that is generated.
+    """
+
+    subjects: int = option(120, "generated sets: how many subjects", least=1)
+
+    path_column: str = option("", "masks.csv: column of the images; empty: the usual names")
+    mask_column: str = option("", "masks.csv: column of the masks; empty: the usual names")
+    spacing_column: str = option(
+        "", "tables: column with the size of a pixel in mm; empty: spacing_mm, if it is there"
+    )
+    structures: tuple[str, ...] = option(
+        (), "names of the values 1, 2, ... of the masks; empty: those that the set declares"
+    )
+    voxel_mm: tuple[float, ...] = option(
+        (),
+        "resample volumes to voxels of this size; empty: the median size, where they differ",
+        item=float,
+        common=True,
+    )
+    scaling: str = option(
+        "",
+        "image: 8 bits, each image by itself (MR); set: own values, all alike (CT); empty: by the "
+        "values",
+        choices=SCALINGS,
+    )
+    window: tuple[float, ...] = option(
+        (),
+        "intensities that become black and white; empty: percentiles of each image or sequence",
+        item=float,
+    )
+    unlabelled: bool = option(False, "leave out images without a mask; they are counted")
+    ndim: int = option(2, "brain_tissue: 2 for slices, 3 for volumes", common=True)
+
+    def __post_init__(self) -> None:
+        check_window(self.window)
+        if self.ndim not in (2, 3):
+            raise UserError(f"`ndim={self.ndim}`: images have 2 or 3 axes")
+        if len(self.voxel_mm) not in (0, 2, 3) or any(size <= 0 for size in self.voxel_mm):
+            raise UserError("`voxel_mm`: give a positive size for each axis, comma-separated")
 
 
 def check_shape(shape: tuple[int, ...], *, sides: tuple[int, ...]) -> None:

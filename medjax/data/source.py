@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 
 from medjax import lock, progress, runtime
-from medjax.data import catalogue, columns, subjects, walk
+from medjax.data import catalogue, columns, subjects, volumes, walk
 from medjax.data import splits as split_rules
 from medjax.data.columns import SplitColumns
 from medjax.data.dataset import Dataset, Split, digest_of
@@ -64,7 +64,12 @@ def load(
     digests = {name: parts[name].texts["digest"] for name in names}
     rows = [(name, d) for name, some in digests.items() for d in some]
     again = split_rules.duplicates(*zip(*rows, strict=True))
-    opened = {name: _open(records[name], parts[name]) for name in names}
+    opened = {
+        name: volumes.open_split(ready, name, parts[name])
+        if volumes.are_in(ready)
+        else _open(records[name], parts[name])
+        for name in names
+    }
     try:
         remarks = json.loads((ready / NOTES).read_text())
         notes = [*remarks["notes"], *_check(opened, info)]

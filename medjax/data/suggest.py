@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.data import exams, images
-from medjax.data.options import DataOptions, LandmarkOptions, Options, SequenceOptions
+from medjax.data.options import (
+    DataOptions,
+    LandmarkOptions,
+    MaskOptions,
+    Options,
+    SequenceOptions,
+)
 
 _SAMPLE = 40  # files that are looked at
 _SIDES = (28, 32, 48, 64, 96, 128, 160, 224)
@@ -35,6 +41,7 @@ def suggest_form(options: Options, *, accelerated: bool) -> list[Suggestion]:
     by_kind: dict[type, Callable[[Any, bool], list[Suggestion]]] = {
         DataOptions: _of_exams,
         LandmarkOptions: _of_landmarks,
+        MaskOptions: lambda options, accelerated: [],  # each keeps its own size
         SequenceOptions: _of_sequences,
     }
     return by_kind[type(options)](options, accelerated)

@@ -14,14 +14,14 @@ class SetSummary(NamedTuple):
     """A line of `medjax datasets`.
 
     Attributes:
-      finds: what is to be found in it: labels, landmarks or frames.
+      finds: what is to be found in it: labels, landmarks, masks or frames.
       content: what it shows, and what is to be found.
       size: how many images and subjects.
       source: where the images come from.
       licence: their terms.
     """
 
-    finds: str
+    finds: tuple[str, ...]
     content: str
     size: str
     source: str
@@ -56,7 +56,7 @@ _MEDMNIST_IMAGES = {  # of all splits, MedMNIST v2
 def _medmnist(name: str) -> SetSummary:
     modality, _, classes = SETS[name]
     return SetSummary(
-        "labels",
+        ("labels",),
         f"{modality}, {len(classes)} classes",
         f"{_MEDMNIST_IMAGES[name]:,} images",
         "downloaded (Zenodo), or --data_dir",
@@ -66,61 +66,70 @@ def _medmnist(name: str) -> SetSummary:
 
 SUMMARIES = {
     "brain_planes": SetSummary(
-        "labels", "brain MR slices, 10 levels", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
+        ("labels",), "brain MR slices, 10 levels", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
     ),
-    "image_folder": SetSummary("labels", "a folder a class, or metadata.csv", _YOURS, _OWN, _YOURS),
+    "image_folder": SetSummary(
+        ("labels",), "a folder a class, or metadata.csv", _YOURS, _OWN, _YOURS
+    ),
     **{name: _medmnist(name) for name in SETS},
     "brain_landmarks": SetSummary(
-        "landmarks",
+        ("landmarks",),
         "brain MR, 2-D or 3-D, AFIDs",
         "--subjects",
         _TEMPLATE,
         _TEMPLATE_LICENCE,
     ),
-    "synthetic_hand": SetSummary("landmarks", "drawn hands", "--subjects", "generated", ""),
+    "synthetic_hand": SetSummary(("landmarks",), "drawn hands", "--subjects", "generated", ""),
     "landmark_folder": SetSummary(
-        "landmarks", "landmarks.csv, or 3D Slicer's files", _YOURS, _OWN, _YOURS
+        ("landmarks",), "landmarks.csv, or 3D Slicer's files", _YOURS, _OWN, _YOURS
     ),
     "hc18": SetSummary(
-        "landmarks",
+        ("landmarks",),
         "fetal head ultrasound, 5 points",
         "999 images (training)",
         "--data_dir",
         "CC BY 4.0",
     ),
     "mouse_skull": SetSummary(
-        "landmarks", "micro-CT of mice, 45 points", "by release", "--data_dir", "GPL-3.0"
+        ("landmarks",), "micro-CT of mice, 45 points", "by release", "--data_dir", "GPL-3.0"
     ),
     "hippocampus": SetSummary(
-        "landmarks",
-        "MR of the hippocampus, derived points",
+        ("landmarks", "masks"),
+        "MR of the hippocampus; derived points",
         "260 volumes",
         "--data_dir (Decathlon)",
         "CC BY-SA 4.0",
     ),
     "afids": SetSummary(
-        "landmarks", "brain MR, 32 points", "by release", "--data_dir", "CC BY 4.0 (points)"
+        ("landmarks",), "brain MR, 32 points", "by release", "--data_dir", "CC BY 4.0 (points)"
     ),
     "isbi2015": SetSummary(
-        "landmarks", "cephalograms, 19 points", "400 images", "--data_dir", "ask the authors"
+        ("landmarks",), "cephalograms, 19 points", "400 images", "--data_dir", "ask the authors"
     ),
     "hand_xray": SetSummary(
-        "landmarks", "hand X-rays, 37 points", "895 images", "--data_dir", "ask the authors"
+        ("landmarks",), "hand X-rays, 37 points", "895 images", "--data_dir", "ask the authors"
+    ),
+    "brain_tissue": SetSummary(
+        ("masks",), "brain MR, grey and white matter", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
+    ),
+    "mask_folder": SetSummary(("masks",), "images, and a mask of each", _YOURS, _OWN, _YOURS),
+    "chasedb1": SetSummary(
+        ("masks",), "fundus photographs, vessels", "28 images", "--data_dir", "CC BY 4.0"
     ),
     "beating_heart": SetSummary(
-        "frames", "drawn cine MR, ED and ES", "--subjects", "generated", ""
+        ("frames",), "drawn cine MR, ED and ES", "--subjects", "generated", ""
     ),
     "brain_sweeps": SetSummary(
-        "frames", "sweeps through a brain, 4 planes", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
+        ("frames",), "sweeps through a brain, 4 planes", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
     ),
-    "sequence_folder": SetSummary("frames", "frames.csv", _YOURS, _OWN, _YOURS),
+    "sequence_folder": SetSummary(("frames",), "frames.csv", _YOURS, _OWN, _YOURS),
     "sunnybrook_cine": SetSummary(
-        "frames", "cine MR, ED and ES", "45 patients", "--data_dir", "CC0"
+        ("frames",), "cine MR, ED and ES", "45 patients", "--data_dir", "CC0"
     ),
     "acdc": SetSummary(
-        "frames", "cine MR, ED and ES", "150 patients", "--data_dir", "ask the authors"
+        ("frames", "masks"), "cine MR, ED and ES", "150 patients", "--data_dir", "ask the authors"
     ),
     "echonet_dynamic": SetSummary(
-        "frames", "echocardiograms, ED and ES", "10,030 videos", "--data_dir", "research use"
+        ("frames",), "echocardiograms, ED and ES", "10,030 videos", "--data_dir", "research use"
     ),
 }

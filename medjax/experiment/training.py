@@ -20,14 +20,14 @@ from medjax.experiment import profiling
 from medjax.experiment.opening import Run, say
 from medjax.experiment.profiling import profile_update
 from medjax.experiment.trackers import open_trackers
-from medjax.outputs.base import Evaluation, ModelSpec, Predicted, Weights
+from medjax.outputs.base import Evaluation, Inferred, ModelSpec, Predicted, Weights
 from medjax.runtime import STOPPED, host
 from medjax.tasks.base import Predictor, own_network_name
 from medjax.train import mesh, several, supervised
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.options import FeedOptions
 from medjax.train.plan import weights_of
-from medjax.train.predict import compile_predict, predict_split
+from medjax.train.predict import compile_predict
 from medjax.train.record import plain, read_lines
 from medjax.train.run import Plan
 from medjax.train.run import train as train_plan
@@ -217,15 +217,16 @@ def _chosen(run: Run, plan: Plan, best: Tree) -> Json:
     }
 
 
-def _predict(
-    run: Run, method: Method, predict: Callable, weights: Weights, split: Split
-) -> Predicted:
-    """What all seeds predict for every case of a split."""
-    return predict_split(
+def _infer(run: Run, method: Method, predict: Callable, weights: Weights, split: Split) -> Inferred:
+    """What all seeds answer to every case of a split."""
+    output = method.predictor.output
+    return output.infer(
+        output,
         predict,
         weights,
         split,
-        columns=method.predictor.output.columns,
+        method.spec,
+        columns=output.columns,
         batch=run.training.batch,
     )
 
@@ -242,7 +243,7 @@ def _tabulate_seeds(method: Method, predicted: Predicted, split: Split) -> list[
 def _validate(run: Run, method: Method, predict: Callable, weights: Weights) -> dict[str, float]:
     """The loss, where there is one, and metrics on validation: means over seeds."""
     split = run.dataset.splits["validation"]
-    predicted = _predict(run, method, predict, weights, split)
+    predicted = _infer(run, method, predict, weights, split).by_seed
     loss = {"loss": float(predicted.pop("loss").mean())} if "loss" in predicted else {}
     values = [table.values(method.metrics) for table in _tabulate_seeds(method, predicted, split)]
     return {**loss, **{name: float(np.mean([v[name] for v in values])) for name in values[0]}}
@@ -253,10 +254,10 @@ def predict(run: Run, method: Method, learned: Learned, name: str) -> tuple[list
     output, split = method.predictor.output, run.dataset.splits[name]
     compiled = compile_predict(method.task.predict)
     with progress.alive(f"predicting {name}"):
-        predicted = _predict(run, method, compiled, learned.weights, split)
-    predicted.pop("loss", None)
-    ensemble = {k: np.asarray(v) for k, v in output.ensemble(predicted, method.spec).items()}
-    return _tabulate_seeds(method, predicted, split), output.tabulate(split, method.spec, ensemble)
+        inferred = _infer(run, method, compiled, learned.weights, split)
+    inferred.by_seed.pop("loss", None)
+    ensemble = output.tabulate(split, method.spec, inferred.ensemble)
+    return _tabulate_seeds(method, inferred.by_seed, split), ensemble
 
 
 def evaluate(run: Run, method: Method, train: Split, learned: Learned) -> Evaluation[Any]:

@@ -43,6 +43,10 @@ LANDMARKERS: dict[str, Callable[..., nn.Module]] = {
     "scn2019": SCN2019,
 }
 
+SEGMENTERS: dict[str, Callable[..., nn.Module]] = {
+    "unet": UNet.of_width,
+}
+
 SUMMARIES = {  # what each network is, and where it is described
     "mlp": "dense layers alone, a baseline",
     "cnn": "four convolutions, for small images",
@@ -68,13 +72,14 @@ SUMMARIES = {  # what each network is, and where it is described
 
 
 HAVE_LEVELS = ("unet", "scn2019")  # their depth is a setting
-BUILT_IN = frozenset({**CLASSIFIERS, **LANDMARKERS})  # what everybody's medjax has
+BUILT_IN = frozenset({**CLASSIFIERS, **LANDMARKERS, **SEGMENTERS})  # what everybody's medjax has
 
 __all__ = [
     "BUILT_IN",
     "CLASSIFIERS",
     "HAVE_LEVELS",
     "LANDMARKERS",
+    "SEGMENTERS",
     "check_module",
     "check_network",
     "classifier",
@@ -82,6 +87,7 @@ __all__ = [
     "landmarker",
     "over_time",
     "register_network",
+    "segmenter",
     "smallest_side",
     "use_fast_convolutions",
 ]
@@ -98,13 +104,13 @@ def register_network(
         `[batch, *space, channel]`. It is called with those of `num_classes` (or `num_outputs`),
         `dropout` and `dtype` that it has.
       finds: `labels`, for `classify` and the encoders of `temporal`: it answers with logits
-        `[batch, num_classes]`; or `landmarks`, for `heatmap`: with maps `[batch, *space,
-        num_outputs]` of the size of the image.
+        `[batch, num_classes]`; `landmarks`, for `heatmap`, or `masks`, for `segment`: with maps
+        `[batch, *space, num_outputs]` of the size of the image.
 
     Raises:
       UserError: for a name or a factory that cannot be.
     """
-    registries = {"labels": CLASSIFIERS, "landmarks": LANDMARKERS}
+    registries = {"labels": CLASSIFIERS, "landmarks": LANDMARKERS, "masks": SEGMENTERS}
     if finds not in registries:
         raise unknown("kind of network", finds, registries)
     check_own_name("network", name, taken=BUILT_IN)
@@ -150,6 +156,17 @@ def landmarker(
     if name not in LANDMARKERS:
         raise unknown("model", name, LANDMARKERS)
     return LANDMARKERS[name](num_outputs=num_landmarks, dtype=jnp.dtype(dtype), **options)
+
+
+def segmenter(name: str, *, num_classes: int, dtype: str = "float32", **options: Any) -> nn.Module:
+    """The network called `name` that gives logits of each voxel, for 2-D or 3-D input alike.
+
+    Raises:
+      UserError: if there is no such network.
+    """
+    if name not in SEGMENTERS:
+        raise unknown("model", name, SEGMENTERS)
+    return SEGMENTERS[name](num_outputs=num_classes, dtype=jnp.dtype(dtype), **options)
 
 
 def over_time(

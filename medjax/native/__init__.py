@@ -5,6 +5,8 @@ at hand; every run from then on uses it. Without it, and on accelerators, XLA's 
 used.
 """
 
+import contextlib
+import contextvars
 import ctypes
 import hashlib
 import os
@@ -12,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from medjax.errors import UserError, first_line
@@ -27,6 +30,7 @@ _FILES = [*_SOURCES, *sorted(Path(__file__).parent.glob("*.h"))]
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
 _loaded: dict[str, ctypes.CDLL] = {}  # by its name; a library stays as long as the process
+_aside: contextvars.ContextVar[bool] = contextvars.ContextVar("aside", default=False)
 
 
 def library_path(cache_dir: Path) -> Path:
@@ -112,9 +116,19 @@ def register(path: Path) -> None:
     _loaded[path.stem] = library
 
 
+@contextlib.contextmanager
+def set_aside() -> Iterator[None]:
+    """While it lasts, programs are traced without the library: they run on any machine."""
+    token = _aside.set(True)
+    try:
+        yield
+    finally:
+        _aside.reset(token)
+
+
 def is_loaded() -> bool:
     """Whether convolutions are computed by the library."""
-    return bool(_loaded)
+    return bool(_loaded) and not _aside.get()
 
 
 def name_loaded() -> str:

@@ -18,6 +18,7 @@ from medjax.errors import UserError
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
 from medjax.ops.preprocess import Preprocessing
+from medjax.train.predict import Predict, predict_split
 from medjax.typing import Json
 
 Weights = tuple[Any, Any]  # parameters and batch statistics, with a leading seed axis
@@ -225,6 +226,40 @@ class PairReader(NamedTuple):
     read_pair: Callable[[Path, Path, Any], PairedAnswers]
 
 
+class Inferred(NamedTuple):
+    """What networks answer to the cases of a split.
+
+    Attributes:
+      by_seed: arrays `[seed, n, ...]`, with the `loss` of each case where it is known.
+      ensemble: the one answer of all seeds, arrays `[n, ...]`.
+    """
+
+    by_seed: Predicted
+    ensemble: Predicted
+
+
+def infer_at_once(
+    output: "Output[Any]",
+    predict: Predict,
+    weights: Weights,
+    split: Split,
+    spec: ModelSpec,
+    *,
+    columns: Sequence[str],
+    batch: int,
+) -> Inferred:
+    """The answers of a network that takes an image whole.
+
+    Args:
+      predict: as `compile_predict` makes it.
+      columns: of the split, that it reads beside the image; batch: so many images at a time.
+    """
+    by_seed = predict_split(predict, weights, split, columns=columns, batch=batch)
+    answers = {name: values for name, values in by_seed.items() if name != "loss"}
+    ensemble = {k: np.asarray(v) for k, v in output.ensemble(answers, spec).items()}
+    return Inferred(by_seed, ensemble)
+
+
 class Output(NamedTuple, Generic[Kind]):
     """An output kind.
 
@@ -243,6 +278,7 @@ class Output(NamedTuple, Generic[Kind]):
         worst; those that the page of the run is to show.
       answer: predictions of new images as answers.
       compare: files of predictions; None: they are not compared.
+      infer: answers to the cases of a split, arguments as of `infer_at_once`.
     """
 
     columns: tuple[str, ...]
@@ -256,6 +292,7 @@ class Output(NamedTuple, Generic[Kind]):
     draw: Callable[[Path, Evaluation[Kind]], list[Picture]]
     answer: Callable[[Kind, Split], Sequence[Answer]]
     compare: PairReader | None = None
+    infer: Callable[..., Inferred] = infer_at_once
 
 
 def mean_over_seeds(predicted: Predicted, spec: ModelSpec) -> Predicted:

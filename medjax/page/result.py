@@ -121,9 +121,13 @@ def _row(name: str, result: JsonView) -> Json:
 
 
 def _tables(result: JsonView) -> list[Json]:
-    """Of classes or landmarks, each a row, where the report has them."""
+    """Of classes, landmarks or structures, each a row, where the report has them."""
     out = []
-    for key, title in (("classes", "Each class against the rest"), ("landmarks", "Each landmark")):
+    for key, title in (
+        ("classes", "Each class against the rest"),
+        ("landmarks", "Each landmark"),
+        ("structures", "Each structure"),
+    ):
         rows = _with_intervals(result) if key == "classes" else result.get(key)
         if isinstance(rows, dict) and rows:
             columns = list(next(iter(rows.values())))

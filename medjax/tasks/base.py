@@ -80,7 +80,7 @@ def own_network_name(predictor: Any) -> str:
 def missing_network(predictor: Any) -> str:
     """The same, where it was neither handed over nor registered here."""
     given = getattr(predictor, "own_network", None) is not None
-    registries = {**models.CLASSIFIERS, **models.LANDMARKERS}
+    registries = {**models.CLASSIFIERS, **models.LANDMARKERS, **models.SEGMENTERS}
     name = own_network_name(predictor)
     return "" if given or name in registries else name
 
@@ -112,8 +112,7 @@ def compile_answers(
     columns = [given.column for given in inputs_of(predictor, spec) if given.column != "image"]
 
     def answer(weights: Weights, split: Split) -> Sequence[Answer]:
-        by_seed = predict.predict_split(compiled, weights, split, columns=columns, batch=batch)
-        predicted = output.ensemble(by_seed, spec)
-        return output.answer(output.tabulate(split, spec, predicted), split)
+        answers = output.infer(output, compiled, weights, split, spec, columns=columns, batch=batch)
+        return output.answer(output.tabulate(split, spec, answers.ensemble), split)
 
     return answer

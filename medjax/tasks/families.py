@@ -5,11 +5,13 @@ from typing import Any
 from medjax.tasks.classification.predictor import ClassificationPredictor
 from medjax.tasks.heatmap.predictor import HeatmapPredictor
 from medjax.tasks.search.predictor import SearchPredictor
+from medjax.tasks.segmentation.predictor import SegmentationPredictor
 from medjax.tasks.temporal.predictor import TemporalPredictor
 
 TASKS: dict[str, type[Any]] = {
     "classify": ClassificationPredictor,
     "heatmap": HeatmapPredictor,
     "search": SearchPredictor,
+    "segment": SegmentationPredictor,
     "temporal": TemporalPredictor,
 }

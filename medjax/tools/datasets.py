@@ -21,9 +21,10 @@ def main(config: Config) -> None:
     report.show(
         "sets of images",
         ("name", "finds", "content", "size", "source", "licence"),
-        [[name, *summary] for name, summary in SUMMARIES.items()],
+        [[name, ", ".join(s.finds), *s[1:]] for name, s in SUMMARIES.items()],
         [
-            "labels: medjax classify; landmarks: heatmap and search; frames: temporal",
+            "labels: medjax classify; landmarks: heatmap and search; masks: segment; frames: "
+            "temporal",
             "sizes are those that the publishers give",
         ],
         text=True,

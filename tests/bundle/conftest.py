@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import classify, heatmap, search, temporal
+from experiments import classify, heatmap, search, segment, temporal
 from medjax import app, bundle, lock
 from medjax.bundle import archive
 from medjax.bundle.card import Notes
-from medjax.data import source
+from medjax.data import patches, source
 from tests.conftest import common
 
 SHORT = {
@@ -25,7 +25,13 @@ SHORT = {
     "bootstrap": 20,
     "warmup_steps": 1,
 }
-PROGRAMS = {"classify": classify, "heatmap": heatmap, "search": search, "temporal": temporal}
+PROGRAMS = {
+    "classify": classify,
+    "heatmap": heatmap,
+    "search": search,
+    "segment": segment,
+    "temporal": temporal,
+}
 
 
 class Shared(NamedTuple):
@@ -80,6 +86,18 @@ def load_set(run: Shared, cache_dir):
     given = {f.name: config[f.name] for f in dataclasses.fields(kind)}
     options = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     return source.load(config["dataset"], options=options, cache_dir=cache_dir)
+
+
+def inputs(split, spec):
+    """What a network takes of the images of a split: they themselves, or a part of each."""
+    shape = spec.image_shape
+    if split.image_shape == shape:
+        return split
+    return dataclasses.replace(
+        split,
+        read=lambda i: patches.cut(split.read(i), [0] * (len(shape) - 1), shape[:-1]),
+        image_shape=shape,
+    )
 
 
 def pictures(root: Path) -> dict:
@@ -169,7 +187,39 @@ def cines(root: Path) -> dict:
     }
 
 
-DATA = {"classify": pictures, "heatmap": points, "search": volumes, "temporal": cines}
+def masked(root: Path) -> dict:
+    """Volumes of several sizes and of an odd orientation, each with a mask of two boxes."""
+    rng = np.random.default_rng(4)
+    lines = ["image,split"]
+    affine = np.array([[0, -2.0, 0, 30], [2.0, 0, 0, -8], [0, 0, 2.0, -5], [0, 0, 0, 1]])
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True)
+    for i in range(6):
+        mask = np.zeros((14 + i, 12, 9), np.uint8)
+        mask[3:8, 2:9, 2:6], mask[9:12, 4:9, 3:8] = 1, 2
+        image = (40.0 * mask + rng.normal(0, 5, mask.shape)).astype(np.float32)
+        for name, array in (("images", image), ("labels", mask)):
+            nibabel.save(nibabel.Nifti1Image(array, affine), root / name / f"{i}.nii.gz")
+        split = "train" if i < 3 else "val" if i < 4 else "test"
+        lines.append(f"images/{i}.nii.gz,{split}")
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return {
+        "dataset": "mask_folder",
+        "structures": "left,right",
+        "patch": "12,16,8",
+        "width": 4,
+        "levels": 2,
+        "batch": 2,
+    }
+
+
+DATA = {
+    "classify": pictures,
+    "heatmap": points,
+    "search": volumes,
+    "segment": masked,
+    "temporal": cines,
+}
 
 
 def rewritten(files: dict, **changes) -> dict:

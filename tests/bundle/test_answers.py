@@ -11,19 +11,22 @@ import sys
 import numpy as np
 import pytest
 
+from experiments import segment
 from medjax import app, bundle
 from medjax.bundle import archive
 from medjax.data import preprocess
+from medjax.data.patches import draw_patches
 from medjax.errors import ExitError, UserError
 from medjax.outputs.base import PreparedImage
 from medjax.outputs.frames.serve import FrameAnswer
 from medjax.outputs.landmarks.serve import LandmarkAnswer
+from medjax.outputs.masks.serve import MaskAnswer
 from medjax.tasks.base import inputs_of
 from medjax.tasks.search import predictor as search
 from medjax.tasks.search import run as search_run
 from medjax.tasks.search import task as tasks
 from medjax.tools import predict
-from medjax.train.predict import compile_predict, predict_split
+from medjax.train.predict import compile_predict
 from medjax.train.record import read_lines
 from medjax.weights import parse
 from tests.bundle.conftest import load_set
@@ -32,6 +35,7 @@ COLUMNS = {
     "classify": ("p_bright", "p_dark"),
     "heatmap": ("x", "y", "x_mm", "y_mm"),
     "search": ("x_mm", "y_mm", "z_mm"),
+    "segment": ("size",),
     "temporal": ("frame", "score"),
 }
 OLD = {
@@ -41,6 +45,7 @@ OLD = {
     "y_mm": "pred_y_mm",
     "z_mm": "pred_z_mm",
     "frame": "pred_index",
+    "size": "size_predicted",
 }
 
 
@@ -83,7 +88,7 @@ def test_predictions_are_those_of_the_run(shared, tmp_path, cache_dir):
     assert [r["case_id"] for r in found] == sorted(
         (r["case_id"] for r in found), key=cases.index, reverse=True
     )
-    key = next(k for k in ("landmark", "name", "case_id") if k in expected[0])
+    key = next(k for k in ("landmark", "name", "structure", "case_id") if k in expected[0])
     assert {(r["case_id"], r[key]) for r in found} == {(r["case_id"], r[key]) for r in expected}
     for row in found:
         old = next(r for r in expected if (r["case_id"], r[key]) == (row["case_id"], row[key]))
@@ -105,7 +110,8 @@ def on_split(model, split, config):
     if model.experiment != "search":
         columns = [one.column for one in inputs_of(how, spec)[1:]]
         compiled = compile_predict(how.make_task(spec).predict)
-        found = predict_split(compiled, weights, split, columns=columns, batch=4)
+        infer = functools.partial(how.output.infer, how.output, compiled, weights)
+        found = infer(split, spec, columns=columns, batch=4).by_seed
         if model.experiment == "classify":
             rows, label = np.arange(len(split)), split["label"]
             return np.mean([-np.log(p[rows, label]) for p in found["probability"]])
@@ -113,6 +119,8 @@ def on_split(model, split, config):
             how.output.tabulate(split, spec, {k: v[s] for k, v in found.items()})
             for s in range(spec.seeds)
         ]
+        if model.experiment == "segment":
+            return np.mean([np.nanmean(f.scores[..., 0]) for f in each])
         if model.experiment == "heatmap":
             return np.mean([np.nanmean(f.error_mm) for f in each])
         return np.mean([np.abs(f.off) for f in each])
@@ -148,6 +156,8 @@ def test_validation_chose_and_training_scaled(shared, cache_dir):
     assert abs(chosen - values["test"]) > 1e-3
     scaled = {}
     for name, split in dataset.splits.items():
+        if shared.experiment == "segment":  # by its patches
+            split = drawn(split, config)  # noqa: PLW2901
 
         def read(index, split=split):
             if shared.experiment != "temporal":
@@ -157,6 +167,18 @@ def test_validation_chose_and_training_scaled(shared, cache_dir):
         scaled[name] = preprocess.fit(read, len(split))
     assert model.spec.preprocessing == scaled["train"]
     assert scaled["train"] not in (scaled["validation"], scaled["test"])
+
+
+def drawn(split, config):
+    """The patches that a run would train on."""
+    return draw_patches(
+        split,
+        patch=tuple(config["patch"]),
+        a_case=segment.PATCHES_A_CASE,
+        structure_share=config["structure_share"],
+        structures=len(config["structures"]),
+        seed=config["seed"],
+    )
 
 
 def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
@@ -192,6 +214,8 @@ def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
             np.testing.assert_allclose(there["confidence"][i], here.confidence, atol=2e-4)
         elif isinstance(here, FrameAnswer):
             np.testing.assert_allclose(there["out"][i, :6], here.score, atol=2e-4)
+        elif isinstance(here, MaskAnswer):
+            np.testing.assert_array_equal(there["out"][i].argmax(-1), here.mask)
         else:
             np.testing.assert_allclose(there["out"][i], list(here.probability.values()), atol=2e-4)
 
@@ -213,6 +237,12 @@ def ready(model, image, box=None):
             "length": np.int32(6),
             "marks": np.zeros((image.shape[0], len(info.frames)), np.uint8),
             "frame_ms": np.float64(np.nan),
+            "size": np.array(shape, np.int32),
+            "to_index": unit,
+            "file_shape": np.array(shape, np.int32),
+            "file_world": unit,
+            "file_spacing": np.ones(len(shape)),
+            "oriented": np.bool_(True),
         },
     )
 
@@ -223,10 +253,15 @@ def test_from_python_by_an_array(shared):
         "classify": (12, 12),
         "heatmap": (30, 40),
         "search": (20, 18, 16),
+        "segment": (14, 12, 9),
         "temporal": (5, 16, 16),
     }[shared.experiment]
     image = np.random.default_rng(0).integers(0, 255, expected).astype(np.uint8)
-    more = {"affine": np.diag([2.0, 2, 2, 1])} if shared.experiment == "search" else {}
+    more = (
+        {"affine": np.diag([2.0, 2, 2, 1])}
+        if len(expected) == 3 and shared.experiment != "temporal"
+        else {}
+    )
     answer = model.predict(image, spacing_mm=0.5, **more)
     again = model.predict(image[..., None], spacing_mm=0.5, **more)
     saved_as_rgb = np.stack([image] * 3, -1)

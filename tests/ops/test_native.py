@@ -1,8 +1,10 @@
 """The compiled convolutions, against XLA's own; skipped where there is no C++ compiler."""
 
+import functools
 import shutil
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -238,3 +240,22 @@ def test_a_library_that_differs_is_not_kept(once, monkeypatch, tmp_path):
     with pytest.raises(UserError, match="differs from XLA's: it was not kept"):
         build.main(build.Config(cache_dir=str(tmp_path)))
     assert not native.library_path(tmp_path).exists()
+
+
+def test_set_aside_a_program_holds_nothing_of_this_machine():
+    """What is exported runs elsewhere, though this process computes by the library."""
+    x, w = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4, 5))
+
+    def convolved(x, w):
+        return conv.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=conv.LAYOUT[x.ndim]
+        )
+
+    def exported():
+        return jax.export.export(jax.jit(functools.partial(convolved)))(x, w).serialize()
+
+    with pytest.raises(ValueError, match="medjax_conv"):
+        exported()
+    with native.set_aside():
+        assert b"medjax_conv" not in exported()
+    assert native.is_loaded()

@@ -38,6 +38,7 @@ class Example:
     subject_id: str
     origin: str  # for messages: a path, or a place in a file
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    kept: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # for `keep`
 
 
 class Part(NamedTuple):
@@ -82,8 +83,15 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     def secret(self) -> Callable[[], bytes] | None:
         return self.builder_config.secret
 
-    def describe(self) -> tuple[DatasetInfo, tuple[int, ...], Any]:
-        """The description, the shape `[*space, channel]` of every image, and its dtype."""
+    def describe(self) -> tuple[DatasetInfo, tuple[int | None, ...], Any]:
+        """The description, the shape `[*space, channel]` of every image, and its dtype.
+
+        A side that is None differs from image to image; then `keep` writes the images.
+        """
+        raise NotImplementedError
+
+    def keep(self, split: str, example: "Example") -> None:
+        """Writes an image of any size into the folder of the set."""
         raise NotImplementedError
 
     def examples(self, download: Callable[[str], Any]) -> dict[str, Part]:
@@ -164,7 +172,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         info, shape, dtype = self.describe()
         features = tfds.features.FeaturesDict(
             {
-                "image": tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes"),
+                **(
+                    {"image": tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")}
+                    if None not in shape
+                    else {}
+                ),
                 **target_features(info, len(shape) - 1),
                 "case_id": tfds.features.Text(),
                 "subject_id": tfds.features.Text(),
@@ -201,7 +213,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
                     "metadata": json.dumps(dict(example.metadata)),
                 }
             )
-            yield key, {"image": np.ascontiguousarray(example.image, dtype), **rows[-1]}
+            if None in shape:
+                self.keep(split, example)
+                yield key, rows[-1]
+            else:
+                yield key, {"image": np.ascontiguousarray(example.image, dtype), **rows[-1]}
         if key < 0:
             raise UserError(
                 f"{info.name}: no image of the split {split} can be read, such as "
@@ -256,8 +272,9 @@ def _as_stored(values: np.ndarray, feature: tfds.features.FeatureConnector) -> n
 
 
 def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.FeatureConnector]:
-    """A label where the set has classes, points and their geometry where it has landmarks, marked
-    frames where it has sequences; there `ndim` counts time too."""
+    """A label where the set has classes, points and their geometry where it has landmarks, sizes
+    and geometry where it has masks, marked frames where it has sequences; there `ndim` counts time
+    too."""
 
     def tensor(*shape: int) -> tfds.features.Tensor:
         return tfds.features.Tensor(shape=shape, dtype=np.float64)
@@ -276,6 +293,17 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
             "beyond": tfds.features.Scalar(dtype=np.int32),
             "box": tfds.features.Tensor(shape=(2, ndim), dtype=np.int32),
         }
+    if info.structures:
+        out |= {
+            "size": tfds.features.Tensor(shape=(ndim,), dtype=np.int32),
+            "to_index": tensor(ndim + 1, ndim + 1),
+            "file_shape": tfds.features.Tensor(shape=(ndim,), dtype=np.int32),
+            "file_world": tensor(ndim + 1, ndim + 1),
+            "file_spacing": tensor(ndim),
+            "oriented": tfds.features.Scalar(dtype=np.bool_),
+            "voxels": tfds.features.Tensor(shape=(len(info.structures),), dtype=np.int64),
+            "packed_bytes": tfds.features.Scalar(dtype=np.int64),
+        }
     if info.frames:
         out |= {
             "marks": tfds.features.Tensor(shape=(None, len(info.frames)), dtype=np.uint8),
@@ -285,7 +313,7 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
     return out
 
 
-def check(example: Example, shape: tuple[int, ...], dtype: Any, info: DatasetInfo) -> None:
+def check(example: Example, shape: tuple[int | None, ...], dtype: Any, info: DatasetInfo) -> None:
     """Raises UserError unless the example fits the set."""
     image = example.image
     if image.ndim != len(shape):
@@ -298,7 +326,7 @@ def check(example: Example, shape: tuple[int, ...], dtype: Any, info: DatasetInf
             f"{example.origin}: {image.shape[-1]} channels where the first image has "
             f"{shape[-1]}; give `channels=gray` or `channels=rgb` to convert all"
         )
-    if image.shape != shape:
+    if any(side not in (None, n) for n, side in zip(image.shape, shape, strict=True)):
         raise UserError(
             f"{example.origin}: shape {image.shape[:-1]} where the first image has "
             f"{shape[:-1]}; give `image_size=N` to resize all"

@@ -14,12 +14,10 @@ from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import (
     LandmarkCase,
     LandmarkSet,
-    Metadata,
-    columns_of,
-    facts_of_rows,
     from_file,
     from_lists,
 )
+from medjax.data.metadata import Metadata, columns_of, facts_of_rows
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 

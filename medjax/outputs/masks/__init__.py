@@ -1,1 +1,175 @@
-"""Masks: the class of each pixel or voxel. So far their metrics."""
+"""Masks: which structure each voxel of an image belongs to."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax.data import images, volumes, walk
+from medjax.data.dataset import Split
+from medjax.data.info import DatasetInfo
+from medjax.data.masks.folder import is_mask
+from medjax.evaluation.metrics import Metric
+from medjax.evaluation.stats import nan_mean
+from medjax.outputs.base import (
+    WORST_CASES,
+    Description,
+    Evaluation,
+    ModelSpec,
+    Output,
+    PairReader,
+    Picture,
+    Predicted,
+    mean_over_seeds,
+    prepare_images,
+)
+from medjax.outputs.masks import metrics, pairs, plot, report, serve
+from medjax.outputs.masks.infer import infer_masks
+from medjax.outputs.masks.report import MaskPredictions
+from medjax.typing import Json
+
+_MEAN_SIDE = 48  # of the mean mask of the baseline, along each axis
+_MOST_IN_MEAN = 100  # masks
+
+
+def describe(info: DatasetInfo) -> Description:
+    """What segments images."""
+    return Description("segments structures", info.structures)
+
+
+def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> MaskPredictions:
+    """Packed masks on the grids of the files, beside the reference where there is one."""
+    return report.tabulate(split, spec.info, predicted)
+
+
+def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[MaskPredictions, str]:
+    """The mean mask of the training, scaled to the size of each image."""
+    mean = _mean_mask(train, len(spec.info.structures))  # [*small, class]
+    masks = np.empty(len(split), object)
+    for i, shape in enumerate(split["file_shape"]):
+        back = split["to_index"][i]
+        size = tuple(map(int, split["size"][i]))
+        prepared = images.resize(mean, size).argmax(-1).astype(np.uint8)
+        masks[i] = volumes.pack(serve.on_file(prepared, back, shape=tuple(map(int, shape))))
+    return (
+        tabulate(split, spec, {"mask": masks}),
+        "the most frequent structure at each place in the training masks, scaled to one size",
+    )
+
+
+def _mean_mask(train: Split, structures: int) -> np.ndarray:
+    """How often each class, the background first, is at each place of an image scaled to a cube."""
+    chosen = np.unique(np.linspace(0, len(train) - 1, _MOST_IN_MEAN).astype(int))
+    ndim = len(train.image_shape) - 1
+    total: Any = 0.0
+    for i in chosen:
+        mask = np.asarray(train.on_demand["mask"](int(i)))
+        one_hot = np.eye(structures + 1, dtype=np.float32)[mask]
+        total = total + images.resize(one_hot, (_MEAN_SIDE,) * ndim)
+    return total / len(chosen)
+
+
+def declare_metrics(spec: ModelSpec, measures: Any) -> dict[str, Metric]:
+    """Overlaps, distances between surfaces, and what was missed."""
+    info = spec.info
+    return metrics.declared(info.structures, tolerance=report.TOLERANCE, unit=report.unit_of(info))
+
+
+def details(evaluation: Evaluation[MaskPredictions]) -> Json:
+    """Each structure alone, and how many cases lack it."""
+    predictions, declared = evaluation.ensemble, evaluation.metrics
+    shown = [name for name in declared if not name.startswith("dice_")]
+    rows = {}
+    for j, name in enumerate(predictions.names):
+        structure = predictions.select_structure(j)
+        rows[name] = {
+            **structure.values({m: declared[m] for m in shown}),
+            "in_reference": int(structure.present.sum()),
+        }
+    return {"structures": rows, "remarks": _remarks(predictions)}
+
+
+def _remarks(predictions: MaskPredictions) -> list[str]:
+    """Where nothing can be measured, and what that means."""
+    empty = int(np.isnan(predictions.scores[..., 0]).sum())
+    if not empty:
+        return []
+    return [
+        f"{empty} of {predictions.present.size} structures of cases are neither in the reference "
+        "nor predicted: undefined, and counted nowhere"
+    ]
+
+
+def draw(folder: Path, evaluation: Evaluation[MaskPredictions]) -> list[Picture]:
+    """Dice of each structure, and the worst cases."""
+    predictions = evaluation.ensemble
+    plot.per_structure(folder / "dice_per_structure.png", predictions, evaluation.baseline)
+    pictures = [
+        Picture(
+            "dice_per_structure.png",
+            "Dice of each structure: median, quartiles and each case; the baseline beside.",
+        )
+    ]
+    mean = np.nan_to_num(nan_mean(predictions.scores[..., 0], axis=1), nan=np.inf)
+    for number, i in enumerate(np.argsort(mean, kind="stable")[:WORST_CASES], start=1):
+        pictures.append(_draw_case(folder, f"worst_{number}.png", int(i), evaluation))
+    return pictures
+
+
+def _draw_case(folder: Path, name: str, i: int, evaluation: Evaluation[MaskPredictions]) -> Picture:
+    predictions, split = evaluation.ensemble, evaluation.split
+    image = np.asarray(split.read(i))
+    predicted, reference = (
+        serve.on_prepared_grid(mask, split["to_index"][i], shape=image.shape[:-1])
+        for mask in (predictions.mask(i), split.on_demand["reference"](i))
+    )
+    plot.over(
+        folder / name,
+        image,
+        predictions.names,
+        predicted,
+        title=predictions.case_id[i],
+        reference=reference,
+    )
+    dice = predictions.scores[i, :, 0]
+    if np.isnan(dice).all():
+        text, worst = "no structure in the reference, and none predicted", 0
+    else:
+        worst = int(np.nanargmin(dice))
+        missed = " (missed)" if dice[worst] == 0 and predictions.present[i, worst] else ""
+        text = (
+            f"mean Dice {np.nanmean(dice):.3f}; the smallest {dice[worst]:.3f}, of "
+            f"{predictions.names[worst]}{missed}"
+        )
+    line = i * len(predictions.names) + worst + 2
+    return Picture(name, text, True, predictions.case_id[i], line, image.ndim == 4)
+
+
+def list_images(path: Path) -> walk.Walk:
+    """The images below a folder; masks that lie beside them are left out."""
+    files, left_out = walk.find(path, images.is_image)
+    images_ = [p for p in files if not is_mask(p)]
+    return walk.Walk(images_, left_out + Counter(masks=len(files) - len(images_)))
+
+
+def recognises(header: Sequence[str]) -> bool:
+    """Whether a table has structures."""
+    return "structure" in header
+
+
+MASKS: Output[MaskPredictions] = Output(
+    columns=("mask",),
+    describe=describe,
+    prepare=prepare_images(serve.prepare, serve.from_array)._replace(list_files=list_images),
+    tabulate=tabulate,
+    ensemble=mean_over_seeds,
+    baseline=baseline,
+    metrics=declare_metrics,
+    details=details,
+    draw=draw,
+    answer=serve.answers_of,
+    compare=PairReader(recognises, pairs.read_pair),
+    infer=infer_masks,
+)

@@ -26,7 +26,7 @@ def score(
     reference: np.ndarray,
     *,
     labels: Sequence[int],
-    spacing: Sequence[float],
+    spacing: Sequence[float] | np.ndarray,
     tolerance: float,
 ) -> Floats:
     """What `MEASURES` are of each class: `[class, measure]`.

@@ -1,0 +1,286 @@
+"""Images with masks, each of its own size, volumes in one orientation and of one size of voxel."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from medjax.data import exams, geometry, images, placing, subjects, volumes
+from medjax.data.builders.base import Builder, Example, Part
+from medjax.data.found import RawImage, known_spacing
+from medjax.data.masks import SETS
+from medjax.data.masks.case import MaskCase, MaskSet, numbered
+from medjax.errors import UserError
+
+_LOWEST_OF_MR = -200  # values below are Hounsfield units
+_APART_MM = 0.1  # that the affines of an image and its mask may differ by
+
+
+class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
+    """A set of `medjax.data.masks`; the class attribute `name` says which.
+
+    Each example has `size`, of the prepared image, `to_index`, the affine from its voxels to
+    indices of the file's array, `file_shape`, `file_world`, from indices of that array to mm (RAS
+    of a volume), `file_spacing` (NaN where it is not known), `oriented`, whether the file tells how
+    it lies, `voxels` of each structure in the file's mask, and `packed_bytes` of that mask.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    @functools.cached_property
+    def mask_set(self) -> MaskSet:
+        return SETS[self.name](self.options)
+
+    @functools.cached_property
+    def subjects(self) -> subjects.Subjects:
+        return subjects.of_cases(
+            self.mask_set.cases,
+            known_by=self.mask_set.known_by,
+            layout=self.mask_set.info.subjects,
+            secret=self.secret,
+        )
+
+    @functools.cached_property
+    def form(self) -> "Form":
+        """Of the set: chosen by the first image and by the sizes of all voxels."""
+        first = self.first_readable(self.mask_set.cases, lambda case: case.read())
+        scaling = self.options.scaling or _scaling_of(first.pixels)
+        voxel_mm = usual_voxel(self.mask_set.cases, self.options)
+        kept = _common_type(self.mask_set.cases) if scaling == "set" else ""
+        return Form(voxel_mm, scaling, self.options.window, kept)
+
+    @functools.cached_property
+    def _description(self):
+        example = self.first_readable(self.mask_set.cases, _read, self._prepared)
+        info = dataclasses.replace(
+            self.mask_set.info,
+            structure_values=self.mask_set.values,
+            subjects=self.subjects.known_by,
+            spacing_mm=self.form.voxel_mm or self._spacing(example),
+            resampled=bool(self.form.voxel_mm),
+        )
+        shape = (*(None,) * (example.image.ndim - 1), example.image.shape[-1])
+        return info, shape, example.image.dtype
+
+    def _spacing(self, example: Example) -> tuple[float, ...] | None:
+        """The size of a voxel, where every file tells it."""
+        cases = self.mask_set.cases
+        layouts = (images.layout(c.path) if c.path else None for c in cases)
+        spacings = (
+            c.spacing_mm or (x.spacing_mm if x else None)
+            for c, x in zip(cases, layouts, strict=True)
+            if c.path
+        )
+        known = all(spacings) and np.isfinite(example.targets["file_spacing"]).all()
+        return tuple(example.targets["file_spacing"].tolist()) if known else None
+
+    def describe(self):
+        return self._description
+
+    def examples(self, download: Callable) -> dict[str, Part]:
+        self.notes += self.mask_set.notes
+        return self.parts(self.mask_set.cases, self.subjects, self._read_all)
+
+    def _read_all(self, cases: list[MaskCase]) -> Iterator[Example]:
+        return self.readable(cases, _read, self._prepared)
+
+    def _prepared(self, case: MaskCase, files: tuple[RawImage, RawImage]) -> Example:
+        image = files[0]._replace(pixels=self.in_channels(files[0].pixels))
+        return prepare(case, image, files[1], self.mask_set.values, form=self.form)
+
+    def keep(self, split: str, example: Example) -> None:
+        volumes.append(Path(self.data_dir), split, example.image, **example.kept)
+
+
+def _read(case: MaskCase) -> tuple[RawImage, RawImage]:
+    return case.read(), case.read_mask()
+
+
+class Form(NamedTuple):
+    """What every image of a set is brought to.
+
+    Attributes:
+      voxel_mm: size of the voxels along each axis; empty: as they are.
+      scaling, window: as of `MaskOptions`.
+      integer_type: of values that are scaled alike for all; empty: float32.
+    """
+
+    voxel_mm: tuple[float, ...]
+    scaling: str
+    window: tuple[float, ...]
+    integer_type: str = ""
+
+
+def prepare(
+    case: MaskCase, raw_image: RawImage, raw_mask: RawImage, values: Sequence[int], *, form: Form
+) -> Example:
+    """An image and its mask in the form of the set.
+
+    Raises:
+      UserError: if the two do not lie on one grid, or the mask has values that are not declared.
+    """
+    check_one_grid(raw_image, raw_mask, origin=case.origin)
+    mask = numbered(raw_mask.pixels[..., 0], values, origin=case.origin)
+    placed = place(raw_image, form, spacing_mm=case.spacing_mm, origin=case.origin)
+    inside = geometry.is_reordering(placed.targets["to_index"])
+    back, size = placed.targets["to_index"], placed.image.shape[:-1]
+    turned = (
+        geometry.reorder(mask, np.linalg.inv(back), shape=size)
+        if inside
+        else geometry.resample_labels(mask, back, shape=size)
+    )
+    packed = volumes.pack(mask)
+    targets = {
+        **placed.targets,
+        "voxels": np.bincount(mask.reshape(-1), minlength=len(values) + 1)[1:].astype(np.int64),
+        "packed_bytes": len(packed),
+    }
+    return Example(
+        placed.image,
+        targets,
+        case.case_id,
+        case.subject,
+        case.origin,
+        case.metadata,
+        {"mask": np.ascontiguousarray(turned), "reference": packed},
+    )
+
+
+class PlacedImage(NamedTuple):
+    """An image in the form of its set, `[*space, channel]`, and where it lies: the columns of
+    `Masks` that need no mask."""
+
+    image: np.ndarray
+    targets: dict[str, Any]
+
+
+def place(raw_image: RawImage, form: Form, *, spacing_mm: float | None, origin: str) -> PlacedImage:
+    """Brings an image into the form of its set; new images that are predicted too.
+
+    Args:
+      spacing_mm: of every axis, where the file does not tell it.
+    """
+    pixels, ndim = raw_image.pixels, raw_image.pixels.ndim - 1
+    world, known, oriented = _world(raw_image, spacing_mm, origin)
+    stored = np.eye(ndim + 1)
+    if ndim == 3 and oriented:
+        pixels, stored = geometry.canonical(pixels, world)
+    values = _scaled(pixels, form)
+    back = stored
+    if form.voxel_mm and known:
+        values, back = _resampled(values, world, stored, form.voxel_mm, origin)
+    elif form.voxel_mm:
+        raise UserError(
+            f"{origin}: the size of its voxels is not known, and all are resampled to "
+            f"{' x '.join(f'{v:g}' for v in form.voxel_mm)} mm; mend the file, or give `spacing_mm`"
+        )
+    return PlacedImage(
+        np.ascontiguousarray(values),
+        {
+            "size": np.array(values.shape[:-1], np.int32),
+            "to_index": back,
+            "file_shape": np.array(raw_image.pixels.shape[:-1], np.int32),
+            "file_world": world,
+            "file_spacing": geometry.spacing_mm(world) if known else np.full(ndim, np.nan),
+            "oriented": bool(oriented),
+        },
+    )
+
+
+def _world(
+    raw_image: RawImage, spacing_mm: float | None, origin: str
+) -> tuple[np.ndarray, bool, bool]:
+    """From indices of the array to mm, whether their size is known, and whether the file tells how
+    it lies."""
+    ndim = raw_image.pixels.ndim - 1
+    oriented = raw_image.affine is not None and len(raw_image.affine) == ndim + 1
+    known = oriented or known_spacing(raw_image.spacing_mm) or bool(spacing_mm)
+    if not oriented and raw_image.axes == "xyz":  # NIfTI without an orientation
+        sizes = raw_image.spacing_mm if known_spacing(raw_image.spacing_mm) else None
+        sizes = sizes or ((spacing_mm or 1.0,) * ndim)
+        return geometry.scaling(np.array(sizes), np.zeros(ndim)), known, False
+    world = placing.world_of(
+        raw_image, spacing_mm=spacing_mm or (None if known else 1.0), origin=origin
+    )
+    return world, known, oriented
+
+
+def _scaled(pixels: np.ndarray, form: Form) -> np.ndarray:
+    if form.scaling == "image":
+        return images.eight_bits(pixels, form.window)
+    return np.rint(pixels).astype(form.integer_type) if form.integer_type else pixels
+
+
+def _resampled(
+    pixels: np.ndarray,
+    world: np.ndarray,
+    stored: np.ndarray,
+    voxel_mm: tuple[float, ...],
+    origin: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels with voxels of the size, about the same centre, and the affine from them to
+    indices of the file's array."""
+    spacing = geometry.spacing_mm(world @ stored)
+    if len(voxel_mm) != len(spacing):
+        raise UserError(f"`voxel_mm`: give {len(spacing)} sizes; {origin} has so many axes")
+    if np.allclose(spacing, voxel_mm, rtol=0.01):
+        return pixels, stored
+    size, factor = np.array(pixels.shape[:-1]), np.array(voxel_mm) / spacing
+    shape = tuple(int(n) for n in np.maximum(np.rint(size / factor), 1))
+    to_pixels = geometry.scaling(factor, (size - 1) / 2 - factor * (np.array(shape) - 1) / 2)
+    return geometry.resample(pixels, to_pixels, shape=shape), stored @ to_pixels
+
+
+def check_one_grid(raw_image: RawImage, raw_mask: RawImage, *, origin: str) -> None:
+    """Raises UserError unless image and mask have one shape and lie at one place."""
+    shapes = raw_image.pixels.shape[:-1], raw_mask.pixels.shape[:-1]
+    if shapes[0] != shapes[1]:
+        sizes = [" x ".join(map(str, shape)) for shape in shapes]
+        raise UserError(
+            f"{origin}: the mask has {sizes[1]} voxels, its image {sizes[0]}; resample it onto the "
+            "grid of the image by the nearest voxel"
+        )
+    if raw_mask.pixels.shape[-1] != 1 and (raw_mask.pixels != raw_mask.pixels[..., :1]).any():
+        raise UserError(
+            f"{origin}: a mask in colours; write its values as gray levels 0, 1, 2, ..."
+        )
+    if raw_image.affine is None or raw_mask.affine is None:
+        return
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in shapes[0]))).reshape(len(shapes[0]), -1).T
+    if len(raw_image.affine) != corners.shape[1] + 1:
+        return
+    apart = np.linalg.norm(
+        geometry.apply(raw_image.affine, corners) - geometry.apply(raw_mask.affine, corners), axis=1
+    ).max()
+    if apart > _APART_MM:
+        raise UserError(
+            f"{origin}: lies up to {apart:.3g} mm from its image, by the affines of the two; write "
+            "the affine of the image into the mask, or resample it"
+        )
+
+
+def _scaling_of(pixels: np.ndarray) -> str:
+    """`set` for Hounsfield units, else `image`."""
+    return "set" if pixels.dtype.kind in "if" and pixels.min() < _LOWEST_OF_MR else "image"
+
+
+def _common_type(cases: Sequence[MaskCase]) -> str:
+    """The type of whole numbers that all files store, by name; empty where there is none."""
+    types = {x.integer_type if (x := images.layout(c.path)) else "" for c in cases if c.path}
+    return types.pop() if len(types) == 1 else ""
+
+
+def usual_voxel(cases: Sequence[MaskCase], options: Any) -> tuple[float, ...]:
+    """The size that volumes are resampled to: as wished, or the median of each axis; empty where
+    all have one size, or none is known."""
+    if options.voxel_mm:
+        return tuple(options.voxel_mm)
+    layouts = [x for c in cases if c.path and (x := images.layout(c.path)) and x.affine is not None]
+    sizes = np.array([exams.reoriented(x).spacing_mm for x in layouts if len(x.shape) == 3], float)
+    if not len(sizes) or (np.ptp(sizes, axis=0) <= 0.01 * sizes.min(0)).all():
+        return ()
+    return tuple(float(f"{v:.4g}") for v in np.median(sizes, axis=0))

@@ -1,0 +1,102 @@
+"""One image with its mask, and the set that it belongs to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from medjax.data import images
+from medjax.data.info import DatasetInfo
+from medjax.errors import UserError
+
+BACKGROUND = 0
+
+
+class MaskCase(NamedTuple):
+    """One image with its mask, before pixels are read.
+
+    Attributes:
+      read: the image; read_mask: the mask, whose pixels `[*space, 1]` are whole numbers.
+      subject: empty where nothing says who it is.
+      spacing_mm: of every axis, where the file does not tell it.
+      path: the file of the image; None where it is made.
+    """
+
+    read: Callable[[], images.RawImage]
+    read_mask: Callable[[], images.RawImage]
+    origin: str
+    case_id: str
+    subject: str
+    split: str | None
+    spacing_mm: float | None = None
+    metadata: Mapping[str, str] = {}
+    path: Path | None = None
+
+
+class MaskSet(NamedTuple):
+    """The cases of a set.
+
+    Attributes:
+      values: the numbers that stand for the structures of `info` in the files, in their order.
+      known_by: how subjects are known, where a table says it; see `subjects.resolve`.
+      notes: what is worth knowing about it.
+    """
+
+    info: DatasetInfo
+    cases: list[MaskCase]
+    values: tuple[int, ...]
+    known_by: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def from_files(
+    root: Path,
+    image: Path,
+    mask: Path,
+    *,
+    limit_bytes: int,
+    subject: str = "",
+    split: str | None = None,
+    spacing_mm: float | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> MaskCase:
+    """A case whose image and mask are files below `root`."""
+    return MaskCase(
+        lambda: images.read(image, limit_bytes=limit_bytes),
+        lambda: images.read(mask, limit_bytes=limit_bytes),
+        f"{mask}",
+        image.relative_to(root).as_posix(),
+        subject,
+        split,
+        spacing_mm,
+        metadata or {},
+        image,
+    )
+
+
+def numbered(mask: np.ndarray, values: Sequence[int], *, origin: str) -> np.ndarray:
+    """A mask of a file `[*space]` with its `values` as 1, 2, ..., uint8; 0 stays the background.
+
+    Raises:
+      UserError: for values that are not whole, or not declared.
+    """
+    rounded = np.rint(mask)
+    if mask.dtype.kind == "f" and not np.array_equal(rounded, mask):
+        odd = float(mask[rounded != mask].flat[0])
+        raise UserError(
+            f"{origin}: a mask has whole numbers, this one {odd:g} too; it may be an image, or was "
+            "resampled with interpolation: resample masks by the nearest voxel"
+        )
+    there = np.unique(rounded).astype(int)
+    odd_values = [int(v) for v in there if v not in (BACKGROUND, *values)]
+    if odd_values:
+        known = ", ".join(map(str, values))
+        raise UserError(
+            f"{origin}: has the value {odd_values[0]}, which is not declared; known are 0 "
+            f"(background), {known}: mend the mask, or name all with `structures`"
+        )
+    out = np.zeros(mask.shape, np.uint8)
+    for number, value in enumerate(values, start=1):
+        out[rounded == value] = number
+    return out

@@ -1,0 +1,254 @@
+"""One's own images with masks: paired by a table, by folders, by name, or by `dataset.json`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax.data import images, table, walk
+from medjax.data.info import DatasetInfo
+from medjax.data.masks.case import BACKGROUND, MaskCase, MaskSet, from_files
+from medjax.data.metadata import Metadata, columns_of, facts_of_rows
+from medjax.data.options import MaskOptions
+from medjax.errors import UserError
+
+IMAGE_FOLDERS = ("images", "image", "imagesTr", "img", "imgs")
+MASK_FOLDERS = ("labels", "masks", "labelsTr", "label", "mask", "annotations", "segmentations")
+MASK_ENDINGS = ("_mask", "_seg", "_label", "_labels", "-mask", "-seg", "-label", "_segmentation")
+TABLE = "masks.csv"
+_IMAGE_COLUMNS = ("image", "path", "file", "filename")
+_MASK_COLUMNS = ("mask", "label", "segmentation", "seg")
+_MOST_READ = 20  # masks that are read to learn which values there are
+
+
+class Pair(NamedTuple):
+    """The files of an image and of its mask."""
+
+    image: Path
+    mask: Path
+
+
+class Pairing(NamedTuple):
+    """Pairs, and what has no partner.
+
+    Attributes:
+      images, masks: those without the other.
+    """
+
+    pairs: list[Pair]
+    images: list[Path]
+    masks: list[Path]
+
+
+def mask_folder(options: MaskOptions) -> MaskSet:
+    """One's own images, each with a mask.
+
+    A `metadata.csv` may give split, subject and spacing. Values of the masks are named by
+    `dataset.json` (Medical Segmentation Decathlon, nnU-Net) or by `structures`.
+    """
+    root = table.root_of(options)
+    path = table.path_of(options, TABLE)
+    if path.exists():
+        cases, known_by, notes = _from_table(path, options)
+    else:
+        cases, known_by, notes = _from_files(root, options)
+    if not cases:
+        raise UserError(f"`data_dir={root}`: no image with a mask; {WANTED}")
+    names, values = _structures(root, cases, options)
+    info = DatasetInfo(root.resolve().name, structures=names)
+    return MaskSet(info, cases, values, known_by, tuple(notes))
+
+
+WANTED = (
+    "looked for masks.csv with the columns image and mask, folders images/ and labels/ (or masks/, "
+    "imagesTr/ and labelsTr/) with the same names, or NAME and NAME_mask beside one another"
+)
+
+
+def looks_like(root: Path) -> bool:
+    """Whether a folder holds images with masks."""
+    if (root / TABLE).exists() or _folders(root) is not None:
+        return True
+    return bool(_same_folder(walk.find(root, images.is_image).files).pairs)
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file is a mask by its name, or by that of its folder beside one of images."""
+    near = path.parent.parent
+    among = path.parent.name in MASK_FOLDERS and any((near / n).is_dir() for n in IMAGE_FOLDERS)
+    return among or images.stem(path).endswith(MASK_ENDINGS)
+
+
+def _folders(root: Path) -> tuple[Path, Path] | None:
+    """Those of images and of masks, where there are two such."""
+    some = (
+        next((root / n for n in names if (root / n).is_dir()), None)
+        for names in (IMAGE_FOLDERS, MASK_FOLDERS)
+    )
+    first, second = some
+    return (first, second) if first and second else None
+
+
+def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, list[str]]:
+    folders = _folders(root)
+    pairing = (
+        _between(*folders) if folders else _same_folder(walk.find(root, images.is_image).files)
+    )
+    notes = _partners(pairing, root, options)
+    more = Metadata(root, options)
+    cases = [
+        from_files(
+            root,
+            pair.image,
+            pair.mask,
+            limit_bytes=options.limit_bytes,
+            **more.describe_image(pair.image),
+        )
+        for pair in pairing.pairs
+    ]
+    return cases, more.known_by(), [*notes, *more.notes()]
+
+
+def _between(image_folder: Path, mask_folder: Path) -> Pairing:
+    """Of two folders, by names: the mask has that of its image, with an ending of masks or without;
+    of nnU-Net's images the number of the channel is left out."""
+    masks = {_key(p, mask_folder): p for p in walk.find(mask_folder, images.is_image).files}
+    return _paired(
+        [(p, _key(p, image_folder)) for p in walk.find(image_folder, images.is_image).files], masks
+    )
+
+
+def _same_folder(files: Sequence[Path]) -> Pairing:
+    """Of one folder: `NAME` and `NAME_mask`."""
+    masks = {
+        str(p.with_name(images.stem(p).removesuffix(end))): p
+        for p in files
+        for end in MASK_ENDINGS
+        if images.stem(p).endswith(end)
+    }
+    of_masks = set(masks.values())
+    others = [(p, str(p.with_name(images.stem(p)))) for p in files if p not in of_masks]
+    return _paired(others, masks)
+
+
+def _paired(files: Sequence[tuple[Path, str]], masks: Mapping[str, Path]) -> Pairing:
+    pairs, alone, used = [], [], set()
+    for path, key in files:
+        name = key if key in masks else key.removesuffix("_0000")
+        if name not in masks:
+            alone.append(path)
+            continue
+        if name in used:
+            raise UserError(
+                f"{path}: its mask {masks[name].name} is that of another image too; images of "
+                "several channels are given as one file"
+            )
+        used.add(name)
+        pairs.append(Pair(path, masks[name]))
+    return Pairing(pairs, alone, [p for key, p in masks.items() if key not in used])
+
+
+def _key(path: Path, folder: Path) -> str:
+    stem = images.stem(path)
+    for end in MASK_ENDINGS:
+        stem = stem.removesuffix(end)
+    return path.with_name(stem).relative_to(folder).as_posix()
+
+
+def _partners(pairing: Pairing, root: Path, options: MaskOptions) -> list[str]:
+    """Notes of what has no partner; raises UserError where nobody allowed it."""
+    names = [
+        [p.relative_to(root).as_posix() for p in some] for some in (pairing.images, pairing.masks)
+    ]
+    if pairing.masks:
+        raise UserError(
+            f"`data_dir={root}`: {walk.note_of(names[1], 'mask', 'without an image')[0]}; a mask "
+            "has the name of its image"
+        )
+    if pairing.images and not options.unlabelled:
+        raise UserError(
+            f"`data_dir={root}`: {walk.note_of(names[0], 'image', 'without a mask')[0]}; a mask "
+            "has the name of its image; `unlabelled=true` leaves such images out"
+        )
+    return walk.note_of(names[0], "image", "without a mask left out")
+
+
+def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, list[str]]:
+    rows, root = table.read_rows(path), path.parent
+    files = table.FileIndex(root, options, suffixes=images.SUFFIXES, what="image")
+    image, mask = (
+        table.column(path, rows[0], wish=wish, usual=usual, what=what, option=option)
+        for wish, usual, what, option in (
+            (options.path_column, _IMAGE_COLUMNS, "images", "path_column"),
+            (options.mask_column, _MASK_COLUMNS, "masks", "mask_column"),
+        )
+    )
+    columns = columns_of(path, rows, options)
+    cases, without = [], []
+    for row in rows:
+        if not row[mask]:
+            without.append(row[image])
+            continue
+        cases.append(
+            from_files(
+                root,
+                files.find(row[image], origin=row.origin),
+                files.find(row[mask], origin=row.origin),
+                limit_bytes=options.limit_bytes,
+                **facts_of_rows([row], columns, image=row[image]),
+            )
+        )
+    if without and not options.unlabelled:
+        raise UserError(
+            f"{path}: {walk.note_of(without, 'image', 'without a mask')[0]}; `unlabelled=true` "
+            "leaves such images out"
+        )
+    known = f"column {columns.subject} of {path.name}" if columns.subject else ""
+    return cases, known, walk.note_of(without, "image", "without a mask left out")
+
+
+def _structures(
+    root: Path, cases: Sequence[MaskCase], options: MaskOptions
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and values of what the masks show."""
+    if options.structures:
+        return options.structures, tuple(range(1, len(options.structures) + 1))
+    declared = _declared(root / "dataset.json")
+    if declared:
+        return tuple(declared), tuple(declared.values())
+    values = _values_in(cases)
+    if not values:
+        raise UserError(
+            f"`data_dir={root}`: the masks that were read are empty; name their values with "
+            "`structures`"
+        )
+    if len(values) == 1:
+        return ("foreground",), values
+    return tuple(f"structure_{v}" for v in values), values
+
+
+def _declared(path: Path) -> dict[str, int]:
+    """Names and values of `dataset.json`: of the Decathlon `{"1": "name"}`, of nnU-Net `{"name":
+    1}`."""
+    if not path.exists():
+        return {}
+    try:
+        labels: dict[str, Any] = json.loads(path.read_text())["labels"]
+        named = {
+            str(value) if key.isdigit() else key: int(key) if key.isdigit() else int(value)
+            for key, value in labels.items()
+            if not isinstance(value, list)
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise UserError(f"{path}: its labels cannot be read ({e}); write name and number") from None
+    return {name: value for name, value in named.items() if value != BACKGROUND}
+
+
+def _values_in(cases: Sequence[MaskCase]) -> tuple[int, ...]:
+    """The values in masks that are evenly spread over the set."""
+    chosen = np.unique(np.linspace(0, len(cases) - 1, _MOST_READ).astype(int))
+    there = [np.unique(cases[i].read_mask().pixels) for i in chosen]
+    values = np.unique(np.concatenate(there))
+    return tuple(int(v) for v in values if v != BACKGROUND)

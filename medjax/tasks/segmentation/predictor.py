@@ -1,0 +1,91 @@
+"""Images to masks."""
+
+import dataclasses
+from typing import Any
+
+from medjax import models
+from medjax.config import option, own
+from medjax.errors import UserError
+from medjax.ops.augment import Augmentation
+from medjax.outputs.base import ModelSpec
+from medjax.outputs.masks import MASKS
+from medjax.tasks.segmentation import task as segmentation
+from medjax.train.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationPredictor:
+    """How images are segmented.
+
+    Attributes:
+      augmentation: how patches vary in training.
+      own_network: a module that medjax has no name for.
+    """
+
+    model: str = option("unet", "the network", choices=models.SEGMENTERS, kept=True, common=True)
+    width: int = option(
+        0, "its features, at the finest level; 0: 16, or 8 in volumes", least=0, kept=True
+    )
+    levels: int = option(4, "unet: sizes that it works at", least=1, kept=True)
+    patch: tuple[int, ...] = option(
+        (),
+        "what it takes at a time, one side an axis, 1 for slices; empty: the largest image",
+        item=int,
+        least=1,
+        kept=True,
+        common=True,
+    )
+    mirror: tuple[int, ...] = option(
+        (), "predictions are the mean over these axes mirrored, comma-separated", item=int
+    )
+    dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    augmentation: Augmentation = segmentation.NO_AUGMENTATION
+    own_network: Any = own()
+
+    output = MASKS
+
+    def make_task(self, spec: ModelSpec, **training: Any) -> Task:
+        """What the network is trained to do; `training` are options of
+        `tasks.segmentation.task.make`.
+
+        Raises:
+          UserError: if the patches do not fit the network.
+        """
+        shown = [n for n in spec.image_shape[:-1] if n > 1]
+        if any(not 0 <= axis < len(shown) for axis in self.mirror):
+            raise UserError(f"`mirror`: the patches have the axes 0 to {len(shown) - 1}")
+        return segmentation.make(
+            self._network(spec, tuple(shown)),
+            image_shape=spec.image_shape,
+            num_classes=1 + len(spec.info.structures),
+            preprocessing=spec.preprocessing,
+            augmentation=self.augmentation,
+            mirror=self.mirror,
+            **training,
+        )
+
+    def _network(self, spec: ModelSpec, shown: tuple[int, ...]) -> Any:
+        shape, count = (*shown, spec.image_shape[-1]), 1 + len(spec.info.structures)
+        if self.own_network is not None:
+            models.check_network(self.own_network, image_shape=shape, answers=(*shown, count))
+            return self.own_network
+        divisor = self.divisor
+        if any(n % divisor for n in shown):
+            raise UserError(
+                f"`model={self.model}` with `levels={self.levels}` needs sides that divide by "
+                f"{divisor}; the patches have {' x '.join(map(str, shown))}: give `patch`, or "
+                "fewer `levels`"
+            )
+        depth = {"levels": self.levels} if self.model in models.HAVE_LEVELS else {}
+        network = models.segmenter(
+            self.model, num_classes=count, dtype=self.dtype, width=self.width, **depth
+        )
+        if self.model not in models.BUILT_IN:
+            models.check_network(network, image_shape=shape, answers=(*shown, count))
+        return network
+
+    @property
+    def divisor(self) -> int:
+        """What each side of a patch divides by."""
+        known = self.own_network is None and self.model in models.BUILT_IN
+        return models.divisor(self.model, levels=self.levels) if known else 1

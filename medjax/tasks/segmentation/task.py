@@ -1,0 +1,162 @@
+"""Segmentation of patches by cross-entropy and soft Dice.
+
+Ronneberger et al. 2015 (arXiv 1505.04597) and Milletari et al. 2016 (arXiv 1606.04797); both losses
+together as in nnU-Net (Isensee et al., Nature Methods 18, 2021).
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from medjax import losses
+from medjax.config import option
+from medjax.data.patches import UNKNOWN
+from medjax.errors import UserError
+from medjax.ops.augment import Augmentation, Sample, augment_together
+from medjax.ops.preprocess import Preprocessing
+from medjax.train.task import Task
+from medjax.typing import Array, Batch, Key, Params, Stats
+
+NO_AUGMENTATION = Augmentation()
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """How much each loss counts; their sum is trained."""
+
+    cross_entropy_weight: float = option(1.0, "of cross-entropy, each voxel alike", least=0)
+    focal_weight: float = option(0.0, "of the focal loss (Lin et al. 2017)", least=0)
+    dice_weight: float = option(1.0, "of soft Dice, the batch as one image", least=0)
+    dice_per_case_weight: float = option(0.0, "of soft Dice, each patch by itself", least=0)
+    vnet_dice_weight: float = option(
+        0.0, "of Dice with squared sums (V-Net, Milletari et al. 2016)", least=0
+    )
+    tversky_weight: float = option(
+        0.0, "of the Tversky loss, misses weigh 0.7 (Salehi et al. 2017)", least=0
+    )
+
+    def __post_init__(self) -> None:
+        if not any(dataclasses.asdict(self).values()):
+            raise UserError("`dice_weight`, `cross_entropy_weight`, ...: one must be positive")
+
+
+DICE_AND_CROSS_ENTROPY = LossWeights()
+
+
+def make(
+    model: Any,
+    *,
+    image_shape: tuple[int, ...],
+    num_classes: int,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation = NO_AUGMENTATION,
+    weights: LossWeights = DICE_AND_CROSS_ENTROPY,
+    mirror: tuple[int, ...] = (),
+) -> Task:
+    """Segmentation with `model`.
+
+    It predicts `probability` `[batch, *patch, num_classes]`, the background first.
+
+    Args:
+      model: a network with `apply`, from `[batch, *space, channel]` to `[batch, *space,
+        num_classes]`. Axes of a patch that have one voxel are not shown to it: a network of slices
+        has patches such as `[224, 224, 1]`.
+      image_shape: of a patch, `[*patch, channel]`.
+      preprocessing: what is done to pixels first.
+      augmentation: how patches vary in training; masks move with them.
+      mirror: axes of the patch that predictions are averaged over, both ways.
+    """
+    thin = tuple(a for a, n in enumerate(image_shape[:-1]) if n == 1)
+
+    def init(key: Key) -> tuple[Params, Stats]:
+        variables = dict(model.init(key, jnp.zeros((1, *_shown(image_shape, thin))), train=False))
+        return variables["params"], variables.get("batch_stats", {})
+
+    def network(
+        params: Params, stats: Stats, images: Array, *, train: bool, key: Key | None = None
+    ) -> tuple[Array, Stats]:
+        logits, updated = model.apply(
+            {"params": params, "batch_stats": stats},
+            preprocessing.standardise(images),
+            train=train,
+            mutable=["batch_stats"],
+            rngs=None if key is None else {"dropout": key},
+        )
+        return logits, updated.get("batch_stats", stats)
+
+    def vary(key: Key, image: Array, mask: Array) -> tuple[Array, Array]:
+        known = jnp.where(mask == UNKNOWN, 0, mask.astype(jnp.int32) + 1)
+        sample = Sample(preprocessing.unit(image), jnp.zeros((0, mask.ndim)), known)
+        varied = augment_together(key, sample, augmentation=augmentation)
+        assert varied.mask is not None
+        return (
+            varied.image,
+            varied.mask - 1,
+        )  # -1 is not known: also what was turned in from outside
+
+    def batch_loss(key: Key, params: Params, stats: Stats, batch: Batch):
+        augment_key, dropout_key = jax.random.split(key)
+        keys = jax.random.split(augment_key, batch["image"].shape[0])
+        images = batch["image"].reshape(-1, *_shown(image_shape, thin))
+        masks = batch["mask"].reshape(images.shape[:-1])
+        images, masks = jax.vmap(vary)(keys, images, masks)
+        logits, stats = network(params, stats, images, train=True, key=dropout_key)
+        target = jax.nn.one_hot(masks, num_classes)
+        parts = loss_parts(logits, target, weights=weights)
+        value = sum(parts.values(), jnp.zeros(()))
+        return value, (stats, {"loss": value, **parts})
+
+    def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
+        images = preprocessing.unit(batch["image"].reshape(-1, *_shown(image_shape, thin)))
+
+        def view(axes: tuple[int, ...]) -> Array:
+            turned = jnp.flip(images, axes)
+            return jnp.flip(jax.nn.softmax(network(params, stats, turned, train=False)[0]), axes)
+
+        ways = [
+            tuple(1 + a for a in axes)
+            for count in range(len(mirror) + 1)
+            for axes in itertools.combinations(mirror, count)
+        ]
+        probability = sum(map(view, ways), jnp.zeros(())) / len(ways)
+        return {"probability": probability.reshape(*batch["image"].shape[:-1], num_classes)}
+
+    return Task(init, batch_loss, predict)
+
+
+def _shown(image_shape: tuple[int, ...], thin: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that the network takes of one patch."""
+    return (*(n for a, n in enumerate(image_shape[:-1]) if a not in thin), image_shape[-1])
+
+
+def loss_parts(logits: Array, target: Array, *, weights: LossWeights) -> dict[str, Array]:
+    """Each loss that counts, weighted; both `[batch, *space, num_classes]`."""
+    known = jnp.maximum(target.sum(-1).mean(), 1e-6)  # a share: losses are means over known voxels
+
+    def by_voxel(loss: losses.LossFunction) -> Callable[[], Array]:
+        mean = jax.vmap(lambda a, b: losses.mean_over_voxels(loss, a, b))
+        return lambda: mean(logits, target).mean() / known
+
+    def overlaps(power: int = 1) -> losses.Overlap:
+        return jax.vmap(lambda a, b: losses.mask_overlap(a, b, power=power))(logits, target)
+
+    def of_batch(loss: Callable[[losses.Overlap], Array]) -> Callable[[], Array]:
+        return lambda: loss(jax.tree.map(lambda x: x.sum(0), overlaps()))
+
+    every = {
+        "cross_entropy": by_voxel(losses.cross_entropy),
+        "focal": by_voxel(losses.focal),
+        "dice": of_batch(losses.soft_dice),
+        "dice_per_case": lambda: jax.vmap(losses.soft_dice)(overlaps()).mean(),
+        "vnet_dice": lambda: jax.vmap(losses.soft_dice)(overlaps(2)).mean(),
+        "tversky": of_batch(losses.tversky),
+    }
+    return {
+        name.replace("weight", "loss"): weight * every[name.removesuffix("_weight")]()
+        for name, weight in dataclasses.asdict(weights).items()
+        if weight
+    }

@@ -1,0 +1,260 @@
+"""Images with masks: how they are paired, what is refused, and that a mask comes back as it was."""
+
+import itertools
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from medjax.data import geometry, images, volumes
+from medjax.data.builders.masks import Form, check_one_grid, place, prepare
+from medjax.data.catalogue import find_kind
+from medjax.data.dataset import Split
+from medjax.data.info import DatasetInfo
+from medjax.data.masks import SETS
+from medjax.data.masks.case import MaskCase, numbered
+from medjax.data.masks.folder import mask_folder
+from medjax.data.options import MaskOptions
+from medjax.data.patches import UNKNOWN, cut, draw_patches
+from medjax.errors import UserError
+from medjax.outputs.masks import infer, serve
+from tests.conftest import real_data
+
+PLAIN = Form((), "image", ())
+
+
+def write(path: Path, pixels) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".png":
+        Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+    else:
+        nibabel.save(nibabel.Nifti1Image(np.asarray(pixels, np.uint8), np.eye(4)), path)
+
+
+def boxes(value=1):
+    mask = np.zeros((8, 10), np.uint8)
+    mask[2:5, 3:7] = value
+    return mask
+
+
+def make_set(root, *names):
+    """Files of these names: masks where the name says so."""
+    for name in names:
+        masks = ("label", "mask", "seg", "annot")
+        is_mask = any(word in name for word in masks)
+        write(root / name, boxes() if is_mask else 20 * boxes())
+
+
+LAYOUTS = {
+    "folders": ("images/a.png", "images/b.png", "labels/a.png", "labels/b.png"),
+    "deep": ("images/x/a.png", "images/y/a.png", "masks/x/a.png", "masks/y/a.png"),
+    "endings": ("images/a.png", "images/b.png", "masks/a_mask.png", "masks/b_mask.png"),
+    "beside": ("a.png", "a_mask.png", "b.png", "b_seg.png"),
+    "nnunet": ("imagesTr/a_0000.png", "imagesTr/b_0000.png", "labelsTr/a.png", "labelsTr/b.png"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_images_are_paired(tmp_path, layout):
+    make_set(tmp_path, *LAYOUTS[layout])
+    made = mask_folder(MaskOptions(data_dir=str(tmp_path)))
+    assert len(made.cases) == 2
+    assert made.info.structures == ("foreground",)
+    assert find_kind(tmp_path) is MaskOptions
+    for case in made.cases:
+        assert (case.read().pixels > 0).sum() == (case.read_mask().pixels > 0).sum() == 12
+
+
+def test_a_table_pairs_them_and_knows_subjects(tmp_path):
+    make_set(tmp_path, "p/1.png", "q/1_label.png", "p/2.png", "q/2_label.png")
+    (tmp_path / "masks.csv").write_text(
+        "image,mask,split,patient_id\np/1.png,q/1_label.png,train,a\np/2.png,q/2_label.png,val,b\n"
+    )
+    made = mask_folder(MaskOptions(data_dir=str(tmp_path)))
+    assert [(c.case_id, c.split, c.subject) for c in made.cases] == [
+        ("p/1.png", "train", "a"),
+        ("p/2.png", "validation", "b"),
+    ]
+    assert made.known_by == "column patient_id of masks.csv"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"0": "background", "1": "liver", "2": "tumour"},  # Decathlon
+        {"background": 0, "liver": 1, "tumour": 2, "organ": [1, 2]},  # nnU-Net, with a region
+    ],
+)
+def test_dataset_json_names_the_structures(tmp_path, labels):
+    make_set(tmp_path, *LAYOUTS["nnunet"])
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    made = mask_folder(MaskOptions(data_dir=str(tmp_path)))
+    assert (made.info.structures, made.values) == (("liver", "tumour"), (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (("images/a.png", "images/b.png", "labels/a.png"), "1 image without a mask: images/b.png"),
+        (("images/a.png", "labels/a.png", "labels/b.png"), "1 mask without an image: labels/b.png"),
+        (("images/a.png", "labels/b.png"), "without an image"),
+        (("images/a.png", "images/a_0000.png", "labels/a.png"), "that of another image too"),
+    ],
+)
+def test_what_has_no_partner_is_named(tmp_path, files, words):
+    make_set(tmp_path, *files)
+    with pytest.raises(UserError, match=words):
+        mask_folder(MaskOptions(data_dir=str(tmp_path)))
+
+
+def test_images_without_masks_may_be_left_out(tmp_path):
+    make_set(tmp_path, "images/a.png", "images/b.png", "labels/a.png")
+    made = mask_folder(MaskOptions(data_dir=str(tmp_path), unlabelled=True))
+    assert len(made.cases) == 1
+    assert made.notes == ("1 image without a mask left out: images/b.png",)
+
+
+def test_values_that_are_not_declared_or_not_whole_are_refused():
+    np.testing.assert_array_equal(numbered(np.array([[0, 255]]), (255,), origin="x"), [[0, 1]])
+    with pytest.raises(UserError, match=r"x: has the value 3, which is not declared"):
+        numbered(np.array([[0, 3]]), (1, 2), origin="x")
+    with pytest.raises(UserError, match=r"x: a mask has whole numbers, this one 0.5"):
+        numbered(np.array([[0.0, 0.5]]), (1,), origin="x")
+
+
+def test_masks_on_another_grid_are_refused():
+    image = images.RawImage(np.zeros((4, 5, 6, 1)), (1.0,) * 3, np.eye(4), "xyz")
+    with pytest.raises(UserError, match=r"the mask has 4 x 5 x 7 voxels, its image 4 x 5 x 6"):
+        check_one_grid(image, image._replace(pixels=np.zeros((4, 5, 7, 1))), origin="x")
+    shifted = geometry.scaling(np.ones(3), np.array([0.0, 3.0, 4.0]))
+    with pytest.raises(UserError, match=r"lies up to 5 mm from its image"):
+        check_one_grid(image, image._replace(affine=shifted), origin="x")
+
+
+def odd_affines():
+    """Thirty: every order and some directions of axes, anisotropic, half of them oblique."""
+    rng = np.random.default_rng(0)
+    for number, order in enumerate(
+        itertools.islice(itertools.cycle(itertools.permutations(range(3))), 30)
+    ):
+        axes = np.eye(3)[list(order)] * rng.choice([-1, 1], 3)
+        turn = Rotation.from_euler("xyz", rng.uniform(-20, 20, 3), degrees=True).as_matrix()
+        matrix = (turn if number % 2 else np.eye(3)) @ axes @ np.diag(rng.uniform(0.5, 4, 3))
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = matrix, rng.uniform(-50, 50, 3)
+        yield affine
+
+
+@pytest.mark.parametrize("affine", list(odd_affines()))
+def test_an_identity_network_gives_the_mask_back(affine, rng, tmp_path):
+    """Through the orientation of the set, windows, the file's grid, and the file."""
+    mask = rng.integers(0, 3, (7, 9, 6)).astype(np.uint8)
+    raw = images.RawImage(mask[..., None], tuple(geometry.spacing_mm(affine)), affine, "xyz")
+    placed = place(raw, PLAIN, spacing_mm=None, origin="x")
+
+    def identity(params, stats, batch):
+        return {"probability": np.eye(3, dtype=np.float32)[batch["image"][..., 0]][None]}
+
+    probability = infer.predict_windows(identity, ({}, {}), placed.image, patch=(8, 4, 4), batch=3)
+    back = infer.on_file_grid(probability[0], row=placed.targets)
+    np.testing.assert_array_equal(back, mask)
+    serve.write_mask(tmp_path / "m.nii.gz", back, (1, 2), placed.targets["file_world"])
+    file = images.read(tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(file.pixels[..., 0], mask)
+    np.testing.assert_allclose(file.affine, affine, atol=1e-4)
+
+
+def test_masks_move_with_their_image_onto_other_voxels():
+    """A box of 8 mm in voxels of 1 mm is as large, and at the same place, in voxels of 2 mm."""
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[4:12, 6:14, 2:10] = 1
+    raw = images.RawImage((100 * mask).astype(np.uint8)[..., None], (1.0,) * 3, np.eye(4), "xyz")
+    case = MaskCase(lambda: raw, lambda: raw, "x", "x", "x", None)
+    made = prepare(
+        case, raw, raw._replace(pixels=mask[..., None]), (1,), form=Form((2.0,) * 3, "image", ())
+    )
+    assert made.image.shape == (10, 10, 10, 1)
+    inside = np.argwhere(made.kept["mask"] == 1)
+    np.testing.assert_array_equal([inside.min(0), inside.max(0)], [[2, 3, 1], [5, 6, 4]])
+    np.testing.assert_array_equal(volumes.unpack(made.kept["reference"], mask.shape), mask)
+    probability = np.eye(2, dtype=np.float32)[made.kept["mask"]]
+    back = infer.on_file_grid(probability, row=made.targets)
+    assert (back != mask).mean() < 0.02  # at edges alone
+
+
+def test_a_volume_without_a_voxel_size_is_not_resampled_silently():
+    raw = images.RawImage(np.zeros((4, 4, 4, 1)), None, None, "zyx")
+    with pytest.raises(UserError, match="the size of its voxels is not known"):
+        place(raw, Form((2.0,) * 3, "image", ()), spacing_mm=None, origin="x")
+
+
+def a_split(sizes, rng):
+    arrays = [rng.integers(0, 99, (*size, 1)).astype(np.uint8) for size in sizes]
+    masks = []
+    for size in sizes:
+        mask = np.zeros(size, np.uint8)
+        mask[3:5, 9:12] = 1
+        masks.append(mask)
+    names = [str(i) for i in range(len(sizes))]
+    return Split(
+        {"size": np.array(sizes)},
+        names,
+        names,
+        [{}] * len(sizes),
+        lambda i: arrays[i],
+        (*np.max(sizes, 0), 1),
+        np.dtype(np.uint8),
+        {"mask": lambda i: masks[i]},
+    )
+
+
+def test_patches_follow_from_seed_and_number(rng):
+    split = a_split([(20, 30), (6, 40)], rng)
+    draw = {"patch": (8, 8), "a_case": 50, "structures": 1}
+    first = draw_patches(split, structure_share=1.0, seed=3, **draw)
+    again = draw_patches(split, structure_share=1.0, seed=3, **draw)
+    other = draw_patches(split, structure_share=1.0, seed=4, **draw)
+    rows = [97, 0, 11]
+    a, b, c = (x.batch(rows, ["mask"]) for x in (first, again, other))
+    np.testing.assert_array_equal(a["image"], b["image"])
+    assert (a["image"] != c["image"]).any()
+    assert len(first) == 100 and a["image"].shape == (3, 8, 8, 1)
+    every = first.batch(range(100), ["mask"])["mask"]
+    assert (every == 1).any((1, 2)).all()  # each is upon the structure
+    small = every[1::2]  # of the image that is 6 high
+    assert (small[:, [0, -1]] == UNKNOWN).all() and (small[:, 1:-1] != UNKNOWN).all()
+    plain = draw_patches(split, structure_share=0.0, seed=3, **draw)
+    assert (plain.batch(range(0, 100, 2), ["mask"])["mask"] == 1).any((1, 2)).mean() < 0.5
+
+
+def test_parts_beyond_the_border(rng):
+    image = np.arange(12).reshape(3, 4)
+    np.testing.assert_array_equal(cut(image, (-1, 2), (3, 3)), [[2, 3, 3], [2, 3, 3], [6, 7, 7]])
+    np.testing.assert_array_equal(cut(image, (2, 3), (2, 2), fill=-1), [[11, -1], [-1, -1]])
+
+
+def test_windows_of_a_constant_answer_add_up_to_it(rng):
+    image = rng.normal(size=(13, 5, 1)).astype(np.float32)
+
+    def answer(params, stats, batch):
+        value = np.array([0.25, 0.75], np.float32)
+        return {"probability": np.broadcast_to(value, (2, *batch["image"].shape[:-1], 2))}
+
+    found = infer.predict_windows(answer, ({}, {}), image, patch=(4, 8), batch=4)
+    assert found.shape == (2, 13, 5, 2)
+    np.testing.assert_allclose(found, np.broadcast_to([0.25, 0.75], found.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "count"), [("hippocampus", 200), ("acdc", 160), ("chasedb1", 20)])
+def test_published_layouts(name, count):
+    made = SETS[name](MaskOptions(data_dir=str(real_data(name))))
+    assert isinstance(made.info, DatasetInfo) and len(made.cases) == count
+    case = made.cases[0]
+    image, mask = case.read(), case.read_mask()
+    check_one_grid(image, mask, origin=case.origin)
+    values = set(np.unique(numbered(mask.pixels[..., 0], made.values, origin=case.origin)))
+    assert values == set(range(len(made.info.structures) + 1))

@@ -1,0 +1,110 @@
+"""`experiments.segment` through its real flags."""
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from experiments import segment
+from medjax import app
+from medjax.errors import UserError
+from tests.conftest import REPORT, real_data, settings
+
+SMALL = {
+    "subjects": 14,
+    "steps": 2,
+    "batch": 2,
+    "eval_every": 1,
+    "log_every": 1,
+    "bootstrap": 50,
+    "width": 4,
+    "levels": 2,
+    "warmup_steps": 1,
+}
+
+
+def run_here(workdir, cache, **changes):
+    values = settings(SMALL, workdir=workdir, cache_dir=cache, **changes)
+    segment.main(
+        app.parse(
+            segment.Config, ["segment", *(f"--{k}={v}" for k, v in values.items())], "segment"
+        )
+    )
+    return json.loads((workdir / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, cache_dir):
+    """One run on slices."""
+    workdir = tmp_path_factory.mktemp("run") / "w"
+    return run_here(workdir, cache_dir), workdir
+
+
+def test_the_report_keeps_the_contract(done):
+    report, workdir = done
+    assert REPORT | {"structures"} <= set(report)
+    assert {
+        "dice",
+        "iou",
+        "hd95_mm",
+        "assd_mm",
+        "surface_dice_1mm",
+        "missed",
+        "dice_grey matter",
+    } <= set(report["metrics"])
+    assert set(report["baseline"]) == set(report["metrics"])
+    assert report["baseline"]["dice"] > 0.3  # brains are alike
+    assert set(report["structures"]) == {"grey matter", "white matter"}
+    assert (workdir / "figures" / "dice_per_structure.png").stat().st_size > 5000
+    assert (workdir / "figures" / "worst_1.png").stat().st_size > 5000
+    assert len(list((workdir / "masks").glob("*.png"))) == report["cases"]
+
+
+def test_the_predictions_add_up_to_the_report(done):
+    report, workdir = done
+    with (workdir / "predictions.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert len(rows) == 2 * report["cases"]
+    dice = np.mean([float(r["dice"]) for r in rows])
+    assert dice == pytest.approx(report["metrics"]["dice"]["value"], rel=1e-4)
+
+
+def test_patches_must_fit(tmp_path, cache_dir):
+    with pytest.raises(UserError, match=r"`patch`: give 2 sides"):
+        run_here(tmp_path / "a", cache_dir, patch="16,16,16")
+    with pytest.raises(UserError, match=r"needs sides that divide by 2; the patches have 15 x 16"):
+        run_here(tmp_path / "b", cache_dir, patch="15,16")
+
+
+@pytest.mark.slow
+def test_volumes_in_patches_two_seeds_and_files_that_lie_on_their_images(tmp_path, cache_dir):
+    report = run_here(
+        tmp_path / "w", cache_dir, ndim=3, patch="24,32,24", seeds=2, flip="0", elastic=0.3
+    )
+    assert report["of"] == "ensemble of 2 seeds"
+    files = sorted((tmp_path / "w" / "masks").glob("*.nii.gz"))
+    assert len(files) == report["cases"]
+    mask = nibabel.load(files[0])
+    assert mask.shape == (40, 48, 40)
+    np.testing.assert_allclose(mask.affine[:3, 3], [-78.0, -114.0, -74.0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("hippocampus", {}), ("acdc", {"patch": "64,64,1"}), ("chasedb1", {"patch": "64,64"})],
+)
+def test_real_sets_go_through(tmp_path, cache_dir, name, more):
+    report = run_here(
+        tmp_path / "w",
+        cache_dir,
+        dataset=name,
+        data_dir=real_data(name),
+        train_cases=4,
+        **more,
+    )
+    unit = "mm" if name == "hippocampus" else "vox"
+    assert report["split"] == "validation"
+    assert f"hd95_{unit}" in report["metrics"]
