@@ -83,7 +83,7 @@ def test_the_tables_name_all_sets_and_networks(capsys):
     assert all(name in out for name in SUMMARIES)
     models_tool.main(models_tool.Config())
     out = capsys.readouterr().out
-    names = {**models.CLASSIFIERS, **models.LANDMARKERS}
+    names = {**models.CLASSIFIERS, **models.LANDMARKERS, **models.SEGMENTERS}
     assert all(f" {name} " in out for name in names)
     assert set(names) == set(models.SUMMARIES)
     assert "97,650" in out  # the default network: 8,929 dense weights less than with ten classes

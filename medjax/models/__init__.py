@@ -11,11 +11,14 @@ from medjax.errors import UserError, check_own_name, unknown
 from medjax.models.densenet import DenseNet
 from medjax.models.own import accept_known, check_module, check_network, use_fast_convolutions
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
+from medjax.models.residual_unet import ResidualUNet
 from medjax.models.resnet import Bottleneck, ResNet
 from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
 from medjax.models.simple import CNN, MLP
 from medjax.models.sononet import SmallNet, SonoNet
 from medjax.models.unet import UNet
+from medjax.models.vnet import VNet
+from medjax.models.wnet import WNet
 
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -45,6 +48,9 @@ LANDMARKERS: dict[str, Callable[..., nn.Module]] = {
 
 SEGMENTERS: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet.of_width,
+    "resenc_unet": ResidualUNet.of_width,
+    "vnet": VNet,
+    "wnet": WNet.of_width,
 }
 
 SUMMARIES = {  # what each network is, and where it is described
@@ -65,13 +71,17 @@ SUMMARIES = {  # what each network is, and where it is described
     "conv": "convolutions at full size (Payer et al. 2016)",
     "downsampling": "with pooling, maps at a quarter of the size (Payer et al. 2016)",
     "unet": "U-Net (Ronneberger et al. 2015), 2-D and 3-D",
+    "resenc_unet": "U-Net with a residual encoder, 2-D and 3-D (Isensee et al. 2024)",
+    "vnet": "V-Net, 5-wide residual convolutions, 2-D and 3-D (Milletari et al. 2016)",
+    "wnet": "two small U-Nets after one another (Galdran et al. 2022)",
     "scn": "SpatialConfiguration-Net (Payer et al. 2016)",
     "scn_local": "its local appearance alone (Payer et al. 2016)",
     "scn2019": "SpatialConfiguration-Net (Payer et al. 2019)",
 }
 
 
-HAVE_LEVELS = ("unet", "scn2019")  # their depth is a setting
+HAVE_LEVELS = ("unet", "scn2019", "resenc_unet", "vnet")  # their depth is a setting
+SUPERVISED = ("unet", "resenc_unet")  # coarser levels may have a loss of their own
 BUILT_IN = frozenset({**CLASSIFIERS, **LANDMARKERS, **SEGMENTERS})  # what everybody's medjax has
 
 __all__ = [
@@ -80,6 +90,7 @@ __all__ = [
     "HAVE_LEVELS",
     "LANDMARKERS",
     "SEGMENTERS",
+    "SUPERVISED",
     "check_module",
     "check_network",
     "classifier",
@@ -140,8 +151,8 @@ def classifier(
 
 
 def divisor(name: str, *, levels: int = 0) -> int:
-    """Each side of the input of the landmark network called `name` must divide by this."""
-    fixed = {"conv": 1, "downsampling": 4, "scn": 8, "scn_local": 1, "scn2019": 16}
+    """Each side of the input of the network of landmarks or masks called `name` divides by this."""
+    fixed = {"conv": 1, "downsampling": 4, "scn": 8, "scn_local": 1, "scn2019": 16, "wnet": 4}
     return fixed.get(name) or 2 ** ((levels or 5) - 1)
 
 

@@ -119,6 +119,27 @@ class UpConv(nn.Module):
         return out.transpose(order).reshape(shape) + bias.astype(self.dtype)
 
 
+class DownConv(nn.Module):
+    """Convolution, 2 wide with stride 2: every block of 2 a side becomes a voxel.
+
+    Written as a matrix product, as `UpConv` is.
+    """
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        ndim = x.ndim - 2
+        kernel = self.param("kernel", he_normal, ((2,) * ndim) + (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        halves = [n for side in x.shape[1:-1] for n in (side // 2, 2)]
+        parts = x.reshape(x.shape[0], *halves, x.shape[-1])  # [batch, h, 2, w, 2, channel]
+        order = [0, *range(1, 2 * ndim, 2), *range(2, 2 * ndim + 1, 2), 2 * ndim + 1]
+        flat = parts.transpose(order).reshape(x.shape[0], *halves[::2], -1)
+        return flat @ kernel.reshape(-1, self.features).astype(self.dtype) + bias.astype(self.dtype)
+
+
 def max_pool(x: Array, *, window: int, stride: int, pad: int = 0) -> Array:
     """Maximum over windows of `[batch, *space, channel]`; padding never wins."""
     ndim = x.ndim - 2
@@ -141,6 +162,11 @@ def resize(x: Array, shape: Sequence[int], *, method: str = "linear") -> Array:
 def global_mean(x: Array) -> Array:
     """`[batch, *space, channel]` to `[batch, channel]`, summed in float32."""
     return x.astype(jnp.float32).mean(axis=tuple(range(1, x.ndim - 1)))
+
+
+def voxelwise(x: Array, features: int, *, name: str) -> Array:
+    """A linear layer of each voxel, in float32; called within a module."""
+    return Conv(features, kernel=1, use_bias=True, name=name)(x.astype(jnp.float32))
 
 
 class Head(nn.Module):

@@ -35,23 +35,32 @@ class UNet(nn.Module):
       num_outputs: maps of the last layer.
       widths: features of each level, the finest first; sides divide by `2 ** (len(widths) - 1)`.
       dtype: of the computation; parameters and output stay float32.
+      supervised: in training it gives maps of so many coarser levels too, each half as large, for a
+        loss of each (deep supervision, Lee et al. 2015).
     """
 
     num_outputs: int
     widths: Sequence[int] = (32, 32, 64, 128, 256)
     dtype: DTypeLike = jnp.float32
+    supervised: int = 0
 
     @classmethod
     def of_width(
-        cls, num_outputs: int, *, width: int = 32, levels: int = 5, dtype: DTypeLike = jnp.float32
+        cls,
+        num_outputs: int,
+        *,
+        width: int = 32,
+        levels: int = 5,
+        dtype: DTypeLike = jnp.float32,
+        supervised: int = 0,
     ) -> "UNet":
         """One whose finest level has `width` features, each further one twice as many."""
-        return cls(num_outputs, tuple(width * 2**i for i in range(levels)), dtype)
+        return cls(num_outputs, tuple(width * 2**i for i in range(levels)), dtype, supervised)
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
+    def __call__(self, x: Array, *, train: bool) -> Array | tuple[Array, ...]:
         x = x.astype(self.dtype)
-        skips = []
+        skips, coarser = [], []
         for level, width in enumerate(self.widths):
             x = blocks.max_pool(x, window=2, stride=2) if level else x
             x = DoubleConv(width, self.dtype, name=f"down{level}")(x)
@@ -61,6 +70,7 @@ class UNet(nn.Module):
             up = blocks.UpConv(narrow, dtype=self.dtype, name=f"up{level}")(x)
             x = jnp.concatenate([skips[level], up], axis=-1)
             x = DoubleConv(self.widths[level], self.dtype, name=f"merge{level}")(x)
-        return blocks.Conv(self.num_outputs, kernel=1, use_bias=True, name="out")(
-            x.astype(jnp.float32)
-        )
+            if 0 < level <= self.supervised:
+                coarser.append(blocks.voxelwise(x, self.num_outputs, name=f"out{level}"))
+        finest = blocks.voxelwise(x, self.num_outputs, name="out")
+        return (finest, *reversed(coarser)) if train and self.supervised else finest

@@ -93,14 +93,21 @@ class WNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, both: bool = False) -> Any:
-        """With `both`, the maps of either, since each has a loss in training."""
+    def __call__(self, x: Array, *, train: bool) -> Array | tuple[Array, ...]:
+        """In training the maps of both, the second's first, since each has a loss."""
         first = BridgedUNet(self.num_outputs, self.widths, self.dtype, name="unet1")(x, train=train)
         joined = jnp.concatenate([x.astype(jnp.float32), first], -1)
         second = BridgedUNet(self.num_outputs, self.widths, self.dtype, name="unet2")(
             joined, train=train
         )
-        return (first, second) if both else second
+        return (second, first) if train else second
+
+    @classmethod
+    def of_width(
+        cls, num_outputs: int, *, width: int = 8, dtype: DTypeLike = jnp.float32
+    ) -> "WNet":
+        """One whose finest level has `width` features."""
+        return cls(num_outputs, (width, 2 * width, 4 * width), dtype)
 
 
 def published_weights(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:

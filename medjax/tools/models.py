@@ -9,7 +9,7 @@ medjax, so that their licence is that of whoever published them. Your own networ
 """
 
 import dataclasses
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,12 @@ from medjax import models
 from medjax.evaluation import report
 from medjax.train.state import count_parameters
 
+_FINDS = {  # by whether it is a network of landmarks, and of masks
+    (True, False): "landmarks",
+    (False, True): "masks",
+    (True, True): "landmarks, masks",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -25,26 +31,28 @@ class Config:
 
 
 def main(config: Config) -> None:
+    both = {**models.LANDMARKERS, **models.SEGMENTERS}
     rows = [
-        *(_row(name, "labels", models.classifier, 2) for name in models.CLASSIFIERS),
-        *(_row(name, "landmarks", models.landmarker, 2) for name in models.LANDMARKERS),
+        *(_row(n, "labels", models.classifier(n, num_classes=2)) for n in models.CLASSIFIERS),
+        *(
+            _row(n, _FINDS[n in models.LANDMARKERS, n in models.SEGMENTERS], make(num_outputs=2))
+            for n, make in both.items()
+        ),
     ]
     report.show(
         "networks",
         ("name", "finds", "parameters", "what it is"),
         rows,
-        ["parameters: of gray 2-D images and two classes or landmarks"],
+        ["parameters: of gray 2-D images and two classes, landmarks or maps"],
         text=True,
     )
 
 
-def _row(name: str, command: str, make: Callable, count: int) -> list[str]:
+def _row(name: str, finds: str, network: Any) -> list[str]:
     """A line of the table; the parameters are counted by tracing, nothing is computed."""
-    counted = "num_classes" if make is models.classifier else "num_landmarks"
-    network = make(name, **{counted: count})
     side = 224 if name.endswith("_224") or name.startswith("sononet") else 32
     image = jnp.zeros((1, side, side, 1))
     shapes = jax.eval_shape(lambda key: network.init(key, image, train=False), jax.random.key(0))
     size = count_parameters(shapes["params"])
     summary = models.SUMMARIES.get(name, "your own network")
-    return [name, command, f"{size:,}", summary]
+    return [name, finds, f"{size:,}", summary]

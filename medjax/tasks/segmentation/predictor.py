@@ -26,7 +26,10 @@ class SegmentationPredictor:
     width: int = option(
         0, "its features, at the finest level; 0: 16, or 8 in volumes", least=0, kept=True
     )
-    levels: int = option(4, "unet: sizes that it works at", least=1, kept=True)
+    levels: int = option(4, "unet, resenc_unet, vnet: sizes that it works at", least=1, kept=True)
+    deep_supervision: int = option(
+        0, "unet, resenc_unet: so many coarser levels have a loss too", least=0, kept=True
+    )
     patch: tuple[int, ...] = option(
         (),
         "what it takes at a time, one side an axis, 1 for slices; empty: the largest image",
@@ -77,12 +80,22 @@ class SegmentationPredictor:
                 "fewer `levels`"
             )
         depth = {"levels": self.levels} if self.model in models.HAVE_LEVELS else {}
+        if self.deep_supervision:
+            depth["supervised"] = self._supervised_levels()
         network = models.segmenter(
             self.model, num_classes=count, dtype=self.dtype, width=self.width, **depth
         )
         if self.model not in models.BUILT_IN:
             models.check_network(network, image_shape=shape, answers=(*shown, count))
         return network
+
+    def _supervised_levels(self) -> int:
+        if self.model not in models.SUPERVISED or self.deep_supervision > self.levels - 2:
+            raise UserError(
+                f"`deep_supervision={self.deep_supervision}`: {', '.join(models.SUPERVISED)} have "
+                f"it, of at most {max(self.levels - 2, 0)} levels with `levels={self.levels}`"
+            )
+        return self.deep_supervision
 
     @property
     def divisor(self) -> int:

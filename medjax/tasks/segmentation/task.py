@@ -105,8 +105,8 @@ def make(
         masks = batch["mask"].reshape(images.shape[:-1])
         images, masks = jax.vmap(vary)(keys, images, masks)
         logits, stats = network(params, stats, images, train=True, key=dropout_key)
-        target = jax.nn.one_hot(masks, num_classes)
-        parts = loss_parts(logits, target, weights=weights)
+        every = logits if isinstance(logits, tuple) else (logits,)
+        parts = loss_of_maps(every, masks, num_classes=num_classes, weights=weights)
         value = sum(parts.values(), jnp.zeros(()))
         return value, (stats, {"loss": value, **parts})
 
@@ -131,6 +131,26 @@ def make(
 def _shown(image_shape: tuple[int, ...], thin: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that the network takes of one patch."""
     return (*(n for a, n in enumerate(image_shape[:-1]) if a not in thin), image_shape[-1])
+
+
+def loss_of_maps(
+    maps: tuple[Array, ...], masks: Array, *, num_classes: int, weights: LossWeights
+) -> dict[str, Array]:
+    """Each loss, the weighted mean over maps `[batch, *space, num_classes]`, the finest first; one
+    of half the sides weighs half as much (Isensee et al. 2021).
+
+    Args:
+      masks: `[batch, *space]` of the finest; of coarser ones every second voxel counts.
+    """
+    steps = [masks.shape[1] // logits.shape[1] for logits in maps]
+    total = sum(1 / step for step in steps)
+    out: dict[str, Array] = {}
+    for logits, step in zip(maps, steps, strict=True):
+        coarse = masks[(slice(None), *(slice(None, None, step),) * (masks.ndim - 1))]
+        target = jax.nn.one_hot(coarse, num_classes)
+        for name, value in loss_parts(logits, target, weights=weights).items():
+            out[name] = out.get(name, jnp.zeros(())) + value / step / total
+    return out
 
 
 def loss_parts(logits: Array, target: Array, *, weights: LossWeights) -> dict[str, Array]:
