@@ -11,16 +11,24 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import classify, heatmap, search, temporal
+from experiments import classify, heatmap, search, segment, temporal
 from launch import scaling
 from medjax import models
 from tests.conftest import ROOT
-from tests.experiments import programs, test_classify, test_heatmap, test_search, test_temporal
+from tests.experiments import (
+    programs,
+    test_classify,
+    test_heatmap,
+    test_search,
+    test_segment,
+    test_temporal,
+)
 
 EXPERIMENTS = {
     "classify": (classify, {**test_classify.SMALL, "model": "resnet_slim"}),
     "heatmap": (heatmap, test_heatmap.SMALL),
     "search": (search, test_search.SMALL),
+    "segment": (segment, test_segment.SMALL),
     "temporal": (temporal, test_temporal.SMALL),
 }
 ON_DEVICE = {  # XLA's own, for small systems of equations
