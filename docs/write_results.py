@@ -18,6 +18,7 @@ FAMILIES = {
     "classify": "Classification",
     "heatmap": "Landmarks by heatmaps",
     "search": "Landmark search",
+    "segment": "Masks",
     "temporal": "Frames of sequences",
 }
 _KEPT = ("dataset", "split", "synthetic", "cases", "subjects", "subjects_known_by", "model", "of")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from medjax import lock, progress, runtime
@@ -197,7 +198,20 @@ def _check(splits: Mapping[str, Split], info: DatasetInfo) -> list[str]:
     """The rules that hold for every set, whoever built it; notes of what is allowed, but odd."""
     where = [name for name, s in splits.items() for _ in s.case_id]
     split_rules.check_leaks(where, [who for s in splits.values() for who in s.subject_id])
+    _check_structures(splits, info)
     if not info.classes:
         return []
     labels = [int(y) for s in splits.values() for y in s["label"]]
     return split_rules.check_classes(where, labels, info.classes)
+
+
+def _check_structures(splits: Mapping[str, Split], info: DatasetInfo) -> None:
+    """Raises UserError for a structure that no training mask has."""
+    if not info.structures:
+        return
+    empty = np.flatnonzero(splits["train"]["voxels"].sum(0) == 0)
+    if len(empty):
+        raise UserError(
+            f"{info.name}: no mask of the training has the structure "
+            f"{info.structures[empty[0]]!r}; leave it out of `structures`, or split otherwise"
+        )

@@ -221,7 +221,7 @@ def _infer(run: Run, method: Method, predict: Callable, weights: Weights, split:
     """What all seeds answer to every case of a split."""
     output = method.predictor.output
     return output.infer(
-        output,
+        method.predictor,
         predict,
         weights,
         split,

@@ -239,7 +239,7 @@ class Inferred(NamedTuple):
 
 
 def infer_at_once(
-    output: "Output[Any]",
+    predictor: Any,
     predict: Predict,
     weights: Weights,
     split: Split,
@@ -251,12 +251,12 @@ def infer_at_once(
     """The answers of a network that takes an image whole.
 
     Args:
-      predict: as `compile_predict` makes it.
+      predictor: whose network it is; predict: as `compile_predict` makes it.
       columns: of the split, that it reads beside the image; batch: so many images at a time.
     """
     by_seed = predict_split(predict, weights, split, columns=columns, batch=batch)
     answers = {name: values for name, values in by_seed.items() if name != "loss"}
-    ensemble = {k: np.asarray(v) for k, v in output.ensemble(answers, spec).items()}
+    ensemble = {k: np.asarray(v) for k, v in predictor.output.ensemble(answers, spec).items()}
     return Inferred(by_seed, ensemble)
 
 
@@ -308,19 +308,23 @@ def image_input(spec: ModelSpec) -> Input:
 
 
 def prepare_images(
-    prepare: Callable[..., PreparedImage], from_array: Callable[..., PreparedImage]
+    prepare: Callable[..., PreparedImage],
+    from_array: Callable[..., PreparedImage],
+    *,
+    read_image: Callable[..., images.RawImage] = images.read,
 ) -> Preparation:
     """How images and volumes are made ready, one a file.
 
     Args:
       prepare: `prepare(raw_image, predictor, spec, case_id=, hints=)`.
       from_array: as of `Preparation`.
+      read_image: `read_image(path, limit_bytes=)`.
     """
 
     def read(
         path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
     ) -> list[PreparedImage]:
-        raw_image = images.read(path, limit_bytes=hints.limit_bytes)
+        raw_image = read_image(path, limit_bytes=hints.limit_bytes)
         return [prepare(raw_image, predictor, spec, case_id=case_id, hints=hints)]
 
     return Preparation(

@@ -112,7 +112,9 @@ def compile_answers(
     columns = [given.column for given in inputs_of(predictor, spec) if given.column != "image"]
 
     def answer(weights: Weights, split: Split) -> Sequence[Answer]:
-        answers = output.infer(output, compiled, weights, split, spec, columns=columns, batch=batch)
+        answers = output.infer(
+            predictor, compiled, weights, split, spec, columns=columns, batch=batch
+        )
         return output.answer(output.tabulate(split, spec, answers.ensemble), split)
 
     return answer

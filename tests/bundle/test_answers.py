@@ -110,7 +110,7 @@ def on_split(model, split, config):
     if model.experiment != "search":
         columns = [one.column for one in inputs_of(how, spec)[1:]]
         compiled = compile_predict(how.make_task(spec).predict)
-        infer = functools.partial(how.output.infer, how.output, compiled, weights)
+        infer = functools.partial(how.output.infer, how, compiled, weights)
         found = infer(split, spec, columns=columns, batch=4).by_seed
         if model.experiment == "classify":
             rows, label = np.arange(len(split)), split["label"]

@@ -101,7 +101,7 @@ def test_a_task_is_three_pure_functions(made, cache_dir):
     first = jax.tree.map(lambda x: x[:1], model.weights)
     output = predictor.output
     found = {
-        size: output.infer(output, compiled, first, split, spec, columns=columns, batch=size)
+        size: output.infer(predictor, compiled, first, split, spec, columns=columns, batch=size)
         for size in (1, 3)
     }
     for name, values in found[1].by_seed.items():

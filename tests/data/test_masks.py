@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
+from sklearn.metrics import f1_score, roc_auc_score
 
 from medjax.data import geometry, images, volumes
 from medjax.data.builders.masks import Form, check_one_grid, place, prepare
@@ -21,7 +22,7 @@ from medjax.data.masks.folder import mask_folder
 from medjax.data.options import MaskOptions
 from medjax.data.patches import UNKNOWN, cut, draw_patches
 from medjax.errors import UserError
-from medjax.outputs.masks import infer, serve
+from medjax.outputs.masks import MASKS, infer, serve, voxels
 from tests.conftest import real_data
 
 PLAIN = Form((), "image", ())
@@ -29,7 +30,7 @@ PLAIN = Form((), "image", ())
 
 def write(path: Path, pixels) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".png":
+    if path.suffix in (".png", ".tif"):
         Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
     else:
         nibabel.save(nibabel.Nifti1Image(np.asarray(pixels, np.uint8), np.eye(4)), path)
@@ -103,12 +104,26 @@ def test_dataset_json_names_the_structures(tmp_path, labels):
         (("images/a.png", "labels/a.png", "labels/b.png"), "1 mask without an image: labels/b.png"),
         (("images/a.png", "labels/b.png"), "without an image"),
         (("images/a.png", "images/a_0000.png", "labels/a.png"), "that of another image too"),
+        (("images/a.png", "images/a.tif", "labels/a.png"), "that of another image too"),
     ],
 )
 def test_what_has_no_partner_is_named(tmp_path, files, words):
     make_set(tmp_path, *files)
     with pytest.raises(UserError, match=words):
         mask_folder(MaskOptions(data_dir=str(tmp_path)))
+
+
+def test_channels_in_files_of_their_own_are_one_image(tmp_path):
+    make_set(tmp_path, "imagesTr/a_0000.png", "labelsTr/a.png")
+    write(tmp_path / "imagesTr" / "a_0001.png", 7 * boxes())
+    (case,) = mask_folder(MaskOptions(data_dir=str(tmp_path))).cases
+    np.testing.assert_array_equal(
+        np.unique(case.read().pixels.reshape(-1, 2), axis=0), [[0, 0], [20, 7]]
+    )
+    assert MASKS.prepare.list_files(tmp_path).files == [tmp_path / "imagesTr" / "a_0000.png"]
+    write(tmp_path / "imagesTr" / "a_0002.png", np.ones((3, 3)))
+    with pytest.raises(UserError, match=r"a_0000.png: its channels differ in shape"):
+        case.read()
 
 
 def test_images_without_masks_may_be_left_out(tmp_path):
@@ -258,3 +273,34 @@ def test_published_layouts(name, count):
     check_one_grid(image, mask, origin=case.origin)
     values = set(np.unique(numbered(mask.pixels[..., 0], made.values, origin=case.origin)))
     assert values == set(range(len(made.info.structures) + 1))
+
+
+def test_voxels_of_two_classes_as_decisions(rng):
+    """AUC and F1 of all voxels of all images, against scikit-learn."""
+    masks = rng.integers(0, 2, (3, 20, 20))
+    scores = np.clip(masks * 0.2 + rng.uniform(0, 0.8, masks.shape), 0, 0.999)
+    binned = np.floor(scores * voxels.BINS) / voxels.BINS
+    histograms = np.stack([voxels.histogram(s, m) for s, m in zip(scores, masks, strict=True)])
+    first = voxels.choose_bin(histograms)
+    found = voxels.values(histograms, first)
+    assert found["auc"] == pytest.approx(roc_auc_score(masks.ravel(), binned.ravel()))
+    by_threshold = [
+        f1_score(masks.ravel(), binned.ravel() >= t / voxels.BINS) for t in range(0, voxels.BINS, 5)
+    ]
+    assert found["f1"] == pytest.approx(
+        f1_score(masks.ravel(), binned.ravel() >= first / voxels.BINS)
+    )
+    assert found["f1"] >= max(by_threshold)
+    one = voxels.declared(first)["auc"](
+        histograms[:, 1], histograms[:, 0], np.array([[0.0, 1.0, 0.0]])
+    )
+    assert one[0] == pytest.approx(roc_auc_score(masks[1].ravel(), binned[1].ravel()))
+
+
+def test_an_image_that_memory_does_not_hold_is_told_before():
+    answers = np.zeros((2, 1, 4, 4, 4, 3), np.float32)
+    infer.check_memory(answers, (64, 64, 64))
+    with pytest.raises(
+        UserError, match=r"an image of 100000 x 2000 x 2000 voxels needs 19200.0 GB"
+    ):
+        infer.check_memory(answers, (100_000, 2000, 2000))

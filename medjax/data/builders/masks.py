@@ -14,6 +14,7 @@ from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.found import RawImage, known_spacing
 from medjax.data.masks import SETS
 from medjax.data.masks.case import MaskCase, MaskSet, numbered
+from medjax.data.options import MaskOptions
 from medjax.errors import UserError
 
 _LOWEST_OF_MR = -200  # values below are Hounsfield units
@@ -82,7 +83,7 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
         return self._description
 
     def examples(self, download: Callable) -> dict[str, Part]:
-        self.notes += self.mask_set.notes
+        self.notes += [*self.mask_set.notes, *self.form.notes(wished=self.options)]
         return self.parts(self.mask_set.cases, self.subjects, self._read_all)
 
     def _read_all(self, cases: list[MaskCase]) -> Iterator[Example]:
@@ -113,6 +114,16 @@ class Form(NamedTuple):
     scaling: str
     window: tuple[float, ...]
     integer_type: str = ""
+
+    def notes(self, *, wished: MaskOptions) -> list[str]:
+        """What was chosen for a set, and why."""
+        out = []
+        if self.voxel_mm and not wished.voxel_mm:
+            sizes = " x ".join(f"{v:g}" for v in self.voxel_mm)
+            out.append(f"volumes resampled to voxels of {sizes} mm, the median of each axis")
+        if self.scaling == "set" and not wished.scaling:
+            out.append("intensities are scaled alike for all: some are below -200, as in CT")
+        return out
 
 
 def prepare(

@@ -8,6 +8,7 @@ import numpy as np
 
 from medjax.data import images
 from medjax.data.info import DatasetInfo
+from medjax.data.masks import channels
 from medjax.errors import UserError
 
 BACKGROUND = 0
@@ -63,7 +64,7 @@ def from_files(
 ) -> MaskCase:
     """A case whose image and mask are files below `root`."""
     return MaskCase(
-        lambda: images.read(image, limit_bytes=limit_bytes),
+        lambda: channels.read(image, limit_bytes=limit_bytes),
         lambda: images.read(mask, limit_bytes=limit_bytes),
         f"{mask}",
         image.relative_to(root).as_posix(),

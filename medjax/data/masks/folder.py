@@ -9,6 +9,7 @@ import numpy as np
 
 from medjax.data import images, table, walk
 from medjax.data.info import DatasetInfo
+from medjax.data.masks import channels
 from medjax.data.masks.case import BACKGROUND, MaskCase, MaskSet, from_files
 from medjax.data.metadata import Metadata, columns_of, facts_of_rows
 from medjax.data.options import MaskOptions
@@ -113,10 +114,14 @@ def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
 
 def _between(image_folder: Path, mask_folder: Path) -> Pairing:
     """Of two folders, by names: the mask has that of its image, with an ending of masks or without;
-    of nnU-Net's images the number of the channel is left out."""
+    of nnU-Net's images without the number of the channel."""
     masks = {_key(p, mask_folder): p for p in walk.find(mask_folder, images.is_image).files}
     return _paired(
-        [(p, _key(p, image_folder)) for p in walk.find(image_folder, images.is_image).files], masks
+        [
+            (p, _key(p, image_folder))
+            for p in channels.leave_first(walk.find(image_folder, images.is_image).files)
+        ],
+        masks,
     )
 
 
@@ -136,15 +141,12 @@ def _same_folder(files: Sequence[Path]) -> Pairing:
 def _paired(files: Sequence[tuple[Path, str]], masks: Mapping[str, Path]) -> Pairing:
     pairs, alone, used = [], [], set()
     for path, key in files:
-        name = key if key in masks else key.removesuffix("_0000")
+        name = key if key in masks else key.removesuffix(channels.FIRST)
         if name not in masks:
             alone.append(path)
             continue
         if name in used:
-            raise UserError(
-                f"{path}: its mask {masks[name].name} is that of another image too; images of "
-                "several channels are given as one file"
-            )
+            raise UserError(f"{path}: its mask {masks[name].name} is that of another image too")
         used.add(name)
         pairs.append(Pair(path, masks[name]))
     return Pairing(pairs, alone, [p for key, p in masks.items() if key not in used])

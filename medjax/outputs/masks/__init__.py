@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data import images, volumes, walk
+from medjax.data import images, walk
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
+from medjax.data.masks import channels
 from medjax.data.masks.folder import is_mask
-from medjax.evaluation.metrics import Metric
+from medjax.evaluation.metrics import Metric, definitions
 from medjax.evaluation.stats import nan_mean
 from medjax.outputs.base import (
     WORST_CASES,
@@ -25,13 +26,13 @@ from medjax.outputs.base import (
     mean_over_seeds,
     prepare_images,
 )
-from medjax.outputs.masks import metrics, pairs, plot, report, serve
-from medjax.outputs.masks.infer import infer_masks
+from medjax.outputs.masks import infer, metrics, pairs, plot, report, serve, voxels
 from medjax.outputs.masks.report import MaskPredictions
 from medjax.typing import Json
 
 _MEAN_SIDE = 48  # of the mean mask of the baseline, along each axis
 _MOST_IN_MEAN = 100  # masks
+_WORTH_SAYING = 0.001  # of Dice
 
 
 def describe(info: DatasetInfo) -> Description:
@@ -47,14 +48,16 @@ def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> MaskPredict
 def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[MaskPredictions, str]:
     """The mean mask of the training, scaled to the size of each image."""
     mean = _mean_mask(train, len(spec.info.structures))  # [*small, class]
-    masks = np.empty(len(split), object)
-    for i, shape in enumerate(split["file_shape"]):
-        back = split["to_index"][i]
-        size = tuple(map(int, split["size"][i]))
-        prepared = images.resize(mean, size).argmax(-1).astype(np.uint8)
-        masks[i] = volumes.pack(serve.on_file(prepared, back, shape=tuple(map(int, shape))))
+    masks, histograms = np.empty(len(split), object), []
+    for i in range(len(split)):
+        row = {k: v[i] for k, v in split.targets.items()}
+        probability = images.resize(mean, tuple(map(int, row["size"])))
+        answer = infer.decide(probability, row=row, reference=split.on_demand["mask"](i))
+        masks[i] = answer["mask"]
+        histograms.append(answer["histogram"])
+    single = {"histogram": np.stack(histograms)} if len(spec.info.structures) == 1 else {}
     return (
-        tabulate(split, spec, {"mask": masks}),
+        tabulate(split, spec, {"mask": masks, **single}),
         "the most frequent structure at each place in the training masks, scaled to one size",
     )
 
@@ -88,18 +91,44 @@ def details(evaluation: Evaluation[MaskPredictions]) -> Json:
             **structure.values({m: declared[m] for m in shown}),
             "in_reference": int(structure.present.sum()),
         }
-    return {"structures": rows, "remarks": _remarks(predictions)}
+    return {"structures": rows, "remarks": _remarks(evaluation), **_of_voxels(evaluation)}
 
 
-def _remarks(predictions: MaskPredictions) -> list[str]:
-    """Where nothing can be measured, and what that means."""
-    empty = int(np.isnan(predictions.scores[..., 0]).sum())
-    if not empty:
-        return []
-    return [
-        f"{empty} of {predictions.present.size} structures of cases are neither in the reference "
-        "nor predicted: undefined, and counted nowhere"
-    ]
+def _of_voxels(evaluation: Evaluation[MaskPredictions]) -> Json:
+    """AUC and F1 of a single structure."""
+    predictions = evaluation.ensemble
+    if not predictions.histograms.shape[-1]:
+        return {}
+    first = voxels.choose_bin(evaluation.tuned.histograms)
+    samples = evaluation.samples
+    return {
+        "metrics": voxels.estimates(
+            predictions.histograms, first, predictions.subject_id, samples=samples
+        ),
+        "baseline": voxels.values(evaluation.baseline.histograms, first),
+        "definitions": definitions(voxels.declared(first)),
+        "threshold": first / voxels.BINS,
+    }
+
+
+def _remarks(evaluation: Evaluation[MaskPredictions]) -> list[str]:
+    """Where nothing can be measured, and what would do better on validation."""
+    predictions, tuned = evaluation.ensemble, evaluation.tuned
+    empty, out = int(np.isnan(predictions.scores[..., 0]).sum()), []
+    if empty:
+        out.append(
+            f"{empty} of {predictions.present.size} structures of cases are neither in the "
+            "reference nor predicted: undefined, and counted nowhere"
+        )
+    gain = nan_mean(tuned.largest_dice - tuned.scores[..., 0], axis=0)
+    better = [name for name, g in zip(predictions.names, gain, strict=True) if g > _WORTH_SAYING]
+    if better:
+        most = float(np.nanmax(gain))
+        out.append(
+            f"on validation, to keep the largest piece alone raises Dice by up to {most:.3f}: "
+            f"`largest_component={','.join(better)}` with `eval_only` does so"
+        )
+    return out
 
 
 def draw(folder: Path, evaluation: Evaluation[MaskPredictions]) -> list[Picture]:
@@ -151,7 +180,8 @@ def list_images(path: Path) -> walk.Walk:
     """The images below a folder; masks that lie beside them are left out."""
     files, left_out = walk.find(path, images.is_image)
     images_ = [p for p in files if not is_mask(p)]
-    return walk.Walk(images_, left_out + Counter(masks=len(files) - len(images_)))
+    masks = Counter(masks=len(files) - len(images_))
+    return walk.Walk(channels.leave_first(images_), left_out + masks)
 
 
 def recognises(header: Sequence[str]) -> bool:
@@ -162,7 +192,9 @@ def recognises(header: Sequence[str]) -> bool:
 MASKS: Output[MaskPredictions] = Output(
     columns=("mask",),
     describe=describe,
-    prepare=prepare_images(serve.prepare, serve.from_array)._replace(list_files=list_images),
+    prepare=prepare_images(serve.prepare, serve.from_array, read_image=channels.read)._replace(
+        list_files=list_images
+    ),
     tabulate=tabulate,
     ensemble=mean_over_seeds,
     baseline=baseline,
@@ -171,5 +203,5 @@ MASKS: Output[MaskPredictions] = Output(
     draw=draw,
     answer=serve.answers_of,
     compare=PairReader(recognises, pairs.read_pair),
-    infer=infer_masks,
+    infer=infer.infer_masks,
 )

@@ -1,23 +1,28 @@
 """A network on images of any size: overlapping windows, blended, on the grid of the file."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax.data import geometry, patches, volumes
 from medjax.data.dataset import Split
+from medjax.errors import UserError
 from medjax.ops import window
-from medjax.outputs.base import Inferred, ModelSpec, Output, Weights
+from medjax.outputs.base import Inferred, ModelSpec, Predicted, Weights
+from medjax.outputs.masks import metrics, voxels
 from medjax.train.predict import Predict, predict_split
 
 OVERLAP = 0.5
+_ARRAYS = 2  # of all probabilities at a time: the sum, and what is interpolated
 _SPREAD = 0.125  # of the Gaussian, in sides of a window (nnU-Net, Isensee et al. 2021)
 
 
 def infer_masks(
-    output: Output[Any],
+    predictor: Any,
     predict: Predict,
     weights: Weights,
     split: Split,
@@ -26,32 +31,64 @@ def infer_masks(
     columns: Sequence[str],
     batch: int,
 ) -> Inferred:
-    """Packed masks on the grids of the files, of each seed `[seed, n]` and of all together `[n]`.
+    """Packed masks on the grids of the files, of each seed `[seed, n]` and of all together `[n]`;
+    of a single structure also the histograms of its probability, `[..., 2, BINS]`.
 
-    Arguments as of `infer_at_once`. Of one image at a time probabilities are held, 4 bytes for each
+    Arguments as of `infer_at_once`; of the structures that `predictor.largest_component` names only
+    the largest piece is kept. Of one image at a time probabilities are held, 4 bytes for each
     voxel, class and seed.
     """
-    by_seed: list[list[bytes]] = []
-    of_ensemble: list[bytes] = []
+    answers: list[list[Predicted]] = []  # by case, of each seed and of all together
+    largest = [spec.info.structures.index(name) + 1 for name in predictor.largest_component]
+    single = len(spec.info.structures) == 1 and "mask" in split.on_demand
     for i in range(len(split)):
         probability = predict_windows(
             predict, weights, split.read(i), patch=spec.image_shape[:-1], batch=batch
         )
-        back = functools.partial(on_file_grid, row={k: v[i] for k, v in split.targets.items()})
-        masks = [volumes.pack(back(p)) for p in probability]
-        by_seed.append(masks)
-        mean = output.ensemble({"probability": probability}, spec)["probability"]
-        of_ensemble.append(masks[0] if len(masks) == 1 else volumes.pack(back(np.asarray(mean))))
-    return Inferred({"mask": _objects(by_seed).T}, {"mask": _objects(of_ensemble)})
+        mean = predictor.output.ensemble({"probability": probability}, spec)["probability"]
+        reference = split.on_demand["mask"](i) if single else None
+        row = {k: v[i] for k, v in split.targets.items()}
+        decided = functools.partial(decide, row=row, reference=reference, largest=largest)
+        seeds = [decided(p) for p in probability]
+        both = seeds[0] if len(seeds) == 1 else decided(np.asarray(mean))
+        answers.append([*seeds, both])
+    return Inferred(
+        {
+            name: np.stack([_column(part[:-1], name) for part in answers], 1)
+            for name in answers[0][0]
+        },
+        {name: _column([part[-1] for part in answers], name) for name in answers[0][0]},
+    )
 
 
-def _objects(values: list[Any]) -> np.ndarray:
-    """As an array of Python objects, of as many axes as the lists have."""
-    shape = (len(values), len(values[0])) if isinstance(values[0], list) else (len(values),)
-    out = np.empty(shape, object)
-    for place in np.ndindex(shape):
-        value = values[place[0]]
-        out[place] = value[place[1]] if isinstance(value, list) else value
+def decide(
+    probability: np.ndarray,
+    *,
+    row: Mapping[str, Any],
+    reference: np.ndarray | None,
+    largest: Sequence[int] = (),
+) -> Predicted:
+    """The packed `mask` of probabilities `[*space, class]` on the grid of the file, and, beside a
+    reference, the `histogram` of those of a single structure.
+
+    Args:
+      row: the columns of the case; reference: its mask on the prepared grid.
+      largest: structures of which the largest piece is kept.
+    """
+    mask = metrics.keep_largest(on_file_grid(probability, row=row), structures=largest)
+    answer: Predicted = {"mask": volumes.pack(mask)}
+    if reference is not None:
+        answer["histogram"] = voxels.histogram(probability[..., 1], reference)
+    return answer
+
+
+def _column(answers: Sequence[Predicted], name: str) -> np.ndarray:
+    """The entry of each answer: packed masks as objects, the rest stacked."""
+    if name != "mask":
+        return np.stack([a[name] for a in answers])
+    out = np.empty(len(answers), object)
+    for i, answer in enumerate(answers):
+        out[i] = answer[name]
     return out
 
 
@@ -77,6 +114,7 @@ def predict_windows(
     for corners, part in _windows(padded, begins, patch, batch):
         part_answers = predict_split(predict, weights, part, columns=(), batch=batch)["probability"]
         if total is None:
+            check_memory(part_answers, padded_size)
             total = np.zeros((len(part_answers), *padded_size, part_answers.shape[-1]), np.float32)
         for k, corner in enumerate(corners):
             at = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
@@ -85,6 +123,23 @@ def predict_windows(
     total /= _norm(begins, lines, padded_size)[..., None]
     inner = tuple(slice(-b, -b + n) for b, n in zip(before, size, strict=True))
     return total[(slice(None), *inner)]
+
+
+def check_memory(answers: np.ndarray, size: Sequence[int]) -> None:
+    """Raises UserError if the probabilities of an image of this size are more than memory holds.
+
+    Args:
+      answers: of some windows, `[seed, window, *patch, class]`.
+    """
+    needed = _ARRAYS * 4 * len(answers) * answers.shape[-1] * math.prod(size)
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > limit:
+        raise UserError(
+            f"an image of {' x '.join(map(str, size))} voxels needs {needed / 1e9:.1f} GB for the "
+            f"probabilities of {answers.shape[-1]} classes and {len(answers)} seeds, this machine "
+            f"has {limit / 1e9:.1f} GB: cut the image into parts, or train with larger `voxel_mm` "
+            "or fewer `seeds`"
+        )
 
 
 def _bell(side: int) -> np.ndarray:
@@ -124,7 +179,7 @@ def _windows(
         yield [corners[i] for i in rows], every.only(rows)
 
 
-def on_file_grid(probability: np.ndarray, *, row: dict[str, Any]) -> np.ndarray:
+def on_file_grid(probability: np.ndarray, *, row: Mapping[str, Any]) -> np.ndarray:
     """The most probable class of each voxel of the file, uint8.
 
     Where voxels have another size there, probabilities are interpolated linearly, not classes.

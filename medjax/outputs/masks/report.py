@@ -12,6 +12,7 @@ from medjax.data import nifti, volumes
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
+from medjax.evaluation.metrics import ratio
 from medjax.evaluation.predictions import Predictions
 from medjax.files import Names, read_records, write_table
 from medjax.outputs.base import Predicted
@@ -36,6 +37,8 @@ class MaskPredictions(Predictions):
       masks: `[n]`, packed, on the grid of the file; empty where they were read from a table.
       shapes: `[n]`, of these; worlds: `[n]`, from their indices to mm, None where the file does not
         tell it.
+      histograms: `[n, 2, bin]`, as of `voxels.histogram`, of a single structure; else no bins.
+      largest_dice: `[n, class]`, if only the largest piece of each structure were predicted.
     """
 
     case_id: list[str]
@@ -49,6 +52,8 @@ class MaskPredictions(Predictions):
     masks: list[bytes]
     shapes: list[tuple[int, ...]]
     worlds: list[np.ndarray | None]
+    histograms: np.ndarray
+    largest_dice: np.ndarray
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -117,6 +122,8 @@ class MaskPredictions(Predictions):
                 [],
                 [],
                 [],
+                _no_histograms(len(cases)),
+                np.full((len(cases), len(names)), np.nan),
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as e:
             raise UserError(f"{path}: not a predictions.csv of masks ({e})") from None
@@ -163,6 +170,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
     unit, count = unit_of(info), len(info.structures)
     scores = np.full((len(split), count, len(metrics.MEASURES)), np.nan)
     sizes, present = np.full((len(split), count, 2), np.nan), np.zeros((len(split), count), bool)
+    largest = np.full((len(split), count), np.nan)
     shapes = [tuple(map(int, shape)) for shape in split["file_shape"]]
     reference_of = split.on_demand.get("reference")
     for i, (packed, shape) in enumerate(zip(predicted["mask"], shapes, strict=True)):
@@ -173,6 +181,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
         reference = reference_of(i)
         sizes[i, :, 1] = _sizes(reference, count, voxel, unit)
         present[i] = sizes[i, :, 1] > 0
+        largest[i] = _largest_dice(mask, reference, count)
         scores[i] = metrics.score(
             mask, reference, labels=range(1, count + 1), spacing=voxel, tolerance=TOLERANCE
         )
@@ -189,7 +198,21 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
         list(predicted["mask"]),
         shapes,
         worlds,
+        predicted.get("histogram", _no_histograms(len(split))),
+        largest,
     )
+
+
+def _largest_dice(mask: np.ndarray, reference: np.ndarray, count: int) -> np.ndarray:
+    """Dice of each structure, if only its largest piece were predicted."""
+    kept = metrics.keep_largest(mask, structures=range(1, count + 1))
+    sizes = [np.bincount(m.reshape(-1), minlength=count + 1)[1:] for m in (kept, reference)]
+    both = np.bincount(kept[kept == reference].reshape(-1), minlength=count + 1)[1:]
+    return ratio(2.0 * both, sizes[0] + sizes[1])
+
+
+def _no_histograms(count: int) -> np.ndarray:
+    return np.zeros((count, 2, 0))
 
 
 def unit_of(info: DatasetInfo) -> str:

@@ -74,13 +74,6 @@ def on_prepared_grid(
     return geometry.resample_labels(mask, to_index, shape=shape)
 
 
-def on_file(mask: np.ndarray, to_index: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask on the prepared grid, on that of its file."""
-    if geometry.is_reordering(to_index):
-        return geometry.reorder(mask, to_index, shape=shape)
-    return geometry.resample_labels(mask, np.linalg.inv(to_index), shape=shape)
-
-
 def answers_of(predictions: MaskPredictions, split: Split) -> list[MaskAnswer]:
     """One answer a case."""
     unit = predictions.unit if predictions.unit == "vox" else _size_unit(predictions)

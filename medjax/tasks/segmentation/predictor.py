@@ -5,7 +5,7 @@ from typing import Any
 
 from medjax import models
 from medjax.config import option, own
-from medjax.errors import UserError
+from medjax.errors import UserError, unknown
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.masks import MASKS
@@ -41,6 +41,9 @@ class SegmentationPredictor:
     mirror: tuple[int, ...] = option(
         (), "predictions are the mean over these axes mirrored, comma-separated", item=int
     )
+    largest_component: tuple[str, ...] = option(
+        (), "structures of which only the largest piece is kept, comma-separated"
+    )
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
     augmentation: Augmentation = segmentation.NO_AUGMENTATION
     own_network: Any = own()
@@ -54,6 +57,10 @@ class SegmentationPredictor:
         Raises:
           UserError: if the patches do not fit the network.
         """
+        names = spec.info.structures
+        odd = next((name for name in self.largest_component if name not in names), None)
+        if odd is not None:
+            raise unknown("structure of `largest_component`", odd, names)
         shown = [n for n in spec.image_shape[:-1] if n > 1]
         if any(not 0 <= axis < len(shown) for axis in self.mirror):
             raise UserError(f"`mirror`: the patches have the axes 0 to {len(shown) - 1}")

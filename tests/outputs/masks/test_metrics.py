@@ -120,3 +120,11 @@ def test_means_count_what_is_defined_and_weights_count_cases():
 def test_two_grids_are_refused():
     with pytest.raises(UserError, match=r"\(2, 2\) and a reference of \(2, 3\): give both on"):
         metrics.score(np.zeros((2, 2)), np.zeros((2, 3)), **HOW)
+
+
+def test_the_largest_piece_alone_is_kept():
+    mask = np.array([[1, 1, 0, 1, 0], [0, 0, 1, 0, 2], [2, 0, 0, 0, 2]])
+    kept = metrics.keep_largest(mask, structures=[2])
+    np.testing.assert_array_equal(kept, np.where(mask == 2, [[0, 0, 0, 0, 1]] * 3, mask > 0) * mask)
+    same = metrics.keep_largest(mask, structures=[1])  # its pieces touch by corners
+    np.testing.assert_array_equal(same, mask)
