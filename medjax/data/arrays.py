@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def from_arrays(
     **options: Any,
 ) -> Dataset:
     """As `Dataset.from_arrays`; `options` are those of `assemble`."""
-    pixels, notes = _with_channel(_stack(images), channel_axis)
+    pixels, notes = with_channel(_stack(images), channel_axis)
     _check_length(len(pixels), "labels", labels)
     names, numbers = _classes(labels, classes)
     return assemble(
@@ -39,7 +39,7 @@ def from_arrays(
         {"label": numbers},
         classes=names,
         positive=exams.positive_of(names, positive),
-        spacing_mm=_spacing(spacing_mm, pixels.ndim - 2) or None,
+        spacing_mm=check_spacing(spacing_mm, pixels.ndim - 2) or None,
         notes=notes,
         **options,
     )
@@ -56,11 +56,11 @@ def from_landmarks(
     **options: Any,
 ) -> Dataset:
     """As `Dataset.from_landmarks`; further `options` are those of `assemble`."""
-    pixels, notes = _with_channel(_stack(images), channel_axis)
+    pixels, notes = with_channel(_stack(images), channel_axis)
     _check_length(len(pixels), "landmarks", landmarks)
-    cases = [str(c) for c in case_ids] if len(case_ids) else _numbers(len(pixels))
+    cases = [str(c) for c in case_ids] if len(case_ids) else number_cases(len(pixels))
     shown = _landmark_names(landmarks, names)
-    spacing = _spacing(spacing_mm, pixels.ndim - 2)
+    spacing = check_spacing(spacing_mm, pixels.ndim - 2)
     placed, targets = _place_points(pixels, landmarks, shown, spacing, cases)
     if pixels.dtype != placed.dtype:
         notes += [
@@ -71,9 +71,10 @@ def from_landmarks(
 
 
 def assemble(
-    pixels: np.ndarray,
+    pixels: np.ndarray | Sequence[np.ndarray],
     targets: Mapping[str, np.ndarray],
     *,
+    on_demand: Mapping[str, Callable[[int], np.ndarray]] | None = None,
     subjects: Sequence[Any] = (),
     case_ids: Sequence[Any] = (),
     split: Sequence[str] = (),
@@ -82,9 +83,10 @@ def assemble(
     notes: Sequence[str] = (),
     **facts: Any,
 ) -> Dataset:
-    """A set of images `[n, *space, channel]` and columns of targets `[n, ...]`.
+    """A set of images `[n, *space, channel]`, or `n` of any size, and columns `[n, ...]`.
 
     Args:
+      on_demand: as of `Split`.
       subjects: `[n]`, whose image it is; empty: each is its own.
       case_ids: `[n]`; empty: numbers.
       split: `[n]`, train, validation or test; empty: drawn by subject, 70, 15 and 15 %.
@@ -103,7 +105,7 @@ def assemble(
     for column, values in (("subjects", subjects), ("case_ids", case_ids), ("split", split)):
         if len(values):
             _check_length(count, column, values)
-    cases = [str(c) for c in case_ids] if len(case_ids) else _numbers(count)
+    cases = [str(c) for c in case_ids] if len(case_ids) else number_cases(count)
     twice = next((c for c, n in Counter(cases).items() if n > 1), None)
     if twice is not None:
         raise UserError(f"from_arrays: the case_id {twice!r} stands twice; give each image its own")
@@ -129,8 +131,9 @@ def assemble(
         subject_id=who,
         metadata=[{} for _ in cases],
         read=lambda i: pixels[i],
-        image_shape=pixels.shape[1:],
-        image_dtype=pixels.dtype,
+        image_shape=tuple(map(int, np.max([p.shape for p in pixels], 0))),
+        image_dtype=pixels[0].dtype,
+        on_demand=on_demand or {},
     )
     rows = {s: [i for i, c in enumerate(chosen) if c == s] for s in splits.SPLITS if s in chosen}
     hashes = [hashlib.sha1(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pixels]
@@ -226,7 +229,7 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _numbers(count: int) -> list[str]:
+def number_cases(count: int) -> list[str]:
     """Names of cases that sort as they stand."""
     return [f"{i:0{len(str(max(count - 1, 1)))}d}" for i in range(count)]
 
@@ -238,7 +241,7 @@ def _stack(images: Any) -> np.ndarray:
         raise UserError("from_arrays: images of several shapes; bring them to one first") from None
 
 
-def _with_channel(images: np.ndarray, channel_axis: bool | None) -> tuple[np.ndarray, list[str]]:
+def with_channel(images: np.ndarray, channel_axis: bool | None) -> tuple[np.ndarray, list[str]]:
     """Images with an axis of channels, and what was assumed of it."""
     if images.ndim not in (3, 4, 5) or not images.size or images.dtype.kind not in "uif":
         raise UserError(
@@ -260,7 +263,8 @@ def _with_channel(images: np.ndarray, channel_axis: bool | None) -> tuple[np.nda
     return pixels.astype(np.float32) if pixels.dtype == np.float64 else pixels, notes
 
 
-def _spacing(spacing_mm: float | Sequence[float], ndim: int) -> tuple[float, ...]:
+def check_spacing(spacing_mm: float | Sequence[float], ndim: int) -> tuple[float, ...]:
+    """The size of a voxel along each axis; empty where it is not known."""
     try:
         given = tuple(np.atleast_1d(np.asarray(spacing_mm, float)).tolist())
     except (TypeError, ValueError):

@@ -218,6 +218,37 @@ class Dataset:
         )
 
     @classmethod
+    def from_masks(
+        cls,
+        images: Sequence[Any],
+        masks: Sequence[Any],
+        *,
+        structures: Sequence[str] = (),
+        spacing_mm: float | Sequence[float] = 0.0,
+        **options: Any,
+    ) -> "Dataset":
+        """A set of images in memory, with a mask each; they may differ in size.
+
+        Args:
+          images: `n` of `[*space]` or `[*space, channel]`, 2-D or 3-D.
+          masks: `n` of `[*space]`, whole numbers, 0 the background.
+          structures: names of the values 1, 2, ...; empty: by the values that there are.
+          spacing_mm: the size of a voxel, one number or one an axis; 0: not known, distances are in
+            voxels.
+          options: `scaling` of `MaskOptions` (`image` or `set`); `subjects`, `case_ids`, `split`,
+            ... of `from_arrays`.
+
+        Raises:
+          UserError: if lengths, shapes or values do not go together; or for a structure that no
+            training mask has.
+        """
+        from medjax.data import mask_arrays
+
+        return mask_arrays.from_masks(
+            images, masks, structures=structures, spacing_mm=spacing_mm, **options
+        )
+
+    @classmethod
     def from_tfds(cls, source: Any, **options: Any) -> "Dataset":
         """A set of tensorflow-datasets; see `medjax.data.arrays.from_tfds`."""
         from medjax.data import arrays

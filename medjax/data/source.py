@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import logging
 
 from medjax import lock, progress, runtime
@@ -19,6 +18,7 @@ from medjax.data.columns import SplitColumns
 from medjax.data.dataset import Dataset, Split, digest_of
 from medjax.data.info import NOTES, DatasetInfo
 from medjax.data.landmarks.missing import note_missing
+from medjax.data.masks.case import check_structures
 from medjax.data.options import Options
 from medjax.errors import UserError, unknown
 
@@ -198,20 +198,9 @@ def _check(splits: Mapping[str, Split], info: DatasetInfo) -> list[str]:
     """The rules that hold for every set, whoever built it; notes of what is allowed, but odd."""
     where = [name for name, s in splits.items() for _ in s.case_id]
     split_rules.check_leaks(where, [who for s in splits.values() for who in s.subject_id])
-    _check_structures(splits, info)
+    if info.structures:
+        check_structures(splits["train"]["voxels"], info)
     if not info.classes:
         return []
     labels = [int(y) for s in splits.values() for y in s["label"]]
     return split_rules.check_classes(where, labels, info.classes)
-
-
-def _check_structures(splits: Mapping[str, Split], info: DatasetInfo) -> None:
-    """Raises UserError for a structure that no training mask has."""
-    if not info.structures:
-        return
-    empty = np.flatnonzero(splits["train"]["voxels"].sum(0) == 0)
-    if len(empty):
-        raise UserError(
-            f"{info.name}: no mask of the training has the structure "
-            f"{info.structures[empty[0]]!r}; leave it out of `structures`, or split otherwise"
-        )

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from medjax.data import geometry, images, volumes
 from medjax.data.builders.masks import Form, check_one_grid, place, prepare
 from medjax.data.catalogue import find_kind
-from medjax.data.dataset import Split
+from medjax.data.dataset import Dataset, Split
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import SETS
 from medjax.data.masks.case import MaskCase, numbered
@@ -304,3 +304,22 @@ def test_an_image_that_memory_does_not_hold_is_told_before():
         UserError, match=r"an image of 100000 x 2000 x 2000 voxels needs 19200.0 GB"
     ):
         infer.check_memory(answers, (100_000, 2000, 2000))
+
+
+def test_a_set_from_arrays_of_several_sizes(rng):
+    masks = [np.pad(boxes(), ((0, i), (0, 0))) for i in range(12)]
+    pictures = [rng.normal(size=m.shape).astype(np.float32) + 9 * m for m in masks]
+    made = Dataset.from_masks(pictures, masks, structures=["lesion"], spacing_mm=0.5)
+    assert made.info.summary == "masks of lesion" and made.info.spacing_mm == (0.5, 0.5)
+    split = made.splits["train"]
+    for i, case in enumerate(split.case_id):
+        np.testing.assert_array_equal(split.on_demand["mask"](i), masks[int(case)])
+        np.testing.assert_array_equal(split.on_demand["reference"](i), masks[int(case)])
+        assert split.read(i).shape == (*masks[int(case)].shape, 1)
+    changed = [m.copy() for m in masks]
+    changed[3][0, 0] = 1
+    assert Dataset.from_masks(pictures, changed, spacing_mm=0.5).digest != made.digest
+    with pytest.raises(UserError, match="12 images, but 11 masks"):
+        Dataset.from_masks(pictures, masks[:-1])
+    with pytest.raises(UserError, match="no mask of the training has the structure 'vessel'"):
+        Dataset.from_masks(pictures, masks, structures=["lesion", "vessel"])

@@ -303,6 +303,7 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
             "oriented": tfds.features.Scalar(dtype=np.bool_),
             "voxels": tfds.features.Tensor(shape=(len(info.structures),), dtype=np.int64),
             "packed_bytes": tfds.features.Scalar(dtype=np.int64),
+            "mask_hash": tfds.features.Scalar(dtype=np.int64),
         }
     if info.frames:
         out |= {

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,8 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
     Each example has `size`, of the prepared image, `to_index`, the affine from its voxels to
     indices of the file's array, `file_shape`, `file_world`, from indices of that array to mm (RAS
     of a volume), `file_spacing` (NaN where it is not known), `oriented`, whether the file tells how
-    it lies, `voxels` of each structure in the file's mask, and `packed_bytes` of that mask.
+    it lies, `voxels` of each structure in the file's mask, and `packed_bytes` and
+    `mask_hash` of that mask.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -149,6 +151,7 @@ def prepare(
         **placed.targets,
         "voxels": np.bincount(mask.reshape(-1), minlength=len(values) + 1)[1:].astype(np.int64),
         "packed_bytes": len(packed),
+        "mask_hash": int.from_bytes(hashlib.sha1(packed).digest()[:7]),
     }
     return Example(
         placed.image,

@@ -76,6 +76,20 @@ def from_files(
     )
 
 
+def check_structures(voxels: np.ndarray, info: DatasetInfo) -> None:
+    """Raises UserError for a structure that none of the training masks has.
+
+    Args:
+      voxels: `[n, class]`, of each structure in each mask.
+    """
+    empty = np.flatnonzero(voxels.sum(0) == 0)
+    if len(empty):
+        raise UserError(
+            f"{info.name}: no mask of the training has the structure "
+            f"{info.structures[empty[0]]!r}; leave it out of `structures`, or split otherwise"
+        )
+
+
 def numbered(mask: np.ndarray, values: Sequence[int], *, origin: str) -> np.ndarray:
     """A mask of a file `[*space]` with its `values` as 1, 2, ..., uint8; 0 stays the background.
 

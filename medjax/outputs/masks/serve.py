@@ -42,9 +42,16 @@ class MaskAnswer(NamedTuple):
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
+        voxels = np.bincount(self.mask.reshape(-1), minlength=len(self.names) + 1)[1:]
         return [
-            {"case_id": self.case_id, "structure": name, "size": size, "unit": self.unit}
-            for name, size in zip(self.names, self.sizes, strict=True)
+            {
+                "case_id": self.case_id,
+                "structure": name,
+                "voxels": int(count),
+                "size": float(size),
+                "unit": self.unit,
+            }
+            for name, count, size in zip(self.names, voxels, self.sizes, strict=True)
         ]
 
     def further_rows(self) -> Json:
