@@ -83,20 +83,21 @@ def _integer_type(parsed: Any) -> str:
     return str(native) if plain and native in _INTEGER_TYPES else ""
 
 
-def write_mask(path: Path, mask: np.ndarray, world: np.ndarray | None) -> None:
-    """Writes whole numbers `[i, j, k]`, of at most 16 bits, compressed.
+def write(path: Path, values: np.ndarray, world: np.ndarray | None, *, kind: type) -> None:
+    """Writes a volume `[i, j, k]`, compressed.
 
     Args:
       world: affine from voxels to RAS mm; None: the file states no orientation.
+      kind: how a value is stored; one that is not whole is scaled to fit.
     """
     import nibabel
 
-    kind = np.uint8 if mask.max(initial=0) < 256 else np.uint16
-    image: Any = nibabel.Nifti1Image(mask.astype(kind), np.eye(4) if world is None else world)
+    image: Any = nibabel.Nifti1Image(values, np.eye(4) if world is None else world)
     code = 0 if world is None else 1
     image.set_sform(image.affine, code)
     image.set_qform(image.affine, code, strip_shears=True)
     image.header.set_xyzt_units("mm")
+    image.header.set_data_dtype(kind)
     nibabel.save(image, path)
 
 

@@ -22,7 +22,7 @@ from medjax.data.masks.folder import mask_folder
 from medjax.data.options import MaskOptions
 from medjax.data.patches import UNKNOWN, cut, draw_patches
 from medjax.errors import UserError
-from medjax.outputs.masks import MASKS, infer, serve, voxels
+from medjax.outputs.masks import MASKS, infer, report, voxels
 from tests.conftest import real_data
 
 PLAIN = Form((), "image", ())
@@ -177,7 +177,7 @@ def test_an_identity_network_gives_the_mask_back(affine, rng, tmp_path):
     probability = infer.predict_windows(identity, ({}, {}), placed.image, patch=(8, 4, 4), batch=3)
     back = infer.on_file_grid(probability[0], row=placed.targets)
     np.testing.assert_array_equal(back, mask)
-    serve.write_mask(tmp_path / "m.nii.gz", back, (1, 2), placed.targets["file_world"])
+    report.write_mask(tmp_path / "m.nii.gz", back, (1, 2), placed.targets["file_world"])
     file = images.read(tmp_path / "m.nii.gz")
     np.testing.assert_array_equal(file.pixels[..., 0], mask)
     np.testing.assert_allclose(file.affine, affine, atol=1e-4)

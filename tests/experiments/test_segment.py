@@ -81,7 +81,17 @@ def test_patches_must_fit(tmp_path, cache_dir):
 @pytest.mark.slow
 def test_volumes_in_patches_two_seeds_and_files_that_lie_on_their_images(tmp_path, cache_dir):
     report = run_here(
-        tmp_path / "w", cache_dir, ndim=3, patch="24,32,24", seeds=2, flip="0", elastic=0.3
+        tmp_path / "w",
+        cache_dir,
+        ndim=3,
+        patch="24,32,24",
+        seeds=2,
+        flip="0",
+        elastic=0.3,
+        deep_supervision=1,
+        levels=3,
+        probabilities=True,
+        largest_component="white matter",
     )
     assert report["of"] == "ensemble of 2 seeds"
     files = sorted((tmp_path / "w" / "masks").glob("*.nii.gz"))
@@ -89,6 +99,13 @@ def test_volumes_in_patches_two_seeds_and_files_that_lie_on_their_images(tmp_pat
     mask = nibabel.load(files[0])
     assert mask.shape == (40, 48, 40)
     np.testing.assert_allclose(mask.affine[:3, 3], [-78.0, -114.0, -74.0])
+    folder = tmp_path / "w" / "probabilities"
+    name = files[0].name.removesuffix(".nii.gz")
+    grey, white = (
+        nibabel.load(folder / f"{name}_{t}_matter.nii.gz").get_fdata() for t in ("grey", "white")
+    )
+    where = np.asarray(mask.dataobj) == 1
+    assert (grey[where] >= white[where] - 0.01).all() and (grey + white <= 1.02).all()
 
 
 @pytest.mark.slow
@@ -102,7 +119,7 @@ def test_real_sets_go_through(tmp_path, cache_dir, name, more):
         cache_dir,
         dataset=name,
         data_dir=real_data(name),
-        train_cases=4,
+        train_cases=2,
         **more,
     )
     unit = "mm" if name == "hippocampus" else "vox"

@@ -1,8 +1,11 @@
 """Published sets with masks, in the layouts that they have."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
-from medjax.data import splits, table
+from medjax.data import images, splits, table
+from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
 from medjax.data.masks.case import MaskCase, MaskSet, from_files
 from medjax.data.options import MaskOptions
@@ -33,7 +36,10 @@ def hippocampus(options: MaskOptions) -> MaskSet:
 
 
 def acdc(options: MaskOptions) -> MaskSet:
-    """Short-axis cardiac MR at end diastole and end systole, split by a table."""
+    """Short-axis cardiac MR at end diastole and end systole, split by a table.
+
+    Where every file says voxels of 1 mm, their size was lost on the way, and is not known.
+    """
     root = table.root_of(options)
     cases = [
         _case(
@@ -46,6 +52,7 @@ def acdc(options: MaskOptions) -> MaskSet:
         )
         for row in table.read_rows(root / "volumes.csv")
     ]
+    cases = _without_lost_spacing(cases)
     info = DatasetInfo(
         "acdc",
         subjects=f"patients, {len({c.subject for c in cases})}",
@@ -83,6 +90,23 @@ def chasedb1(options: MaskOptions) -> MaskSet:
         "vessel segmentation. IEEE TBME 59(9):2538-2548, 2012.",
     )
     return MaskSet(info, cases, (255,))
+
+
+def _without_lost_spacing(cases: list[MaskCase]) -> list[MaskCase]:
+    layouts = [images.layout(c.path) for c in cases if c.path]
+    if any(x is None or x.spacing_mm != (1.0, 1.0, 1.0) for x in layouts):
+        return cases
+
+    def without(read: Callable[[], RawImage]) -> RawImage:
+        return read()._replace(spacing_mm=None, affine=None)
+
+    return [
+        c._replace(
+            read=functools.partial(without, c.read),
+            read_mask=functools.partial(without, c.read_mask),
+        )
+        for c in cases
+    ]
 
 
 def _case(

@@ -84,12 +84,13 @@ def details(evaluation: Evaluation[MaskPredictions]) -> Json:
     """Each structure alone, and how many cases lack it."""
     predictions, declared = evaluation.ensemble, evaluation.metrics
     shown = [name for name in declared if not name.startswith("dice_")]
-    rows = {}
+    rows, unit = {}, report.size_unit(predictions)
     for j, name in enumerate(predictions.names):
         structure = predictions.select_structure(j)
         rows[name] = {
             **structure.values({m: declared[m] for m in shown}),
             "in_reference": int(structure.present.sum()),
+            **report.conformal_size(evaluation.tuned, predictions, j, unit=unit),
         }
     return {"structures": rows, "remarks": _remarks(evaluation), **_of_voxels(evaluation)}
 

@@ -48,7 +48,9 @@ def infer_masks(
         mean = predictor.output.ensemble({"probability": probability}, spec)["probability"]
         reference = split.on_demand["mask"](i) if single else None
         row = {k: v[i] for k, v in split.targets.items()}
-        decided = functools.partial(decide, row=row, reference=reference, largest=largest)
+        decided = functools.partial(
+            decide, row=row, reference=reference, largest=largest, keep=predictor.probabilities
+        )
         seeds = [decided(p) for p in probability]
         both = seeds[0] if len(seeds) == 1 else decided(np.asarray(mean))
         answers.append([*seeds, both])
@@ -67,24 +69,29 @@ def decide(
     row: Mapping[str, Any],
     reference: np.ndarray | None,
     largest: Sequence[int] = (),
+    keep: bool = False,
 ) -> Predicted:
-    """The packed `mask` of probabilities `[*space, class]` on the grid of the file, and, beside a
-    reference, the `histogram` of those of a single structure.
+    """The packed `mask` of probabilities `[*space, class]` on the grid of the file; beside a
+    reference also the `histogram` of those of a single structure.
 
     Args:
       row: the columns of the case; reference: its mask on the prepared grid.
       largest: structures of which the largest piece is kept.
+      keep: with `probability` too, on the grid of the file, packed by structure in 255ths.
     """
     mask = metrics.keep_largest(on_file_grid(probability, row=row), structures=largest)
     answer: Predicted = {"mask": volumes.pack(mask)}
     if reference is not None:
         answer["histogram"] = voxels.histogram(probability[..., 1], reference)
+    if keep:
+        shares = [*shares_on_file_grid(probability, row=row)][1:]
+        answer["probability"] = [volumes.pack(np.rint(255 * share)) for share in shares]
     return answer
 
 
 def _column(answers: Sequence[Predicted], name: str) -> np.ndarray:
-    """The entry of each answer: packed masks as objects, the rest stacked."""
-    if name != "mask":
+    """The entry of each answer: what is packed as objects, the rest stacked."""
+    if name == "histogram":
         return np.stack([a[name] for a in answers])
     out = np.empty(len(answers), object)
     for i, answer in enumerate(answers):
@@ -179,22 +186,28 @@ def _windows(
         yield [corners[i] for i in rows], every.only(rows)
 
 
-def on_file_grid(probability: np.ndarray, *, row: Mapping[str, Any]) -> np.ndarray:
-    """The most probable class of each voxel of the file, uint8.
-
-    Where voxels have another size there, probabilities are interpolated linearly, not classes.
+def shares_on_file_grid(probability: np.ndarray, *, row: Mapping[str, Any]) -> Iterator[np.ndarray]:
+    """The probability of each class in the voxels of the file, one class after the other; linearly
+    interpolated where voxels have another size there.
 
     Args:
       probability: `[*space, class]` on the prepared grid.
       row: the columns `to_index` and `file_shape` of the case.
     """
     back, shape = row["to_index"], tuple(map(int, row["file_shape"]))
-    if geometry.is_reordering(back):
-        return geometry.reorder(probability.argmax(-1).astype(np.uint8), back, shape=shape)
-    to_prepared = np.linalg.inv(back)
-    best, out = np.full(shape, -1.0, np.float32), np.zeros(shape, np.uint8)
     for c in range(probability.shape[-1]):
-        share = geometry.interpolate(probability[..., c], to_prepared, shape=shape)
+        if geometry.is_reordering(back):
+            yield geometry.reorder(probability[..., c], back, shape=shape)
+        else:
+            yield geometry.interpolate(probability[..., c], np.linalg.inv(back), shape=shape)
+
+
+def on_file_grid(probability: np.ndarray, *, row: Mapping[str, Any]) -> np.ndarray:
+    """The most probable class of each voxel of the file, uint8; arguments as of
+    `shares_on_file_grid`."""
+    shape = tuple(map(int, row["file_shape"]))
+    best, out = np.full(shape, -1.0, np.float32), np.zeros(shape, np.uint8)
+    for c, share in enumerate(shares_on_file_grid(probability, row=row)):
         out[share > best] = c
         best = np.maximum(best, share)
     return out

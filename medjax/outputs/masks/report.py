@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.evaluation.metrics import ratio
 from medjax.evaluation.predictions import Predictions
+from medjax.evaluation.stats import conformal_radius
 from medjax.files import Names, read_records, write_table
 from medjax.outputs.base import Predicted
 from medjax.outputs.masks import metrics
 
+LEVEL = 0.9  # of the conformal sizes
 TOLERANCE = 1.0  # of surface Dice, mm or voxels
 _COLUMNS = ("dice", "iou", "hd95_{}", "assd_{}", "surface_dice", "volume_error")
 _SIZES = ("size_predicted", "size_reference")
@@ -39,6 +43,7 @@ class MaskPredictions(Predictions):
         tell it.
       histograms: `[n, 2, bin]`, as of `voxels.histogram`, of a single structure; else no bins.
       largest_dice: `[n, class]`, if only the largest piece of each structure were predicted.
+      probabilities: `[n]`, packed, in 255ths, by structure; empty where they are not kept.
     """
 
     case_id: list[str]
@@ -54,6 +59,7 @@ class MaskPredictions(Predictions):
     worlds: list[np.ndarray | None]
     histograms: np.ndarray
     largest_dice: np.ndarray
+    probabilities: list[list[bytes]]
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -124,6 +130,7 @@ class MaskPredictions(Predictions):
                 [],
                 _no_histograms(len(cases)),
                 np.full((len(cases), len(names)), np.nan),
+                [],
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as e:
             raise UserError(f"{path}: not a predictions.csv of masks ({e})") from None
@@ -131,23 +138,43 @@ class MaskPredictions(Predictions):
     def write_files(self, folder: Path) -> tuple[str, ...]:
         """Writes `predictions.csv`, and each mask as a file that lies on its image."""
         self.write(folder / "predictions.csv")
-        (folder / "masks").mkdir(exist_ok=True)
-        name_of = Names().name_of
+        name_of, folders = Names().name_of, set()
         for i, case in enumerate(self.case_id):
-            mask = self.mask(i)
-            end = suffix_of(mask)
-            write_mask(
-                folder / "masks" / f"{name_of(case)}{end}",
-                mask,
-                self.structure_values,
-                self.worlds[i],
+            name = name_of(case)
+            for (inner, suffix), write in self.writers(i).items():
+                (folder / inner).mkdir(exist_ok=True)
+                write(folder / inner / f"{name}{suffix}")
+                folders.add(f"{inner}/")
+        return tuple(sorted(folders))
+
+    def writers(self, index: int) -> dict[tuple[str, str], Callable[[Path], None]]:
+        """What writes the files of a case, by their folder and suffix."""
+        shape, world = self.shapes[index], self.worlds[index]
+        end = ".png" if len(shape) == 2 else ".nii.gz"
+        values = self.structure_values
+        out: dict[tuple[str, str], Callable[[Path], None]] = {
+            ("masks", end): lambda path: write_mask(path, self.mask(index), values, world)
+        }
+        packed = self.probabilities[index] if self.probabilities else []
+        for name, content in zip(self.names, packed, strict=bool(packed)):
+            suffix = f"_{re.sub(r'[^a-zA-Z0-9]+', '_', name)}{end}"
+            out["probabilities", suffix] = functools.partial(
+                _write_probability, content=content, shape=shape, world=world
             )
-        return ("masks/",)
+        return out
 
 
-def suffix_of(mask: np.ndarray) -> str:
-    """Of the file of a mask: a picture, or a volume."""
-    return ".png" if mask.ndim == 2 else ".nii.gz"
+def _write_probability(
+    path: Path, content: bytes, shape: tuple[int, ...], world: np.ndarray | None
+) -> None:
+    """As a volume of 0 to 1, or a picture of 0 to 255."""
+    values = volumes.unpack(content, shape)
+    if len(shape) == 3:
+        nifti.write(path, (values / 255).astype(np.float32), world, kind=np.uint8)
+        return
+    from PIL import Image
+
+    Image.fromarray(values).save(path)
 
 
 def write_mask(
@@ -156,12 +183,12 @@ def write_mask(
     """Writes structure numbers with the `values` that the set has for them."""
     known = np.array([0, *values], np.uint16)
     numbers = known[mask]
+    kind = np.uint8 if known.max() < 256 else np.uint16
     if mask.ndim == 3:
-        nifti.write_mask(path, numbers, world)
+        nifti.write(path, numbers.astype(kind), world, kind=kind)
         return
     from PIL import Image
 
-    kind = np.uint8 if known.max() < 256 else np.uint16
     Image.fromarray(numbers.astype(kind)).save(path)
 
 
@@ -200,6 +227,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
         worlds,
         predicted.get("histogram", _no_histograms(len(split))),
         largest,
+        list(predicted.get("probability", [])),
     )
 
 
@@ -229,3 +257,27 @@ def _sizes(mask: np.ndarray, count: int, voxel: np.ndarray, unit: str) -> np.nda
     """Of each structure: ml, of an image cm^2; or voxels."""
     voxels = np.bincount(mask.reshape(-1), minlength=count + 1)[1 : count + 1]
     return voxels * np.prod(voxel) / (10.0 ** len(voxel) if unit == "mm" else 1.0)
+
+
+def size_unit(predictions: MaskPredictions) -> str:
+    """Of the sizes of structures."""
+    if predictions.unit == "vox":
+        return "vox"
+    return "ml" if len(predictions.shapes[0]) == 3 else "cm2"
+
+
+def conformal_size(
+    tuned: MaskPredictions, predictions: MaskPredictions, structure: int, *, unit: str
+) -> dict[str, float]:
+    """How far the size of a structure is off in at most 10 % of further subjects, by validation,
+    and the share of the cases of the report that it holds for.
+
+    Where the report itself is on validation there is no coverage: it was chosen there.
+    """
+
+    def error(table: MaskPredictions) -> np.ndarray:
+        return np.abs(table.sizes[:, structure, 0] - table.sizes[:, structure, 1])
+
+    radius = conformal_radius(error(tuned), level=LEVEL, subjects=tuned.subject_id)
+    held = np.nan if tuned is predictions else float((error(predictions) <= radius).mean())
+    return {f"conformal_{unit}": radius, "coverage": held}

@@ -13,7 +13,7 @@ from medjax.data.found import known_spacing
 from medjax.errors import UserError
 from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.masks import plot
-from medjax.outputs.masks.report import MaskPredictions, suffix_of, write_mask
+from medjax.outputs.masks.report import MaskPredictions, size_unit
 from medjax.typing import Json
 
 
@@ -29,6 +29,7 @@ class MaskAnswer(NamedTuple):
       structure_values: what stands for each structure in a file.
       world: affine from indices of the mask to RAS mm, where the file tells it.
       to_index: affine from voxels of the prepared image to indices of the mask.
+      writers: what writes its files, by folder and suffix.
     """
 
     case_id: str
@@ -39,6 +40,7 @@ class MaskAnswer(NamedTuple):
     structure_values: tuple[int, ...]
     world: np.ndarray | None
     to_index: np.ndarray
+    writers: dict[tuple[str, str], Callable[[Path], None]]
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
@@ -59,12 +61,8 @@ class MaskAnswer(NamedTuple):
         return {}
 
     def files(self) -> dict[tuple[str, str], Callable[[Path], None]]:
-        """The mask, on the grid of the file."""
-
-        def write(path: Path) -> None:
-            write_mask(path, self.mask, self.structure_values, self.world)
-
-        return {("masks", suffix_of(self.mask)): write}
+        """The mask, on the grid of the file, and probabilities where they are kept."""
+        return self.writers
 
     def draw(self, path: Path, image: np.ndarray) -> None:
         """The outlines over the image, or over three slices of a volume."""
@@ -83,7 +81,7 @@ def on_prepared_grid(
 
 def answers_of(predictions: MaskPredictions, split: Split) -> list[MaskAnswer]:
     """One answer a case."""
-    unit = predictions.unit if predictions.unit == "vox" else _size_unit(predictions)
+    unit = size_unit(predictions)
     return [
         MaskAnswer(
             case,
@@ -94,13 +92,10 @@ def answers_of(predictions: MaskPredictions, split: Split) -> list[MaskAnswer]:
             predictions.structure_values,
             predictions.worlds[i],
             split["to_index"][i],
+            predictions.writers(i),
         )
         for i, case in enumerate(predictions.case_id)
     ]
-
-
-def _size_unit(predictions: MaskPredictions) -> str:
-    return "ml" if len(predictions.shapes[0]) == 3 else "cm2"
 
 
 def prepare(

@@ -44,6 +44,9 @@ class SegmentationPredictor:
     largest_component: tuple[str, ...] = option(
         (), "structures of which only the largest piece is kept, comma-separated"
     )
+    probabilities: bool = option(
+        False, "write the probability of each voxel too, a file a structure"
+    )
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
     augmentation: Augmentation = segmentation.NO_AUGMENTATION
     own_network: Any = own()
