@@ -164,6 +164,11 @@ def global_mean(x: Array) -> Array:
     return x.astype(jnp.float32).mean(axis=tuple(range(1, x.ndim - 1)))
 
 
+def doubled(width: int, levels: int, *, most: int = 2**31) -> tuple[int, ...]:
+    """Features of each level, the finest first: twice as many at each further one, up to `most`."""
+    return tuple(min(width * 2**i, most) for i in range(levels))
+
+
 def voxelwise(x: Array, features: int, *, name: str) -> Array:
     """A linear layer of each voxel, in float32; called within a module."""
     return Conv(features, kernel=1, use_bias=True, name=name)(x.astype(jnp.float32))

@@ -58,7 +58,7 @@ class ResidualUNet(nn.Module):
         supervised: int = 0,
     ) -> "ResidualUNet":
         """One whose finest level has `width` features, each further one twice as many up to 320."""
-        widths = tuple(min(width * 2**i, _MOST_FEATURES) for i in range(levels))
+        widths = blocks.doubled(width, levels, most=_MOST_FEATURES)
         return cls(num_outputs, widths, dtype, supervised)
 
     @nn.compact

@@ -55,7 +55,7 @@ class UNet(nn.Module):
         supervised: int = 0,
     ) -> "UNet":
         """One whose finest level has `width` features, each further one twice as many."""
-        return cls(num_outputs, tuple(width * 2**i for i in range(levels)), dtype, supervised)
+        return cls(num_outputs, blocks.doubled(width, levels), dtype, supervised)
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | tuple[Array, ...]:

@@ -337,6 +337,14 @@ def prepare_images(
     )
 
 
+def raw_of_array(image: np.ndarray, spec: ModelSpec, affine: np.ndarray | None) -> images.RawImage:
+    """An image `[*space, channel]`, or of one channel `[*space]`, as a file would have it; `affine`
+    is that of a volume `[i, j, k]`, from voxels to RAS mm."""
+    pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
+    axes = "yx" if pixels.ndim == 3 else "zyx" if affine is None else "xyz"
+    return images.RawImage(pixels, affine=affine, axes=axes)
+
+
 def symbols(shape: tuple[int, ...]) -> str:
     """Any number of examples of this shape."""
     return ", ".join(["b", *map(str, shape)])

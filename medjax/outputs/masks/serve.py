@@ -11,7 +11,7 @@ from medjax.data.builders.masks import Form, place
 from medjax.data.dataset import Split
 from medjax.data.found import known_spacing
 from medjax.errors import UserError
-from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
+from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage, raw_of_array
 from medjax.outputs.masks import plot
 from medjax.outputs.masks.report import MaskPredictions, size_unit
 from medjax.typing import Json
@@ -144,7 +144,5 @@ def from_array(
     Args:
       affine: of a volume `[i, j, k]`: from voxels to RAS mm.
     """
-    pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
-    axes = "yx" if pixels.ndim == 3 else "zyx" if affine is None else "xyz"
-    raw_image = images.RawImage(pixels, affine=affine, axes=axes)
+    raw_image = raw_of_array(image, spec, affine)
     return prepare(raw_image, predictor, spec, case_id="image", hints=hints)
