@@ -161,6 +161,25 @@ def boundary(logits: Array, distance: Array) -> Array:
     return (p * distance)[..., 1:].mean()
 
 
+def peak_focal(
+    logits: Array, target: Array, *, focus: float = 2.0, tolerance: float = 4.0
+) -> Array:
+    """The focal loss of a map of peaks, both `[*space, num_classes]`, over the number of peaks.
+
+    Voxels whose target is 1 are to be found; others cost less the nearer they are to one. Law and
+    Deng, CornerNet (ECCV 2018), equation 1.
+    """
+    chex.assert_equal_shape([logits, target])
+    chex.assert_rank(logits, {3, 4})
+    wide = logits.astype(jnp.float32)
+    p, log_p, log_not = jax.nn.sigmoid(wide), jax.nn.log_sigmoid(wide), jax.nn.log_sigmoid(-wide)
+    is_peak = target >= 1.0
+    hit = (1.0 - p) ** focus * log_p
+    miss = (1.0 - target) ** tolerance * p**focus * log_not
+    count = jnp.maximum(is_peak.sum(), 1)
+    return -jnp.where(is_peak, hit, miss).sum() / count
+
+
 LossFunction = Callable[[Array, Array], Array]  # of an answer and its target, one example
 CLASS_LOSSES: dict[str, LossFunction] = {"cross_entropy": cross_entropy, "focal": focal}
 BUILT_IN = frozenset(CLASS_LOSSES)  # what everybody's medjax has
