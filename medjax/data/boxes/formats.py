@@ -1,0 +1,192 @@
+"""Files of boxes: Pascal VOC's XML, COCO's JSON, YOLO's text.
+
+All are read as edges in pixels of the image, from the outer border of its first pixel: the box of
+that pixel alone reaches from 0 to 1.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+from medjax.errors import UserError, first_line
+
+
+class NamedBox(NamedTuple):
+    """A box of an image.
+
+    Attributes:
+      label: of its class.
+      low, high: x, y[, z] of its edges.
+    """
+
+    label: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def read_voc(path: Path) -> tuple[str, list[NamedBox]]:
+    """The name of the image, and its boxes, of a file of Pascal VOC.
+
+    There corners are the first and the last pixel, counted from 1.
+
+    Raises:
+      UserError: if the file is not of that form.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # it could grow without end
+        raise UserError(f"{path}: declares entities, which a list of boxes has none of")
+    try:
+        root = ElementTree.fromstring(text)
+        boxes = []
+        for item in root.iter("object"):
+            place = item.find("bndbox")
+            if place is None:
+                raise ValueError("an object without a bndbox")
+            corners = [float(place.findtext(k, "")) for k in ("xmin", "ymin", "xmax", "ymax")]
+            x, y, x_last, y_last = corners
+            label = item.findtext("name", "").strip()
+            boxes.append(NamedBox(label, (x - 1.0, y - 1.0), (x_last, y_last)))
+        name = root.findtext("filename", "").strip() or path.stem
+    except (ElementTree.ParseError, ValueError) as e:
+        raise UserError(f"{path}: no annotation of Pascal VOC ({e})") from None
+    _check(path, boxes)
+    return name, boxes
+
+
+def read_coco(path: Path) -> dict[str, list[NamedBox]]:
+    """The boxes of each image, by its file name, of a file of COCO; images without any too.
+
+    There a box is its upper left corner and its size.
+
+    Raises:
+      UserError: if the file is not of that form, or names an image or a class that it lacks.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        images = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
+        classes = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+        out: dict[str, list[NamedBox]] = {name: [] for name in images.values()}
+        for entry in content["annotations"]:
+            x, y, width, height = map(float, entry["bbox"])
+            label = classes[entry["category_id"]]
+            box = NamedBox(label, (x, y), (x + width, y + height))
+            out[images[entry["image_id"]]].append(box)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise UserError(f"{path}: no annotations of COCO ({type(e).__name__}: {e})") from None
+    for boxes in out.values():
+        _check(path, boxes)
+    return out
+
+
+def read_yolo(path: Path, names: Sequence[str], *, size: tuple[int, int]) -> list[NamedBox]:
+    """The boxes of an image, of a text file of YOLO: class, middle and size in shares of the image.
+
+    Args:
+      names: of the classes, by number; size: of the image, width and height in pixels.
+
+    Raises:
+      UserError: if a line is not of that form.
+    """
+    boxes = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            label, *rest = line.split()
+            x, y, width, height = (float(v) for v in rest[:4])
+            name = names[_class_number(label)]
+        except (ValueError, IndexError) as e:
+            raise UserError(
+                f"{path}, line {number}: give the number of a class (0 to {len(names) - 1}) and "
+                f"four shares of the image, x y width height ({e})"
+            ) from None
+        low = ((x - width / 2) * size[0], (y - height / 2) * size[1])
+        high = ((x + width / 2) * size[0], (y + height / 2) * size[1])
+        boxes.append(NamedBox(name, low, high))
+    _check(path, boxes)
+    return boxes
+
+
+def _class_number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(f"{number}: classes are counted from 0")
+    return number
+
+
+def read_yolo_names(root: Path) -> tuple[str, ...]:
+    """The names of the classes, of `classes.txt` or of the `names` of a `data.yaml`; empty where
+    neither is there."""
+    for name in ("classes.txt", "obj.names"):
+        if (root / name).exists():
+            lines = (root / name).read_text().splitlines()
+            return tuple(line.strip() for line in lines if line.strip())
+    for path in sorted(root.glob("*.y*ml")):
+        names = _names_in(path)
+        if names:
+            return names
+    return ()
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    """The entry `names` of a YAML file, a list or by number; empty where it has none."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as e:
+        raise UserError(f"{path}: no YAML ({first_line(e)})") from None
+    names = content.get("names", ()) if isinstance(content, dict) else ()
+    ordered = [names[k] for k in sorted(names)] if isinstance(names, dict) else names
+    return tuple(map(str, ordered))
+
+
+def _check(path: Path, boxes: Sequence[NamedBox]) -> None:
+    """Raises UserError for a box without a class, or of numbers that are none."""
+    for box in boxes:
+        if not box.label:
+            raise UserError(f"{path}: a box without a class; name it")
+        if not all(map(math.isfinite, (*box.low, *box.high))):
+            raise UserError(f"{path}: a box of {box.label} has a number that is not finite")
+
+
+class Sorted(NamedTuple):
+    """The boxes of a set that can be used, and those that cannot.
+
+    Attributes:
+      boxes: by image.
+      empty: of those without a size, where they stand; outside: of those beyond their image.
+    """
+
+    boxes: Mapping[str, list[NamedBox]]
+    empty: list[str]
+    outside: list[str]
+
+
+def sort_out(
+    boxes: Mapping[str, Sequence[NamedBox]], sizes: Mapping[str, Sequence[float]]
+) -> Sorted:
+    """Cuts boxes at the border of their image, and leaves out those of no size and beyond it.
+
+    Args:
+      sizes: x, y[, z] of each image, pixels.
+    """
+    kept: dict[str, list[NamedBox]] = {}
+    empty, outside = [], []
+    for image, some in boxes.items():
+        kept[image] = []
+        for number, box in enumerate(some, start=1):
+            where = f"{image}, box {number} ({box.label})"
+            if any(b <= a for a, b in zip(box.low, box.high, strict=True)):
+                empty.append(where)
+                continue
+            low = tuple(max(v, 0.0) for v in box.low)
+            high = tuple(min(v, float(n)) for v, n in zip(box.high, sizes[image], strict=True))
+            if any(b <= a for a, b in zip(low, high, strict=True)):
+                outside.append(where)
+                continue
+            kept[image].append(NamedBox(box.label, low, high))
+    return Sorted(kept, empty, outside)

@@ -1,0 +1,89 @@
+"""Files of boxes: the same box in each form, and what is refused."""
+
+import json
+
+import pytest
+
+from medjax.data.boxes import formats
+from medjax.data.boxes.formats import NamedBox
+from medjax.errors import UserError
+
+# Of an image of 40 x 20: its pixels 10 to 19 in x, 5 to 9 in y, counted from 0.
+BOX = NamedBox("cell", (10.0, 5.0), (20.0, 10.0))
+VOC = """<annotation><filename>a.png</filename><object><name>cell</name><bndbox><xmin>11</xmin>
+<ymin>6</ymin><xmax>20</xmax><ymax>10</ymax></bndbox></object></annotation>"""
+
+
+def test_pascal_voc(tmp_path):
+    (tmp_path / "a.xml").write_text(VOC)
+    assert formats.read_voc(tmp_path / "a.xml") == ("a.png", [BOX])
+    for text, words in (
+        (VOC[:-9], "no annotation of Pascal VOC"),
+        (VOC.replace("11", "x"), "no annotation of Pascal VOC"),
+        (VOC.replace("cell", " "), "a box without a class"),
+        (VOC.replace("11", "nan"), "not finite"),
+        ("<!DOCTYPE a [<!ENTITY b 'c'>]>" + VOC, "declares entities"),
+    ):
+        (tmp_path / "a.xml").write_text(text)
+        with pytest.raises(UserError, match=words):
+            formats.read_voc(tmp_path / "a.xml")
+
+
+def coco(**changes):
+    content = {
+        "images": [{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "b.png"}],
+        "categories": [{"id": 3, "name": "cell"}],
+        "annotations": [{"image_id": 7, "category_id": 3, "bbox": [10, 5, 10, 5]}],
+    }
+    return json.dumps({**content, **changes})
+
+
+def test_coco(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(coco())
+    assert formats.read_coco(path) == {"a.png": [BOX], "b.png": []}
+    for text in (coco(categories=[]), coco(images=[]), "{}", "[1]", coco(annotations=[{}])):
+        path.write_text(text)
+        with pytest.raises(UserError, match="no annotations of COCO"):
+            formats.read_coco(path)
+
+
+def test_yolo(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("1 0.375 0.375 0.25 0.25\n\n")
+    assert formats.read_yolo(path, ("other", "cell"), size=(40, 20)) == [BOX]
+    for text in ("2 0.3 0.3 0.2 0.2", "-1 0.3 0.3 0.2 0.2", "1 0.3 0.3", "cell 0.3 0.3 0.2 0.2"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"line 1: give the number of a class \(0 to 1\)"):
+            formats.read_yolo(path, ("other", "cell"), size=(40, 20))
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("classes.txt", "red cell\nwhite\n"),
+        ("data.yaml", "nc: 2\nnames: ['red cell', white]\n"),
+        ("data.yaml", "names:\n- red cell\n- white\nnc: 2\n"),
+        ("data.yml", "names:\n  0: red cell\n  1: white\nval: x\n"),
+        ("notes.yaml", "train: x\n"),
+    ],
+)
+def test_names_of_yolo(tmp_path, file, text):
+    (tmp_path / file).write_text(text)
+    expected = () if "train" in text else ("red cell", "white")
+    assert formats.read_yolo_names(tmp_path) == expected
+
+
+def test_boxes_without_a_size_and_outside_are_named():
+    boxes = {
+        "a.png": [
+            BOX,
+            NamedBox("cell", (5.0, 5.0), (5.0, 9.0)),
+            NamedBox("cell", (41.0, 0.0), (50.0, 9.0)),
+            NamedBox("cell", (-3.0, 15.0), (9.0, 25.0)),
+        ]
+    }
+    made = formats.sort_out(boxes, {"a.png": (40, 20)})
+    assert made.boxes["a.png"] == [BOX, NamedBox("cell", (0.0, 15.0), (9.0, 20.0))]
+    assert made.empty == ["a.png, box 2 (cell)"]
+    assert made.outside == ["a.png, box 3 (cell)"]
