@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.options import (
+    BoxOptions,
     DataOptions,
     LandmarkOptions,
     MaskOptions,
@@ -123,6 +124,7 @@ def check_kind(options: Options, info: DatasetInfo) -> None:
         DataOptions: "classes",
         LandmarkOptions: "landmarks",
         MaskOptions: "structures",
+        BoxOptions: "box_classes",
         SequenceOptions: "frames",
     }
     what = wanted[type(options)]
@@ -147,8 +149,10 @@ def find_kind(path: Path) -> type[Options]:
             return SequenceOptions
         if "mask" in header:
             return MaskOptions
+        if "xmin" in header:
+            return BoxOptions
         return LandmarkOptions if header & {"x", "landmark", "point"} else DataOptions
-    for kind in (LandmarkOptions, SequenceOptions, MaskOptions, DataOptions):
+    for kind in (LandmarkOptions, SequenceOptions, MaskOptions, BoxOptions, DataOptions):
         if path.is_dir() and _KINDS[kind].looks_like(path):
             return kind
     if path.suffix == ".npz" or any(path.glob("*.npz")):
@@ -186,6 +190,19 @@ def _masks() -> dict[str, type]:
 
 def _has_masks(root: Path) -> bool:
     from medjax.data.masks.folder import looks_like
+
+    return looks_like(root)
+
+
+def _boxes() -> dict[str, type]:
+    from medjax.data.boxes import READS
+    from medjax.data.builders.boxes import Boxes
+
+    return _named(Boxes, READS)
+
+
+def _has_boxes(root: Path) -> bool:
+    from medjax.data.boxes.folder import looks_like
 
     return looks_like(root)
 
@@ -244,6 +261,12 @@ _KINDS: dict[type[Options], SetKind] = {
         _has_masks,
         "masks.csv with the columns image and mask, folders images/ and labels/, or NAME and "
         "NAME_mask beside one another",
+    ),
+    BoxOptions: SetKind(
+        _boxes,
+        "box_folder",
+        _has_boxes,
+        "boxes.csv, or files of Pascal VOC, COCO or YOLO beside the images",
     ),
     SequenceOptions: SetKind(
         _sequences,

@@ -17,6 +17,7 @@ class DatasetInfo:
       unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
       structures: names of what masks show, in the order of their numbers 1, 2, ...
       structure_values: what stands for each in the files.
+      box_classes: names of what boxes are drawn about, in the order of their numbers.
       frames: names of the frames that matter in a sequence.
       cyclic: True where a sequence is one whole cycle, its first frame following its last.
       lengths: (name, landmark, landmark): distances that are reported.
@@ -45,6 +46,7 @@ class DatasetInfo:
     unordered: tuple[tuple[str, str], ...] = ()
     structures: tuple[str, ...] = ()
     structure_values: tuple[int, ...] = ()
+    box_classes: tuple[str, ...] = ()
     frames: tuple[str, ...] = ()
     cyclic: bool = False
     lengths: tuple[tuple[str, str, str], ...] = ()
@@ -76,6 +78,8 @@ class DatasetInfo:
             return f"{len(self.landmarks)} landmarks"
         if self.structures:
             return f"masks of {', '.join(self.structures)}"
+        if self.box_classes:
+            return f"boxes of {', '.join(self.box_classes)}"
         return f"sequences, named frames {', '.join(self.frames)}"
 
     def to_dict(self) -> dict:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medjax.data import images, landmark_table, subjects, table, walk
-from medjax.data.options import LandmarkOptions, MaskOptions
+from medjax.data.options import BoxOptions, LandmarkOptions, MaskOptions
 from medjax.errors import UserError
 
-TableOptions = LandmarkOptions | MaskOptions
+TableOptions = LandmarkOptions | MaskOptions | BoxOptions
 
 
 class Facts(NamedTuple):

@@ -298,6 +298,49 @@ class MaskOptions(Options):
             raise UserError("`voxel_mm`: give a positive size for each axis, comma-separated")
 
 
+@dataclasses.dataclass(frozen=True)
+class BoxOptions(Options):
+    """How to find and read a set of images with boxes.
+
+    Attributes:
+      path_column: column of `boxes.csv` with the image; empty: the usual names.
+      label_column: its column with the class; empty: the usual names.
+      spacing_column: its column with the size of a pixel in mm; empty: `spacing_mm`.
+      image_shape: what every image is brought to, in the order of the array; empty: the set's own.
+      grid_mm: size of a voxel then; 0: each image is scaled to fit into the shape.
+      window: intensities that become black and white; empty: percentiles of each image.
+      ndim: 2 or 3, for the set that is generated.
+    """
+
+    subjects: int = option(120, "generated sets: how many subjects", least=1)
+
+    path_column: str = option("", "boxes.csv: column of the images; empty: the usual names")
+    label_column: str = option("", "boxes.csv: column of the classes; empty: the usual names")
+    spacing_column: str = option(
+        "", "tables: column with the size of a pixel in mm; empty: spacing_mm, if it is there"
+    )
+    image_shape: tuple[int, ...] = option(
+        (),
+        "bring every image or frame to this shape; empty: the set's own",
+        item=int,
+        least=1,
+        common=True,
+    )
+    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
+    window: tuple[float, ...] = option(
+        (),
+        "intensities that become black and white; empty: percentiles of each image or sequence",
+        item=float,
+    )
+    ndim: int = option(2, "drawn_cells: 2 for pictures, 3 for volumes", common=True)
+
+    def __post_init__(self) -> None:
+        check_shape(self.image_shape, sides=(0, 2, 3))
+        check_window(self.window)
+        if self.ndim not in (2, 3):
+            raise UserError(f"`ndim={self.ndim}`: images have 2 or 3 axes")
+
+
 def check_shape(shape: tuple[int, ...], *, sides: tuple[int, ...]) -> None:
     """Raises UserError unless so many sides are given."""
     if len(shape) not in sides:

@@ -9,6 +9,7 @@ import numpy as np
 
 from medjax.data import exams, images
 from medjax.data.options import (
+    BoxOptions,
     DataOptions,
     LandmarkOptions,
     MaskOptions,
@@ -21,6 +22,7 @@ _SIDES = (28, 32, 48, 64, 96, 128, 160, 224)
 # The longest side by axes of an image: on a CPU, on an accelerator.
 _CLASS_SIDE = {2: (64, 224), 3: (32, 96)}
 _POINT_SIDE = {2: (192, 512), 3: (64, 128)}
+_BOX_SIDE = {2: (256, 640), 3: (64, 128)}
 _FRAME_SIDE = (64, 128)
 
 
@@ -41,6 +43,7 @@ def suggest_form(options: Options, *, accelerated: bool) -> list[Suggestion]:
     by_kind: dict[type, Callable[[Any, bool], list[Suggestion]]] = {
         DataOptions: _of_exams,
         LandmarkOptions: _of_landmarks,
+        BoxOptions: _of_boxes,
         MaskOptions: lambda options, accelerated: [],  # each keeps its own size
         SequenceOptions: _of_sequences,
     }
@@ -79,6 +82,14 @@ def _of_landmarks(options: LandmarkOptions, accelerated: bool) -> list[Suggestio
     if len(landmark_set.shape) == 3:
         return _common_grid([c.path for c in landmark_set.cases if c.path], accelerated)
     return _shrink(landmark_set.shape, _POINT_SIDE, accelerated)
+
+
+def _of_boxes(options: BoxOptions, accelerated: bool) -> list[Suggestion]:
+    from medjax.data.boxes.folder import box_folder
+
+    if options.grid_mm or options.image_shape:
+        return []
+    return _shrink(box_folder(options).shape, _BOX_SIDE, accelerated)
 
 
 def _common_grid(paths: Sequence[Path], accelerated: bool) -> list[Suggestion]:

@@ -14,7 +14,7 @@ class SetSummary(NamedTuple):
     """A line of `medjax datasets`.
 
     Attributes:
-      finds: what is to be found in it: labels, landmarks, masks or frames.
+      finds: what is to be found in it: labels, landmarks, masks, boxes or frames.
       content: what it shows, and what is to be found.
       size: how many images and subjects.
       source: where the images come from.
@@ -115,6 +115,15 @@ SUMMARIES = {
     "mask_folder": SetSummary(("masks",), "images, and a mask of each", _YOURS, _OWN, _YOURS),
     "chasedb1": SetSummary(
         ("masks",), "fundus photographs, vessels", "28 images", "--data_dir", "CC BY 4.0"
+    ),
+    "drawn_cells": SetSummary(
+        ("boxes",), "drawn cells of two kinds, 2-D or 3-D", "--subjects", "generated", ""
+    ),
+    "box_folder": SetSummary(
+        ("boxes",), "boxes.csv, Pascal VOC, COCO or YOLO", _YOURS, _OWN, _YOURS
+    ),
+    "bccd": SetSummary(
+        ("boxes",), "blood smears, three kinds of cells", "364 images", "--data_dir", "MIT"
     ),
     "beating_heart": SetSummary(
         ("frames",), "drawn cine MR, ED and ES", "--subjects", "generated", ""

@@ -98,6 +98,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         """The examples of each of the splits train, validation and test."""
         raise NotImplementedError
 
+    def late_notes(self) -> list[str]:
+        """What is known of the set when all of its examples have been made."""
+        return []
+
     def parts(
         self,
         cases: Sequence[Any],
@@ -237,7 +241,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
         """Writes notes and columns into the same folder, so that all are there or nothing."""
         super()._download_and_prepare(*args, **options)
         bad = walk.note_of(self._bad.values(), "file", "left out that cannot be read", most=20)
-        remarks = {"notes": [*self.notes, *bad], "splits_drawn": self.splits_drawn}
+        remarks = {
+            "notes": [*self.notes, *self.late_notes(), *bad],
+            "splits_drawn": self.splits_drawn,
+        }
         Path(self.data_dir, NOTES).write_text(json.dumps(remarks))
         columns.write(Path(self.data_dir), self._columns)
 
@@ -304,6 +311,14 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
             "voxels": tfds.features.Tensor(shape=(len(info.structures),), dtype=np.int64),
             "packed_bytes": tfds.features.Scalar(dtype=np.int64),
             "mask_hash": tfds.features.Scalar(dtype=np.int64),
+        }
+    if info.box_classes:
+        out |= {
+            "boxes": tfds.features.Tensor(shape=(None, 2 * ndim), dtype=np.float64),
+            "box_label": tfds.features.Tensor(shape=(None,), dtype=np.int32),
+            "file_boxes": tfds.features.Tensor(shape=(None, 2 * ndim), dtype=np.float64),
+            "to_file": tensor(ndim + 1, ndim + 1),
+            "voxel_mm": tensor(ndim),
         }
     if info.frames:
         out |= {

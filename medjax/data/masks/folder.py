@@ -70,7 +70,8 @@ WANTED = (
 
 def looks_like(root: Path) -> bool:
     """Whether a folder holds images with masks."""
-    if (root / TABLE).exists() or _folders(root) is not None:
+    folders = _folders(root)
+    if (root / TABLE).exists() or (folders and walk.find(folders[1], images.is_image).files):
         return True
     return bool(_same_folder(walk.find(root, images.is_image).files).pairs)
 

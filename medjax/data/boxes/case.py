@@ -1,0 +1,49 @@
+"""One image with its boxes, and the set that it belongs to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from medjax.data import images
+from medjax.data.boxes.formats import NamedBox
+from medjax.data.info import DatasetInfo
+
+BoxesOfSize = Callable[[tuple[int, ...]], Sequence[NamedBox]]
+
+
+class BoxCase(NamedTuple):
+    """One image with its boxes, before its pixels are read.
+
+    Attributes:
+      read: the image.
+      boxes: those of an image of this size, x, y[, z] in pixels.
+      subject: empty where nothing says who it is.
+      spacing_mm: of every axis, where the file does not tell it.
+      path: the file of the image; None where it is made.
+    """
+
+    read: Callable[[], images.RawImage]
+    boxes: BoxesOfSize
+    origin: str
+    case_id: str
+    subject: str
+    split: str | None
+    spacing_mm: float | None = None
+    metadata: Mapping[str, str] = {}
+    path: Path | None = None
+
+
+class BoxSet(NamedTuple):
+    """The cases, and the grid that every image is brought to where no other is asked for.
+
+    Attributes:
+      known_by: how subjects are known, where a table says it; see `subjects.resolve`.
+      notes: what is worth knowing about it.
+    """
+
+    info: DatasetInfo
+    cases: list[BoxCase]
+    shape: tuple[int, ...]
+    grid_mm: float
+    known_by: str = ""
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,249 @@
+"""One's own images with boxes: a table, or files of Pascal VOC, COCO or YOLO."""
+
+import functools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from medjax.data import images, splits, table, walk
+from medjax.data.boxes import formats
+from medjax.data.boxes.case import BoxCase, BoxesOfSize, BoxSet
+from medjax.data.boxes.formats import NamedBox
+from medjax.data.info import DatasetInfo
+from medjax.data.metadata import Metadata, columns_of, facts_of_rows
+from medjax.data.options import BoxOptions
+from medjax.errors import UserError
+
+TABLE = "boxes.csv"
+WANTED = (
+    "boxes.csv with the columns image, label, xmin, ymin, xmax, ymax; .xml of Pascal VOC; .json of "
+    "COCO; or .txt of YOLO with classes.txt or data.yaml"
+)
+_IMAGE_COLUMNS = ("image", "path", "file", "filename")
+_LABEL_COLUMNS = ("label", "class", "category", "name")
+
+
+class Boxed(NamedTuple):
+    """An image and its boxes, in a file of one of the forms.
+
+    Attributes:
+      image: its file.
+      boxes: as of `BoxCase`; names: of their classes.
+      split: where the layout says it.
+    """
+
+    image: Path
+    boxes: BoxesOfSize
+    names: Sequence[str]
+    split: str | None = None
+
+
+def box_folder(options: BoxOptions) -> BoxSet:
+    """One's own images with boxes.
+
+    A `metadata.csv` may give split, subject and spacing where the table does not.
+    """
+    root = table.root_of(options)
+    path = table.path_of(options, TABLE)
+    cases, names, known_by, notes = (
+        _from_table(path, options) if path.exists() else _from_files(root, options)
+    )
+    if not cases:
+        raise UserError(f"`data_dir={root}`: no image with boxes; looked for {WANTED}")
+    classes = tuple(dict.fromkeys(names))
+    if not classes:
+        raise UserError(f"`data_dir={root}`: no image has a box")
+    table.check_alike(classes, what="classes")
+    info = DatasetInfo(root.resolve().name, box_classes=tuple(sorted(classes)))
+    first = cases[0].read()
+    shape = tuple(-(-n // 32) * 32 for n in first.pixels.shape[:-1])
+    return BoxSet(info, cases, shape, 0.0, known_by, tuple(notes))
+
+
+def looks_like(root: Path) -> bool:
+    """Whether a folder holds images with boxes."""
+    return (root / TABLE).exists() or bool(_xml(root) or _coco(root) or _yolo(root))
+
+
+def keep_boxes(boxes: Sequence[NamedBox]) -> BoxesOfSize:
+    """Boxes whatever the size of the image; `BoxCase` asks by the size."""
+    return functools.partial(_same, boxes)
+
+
+def _same(boxes: Sequence[NamedBox], size: tuple[int, ...]) -> Sequence[NamedBox]:
+    return boxes
+
+
+def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[str], str, list[str]]:
+    listed = _of_voc(root) or _of_coco(root) or _of_yolo(root)
+    more = Metadata(root, options)
+    cases = []
+    for item in listed:
+        facts = more.describe_image(item.image)
+        cases.append(_case(root, item.image, item.boxes, options, item.split, facts))
+    names = [name for item in listed for name in item.names]
+    return cases, names, more.known_by(), more.notes()
+
+
+def _case(
+    root: Path,
+    image: Path,
+    boxes: BoxesOfSize,
+    options: BoxOptions,
+    split: str | None,
+    facts: Mapping,
+) -> BoxCase:
+    return BoxCase(
+        functools.partial(images.read, image, limit_bytes=options.limit_bytes),
+        boxes,
+        str(image),
+        image.relative_to(root).as_posix(),
+        facts.get("subject", ""),
+        facts.get("split") or split,
+        facts.get("spacing_mm"),
+        {},
+        image,
+    )
+
+
+def _xml(root: Path) -> list[Path]:
+    return walk.find(root, lambda p: p.suffix.lower() == ".xml").files
+
+
+def _of_voc(root: Path) -> list[Boxed]:
+    by_name = _images_by_name(root)
+    listed = {
+        line.strip(): splits.split_name(path.stem, origin=str(path))
+        for path in root.glob("**/ImageSets/Main/*.txt")
+        if splits.is_split_name(path.stem)
+        for line in path.read_text().splitlines()
+    }
+    out = []
+    for path in _xml(root):
+        name, boxes = formats.read_voc(path)
+        image = _image_of(by_name, (name, path.stem), origin=str(path))
+        out.append(Boxed(image, keep_boxes(boxes), [b.label for b in boxes], listed.get(path.stem)))
+    return out
+
+
+def _coco(root: Path) -> list[Path]:
+    return [p for p in walk.find(root, lambda p: p.suffix.lower() == ".json").files if _is_coco(p)]
+
+
+def _is_coco(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"images", "annotations", "categories"} <= set(content)
+
+
+def _of_coco(root: Path) -> list[Boxed]:
+    by_name, out = _images_by_name(root), []
+    for path in _coco(root):
+        word = re.search(r"train|val|test", path.stem)
+        split = splits.split_name(word[0], origin=str(path)) if word else None
+        for name, boxes in formats.read_coco(path).items():
+            image = _image_of(by_name, (name,), origin=str(path))
+            out.append(Boxed(image, keep_boxes(boxes), [b.label for b in boxes], split))
+    return out
+
+
+def _yolo(root: Path) -> list[Path]:
+    """Text files that have the name of an image."""
+    if not formats.read_yolo_names(root):
+        return []
+    stems = {images.stem(p) for p in walk.find(root, images.is_image).files}
+    return [
+        p for p in walk.find(root, lambda p: p.suffix.lower() == ".txt").files if p.stem in stems
+    ]
+
+
+def _of_yolo(root: Path) -> list[Boxed]:
+    names, by_name, out = formats.read_yolo_names(root), _images_by_name(root), []
+    for path in _yolo(root):
+        image = _image_of(by_name, (path.stem,), origin=str(path))
+        part = next((p for p in image.relative_to(root).parts if splits.is_split_name(p)), None)
+        split = splits.split_name(part, origin=str(image)) if part else None
+        out.append(Boxed(image, functools.partial(_yolo_boxes, path, names), names, split))
+    return out
+
+
+def _yolo_boxes(path: Path, names: Sequence[str], size: tuple[int, ...]) -> list[NamedBox]:
+    return formats.read_yolo(path, names, size=(size[0], size[1]))
+
+
+def _images_by_name(root: Path) -> dict[str, list[Path]]:
+    """The images below a folder, by their names with and without suffix."""
+    out: dict[str, list[Path]] = {}
+    for path in walk.find(root, images.is_image).files:
+        for name in {path.name, images.stem(path)}:
+            out.setdefault(name, []).append(path)
+    return out
+
+
+def _image_of(by_name: Mapping[str, list[Path]], names: Sequence[str], *, origin: str) -> Path:
+    """The image of a list of boxes; raises UserError if there is none, or more than one."""
+    paths = next((by_name[Path(n).name] for n in names if Path(n).name in by_name), [])
+    if len(paths) != 1:
+        what = "no image" if not paths else f"{len(paths)} images"
+        raise UserError(f"{origin}: {what} of the name {names[0]!r}; give each image its own name")
+    return paths[0]
+
+
+def _from_table(path: Path, options: BoxOptions) -> tuple[list[BoxCase], list[str], str, list[str]]:
+    rows, root = table.read_rows(path), path.parent
+    files = table.FileIndex(root, options, suffixes=images.SUFFIXES, what="image")
+    image = table.column(
+        path,
+        rows[0],
+        wish=options.path_column,
+        usual=_IMAGE_COLUMNS,
+        what="images",
+        option="path_column",
+    )
+    by_image: dict[str, list[table.TableRow]] = {}
+    for row in rows:
+        by_image.setdefault(row[image], []).append(row)
+    columns, cases, names = columns_of(path, rows, options), [], []
+    for name, some in by_image.items():
+        boxes = boxes_of_rows(path, some, label_column=options.label_column)
+        facts = facts_of_rows(some, columns, image=name)
+        file = files.find(name, origin=some[0].origin)
+        cases.append(_case(root, file, keep_boxes(boxes), options, None, facts))
+        names += [b.label for b in boxes]
+    known = f"column {columns.subject} of {path.name}" if columns.subject else ""
+    return cases, names, known, []
+
+
+def boxes_of_rows(
+    path: Path, rows: Sequence[table.TableRow], *, label_column: str = ""
+) -> list[NamedBox]:
+    """The boxes of one image, a row each, with the columns xmin, ymin[, zmin], xmax, ymax[, zmax];
+    a row without numbers is an image without boxes."""
+    label = table.column(
+        path,
+        rows[0],
+        wish=label_column,
+        usual=_LABEL_COLUMNS,
+        what="classes",
+        option="label_column",
+    )
+    axes = [a for a in "xyz" if f"{a}min" in rows[0]]
+    missing = [c for a in axes or "xy" for c in (f"{a}min", f"{a}max") if c not in rows[0]]
+    if missing:
+        raise UserError(f"{path}: no column {missing[0]}; a box has xmin, ymin, xmax, ymax")
+    boxes = []
+    for row in rows:
+        if not any(row[f"{a}{end}"] for a in axes for end in ("min", "max")):
+            continue
+        try:
+            low, high = (tuple(float(row[f"{a}{end}"]) for a in axes) for end in ("min", "max"))
+        except ValueError as e:
+            raise UserError(f"{row.origin}: {e}; give the edges of the box in pixels") from None
+        if not row[label]:
+            raise UserError(f"{row.origin}: a box without a class; name it")
+        boxes.append(NamedBox(row[label], low, high))
+    return boxes

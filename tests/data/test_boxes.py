@@ -1,0 +1,156 @@
+"""Sets of images with boxes: the same boxes in each layout, and where they lie when prepared."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medjax.data import source
+from medjax.data.boxes import SETS
+from medjax.data.boxes.case import BoxCase
+from medjax.data.boxes.folder import box_folder
+from medjax.data.boxes.formats import NamedBox
+from medjax.data.builders.boxes import prepare
+from medjax.data.catalogue import find_kind
+from medjax.data.images import RawImage
+from medjax.data.options import BoxOptions
+from medjax.errors import UserError
+from tests.conftest import real_data
+
+VOC = (
+    "<annotation><filename>{0}.png</filename><object><name>{1}</name><bndbox><xmin>11</xmin>"
+    "<ymin>6</ymin><xmax>20</xmax><ymax>10</ymax></bndbox></object></annotation>"
+)
+BOX = ((10.0, 5.0), (20.0, 10.0))
+
+
+def draw(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((20, 40), np.uint8)
+        pixels[5:10, 10:20] = 255
+        Image.fromarray(pixels).save(root / name)
+
+
+def voc(root):
+    draw(root, "JPEGImages/a.png", "JPEGImages/b.png")
+    (root / "Annotations").mkdir()
+    for name, label in (("a", "red"), ("b", "white")):
+        (root / "Annotations" / f"{name}.xml").write_text(VOC.format(name, label))
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    (root / "ImageSets" / "Main" / "train.txt").write_text("a\n")
+    (root / "ImageSets" / "Main" / "val.txt").write_text("b\n")
+
+
+def coco(root):
+    draw(root, "images/a.png", "images/b.png")
+    for split, name, label in (("train", "a", 1), ("val", "b", 2)):
+        content = {
+            "images": [{"id": 1, "file_name": f"{name}.png"}],
+            "categories": [{"id": 1, "name": "red"}, {"id": 2, "name": "white"}],
+            "annotations": [{"image_id": 1, "category_id": label, "bbox": [10, 5, 10, 5]}],
+        }
+        (root / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def yolo(root):
+    draw(root, "images/train/a.png", "images/val/b.png")
+    for split, name, label in (("train", "a", 0), ("val", "b", 1)):
+        (root / "labels" / split).mkdir(parents=True)
+        (root / "labels" / split / f"{name}.txt").write_text(f"{label} 0.375 0.375 0.25 0.25\n")
+    (root / "data.yaml").write_text("names: [red, white]\n")
+
+
+def table(root):
+    draw(root, "a.png", "b.png")
+    (root / "boxes.csv").write_text(
+        "image,label,xmin,ymin,xmax,ymax,split\na.png,red,10,5,20,10,train\n"
+        "b.png,white,10,5,20,10,val\n"
+    )
+
+
+@pytest.mark.parametrize("write", [voc, coco, yolo, table])
+def test_each_layout_says_the_same(tmp_path, write):
+    write(tmp_path)
+    made = box_folder(BoxOptions(data_dir=str(tmp_path)))
+    assert made.info.box_classes == ("red", "white")
+    assert [c.split for c in made.cases] == ["train", "validation"]
+    for case, label in zip(made.cases, ("red", "white"), strict=True):
+        assert list(case.boxes((40, 20))) == [NamedBox(label, *BOX)]
+        assert case.path.stem == ("a" if label == "red" else "b")
+    assert find_kind(tmp_path) is BoxOptions
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda root: (root / "JPEGImages" / "a.png").unlink(), "a.xml: no image of the name"),
+        (lambda root: draw(root, "other/a.png"), "a.xml: 2 images of the name"),
+    ],
+)
+def test_lists_without_their_image_are_refused(tmp_path, spoil, words):
+    voc(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(UserError, match=words):
+        box_folder(BoxOptions(data_dir=str(tmp_path)))
+
+
+def test_a_table_without_edges_or_with_words_is_refused(tmp_path):
+    table(tmp_path)
+    for text, words in (
+        ("image,label,xmin,ymin\na.png,red,1,2\n", "no column xmax"),
+        ("image,label,xmin,ymin,xmax,ymax\na.png,red,1,2,x,4\n", "line 2: could not convert"),
+        ("image,label,xmin,ymin,xmax,ymax\na.png,,1,2,3,4\n", "line 2: a box without a class"),
+    ):
+        (tmp_path / "boxes.csv").write_text(text)
+        with pytest.raises(UserError, match=words):
+            box_folder(BoxOptions(data_dir=str(tmp_path)))
+
+
+def test_boxes_lie_where_their_pixels_lie():
+    """Twice as large, in the middle of a wider grid: the bright pixels are those in the box."""
+    pixels = np.zeros((20, 40, 1), np.uint8)
+    pixels[5:10, 10:20] = 255
+    raw = RawImage(pixels)
+    boxes = [NamedBox("red", *BOX)]
+    case = BoxCase(lambda: raw, lambda size: boxes, "x", "x", "x", None)
+    made = prepare(case, raw, ("white", "red"), most=2, shape=(80, 80), grid_mm=0.0)
+    np.testing.assert_allclose(made.targets["boxes"][0], [29.5, 19.5, 39.5, 39.5])
+    assert made.targets["box_label"].tolist() == [1, -1]
+    bright = np.argwhere(made.image[..., 0] > 127)
+    np.testing.assert_array_equal([bright.min(0), bright.max(0)], [[30, 20], [39, 39]])
+    np.testing.assert_allclose(made.targets["file_boxes"][0], [10, 5, 20, 10])
+    assert np.isnan(made.targets["voxel_mm"]).all() and np.isnan(made.targets["boxes"][1]).all()
+
+
+def test_a_set_is_prepared_and_what_is_left_out_is_told(tmp_path, cache_dir):
+    table(tmp_path)
+    with (tmp_path / "boxes.csv").open("a") as file:
+        file.write("b.png,red,3,3,3,9,val\nb.png,red,50,3,60,9,val\n")
+    options = BoxOptions(data_dir=str(tmp_path))
+    made = source.load("box_folder", options=options, cache_dir=cache_dir)
+    assert made.info.summary == "boxes of red, white"
+    assert "1 box without a size left out: b.png, box 2 (red)" in made.notes
+    assert "1 box outside of its image left out: b.png, box 3 (red)" in made.notes
+    split = made.splits["validation"]
+    assert split["boxes"].shape == (1, 3, 4)
+    assert split["box_label"].tolist() == [[1, -1, -1]]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_drawn_cells_fill_their_boxes(ndim):
+    made = SETS["drawn_cells"](BoxOptions(subjects=12, ndim=ndim))
+    assert {c.split for c in made.cases} == {"train", "validation", "test"}
+    size = made.shape
+    case = made.cases[0]
+    assert case.read().pixels.shape == (*size, 1)
+    for box in case.boxes(size):
+        assert all(0 <= a < b <= n for a, b, n in zip(box.low, box.high, size, strict=True))
+
+
+def test_the_blood_smears():
+    made = SETS["bccd"](BoxOptions(data_dir=str(real_data("bccd"))))
+    assert len(made.cases) == 292
+    counts = [len(c.boxes((640, 480))) for c in made.cases]
+    assert sum(counts) > 3000 and made.cases[0].read().pixels.shape == (480, 640, 3)
