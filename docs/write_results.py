@@ -19,6 +19,7 @@ FAMILIES = {
     "heatmap": "Landmarks by heatmaps",
     "search": "Landmark search",
     "segment": "Masks",
+    "detect": "Boxes",
     "temporal": "Frames of sequences",
 }
 _KEPT = ("dataset", "split", "synthetic", "cases", "subjects", "subjects_known_by", "model", "of")

@@ -13,6 +13,7 @@ _PLACES = {
         (
             "classify",
             "compare",
+            "detect",
             "heatmap",
             "open_dataset",
             "register_dataset",
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "classify",
     "compare",
+    "detect",
     "heatmap",
     "load",
     "main",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from medjax.api import (
         classify,
         compare,
+        detect,
         heatmap,
         open_dataset,
         register_dataset,

@@ -23,7 +23,13 @@ from medjax.__main__ import load_program
 from medjax.config import check_ranges, list_settings, remember_given, replace_settings
 from medjax.data import catalogue, source
 from medjax.data.dataset import Dataset
-from medjax.data.options import DataOptions, LandmarkOptions, MaskOptions, SequenceOptions
+from medjax.data.options import (
+    BoxOptions,
+    DataOptions,
+    LandmarkOptions,
+    MaskOptions,
+    SequenceOptions,
+)
 from medjax.errors import UserError, unknown
 from medjax.experiment import Finished
 from medjax.losses import LossFunction
@@ -36,6 +42,7 @@ _KINDS = {
     "labels": DataOptions,
     "landmarks": LandmarkOptions,
     "masks": MaskOptions,
+    "boxes": BoxOptions,
     "frames": SequenceOptions,
 }
 
@@ -47,7 +54,7 @@ def open_dataset(
 
     Args:
       data: the folder or table, or the name; `medjax datasets` lists the names.
-      finds: `labels`, `landmarks`, `masks` or `frames`; empty: what the set looks like.
+      finds: `labels`, `landmarks`, `masks`, `boxes` or `frames`; empty: what the set looks like.
       cache_dir: where it is prepared, once.
       options: those of `DataOptions`, `LandmarkOptions`, `MaskOptions` or `SequenceOptions`, as
         `image_size=64`.
@@ -146,6 +153,18 @@ def segment(data: Source = "", *, network: Any = None, **settings: Any) -> Resul
       UserError: for whatever is wrong with set, network or settings.
     """
     return _run("segment", data, settings, network=network)
+
+
+def detect(data: Source = "", **settings: Any) -> Result:
+    """Trains a network that detects things in boxes, and evaluates it; what `medjax detect` does.
+
+    Args:
+      data: as of `classify`; settings: the flags of `medjax detect --helpfull`.
+
+    Raises:
+      UserError: for whatever is wrong with set or settings.
+    """
+    return _run("detect", data, settings)
 
 
 def search(data: Source = "", **settings: Any) -> Result:

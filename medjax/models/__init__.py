@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from medjax.errors import UserError, check_own_name, unknown
 from medjax.models.densenet import DenseNet
+from medjax.models.detector import BODIES, Detector
 from medjax.models.own import accept_known, check_module, check_network, use_fast_convolutions
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
 from medjax.models.residual_unet import ResidualUNet
@@ -53,6 +54,10 @@ SEGMENTERS: dict[str, Callable[..., nn.Module]] = {
     "wnet": WNet.of_width,
 }
 
+DETECTORS: dict[str, Callable[..., nn.Module]] = {
+    name: partial(Detector, body=name) for name in BODIES
+}
+
 SUMMARIES = {  # what each network is, and where it is described
     "mlp": "dense layers alone, a baseline",
     "cnn": "four convolutions, for small images",
@@ -87,6 +92,7 @@ BUILT_IN = frozenset({**CLASSIFIERS, **LANDMARKERS, **SEGMENTERS})  # what every
 __all__ = [
     "BUILT_IN",
     "CLASSIFIERS",
+    "DETECTORS",
     "HAVE_LEVELS",
     "LANDMARKERS",
     "SEGMENTERS",
@@ -94,6 +100,7 @@ __all__ = [
     "check_module",
     "check_network",
     "classifier",
+    "detector",
     "divisor",
     "landmarker",
     "over_time",
@@ -178,6 +185,17 @@ def segmenter(name: str, *, num_classes: int, dtype: str = "float32", **options:
     if name not in SEGMENTERS:
         raise unknown("model", name, SEGMENTERS)
     return SEGMENTERS[name](num_outputs=num_classes, dtype=jnp.dtype(dtype), **options)
+
+
+def detector(name: str, *, num_classes: int, dtype: str = "float32", **options: Any) -> nn.Module:
+    """The detector with the encoder called `name`, for 2-D or 3-D input alike.
+
+    Raises:
+      UserError: if there is no such network.
+    """
+    if name not in DETECTORS:
+        raise unknown("model", name, DETECTORS)
+    return DETECTORS[name](num_classes=num_classes, dtype=jnp.dtype(dtype), **options)
 
 
 def over_time(

@@ -39,13 +39,14 @@ class ResidualUNet(nn.Module):
     Attributes:
       widths: features of each level, the finest first; sides divide by `2 ** (len(widths) - 1)`.
       dtype: of the computation; parameters and output stay float32.
-      supervised: as of `UNet`.
+      supervised, finest: as of `UNet`.
     """
 
     num_outputs: int
     widths: Sequence[int] = (32, 64, 128, 256, 320)
     dtype: DTypeLike = jnp.float32
     supervised: int = 0
+    finest: int = 0
 
     @classmethod
     def of_width(
@@ -72,13 +73,13 @@ class ResidualUNet(nn.Module):
                 stride = 2 if level and i == 0 else 1
                 x = ResidualPair(width, stride, self.dtype, name=f"down{level}_{i}")(x)
             skips.append(x)
-        for level in reversed(range(len(self.widths) - 1)):
+        for level in reversed(range(self.finest, len(self.widths) - 1)):
             width = self.widths[level]
             up = blocks.UpConv(width, dtype=self.dtype, name=f"up{level}")(x)
             x = jnp.concatenate([skips[level], up], axis=-1)
             x = blocks.Conv(width, dtype=self.dtype, name=f"merge{level}")(x)
             x = nn.leaky_relu(blocks.InstanceNorm(dtype=self.dtype, name=f"norm{level}")(x), 0.01)
-            if 0 < level <= self.supervised:
+            if self.finest < level <= self.finest + self.supervised:
                 coarser.append(blocks.voxelwise(x, self.num_outputs, name=f"out{level}"))
         finest = blocks.voxelwise(x, self.num_outputs, name="out")
         return (finest, *reversed(coarser)) if train and self.supervised else finest

@@ -37,12 +37,14 @@ class UNet(nn.Module):
       dtype: of the computation; parameters and output stay float32.
       supervised: in training it gives maps of so many coarser levels too, each half as large, for a
         loss of each (deep supervision, Lee et al. 2015).
+      finest: the level at which it ends; its maps are smaller than the image by `2 ** finest`.
     """
 
     num_outputs: int
     widths: Sequence[int] = (32, 32, 64, 128, 256)
     dtype: DTypeLike = jnp.float32
     supervised: int = 0
+    finest: int = 0
 
     @classmethod
     def of_width(
@@ -65,12 +67,12 @@ class UNet(nn.Module):
             x = blocks.max_pool(x, window=2, stride=2) if level else x
             x = DoubleConv(width, self.dtype, name=f"down{level}")(x)
             skips.append(x)
-        for level in reversed(range(len(self.widths) - 1)):
+        for level in reversed(range(self.finest, len(self.widths) - 1)):
             narrow = x.shape[-1] // 2 if level else x.shape[-1]
             up = blocks.UpConv(narrow, dtype=self.dtype, name=f"up{level}")(x)
             x = jnp.concatenate([skips[level], up], axis=-1)
             x = DoubleConv(self.widths[level], self.dtype, name=f"merge{level}")(x)
-            if 0 < level <= self.supervised:
+            if self.finest < level <= self.finest + self.supervised:
                 coarser.append(blocks.voxelwise(x, self.num_outputs, name=f"out{level}"))
         finest = blocks.voxelwise(x, self.num_outputs, name="out")
         return (finest, *reversed(coarser)) if train and self.supervised else finest

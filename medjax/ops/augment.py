@@ -106,6 +106,7 @@ def augment_together(
     mirrored: tuple[tuple[int, int], ...] = (),
     into: warp.Shape | None = None,
     voxel: tuple[float, ...] = (),
+    keep_outside: bool = False,
 ) -> Sample:
     """One random version of an image, its points and its mask.
 
@@ -116,6 +117,7 @@ def augment_together(
       mirrored: pairs of points that change places when the image is a mirror image.
       into: space of the output; smaller than the input it is a random window.
       voxel: its size along each axis, in any unit; empty: the same along all.
+      keep_outside: points that leave the image stay where they come to lie.
     """
     chex.assert_rank(sample.image, {3, 4})
     space_key, flip_key, erase_key, tone_key = jax.random.split(key, 4)
@@ -131,7 +133,8 @@ def augment_together(
     image = (
         random_erase(erase_key, image, share=augmentation.erase) if augmentation.erase else image
     )
-    return Sample(image, jnp.where(inside[:, None], sample.points, jnp.nan), sample.mask)
+    points = jnp.where(inside[:, None] | keep_outside, sample.points, jnp.nan)
+    return Sample(image, points, sample.mask)
 
 
 def _warp(sample: Sample, transform: warp.Transform, into: warp.Shape | None) -> Sample:

@@ -127,6 +127,7 @@ def _tables(result: JsonView) -> list[Json]:
         ("classes", "Each class against the rest"),
         ("landmarks", "Each landmark"),
         ("structures", "Each structure"),
+        ("boxes", "Each class"),
     ):
         rows = _with_intervals(result) if key == "classes" else result.get(key)
         if isinstance(rows, dict) and rows:

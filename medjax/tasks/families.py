@@ -3,6 +3,7 @@
 from typing import Any
 
 from medjax.tasks.classification.predictor import ClassificationPredictor
+from medjax.tasks.detection.predictor import DetectionPredictor
 from medjax.tasks.heatmap.predictor import HeatmapPredictor
 from medjax.tasks.search.predictor import SearchPredictor
 from medjax.tasks.segmentation.predictor import SegmentationPredictor
@@ -10,6 +11,7 @@ from medjax.tasks.temporal.predictor import TemporalPredictor
 
 TASKS: dict[str, type[Any]] = {
     "classify": ClassificationPredictor,
+    "detect": DetectionPredictor,
     "heatmap": HeatmapPredictor,
     "search": SearchPredictor,
     "segment": SegmentationPredictor,

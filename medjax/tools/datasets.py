@@ -23,8 +23,8 @@ def main(config: Config) -> None:
         ("name", "finds", "content", "size", "source", "licence"),
         [[name, ", ".join(s.finds), *s[1:]] for name, s in SUMMARIES.items()],
         [
-            "labels: medjax classify; landmarks: heatmap and search; masks: segment; frames: "
-            "temporal",
+            "labels: medjax classify; landmarks: heatmap and search; masks: segment; "
+            "boxes: detect; frames: temporal",
             "sizes are those that the publishers give",
         ],
         text=True,

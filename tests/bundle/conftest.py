@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import classify, heatmap, search, segment, temporal
+from experiments import classify, detect, heatmap, search, segment, temporal
 from medjax import app, bundle, lock
 from medjax.bundle import archive
 from medjax.bundle.card import Notes
@@ -27,6 +27,7 @@ SHORT = {
 }
 PROGRAMS = {
     "classify": classify,
+    "detect": detect,
     "heatmap": heatmap,
     "search": search,
     "segment": segment,
@@ -213,8 +214,33 @@ def masked(root: Path) -> dict:
     }
 
 
+def boxed(root: Path) -> dict:
+    """Pictures with a bright rectangle each, some with two."""
+    rng = np.random.default_rng(5)
+    root.mkdir()
+    lines = ["image,label,xmin,ymin,xmax,ymax,split"]
+    for i in range(8):
+        pixels = rng.integers(0, 60, (32, 40))
+        split = "train" if i < 4 else "val" if i < 6 else "test"
+        for label, x, y in [("a", 4 + i, 5), ("b", 20, 10 + i)][: 1 + i % 2]:
+            pixels[y : y + 9, x : x + 12] += 150
+            lines.append(f"{i}.png,{label},{x},{y},{x + 12},{y + 9},{split}")
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / f"{i}.png")
+    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return {
+        "dataset": "box_folder",
+        "image_shape": "32,40",
+        "width": 4,
+        "levels": 3,
+        "stride": 2,
+        "most_boxes": 5,
+        "score": 0.001,
+    }
+
+
 DATA = {
     "classify": pictures,
+    "detect": boxed,
     "heatmap": points,
     "search": volumes,
     "segment": masked,

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import classify, heatmap, search, segment, temporal
+from experiments import classify, detect, heatmap, search, segment, temporal
 from launch import scaling
 from medjax import models
 from tests.conftest import ROOT
 from tests.experiments import (
     programs,
     test_classify,
+    test_detect,
     test_heatmap,
     test_search,
     test_segment,
@@ -26,6 +27,7 @@ from tests.experiments import (
 
 EXPERIMENTS = {
     "classify": (classify, {**test_classify.SMALL, "model": "resnet_slim"}),
+    "detect": (detect, test_detect.SMALL),
     "heatmap": (heatmap, test_heatmap.SMALL),
     "search": (search, test_search.SMALL),
     "segment": (segment, test_segment.SMALL),

@@ -4,8 +4,13 @@
 `counts` `[n]` (the reference's boxes), `boxes` `[n, most, 1 + len(THRESHOLDS)]` (score, NaN where a
 case has no more boxes, and whether it is a hit at each threshold) and `weight` `[b, n]`, and
 returns `[b]`. Without a box in any reference all but the counts are undefined.
+
+Of several classes both have an axis more, `[n, class]` and `[n, class, most, ...]`, and a metric is
+the mean over classes of which any case has a box.
 """
 
+import functools
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,6 +20,30 @@ from medjax.evaluation.metrics import Floats, Metric, marked, ratio
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))  # intersection over union
 FROC_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives a case
 _RECALLS = np.linspace(0.0, 1.0, 101)
+
+
+def _over_classes(metric: Callable[..., Floats]) -> Callable[..., Floats]:
+    """The mean of a metric of one class over those that are defined."""
+
+    @functools.wraps(metric)
+    def mean(counts, boxes, weight, *, places: slice = slice(None), **options) -> Floats:
+        if counts.ndim == 1:
+            return metric(counts, boxes, weight, **options)
+        numbers = range(counts.shape[1])[places]
+        values = [metric(counts[:, c], boxes[:, c], weight, **options) for c in numbers]
+        known = ~np.isnan(values)
+        return ratio(np.where(known, values, 0.0).sum(0), known.sum(0))
+
+    return mean
+
+
+def overlaps(a: np.ndarray, b: np.ndarray) -> Floats:
+    """Intersection over union of boxes `[n, 2 * ndim]` with boxes `[m, 2 * ndim]`: `[n, m]`."""
+    (low_a, high_a), (low_b, high_b) = (np.split(x, 2, axis=1) for x in (a, b))
+    inner = np.minimum(high_a[:, None], high_b[None]) - np.maximum(low_a[:, None], low_b[None])
+    both = np.maximum(inner, 0.0).prod(-1)
+    size_a, size_b = (high_a - low_a).prod(1), (high_b - low_b).prod(1)
+    return ratio(both, size_a[:, None] + size_b[None] - both)
 
 
 def match(scores: np.ndarray, overlap: np.ndarray) -> np.ndarray:
@@ -59,6 +88,13 @@ def _precisions(
     return recall, np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
 
 
+def precision_recall(
+    counts: np.ndarray, boxes: np.ndarray, weight: np.ndarray, *, threshold: float = 0.5
+) -> tuple[Floats, Floats]:
+    """The curve of one class: recall, and the highest precision at it or beyond; two `[b, k]`."""
+    return _precisions(counts, boxes, weight, THRESHOLDS.index(threshold))
+
+
 def _interpolated(counts, boxes, weight, threshold: int) -> Floats:
     """The mean of the precision at 101 recalls, as COCO has it; `[b]`."""
     recall, precision = _precisions(counts, boxes, weight, threshold)
@@ -68,12 +104,14 @@ def _interpolated(counts, boxes, weight, threshold: int) -> Floats:
 
 
 @marked(scale="share", bounds=(0.0, 1.0))
+@_over_classes
 def average_precision(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
     """area under precision over recall at one intersection over union, at 101 recalls (COCO)"""
     return _interpolated(counts, boxes, weight, THRESHOLDS.index(threshold))
 
 
 @marked(scale="share", bounds=(0.0, 1.0))
+@_over_classes
 def average_precision_voc(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
     """the same area without steps, as in VOC since 2010"""
     recall, precision = _precisions(counts, boxes, weight, THRESHOLDS.index(threshold))
@@ -82,6 +120,7 @@ def average_precision_voc(counts, boxes, weight, *, threshold: float = 0.5) -> F
 
 
 @marked(scale="share", bounds=(0.0, 1.0))
+@_over_classes
 def average_precision_all(counts, boxes, weight) -> Floats:
     """mean of the area at intersections over union of 0.5 to 0.95 (COCO)"""
     return np.mean([_interpolated(counts, boxes, weight, t) for t in range(len(THRESHOLDS))], 0)
@@ -96,12 +135,14 @@ def froc_curve(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
 
 
 @marked(scale="share", bounds=(0.0, 1.0))
+@_over_classes
 def froc(counts, boxes, weight) -> Floats:
     """mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives a case"""
     return froc_curve(counts, boxes, weight).mean(1)
 
 
 @marked(bounds=(0.0, np.inf))
+@_over_classes
 def count_error(counts, boxes, weight, *, score: float = 0.5) -> Floats:
     """mean absolute difference of the numbers of boxes in a case, predicted (above a score) and
     true"""
@@ -109,11 +150,21 @@ def count_error(counts, boxes, weight, *, score: float = 0.5) -> Floats:
     return ratio(weight @ np.abs(predicted - counts), weight.sum(1))
 
 
-def declared(*, score: float) -> dict[str, Metric]:
-    """All metrics of one class by name; `score`: from which on a box is counted."""
+def declared(*, score: float, classes: Sequence[str] = ()) -> dict[str, Metric]:
+    """All metrics by name.
+
+    Args:
+      score: from which on a box is counted.
+      classes: names, each of which has its average precision too where there are several.
+    """
+    named = classes if len(classes) > 1 else ()
     return {
         "map_50": average_precision,
         "map_50_95": average_precision_all,
         "froc": froc,
         "count_error": partial(count_error, score=score),
+        **{
+            f"ap_50_{name}": partial(average_precision, places=slice(i, i + 1))
+            for i, name in enumerate(named)
+        },
     }

@@ -1,0 +1,128 @@
+"""The boxes of one image."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax.data import images
+from medjax.data.builders.boxes import moved, place
+from medjax.data.dataset import Split
+from medjax.data.found import known_spacing
+from medjax.errors import UserError
+from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage, raw_of_array
+from medjax.outputs.boxes import plot
+from medjax.outputs.boxes.report import BoxPredictions
+from medjax.typing import Json
+
+
+class BoxAnswer(NamedTuple):
+    """The boxes in one image, the best first.
+
+    Attributes:
+      names: of the classes.
+      boxes_px: `[k, 2 * ndim]`, edges x, y[, z], low and then high, pixels of the file from the
+        border of the first one.
+      scores, labels: `[k]`.
+      boxes_vox: the same in voxels of the prepared image.
+    """
+
+    case_id: str
+    names: tuple[str, ...]
+    boxes_px: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    boxes_vox: np.ndarray
+
+    def rows(self) -> list[Json]:
+        """For `predictions.csv`."""
+        axes = "xyz"[: self.boxes_px.shape[1] // 2]
+        edges = [f"{a}{end}" for end in ("min", "max") for a in axes]
+        return [
+            {
+                "case_id": self.case_id,
+                "label": self.names[label],
+                "score": float(score),
+                **dict(zip(edges, map(float, box), strict=True)),
+            }
+            for box, label, score in zip(self.boxes_px, self.labels, self.scores, strict=True)
+        ]
+
+    def further_rows(self) -> Json:
+        """No other tables."""
+        return {}
+
+    def files(self) -> dict[tuple[str, str], Callable[[Path], None]]:
+        """No files of its own."""
+        return {}
+
+    def draw(self, path: Path, image: np.ndarray) -> None:
+        """The boxes over the image."""
+        plot.over(path, image, self.names, self.boxes_vox, self.labels, title=self.case_id)
+
+
+def answers_of(predictions: BoxPredictions, split: Split) -> list[BoxAnswer]:
+    """One answer a case."""
+    back = np.linalg.inv(split["to_file"])
+    return [
+        BoxAnswer(
+            case,
+            predictions.names,
+            predictions.boxes_px[i],
+            predictions.scores[i],
+            predictions.labels[i],
+            moved(predictions.boxes_px[i] - 0.5, back[i]),
+        )
+        for i, case in enumerate(predictions.case_id)
+    ]
+
+
+def prepare(
+    raw_image: images.RawImage, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
+) -> PreparedImage:
+    """An image on the grid of the training; raises UserError if it does not fit."""
+    shape, channels = spec.image_shape, spec.image_shape[-1]
+    raw_image = raw_image._replace(
+        pixels=images.match_channels(
+            raw_image.pixels, hints.channels or spec.channels, count=channels
+        )
+    )
+    if raw_image.pixels.ndim != len(shape) or raw_image.pixels.shape[-1] != channels:
+        raise UserError(
+            f"{case_id}: has {raw_image.pixels.ndim - 1} axes and {raw_image.pixels.shape[-1]} "
+            f"channels, the images of the training had {len(shape) - 1} and {channels}: convert it"
+        )
+    in_file = known_spacing(raw_image.spacing_mm) or raw_image.affine is not None
+    placed, _ = place(
+        raw_image,
+        shape=shape[:-1],
+        grid_mm=spec.info.grid_mm,
+        window=spec.window,
+        spacing_mm=None if in_file else hints.spacing_mm or None,
+        origin=case_id,
+    )
+    sides = 2 * (len(shape) - 1)
+    targets = {
+        "to_file": placed.to_file,
+        "file_boxes": np.full((1, sides), np.nan),
+        "box_label": np.full(1, -1, np.int32),
+    }
+    return PreparedImage(placed.image, case_id, targets)
+
+
+def from_array(
+    image: np.ndarray,
+    predictor: Any,
+    spec: ModelSpec,
+    *,
+    hints: ImageHints = NO_HINTS,
+    affine: np.ndarray | None = None,
+) -> PreparedImage:
+    """An image `[*space, channel]`, or of one channel `[*space]`, ready.
+
+    Args:
+      affine: of a volume `[i, j, k]`: from voxels to RAS mm.
+    """
+    raw_image = raw_of_array(image, spec, affine)
+    return prepare(raw_image, predictor, spec, case_id="image", hints=hints)

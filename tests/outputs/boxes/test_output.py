@@ -1,0 +1,70 @@
+"""Boxes of several seeds as one, of several classes, and in a file."""
+
+import numpy as np
+import pytest
+
+from medjax.outputs.boxes import _merge, metrics
+from medjax.outputs.boxes.report import BoxPredictions
+
+
+def test_seeds_agree_by_the_mean_of_their_scores():
+    """Two seeds see one box, slightly shifted; one alone sees another."""
+    boxes = np.array([[[0, 0, 10, 10], [50, 50, 60, 60]], [[0, 1, 10, 11], [0, 0, 1, 1]]], float)
+    scores = np.array([[0.8, 0.6], [0.9, np.nan]])
+    labels = np.zeros((2, 2), int)
+    merged, mean, _ = _merge(*map(np.asarray, (boxes, scores, labels)))
+    np.testing.assert_allclose(mean, [0.85, 0.3])
+    np.testing.assert_allclose(merged[1], [50, 50, 60, 60])
+    assert merged[0].tolist() in (boxes[0, 0].tolist(), boxes[1, 0].tolist())
+    other = np.array([[0, 0], [1, 0]])  # another class is another thing
+    _, mean, _ = _merge(*map(np.asarray, (boxes, scores, other)))
+    np.testing.assert_allclose(sorted(mean), [0.4, 0.45])
+
+
+def made():
+    box = np.array([[0.0, 0.0, 10.0, 10.0]])
+    none, label = np.zeros((0, 4)), np.zeros(1, int)
+    return BoxPredictions(
+        ["x", "y", "z"],
+        ["p", "q", "q"],
+        ("red", "white"),
+        [np.concatenate([box, box + 30]), none, none],
+        [np.array([0.9, 0.4]), np.zeros(0), np.zeros(0)],
+        [np.array([0, 1]), np.zeros(0, int), np.zeros(0, int)],
+        [box, box, none],
+        [label, label + 1, np.zeros(0, int)],
+    )
+
+
+def test_classes_are_averaged_and_those_without_a_box_left_out():
+    counts, boxes = made().table
+    weight = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    by_hand = [(1.0 + 0.0) / 2, 1.0]  # white: one missed, one invented; of the first case red alone
+    np.testing.assert_allclose(metrics.average_precision(counts, boxes, weight), by_hand)
+    one = metrics.declared(score=0.3, classes=("red", "white"))["ap_50_white"]
+    np.testing.assert_allclose(one(counts, boxes, weight), [0.0, np.nan])
+
+
+def test_overlaps_by_hand():
+    a = np.array([[0.0, 0, 4, 4]])
+    b = np.array([[0.0, 2, 4, 6], [10, 10, 12, 12]])
+    np.testing.assert_allclose(metrics.overlaps(a, b), [[8 / 24, 0.0]])
+
+
+def test_a_file_gives_back_what_was_written(tmp_path):
+    first = made()
+    first.write(tmp_path / "predictions.csv")
+    again = BoxPredictions.read(tmp_path / "predictions.csv")
+    assert (again.case_id, again.subject_id, again.names) == (
+        first.case_id,
+        first.subject_id,
+        first.names,
+    )
+    for a, b in zip(first.table, again.table, strict=True):
+        np.testing.assert_allclose(a, b, equal_nan=True)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_predictions_of_folds_are_one_table(seeds):
+    joined = BoxPredictions.concatenate([made()] * seeds)
+    assert len(joined.case_id) == 3 * seeds and joined.counts.shape == (3 * seeds, 2)
