@@ -49,6 +49,11 @@ def check_bytes(path: Path, needed: int, *, limit_bytes: int) -> None:
         )
 
 
+def tells_spacing(raw_image: RawImage) -> bool:
+    """Whether the file of an image tells the size of its voxels."""
+    return known_spacing(raw_image.spacing_mm) or raw_image.affine is not None
+
+
 def known_spacing(spacing_mm: tuple[float, ...] | None) -> bool:
     """Whether the size of a voxel is known along every axis."""
     return spacing_mm is not None and bool(np.isfinite(spacing_mm).all())

@@ -178,15 +178,12 @@ def interpolate(values: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...])
 
 def is_reordering(affine: np.ndarray) -> bool:
     """Whether voxels are only put in another order: axes exchanged and turned round."""
-    matrix = affine[:-1, :-1]
-    return bool(
-        np.array_equal(np.abs(matrix).sum(0), np.ones(len(matrix)))
-        and set(np.unique(np.abs(matrix))) <= {0.0, 1.0}
-    )
+    steps = np.abs(affine[:-1, :-1])
+    return bool(np.isin(steps, (0.0, 1.0)).all() and (steps.sum(0) == 1).all())
 
 
-def reorder(array: np.ndarray, affine: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
-    """The array `[*space, ...]` in the order of the one of `shape` that `affine` leads to, where
+def reorder(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The array `[*space, ...]` in the order of the one that `affine` leads to, where
     `is_reordering(affine)`."""
     matrix = np.rint(affine[:-1, :-1]).astype(int)
     order = [int(np.flatnonzero(row)[0]) for row in matrix]  # which of ours each of theirs is
@@ -198,8 +195,11 @@ def reorder(array: np.ndarray, affine: np.ndarray, *, shape: tuple[int, ...]) ->
 def resample_labels(labels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
     """A mask `[*space]` on a grid of `shape`; `back` leads from it to the mask.
 
-    Each voxel gets the value that has most of it, by linear interpolation of each value by itself.
+    Where voxels are not only put in another order, each gets the value that has most of it, by
+    linear interpolation of each value by itself.
     """
+    if is_reordering(back):
+        return reorder(labels, np.linalg.inv(back))
     values = np.unique(labels)
     best, out = np.zeros(shape, np.float32), np.full(shape, values[0], labels.dtype)
     for value in values:

@@ -21,8 +21,9 @@ _FACTS = "volumes.json"
 def append(folder: Path, split: str, image: np.ndarray, mask: np.ndarray, reference: bytes) -> None:
     """Writes one image `[*space, channel]`, its mask `[*space]` and its packed reference behind the
     others of a split."""
-    facts = {"dtype": str(image.dtype), "channels": image.shape[-1]}
-    (folder / _FACTS).write_text(json.dumps(facts))
+    if not are_in(folder):
+        facts = {"dtype": str(image.dtype), "channels": image.shape[-1]}
+        (folder / _FACTS).write_text(json.dumps(facts))
     parts = {"image": image.tobytes(), "mask": mask.tobytes(), "reference": reference}
     for name, content in parts.items():
         with (folder / f"{split}.{name}").open("ab") as file:

@@ -142,6 +142,14 @@ def smallest_side(name: str) -> int:
     return 32 if name.endswith("_224") else 16 if name.startswith("sononet") else 8
 
 
+def _named(
+    registry: dict[str, Callable[..., nn.Module]], name: str, dtype: str, **options: Any
+) -> nn.Module:
+    if name not in registry:
+        raise unknown("model", name, registry)
+    return registry[name](dtype=jnp.dtype(dtype), **options)
+
+
 def classifier(
     name: str, *, num_classes: int, dropout: float = 0.0, dtype: str = "float32", **options: Any
 ) -> nn.Module:
@@ -150,11 +158,7 @@ def classifier(
     Raises:
       UserError: if there is no such network.
     """
-    if name not in CLASSIFIERS:
-        raise unknown("model", name, CLASSIFIERS)
-    return CLASSIFIERS[name](
-        num_classes=num_classes, dropout=dropout, dtype=jnp.dtype(dtype), **options
-    )
+    return _named(CLASSIFIERS, name, dtype, num_classes=num_classes, dropout=dropout, **options)
 
 
 def divisor(name: str, *, levels: int = 0) -> int:
@@ -171,9 +175,7 @@ def landmarker(
     Raises:
       UserError: if there is no such network.
     """
-    if name not in LANDMARKERS:
-        raise unknown("model", name, LANDMARKERS)
-    return LANDMARKERS[name](num_outputs=num_landmarks, dtype=jnp.dtype(dtype), **options)
+    return _named(LANDMARKERS, name, dtype, num_outputs=num_landmarks, **options)
 
 
 def segmenter(name: str, *, num_classes: int, dtype: str = "float32", **options: Any) -> nn.Module:
@@ -182,9 +184,7 @@ def segmenter(name: str, *, num_classes: int, dtype: str = "float32", **options:
     Raises:
       UserError: if there is no such network.
     """
-    if name not in SEGMENTERS:
-        raise unknown("model", name, SEGMENTERS)
-    return SEGMENTERS[name](num_outputs=num_classes, dtype=jnp.dtype(dtype), **options)
+    return _named(SEGMENTERS, name, dtype, num_outputs=num_classes, **options)
 
 
 def detector(name: str, *, num_classes: int, dtype: str = "float32", **options: Any) -> nn.Module:
@@ -193,9 +193,7 @@ def detector(name: str, *, num_classes: int, dtype: str = "float32", **options: 
     Raises:
       UserError: if there is no such network.
     """
-    if name not in DETECTORS:
-        raise unknown("model", name, DETECTORS)
-    return DETECTORS[name](num_classes=num_classes, dtype=jnp.dtype(dtype), **options)
+    return _named(DETECTORS, name, dtype, num_classes=num_classes, **options)
 
 
 def over_time(

@@ -51,18 +51,20 @@ def generalized_iou(a: Array, b: Array) -> Array:
     return both / jnp.maximum(either, 1e-12) - (about - either) / jnp.maximum(about, 1e-12)
 
 
-def suppress(boxes: Array, scores: Array, *, threshold: float) -> Array:
-    """Which boxes stay in non-maximum suppression: `[n]`, bool.
+def suppress(boxes: Array, scores: Array, labels: Array, *, threshold: float) -> Array:
+    """Which boxes stay in non-maximum suppression, each class by itself: `[n]`, bool.
 
-    From the highest score on, a box stays unless its intersection over union with one that stays is
-    above the threshold. Equal scores go by their place. A score that is not finite is no box.
+    From the highest score on, a box stays unless its intersection over union with one of its class
+    that stays is above the threshold. Equal scores go by their place. A score that is not finite is
+    no box.
 
     Args:
-      boxes: `[n, 2 * ndim]`; scores: `[n]`.
+      boxes: `[n, 2 * ndim]`; scores, labels: `[n]`.
     """
-    chex.assert_rank([boxes, scores], [2, 1])
+    chex.assert_rank([boxes, scores, labels], [2, 1, 1])
     order = jnp.argsort(-jnp.where(jnp.isfinite(scores), scores, -jnp.inf), stable=True)
     near = iou(boxes[order], boxes[order]) > threshold
+    near &= labels[order][:, None] == labels[order]
 
     def decide(i: Array, stays: Array) -> Array:
         before = jnp.arange(len(stays)) < i

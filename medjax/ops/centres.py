@@ -105,8 +105,5 @@ def decode(heat: Array, distances: Array, *, stride: int, most: int, overlap: fl
     voxel, label = place // num_classes, place % num_classes
     boxes = boxes_of(distances, stride=stride).reshape(-1, 2 * ndim)[voxel]
     scored = jnp.where(scores > 0, scores, jnp.nan)
-    # Boxes of another class are moved out of reach, so that one suppression serves all.
-    reach = jnp.abs(boxes).max(initial=0.0) + 1.0
-    apart = boxes + (2.0 * reach * label)[:, None]
-    stays = box_ops.suppress(apart, scored, threshold=overlap)
+    stays = box_ops.suppress(boxes, scored, label, threshold=overlap)
     return ScoredBoxes(boxes, jnp.where(stays, scored, jnp.nan), label)

@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from medjax.data import images, walk
+from medjax.data import images
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
@@ -305,44 +305,6 @@ def image_input(spec: ModelSpec) -> Input:
     shape = " x ".join(map(str, spec.image_shape))
     text = f"images of {shape} {spec.image_dtype}, any number"
     return Input("images", "image", symbols(spec.image_shape), spec.image_dtype, text)
-
-
-def prepare_images(
-    prepare: Callable[..., PreparedImage],
-    from_array: Callable[..., PreparedImage],
-    *,
-    read_image: Callable[..., images.RawImage] = images.read,
-) -> Preparation:
-    """How images and volumes are made ready, one a file.
-
-    Args:
-      prepare: `prepare(raw_image, predictor, spec, case_id=, hints=)`.
-      from_array: as of `Preparation`.
-      read_image: `read_image(path, limit_bytes=)`.
-    """
-
-    def read(
-        path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
-    ) -> list[PreparedImage]:
-        raw_image = read_image(path, limit_bytes=hints.limit_bytes)
-        return [prepare(raw_image, predictor, spec, case_id=case_id, hints=hints)]
-
-    return Preparation(
-        inputs=lambda spec: [image_input(spec)],
-        list_files=lambda path: walk.find(path, images.is_image),
-        suffixes=images.SUFFIXES,
-        noun="images",
-        read=read,
-        from_array=from_array,
-    )
-
-
-def raw_of_array(image: np.ndarray, spec: ModelSpec, affine: np.ndarray | None) -> images.RawImage:
-    """An image `[*space, channel]`, or of one channel `[*space]`, as a file would have it; `affine`
-    is that of a volume `[i, j, k]`, from voxels to RAS mm."""
-    pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
-    axes = "yx" if pixels.ndim == 3 else "zyx" if affine is None else "xyz"
-    return images.RawImage(pixels, affine=affine, axes=axes)
 
 
 def symbols(shape: tuple[int, ...]) -> str:

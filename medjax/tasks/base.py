@@ -11,7 +11,7 @@ from medjax.errors import UserError
 from medjax.outputs.base import Answer, Input, ModelSpec, Output, Predicted, Weights
 from medjax.train import predict, step
 from medjax.train.task import Task
-from medjax.typing import Tree
+from medjax.typing import Array, Key, Params, Stats, Tree
 
 
 class Predictor(Protocol):
@@ -55,6 +55,24 @@ def tta_option(answers: str) -> Any:
     """The number of views; `answers` is what is averaged over them."""
     text = f"test-time augmentation: {answers} are the mean over so many random views; 1: none"
     return option(1, text, least=1, formerly="views")
+
+
+def apply_network(
+    model: Any, params: Params, stats: Stats, images: Array, *, train: bool, key: Key | None = None
+) -> tuple[Any, Stats]:
+    """What a network makes of images `[batch, *space, channel]`, and its batch statistics after it.
+
+    Args:
+      key: of dropout; None: there is none.
+    """
+    answer, updated = model.apply(
+        {"params": params, "batch_stats": stats},
+        images,
+        train=train,
+        mutable=["batch_stats"],
+        rngs=None if key is None else {"dropout": key},
+    )
+    return answer, updated.get("batch_stats", stats)
 
 
 _MOST_VIEWS = 1000  # of a stranger's bundle too: each is a pass of the network

@@ -55,7 +55,12 @@ def split_batch(batch: Any, *, mesh: jax.sharding.Mesh) -> Any:
 def memory_bytes() -> int:
     """What one device can hold: of a CPU, what the machine has."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return stats.get("bytes_limit") or host_memory_bytes()
+
+
+def host_memory_bytes() -> int:
+    """What the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_batch(size: int, *, mesh: jax.sharding.Mesh, option: str = "batch") -> None:

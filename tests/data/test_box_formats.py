@@ -75,15 +75,13 @@ def test_names_of_yolo(tmp_path, file, text):
 
 
 def test_boxes_without_a_size_and_outside_are_named():
-    boxes = {
-        "a.png": [
-            BOX,
-            NamedBox("cell", (5.0, 5.0), (5.0, 9.0)),
-            NamedBox("cell", (41.0, 0.0), (50.0, 9.0)),
-            NamedBox("cell", (-3.0, 15.0), (9.0, 25.0)),
-        ]
-    }
-    made = formats.sort_out(boxes, {"a.png": (40, 20)})
-    assert made.boxes["a.png"] == [BOX, NamedBox("cell", (0.0, 15.0), (9.0, 20.0))]
+    boxes = [
+        BOX,
+        NamedBox("cell", (5.0, 5.0), (5.0, 9.0)),
+        NamedBox("cell", (41.0, 0.0), (50.0, 9.0)),
+        NamedBox("cell", (-3.0, 15.0), (9.0, 25.0)),
+    ]
+    made = formats.sort_out(boxes, (40, 20), image="a.png")
+    assert made.usable == [BOX, NamedBox("cell", (0.0, 15.0), (9.0, 20.0))]
     assert made.empty == ["a.png, box 2 (cell)"]
     assert made.outside == ["a.png, box 3 (cell)"]

@@ -42,5 +42,7 @@ def test_suppression_equals_a_plain_loop(ndim):
     for i in np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"):
         if np.isfinite(scores[i]) and all(overlap[i, j] <= 0.3 for j in kept):
             kept.append(i)
-    stays = jax.jit(lambda b, s: boxes.suppress(b, s, threshold=0.3))(given, scores)
+    stays = jax.jit(lambda b, s: boxes.suppress(b, s, jnp.zeros(len(s)), threshold=0.3))(
+        given, scores
+    )
     assert np.flatnonzero(stays).tolist() == sorted(kept) and 5 < len(kept) < 50

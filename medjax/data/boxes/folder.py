@@ -24,6 +24,8 @@ WANTED = (
 _IMAGE_COLUMNS = ("image", "path", "file", "filename")
 _LABEL_COLUMNS = ("label", "class", "category", "name")
 
+ByName = dict[str, list[Path]]  # images, by their names with and without suffix
+
 
 class Boxed(NamedTuple):
     """An image and its boxes, in a file of one of the forms.
@@ -77,34 +79,32 @@ def _same(boxes: Sequence[NamedBox], size: tuple[int, ...]) -> Sequence[NamedBox
 
 
 def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[str], str, list[str]]:
-    listed = _of_voc(root) or _of_coco(root) or _of_yolo(root)
+    by_name = _images_by_name(root)
+    readers = (_of_voc, _of_coco, _of_yolo)
+    listed = next((some for read in readers if (some := read(root, by_name))), [])
     more = Metadata(root, options)
     cases = []
     for item in listed:
         facts = more.describe_image(item.image)
-        cases.append(_case(root, item.image, item.boxes, options, item.split, facts))
+        facts["split"] = facts.get("split") or item.split
+        cases.append(case_of(root, item.image, item.boxes, options, facts))
     names = [name for item in listed for name in item.names]
     return cases, names, more.known_by(), more.notes()
 
 
-def _case(
-    root: Path,
-    image: Path,
-    boxes: BoxesOfSize,
-    options: BoxOptions,
-    split: str | None,
-    facts: Mapping,
+def case_of(
+    root: Path, image: Path, boxes: BoxesOfSize, options: BoxOptions, facts: Mapping
 ) -> BoxCase:
+    """An image of a file, with `facts` of `metadata.facts_of_rows`."""
     return BoxCase(
         functools.partial(images.read, image, limit_bytes=options.limit_bytes),
         boxes,
         str(image),
         image.relative_to(root).as_posix(),
         facts.get("subject", ""),
-        facts.get("split") or split,
+        facts.get("split"),
         facts.get("spacing_mm"),
-        {},
-        image,
+        path=image,
     )
 
 
@@ -112,8 +112,7 @@ def _xml(root: Path) -> list[Path]:
     return walk.find(root, lambda p: p.suffix.lower() == ".xml").files
 
 
-def _of_voc(root: Path) -> list[Boxed]:
-    by_name = _images_by_name(root)
+def _of_voc(root: Path, by_name: ByName) -> list[Boxed]:
     listed = {
         line.strip(): splits.split_name(path.stem, origin=str(path))
         for path in root.glob("**/ImageSets/Main/*.txt")
@@ -140,8 +139,8 @@ def _is_coco(path: Path) -> bool:
     return isinstance(content, dict) and {"images", "annotations", "categories"} <= set(content)
 
 
-def _of_coco(root: Path) -> list[Boxed]:
-    by_name, out = _images_by_name(root), []
+def _of_coco(root: Path, by_name: ByName) -> list[Boxed]:
+    out = []
     for path in _coco(root):
         word = re.search(r"train|val|test", path.stem)
         split = splits.split_name(word[0], origin=str(path)) if word else None
@@ -161,8 +160,8 @@ def _yolo(root: Path) -> list[Path]:
     ]
 
 
-def _of_yolo(root: Path) -> list[Boxed]:
-    names, by_name, out = formats.read_yolo_names(root), _images_by_name(root), []
+def _of_yolo(root: Path, by_name: ByName) -> list[Boxed]:
+    names, out = formats.read_yolo_names(root), []
     for path in _yolo(root):
         image = _image_of(by_name, (path.stem,), origin=str(path))
         part = next((p for p in image.relative_to(root).parts if splits.is_split_name(p)), None)
@@ -175,7 +174,7 @@ def _yolo_boxes(path: Path, names: Sequence[str], size: tuple[int, ...]) -> list
     return formats.read_yolo(path, names, size=(size[0], size[1]))
 
 
-def _images_by_name(root: Path) -> dict[str, list[Path]]:
+def _images_by_name(root: Path) -> ByName:
     """The images below a folder, by their names with and without suffix."""
     out: dict[str, list[Path]] = {}
     for path in walk.find(root, images.is_image).files:
@@ -184,7 +183,7 @@ def _images_by_name(root: Path) -> dict[str, list[Path]]:
     return out
 
 
-def _image_of(by_name: Mapping[str, list[Path]], names: Sequence[str], *, origin: str) -> Path:
+def _image_of(by_name: ByName, names: Sequence[str], *, origin: str) -> Path:
     """The image of a list of boxes; raises UserError if there is none, or more than one."""
     paths = next((by_name[Path(n).name] for n in names if Path(n).name in by_name), [])
     if len(paths) != 1:
@@ -204,18 +203,23 @@ def _from_table(path: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
         what="images",
         option="path_column",
     )
-    by_image: dict[str, list[table.TableRow]] = {}
-    for row in rows:
-        by_image.setdefault(row[image], []).append(row)
     columns, cases, names = columns_of(path, rows, options), [], []
-    for name, some in by_image.items():
+    for name, some in group_rows(rows, image).items():
         boxes = boxes_of_rows(path, some, label_column=options.label_column)
         facts = facts_of_rows(some, columns, image=name)
         file = files.find(name, origin=some[0].origin)
-        cases.append(_case(root, file, keep_boxes(boxes), options, None, facts))
+        cases.append(case_of(root, file, keep_boxes(boxes), options, facts))
         names += [b.label for b in boxes]
     known = f"column {columns.subject} of {path.name}" if columns.subject else ""
     return cases, names, known, []
+
+
+def group_rows(rows: Sequence[table.TableRow], image: str) -> dict[str, list[table.TableRow]]:
+    """The rows of each image, by what stands in the column `image`."""
+    out: dict[str, list[table.TableRow]] = {}
+    for row in rows:
+        out.setdefault(row[image], []).append(row)
+    return out
 
 
 def boxes_of_rows(

@@ -6,7 +6,7 @@ that pixel alone reaches from 0 to 1.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -153,40 +153,38 @@ def _check(path: Path, boxes: Sequence[NamedBox]) -> None:
             raise UserError(f"{path}: a box of {box.label} has a number that is not finite")
 
 
-class Sorted(NamedTuple):
-    """The boxes of a set that can be used, and those that cannot.
+class SortedBoxes(NamedTuple):
+    """The boxes of an image that can be used, and those that cannot.
 
     Attributes:
-      boxes: by image.
-      empty: of those without a size, where they stand; outside: of those beyond their image.
+      usable: cut at the border of the image.
+      empty: of those without a size, where they stand; outside: of those beyond the image.
     """
 
-    boxes: Mapping[str, list[NamedBox]]
+    usable: list[NamedBox]
     empty: list[str]
     outside: list[str]
 
 
-def sort_out(
-    boxes: Mapping[str, Sequence[NamedBox]], sizes: Mapping[str, Sequence[float]]
-) -> Sorted:
+def sort_out(boxes: Sequence[NamedBox], size: Sequence[float], *, image: str) -> SortedBoxes:
     """Cuts boxes at the border of their image, and leaves out those of no size and beyond it.
 
     Args:
-      sizes: x, y[, z] of each image, pixels.
+      size: x, y[, z] of the image, pixels; image: its name.
     """
-    kept: dict[str, list[NamedBox]] = {}
-    empty, outside = [], []
-    for image, some in boxes.items():
-        kept[image] = []
-        for number, box in enumerate(some, start=1):
-            where = f"{image}, box {number} ({box.label})"
-            if any(b <= a for a, b in zip(box.low, box.high, strict=True)):
-                empty.append(where)
-                continue
-            low = tuple(max(v, 0.0) for v in box.low)
-            high = tuple(min(v, float(n)) for v, n in zip(box.high, sizes[image], strict=True))
-            if any(b <= a for a, b in zip(low, high, strict=True)):
-                outside.append(where)
-                continue
-            kept[image].append(NamedBox(box.label, low, high))
-    return Sorted(kept, empty, outside)
+    out = SortedBoxes([], [], [])
+    for number, box in enumerate(boxes, start=1):
+        where = f"{image}, box {number} ({box.label})"
+        low = tuple(max(v, 0.0) for v in box.low)
+        high = tuple(min(v, float(n)) for v, n in zip(box.high, size, strict=True))
+        if not _has_size(box.low, box.high):
+            out.empty.append(where)
+        elif not _has_size(low, high):
+            out.outside.append(where)
+        else:
+            out.usable.append(NamedBox(box.label, low, high))
+    return out
+
+
+def _has_size(low: Sequence[float], high: Sequence[float]) -> bool:
+    return all(a < b for a, b in zip(low, high, strict=True))

@@ -38,7 +38,7 @@ class Example:
     subject_id: str
     origin: str  # for messages: a path, or a place in a file
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    kept: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # for `keep`
+    kept: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what no record holds
 
 
 class Part(NamedTuple):

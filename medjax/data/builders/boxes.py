@@ -13,7 +13,7 @@ from medjax.data.boxes import SETS
 from medjax.data.boxes.case import BoxCase, BoxSet
 from medjax.data.boxes.formats import sort_out
 from medjax.data.builders.base import Builder, Example, Part
-from medjax.data.found import RawImage, known_spacing
+from medjax.data.found import RawImage, tells_spacing
 
 
 class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
@@ -77,11 +77,10 @@ class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
         return self.readable(cases, lambda case: case.read(), self._placed_and_noted)
 
     def _placed_and_noted(self, case: BoxCase, raw_image: RawImage) -> Example:
-        size = file_size(raw_image)
-        left = sort_out({case.case_id: case.boxes(size)}, {case.case_id: size})
-        self._empty += left.empty
-        self._outside += left.outside
-        return self._placed(case, raw_image)
+        example = self._placed(case, raw_image)
+        self._empty += example.kept["empty"]
+        self._outside += example.kept["outside"]
+        return example
 
     def _placed(self, case: BoxCase, raw_image: RawImage) -> Example:
         image = raw_image._replace(pixels=self.in_channels(raw_image.pixels))
@@ -118,7 +117,8 @@ def prepare(
     grid_mm: float,
     window: tuple[float, ...] = (),
 ) -> Example:
-    """An image and its boxes on the grid; options as of `placing.place`.
+    """An image and its boxes on the grid, and where boxes were left out; options as of
+    `placing.place`.
 
     Args:
       classes: names of the classes; most: boxes that there is room for.
@@ -135,7 +135,7 @@ def prepare(
         origin=case.origin,
     )
     size, ndim = file_size(raw_image), len(shape)
-    usable = sort_out({"": case.boxes(size)}, {"": size}).boxes[""]
+    usable, empty, outside = sort_out(case.boxes(size), size, image=case.case_id)
     edges = np.full((most, 2 * ndim), np.nan)
     labels = np.full(most, -1, np.int32)
     for i, box in enumerate(usable):
@@ -148,7 +148,15 @@ def prepare(
         "to_file": placed.to_file,
         "voxel_mm": geometry.spacing_mm(placed.to_world) if known else np.full(ndim, np.nan),
     }
-    return Example(placed.image, targets, case.case_id, case.subject, case.origin, case.metadata)
+    return Example(
+        placed.image,
+        targets,
+        case.case_id,
+        case.subject,
+        case.origin,
+        case.metadata,
+        {"empty": empty, "outside": outside},
+    )
 
 
 def place(
@@ -162,7 +170,7 @@ def place(
 ) -> tuple[placing.Placed, bool]:
     """An image on the grid, and whether the size of its pixels is known; without a grid in mm any
     will do."""
-    known = known_spacing(raw_image.spacing_mm) or raw_image.affine is not None or bool(spacing_mm)
+    known = tells_spacing(raw_image) or bool(spacing_mm)
     given = spacing_mm or (None if known or grid_mm else 1.0)
     world = placing.world_of(raw_image, spacing_mm=given, origin=origin)
     placed = placing.place(raw_image, world, shape=shape, grid_mm=grid_mm, window=window)

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from medjax.data import exams, geometry, images, placing, subjects, volumes
 from medjax.data.builders.base import Builder, Example, Part
-from medjax.data.found import RawImage, known_spacing
+from medjax.data.found import Layout, RawImage, known_spacing
 from medjax.data.masks import SETS
 from medjax.data.masks.case import MaskCase, MaskSet, numbered
 from medjax.data.options import MaskOptions
@@ -52,9 +52,14 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
         """Of the set: chosen by the first image and by the sizes of all voxels."""
         first = self.first_readable(self.mask_set.cases, lambda case: case.read())
         scaling = self.options.scaling or _scaling_of(first.pixels)
-        voxel_mm = usual_voxel(self.mask_set.cases, self.options)
-        kept = _common_type(self.mask_set.cases) if scaling == "set" else ""
+        voxel_mm = tuple(self.options.voxel_mm) or usual_voxel(self.layouts)
+        kept = _common_type(self.layouts) if scaling == "set" else ""
         return Form(voxel_mm, scaling, self.options.window, kept)
+
+    @functools.cached_property
+    def layouts(self) -> list[Layout | None]:
+        """How the image of each file lies; None where its file does not tell it."""
+        return [images.layout(case.path) for case in self.mask_set.cases if case.path]
 
     @functools.cached_property
     def _description(self):
@@ -71,12 +76,10 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def _spacing(self, example: Example) -> tuple[float, ...] | None:
         """The size of a voxel, where every file tells it."""
-        cases = self.mask_set.cases
-        layouts = (images.layout(c.path) if c.path else None for c in cases)
+        files = (case for case in self.mask_set.cases if case.path)
         spacings = (
-            c.spacing_mm or (x.spacing_mm if x else None)
-            for c, x in zip(cases, layouts, strict=True)
-            if c.path
+            case.spacing_mm or (layout.spacing_mm if layout else None)
+            for case, layout in zip(files, self.layouts, strict=True)
         )
         known = all(spacings) and np.isfinite(example.targets["file_spacing"]).all()
         return tuple(example.targets["file_spacing"].tolist()) if known else None
@@ -139,12 +142,8 @@ def prepare(
     check_one_grid(raw_image, raw_mask, origin=case.origin)
     mask = numbered(raw_mask.pixels[..., 0], values, origin=case.origin)
     placed = place(raw_image, form, spacing_mm=case.spacing_mm, origin=case.origin)
-    inside = geometry.is_reordering(placed.targets["to_index"])
-    back, size = placed.targets["to_index"], placed.image.shape[:-1]
-    turned = (
-        geometry.reorder(mask, np.linalg.inv(back), shape=size)
-        if inside
-        else geometry.resample_labels(mask, back, shape=size)
+    turned = geometry.resample_labels(
+        mask, placed.targets["to_index"], shape=placed.image.shape[:-1]
     )
     packed = volumes.pack(mask)
     targets = {
@@ -282,19 +281,17 @@ def _scaling_of(pixels: np.ndarray) -> str:
     return "set" if pixels.dtype.kind in "if" and pixels.min() < _LOWEST_OF_MR else "image"
 
 
-def _common_type(cases: Sequence[MaskCase]) -> str:
+def _common_type(layouts: Sequence[Layout | None]) -> str:
     """The type of whole numbers that all files store, by name; empty where there is none."""
-    types = {x.integer_type if (x := images.layout(c.path)) else "" for c in cases if c.path}
+    types = {layout.integer_type if layout else "" for layout in layouts}
     return types.pop() if len(types) == 1 else ""
 
 
-def usual_voxel(cases: Sequence[MaskCase], options: Any) -> tuple[float, ...]:
-    """The size that volumes are resampled to: as wished, or the median of each axis; empty where
-    all have one size, or none is known."""
-    if options.voxel_mm:
-        return tuple(options.voxel_mm)
-    layouts = [x for c in cases if c.path and (x := images.layout(c.path)) and x.affine is not None]
-    sizes = np.array([exams.reoriented(x).spacing_mm for x in layouts if len(x.shape) == 3], float)
+def usual_voxel(layouts: Sequence[Layout | None]) -> tuple[float, ...]:
+    """The size that volumes are resampled to: the median of each axis; empty where all have one
+    size, or none is known."""
+    known = [x for x in layouts if x and x.affine is not None and len(x.shape) == 3]
+    sizes = np.array([exams.reoriented(x).spacing_mm for x in known], float)
     if not len(sizes) or (np.ptp(sizes, axis=0) <= 0.01 * sizes.min(0)).all():
         return ()
     return tuple(float(f"{v:.4g}") for v in np.median(sizes, axis=0))

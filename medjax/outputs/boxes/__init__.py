@@ -27,10 +27,10 @@ from medjax.outputs.base import (
     Picture,
     Predicted,
     match_cases,
-    prepare_images,
 )
 from medjax.outputs.boxes import metrics, plot, report, serve
 from medjax.outputs.boxes.report import BoxPredictions
+from medjax.outputs.preparing import prepare_images
 from medjax.typing import Array, Json
 
 _ONE_THING = 0.5  # intersection over union of boxes of two seeds, from which on they are one
@@ -72,8 +72,7 @@ def _merge(boxes: Array, scores: Array, labels: Array) -> tuple[Array, Array, Ar
     same = near & (kind[:, None, None] == labels[None])
     mean = jnp.where(same, known[None], 0.0).max(-1).mean(-1)
     mean = jnp.where(jnp.isnan(scores).reshape(-1), jnp.nan, mean)
-    reach = jnp.abs(flat).max() + 1.0
-    stays = box_ops.suppress(flat + 2 * reach * kind[:, None], mean, threshold=_ONE_THING)
+    stays = box_ops.suppress(flat, mean, kind, threshold=_ONE_THING)
     order = jnp.argsort(-jnp.where(stays, mean, -1.0))[:most]
     return flat[order], jnp.where(stays, mean, jnp.nan)[order], kind[order]
 
@@ -204,7 +203,7 @@ def _with_names(predictions: BoxPredictions, names: tuple[str, ...]) -> BoxPredi
 BOXES: Output[BoxPredictions] = Output(
     columns=("boxes", "box_label"),
     describe=describe,
-    prepare=prepare_images(serve.prepare, serve.from_array),
+    prepare=prepare_images(serve.prepare),
     tabulate=tabulate,
     ensemble=ensemble,
     baseline=baseline,

@@ -9,11 +9,11 @@ import numpy as np
 from medjax.data import images
 from medjax.data.builders.boxes import moved, place
 from medjax.data.dataset import Split
-from medjax.data.found import known_spacing
-from medjax.errors import UserError
-from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage, raw_of_array
+from medjax.data.found import tells_spacing
+from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.boxes import plot
 from medjax.outputs.boxes.report import BoxPredictions
+from medjax.outputs.preparing import fit_channels
 from medjax.typing import Json
 
 
@@ -82,24 +82,13 @@ def prepare(
     raw_image: images.RawImage, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
 ) -> PreparedImage:
     """An image on the grid of the training; raises UserError if it does not fit."""
-    shape, channels = spec.image_shape, spec.image_shape[-1]
-    raw_image = raw_image._replace(
-        pixels=images.match_channels(
-            raw_image.pixels, hints.channels or spec.channels, count=channels
-        )
-    )
-    if raw_image.pixels.ndim != len(shape) or raw_image.pixels.shape[-1] != channels:
-        raise UserError(
-            f"{case_id}: has {raw_image.pixels.ndim - 1} axes and {raw_image.pixels.shape[-1]} "
-            f"channels, the images of the training had {len(shape) - 1} and {channels}: convert it"
-        )
-    in_file = known_spacing(raw_image.spacing_mm) or raw_image.affine is not None
+    raw_image, shape = fit_channels(raw_image, spec, hints, case_id=case_id), spec.image_shape
     placed, _ = place(
         raw_image,
         shape=shape[:-1],
         grid_mm=spec.info.grid_mm,
         window=spec.window,
-        spacing_mm=None if in_file else hints.spacing_mm or None,
+        spacing_mm=None if tells_spacing(raw_image) else hints.spacing_mm or None,
         origin=case_id,
     )
     sides = 2 * (len(shape) - 1)
@@ -109,20 +98,3 @@ def prepare(
         "box_label": np.full(1, -1, np.int32),
     }
     return PreparedImage(placed.image, case_id, targets)
-
-
-def from_array(
-    image: np.ndarray,
-    predictor: Any,
-    spec: ModelSpec,
-    *,
-    hints: ImageHints = NO_HINTS,
-    affine: np.ndarray | None = None,
-) -> PreparedImage:
-    """An image `[*space, channel]`, or of one channel `[*space]`, ready.
-
-    Args:
-      affine: of a volume `[i, j, k]`: from voxels to RAS mm.
-    """
-    raw_image = raw_of_array(image, spec, affine)
-    return prepare(raw_image, predictor, spec, case_id="image", hints=hints)

@@ -20,10 +20,10 @@ from medjax.outputs.base import (
     Picture,
     Predicted,
     mean_over_seeds,
-    prepare_images,
 )
 from medjax.outputs.labels import metrics, pairs, plot, serve
 from medjax.outputs.labels.predictions import LabelPredictions
+from medjax.outputs.preparing import prepare_images
 from medjax.typing import Json
 
 
@@ -125,7 +125,7 @@ def recognises(header: Sequence[str]) -> bool:
 LABELS: Output[LabelPredictions] = Output(
     columns=("label",),
     describe=describe,
-    prepare=prepare_images(serve.prepare, serve.from_array),
+    prepare=prepare_images(serve.prepare, from_array=serve.from_array),
     tabulate=tabulate,
     ensemble=mean_over_seeds,
     baseline=baseline,

@@ -23,10 +23,10 @@ from medjax.outputs.base import (
     PairReader,
     Picture,
     Predicted,
-    prepare_images,
 )
 from medjax.outputs.landmarks import biometry, metrics, pairs, plot, report, serve
 from medjax.outputs.landmarks.report import LandmarkPredictions
+from medjax.outputs.preparing import prepare_images
 from medjax.typing import Json
 
 
@@ -157,7 +157,7 @@ def recognises(header: Sequence[str]) -> bool:
 LANDMARKS: Output[LandmarkPredictions] = Output(
     columns=("landmarks",),
     describe=describe,
-    prepare=prepare_images(serve.prepare, serve.from_array),
+    prepare=prepare_images(serve.prepare),
     tabulate=tabulate,
     ensemble=ensemble,
     baseline=baseline,

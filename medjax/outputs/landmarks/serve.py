@@ -8,12 +8,13 @@ import numpy as np
 
 from medjax.data import geometry, images, placing, slicer
 from medjax.data.dataset import Split
-from medjax.data.found import known_spacing
+from medjax.data.found import tells_spacing
 from medjax.data.landmarks import pose
 from medjax.errors import UserError
-from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage, raw_of_array
+from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.landmarks import plot as landmark_plot
 from medjax.outputs.landmarks.report import LandmarkPredictions
+from medjax.outputs.preparing import fit_channels
 from medjax.typing import Json
 
 
@@ -101,18 +102,8 @@ def prepare(
 ) -> PreparedImage:
     """An image on the grid of the training; raises UserError if it does not fit."""
     shape, grid_mm = spec.image_shape, spec.info.grid_mm
-    raw_image = raw_image._replace(
-        pixels=images.match_channels(
-            raw_image.pixels, hints.channels or spec.channels, count=spec.image_shape[-1]
-        )
-    )
-    if raw_image.pixels.ndim != len(shape) or raw_image.pixels.shape[-1] != shape[-1]:
-        raise UserError(
-            f"{case_id}: has {raw_image.pixels.ndim - 1} axes and "
-            f"{raw_image.pixels.shape[-1]} channels, the images of the training had "
-            f"{len(shape) - 1} and {shape[-1]}: convert it"
-        )
-    has_spacing = known_spacing(raw_image.spacing_mm) or raw_image.affine is not None
+    raw_image = fit_channels(raw_image, spec, hints, case_id=case_id)
+    has_spacing = tells_spacing(raw_image)
     known = bool(has_spacing or hints.spacing_mm)
     any_mm = 0.0 if grid_mm else 1.0  # without a grid in mm any pixel will do
     world = placing.world_of(
@@ -163,20 +154,3 @@ def _turn(spec: ModelSpec, hints: ImageHints, *, case_id: str) -> placing.Turn |
     if (~np.isnan(points + target).any(1)).sum() < ndim:
         raise UserError(f"{case_id}: the first look found fewer than {ndim} of its landmarks in mm")
     return pose.turn(points, target, shape=spec.image_shape[:-1], grid_mm=spec.info.grid_mm)
-
-
-def from_array(
-    image: np.ndarray,
-    predictor: Any,
-    spec: ModelSpec,
-    *,
-    hints: ImageHints = NO_HINTS,
-    affine: np.ndarray | None = None,
-) -> PreparedImage:
-    """An image `[*space, channel]`, or of one channel `[*space]`, ready.
-
-    Args:
-      affine: of a volume `[i, j, k]`: from voxels to RAS mm.
-    """
-    raw_image = raw_of_array(image, spec, affine)
-    return prepare(raw_image, predictor, spec, case_id="image", hints=hints)

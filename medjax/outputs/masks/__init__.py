@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data import images, walk
+from medjax.data import geometry, images, walk
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import channels
@@ -24,10 +24,10 @@ from medjax.outputs.base import (
     Picture,
     Predicted,
     mean_over_seeds,
-    prepare_images,
 )
 from medjax.outputs.masks import infer, metrics, pairs, plot, report, serve, voxels
 from medjax.outputs.masks.report import MaskPredictions
+from medjax.outputs.preparing import prepare_images
 from medjax.typing import Json
 
 _MEAN_SIDE = 48  # of the mean mask of the baseline, along each axis
@@ -48,16 +48,14 @@ def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> MaskPredict
 def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[MaskPredictions, str]:
     """The mean mask of the training, scaled to the size of each image."""
     mean = _mean_mask(train, len(spec.info.structures))  # [*small, class]
-    masks, histograms = np.empty(len(split), object), []
+    single, answers = len(spec.info.structures) == 1, []
     for i in range(len(split)):
         row = {k: v[i] for k, v in split.targets.items()}
         probability = images.resize(mean, tuple(map(int, row["size"])))
-        answer = infer.decide(probability, row=row, reference=split.on_demand["mask"](i))
-        masks[i] = answer["mask"]
-        histograms.append(answer["histogram"])
-    single = {"histogram": np.stack(histograms)} if len(spec.info.structures) == 1 else {}
+        reference = split.on_demand["mask"](i) if single else None
+        answers.append(infer.decide(probability, row=row, reference=reference))
     return (
-        tabulate(split, spec, {"mask": masks, **single}),
+        tabulate(split, spec, infer.stack(answers)),
         "the most frequent structure at each place in the training masks, scaled to one size",
     )
 
@@ -152,7 +150,7 @@ def _draw_case(folder: Path, name: str, i: int, evaluation: Evaluation[MaskPredi
     predictions, split = evaluation.ensemble, evaluation.split
     image = np.asarray(split.read(i))
     predicted, reference = (
-        serve.on_prepared_grid(mask, split["to_index"][i], shape=image.shape[:-1])
+        geometry.resample_labels(mask, split["to_index"][i], shape=image.shape[:-1])
         for mask in (predictions.mask(i), split.on_demand["reference"](i))
     )
     plot.over(
@@ -193,7 +191,7 @@ def recognises(header: Sequence[str]) -> bool:
 MASKS: Output[MaskPredictions] = Output(
     columns=("mask",),
     describe=describe,
-    prepare=prepare_images(serve.prepare, serve.from_array, read_image=channels.read)._replace(
+    prepare=prepare_images(serve.prepare, read_image=channels.read)._replace(
         list_files=list_images
     ),
     tabulate=tabulate,

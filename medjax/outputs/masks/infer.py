@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from medjax.errors import UserError
 from medjax.ops import window
 from medjax.outputs.base import Inferred, ModelSpec, Predicted, Weights
 from medjax.outputs.masks import metrics, voxels
+from medjax.train import mesh
 from medjax.train.predict import Predict, predict_split
 
 OVERLAP = 0.5
@@ -54,12 +54,13 @@ def infer_masks(
         seeds = [decided(p) for p in probability]
         both = seeds[0] if len(seeds) == 1 else decided(np.asarray(mean))
         answers.append([*seeds, both])
+    by_seed = [stack(of_case[:-1]) for of_case in answers]
     return Inferred(
         {
-            name: np.stack([_column(part[:-1], name) for part in answers], 1)
-            for name in answers[0][0]
+            name: np.stack([columns_of_case[name] for columns_of_case in by_seed], 1)
+            for name in by_seed[0]
         },
-        {name: _column([part[-1] for part in answers], name) for name in answers[0][0]},
+        stack([of_case[-1] for of_case in answers]),
     )
 
 
@@ -89,13 +90,17 @@ def decide(
     return answer
 
 
-def _column(answers: Sequence[Predicted], name: str) -> np.ndarray:
-    """The entry of each answer: what is packed as objects, the rest stacked."""
-    if name == "histogram":
-        return np.stack([a[name] for a in answers])
-    out = np.empty(len(answers), object)
-    for i, answer in enumerate(answers):
-        out[i] = answer[name]
+def stack(answers: Sequence[Predicted]) -> Predicted:
+    """Answers as columns: what is packed as objects, histograms stacked."""
+    return {name: _column([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _column(entries: Sequence[Any]) -> np.ndarray:
+    if isinstance(entries[0], np.ndarray):
+        return np.stack(entries)
+    out = np.empty(len(entries), object)
+    for i, entry in enumerate(entries):
+        out[i] = entry
     return out
 
 
@@ -139,7 +144,7 @@ def check_memory(answers: np.ndarray, size: Sequence[int]) -> None:
       answers: of some windows, `[seed, window, *patch, class]`.
     """
     needed = _ARRAYS * 4 * len(answers) * answers.shape[-1] * math.prod(size)
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = mesh.host_memory_bytes()
     if needed > limit:
         raise UserError(
             f"an image of {' x '.join(map(str, size))} voxels needs {needed / 1e9:.1f} GB for the "
@@ -197,7 +202,7 @@ def shares_on_file_grid(probability: np.ndarray, *, row: Mapping[str, Any]) -> I
     back, shape = row["to_index"], tuple(map(int, row["file_shape"]))
     for c in range(probability.shape[-1]):
         if geometry.is_reordering(back):
-            yield geometry.reorder(probability[..., c], back, shape=shape)
+            yield geometry.reorder(probability[..., c], back)
         else:
             yield geometry.interpolate(probability[..., c], np.linalg.inv(back), shape=shape)
 

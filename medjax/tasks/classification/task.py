@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from medjax import losses
 from medjax.ops.augment import Augmentation, augment, mixup
 from medjax.ops.preprocess import Preprocessing
+from medjax.tasks.base import apply_network
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
 
@@ -73,19 +74,16 @@ def make(
             images, target = jax.vmap(lambda k, a, b: mixup(k, a, b, alpha=mixup_alpha))(
                 keys, pair, other
             )
-        logits, updated = model.apply(
-            {"params": params, "batch_stats": stats},
-            preprocessing.standardise(images),
-            train=not frozen,
-            mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
+        scaled = preprocessing.standardise(images)
+        logits, after = apply_network(
+            model, params, stats, scaled, train=not frozen, key=dropout_key
         )
         smooth = jax.vmap(lambda t: losses.smooth_labels(t, amount=label_smoothing))(target)
         losses_by_example = jax.vmap(loss_function)(logits, smooth)
         weight = target @ weight_of
         value = jnp.sum(weight * losses_by_example) / jnp.sum(weight)
         hits = (logits.argmax(-1) == batch["label"]).mean()
-        return value, (updated.get("batch_stats", stats), {"loss": value, "accuracy": hits})
+        return value, (after, {"loss": value, "accuracy": hits})
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
         unit = preprocessing.unit(batch["image"])

@@ -14,6 +14,7 @@ from medjax.ops import boxes as box_ops
 from medjax.ops import centres
 from medjax.ops.augment import Augmentation, Sample, augment_together
 from medjax.ops.preprocess import Preprocessing
+from medjax.tasks.base import apply_network
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
 
@@ -53,13 +54,7 @@ def make(
         return variables["params"], variables.get("batch_stats", {})
 
     def network(params: Params, stats: Stats, unit: Array, *, train: bool) -> tuple[Any, Stats]:
-        maps, updated = model.apply(
-            {"params": params, "batch_stats": stats},
-            preprocessing.standardise(unit),
-            train=train,
-            mutable=["batch_stats"],
-        )
-        return maps, updated.get("batch_stats", stats)
+        return apply_network(model, params, stats, preprocessing.standardise(unit), train=train)
 
     def vary(key: Key, image: Array, boxes: Array) -> tuple[Array, Array]:
         points = points_of(boxes)

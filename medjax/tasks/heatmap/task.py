@@ -18,6 +18,7 @@ from medjax.ops import heatmap
 from medjax.ops.augment import Augmentation, Sample, augment, augment_together, swap
 from medjax.ops.preprocess import Preprocessing
 from medjax.ops.window import tiled
+from medjax.tasks.base import apply_network
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
 
@@ -101,14 +102,8 @@ def make(
     def network(
         params: Params, stats: Stats, images: Array, *, train: bool, key: Key | None = None
     ) -> tuple[Array, Stats]:
-        maps, updated = model.apply(
-            {"params": params["net"], "batch_stats": stats},
-            preprocessing.standardise(images),
-            train=train,
-            mutable=["batch_stats"],
-            rngs=None if key is None else {"dropout": key},
-        )
-        return maps, updated.get("batch_stats", stats)
+        inputs = preprocessing.standardise(images)
+        return apply_network(model, params["net"], stats, inputs, train=train, key=key)
 
     def score(params: Params, maps: Array, points: Array, known: Array) -> Array:
         return loss_of_example(maps, points, known, params["log_sigma"])

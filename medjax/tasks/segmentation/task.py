@@ -18,6 +18,7 @@ from medjax.data.patches import UNKNOWN
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation, Sample, augment_together
 from medjax.ops.preprocess import Preprocessing
+from medjax.tasks.base import apply_network
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
 
@@ -78,15 +79,9 @@ def make(
 
     def network(
         params: Params, stats: Stats, images: Array, *, train: bool, key: Key | None = None
-    ) -> tuple[Array, Stats]:
-        logits, updated = model.apply(
-            {"params": params, "batch_stats": stats},
-            preprocessing.standardise(images),
-            train=train,
-            mutable=["batch_stats"],
-            rngs=None if key is None else {"dropout": key},
-        )
-        return logits, updated.get("batch_stats", stats)
+    ) -> tuple[Any, Stats]:
+        inputs = preprocessing.standardise(images)
+        return apply_network(model, params, stats, inputs, train=train, key=key)
 
     def vary(key: Key, image: Array, mask: Array) -> tuple[Array, Array]:
         known = jnp.where(mask == UNKNOWN, 0, mask.astype(jnp.int32) + 1)

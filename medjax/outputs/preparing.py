@@ -1,0 +1,83 @@
+"""New images made ready for a network, one a file, whatever it answers with."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax.data import images, walk
+from medjax.errors import UserError
+from medjax.outputs.base import (
+    NO_HINTS,
+    ImageHints,
+    ModelSpec,
+    Preparation,
+    PreparedImage,
+    image_input,
+)
+
+
+def prepare_images(
+    prepare: Callable[..., PreparedImage],
+    *,
+    from_array: Callable[..., PreparedImage] | None = None,
+    read_image: Callable[..., images.RawImage] = images.read,
+) -> Preparation:
+    """How images and volumes are made ready, one a file.
+
+    Args:
+      prepare: `prepare(raw_image, predictor, spec, case_id=, hints=)`.
+      from_array: as of `Preparation`; None: an array is prepared as a file would be.
+      read_image: `read_image(path, limit_bytes=)`.
+    """
+
+    def read(
+        path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
+    ) -> list[PreparedImage]:
+        raw_image = read_image(path, limit_bytes=hints.limit_bytes)
+        return [prepare(raw_image, predictor, spec, case_id=case_id, hints=hints)]
+
+    def as_file(
+        image: np.ndarray,
+        predictor: Any,
+        spec: ModelSpec,
+        *,
+        hints: ImageHints = NO_HINTS,
+        affine: np.ndarray | None = None,
+    ) -> PreparedImage:
+        raw_image = _raw_of_array(image, spec, affine)
+        return prepare(raw_image, predictor, spec, case_id="image", hints=hints)
+
+    return Preparation(
+        inputs=lambda spec: [image_input(spec)],
+        list_files=lambda path: walk.find(path, images.is_image),
+        suffixes=images.SUFFIXES,
+        noun="images",
+        read=read,
+        from_array=from_array or as_file,
+    )
+
+
+def fit_channels(
+    raw_image: images.RawImage, spec: ModelSpec, hints: ImageHints, *, case_id: str
+) -> images.RawImage:
+    """The image in the channels of the training; raises UserError if it has other ones or axes."""
+    want = spec.image_shape
+    pixels = images.match_channels(
+        raw_image.pixels, hints.channels or spec.channels, count=want[-1]
+    )
+    if pixels.ndim != len(want) or pixels.shape[-1] != want[-1]:
+        raise UserError(
+            f"{case_id}: has {pixels.ndim - 1} axes and {pixels.shape[-1]} channels, the images of "
+            f"the training had {len(want) - 1} and {want[-1]}: convert it"
+        )
+    return raw_image._replace(pixels=pixels)
+
+
+def _raw_of_array(image: np.ndarray, spec: ModelSpec, affine: np.ndarray | None) -> images.RawImage:
+    """An image `[*space, channel]`, or of one channel `[*space]`, as a file would have it; `affine`
+    is that of a volume `[i, j, k]`, from voxels to RAS mm."""
+    pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
+    axes = "yx" if pixels.ndim == 3 else "zyx" if affine is None else "xyz"
+    return images.RawImage(pixels, affine=affine, axes=axes)
