@@ -21,7 +21,8 @@ class DatasetInfo:
       frames: names of the frames that matter in a sequence.
       cyclic: True where a sequence is one whole cycle, its first frame following its last.
       lengths: (name, landmark, landmark): distances that are reported.
-      ellipses: (name, length, length): circumferences from two axes.
+      ellipses: (name, length, length): circumferences from two axes; of masks of one structure, its
+        long and its short axis.
       modality: how the images were made.
       grid_mm: size of a voxel of the grid that landmarks and sequences are brought to; 0: each
         image is scaled to fit.

@@ -84,8 +84,8 @@ SUMMARIES = {
         ("landmarks",), "landmarks.csv, or 3D Slicer's files", _YOURS, _OWN, _YOURS
     ),
     "hc18": SetSummary(
-        ("landmarks",),
-        "fetal head ultrasound, 5 points",
+        ("landmarks", "masks"),
+        "fetal head ultrasound, axes",
         "999 images (training)",
         "--data_dir",
         "CC BY 4.0",

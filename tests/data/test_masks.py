@@ -264,7 +264,9 @@ def test_windows_of_a_constant_answer_add_up_to_it(rng):
     np.testing.assert_allclose(found, np.broadcast_to([0.25, 0.75], found.shape), atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "count"), [("hippocampus", 200), ("acdc", 160), ("chasedb1", 20)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("hippocampus", 200), ("acdc", 160), ("chasedb1", 20), ("hc18", 737)]
+)
 def test_published_layouts(name, count):
     made = SETS[name](MaskOptions(data_dir=str(real_data(name))))
     assert isinstance(made.info, DatasetInfo) and len(made.cases) == count

@@ -418,6 +418,7 @@ def test_help_is_quick_and_complete():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_help_takes_less_than_four_seconds():
     times = []
     for _ in range(3):

@@ -133,7 +133,7 @@ def ends_as_one_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", list(OF_EACH))
+@pytest.mark.parametrize("experiment", ["classify", "heatmap"])
 def test_two_processes_of_two_devices_end_as_one_does(tmp_path, cache_dir, experiment):
     out = ends_as_one_does(tmp_path, cache_dir, experiment, processes=2, devices=2)
     assert not said_by(1, out)  # one reports
@@ -142,23 +142,28 @@ def test_two_processes_of_two_devices_end_as_one_does(tmp_path, cache_dir, exper
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", list(OF_EACH))
+@pytest.mark.parametrize("experiment", ["search", "temporal"])
 def test_eight_devices_end_as_one_does(tmp_path, cache_dir, experiment):
     ends_as_one_does(tmp_path, cache_dir, experiment, processes=1, devices=8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes",
-    [{"feed": "stream"}, {"shard_state": True, "seeds": 2, "learning_rates": "1e-3,3e-3"}],
+    ("processes", "devices", "changes"),
+    [
+        (2, 2, {"feed": "stream"}),
+        # One process: XLA runs collectives that do not depend on each other in any order, and those
+        # of two processes can wait for each other for ever on a CPU (launch/README.md).
+        (1, 4, {"shard_state": True, "seeds": 2, "learning_rates": "1e-3,3e-3"}),
+    ],
 )
-def test_streamed_batches_and_split_states_too(tmp_path, cache_dir, changes):
+def test_streamed_batches_and_split_states_too(tmp_path, cache_dir, processes, devices, changes):
     ends_as_one_does(
         tmp_path,
         cache_dir,
         "classify",
-        processes=2,
-        devices=2,
+        processes=processes,
+        devices=devices,
         atol=1e-4,
         one=("seeds", "learning_rates"),
         **changes,

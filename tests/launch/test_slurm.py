@@ -170,6 +170,7 @@ def wait_for(ready, what, seconds=90.0, log=None):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_preempted_it_saves_is_requeued_and_goes_on(cluster, tmp_path, cache_dir):
     """Two tasks as two processes; a job of a higher partition takes their node away."""
     workdir, env = tmp_path / "run", {**cluster, "PYTHONUNBUFFERED": "1"}
@@ -236,6 +237,7 @@ def test_preempted_it_saves_is_requeued_and_goes_on(cluster, tmp_path, cache_dir
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_sweep_as_an_array(cluster, tmp_path, cache_dir):
     call = [
         sys.executable,

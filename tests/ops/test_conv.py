@@ -130,6 +130,7 @@ def test_vmap_over_kernels_works():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_gradients_in_a_loop_are_not_slow():
     """Inside `lax.scan` XLA's own kernel gradient was 33 times slower than outside it."""
     import time

@@ -28,9 +28,10 @@ SETS: dict[str, Callable[[MaskOptions], MaskSet]] = {
     "hippocampus": published.hippocampus,
     "acdc": published.acdc,
     "chasedb1": published.chasedb1,
+    "hc18": published.hc18,
 }
 READS = {  # which options each set reads
     "brain_tissue": ("subjects", "ndim", *_FORM),
     "mask_folder": _LISTS,
-    **dict.fromkeys(("hippocampus", "acdc", "chasedb1"), _FILES),
+    **dict.fromkeys(("hippocampus", "acdc", "chasedb1", "hc18"), _FILES),
 }

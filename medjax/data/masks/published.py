@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from medjax.data import images, splits, table
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
@@ -11,6 +13,7 @@ from medjax.data.masks.case import MaskCase, MaskSet, from_files
 from medjax.data.options import MaskOptions
 from medjax.errors import UserError
 
+_ENDS = ("ofd_left", "ofd_right", "bpd_top", "bpd_bottom")  # of the axes of a head
 _DECATHLON = (
     "Antonelli et al., The Medical Segmentation Decathlon. Nature Communications 13:4128, 2022."
 )
@@ -90,6 +93,61 @@ def chasedb1(options: MaskOptions) -> MaskSet:
         "vessel segmentation. IEEE TBME 59(9):2538-2548, 2012.",
     )
     return MaskSet(info, cases, (255,))
+
+
+def hc18(options: MaskOptions) -> MaskSet:
+    """HC18: fetal heads in ultrasound, as filled ellipses with the axes of the experts' outlines.
+
+    The axes come from the table of landmarks; they are given in pixels of the full image, those
+    here are twice as large.
+    """
+    root = table.root_of(options)
+    cases = []
+    for row in table.read_rows(root / "landmarks.csv"):
+        path = root / "images" / row["image"]
+        ends = np.array(
+            [[float(row[f"{end}_{axis}"]) for axis in "yx"] for end in _ENDS]
+        )  # [4, 2], row and column
+        head = functools.partial(
+            _filled_ellipse, path, (ends + 0.5) / 2 - 0.5, limit_bytes=options.limit_bytes
+        )
+        case = from_files(
+            root,
+            path,
+            path,
+            limit_bytes=options.limit_bytes,
+            subject=row["exam"],
+            split=splits.split_name(row["split"], origin=row.origin),
+            spacing_mm=2 * float(row["pixel_size_mm"]),
+            metadata={"hc_mm_official": row["hc_mm_official"]},
+        )
+        cases.append(case._replace(read_mask=head))
+    info = DatasetInfo(
+        "hc18",
+        subjects=f"exams, {len({c.subject for c in cases})}",
+        structures=("head",),
+        ellipses=(("hc", "ofd", "bpd"),),
+        modality="ultrasound, fetal head",
+        licence="CC BY 4.0",
+        citation="van den Heuvel et al., Automated measurement of fetal head "
+        "circumference using 2D ultrasound images. PLoS ONE 13(8):e0200412, 2018.",
+    )
+    notes = ("masks are the filled ellipses of the axes in landmarks.csv, not drawn outlines",)
+    return MaskSet(info, cases, (1,), notes=notes)
+
+
+def _filled_ellipse(path: Path, ends: np.ndarray, *, limit_bytes: int) -> RawImage:
+    """The mask of an ellipse, of the size of an image.
+
+    Args:
+      ends: `[4, 2]`, row and column, of its first axis and of the other, in pixels of the image.
+    """
+    image = images.read(path, limit_bytes=limit_bytes)
+    grid = np.stack(np.meshgrid(*map(np.arange, image.pixels.shape[:2]), indexing="ij"), -1)
+    halves = np.stack([ends[1] - ends[0], ends[3] - ends[2]]) / 2
+    along = (grid - ends.mean(0)) @ np.linalg.inv(halves)  # in half axes
+    inside = (along**2).sum(-1) <= 1.0
+    return image._replace(pixels=inside[..., None].astype(np.uint8))
 
 
 def _without_lost_spacing(cases: list[MaskCase]) -> list[MaskCase]:

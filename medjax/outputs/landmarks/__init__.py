@@ -12,6 +12,7 @@ from medjax.config import option
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
+from medjax.evaluation import lengths
 from medjax.evaluation.metrics import Metric, definitions
 from medjax.ops.consensus import align_pairs
 from medjax.outputs.base import (
@@ -119,12 +120,11 @@ def _with_lengths(evaluation: Evaluation[LandmarkPredictions]) -> Json:
     if not true:
         return {}
     measured = biometry.measure(info, predictions.points_mm)
-    lengths = biometry.estimates(true, measured, predictions.subject_id, samples=evaluation.samples)
-    guess = biometry.constant(true, biometry.truth(info, evaluation.train))
+    subjects, samples = predictions.subject_id, evaluation.samples
     return {
-        "metrics": lengths,
-        "baseline": guess,
-        "definitions": definitions(biometry.METRICS),
+        "metrics": lengths.estimates(true, measured, subjects, samples=samples),
+        "baseline": biometry.constant(true, biometry.truth(info, evaluation.train)),
+        "definitions": definitions(lengths.METRICS),
     }
 
 

@@ -12,6 +12,7 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import channels
 from medjax.data.masks.folder import is_mask
+from medjax.evaluation import lengths
 from medjax.evaluation.metrics import Metric, definitions
 from medjax.evaluation.stats import nan_mean
 from medjax.outputs.base import (
@@ -25,7 +26,7 @@ from medjax.outputs.base import (
     Predicted,
     mean_over_seeds,
 )
-from medjax.outputs.masks import infer, metrics, pairs, plot, report, serve, voxels
+from medjax.outputs.masks import ellipses, infer, metrics, pairs, plot, report, serve, voxels
 from medjax.outputs.masks.report import MaskPredictions
 from medjax.outputs.preparing import prepare_images
 from medjax.typing import Json
@@ -90,7 +91,29 @@ def details(evaluation: Evaluation[MaskPredictions]) -> Json:
             "in_reference": int(structure.present.sum()),
             **report.conformal_size(evaluation.tuned, predictions, j, unit=unit),
         }
-    return {"structures": rows, "remarks": _remarks(evaluation), **_of_voxels(evaluation)}
+    out: dict[str, Any] = {"structures": rows, "remarks": _remarks(evaluation)}
+    for part in (_of_voxels(evaluation), _of_ellipses(evaluation)):
+        for key, value in part.items():
+            out[key] = {**out.get(key, {}), **value} if isinstance(value, dict) else value
+    return out
+
+
+def _of_ellipses(evaluation: Evaluation[MaskPredictions]) -> Json:
+    """Axes and circumferences, where the set has any, and errors of these."""
+    info, predictions = evaluation.spec.info, evaluation.ensemble
+    if not info.ellipses:
+        return {}
+    reference = ellipses.measure(info, predictions.axes[:, 1])
+    true = lengths.prefer_official(reference, evaluation.split.metadata)
+    measured, guess = (
+        ellipses.measure(info, table.axes[:, 0]) for table in (predictions, evaluation.baseline)
+    )
+    subjects, samples = predictions.subject_id, evaluation.samples
+    return {
+        "metrics": lengths.estimates(true, measured, subjects, samples=samples),
+        "baseline": lengths.values(true, guess),
+        "definitions": definitions(lengths.METRICS),
+    }
 
 
 def _of_voxels(evaluation: Evaluation[MaskPredictions]) -> Json:

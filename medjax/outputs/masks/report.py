@@ -19,7 +19,7 @@ from medjax.evaluation.predictions import Predictions
 from medjax.evaluation.stats import conformal_radius
 from medjax.files import Names, read_records, write_table
 from medjax.outputs.base import Predicted
-from medjax.outputs.masks import metrics
+from medjax.outputs.masks import ellipses, metrics
 
 LEVEL = 0.9  # of the conformal sizes
 TOLERANCE = 1.0  # of surface Dice, mm or voxels
@@ -44,6 +44,8 @@ class MaskPredictions(Predictions):
       histograms: `[n, 2, bin]`, as of `voxels.histogram`, of a single structure; else no bins.
       largest_dice: `[n, class]`, if only the largest piece of each structure were predicted.
       probabilities: `[n]`, packed, in 255ths, by structure; empty where they are not kept.
+      axes: `[n, 2, 2]`, of the ellipse of a single structure, predicted and reference, the long one
+        first, in the unit; NaN where none is asked for.
     """
 
     case_id: list[str]
@@ -60,6 +62,7 @@ class MaskPredictions(Predictions):
     histograms: np.ndarray
     largest_dice: np.ndarray
     probabilities: list[list[bytes]]
+    axes: np.ndarray
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +134,7 @@ class MaskPredictions(Predictions):
                 _no_histograms(len(cases)),
                 np.full((len(cases), len(names)), np.nan),
                 [],
+                np.full((len(cases), 2, 2), np.nan),
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as e:
             raise UserError(f"{path}: not a predictions.csv of masks ({e})") from None
@@ -197,18 +201,22 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
     unit, count = unit_of(info), len(info.structures)
     scores = np.full((len(split), count, len(metrics.MEASURES)), np.nan)
     sizes, present = np.full((len(split), count, 2), np.nan), np.zeros((len(split), count), bool)
-    largest = np.full((len(split), count), np.nan)
+    largest, axes = np.full((len(split), count), np.nan), np.full((len(split), 2, 2), np.nan)
     shapes = [tuple(map(int, shape)) for shape in split["file_shape"]]
     reference_of = split.on_demand.get("reference")
     for i, (packed, shape) in enumerate(zip(predicted["mask"], shapes, strict=True)):
         mask, voxel = volumes.unpack(packed, shape), voxel_size(split["file_spacing"][i], unit)
         sizes[i, :, 0] = _sizes(mask, count, voxel, unit)
+        if info.ellipses:
+            axes[i, 0] = ellipses.axes(mask, spacing=voxel)
         if reference_of is None:
             continue
         reference = reference_of(i)
         sizes[i, :, 1] = _sizes(reference, count, voxel, unit)
         present[i] = sizes[i, :, 1] > 0
         largest[i] = _largest_dice(mask, reference, count)
+        if info.ellipses:
+            axes[i, 1] = ellipses.axes(reference, spacing=voxel)
         scores[i] = metrics.score(
             mask, reference, labels=range(1, count + 1), spacing=voxel, tolerance=TOLERANCE
         )
@@ -228,6 +236,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
         predicted.get("histogram", _no_histograms(len(split))),
         largest,
         list(predicted.get("probability", [])),
+        axes,
     )
 
 

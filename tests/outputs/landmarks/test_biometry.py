@@ -4,6 +4,7 @@ from scipy.special import ellipe
 
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
+from medjax.evaluation import lengths
 from medjax.outputs.landmarks import biometry
 
 INFO = DatasetInfo(
@@ -15,10 +16,10 @@ INFO = DatasetInfo(
 
 
 def test_a_circle_and_ellipses_have_their_circumference():
-    assert biometry.circumference(np.array(10.0), np.array(10.0)) == pytest.approx(np.pi * 10)
+    assert lengths.circumference(np.array(10.0), np.array(10.0)) == pytest.approx(np.pi * 10)
     long, short = np.array([100.0, 100.0]), np.array([80.0, 50.0])
     exact = 2 * long * ellipe(1 - (short / long) ** 2)  # the elliptic integral, half axes
-    np.testing.assert_allclose(biometry.circumference(long, short), exact, rtol=1e-6)
+    np.testing.assert_allclose(lengths.circumference(long, short), exact, rtol=1e-6)
 
 
 def heads():
@@ -45,10 +46,10 @@ def test_lengths_by_hand_and_the_official_circumference():
 def test_errors_by_hand():
     true = {"ofd": np.array([50.0, 60.0])}
     found = {"ofd": np.array([55.0, 57.0])}  # a tenth too long, a twentieth too short
-    values = biometry.estimates(true, found, ["x", "y"], samples=50)
+    values = lengths.estimates(true, found, ["x", "y"], samples=50)
     assert values["ofd_nme"].value == pytest.approx(0.075)
     assert values["ofd_mae_mm"].value == pytest.approx(4.0)
-    lost = biometry.estimates(true, {"ofd": np.array([55.0, np.nan])}, ["x", "y"], samples=50)
+    lost = lengths.estimates(true, {"ofd": np.array([55.0, np.nan])}, ["x", "y"], samples=50)
     assert lost["ofd_nme"].value == pytest.approx(0.1)
     guess = biometry.constant(true, {"ofd": np.array([40.0, 50.0, 70.0])})
     assert guess["ofd_mae_mm"] == pytest.approx(5.0)

@@ -56,9 +56,8 @@ def confused(name, count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [10, 100])
-def test_local_appearance_confuses_fingers_and_the_spatial_configuration_does_not(count):
-    local, whole = confused("scn_local", count), confused("scn", count)
-    print(f"{count} hands, tips confused: {local:.3f} by local appearance, {whole:.3f} by SCN")
+def test_local_appearance_confuses_fingers_and_the_spatial_configuration_does_not():
+    local, whole = confused("scn_local", 10), confused("scn", 10)
+    print(f"10 hands, tips confused: {local:.3f} by local appearance, {whole:.3f} by SCN")
     assert local > 0.2
     assert whole < 0.05
