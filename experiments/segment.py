@@ -101,6 +101,7 @@ def main(
             structure_share=config.structure_share,
             structures=len(run.dataset.info.structures),
             seed=config.training.seed,
+            things=run.dataset.info.instances,
         )
         fits = bool((train["size"] <= patch).all())
         patches = draw(train, a_case=1 if fits else PATCHES_A_CASE)

@@ -145,6 +145,21 @@ def mean_over_voxels(loss: "LossFunction", logits: Array, target: Array) -> Arra
     return jax.vmap(loss)(*flat).mean()
 
 
+def depth_error(logits: Array, depth: Array, classes: Array) -> Array:
+    """How far maps of depth are off: mean absolute errors inside of things and outside, averaged.
+
+    Args:
+      logits: `[...]`, before the sigmoid; depth: `[...]`, from 0 to 1.
+      classes: `[...]`, 1 inside of a thing, 0 outside, -1 where it is not known.
+    """
+    away = jnp.abs(jax.nn.sigmoid(logits) - jnp.maximum(depth, 0.0))
+
+    def mean_over(part: Array) -> Array:
+        return (away * part).sum() / jnp.maximum(part.sum(), 1)
+
+    return (mean_over(classes == 1) + mean_over(classes == 0)) / 2
+
+
 def boundary(logits: Array, distance: Array) -> Array:
     """The mean over voxels and classes, without the first, of the probability times the signed
     distance to the reference's edge; both `[*space, num_classes]`.

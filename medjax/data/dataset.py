@@ -235,8 +235,8 @@ class Dataset:
           structures: names of the values 1, 2, ...; empty: by the values that there are.
           spacing_mm: the size of a voxel, one number or one an axis; 0: not known, distances are in
             voxels.
-          options: `scaling` of `MaskOptions` (`image` or `set`); `subjects`, `case_ids`, `split`,
-            ... of `from_arrays`.
+          options: `scaling` of `MaskOptions` (`image` or `set`); `instances=True` where masks
+            number single things; `subjects`, `case_ids`, `split`, ... of `from_arrays`.
 
         Raises:
           UserError: if lengths, shapes or values do not go together; or for a structure that no

@@ -17,6 +17,7 @@ class DatasetInfo:
       unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
       structures: names of what masks show, in the order of their numbers 1, 2, ...
       structure_values: what stands for each in the files.
+      instances: True where masks number single things of the one structure.
       box_classes: names of what boxes are drawn about, in the order of their numbers.
       frames: names of the frames that matter in a sequence.
       cyclic: True where a sequence is one whole cycle, its first frame following its last.
@@ -47,6 +48,7 @@ class DatasetInfo:
     unordered: tuple[tuple[str, str], ...] = ()
     structures: tuple[str, ...] = ()
     structure_values: tuple[int, ...] = ()
+    instances: bool = False
     box_classes: tuple[str, ...] = ()
     frames: tuple[str, ...] = ()
     cyclic: bool = False

@@ -12,6 +12,7 @@ from medjax.data.builders.masks import Form, prepare
 from medjax.data.dataset import Dataset
 from medjax.data.found import RawImage
 from medjax.data.masks.case import BACKGROUND, MaskCase, check_structures
+from medjax.data.masks.instances import one_structure
 from medjax.errors import UserError
 
 
@@ -20,6 +21,7 @@ def from_masks(
     masks: Sequence[Any],
     *,
     structures: Sequence[str] = (),
+    instances: bool = False,
     spacing_mm: float | Sequence[float] = 0.0,
     scaling: str = "image",
     channel_axis: bool | None = None,
@@ -32,9 +34,11 @@ def from_masks(
     cases = [str(c) for c in case_ids] if len(case_ids) else arrays.number_cases(len(images))
     pixels = [arrays.with_channel(np.asarray(x)[None], channel_axis)[0][0] for x in images]
     spacing = arrays.check_spacing(spacing_mm, pixels[0].ndim - 1)
-    names, values = _named(masks, structures)
+    names, values = one_structure(structures) if instances else _named(masks, structures)
     examples = [
-        _prepare(case, image, np.asarray(mask), values, spacing, Form((), scaling, ()))
+        _prepare(
+            case, image, np.asarray(mask), values, spacing, Form((), scaling, ()), things=instances
+        )
         for case, image, mask in zip(cases, pixels, masks, strict=True)
     ]
     targets = {
@@ -47,6 +51,7 @@ def from_masks(
         case_ids=cases,
         structures=names,
         structure_values=values,
+        instances=instances,
         spacing_mm=spacing or None,
         **options,
     )
@@ -74,6 +79,8 @@ def _prepare(
     values: Sequence[int],
     spacing: tuple[float, ...],
     form: Form,
+    *,
+    things: bool,
 ) -> Example:
     axes = "yx" if image.ndim == 3 else "zyx"
     raw_image, raw_mask = (
@@ -81,7 +88,7 @@ def _prepare(
     )
     origin = f"image {case_id}"
     case = MaskCase(lambda: raw_image, lambda: raw_mask, origin, case_id, "", None)
-    return prepare(case, raw_image, raw_mask, values, form=form)
+    return prepare(case, raw_image, raw_mask, values, form=form, things=things)
 
 
 def _on_demand(examples: Sequence[Example]) -> dict[str, Callable[[int], np.ndarray]]:

@@ -257,6 +257,7 @@ class MaskOptions(Options):
         they are, scaled alike for all (CT); empty: by the values.
       window: intensities that become black and white, with `scaling=image`.
       unlabelled: images without a mask are left out and counted, not refused.
+      instances: masks number single things of one structure, not structures.
       ndim: 2 or 3, for the set that is generated.
     """
 
@@ -288,6 +289,9 @@ class MaskOptions(Options):
         item=float,
     )
     unlabelled: bool = option(False, "leave out images without a mask; they are counted")
+    instances: bool = option(
+        False, "masks number single things, as nuclei: 1, 2, ... in each image anew"
+    )
     ndim: int = option(2, "brain_tissue: 2 for slices, 3 for volumes", common=True)
 
     def __post_init__(self) -> None:

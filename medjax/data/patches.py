@@ -20,6 +20,7 @@ def draw_patches(
     structure_share: float,
     structures: int,
     seed: int,
+    things: bool = False,
 ) -> Split:
     """Patches of the images of a split, with their masks, as the examples of another split.
 
@@ -32,13 +33,15 @@ def draw_patches(
       patch: one side an axis.
       a_case: how many patches each case has.
       structures: how many values masks have beside the background.
+      things: masks are maps of depth: all values are one structure.
     """
     count, sizes = len(split), split["size"]
 
     @functools.cache
     def places(case: int) -> list[np.ndarray]:
         """Voxels `[k, ndim]` of each structure that the case has."""
-        return structure_voxels(split.on_demand["mask"](case), structures, seed=seed + case)
+        mask = split.on_demand["mask"](case)
+        return structure_voxels(np.sign(mask) if things else mask, structures, seed=seed + case)
 
     def corner(index: int) -> np.ndarray:
         case = index % count

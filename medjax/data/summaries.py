@@ -116,6 +116,9 @@ SUMMARIES = {
     "chasedb1": SetSummary(
         ("masks",), "fundus photographs, vessels", "28 images", "--data_dir", "CC BY 4.0"
     ),
+    "nuclei_dsb2018": SetSummary(
+        ("masks",), "microscopy, single nuclei", "670 images", "--data_dir", "CC0"
+    ),
     "drawn_cells": SetSummary(
         ("boxes",), "drawn cells of two kinds, 2-D or 3-D", "--subjects", "generated", ""
     ),

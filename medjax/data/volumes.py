@@ -6,6 +6,7 @@ reference masks, on the grids of the files that they come from, are packed.
 """
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,13 @@ def _begins(counts: np.ndarray) -> np.ndarray:
 
 
 def pack(mask: np.ndarray) -> bytes:
-    """A mask of up to 255 values, in a hundredth of its size or less."""
-    return zlib.compress(np.ascontiguousarray(mask.astype(np.uint8)).tobytes(), level=1)
+    """A mask of numbers below 65,536, in a hundredth of its size or less."""
+    kind = np.uint8 if mask.max(initial=0) < 256 else np.uint16
+    return zlib.compress(np.ascontiguousarray(mask.astype(kind)).tobytes(), level=1)
 
 
 def unpack(packed: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """The mask that was packed."""
-    return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+    content = zlib.decompress(packed)
+    kind = np.uint8 if len(content) == math.prod(shape) else np.uint16
+    return np.frombuffer(content, kind).reshape(shape)

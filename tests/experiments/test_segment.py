@@ -6,7 +6,9 @@ import json
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
+import medjax
 from experiments import segment
 from medjax import app
 from medjax.errors import UserError
@@ -125,3 +127,36 @@ def test_real_sets_go_through(tmp_path, cache_dir, name, more):
     unit = "mm" if name == "hippocampus" else "vox"
     assert report["split"] == "validation"
     assert f"hd95_{unit}" in report["metrics"]
+
+
+def discs(root, count=12):
+    """Images of bright discs, and masks that number them."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        things = np.zeros((32, 40), np.uint16)
+        grid = np.stack(np.meshgrid(np.arange(32), np.arange(40), indexing="ij"), -1)
+        for number, centre in enumerate([(8, 8), (8, 28), (24, 18)][: 2 + i % 2], start=1):
+            things[np.linalg.norm(grid - centre, axis=-1) < 6] = 300 + number
+        pixels = 40 + 150 * (things > 0) + rng.integers(0, 30, things.shape)
+        for folder, values in (("images", pixels.astype(np.uint8)), ("labels", things)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(root / folder / f"{i:02d}.png")
+    return root
+
+
+def test_single_things_from_a_folder_to_new_images(tmp_path, cache_dir):
+    root = discs(tmp_path / "set")
+    learning = {"steps": 150, "eval_every": 150, "log_every": 50, "batch": 4, "width": 8}
+    report = run_here(tmp_path / "w", cache_dir, data_dir=root, instances=True, **learning)
+    assert report["metrics"]["ap_50"]["value"] > 0.8 > report["baseline"]["ap_50"]
+    assert report["metrics"]["count_error"]["value"] < 1 < report["baseline"]["count_error"] + 1
+    written = np.asarray(Image.open(next((tmp_path / "w" / "masks").glob("*.png"))))
+    assert set(np.unique(written)) <= {0, 1, 2, 3}
+    answer = medjax.open_run(tmp_path / "w").predict(root / "images" / "01.png")
+    (row,) = answer.rows()
+    assert row["structure"] == "thing" and row["things"] == answer.mask.max()
+    assert row["voxels"] == (answer.mask > 0).sum()
+    answer.draw(
+        tmp_path / "drawn.png", np.asarray(Image.open(root / "images" / "01.png"))[..., None]
+    )
+    assert (tmp_path / "drawn.png").stat().st_size > 3000

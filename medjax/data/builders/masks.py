@@ -15,6 +15,7 @@ from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.found import Layout, RawImage, known_spacing
 from medjax.data.masks import SETS
 from medjax.data.masks.case import MaskCase, MaskSet, numbered
+from medjax.data.masks.instances import depth_map, numbered_things
 from medjax.data.options import MaskOptions
 from medjax.errors import UserError
 
@@ -96,7 +97,8 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     def _prepared(self, case: MaskCase, files: tuple[RawImage, RawImage]) -> Example:
         image = files[0]._replace(pixels=self.in_channels(files[0].pixels))
-        return prepare(case, image, files[1], self.mask_set.values, form=self.form)
+        values, things = self.mask_set.values, self.mask_set.info.instances
+        return prepare(case, image, files[1], values, form=self.form, things=things)
 
     def keep(self, split: str, example: Example) -> None:
         volumes.append(Path(self.data_dir), split, example.image, **example.kept)
@@ -132,23 +134,37 @@ class Form(NamedTuple):
 
 
 def prepare(
-    case: MaskCase, raw_image: RawImage, raw_mask: RawImage, values: Sequence[int], *, form: Form
+    case: MaskCase,
+    raw_image: RawImage,
+    raw_mask: RawImage,
+    values: Sequence[int],
+    *,
+    form: Form,
+    things: bool = False,
 ) -> Example:
     """An image and its mask in the form of the set.
+
+    Args:
+      things: the mask numbers single things: the prepared one is a map of their depth.
 
     Raises:
       UserError: if the two do not lie on one grid, or the mask has values that are not declared.
     """
     check_one_grid(raw_image, raw_mask, origin=case.origin)
-    mask = numbered(raw_mask.pixels[..., 0], values, origin=case.origin)
+    pixels = raw_mask.pixels[..., 0]
+    mask = (
+        numbered_things(pixels, origin=case.origin)
+        if things
+        else numbered(pixels, values, origin=case.origin)
+    )
     placed = place(raw_image, form, spacing_mm=case.spacing_mm, origin=case.origin)
     turned = geometry.resample_labels(
         mask, placed.targets["to_index"], shape=placed.image.shape[:-1]
     )
-    packed = volumes.pack(mask)
+    packed, classes = volumes.pack(mask), np.sign(mask) if things else mask
     targets = {
         **placed.targets,
-        "voxels": np.bincount(mask.reshape(-1), minlength=len(values) + 1)[1:].astype(np.int64),
+        "voxels": np.bincount(classes.reshape(-1), minlength=len(values) + 1)[1:].astype(np.int64),
         "packed_bytes": len(packed),
         "mask_hash": int.from_bytes(hashlib.sha1(packed).digest()[:7]),
     }
@@ -159,7 +175,10 @@ def prepare(
         case.subject,
         case.origin,
         case.metadata,
-        {"mask": np.ascontiguousarray(turned), "reference": packed},
+        {
+            "mask": depth_map(turned) if things else np.ascontiguousarray(turned),
+            "reference": packed,
+        },
     )
 
 

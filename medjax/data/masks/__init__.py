@@ -18,6 +18,7 @@ _LISTS = (
     "subject_column",
     "spacing_column",
     "structures",
+    "instances",
     "unlabelled",
     *_FILES,
 )
@@ -29,9 +30,10 @@ SETS: dict[str, Callable[[MaskOptions], MaskSet]] = {
     "acdc": published.acdc,
     "chasedb1": published.chasedb1,
     "hc18": published.hc18,
+    "nuclei_dsb2018": published.nuclei_dsb2018,
 }
 READS = {  # which options each set reads
     "brain_tissue": ("subjects", "ndim", *_FORM),
     "mask_folder": _LISTS,
-    **dict.fromkeys(("hippocampus", "acdc", "chasedb1", "hc18"), _FILES),
+    **dict.fromkeys(("hippocampus", "acdc", "chasedb1", "hc18", "nuclei_dsb2018"), _FILES),
 }

@@ -11,6 +11,7 @@ from medjax.data import images, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import channels
 from medjax.data.masks.case import BACKGROUND, MaskCase, MaskSet, from_files
+from medjax.data.masks.instances import one_structure
 from medjax.data.metadata import Metadata, columns_of, facts_of_rows
 from medjax.data.options import MaskOptions
 from medjax.errors import UserError
@@ -57,8 +58,11 @@ def mask_folder(options: MaskOptions) -> MaskSet:
         cases, known_by, notes = _from_files(root, options)
     if not cases:
         raise UserError(f"`data_dir={root}`: no image with a mask; {WANTED}")
-    names, values = _structures(root, cases, options)
-    info = DatasetInfo(root.resolve().name, structures=names)
+    things = options.instances
+    names, values = (
+        one_structure(options.structures) if things else _structures(root, cases, options)
+    )
+    info = DatasetInfo(root.resolve().name, structures=names, instances=things)
     return MaskSet(info, cases, values, known_by, tuple(notes))
 
 

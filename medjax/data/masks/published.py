@@ -136,6 +136,39 @@ def hc18(options: MaskOptions) -> MaskSet:
     return MaskSet(info, cases, (1,), notes=notes)
 
 
+def nuclei_dsb2018(options: MaskOptions) -> MaskSet:
+    """Nuclei in fluorescence and stained microscopy, each numbered (Data Science Bowl 2018)."""
+    root = table.root_of(options)
+    cases = [
+        _case(
+            root,
+            f"images/{row['image']}.png",
+            f"labels/{row['image']}.png",
+            "",
+            row,
+            options,
+        )._replace(metadata={"kind": row["kind"]})
+        for row in table.read_rows(root / "images.csv")
+    ]
+    cases = [c._replace(read=functools.partial(_in_colours, c.read)) for c in cases]
+    info = DatasetInfo(
+        "nuclei_dsb2018",
+        structures=("nucleus",),
+        instances=True,
+        modality="microscopy",
+        licence="CC0",
+        citation="Caicedo et al., Nucleus segmentation across imaging experiments: the 2018 Data "
+        "Science Bowl. Nature Methods 16:1247-1253, 2019.",
+    )
+    return MaskSet(info, cases, ())
+
+
+def _in_colours(read: Callable[[], RawImage]) -> RawImage:
+    """Gray and coloured images alike in three channels."""
+    image = read()
+    return image._replace(pixels=images.in_channels(image.pixels, "rgb"))
+
+
 def _filled_ellipse(path: Path, ends: np.ndarray, *, limit_bytes: int) -> RawImage:
     """The mask of an ellipse, of the size of an image.
 

@@ -12,6 +12,7 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import channels
 from medjax.data.masks.folder import is_mask
+from medjax.data.masks.instances import classes_of
 from medjax.evaluation import lengths
 from medjax.evaluation.metrics import Metric, definitions
 from medjax.evaluation.stats import nan_mean
@@ -26,7 +27,17 @@ from medjax.outputs.base import (
     Predicted,
     mean_over_seeds,
 )
-from medjax.outputs.masks import ellipses, infer, metrics, pairs, plot, report, serve, voxels
+from medjax.outputs.masks import (
+    ellipses,
+    infer,
+    instances,
+    metrics,
+    pairs,
+    plot,
+    report,
+    serve,
+    voxels,
+)
 from medjax.outputs.masks.report import MaskPredictions
 from medjax.outputs.preparing import prepare_images
 from medjax.typing import Json
@@ -48,12 +59,12 @@ def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> MaskPredict
 
 def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[MaskPredictions, str]:
     """The mean mask of the training, scaled to the size of each image."""
-    mean = _mean_mask(train, len(spec.info.structures))  # [*small, class]
+    mean = _mean_mask(train, spec.info)  # [*small, class]
     single, answers = len(spec.info.structures) == 1, []
     for i in range(len(split)):
         row = {k: v[i] for k, v in split.targets.items()}
         probability = images.resize(mean, tuple(map(int, row["size"])))
-        reference = split.on_demand["mask"](i) if single else None
+        reference = classes_of(split.on_demand["mask"](i), spec.info) if single else None
         answers.append(infer.decide(probability, row=row, reference=reference))
     return (
         tabulate(split, spec, infer.stack(answers)),
@@ -61,14 +72,14 @@ def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[MaskPredictio
     )
 
 
-def _mean_mask(train: Split, structures: int) -> np.ndarray:
+def _mean_mask(train: Split, info: DatasetInfo) -> np.ndarray:
     """How often each class, the background first, is at each place of an image scaled to a cube."""
     chosen = np.unique(np.linspace(0, len(train) - 1, _MOST_IN_MEAN).astype(int))
     ndim = len(train.image_shape) - 1
     total: Any = 0.0
     for i in chosen:
         mask = np.asarray(train.on_demand["mask"](int(i)))
-        one_hot = np.eye(structures + 1, dtype=np.float32)[mask]
+        one_hot = np.eye(len(info.structures) + 1, dtype=np.float32)[classes_of(mask, info)]
         total = total + images.resize(one_hot, (_MEAN_SIDE,) * ndim)
     return total / len(chosen)
 
@@ -92,10 +103,24 @@ def details(evaluation: Evaluation[MaskPredictions]) -> Json:
             **report.conformal_size(evaluation.tuned, predictions, j, unit=unit),
         }
     out: dict[str, Any] = {"structures": rows, "remarks": _remarks(evaluation)}
-    for part in (_of_voxels(evaluation), _of_ellipses(evaluation)):
+    for part in (_of_voxels(evaluation), _of_ellipses(evaluation), _of_things(evaluation)):
         for key, value in part.items():
             out[key] = {**out.get(key, {}), **value} if isinstance(value, dict) else value
     return out
+
+
+def _of_things(evaluation: Evaluation[MaskPredictions]) -> Json:
+    """Of single things."""
+    predictions, baseline = evaluation.ensemble, evaluation.baseline
+    if not evaluation.spec.info.instances:
+        return {}
+    return {
+        "metrics": instances.estimates(
+            predictions.things, predictions.subject_id, samples=evaluation.samples
+        ),
+        "baseline": instances.values(baseline.things),
+        "definitions": definitions(instances.METRICS),
+    }
 
 
 def _of_ellipses(evaluation: Evaluation[MaskPredictions]) -> Json:
@@ -176,6 +201,8 @@ def _draw_case(folder: Path, name: str, i: int, evaluation: Evaluation[MaskPredi
         geometry.resample_labels(mask, split["to_index"][i], shape=image.shape[:-1])
         for mask in (predictions.mask(i), split.on_demand["reference"](i))
     )
+    if evaluation.spec.info.instances:
+        predicted, reference = map(plot.in_few_colours, (predicted, reference))
     plot.over(
         folder / name,
         image,

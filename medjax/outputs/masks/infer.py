@@ -9,10 +9,11 @@ import numpy as np
 
 from medjax.data import geometry, patches, volumes
 from medjax.data.dataset import Split
+from medjax.data.masks.instances import classes_of
 from medjax.errors import UserError
 from medjax.ops import window
 from medjax.outputs.base import Inferred, ModelSpec, Predicted, Weights
-from medjax.outputs.masks import metrics, voxels
+from medjax.outputs.masks import instances, metrics, voxels
 from medjax.train import mesh
 from medjax.train.predict import Predict, predict_split
 
@@ -46,10 +47,15 @@ def infer_masks(
             predict, weights, split.read(i), patch=spec.image_shape[:-1], batch=batch
         )
         mean = predictor.output.ensemble({"probability": probability}, spec)["probability"]
-        reference = split.on_demand["mask"](i) if single else None
+        reference = classes_of(split.on_demand["mask"](i), spec.info) if single else None
         row = {k: v[i] for k, v in split.targets.items()}
         decided = functools.partial(
-            decide, row=row, reference=reference, largest=largest, keep=predictor.probabilities
+            decide,
+            row=row,
+            reference=reference,
+            largest=largest,
+            keep=predictor.probabilities,
+            seed_depth=predictor.seed_depth if spec.info.instances else None,
         )
         seeds = [decided(p) for p in probability]
         both = seeds[0] if len(seeds) == 1 else decided(np.asarray(mean))
@@ -71,6 +77,7 @@ def decide(
     reference: np.ndarray | None,
     largest: Sequence[int] = (),
     keep: bool = False,
+    seed_depth: float | None = None,
 ) -> Predicted:
     """The packed `mask` of probabilities `[*space, class]` on the grid of the file; beside a
     reference also the `histogram` of those of a single structure.
@@ -79,8 +86,14 @@ def decide(
       row: the columns of the case; reference: its mask on the prepared grid.
       largest: structures of which the largest piece is kept.
       keep: with `probability` too, on the grid of the file, packed by structure in 255ths.
+      seed_depth: as of `instances.separate`, where single things are told apart, whose depth is the
+        last channel.
     """
-    mask = metrics.keep_largest(on_file_grid(probability, row=row), structures=largest)
+    if seed_depth is None:
+        mask = metrics.keep_largest(on_file_grid(probability, row=row), structures=largest)
+    else:
+        mask = _things_on_file_grid(probability, row=row, seed_depth=seed_depth)
+        probability = probability[..., :-1]
     answer: Predicted = {"mask": volumes.pack(mask)}
     if reference is not None:
         answer["histogram"] = voxels.histogram(probability[..., 1], reference)
@@ -88,6 +101,15 @@ def decide(
         shares = [*shares_on_file_grid(probability, row=row)][1:]
         answer["probability"] = [volumes.pack(np.rint(255 * share)) for share in shares]
     return answer
+
+
+def _things_on_file_grid(
+    probability: np.ndarray, *, row: Mapping[str, Any], seed_depth: float
+) -> np.ndarray:
+    """Numbers of things in the voxels of the file."""
+    inside = on_file_grid(probability[..., :-1], row=row) > 0
+    (depth,) = shares_on_file_grid(probability[..., -1:], row=row)
+    return instances.separate(inside, depth, seed_depth=seed_depth)
 
 
 def stack(answers: Sequence[Predicted]) -> Predicted:

@@ -11,6 +11,7 @@ from medjax.evaluation.plot import flat, new_figure, short
 from medjax.outputs.masks.metrics import MEASURES
 from medjax.outputs.masks.report import MaskPredictions
 
+_FEW = 6
 _VIEWS = ((0, 1), (0, 2), (1, 2))  # of a volume: the axes to the right and upwards
 
 
@@ -78,7 +79,7 @@ def over(
             ax.imshow(picture, cmap="gray", origin="lower" if image.ndim == 4 else "upper")
             ax.axis("off")
             if some is not None:
-                _fill(ax, some, len(names))
+                _fill(ax, some, max(len(names), int(some.max(initial=0))))
             if i % wide == 0:
                 ax.set_title(what, fontsize=8, loc="left")
         figure.suptitle(short(title), fontsize=8)
@@ -90,6 +91,11 @@ def over(
 
     legend = 0.25 * -(-len(names) // 5)
     new_figure(path, rows, count, (2.4 * count, (2.4 * ratio + 0.25) * rows + 0.3 + legend), draw)
+
+
+def in_few_colours(things: np.ndarray) -> np.ndarray:
+    """Numbers of things as few, by which neighbours are usually told apart."""
+    return np.where(things > 0, (things.astype(int) - 1) % _FEW + 1, 0)
 
 
 def _colour(number: int) -> str:

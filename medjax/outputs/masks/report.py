@@ -13,13 +13,14 @@ import numpy as np
 from medjax.data import nifti, volumes
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
+from medjax.data.masks.instances import classes_of
 from medjax.errors import UserError
 from medjax.evaluation.metrics import ratio
 from medjax.evaluation.predictions import Predictions
 from medjax.evaluation.stats import conformal_radius
 from medjax.files import Names, read_records, write_table
 from medjax.outputs.base import Predicted
-from medjax.outputs.masks import ellipses, metrics
+from medjax.outputs.masks import ellipses, instances, metrics
 
 LEVEL = 0.9  # of the conformal sizes
 TOLERANCE = 1.0  # of surface Dice, mm or voxels
@@ -46,6 +47,7 @@ class MaskPredictions(Predictions):
       probabilities: `[n]`, packed, in 255ths, by structure; empty where they are not kept.
       axes: `[n, 2, 2]`, of the ellipse of a single structure, predicted and reference, the long one
         first, in the unit; NaN where none is asked for.
+      things: `[n, measure]`, as `instances.score` gives them; no measures where masks number none.
     """
 
     case_id: list[str]
@@ -63,6 +65,7 @@ class MaskPredictions(Predictions):
     largest_dice: np.ndarray
     probabilities: list[list[bytes]]
     axes: np.ndarray
+    things: np.ndarray
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -135,6 +138,7 @@ class MaskPredictions(Predictions):
                 np.full((len(cases), len(names)), np.nan),
                 [],
                 np.full((len(cases), 2, 2), np.nan),
+                np.zeros((len(cases), 0)),
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as e:
             raise UserError(f"{path}: not a predictions.csv of masks ({e})") from None
@@ -184,10 +188,10 @@ def _write_probability(
 def write_mask(
     path: Path, mask: np.ndarray, values: Sequence[int], world: np.ndarray | None
 ) -> None:
-    """Writes structure numbers with the `values` that the set has for them."""
-    known = np.array([0, *values], np.uint16)
-    numbers = known[mask]
-    kind = np.uint8 if known.max() < 256 else np.uint16
+    """Writes structure numbers with the `values` that the set has for them; without any, as they
+    are."""
+    numbers = np.array([0, *values], np.uint16)[mask] if values else mask
+    kind = np.uint8 if max(values, default=int(mask.max(initial=0))) < 256 else np.uint16
     if mask.ndim == 3:
         nifti.write(path, numbers.astype(kind), world, kind=kind)
         return
@@ -202,16 +206,21 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
     scores = np.full((len(split), count, len(metrics.MEASURES)), np.nan)
     sizes, present = np.full((len(split), count, 2), np.nan), np.zeros((len(split), count), bool)
     largest, axes = np.full((len(split), count), np.nan), np.full((len(split), 2, 2), np.nan)
+    things: list[np.ndarray] = []
     shapes = [tuple(map(int, shape)) for shape in split["file_shape"]]
     reference_of = split.on_demand.get("reference")
     for i, (packed, shape) in enumerate(zip(predicted["mask"], shapes, strict=True)):
-        mask, voxel = volumes.unpack(packed, shape), voxel_size(split["file_spacing"][i], unit)
+        given, voxel = volumes.unpack(packed, shape), voxel_size(split["file_spacing"][i], unit)
+        mask = classes_of(given, info)
         sizes[i, :, 0] = _sizes(mask, count, voxel, unit)
         if info.ellipses:
             axes[i, 0] = ellipses.axes(mask, spacing=voxel)
         if reference_of is None:
             continue
-        reference = reference_of(i)
+        numbers = reference_of(i)
+        reference = classes_of(numbers, info)
+        if info.instances:
+            things.append(instances.score(given, numbers))
         sizes[i, :, 1] = _sizes(reference, count, voxel, unit)
         present[i] = sizes[i, :, 1] > 0
         largest[i] = _largest_dice(mask, reference, count)
@@ -237,6 +246,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
         largest,
         list(predicted.get("probability", [])),
         axes,
+        np.stack(things) if things else np.zeros((len(split), 0)),
     )
 
 

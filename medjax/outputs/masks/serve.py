@@ -10,6 +10,7 @@ from medjax.data import geometry, images
 from medjax.data.builders.masks import Form, place
 from medjax.data.dataset import Split
 from medjax.data.found import tells_spacing
+from medjax.evaluation import lengths
 from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.masks import plot
 from medjax.outputs.masks.report import MaskPredictions, size_unit
@@ -29,6 +30,8 @@ class MaskAnswer(NamedTuple):
       world: affine from indices of the mask to RAS mm, where the file tells it.
       to_index: affine from voxels of the prepared image to indices of the mask.
       writers: what writes its files, by folder and suffix.
+      further: columns of `predictions.csv` beside these: how many single things there are (the mask
+        numbers them then), the axes of an ellipse.
     """
 
     case_id: str
@@ -39,10 +42,16 @@ class MaskAnswer(NamedTuple):
     world: np.ndarray | None
     to_index: np.ndarray
     writers: dict[tuple[str, str], Callable[[Path], None]]
+    further: Json
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Structure numbers, where the mask numbers single things too."""
+        return np.sign(self.mask) if "things" in self.further else self.mask
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
-        voxels = np.bincount(self.mask.reshape(-1), minlength=len(self.names) + 1)[1:]
+        voxels = np.bincount(self.classes.reshape(-1), minlength=len(self.names) + 1)[1:]
         return [
             {
                 "case_id": self.case_id,
@@ -50,6 +59,7 @@ class MaskAnswer(NamedTuple):
                 "voxels": int(count),
                 "size": float(size),
                 "unit": self.unit,
+                **self.further,
             }
             for name, count, size in zip(self.names, voxels, self.sizes, strict=True)
         ]
@@ -65,7 +75,8 @@ class MaskAnswer(NamedTuple):
     def draw(self, path: Path, image: np.ndarray) -> None:
         """The outlines over the image, or over three slices of a volume."""
         mask = geometry.resample_labels(self.mask, self.to_index, shape=image.shape[:-1])
-        plot.over(path, image, self.names, mask, title=self.case_id)
+        shown = plot.in_few_colours(mask) if "things" in self.further else mask
+        plot.over(path, image, self.names, shown, title=self.case_id)
 
 
 def answers_of(predictions: MaskPredictions, split: Split) -> list[MaskAnswer]:
@@ -81,9 +92,23 @@ def answers_of(predictions: MaskPredictions, split: Split) -> list[MaskAnswer]:
             predictions.worlds[i],
             split["to_index"][i],
             predictions.writers(i),
+            _further(predictions, i),
         )
         for i, case in enumerate(predictions.case_id)
     ]
+
+
+def _further(predictions: MaskPredictions, index: int) -> Json:
+    """What is known of one mask beside sizes."""
+    out: Json = {}
+    if not predictions.structure_values:  # any number is a thing
+        out["things"] = int(predictions.mask(index).max(initial=0))
+    long, short = predictions.axes[index, 0]
+    if np.isfinite(long):
+        around = lengths.circumference(long, short)
+        for name, value in (("long_axis", long), ("short_axis", short), ("circumference", around)):
+            out[f"{name}_{predictions.unit}"] = float(value)
+    return out
 
 
 def prepare(

@@ -8,7 +8,7 @@ from medjax.config import option, own
 from medjax.errors import UserError, unknown
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
-from medjax.outputs.masks import MASKS
+from medjax.outputs.masks import MASKS, instances
 from medjax.tasks.segmentation import task as segmentation
 from medjax.train.task import Task
 
@@ -44,6 +44,9 @@ class SegmentationPredictor:
     largest_component: tuple[str, ...] = option(
         (), "structures of which only the largest piece is kept, comma-separated"
     )
+    seed_depth: float = option(
+        0.5, "of sets of single things: predicted depth from which on a piece is a seed", least=0
+    )
     probabilities: bool = option(
         False, "write the probability of each voxel too, a file a structure"
     )
@@ -64,13 +67,16 @@ class SegmentationPredictor:
         odd = next((name for name in self.largest_component if name not in names), None)
         if odd is not None:
             raise unknown("structure of `largest_component`", odd, names)
+        if spec.info.instances:
+            instances.find_watershed()
         shown = [n for n in spec.image_shape[:-1] if n > 1]
         if any(not 0 <= axis < len(shown) for axis in self.mirror):
             raise UserError(f"`mirror`: the patches have the axes 0 to {len(shown) - 1}")
         return segmentation.make(
             self._network(spec, tuple(shown)),
             image_shape=spec.image_shape,
-            num_classes=1 + len(spec.info.structures),
+            num_classes=1 + len(names),
+            things=spec.info.instances,
             preprocessing=spec.preprocessing,
             augmentation=self.augmentation,
             mirror=self.mirror,
@@ -78,7 +84,8 @@ class SegmentationPredictor:
         )
 
     def _network(self, spec: ModelSpec, shown: tuple[int, ...]) -> Any:
-        shape, count = (*shown, spec.image_shape[-1]), 1 + len(spec.info.structures)
+        shape = (*shown, spec.image_shape[-1])
+        count = 1 + len(spec.info.structures) + spec.info.instances  # with a map of depth
         if self.own_network is not None:
             models.check_network(self.own_network, image_shape=shape, answers=(*shown, count))
             return self.own_network

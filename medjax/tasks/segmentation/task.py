@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from medjax import losses
 from medjax.config import option
+from medjax.data.masks.instances import DEEPEST
 from medjax.data.patches import UNKNOWN
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation, Sample, augment_together
@@ -57,19 +58,22 @@ def make(
     augmentation: Augmentation = NO_AUGMENTATION,
     weights: LossWeights = DICE_AND_CROSS_ENTROPY,
     mirror: tuple[int, ...] = (),
+    things: bool = False,
 ) -> Task:
     """Segmentation with `model`.
 
-    It predicts `probability` `[batch, *patch, num_classes]`, the background first.
+    It predicts `probability` `[batch, *patch, num_classes]`, the background first; of single things
+    their depth, from 0 to 1, behind them.
 
     Args:
       model: a network with `apply`, from `[batch, *space, channel]` to `[batch, *space,
-        num_classes]`. Axes of a patch that have one voxel are not shown to it: a network of slices
-        has patches such as `[224, 224, 1]`.
+        num_classes]`, of single things one map more. Axes of a patch that have one voxel are not
+        shown to it: a network of slices has patches such as `[224, 224, 1]`.
       image_shape: of a patch, `[*patch, channel]`.
       preprocessing: what is done to pixels first.
       augmentation: how patches vary in training; masks move with them.
       mirror: axes of the patch that predictions are averaged over, both ways.
+      things: masks are maps of depth of single things, of one structure.
     """
     thin = tuple(a for a, n in enumerate(image_shape[:-1]) if n == 1)
 
@@ -101,7 +105,15 @@ def make(
         images, masks = jax.vmap(vary)(keys, images, masks)
         logits, stats = network(params, stats, images, train=True, key=dropout_key)
         every = logits if isinstance(logits, tuple) else (logits,)
-        parts = loss_of_maps(every, masks, num_classes=num_classes, weights=weights)
+        classes = jnp.sign(masks) if things else masks
+        parts = loss_of_maps(
+            tuple(x[..., :num_classes] for x in every),
+            classes,
+            num_classes=num_classes,
+            weights=weights,
+        )
+        if things:
+            parts["depth_loss"] = losses.depth_error(every[0][..., -1], masks / DEEPEST, classes)
         value = sum(parts.values(), jnp.zeros(()))
         return value, (stats, {"loss": value, **parts})
 
@@ -109,8 +121,10 @@ def make(
         images = preprocessing.unit(batch["image"].reshape(-1, *_shown(image_shape, thin)))
 
         def view(axes: tuple[int, ...]) -> Array:
-            turned = jnp.flip(images, axes)
-            return jnp.flip(jax.nn.softmax(network(params, stats, turned, train=False)[0]), axes)
+            logits, _ = network(params, stats, jnp.flip(images, axes), train=False)
+            shares = [jax.nn.softmax(logits[..., :num_classes])]
+            shares += [jax.nn.sigmoid(logits[..., num_classes:])] if things else []
+            return jnp.flip(jnp.concatenate(shares, -1), axes)
 
         ways = [
             tuple(1 + a for a in axes)
@@ -118,7 +132,7 @@ def make(
             for axes in itertools.combinations(mirror, count)
         ]
         probability = sum(map(view, ways), jnp.zeros(())) / len(ways)
-        return {"probability": probability.reshape(*batch["image"].shape[:-1], num_classes)}
+        return {"probability": probability.reshape(*batch["image"].shape[:-1], -1)}
 
     return Task(init, batch_loss, predict)
 

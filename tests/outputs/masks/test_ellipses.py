@@ -11,7 +11,9 @@ ONE = np.ones(2)
 
 def drawn(long, short, *, degrees=0.0, side=201, spacing=ONE):
     """The mask of an ellipse with these whole axes, in units of `spacing`."""
-    places = (np.stack(np.meshgrid(*2 * [np.arange(side)], indexing="ij"), -1) - side // 2) * spacing
+    places = (
+        np.stack(np.meshgrid(*2 * [np.arange(side)], indexing="ij"), -1) - side // 2
+    ) * spacing
     turn = np.deg2rad(degrees)
     u = places @ [np.cos(turn), np.sin(turn)]
     v = places @ [-np.sin(turn), np.cos(turn)]

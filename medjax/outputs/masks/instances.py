@@ -1,0 +1,104 @@
+"""Single things of one structure: told apart by seeds, and matched with those of the reference."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from medjax.errors import UserError
+from medjax.evaluation.metrics import Floats, Metric, evaluate, marked, mean_defined, ratio
+from medjax.evaluation.stats import Estimate, bootstrap
+
+THRESHOLDS = tuple(t / 100 for t in range(50, 100, 5))
+_LEAST_SEED = 3  # pixels
+
+
+def separate(inside: np.ndarray, depth: np.ndarray, *, seed_depth: float) -> np.ndarray:
+    """Numbers of things `[*space]`, uint16: each is what a flood from its seed covers first.
+
+    Seeds are the pieces that are deeper than `seed_depth`, and the deepest pixel of what has none;
+    the flood goes from deep to shallow (Beucher and Lantuejoul 1979).
+
+    Args:
+      inside: where the structure is; depth: of each pixel in its thing, from 0 to 1.
+
+    Raises:
+      UserError: without scikit-image.
+    """
+    touching = np.ones((3,) * inside.ndim, int)
+    seeds, count = ndimage.label(inside & (depth >= seed_depth), touching)
+    sizes = np.bincount(seeds.reshape(-1), minlength=count + 1)
+    seeds[sizes[seeds] < _LEAST_SEED] = 0
+    pieces, many = ndimage.label(inside, touching)
+    without = np.setdiff1d(np.arange(1, many + 1), pieces[seeds > 0])
+    if len(without):
+        places = np.array(ndimage.maximum_position(depth, pieces, without))
+        seeds[tuple(places.T)] = count + np.arange(1, len(without) + 1)
+    flooded = find_watershed()(-depth, seeds, connectivity=touching, mask=inside)
+    return (
+        np.unique(np.append(0, flooded), return_inverse=True)[1][1:]
+        .reshape(inside.shape)
+        .astype(np.uint16)
+    )
+
+
+def find_watershed() -> Callable[..., np.ndarray]:
+    """Of scikit-image; raises UserError where it is not installed."""
+    try:
+        from skimage.segmentation import watershed
+    except ImportError:
+        raise UserError(
+            "single things are told apart by scikit-image: pip install 'medjax[instances]'"
+        ) from None
+    return watershed
+
+
+def score(predicted: np.ndarray, reference: np.ndarray) -> Floats:
+    """TP / (TP + FP + FN) of things at each of `THRESHOLDS`, and how many there are predicted and
+    in the reference: `[len(THRESHOLDS) + 2]`.
+
+    Two things are one where their intersection over union is above the threshold, which each can
+    have with one other at most. The measure of the Data Science Bowl 2018 (Caicedo et al., Nature
+    Methods 16, 2019). NaN where there is nothing in both.
+    """
+    counts = int(predicted.max()), int(reference.max())
+    both = np.zeros((counts[0] + 1, counts[1] + 1))
+    np.add.at(both, (predicted.reshape(-1), reference.reshape(-1)), 1)
+    union = both.sum(1, keepdims=True) + both.sum(0) - both
+    best = (both / np.maximum(union, 1))[1:, 1:].max(1, initial=0.0)
+    hits = np.array([(best > t).sum() for t in THRESHOLDS], float)
+    return np.concatenate([ratio(hits, np.full(len(hits), float(sum(counts))) - hits), counts])
+
+
+@marked(scale="share", bounds=(0.0, 1.0))
+def ap_50(scores, unused, weight) -> Floats:
+    """mean over images of TP / (TP + FP + FN) of single things, at an overlap above 0.5"""
+    return mean_defined(scores[:, 0], weight)
+
+
+@marked(scale="share", bounds=(0.0, 1.0))
+def ap_50_95(scores, unused, weight) -> Floats:
+    """the same, mean over the overlaps 0.5, 0.55, ..., 0.95"""
+    return mean_defined(scores[:, : len(THRESHOLDS)].mean(1), weight)
+
+
+@marked(bounds=(0.0, np.inf))
+def count_error(scores, unused, weight) -> Floats:
+    """mean over images of |predicted - true| number of things"""
+    return mean_defined(np.abs(scores[:, -2] - scores[:, -1]), weight)
+
+
+METRICS: dict[str, Metric] = {"ap_50": ap_50, "ap_50_95": ap_50_95, "count_error": count_error}
+
+
+def estimates(scores: np.ndarray, subjects: Sequence[str], *, samples: int) -> dict[str, Estimate]:
+    """Each metric of scores `[n, len(THRESHOLDS) + 2]`, with intervals over subjects."""
+    return {
+        name: bootstrap(metric, scores, scores, list(subjects), samples=samples)
+        for name, metric in METRICS.items()
+    }
+
+
+def values(scores: np.ndarray) -> dict[str, float]:
+    """The same without intervals."""
+    return {name: evaluate(metric, scores, scores) for name, metric in METRICS.items()}
