@@ -10,6 +10,7 @@ from flax import linen as nn
 from medjax.errors import UserError, check_own_name, unknown
 from medjax.models.densenet import DenseNet
 from medjax.models.detector import BODIES, Detector
+from medjax.models.meshnet import MeshNet
 from medjax.models.own import accept_known, check_module, check_network, use_fast_convolutions
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
 from medjax.models.residual_unet import ResidualUNet
@@ -52,6 +53,7 @@ SEGMENTERS: dict[str, Callable[..., nn.Module]] = {
     "resenc_unet": ResidualUNet.of_width,
     "vnet": VNet,
     "wnet": WNet.of_width,
+    "meshnet": MeshNet,
 }
 
 DETECTORS: dict[str, Callable[..., nn.Module]] = {
@@ -78,6 +80,7 @@ SUMMARIES = {  # what each network is, and where it is described
     "unet": "U-Net (Ronneberger et al. 2015), 2-D and 3-D",
     "resenc_unet": "U-Net with a residual encoder, 2-D and 3-D (Isensee et al. 2024)",
     "vnet": "V-Net, 5-wide residual convolutions, 2-D and 3-D (Milletari et al. 2016)",
+    "meshnet": "dilated convolutions at full size, small (Fedorov et al. 2017)",
     "wnet": "two small U-Nets after one another (Galdran et al. 2022)",
     "scn": "SpatialConfiguration-Net (Payer et al. 2016)",
     "scn_local": "its local appearance alone (Payer et al. 2016)",
@@ -163,7 +166,8 @@ def classifier(
 
 def divisor(name: str, *, levels: int = 0) -> int:
     """Each side of the input of the network of landmarks or masks called `name` divides by this."""
-    fixed = {"conv": 1, "downsampling": 4, "scn": 8, "scn_local": 1, "scn2019": 16, "wnet": 4}
+    fixed = {"conv": 1, "downsampling": 4, "scn": 8, "scn_local": 1, "scn2019": 16}
+    fixed |= {"wnet": 4, "meshnet": 1}
     return fixed.get(name) or 2 ** ((levels or 5) - 1)
 
 

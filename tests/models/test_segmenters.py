@@ -16,6 +16,7 @@ TINY = {
     "resenc_unet": {"width": 4, "levels": 2},
     "vnet": {"width": 2, "levels": 2},
     "wnet": {"width": 2},
+    "meshnet": {"width": 2},
 }
 
 
