@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def is_image(path: Path) -> bool:
     return kind(path) in SUFFIXES
 
 
-def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> RawImage:
+def read(path: Path, *, limit_bytes: int = LIMIT_BYTES, stacked: bool = False) -> RawImage:
     """The pixels of `path`, and what the file tells of their geometry.
 
     Pictures keep 8 or 16 bits; a TIFF of several pages is a volume; NIfTI and DICOM are float32 in
@@ -53,14 +53,15 @@ def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> RawImage:
 
     Args:
       limit_bytes: an image that is larger once it is decoded is refused before it takes memory.
+      stacked: a fourth axis of NIfTI holds channels, as in the Decathlon; else it is refused.
 
     Raises:
       UserError: if the file cannot be read as it is meant, or a pixel is not finite; it names the
         path.
     """
-    readers = {
+    readers: dict[str, Callable[..., RawImage]] = {
         **dict.fromkeys(PICTURES, pictures.read),
-        **dict.fromkeys(NIFTI, nifti.read),
+        **dict.fromkeys(NIFTI, functools.partial(nifti.read, stacked=stacked)),
         **dict.fromkeys(DICOM, dicom.read),
     }
     with readable(path, what="image"):
@@ -72,9 +73,12 @@ def read(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> RawImage:
     return raw_image
 
 
-def layout(path: Path) -> Layout | None:
+def layout(path: Path, *, stacked: bool = False) -> Layout | None:
     """How the image of a NIfTI or DICOM file lies, by its header; None for pictures."""
-    readers = {**dict.fromkeys(NIFTI, nifti.layout), **dict.fromkeys(DICOM, dicom.layout)}
+    readers: dict[str, Callable[..., Layout]] = {
+        **dict.fromkeys(NIFTI, functools.partial(nifti.layout, stacked=stacked)),
+        **dict.fromkeys(DICOM, dicom.layout),
+    }
     name = _known(path)
     with readable(path, what="image"):
         return readers[name](path) if name in readers else None

@@ -45,33 +45,35 @@ class Header(NamedTuple):
     frame_ms: float | None
 
 
-def read(path: Path, *, limit_bytes: int) -> RawImage:
+def read(path: Path, *, limit_bytes: int, stacked: bool = False) -> RawImage:
     """The image, float32 in the units of the file's own scaling.
+
+    Args:
+      stacked: a fourth axis, where there is one, holds channels.
 
     Raises:
       UserError: for what is damaged, no single image, of a type that float32 does not hold, or
         unclear about where it lies.
     """
     header, pixels = load(path, limit_bytes=limit_bytes)
-    where = _layout(path, header)
-    return RawImage(
-        pixels.reshape(header.shape)[..., None], where.spacing_mm, where.affine, where.axes
-    )
+    where = _layout(path, header, stacked=stacked)
+    shape = (*where.shape, -1)
+    return RawImage(pixels.reshape(shape), where.spacing_mm, where.affine, where.axes)
 
 
-def layout(path: Path) -> Layout:
+def layout(path: Path, *, stacked: bool = False) -> Layout:
     """The same without the pixels."""
     with _opened(path) as file:
         header, _ = _header(path, file)
-    return _layout(path, header)
+    return _layout(path, header, stacked=stacked)
 
 
-def _layout(path: Path, header: Header) -> Layout:
-    axes = len(header.shape)
-    if axes not in (2, 3):
-        raise UserError(f"{path}: has {axes} axes; one image has 2 or 3")
+def _layout(path: Path, header: Header, *, stacked: bool) -> Layout:
+    shape = header.shape[:3] if stacked and len(header.shape) == 4 else header.shape
+    if len(shape) not in (2, 3):
+        raise UserError(f"{path}: has {len(shape)} axes; one image has 2 or 3")
     return Layout(
-        header.shape, header.spacing_mm, header.affine, "xyz"[:axes], _integer_type(header.parsed)
+        shape, header.spacing_mm, header.affine, "xyz"[: len(shape)], _integer_type(header.parsed)
     )
 
 

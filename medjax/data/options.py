@@ -313,6 +313,7 @@ class BoxOptions(Options):
       image_shape: what every image is brought to, in the order of the array; empty: the set's own.
       grid_mm: size of a voxel then; 0: each image is scaled to fit into the shape.
       window: intensities that become black and white; empty: percentiles of each image.
+      instances: of masks that boxes are drawn about: they number single things.
       ndim: 2 or 3, for the set that is generated.
     """
 
@@ -335,6 +336,9 @@ class BoxOptions(Options):
         (),
         "intensities that become black and white; empty: percentiles of each image or sequence",
         item=float,
+    )
+    instances: bool = option(
+        False, "boxes from masks: these number single things, 1, 2, ... in each image anew"
     )
     ndim: int = option(2, "drawn_cells: 2 for pictures, 3 for volumes", common=True)
 

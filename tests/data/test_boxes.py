@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from medjax.data.boxes.formats import NamedBox
 from medjax.data.builders.boxes import prepare
 from medjax.data.catalogue import find_kind
 from medjax.data.images import RawImage
-from medjax.data.options import BoxOptions
+from medjax.data.options import BoxOptions, MaskOptions
 from medjax.errors import UserError
 from tests.conftest import real_data
 
@@ -70,7 +71,20 @@ def table(root):
     )
 
 
-@pytest.mark.parametrize("write", [voc, coco, yolo, table])
+def masks(root):
+    draw(root, "images/train/a.png", "images/val/b.png")
+    for split, name, value in (("train", "a", 1), ("val", "b", 2)):
+        mask = np.zeros((20, 40), np.uint8)
+        mask[5:10, 10:20] = value
+        (root / "labels" / split).mkdir(parents=True)
+        Image.fromarray(mask).save(root / "labels" / split / f"{name}.png")
+    (root / "dataset.json").write_text(json.dumps({"labels": {"red": 1, "white": 2}}))
+    (root / "metadata.csv").write_text(
+        "image,split\nimages/train/a.png,train\nimages/val/b.png,val\n"
+    )
+
+
+@pytest.mark.parametrize("write", [voc, coco, yolo, table, masks])
 def test_each_layout_says_the_same(tmp_path, write):
     write(tmp_path)
     made = box_folder(BoxOptions(data_dir=str(tmp_path)))
@@ -79,7 +93,7 @@ def test_each_layout_says_the_same(tmp_path, write):
     for case, label in zip(made.cases, ("red", "white"), strict=True):
         assert list(case.boxes((40, 20))) == [NamedBox(label, *BOX)]
         assert case.path.stem == ("a" if label == "red" else "b")
-    assert find_kind(tmp_path) is BoxOptions
+    assert find_kind(tmp_path) is (MaskOptions if write is masks else BoxOptions)
 
 
 @pytest.mark.parametrize(
@@ -154,3 +168,23 @@ def test_the_blood_smears():
     assert len(made.cases) == 292
     counts = [len(c.boxes((640, 480))) for c in made.cases]
     assert sum(counts) > 3000 and made.cases[0].read().pixels.shape == (480, 640, 3)
+
+
+def test_boxes_about_pieces_of_a_volume_and_about_touching_things(tmp_path):
+    """Array order i, j, k of NIfTI is x, y, z; what touches is one, unless each is numbered."""
+    things = np.zeros((9, 8, 7), np.uint8)
+    things[1:3, 2:4, 3:6], things[3:5, 2:4, 3:6], things[7:9, 7, 0] = 1, 2, 5
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        nibabel.save(nibabel.Nifti1Image(things, np.eye(4)), tmp_path / folder / "a.nii.gz")
+    last = NamedBox("thing", (7.0, 7.0, 0.0), (9.0, 8.0, 1.0))
+    (case,) = box_folder(BoxOptions(data_dir=str(tmp_path), instances=True)).cases
+    assert case.boxes(()) == [
+        NamedBox("thing", (1.0, 2.0, 3.0), (3.0, 4.0, 6.0)),
+        NamedBox("thing", (3.0, 2.0, 3.0), (5.0, 4.0, 6.0)),
+        last,
+    ]
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"cell": 1, "b": 2, "c": 5}}))
+    (case,) = box_folder(BoxOptions(data_dir=str(tmp_path))).cases
+    assert [b.label for b in case.boxes(())] == ["cell", "b", "c"]
+    assert case.boxes(())[2] == last._replace(label="c")

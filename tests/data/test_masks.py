@@ -113,6 +113,21 @@ def test_what_has_no_partner_is_named(tmp_path, files, words):
         mask_folder(MaskOptions(data_dir=str(tmp_path)))
 
 
+def test_a_fourth_axis_of_volumes_holds_channels(tmp_path):
+    """As `imagesTr` of the Decathlon's brain tumours."""
+    pixels = np.arange(2 * 8 * 10 * 4).reshape(8, 10, 4, 2) % 250
+    write(tmp_path / "imagesTr" / "a.nii.gz", pixels)
+    write(tmp_path / "labelsTr" / "a.nii.gz", np.stack([boxes()] * 4, -1))
+    (case,) = mask_folder(MaskOptions(data_dir=str(tmp_path))).cases
+    image = case.read()
+    np.testing.assert_array_equal(image.pixels, pixels)
+    check_one_grid(image, case.read_mask(), origin="a")
+    found = images.layout(case.path, stacked=True)
+    assert found.shape == (8, 10, 4) and found.integer_type == "uint8"
+    with pytest.raises(UserError, match="has 4 axes; one image has 2 or 3"):
+        images.read(case.path)
+
+
 def test_channels_in_files_of_their_own_are_one_image(tmp_path):
     make_set(tmp_path, "imagesTr/a_0000.png", "labelsTr/a.png")
     write(tmp_path / "imagesTr" / "a_0001.png", 7 * boxes())

@@ -150,6 +150,11 @@ def test_single_things_from_a_folder_to_new_images(tmp_path, cache_dir):
     report = run_here(tmp_path / "w", cache_dir, data_dir=root, instances=True, **learning)
     assert report["metrics"]["ap_50"]["value"] > 0.8 > report["baseline"]["ap_50"]
     assert report["metrics"]["count_error"]["value"] < 1 < report["baseline"]["count_error"] + 1
+    with (tmp_path / "w" / "predictions.csv").open() as f:
+        cases = list(csv.DictReader(f))
+    found = np.mean([float(r["ap_50"]) for r in cases])
+    assert found == pytest.approx(report["metrics"]["ap_50"]["value"], rel=1e-4)
+    assert {int(float(r["things_reference"])) for r in cases} <= {2, 3}
     written = np.asarray(Image.open(next((tmp_path / "w" / "masks").glob("*.png"))))
     assert set(np.unique(written)) <= {0, 1, 2, 3}
     answer = medjax.open_run(tmp_path / "w").predict(root / "images" / "01.png")

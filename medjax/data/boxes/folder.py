@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medjax.data import images, splits, table, walk
-from medjax.data.boxes import formats
+from medjax.data.boxes import formats, of_masks
 from medjax.data.boxes.case import BoxCase, BoxesOfSize, BoxSet
 from medjax.data.boxes.formats import NamedBox
 from medjax.data.info import DatasetInfo
@@ -19,7 +19,7 @@ from medjax.errors import UserError
 TABLE = "boxes.csv"
 WANTED = (
     "boxes.csv with the columns image, label, xmin, ymin, xmax, ymax; .xml of Pascal VOC; .json of "
-    "COCO; or .txt of YOLO with classes.txt or data.yaml"
+    "COCO; .txt of YOLO with classes.txt or data.yaml; or masks beside the images, as for segment"
 )
 _IMAGE_COLUMNS = ("image", "path", "file", "filename")
 _LABEL_COLUMNS = ("label", "class", "category", "name")
@@ -49,9 +49,12 @@ def box_folder(options: BoxOptions) -> BoxSet:
     """
     root = table.root_of(options)
     path = table.path_of(options, TABLE)
-    cases, names, known_by, notes = (
-        _from_table(path, options) if path.exists() else _from_files(root, options)
-    )
+    if path.exists():
+        cases, names, known_by, notes = _from_table(path, options)
+    elif _has_lists(root) or not of_masks.has_masks(root):
+        cases, names, known_by, notes = _from_files(root, options)
+    else:
+        cases, names, known_by, notes = of_masks.boxes_of_masks(root, options)
     if not cases:
         raise UserError(f"`data_dir={root}`: no image with boxes; looked for {WANTED}")
     classes = tuple(dict.fromkeys(names))
@@ -66,7 +69,11 @@ def box_folder(options: BoxOptions) -> BoxSet:
 
 def looks_like(root: Path) -> bool:
     """Whether a folder holds images with boxes."""
-    return (root / TABLE).exists() or bool(_xml(root) or _coco(root) or _yolo(root))
+    return (root / TABLE).exists() or _has_lists(root) or of_masks.has_masks(root)
+
+
+def _has_lists(root: Path) -> bool:
+    return bool(_xml(root) or _coco(root) or _yolo(root))
 
 
 def keep_boxes(boxes: Sequence[NamedBox]) -> BoxesOfSize:

@@ -60,7 +60,7 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
     @functools.cached_property
     def layouts(self) -> list[Layout | None]:
         """How the image of each file lies; None where its file does not tell it."""
-        return [images.layout(case.path) for case in self.mask_set.cases if case.path]
+        return [images.layout(c.path, stacked=True) for c in self.mask_set.cases if c.path]
 
     @functools.cached_property
     def _description(self):

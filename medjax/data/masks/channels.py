@@ -1,4 +1,5 @@
-"""Images of several channels in a file each, as nnU-Net has them: NAME_0000, NAME_0001, ..."""
+"""Images of several channels: in a file each, as nnU-Net has them (NAME_0000, NAME_0001, ...), or
+along a fourth axis, as in the Medical Segmentation Decathlon."""
 
 import re
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ def read(path: Path, *, limit_bytes: int) -> RawImage:
     Raises:
       UserError: as of `images.read`; or if its channels differ in shape.
     """
-    first, *others = (images.read(p, limit_bytes=limit_bytes) for p in files_of(path))
+    first, *others = (images.read(p, limit_bytes=limit_bytes, stacked=True) for p in files_of(path))
     odd = next((o for o in others if o.pixels.shape != first.pixels.shape), None)
     if odd is not None:
         raise UserError(

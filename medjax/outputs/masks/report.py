@@ -25,7 +25,9 @@ from medjax.outputs.masks import ellipses, instances, metrics
 LEVEL = 0.9  # of the conformal sizes
 TOLERANCE = 1.0  # of surface Dice, mm or voxels
 _COLUMNS = ("dice", "iou", "hd95_{}", "assd_{}", "surface_dice", "volume_error")
-_SIZES = ("size_predicted", "size_reference")
+_SIDES = ("predicted", "reference")
+_SIZES = tuple(f"size_{side}" for side in _SIDES)
+_THINGS = {"predicted": -2, "reference": -1}  # their numbers, in what `instances.score` gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +90,11 @@ class MaskPredictions(Predictions):
 
     def write(self, path: Path) -> None:
         """One row a case and structure; empty where neither mask has it."""
-        columns = [name.format(self.unit) for name in _COLUMNS]
+        columns, further = [name.format(self.unit) for name in _COLUMNS], self._further()
+        names = ["case_id", "structure", *columns, *_SIZES, "in_reference", "subject_id"]
         write_table(
             path,
-            ["case_id", "structure", *columns, *_SIZES, "in_reference", "subject_id"],
+            [*names, *further],
             (
                 [
                     self.case_id[i],
@@ -100,10 +103,23 @@ class MaskPredictions(Predictions):
                     *self.sizes[i, j],
                     int(self.present[i, j]),
                     self.subject_id[i],
+                    *(column[i] for column in further.values()),
                 ]
                 for i, j in np.ndindex(self.present.shape)
             ),
         )
+
+    def _further(self) -> dict[str, np.ndarray]:
+        """Columns that not every set has: of single things, of axes."""
+        out: dict[str, np.ndarray] = {}
+        if self.things.shape[1]:
+            out["ap_50"] = self.things[:, 0]
+            out |= {f"things_{side}": self.things[:, k] for side, k in _THINGS.items()}
+        if np.isfinite(self.axes).any():
+            for k, side in enumerate(_SIDES):
+                out[f"long_axis_{side}"] = self.axes[:, k, 0]
+                out[f"short_axis_{side}"] = self.axes[:, k, 1]
+        return out
 
     @classmethod
     def read(cls, path: Path) -> "MaskPredictions":
