@@ -57,6 +57,9 @@ def test_the_reference_of_the_predictions_is_that_of_the_set(done):
         rows = list(csv.DictReader(f))
     true = [r for r in rows if r["what"] == "reference"]
     assert len(true) == sum(row["in_reference"] for row in report["boxes"].values())
+    for row in report["boxes"].values():
+        assert 0 <= row["sensitivity_smallest_third"] <= 1
+        assert {"sensitivity_at_0.125", "conformal_count", "coverage"} <= set(row)
     assert len({r["case_id"] for r in rows}) == report["cases"]
     size = np.array([[float(r[f"{a}max"]) - float(r[f"{a}min"]) for a in "xy"] for r in true])
     assert (size > 0).all() and (size <= 128).all()

@@ -15,6 +15,7 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.evaluation.metrics import Metric
+from medjax.evaluation.stats import conformal_bound
 from medjax.ops import boxes as box_ops
 from medjax.outputs.base import (
     WORST_CASES,
@@ -33,6 +34,7 @@ from medjax.outputs.boxes.report import BoxPredictions
 from medjax.outputs.preparing import prepare_images
 from medjax.typing import Array, Json
 
+LEVEL = 0.9  # of the conformal counts
 _ONE_THING = 0.5  # intersection over union of boxes of two seeds, from which on they are one
 
 
@@ -98,8 +100,9 @@ def declare_metrics(spec: ModelSpec, measures: BoxMeasures) -> dict[str, Metric]
 
 
 def details(evaluation: Evaluation[BoxPredictions]) -> Json:
-    """How many boxes there are, and the sensitivity at each rate of false positives."""
-    predictions = evaluation.ensemble
+    """How many boxes there are, the sensitivity at each rate of false positives and by size, and
+    how far counts are off."""
+    predictions, score = evaluation.ensemble, evaluation.measures.score
     counts, boxes = predictions.table
     weight = np.ones((1, len(counts)))
     rates = [f"sensitivity_at_{rate:g}" for rate in metrics.FROC_RATES]
@@ -108,10 +111,42 @@ def details(evaluation: Evaluation[BoxPredictions]) -> Json:
         curve = metrics.froc_curve(counts[:, c], boxes[:, c], weight)[0]
         rows[name] = {
             "in_reference": int(counts[:, c].sum()),
-            "predicted": int((boxes[:, c, :, 0] >= evaluation.measures.score).sum()),
+            "predicted": int((boxes[:, c, :, 0] >= score).sum()),
             **dict(zip(rates, curve.tolist(), strict=True)),
+            **_by_size(*predictions.sizes_and_hits(c, score=score)),
+            **_conformal_count(evaluation, c),
         }
     return {"boxes": rows}
+
+
+def _by_size(sizes: np.ndarray, hits: np.ndarray) -> dict[str, float]:
+    """The share of boxes that are found, of the smallest third, the next and the largest."""
+    thirds = np.array_split(hits[np.argsort(sizes, kind="stable")], 3)
+    names = ("smallest", "middle", "largest")
+    return {
+        f"sensitivity_{name}_third": float(third.mean()) if len(third) else np.nan
+        for name, third in zip(names, thirds, strict=True)
+    }
+
+
+def _conformal_count(evaluation: Evaluation[BoxPredictions], label: int) -> dict[str, float]:
+    """How far the count of a class is off in at most 10 % of further subjects."""
+    tuned, predictions = evaluation.tuned, evaluation.ensemble
+
+    def error(table: BoxPredictions) -> np.ndarray:
+        counts = [
+            ((labels == label) & (scores >= evaluation.measures.score)).sum()
+            for labels, scores in zip(table.labels, table.scores, strict=True)
+        ]
+        return np.abs(np.array(counts) - table.counts[:, label])
+
+    bound = conformal_bound(
+        error(tuned),
+        None if tuned is predictions else error(predictions),
+        level=LEVEL,
+        subjects=tuned.subject_id,
+    )
+    return {"conformal_count": bound.radius, "coverage": bound.coverage}
 
 
 def draw(folder: Path, evaluation: Evaluation[BoxPredictions]) -> list[Picture]:

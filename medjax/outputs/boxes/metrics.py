@@ -56,14 +56,20 @@ def match(scores: np.ndarray, overlap: np.ndarray) -> np.ndarray:
       scores: `[n]`.
       overlap: `[n, m]`, intersection over union with each reference.
     """
-    hits = np.zeros((len(scores), len(THRESHOLDS)), bool)
-    for t, threshold in enumerate(THRESHOLDS):
-        free = np.ones(overlap.shape[1], bool)
-        for i in np.argsort(-scores, kind="stable"):
-            best = np.where(free, overlap[i], -1.0)
-            if best.size and best.max() >= threshold:
-                hits[i, t], free[best.argmax()] = True, False
-    return hits
+    taken = [met_references(scores, overlap, threshold=t) >= 0 for t in THRESHOLDS]
+    return np.stack(taken, 1)
+
+
+def met_references(scores: np.ndarray, overlap: np.ndarray, *, threshold: float) -> np.ndarray:
+    """Which reference each predicted box of one case and class meets, as of `match`: `[n]`, -1 for
+    none."""
+    met, free = np.full(len(scores), -1), np.ones(overlap.shape[1], bool)
+    for i in np.argsort(-scores, kind="stable"):
+        best = np.where(free, overlap[i], -1.0)
+        if best.size and best.max() >= threshold:
+            met[i] = best.argmax()
+            free[met[i]] = False
+    return met
 
 
 def _curve(boxes: np.ndarray, weight: np.ndarray, threshold: int) -> tuple[Floats, Floats]:

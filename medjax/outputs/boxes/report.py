@@ -63,6 +63,23 @@ class BoxPredictions(Predictions):
             out[i, c, : len(scores), 1:] = metrics.match(scores, overlap)
         return out
 
+    def sizes_and_hits(self, label: int, *, score: float) -> tuple[np.ndarray, np.ndarray]:
+        """Of each box of the reference of one class: its size, pixels, and whether a box of at
+        least this score meets it (intersection over union 0.5)."""
+        sizes, hits = [], []
+        for i in range(len(self.case_id)):
+            true = self.true_px[i][self.reference_labels[i] == label]
+            mine = (self.labels[i] == label) & (self.scores[i] >= score)
+            met = metrics.met_references(
+                self.scores[i][mine],
+                metrics.overlaps(self.boxes_px[i][mine], true),
+                threshold=metrics.THRESHOLDS[0],
+            )
+            low, high = np.split(true, 2, axis=1)
+            sizes.append((high - low).prod(1))
+            hits.append(np.isin(np.arange(len(true)), met))
+        return np.concatenate(sizes), np.concatenate(hits)
+
     def write(self, path: Path) -> None:
         """A row a box, of the reference and of what was predicted; a case without any has one
         row."""

@@ -17,7 +17,7 @@ from medjax.data.masks.instances import classes_of
 from medjax.errors import UserError
 from medjax.evaluation.metrics import ratio
 from medjax.evaluation.predictions import Predictions
-from medjax.evaluation.stats import conformal_radius
+from medjax.evaluation.stats import conformal_bound
 from medjax.files import Names, read_records, write_table
 from medjax.outputs.base import Predicted
 from medjax.outputs.masks import ellipses, instances, metrics
@@ -313,6 +313,10 @@ def conformal_size(
     def error(table: MaskPredictions) -> np.ndarray:
         return np.abs(table.sizes[:, structure, 0] - table.sizes[:, structure, 1])
 
-    radius = conformal_radius(error(tuned), level=LEVEL, subjects=tuned.subject_id)
-    held = np.nan if tuned is predictions else float((error(predictions) <= radius).mean())
-    return {f"conformal_{unit}": radius, "coverage": held}
+    bound = conformal_bound(
+        error(tuned),
+        None if tuned is predictions else error(predictions),
+        level=LEVEL,
+        subjects=tuned.subject_id,
+    )
+    return {f"conformal_{unit}": bound.radius, "coverage": bound.coverage}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medjax.outputs.boxes import _merge, metrics
+from medjax.outputs.boxes import _by_size, _merge, metrics
 from medjax.outputs.boxes.report import BoxPredictions
 
 
@@ -43,6 +43,21 @@ def test_classes_are_averaged_and_those_without_a_box_left_out():
     np.testing.assert_allclose(metrics.average_precision(counts, boxes, weight), by_hand)
     one = metrics.declared(score=0.3, classes=("red", "white"))["ap_50_white"]
     np.testing.assert_allclose(one(counts, boxes, weight), [0.0, np.nan])
+
+
+def test_sensitivity_by_size_and_hits_by_hand():
+    table = made()
+    sizes, hits = table.sizes_and_hits(0, score=0.5)
+    assert sizes.tolist() == [100.0] and hits.tolist() == [True]
+    assert table.sizes_and_hits(0, score=0.95)[1].tolist() == [False]
+    assert table.sizes_and_hits(1, score=0.3)[1].tolist() == [False]  # the one there lies elsewhere
+    shares = _by_size(np.array([9.0, 1, 4, 25, 16, 36]), np.array([1, 0, 0, 1, 0, 1], bool))
+    assert list(shares.values()) == [0.0, 0.5, 1.0]
+    assert np.isnan(list(_by_size(np.zeros(1), np.ones(1, bool)).values())).tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_overlaps_by_hand():
