@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from medjax.errors import UserError
+from medjax.ops.conv import conv_general_dilated
 from medjax.typing import Array
 
 
@@ -38,6 +39,7 @@ class MeshNet(nn.Module):
                 (3,) * ndim,
                 kernel_dilation=dilation,
                 dtype=self.dtype,
+                conv_general_dilated=conv_general_dilated,
                 name=f"conv_{i}",
             )
             x = nn.relu(layer(x))

@@ -2,8 +2,9 @@
 
 XLA's CPU backend has weak spots, several times slower than they need be: a 3-D convolution; the
 gradient of any convolution inside a loop (`lax.scan`), where the rewriting that makes it fast is
-not done; the kernel gradient of a 1-wide convolution; and a convolution of gray images. Here a 3-D
-convolution is folded into a 2-D one, gradients are written as the plain convolutions that they are,
+not done; the kernel gradient of a 1-wide convolution; a convolution of gray images; and a dilated
+one. Here a 3-D convolution is folded into a 2-D one, a dilated one becomes plain ones of every
+second (third, ...) pixel, gradients are written as the plain convolutions that they are,
 a 1-wide convolution is a matrix product, and of a gray image two columns are two channels. Where
 `medjax build` has compiled the library of `medjax.native`, that computes all of it. Other backends
 get XLA's own.
@@ -40,7 +41,8 @@ def conv_general_dilated(
     """A drop-in for `jax.lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=...)`.
 
     The CPU gets the forms of this folder (reverse-mode derivatives only, of any order), also of a
-    depthwise convolution; every other backend, and other groups or dilation, get XLA's own.
+    depthwise convolution and of a dilated one without strides; every other backend, and other
+    groups, get XLA's own.
     """
 
     def of_xla(x: Array, w: Array) -> Array:
@@ -48,17 +50,24 @@ def conv_general_dilated(
 
     groups = options.get("feature_group_count", 1)
     depthwise = groups == lhs.shape[-1] == rhs.shape[-1]
+    strides = tuple(window_strides)
+    dilation = tuple(options.get("rhs_dilation") or (1,) * len(strides))
+    dilated = not set(dilation) <= {1}
     if not _is_plain(rhs.ndim, options) or not (groups == 1 or depthwise):
         return of_xla(lhs, rhs)
-    strides = tuple(window_strides)
+    if dilated and (depthwise or set(strides) != {1}):
+        return of_xla(lhs, rhs)
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(lhs.shape[1:-1], rhs.shape[:-2], strides, padding)
+        window = [(k - 1) * d + 1 for k, d in zip(rhs.shape, dilation, strict=False)]
+        padding = lax.padtype_to_pads(lhs.shape[1:-1], window, strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
     form: Callable[..., Array] = conv2d if rhs.ndim == 4 else conv3d
     if _is_compiled(lhs, rhs):
         form = partial(compiled_conv.convolve, depthwise=groups > 1)
     elif groups > 1:
         form = convolve_depthwise
+    if dilated:
+        form = partial(_by_phases, form, dilation)
     return lax.platform_dependent(
         lhs, rhs, cpu=lambda x, w: form(x, w, strides=strides, pads=pads), default=of_xla
     )
@@ -72,16 +81,52 @@ def _is_compiled(x: Array, w: Array) -> bool:
 
 
 def _is_plain(rank: int, options: Mapping[str, Any]) -> bool:
-    """True for a 2-D or 3-D convolution without dilation or groups of the batch, channels last."""
+    """True for a 2-D or 3-D convolution of no spread images or groups of the batch, channels
+    last."""
     names = LAYOUT.get(rank)
     if names is None:
         return False
-    ones = all(set(options.get(k) or (1,)) <= {1} for k in ("lhs_dilation", "rhs_dilation"))
+    ones = set(options.get("lhs_dilation") or (1,)) <= {1}
     groups = options.get("batch_group_count", 1)
     layout = lax.conv_dimension_numbers((1,) * rank, (1,) * rank, names)
     exact = options.get("precision") or options.get("preferred_element_type")
     named = options.get("dimension_numbers") in (names, layout)
     return ones and groups == 1 and exact is None and named
+
+
+def _by_phases(
+    form: Callable[..., Array],
+    dilation: Sequence[int],
+    x: Array,
+    w: Array,
+    *,
+    strides: Sequence[int],
+    pads: Pads,
+) -> Array:
+    """A dilated convolution: pixels that lie a dilation apart are images of their own, which are
+    convolved without it (Yu and Koltun 2016, arXiv 1511.07122, have the same two views)."""
+    ndim, batch = len(dilation), x.shape[0]
+    padded = [n + low + high for n, (low, high) in zip(x.shape[1:-1], pads, strict=True)]
+    counts = [-(-n // d) for n, d in zip(padded, dilation, strict=True)]
+    more = [c * d - n for c, d, n in zip(counts, dilation, padded, strict=True)]
+    margin = [(low, high + m) for (low, high), m in zip(pads, more, strict=True)]
+    split = jnp.pad(x, [(0, 0), *margin, (0, 0)]).reshape(
+        batch, *(side for pair in zip(counts, dilation, strict=True) for side in pair), x.shape[-1]
+    )
+    of_count, of_phase = range(1, 2 * ndim, 2), range(2, 2 * ndim + 1, 2)
+    phases = split.transpose(*of_phase, 0, *of_count, 2 * ndim + 1)
+    answers = form(
+        phases.reshape(-1, *counts, x.shape[-1]), w, strides=strides, pads=((0, 0),) * ndim
+    )
+    sides = answers.shape[1:-1]
+    laid = answers.reshape(*dilation, batch, *sides, answers.shape[-1]).transpose(
+        ndim, *(axis for k in range(ndim) for axis in (ndim + 1 + k, k)), 2 * ndim + 1
+    )
+    whole = laid.reshape(
+        batch, *(n * d for n, d in zip(sides, dilation, strict=True)), answers.shape[-1]
+    )
+    ends = [n - d * (k - 1) for n, d, k in zip(padded, dilation, w.shape[:ndim], strict=True)]
+    return whole[(slice(None), *map(slice, ends))]
 
 
 def conv3d(volumes: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) -> Array:

@@ -2,11 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import nibabel
 import numpy as np
 import pytest
 
 from medjax.errors import UserError
 from medjax.models import meshnet, pretrained
+from medjax.outputs.masks import metrics
 from tests.conftest import real_data
 
 NET = meshnet.MeshNet(3)
@@ -50,3 +52,26 @@ def test_published_weights_have_the_shapes_that_are_needed(shapes):
     del tensors["21.kernel"], tensors["21.bias"]
     with pytest.raises(UserError, match="the weights have 9 layers"):
         meshnet.published_weights(shapes, tensors)
+
+
+@pytest.mark.slow
+def test_published_weights_find_grey_and_white_matter(shapes):
+    """Of the 1 mm template, against its tissue maps: 1 is white matter, 2 grey. Axes lead down and
+    to the front behind that from side to side; which side changes nothing."""
+    weights, template = real_data("weights"), real_data("afids_mni")
+    from nilearn import datasets
+
+    head = nibabel.load(template / "mni152_2009aSym_1mm_T1w.nii.gz").get_fdata(dtype=np.float32)
+    grey, white = (
+        load(resolution=1).get_fdata()
+        for load in (datasets.load_mni152_gm_template, datasets.load_mni152_wm_template)
+    )
+    true = np.where(np.maximum(grey, white) < 0.5, 0, np.where(white > grey, 1, 2))
+    head, true = (x.transpose(0, 2, 1)[:, ::-1] for x in (head, true))
+    tensors = pretrained.read(weights / "brainchop_model5_gw_ae.safetensors")
+    variables = meshnet.published_weights(shapes, tensors)
+    scaled = (head - head.min()) / np.ptp(head)
+    predict = jax.jit(lambda x: NET.apply(variables, x[None, ..., None], train=False).argmax(-1)[0])
+    mask = np.asarray(predict(jnp.asarray(scaled)))
+    scores = metrics.score(mask, true, labels=(1, 2), spacing=(1.0,) * 3, tolerance=1.0)
+    assert scores[0, 0] > 0.85 and scores[1, 0] > 0.80

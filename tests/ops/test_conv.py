@@ -92,6 +92,30 @@ def test_groups_and_dilation_are_left_to_xla():
     )
 
 
+@pytest.mark.parametrize(
+    ("sides", "dilation", "pads"),
+    [
+        ((9, 12), (2, 3), "SAME"),
+        ((7, 5), (4, 1), [(4, 3), (0, 2)]),
+        ((5, 8, 6), (2, 2, 2), "SAME"),
+    ],
+)
+def test_a_dilated_convolution_equals_xla(sides, dilation, pads):
+    ndim = len(sides)
+    x = jax.random.normal(jax.random.key(0), (2, *sides, 3))
+    w = jax.random.normal(jax.random.key(1), (*(3,) * ndim, 3, 4))
+    options = {"rhs_dilation": dilation, "dimension_numbers": LAYOUT[ndim]}
+
+    def through(convolve):
+        return jax.vjp(lambda x, w: convolve(x, w, (1,) * ndim, pads, **options), x, w)
+
+    expected, back = through(lax.conv_general_dilated)
+    got, back_ours = through(conv.conv_general_dilated)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    for a, b in zip(back_ours(expected), back(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-4)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(2, 6, 7, 5), (1, 4, 5, 6, 3)])
 def test_a_depthwise_convolution_equals_xla(shape, stride):
