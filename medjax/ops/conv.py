@@ -122,11 +122,11 @@ def _by_phases(
     laid = answers.reshape(*dilation, batch, *sides, answers.shape[-1]).transpose(
         ndim, *(axis for k in range(ndim) for axis in (ndim + 1 + k, k)), 2 * ndim + 1
     )
-    whole = laid.reshape(
+    joined = laid.reshape(
         batch, *(n * d for n, d in zip(sides, dilation, strict=True)), answers.shape[-1]
     )
     ends = [n - d * (k - 1) for n, d, k in zip(padded, dilation, w.shape[:ndim], strict=True)]
-    return whole[(slice(None), *map(slice, ends))]
+    return joined[(slice(None), *map(slice, ends))]
 
 
 def conv3d(volumes: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) -> Array:
