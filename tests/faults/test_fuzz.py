@@ -267,4 +267,6 @@ def test_thousands(classifier, tmp_path, limited):
     files = fuzz_files(tmp_path / "f", 1440 * times, limited)
     bundles = fuzz_bundles(classifier.files, tmp_path / "b", 560 * times, limited)
     print(f"\nfiles: {files}; bundles: {bundles}")
-    assert sum(files.values()) + sum(bundles.values()) >= 1998 * times
+    assert (
+        sum(files.values()) + sum(bundles.values()) >= 1980 * times
+    )  # a few kinds of file less than a round number
