@@ -9,7 +9,7 @@ from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 
 DEEPEST = 254  # of a depth map; 255 is what lies outside of an image
-_MOST = np.iinfo(np.uint16).max
+MOST = np.iinfo(np.uint16).max  # things of an image
 
 
 def one_structure(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -36,8 +36,8 @@ def numbered_things(mask: np.ndarray, *, origin: str) -> np.ndarray:
             f"{origin}: a mask of single things has whole numbers, 0 for the background and one "
             f"for each thing; this one has {odd[0]:g}"
         )
-    if len(values) > _MOST:
-        raise UserError(f"{origin}: {len(values)} things; at most {_MOST} are told apart")
+    if len(values) > MOST:
+        raise UserError(f"{origin}: {len(values)} things; at most {MOST} are told apart")
     first = 0 if values[0] == 0 else 1
     return (numbers.reshape(mask.shape) + first).astype(np.uint16)
 

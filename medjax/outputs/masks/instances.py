@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
+from medjax.data.masks.instances import MOST
 from medjax.errors import UserError
 from medjax.evaluation.metrics import Floats, Metric, evaluate, marked, mean_defined, ratio
 from medjax.evaluation.stats import Estimate, bootstrap
@@ -17,7 +18,8 @@ def separate(inside: np.ndarray, depth: np.ndarray, *, seed_depth: float) -> np.
     """Numbers of things `[*space]`, uint16: each is what a flood from its seed covers first.
 
     Seeds are the pieces that are deeper than `seed_depth`, and the deepest pixel of what has none;
-    the flood goes from deep to shallow (Beucher and Lantuejoul 1979).
+    the flood goes from deep to shallow (Beucher and Lantuejoul 1979). Beyond 65,535 things the rest
+    are one.
 
     Args:
       inside: where the structure is; depth: of each pixel in its thing, from 0 to 1.
@@ -35,11 +37,8 @@ def separate(inside: np.ndarray, depth: np.ndarray, *, seed_depth: float) -> np.
         places = np.array(ndimage.maximum_position(depth, pieces, without))
         seeds[tuple(places.T)] = count + np.arange(1, len(without) + 1)
     flooded = find_watershed()(-depth, seeds, connectivity=touching, mask=inside)
-    return (
-        np.unique(np.append(0, flooded), return_inverse=True)[1][1:]
-        .reshape(inside.shape)
-        .astype(np.uint16)
-    )
+    numbers = np.unique(np.append(0, flooded), return_inverse=True)[1][1:]
+    return np.minimum(numbers, MOST).astype(np.uint16).reshape(inside.shape)
 
 
 def find_watershed() -> Callable[..., np.ndarray]:
