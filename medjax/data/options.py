@@ -4,10 +4,13 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import TypeVar
 
 from medjax.config import option
 from medjax.data import walk
 from medjax.errors import UserError
+
+Kind = TypeVar("Kind", bound="Options")
 
 CHANNELS = ("", "gray", "rgb")
 COORDINATES = ("", "pixel", "voxel", "LPS", "RAS")
@@ -360,3 +363,11 @@ def check_window(window: tuple[float, ...]) -> None:
     """Raises UserError unless it is empty or a range of intensities."""
     if len(window) not in (0, 2) or list(window) != sorted(set(window)):
         raise UserError("`window`: give two intensities, the lower first")
+
+
+def as_kind(options: Options, kind: type[Kind]) -> Kind:
+    """The options of another kind of set, with the settings that both kinds have."""
+    common = {f.name for f in dataclasses.fields(kind)} & {
+        f.name for f in dataclasses.fields(options)
+    }
+    return kind(**{name: getattr(options, name) for name in common})

@@ -1,8 +1,8 @@
 """What all predictions of a split have in common, whatever a network answers with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from medjax.evaluation.metrics import Metric, evaluate
 from medjax.evaluation.stats import Comparison, Estimate, bootstrap
 
 Kind = TypeVar("Kind", bound="Predictions")
+_LEVEL = 0.9  # share of further subjects whose error a bound is to hold
 
 
 class Predictions:
@@ -77,3 +78,26 @@ class Predictions:
         return stats.compare(
             metric, reference, answers, other.table[1], self.subject_id, samples=samples
         )
+
+
+class ConformalBound(NamedTuple):
+    """What errors of further subjects stay below, and the share of known errors that it holds for;
+    NaN where there are none but those that chose it."""
+
+    radius: float
+    coverage: float
+
+
+def conformal_bound(
+    error: Callable[[Kind], np.ndarray], tuned: Kind, predictions: Kind
+) -> ConformalBound:
+    """As of `stats.conformal_radius`, for 90 % of further subjects.
+
+    Args:
+      error: of each case of a table, `[n]`.
+      tuned: the table on validation, which chooses; predictions: that of the report, which may be
+        the same.
+    """
+    radius = stats.conformal_radius(error(tuned), level=_LEVEL, subjects=tuned.subject_id)
+    held = np.nan if tuned is predictions else float((error(predictions) <= radius).mean())
+    return ConformalBound(radius, held)

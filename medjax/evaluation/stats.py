@@ -182,27 +182,6 @@ def nan_mean(values: np.ndarray, *, axis: int | None = None) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-class ConformalBound(NamedTuple):
-    """What errors of further subjects stay below, and the share of known errors that it holds for;
-    NaN where there are none but those that chose it."""
-
-    radius: float
-    coverage: float
-
-
-def conformal_bound(
-    tuned: np.ndarray, errors: np.ndarray | None, *, level: float, subjects: Sequence[str]
-) -> ConformalBound:
-    """As of `conformal_radius` of errors on validation, with its coverage elsewhere.
-
-    Args:
-      tuned: `[n]`, on validation, of these subjects; errors: `[m]`, elsewhere, or None.
-    """
-    radius = conformal_radius(tuned, level=level, subjects=subjects)
-    held = np.nan if errors is None else float((errors <= radius).mean())
-    return ConformalBound(radius, held)
-
-
 def conformal_radius(error: np.ndarray, *, level: float, subjects: Sequence[str] = ()) -> float:
     """The radius that holds a point of a further subject with probability `level`.
 

@@ -19,7 +19,7 @@ from medjax.evaluation import metrics, plot, report, stats
 from medjax.experiment.opening import Run, say
 from medjax.experiment.remarks import remark_learning
 from medjax.experiment.training import Learned, Method
-from medjax.outputs.base import Evaluation, Picture
+from medjax.outputs.base import Evaluation, Picture, extend
 from medjax.run_options import FileOptions
 from medjax.tasks.base import Predictor
 from medjax.train import mesh, state
@@ -134,17 +134,6 @@ def publish(
         tracker.finish(numbers, [folder / name for name in shown])
     show(result)
     report.show_result(result, run.workdir, wrote=wrote)
-
-
-def extend(result: Json, details: JsonView) -> Json:
-    """With more entries; tables and lists that both have stand behind one another."""
-    for name, value in details.items():
-        before = result.get(name)
-        if isinstance(before, dict):
-            result[name] = {**before, **value}
-        else:
-            result[name] = [*before, *value] if isinstance(before, list) else value
-    return result
 
 
 def draw_learning(folder: Path, run: Run, *, score: str, unit: str) -> list[Picture]:

@@ -166,8 +166,10 @@ def classifier(
 
 def divisor(name: str, *, levels: int = 0) -> int:
     """Each side of the input of the network of landmarks or masks called `name` divides by this."""
-    fixed = {"conv": 1, "downsampling": 4, "scn": 8, "scn_local": 1, "scn2019": 16}
-    fixed |= {"wnet": 4, "meshnet": 1}
+    fixed = {
+        **dict.fromkeys(("conv", "scn_local", "meshnet"), 1),
+        **{"downsampling": 4, "scn": 8, "scn2019": 16, "wnet": 4},
+    }
     return fixed.get(name) or 2 ** ((levels or 5) - 1)
 
 

@@ -24,6 +24,7 @@ from medjax import native
 from medjax.ops import compiled_conv
 from medjax.ops.conv_gradient import Pads, images_gradient
 from medjax.ops.depthwise import convolve_depthwise
+from medjax.ops.phases import interleave
 from medjax.typing import Array
 
 _2D = ("NHWC", "HWIO", "NHWC")
@@ -118,15 +119,8 @@ def _by_phases(
     answers = form(
         phases.reshape(-1, *counts, x.shape[-1]), w, strides=strides, pads=((0, 0),) * ndim
     )
-    sides = answers.shape[1:-1]
-    laid = answers.reshape(*dilation, batch, *sides, answers.shape[-1]).transpose(
-        ndim, *(axis for k in range(ndim) for axis in (ndim + 1 + k, k)), 2 * ndim + 1
-    )
-    joined = laid.reshape(
-        batch, *(n * d for n, d in zip(sides, dilation, strict=True)), answers.shape[-1]
-    )
-    ends = [n - d * (k - 1) for n, d, k in zip(padded, dilation, w.shape[:ndim], strict=True)]
-    return joined[(slice(None), *map(slice, ends))]
+    ends = [n - d * (k - 1) for n, d, k in zip(padded, dilation, w.shape, strict=False)]
+    return interleave(dilation, answers.reshape(-1, batch, *answers.shape[1:]), ends)
 
 
 def conv3d(volumes: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) -> Array:

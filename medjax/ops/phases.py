@@ -9,13 +9,15 @@ from jax import lax
 from medjax.typing import Array
 
 
-def interleave(blocks: Sequence[int], phases: Sequence[Array], sides: Sequence[int]) -> Array:
+def interleave(
+    blocks: Sequence[int], phases: Sequence[Array] | Array, sides: Sequence[int]
+) -> Array:
     """Lays the phases of an array side by side again.
 
     Args:
       blocks: how many phases a space axis has.
       phases: `[batch, *count, channel]` each: the pixels at one place of every block, the last
-        axis fastest.
+        axis fastest; or all in one array.
       sides: of the result; it is cut, or zero behind the last block.
 
     Returns:

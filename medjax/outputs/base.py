@@ -19,7 +19,7 @@ from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
 from medjax.ops.preprocess import Preprocessing
 from medjax.train.predict import Predict, predict_split
-from medjax.typing import Json
+from medjax.typing import Json, JsonView
 
 Weights = tuple[Any, Any]  # parameters and batch statistics, with a leading seed axis
 Predicted = Json  # what `Task.predict` gives, by name; every array `[n, ...]`
@@ -338,3 +338,14 @@ def match_cases(a: Sequence[str], b: Sequence[str]) -> list[int]:
     if len(place) != len(b) or len(a) != len(b):
         raise UserError("a case stands more than once in a file")
     return [place[case] for case in a]
+
+
+def extend(result: Json, details: JsonView) -> Json:
+    """With more entries; tables and lists that both have stand behind one another."""
+    for name, value in details.items():
+        before = result.get(name)
+        if isinstance(before, dict):
+            result[name] = {**before, **value}
+        else:
+            result[name] = [*before, *value] if isinstance(before, list) else value
+    return result

@@ -149,7 +149,8 @@ def test_single_things_from_a_folder_to_new_images(tmp_path, cache_dir):
     learning = {"steps": 150, "eval_every": 150, "log_every": 50, "batch": 4, "width": 8}
     report = run_here(tmp_path / "w", cache_dir, data_dir=root, instances=True, **learning)
     assert report["metrics"]["ap_50"]["value"] > 0.8 > report["baseline"]["ap_50"]
-    assert report["metrics"]["count_error"]["value"] < 1 < report["baseline"]["count_error"] + 1
+    assert report["metrics"]["count_error"]["value"] < 1
+    assert report["baseline"]["count_error"] > 0
     with (tmp_path / "w" / "predictions.csv").open() as f:
         cases = list(csv.DictReader(f))
     found = np.mean([float(r["ap_50"]) for r in cases])

@@ -49,12 +49,11 @@ def box_folder(options: BoxOptions) -> BoxSet:
     """
     root = table.root_of(options)
     path = table.path_of(options, TABLE)
-    if path.exists():
-        cases, names, known_by, notes = _from_table(path, options)
-    elif _has_lists(root) or not of_masks.has_masks(root):
-        cases, names, known_by, notes = _from_files(root, options)
-    else:
-        cases, names, known_by, notes = of_masks.boxes_of_masks(root, options)
+    cases, names, known_by, notes = (
+        _from_table(path, options) if path.exists() else _from_files(root, options)
+    )
+    if not cases and of_masks.has_masks(root):
+        cases, names, known_by, notes = of_masks.boxes_of_masks(options)
     if not cases:
         raise UserError(f"`data_dir={root}`: no image with boxes; looked for {WANTED}")
     classes = tuple(dict.fromkeys(names))
@@ -69,11 +68,8 @@ def box_folder(options: BoxOptions) -> BoxSet:
 
 def looks_like(root: Path) -> bool:
     """Whether a folder holds images with boxes."""
-    return (root / TABLE).exists() or _has_lists(root) or of_masks.has_masks(root)
-
-
-def _has_lists(root: Path) -> bool:
-    return bool(_xml(root) or _coco(root) or _yolo(root))
+    has_lists = (root / TABLE).exists() or bool(_xml(root) or _coco(root) or _yolo(root))
+    return has_lists or of_masks.has_masks(root)
 
 
 def keep_boxes(boxes: Sequence[NamedBox]) -> BoxesOfSize:

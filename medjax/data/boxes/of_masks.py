@@ -1,8 +1,6 @@
 """Boxes about what masks show: each connected piece of a structure, or each single thing."""
 
-import dataclasses
 import functools
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -13,20 +11,14 @@ from medjax.data.masks.case import MaskCase, MaskSet, numbered
 from medjax.data.masks.folder import looks_like as has_masks
 from medjax.data.masks.folder import mask_folder
 from medjax.data.masks.instances import numbered_things
-from medjax.data.options import BoxOptions, MaskOptions
+from medjax.data.options import BoxOptions, MaskOptions, as_kind
 
 __all__ = ["boxes_about", "boxes_of_masks", "has_masks"]
 
 
-def boxes_of_masks(
-    root: Path, options: BoxOptions
-) -> tuple[list[BoxCase], list[str], str, list[str]]:
+def boxes_of_masks(options: BoxOptions) -> tuple[list[BoxCase], list[str], str, list[str]]:
     """Cases, the names of all boxes, how subjects are known, and notes, of images with masks."""
-    shared = {f.name for f in dataclasses.fields(MaskOptions)} & {
-        f.name for f in dataclasses.fields(BoxOptions)
-    }
-    wanted = {name: getattr(options, name) for name in shared} | {"data_dir": str(root)}
-    mask_set = mask_folder(MaskOptions(**wanted))
+    mask_set = mask_folder(as_kind(options, MaskOptions))
     cases = [
         BoxCase(
             case.read,

@@ -32,6 +32,7 @@ def hc18(options: LandmarkOptions) -> LandmarkSet:
                 split=splits.split_name(row["split"], origin=row.origin),
                 spacing_mm=2 * float(row["pixel_size_mm"]),
                 metadata={"hc_mm_official": row["hc_mm_official"]},
+                limit_bytes=options.limit_bytes,
             )
         )
     names = ("centre", "ofd_left", "ofd_right", "bpd_top", "bpd_bottom")

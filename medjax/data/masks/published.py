@@ -1,7 +1,8 @@
 """Published sets with masks, in the layouts that they have."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import numpy as np
 from medjax.data import images, splits, table
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
+from medjax.data.landmarks import published as landmark_sets
+from medjax.data.landmarks.case import LandmarkCase
 from medjax.data.masks.case import MaskCase, MaskSet, from_files
-from medjax.data.options import MaskOptions
+from medjax.data.options import LandmarkOptions, MaskOptions, as_kind
 from medjax.errors import UserError
 
 _ENDS = ("ofd_left", "ofd_right", "bpd_top", "bpd_bottom")  # of the axes of a head
+_VOLUMES = {"image": "images/{case}.nii.gz", "mask": "labels/{case}.nii.gz"}
 _DECATHLON = (
     "Antonelli et al., The Medical Segmentation Decathlon. Nature Communications 13:4128, 2022."
 )
@@ -23,10 +27,7 @@ def hippocampus(options: MaskOptions) -> MaskSet:
     """Crops of T1-weighted MR about the hippocampus (Decathlon, task 4), split by a table."""
     root = table.root_of(options)
     rows = {row["case"]: row for row in table.read_rows(root / "landmarks.csv")}
-    cases = [
-        _case(root, f"images/{name}.nii.gz", f"labels/{name}.nii.gz", name, row, options)
-        for name, row in rows.items()
-    ]
+    cases = _cases(root, rows.values(), options, **_VOLUMES, subject="case")
     info = DatasetInfo(
         "hippocampus",
         subjects=f"patients, {len(cases)}",
@@ -44,18 +45,8 @@ def acdc(options: MaskOptions) -> MaskSet:
     Where every file says voxels of 1 mm, their size was lost on the way, and is not known.
     """
     root = table.root_of(options)
-    cases = [
-        _case(
-            root,
-            f"images/{row['case']}.nii.gz",
-            f"labels/{row['case']}.nii.gz",
-            row["patient"],
-            row,
-            options,
-        )
-        for row in table.read_rows(root / "volumes.csv")
-    ]
-    cases = _without_lost_spacing(cases)
+    rows = table.read_rows(root / "volumes.csv")
+    cases = _without_lost_spacing(_cases(root, rows, options, **_VOLUMES, subject="patient"))
     info = DatasetInfo(
         "acdc",
         subjects=f"patients, {len({c.subject for c in cases})}",
@@ -72,17 +63,9 @@ def acdc(options: MaskOptions) -> MaskSet:
 def chasedb1(options: MaskOptions) -> MaskSet:
     """Vessels in fundus photographs of children, both eyes, as the first observer drew them."""
     root = table.root_of(options)
-    cases = [
-        _case(
-            root,
-            f"images/{row['image']}.jpg",
-            f"observer1/{row['image']}.png",
-            row["child"],
-            row,
-            options,
-        )
-        for row in table.read_rows(root / "images.csv")
-    ]
+    rows = table.read_rows(root / "images.csv")
+    files = {"image": "images/{image}.jpg", "mask": "observer1/{image}.png"}
+    cases = _cases(root, rows, options, **files, subject="child")
     info = DatasetInfo(
         "chasedb1",
         subjects=f"children, {len({c.subject for c in cases})}",
@@ -98,39 +81,25 @@ def chasedb1(options: MaskOptions) -> MaskSet:
 def hc18(options: MaskOptions) -> MaskSet:
     """HC18: fetal heads in ultrasound, as filled ellipses with the axes of the experts' outlines.
 
-    The axes come from the table of landmarks; they are given in pixels of the full image, those
-    here are twice as large.
+    The axes are those of the set of landmarks.
     """
-    root = table.root_of(options)
-    cases = []
-    for row in table.read_rows(root / "landmarks.csv"):
-        path = root / "images" / row["image"]
-        ends = np.array(
-            [[float(row[f"{end}_{axis}"]) for axis in "yx"] for end in _ENDS]
-        )  # [4, 2], row and column
-        head = functools.partial(
-            _filled_ellipse, path, (ends + 0.5) / 2 - 0.5, limit_bytes=options.limit_bytes
+    heads = landmark_sets.hc18(as_kind(options, LandmarkOptions))
+    cases = [
+        MaskCase(
+            head.read,
+            functools.partial(_filled_ellipse, head),
+            head.origin,
+            head.case_id,
+            head.subject,
+            head.split,
+            head.spacing_mm,
+            head.metadata,
+            head.path,
         )
-        case = from_files(
-            root,
-            path,
-            path,
-            limit_bytes=options.limit_bytes,
-            subject=row["exam"],
-            split=splits.split_name(row["split"], origin=row.origin),
-            spacing_mm=2 * float(row["pixel_size_mm"]),
-            metadata={"hc_mm_official": row["hc_mm_official"]},
-        )
-        cases.append(case._replace(read_mask=head))
-    info = DatasetInfo(
-        "hc18",
-        subjects=f"exams, {len({c.subject for c in cases})}",
-        structures=("head",),
-        ellipses=(("hc", "ofd", "bpd"),),
-        modality="ultrasound, fetal head",
-        licence="CC BY 4.0",
-        citation="van den Heuvel et al., Automated measurement of fetal head "
-        "circumference using 2D ultrasound images. PLoS ONE 13(8):e0200412, 2018.",
+        for head in heads.cases
+    ]
+    info = dataclasses.replace(
+        heads.info, landmarks=(), unordered=(), lengths=(), structures=("head",)
     )
     notes = ("masks are the filled ellipses of the axes in landmarks.csv, not drawn outlines",)
     return MaskSet(info, cases, (1,), notes=notes)
@@ -139,18 +108,14 @@ def hc18(options: MaskOptions) -> MaskSet:
 def nuclei_dsb2018(options: MaskOptions) -> MaskSet:
     """Nuclei in fluorescence and stained microscopy, each numbered (Data Science Bowl 2018)."""
     root = table.root_of(options)
+    rows = table.read_rows(root / "images.csv")
+    files = {"image": "images/{image}.png", "mask": "labels/{image}.png"}
     cases = [
-        _case(
-            root,
-            f"images/{row['image']}.png",
-            f"labels/{row['image']}.png",
-            "",
-            row,
-            options,
-        )._replace(metadata={"kind": row["kind"]})
-        for row in table.read_rows(root / "images.csv")
+        case._replace(
+            read=functools.partial(_in_colours, case.read), metadata={"kind": row["kind"]}
+        )
+        for row, case in zip(rows, _cases(root, rows, options, **files), strict=True)
     ]
-    cases = [c._replace(read=functools.partial(_in_colours, c.read)) for c in cases]
     info = DatasetInfo(
         "nuclei_dsb2018",
         structures=("nucleus",),
@@ -169,13 +134,10 @@ def _in_colours(read: Callable[[], RawImage]) -> RawImage:
     return image._replace(pixels=images.in_channels(image.pixels, "rgb"))
 
 
-def _filled_ellipse(path: Path, ends: np.ndarray, *, limit_bytes: int) -> RawImage:
-    """The mask of an ellipse, of the size of an image.
-
-    Args:
-      ends: `[4, 2]`, row and column, of its first axis and of the other, in pixels of the image.
-    """
-    image = images.read(path, limit_bytes=limit_bytes)
+def _filled_ellipse(head: LandmarkCase) -> RawImage:
+    """The mask of the ellipse whose axes end at the landmarks, of the size of the image."""
+    image = head.read()
+    ends = np.array([head.points[name][::-1] for name in _ENDS])  # [4, 2], row and column
     grid = np.stack(np.meshgrid(*map(np.arange, image.pixels.shape[:2]), indexing="ij"), -1)
     halves = np.stack([ends[1] - ends[0], ends[3] - ends[2]]) / 2
     along = (grid - ends.mean(0)) @ np.linalg.inv(halves)  # in half axes
@@ -200,17 +162,33 @@ def _without_lost_spacing(cases: list[MaskCase]) -> list[MaskCase]:
     ]
 
 
-def _case(
-    root: Path, image: str, mask: str, subject: str, row: table.TableRow, options: MaskOptions
-) -> MaskCase:
-    for name in (image, mask):
-        if not (root / name).exists():
-            raise UserError(f"{row.origin}: {root / name}: no such file")
-    return from_files(
-        root,
-        root / image,
-        root / mask,
-        limit_bytes=options.limit_bytes,
-        subject=subject,
-        split=splits.split_name(row["split"], origin=row.origin),
-    )
+def _cases(
+    root: Path,
+    rows: Iterable[table.TableRow],
+    options: MaskOptions,
+    *,
+    image: str,
+    mask: str,
+    subject: str = "",
+) -> list[MaskCase]:
+    """A case a row.
+
+    Args:
+      image, mask: their files below `root`, columns in braces.
+      subject: the column that says whose it is; empty: none does.
+    """
+    cases = []
+    for row in rows:
+        paths = [root / name.format_map(row) for name in (image, mask)]
+        for path in paths:
+            if not path.exists():
+                raise UserError(f"{row.origin}: {path}: no such file")
+        case = from_files(
+            root,
+            *paths,
+            limit_bytes=options.limit_bytes,
+            subject=row[subject] if subject else "",
+            split=splits.split_name(row["split"], origin=row.origin),
+        )
+        cases.append(case)
+    return cases

@@ -15,7 +15,7 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.evaluation.metrics import Metric
-from medjax.evaluation.stats import conformal_bound
+from medjax.evaluation.predictions import conformal_bound
 from medjax.ops import boxes as box_ops
 from medjax.outputs.base import (
     WORST_CASES,
@@ -34,7 +34,6 @@ from medjax.outputs.boxes.report import BoxPredictions
 from medjax.outputs.preparing import prepare_images
 from medjax.typing import Array, Json
 
-LEVEL = 0.9  # of the conformal counts
 _ONE_THING = 0.5  # intersection over union of boxes of two seeds, from which on they are one
 
 
@@ -111,7 +110,7 @@ def details(evaluation: Evaluation[BoxPredictions]) -> Json:
         curve = metrics.froc_curve(counts[:, c], boxes[:, c], weight)[0]
         rows[name] = {
             "in_reference": int(counts[:, c].sum()),
-            "predicted": int((boxes[:, c, :, 0] >= score).sum()),
+            "predicted": int(predictions.counts_above(score)[:, c].sum()),
             **dict(zip(rates, curve.tolist(), strict=True)),
             **_by_size(*predictions.sizes_and_hits(c, score=score)),
             **_conformal_count(evaluation, c),
@@ -131,21 +130,12 @@ def _by_size(sizes: np.ndarray, hits: np.ndarray) -> dict[str, float]:
 
 def _conformal_count(evaluation: Evaluation[BoxPredictions], label: int) -> dict[str, float]:
     """How far the count of a class is off in at most 10 % of further subjects."""
-    tuned, predictions = evaluation.tuned, evaluation.ensemble
+    score = evaluation.measures.score
 
     def error(table: BoxPredictions) -> np.ndarray:
-        counts = [
-            ((labels == label) & (scores >= evaluation.measures.score)).sum()
-            for labels, scores in zip(table.labels, table.scores, strict=True)
-        ]
-        return np.abs(np.array(counts) - table.counts[:, label])
+        return np.abs(table.counts_above(score)[:, label] - table.counts[:, label])
 
-    bound = conformal_bound(
-        error(tuned),
-        None if tuned is predictions else error(predictions),
-        level=LEVEL,
-        subjects=tuned.subject_id,
-    )
+    bound = conformal_bound(error, evaluation.tuned, evaluation.ensemble)
     return {"conformal_count": bound.radius, "coverage": bound.coverage}
 
 

@@ -47,8 +47,14 @@ class BoxPredictions(Predictions):
     @property
     def counts(self) -> np.ndarray:
         """How many boxes of each class the reference has: `[n, class]`."""
-        classes = len(self.names)
-        return np.array([np.bincount(t, minlength=classes) for t in self.reference_labels])
+        return self._count(self.reference_labels)
+
+    def counts_above(self, score: float) -> np.ndarray:
+        """How many boxes of each class have at least this score: `[n, class]`."""
+        return self._count([x[s >= score] for x, s in zip(self.labels, self.scores, strict=True)])
+
+    def _count(self, labels: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([np.bincount(x, minlength=len(self.names)) for x in labels])
 
     def matched(self) -> np.ndarray:
         """Score and hits of each box, as of `metrics`: `[n, class, most, 1 + thresholds]`."""

@@ -25,6 +25,7 @@ from medjax.outputs.base import (
     PairReader,
     Picture,
     Predicted,
+    extend,
     mean_over_seeds,
 )
 from medjax.outputs.masks import (
@@ -102,10 +103,9 @@ def details(evaluation: Evaluation[MaskPredictions]) -> Json:
             "in_reference": int(structure.present.sum()),
             **report.conformal_size(evaluation.tuned, predictions, j, unit=unit),
         }
-    out: dict[str, Any] = {"structures": rows, "remarks": _remarks(evaluation)}
+    out: Json = {"structures": rows, "remarks": _remarks(evaluation)}
     for part in (_of_voxels(evaluation), _of_ellipses(evaluation), _of_things(evaluation)):
-        for key, value in part.items():
-            out[key] = {**out.get(key, {}), **value} if isinstance(value, dict) else value
+        out = extend(out, part)
     return out
 
 

@@ -16,13 +16,11 @@ from medjax.data.info import DatasetInfo
 from medjax.data.masks.instances import classes_of
 from medjax.errors import UserError
 from medjax.evaluation.metrics import ratio
-from medjax.evaluation.predictions import Predictions
-from medjax.evaluation.stats import conformal_bound
+from medjax.evaluation.predictions import Predictions, conformal_bound
 from medjax.files import Names, read_records, write_table
 from medjax.outputs.base import Predicted
 from medjax.outputs.masks import ellipses, instances, metrics
 
-LEVEL = 0.9  # of the conformal sizes
 TOLERANCE = 1.0  # of surface Dice, mm or voxels
 _COLUMNS = ("dice", "iou", "hd95_{}", "assd_{}", "surface_dice", "volume_error")
 _SIDES = ("predicted", "reference")
@@ -313,10 +311,5 @@ def conformal_size(
     def error(table: MaskPredictions) -> np.ndarray:
         return np.abs(table.sizes[:, structure, 0] - table.sizes[:, structure, 1])
 
-    bound = conformal_bound(
-        error(tuned),
-        None if tuned is predictions else error(predictions),
-        level=LEVEL,
-        subjects=tuned.subject_id,
-    )
+    bound = conformal_bound(error, tuned, predictions)
     return {f"conformal_{unit}": bound.radius, "coverage": bound.coverage}
