@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,47 @@ def patient_id(path: Path) -> str:
     """What the header calls the patient; empty where it does not."""
     record = _record(path, stop_before_pixels=True, specific_tags=["PatientID", "Rows"])
     return str(record.get("PatientID") or "").strip()
+
+
+class Slice(NamedTuple):
+    """What the header of a file tells of the series that it belongs to, and of its place in it.
+
+    Attributes:
+      names: of the series: its UID, and its number and description where they are given.
+      shape: rows and columns.
+      plane_mm: the size of a pixel, row and column; None where it is not known.
+      turn: directions of rows and columns, `[6]`; place: of the first pixel, `[3]`, LPS mm; None
+        where the file does not say.
+    """
+
+    path: Path
+    names: tuple[str, str, str]
+    shape: tuple[int, int]
+    plane_mm: tuple[float, float] | None
+    turn: np.ndarray | None
+    place: np.ndarray | None
+
+    @property
+    def uid(self) -> str:
+        return self.names[0]
+
+
+def read_slice(path: Path) -> Slice | None:
+    """The slice that a file is; None of an image of several frames."""
+    record = _record(path, stop_before_pixels=True)
+    if int(record.get("NumberOfFrames") or 1) > 1:
+        return None
+    fields = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
+    uid, number, text = (str(record.get(name) or "").strip() for name in fields)
+    turns, place = _turns(record), record.get("ImagePositionPatient")
+    return Slice(
+        path,
+        (uid, number, text),
+        (int(record.Rows), int(record.Columns)),
+        _plane_mm(path, record),
+        turns[0] if len(turns) else None,
+        np.array(place, float) if place else None,
+    )
 
 
 def _record(path: Path, **options: Any) -> Any:
@@ -235,8 +276,20 @@ def _affine(
     length = np.linalg.norm(steps, axis=1)
     if length.min() <= 0 or np.abs(steps - steps[0]).max() > _APART * length.max():
         return None
+    return stacked(places, turns[0], plane)
+
+
+def stacked(places: np.ndarray, turn: np.ndarray, plane: tuple[float, float]) -> np.ndarray:
+    """The affine from slice, row and column to RAS mm of even slices.
+
+    Args:
+      places: `[n, 3]`, of their first pixels, LPS mm; turn: `[6]`, the directions of rows and
+        columns; plane: the size of a pixel, row and column.
+    """
+    along, down = turn.reshape(2, 3)
+    step = (places[-1] - places[0]) / (len(places) - 1)
     out = np.eye(4)
-    out[:3] = np.stack([steps.mean(0), plane[0] * down, plane[1] * along, places[0]], 1)
+    out[:3] = np.stack([step, plane[0] * down, plane[1] * along, places[0]], 1)
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ out  # the patient's axes in DICOM are LPS
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from medjax.data import dicom, nifti, pictures
+from medjax.data import series as dicom_series
 from medjax.data.found import Layout, RawImage
 from medjax.errors import UserError
 
@@ -45,15 +46,18 @@ def is_image(path: Path) -> bool:
     return kind(path) in SUFFIXES
 
 
-def read(path: Path, *, limit_bytes: int = LIMIT_BYTES, stacked: bool = False) -> RawImage:
+def read(
+    path: Path, *, limit_bytes: int = LIMIT_BYTES, stacked: bool = False, series: str = ""
+) -> RawImage:
     """The pixels of `path`, and what the file tells of their geometry.
 
     Pictures keep 8 or 16 bits; a TIFF of several pages is a volume; NIfTI and DICOM are float32 in
-    the units of the file's own scaling.
+    the units of the file's own scaling. A folder is a DICOM series.
 
     Args:
       limit_bytes: an image that is larger once it is decoded is refused before it takes memory.
       stacked: a fourth axis of NIfTI holds channels, as in the Decathlon; else it is refused.
+      series: which one of a folder that holds several, as of `series.read`.
 
     Raises:
       UserError: if the file cannot be read as it is meant, or a pixel is not finite; it names the
@@ -65,7 +69,10 @@ def read(path: Path, *, limit_bytes: int = LIMIT_BYTES, stacked: bool = False) -
         **dict.fromkeys(DICOM, dicom.read),
     }
     with readable(path, what="image"):
-        raw_image = readers[_known(path)](path, limit_bytes=limit_bytes)
+        if path.is_dir():
+            raw_image = dicom_series.read(path, limit_bytes=limit_bytes, series=series)
+        else:
+            raw_image = readers[_known(path)](path, limit_bytes=limit_bytes)
     pixels = raw_image.pixels
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
@@ -73,12 +80,15 @@ def read(path: Path, *, limit_bytes: int = LIMIT_BYTES, stacked: bool = False) -
     return raw_image
 
 
-def layout(path: Path, *, stacked: bool = False) -> Layout | None:
+def layout(path: Path, *, stacked: bool = False, series: str = "") -> Layout | None:
     """How the image of a NIfTI or DICOM file lies, by its header; None for pictures."""
     readers: dict[str, Callable[..., Layout]] = {
         **dict.fromkeys(NIFTI, functools.partial(nifti.layout, stacked=stacked)),
         **dict.fromkeys(DICOM, dicom.layout),
     }
+    if path.is_dir():
+        with readable(path, what="image"):
+            return dicom_series.layout(path, series=series)
     name = _known(path)
     with readable(path, what="image"):
         return readers[name](path) if name in readers else None

@@ -253,6 +253,8 @@ class MaskOptions(Options):
         names.
       spacing_column: its column with the size of a pixel in mm, for images that do not know it;
         empty: `spacing_mm`.
+      series: of folders with DICOM slices that hold several series, the one that is meant, by its
+        description, number or UID.
       structures: names of the values 1, 2, ... of the masks; empty: those that the set declares.
       voxel_mm: what volumes are resampled to, one number an axis (right, front, up); empty: the
         median of each axis where they differ, else as they are.
@@ -270,6 +272,11 @@ class MaskOptions(Options):
     mask_column: str = option("", "masks.csv: column of the masks; empty: the usual names")
     spacing_column: str = option(
         "", "tables: column with the size of a pixel in mm; empty: spacing_mm, if it is there"
+    )
+    series: str = option(
+        "",
+        "folders of DICOM slices: which series, by its description, number or UID; empty: the only "
+        "one",
     )
     structures: tuple[str, ...] = option(
         (), "names of the values 1, 2, ... of the masks; empty: those that the set declares"

@@ -59,6 +59,7 @@ class ImageHints(NamedTuple):
       limit_bytes: an image that is larger once it is decoded is refused.
       channels: `gray`: colour images are made gray, by luminance; empty: they are refused where
         the training had gray ones.
+      series: of folders with several DICOM series the one that is meant.
       points_mm: by case, `[landmark, ndim]`, where a first look has found the landmarks of a
         network that was trained on images in one pose.
     """
@@ -69,6 +70,7 @@ class ImageHints(NamedTuple):
     points_mm: Mapping[str, np.ndarray] = {}
     limit_bytes: int = images.LIMIT_BYTES
     channels: str = ""
+    series: str = ""
 
 
 NO_HINTS = ImageHints()
@@ -136,15 +138,15 @@ class Preparation(NamedTuple):
 
     Attributes:
       inputs: what the network takes.
-      list_files: the files below a folder that hold an image, and how many of which suffix are
-        left out.
+      list_files: the files below a folder that hold an image for the network, and how many of
+        which suffix are left out.
       suffixes: of such files; noun: what they hold.
       read: `read(path, predictor, spec, case_id=, hints=)`: the images of a file, ready.
       from_array: `from_array(image, predictor, spec, hints=, affine=)`.
     """
 
     inputs: Callable[[ModelSpec], list[Input]]
-    list_files: Callable[[Path], tuple[list[Path], Mapping[str, int]]]
+    list_files: Callable[[Path, ModelSpec], tuple[list[Path], Mapping[str, int]]]
     suffixes: tuple[str, ...]
     noun: str
     read: Callable[..., list[PreparedImage]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data import images, walk
+from medjax.data import images, series, walk
 from medjax.errors import UserError
 from medjax.outputs.base import (
     NO_HINTS,
@@ -29,13 +29,13 @@ def prepare_images(
     Args:
       prepare: `prepare(raw_image, predictor, spec, case_id=, hints=)`.
       from_array: as of `Preparation`; None: an array is prepared as a file would be.
-      read_image: `read_image(path, limit_bytes=)`.
+      read_image: `read_image(path, limit_bytes=, series=)`.
     """
 
     def read(
         path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
     ) -> list[PreparedImage]:
-        raw_image = read_image(path, limit_bytes=hints.limit_bytes)
+        raw_image = read_image(path, limit_bytes=hints.limit_bytes, series=hints.series)
         return [prepare(raw_image, predictor, spec, case_id=case_id, hints=hints)]
 
     def as_file(
@@ -51,12 +51,19 @@ def prepare_images(
 
     return Preparation(
         inputs=lambda spec: [image_input(spec)],
-        list_files=lambda path: walk.find(path, images.is_image),
+        list_files=list_images,
         suffixes=images.SUFFIXES,
         noun="images",
         read=read,
         from_array=from_array or as_file,
     )
+
+
+def list_images(path: Path, spec: ModelSpec) -> walk.Walk:
+    """The images below a folder; for a network of volumes, DICOM slices are one in their folder."""
+    files, left_out = walk.find(path, images.is_image)
+    volumes = len(spec.image_shape) == 4
+    return walk.Walk(series.fold(files) if volumes else files, left_out)
 
 
 def fit_channels(

@@ -25,7 +25,7 @@ from medjax.data.landmarks import pose
 from medjax.errors import ExitError, UserError, first_line
 from medjax.evaluation import report
 from medjax.files import Names, write_table
-from medjax.outputs.base import Answer, ImageHints, Preparation, PreparedImage
+from medjax.outputs.base import Answer, ImageHints, ModelSpec, Preparation, PreparedImage
 from medjax.train import mesh
 from medjax.typing import Json
 
@@ -48,6 +48,9 @@ class Config:
     frame_ms: float = option(0.0, "from one frame to the next, where the files do not tell it")
     channels: str = option(
         "", "gray: colour images are made gray for a network of gray ones", choices=("", "gray")
+    )
+    series: str = option(
+        "", "folders with several DICOM series: which one, by its description, number or UID"
     )
     resize: bool = option(False, "bring images of other shapes to that of the training")
     pose_from: str = option(
@@ -85,7 +88,7 @@ def main(config: Config) -> None:
             sha256=config.sha256,
             public_key=config.public_key,
         )
-    paths = inputs(config.input, model.predictor.output.prepare)
+    paths = inputs(config.input, model.predictor.output.prepare, model.spec)
     hints = ImageHints(
         config.spacing_mm,
         config.frame_ms,
@@ -93,6 +96,7 @@ def main(config: Config) -> None:
         first_look(config, model),
         int(config.max_image_gb * 1e9),
         config.channels,
+        config.series,
     )
     with alone(output), progress.alive("predicting"):
         bad = answer(config, model, hints, paths, output)
@@ -103,14 +107,14 @@ def main(config: Config) -> None:
         raise ExitError(1)
 
 
-def inputs(name: str, prepare: Preparation) -> list[tuple[Path, str]]:
+def inputs(name: str, prepare: Preparation, spec: ModelSpec) -> list[tuple[Path, str]]:
     """The files, or folders that are one, and what each is called; tells what is left out."""
     path = Path(name)
     if not name or not path.exists():
         raise UserError(f"`input={name}`: no such file or folder")
     if path.is_file():
         return [(path, path.name)]
-    files, left_out = prepare.list_files(path)
+    files, left_out = prepare.list_files(path, spec)
     if not files:
         raise UserError(f"`input={path}`: holds no {prepare.noun} ({', '.join(prepare.suffixes)})")
     for note in walk.note_left_out(Counter(left_out)):

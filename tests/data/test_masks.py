@@ -22,6 +22,8 @@ from medjax.data.masks.folder import mask_folder
 from medjax.data.options import MaskOptions
 from medjax.data.patches import UNKNOWN, cut, draw_patches
 from medjax.errors import UserError
+from medjax.ops.preprocess import Preprocessing
+from medjax.outputs.base import ModelSpec
 from medjax.outputs.masks import MASKS, infer, report, voxels
 from tests.conftest import real_data
 
@@ -135,7 +137,10 @@ def test_channels_in_files_of_their_own_are_one_image(tmp_path):
     np.testing.assert_array_equal(
         np.unique(case.read().pixels.reshape(-1, 2), axis=0), [[0, 0], [20, 7]]
     )
-    assert MASKS.prepare.list_files(tmp_path).files == [tmp_path / "imagesTr" / "a_0000.png"]
+    spec = ModelSpec(
+        DatasetInfo("set"), Preprocessing(0.0, 1.0, (0.0,), (1.0,)), (6, 7, 2), "uint8"
+    )
+    assert MASKS.prepare.list_files(tmp_path, spec).files == [tmp_path / "imagesTr" / "a_0000.png"]
     write(tmp_path / "imagesTr" / "a_0002.png", np.ones((3, 3)))
     with pytest.raises(UserError, match=r"a_0000.png: its channels differ in shape"):
         case.read()

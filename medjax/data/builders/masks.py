@@ -21,6 +21,7 @@ from medjax.errors import UserError
 
 _LOWEST_OF_MR = -200  # values below are Hounsfield units
 _APART_MM = 0.1  # that the affines of an image and its mask may differ by
+_APART_STEP = 0.01  # voxels of the mask that a step of the image may differ from one axis by
 
 
 class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
@@ -60,7 +61,8 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
     @functools.cached_property
     def layouts(self) -> list[Layout | None]:
         """How the image of each file lies; None where its file does not tell it."""
-        return [images.layout(c.path, stacked=True) for c in self.mask_set.cases if c.path]
+        layout = functools.partial(images.layout, stacked=True, series=self.options.series)
+        return [layout(case.path) for case in self.mask_set.cases if case.path]
 
     @functools.cached_property
     def _description(self):
@@ -150,6 +152,7 @@ def prepare(
     Raises:
       UserError: if the two do not lie on one grid, or the mask has values that are not declared.
     """
+    raw_mask = turned_like(raw_image, raw_mask)
     check_one_grid(raw_image, raw_mask, origin=case.origin)
     pixels = raw_mask.pixels[..., 0]
     mask = (
@@ -265,6 +268,23 @@ def _resampled(
     shape = tuple(int(n) for n in np.maximum(np.rint(size / factor), 1))
     to_pixels = geometry.scaling(factor, (size - 1) / 2 - factor * (np.array(shape) - 1) / 2)
     return geometry.resample(pixels, to_pixels, shape=shape), stored @ to_pixels
+
+
+def turned_like(raw_image: RawImage, raw_mask: RawImage) -> RawImage:
+    """The mask in the order of axes of its image, where their affines say that it has another: as a
+    mask in NIfTI beside a DICOM series has."""
+    pixels = raw_mask.pixels
+    if raw_image.affine is None or raw_mask.affine is None or pixels.ndim != 4:
+        return raw_mask
+    to_mask = np.eye(4)
+    steps = np.linalg.solve(raw_mask.affine[:3, :3], raw_image.affine[:3, :3])
+    to_mask[:3, :3] = np.rint(steps)
+    if not geometry.is_reordering(to_mask) or np.abs(steps - to_mask[:3, :3]).max() > _APART_STEP:
+        return raw_mask
+    backwards = to_mask[:3, :3].sum(1) < 0
+    to_mask[:3, 3] = np.where(backwards, np.array(pixels.shape[:3]) - 1, 0)
+    turned = geometry.reorder(pixels, np.linalg.inv(to_mask))
+    return raw_mask._replace(pixels=turned, affine=raw_mask.affine @ to_mask)
 
 
 def check_one_grid(raw_image: RawImage, raw_mask: RawImage, *, origin: str) -> None:

@@ -17,6 +17,7 @@ _LISTS = (
     "split_column",
     "subject_column",
     "spacing_column",
+    "series",
     "structures",
     "instances",
     "unlabelled",

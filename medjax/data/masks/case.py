@@ -57,14 +57,16 @@ def from_files(
     mask: Path,
     *,
     limit_bytes: int,
+    series: str = "",
     subject: str = "",
     split: str | None = None,
     spacing_mm: float | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> MaskCase:
-    """A case whose image and mask are files below `root`."""
+    """A case whose image and mask are files below `root`; the image may be a folder with a DICOM
+    `series`."""
     return MaskCase(
-        lambda: channels.read(image, limit_bytes=limit_bytes),
+        lambda: channels.read(image, limit_bytes=limit_bytes, series=series),
         lambda: images.read(mask, limit_bytes=limit_bytes),
         f"{mask}",
         image.relative_to(root).as_posix(),

@@ -40,13 +40,15 @@ def files_of(path: Path) -> list[Path]:
     return paths
 
 
-def read(path: Path, *, limit_bytes: int) -> RawImage:
-    """An image with all its channels.
+def read(path: Path, *, limit_bytes: int, series: str = "") -> RawImage:
+    """An image with all its channels; `series` as of `images.read`.
 
     Raises:
       UserError: as of `images.read`; or if its channels differ in shape.
     """
-    first, *others = (images.read(p, limit_bytes=limit_bytes, stacked=True) for p in files_of(path))
+    first, *others = (
+        images.read(p, limit_bytes=limit_bytes, stacked=True, series=series) for p in files_of(path)
+    )
     odd = next((o for o in others if o.pixels.shape != first.pixels.shape), None)
     if odd is not None:
         raise UserError(

@@ -1,5 +1,6 @@
 """One's own images with masks: paired by a table, by folders, by name, or by `dataset.json`."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,6 +111,7 @@ def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
             pair.image,
             pair.mask,
             limit_bytes=options.limit_bytes,
+            series=options.series,
             **more.describe_image(pair.image),
         )
         for pair in pairing.pairs
@@ -119,15 +121,19 @@ def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
 
 def _between(image_folder: Path, mask_folder: Path) -> Pairing:
     """Of two folders, by names: the mask has that of its image, with an ending of masks or without;
-    of nnU-Net's images without the number of the channel."""
+    of nnU-Net's images without the number of the channel; of a DICOM series that of its folder."""
     masks = {_key(p, mask_folder): p for p in walk.find(mask_folder, images.is_image).files}
-    return _paired(
-        [
-            (p, _key(p, image_folder))
-            for p in channels.leave_first(walk.find(image_folder, images.is_image).files)
-        ],
-        masks,
-    )
+    files = channels.leave_first(walk.find(image_folder, images.is_image).files)
+    paths = dict.fromkeys(_series_of(p, image_folder, masks) or p for p in files)
+    return _paired([(p, _key(p, image_folder)) for p in paths], masks)
+
+
+def _series_of(path: Path, image_folder: Path, masks: Mapping[str, Path]) -> Path | None:
+    """The folder of DICOM slices that a file is one of: one that a mask is named after."""
+    if images.kind(path) not in images.DICOM:
+        return None
+    above = itertools.takewhile(lambda folder: folder != image_folder, path.parents)
+    return next((f for f in above if f.relative_to(image_folder).as_posix() in masks), None)
 
 
 def _same_folder(files: Sequence[Path]) -> Pairing:
@@ -204,6 +210,7 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
                 files.find(row[image], origin=row.origin),
                 files.find(row[mask], origin=row.origin),
                 limit_bytes=options.limit_bytes,
+                series=options.series,
                 **facts_of_rows([row], columns, image=row[image]),
             )
         )

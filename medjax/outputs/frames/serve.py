@@ -106,7 +106,7 @@ def inputs(spec: ModelSpec) -> list[Input]:
     ]
 
 
-def list_files(root: Path) -> tuple[list[Path], Mapping[str, int]]:
+def list_files(root: Path, spec: ModelSpec) -> tuple[list[Path], Mapping[str, int]]:
     """Files that are sequences, and folders of pictures, of which each is one."""
     paths, left_out = walk.find(root, files.is_sequence)
     pictures = walk.find(root, lambda p: images.suffix(p) in images.PICTURES).files

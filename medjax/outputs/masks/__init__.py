@@ -16,6 +16,7 @@ from medjax.data.masks.instances import classes_of
 from medjax.evaluation import lengths
 from medjax.evaluation.metrics import Metric, definitions
 from medjax.evaluation.stats import nan_mean
+from medjax.outputs import preparing
 from medjax.outputs.base import (
     WORST_CASES,
     Description,
@@ -40,7 +41,6 @@ from medjax.outputs.masks import (
     voxels,
 )
 from medjax.outputs.masks.report import MaskPredictions
-from medjax.outputs.preparing import prepare_images
 from medjax.typing import Json
 
 _MEAN_SIDE = 48  # of the mean mask of the baseline, along each axis
@@ -225,9 +225,9 @@ def _draw_case(folder: Path, name: str, i: int, evaluation: Evaluation[MaskPredi
     return Picture(name, text, True, predictions.case_id[i], line, image.ndim == 4)
 
 
-def list_images(path: Path) -> walk.Walk:
+def list_images(path: Path, spec: ModelSpec) -> walk.Walk:
     """The images below a folder; masks that lie beside them are left out."""
-    files, left_out = walk.find(path, images.is_image)
+    files, left_out = preparing.list_images(path, spec)
     images_ = [p for p in files if not is_mask(p)]
     masks = Counter(masks=len(files) - len(images_))
     return walk.Walk(channels.leave_first(images_), left_out + masks)
@@ -241,7 +241,7 @@ def recognises(header: Sequence[str]) -> bool:
 MASKS: Output[MaskPredictions] = Output(
     columns=("mask",),
     describe=describe,
-    prepare=prepare_images(serve.prepare, read_image=channels.read)._replace(
+    prepare=preparing.prepare_images(serve.prepare, read_image=channels.read)._replace(
         list_files=list_images
     ),
     tabulate=tabulate,

@@ -18,6 +18,7 @@ from medjax.data.masks.instances import DEEPEST
 from medjax.data.patches import UNKNOWN
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation, Sample, augment_together
+from medjax.ops.distance import signed_distance
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.base import apply_network
 from medjax.train.task import Task
@@ -40,10 +41,17 @@ class LossWeights:
     tversky_weight: float = option(
         0.0, "of the Tversky loss, misses weigh 0.7 (Salehi et al. 2017)", least=0
     )
+    boundary_weight: float = option(
+        0.0, "of the boundary loss beside others (Kervadec et al. 2019); 0.01 is usual", least=0
+    )
 
     def __post_init__(self) -> None:
         if not any(dataclasses.asdict(self).values()):
             raise UserError("`dice_weight`, `cross_entropy_weight`, ...: one must be positive")
+        if sum(dataclasses.asdict(self).values()) == self.boundary_weight:
+            raise UserError(
+                "`boundary_weight`: alone it ends at empty masks; give `dice_weight` or another too"
+            )
 
 
 DICE_AND_CROSS_ENTROPY = LossWeights()
@@ -162,6 +170,12 @@ def loss_of_maps(
     return out
 
 
+def _distances(target: Array) -> Array:
+    """The signed distance to each class, like the target; 0 where a voxel is not known."""
+    by_class = jax.vmap(jax.vmap(signed_distance, in_axes=-1, out_axes=-1))(target)
+    return by_class * target.sum(-1, keepdims=True)
+
+
 def loss_parts(logits: Array, target: Array, *, weights: LossWeights) -> dict[str, Array]:
     """Each loss that counts, weighted; both `[batch, *space, num_classes]`."""
     known = jnp.maximum(target.sum(-1).mean(), 1e-6)  # a share: losses are means over known voxels
@@ -183,6 +197,7 @@ def loss_parts(logits: Array, target: Array, *, weights: LossWeights) -> dict[st
         "dice_per_case": lambda: jax.vmap(losses.soft_dice)(overlaps()).mean(),
         "vnet_dice": lambda: jax.vmap(losses.soft_dice)(overlaps(2)).mean(),
         "tversky": of_batch(losses.tversky),
+        "boundary": lambda: jax.vmap(losses.boundary)(logits, _distances(target)).mean() / known,
     }
     return {
         name.replace("weight", "loss"): weight * every[name.removesuffix("_weight")]()

@@ -88,7 +88,9 @@ def test_mirrored_views_of_a_network_without_sides_change_nothing(rng):
     np.testing.assert_allclose(both, plain, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(LossWeights.__dataclass_fields__))
+@pytest.mark.parametrize(
+    "name", [n for n in LossWeights.__dataclass_fields__ if n != "boundary_weight"]
+)
 def test_each_loss_is_finite_and_least_where_all_is_right(name, rng):
     none = dict.fromkeys(LossWeights.__dataclass_fields__, 0.0)
     made = make((4, 4), weights=LossWeights(**{**none, name: 1.0}))
@@ -96,6 +98,23 @@ def test_each_loss_is_finite_and_least_where_all_is_right(name, rng):
     right, _ = loss_of(made, mask[..., None].astype(jnp.float32), mask)
     wrong, _ = loss_of(made, 1.0 - mask[..., None].astype(jnp.float32), mask)
     assert np.isfinite([right, wrong]).all() and right < 0.05 < wrong
+
+
+def test_the_boundary_loss_by_hand_in_a_batch():
+    """Of a row of three pixels the last is the structure: 1.5 and 0.5 from its edge, then -0.5. Of
+    probabilities of one half it is 1.5 / 2, over three pixels and one class."""
+    logits, mask = jnp.zeros((1, 1, 3, 2)), jnp.array([[[0, 0, 1]]])
+    weights = LossWeights(boundary_weight=0.1)
+    value = task.loss_parts(logits, jax.nn.one_hot(mask, 2), weights=weights)["boundary_loss"]
+    assert value == pytest.approx(0.1 * (1.5 + 0.5 - 0.5) / 2 / 3)
+    first_unknown = jax.nn.one_hot(jnp.array([[[-1, 1, 1]]]), 2)
+    value = task.loss_parts(logits, first_unknown, weights=weights)["boundary_loss"]
+    assert value == pytest.approx(0.1 * (-0.5 - 1.5) / 2 / 2)
+
+
+def test_the_boundary_loss_is_not_trained_alone():
+    with pytest.raises(UserError, match="ends at empty masks"):
+        LossWeights(cross_entropy_weight=0.0, dice_weight=0.0, boundary_weight=1.0)
 
 
 def test_without_any_loss_it_is_refused():
