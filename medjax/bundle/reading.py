@@ -73,14 +73,15 @@ class Bundle:
         affine: np.ndarray | None = None,
         resize: bool = False,
         channels: str = "",
+        series: str = "",
         points_mm: np.ndarray | None = None,
     ) -> Answer:
         """The answer for one image, volume or sequence.
 
         Args:
           image: `[*space]` or `[*space, channel]`, with the range of values that files have; of a
-            sequence with time first. Or a file that holds one.
-          spacing_mm, frame_ms, resize, channels: as of `ImageHints`.
+            sequence with time first. Or a file that holds one, or the folder of a DICOM series.
+          spacing_mm, frame_ms, resize, channels, series: as of `ImageHints`.
           affine: of a volume `[i, j, k]` from voxels to RAS mm, for landmarks.
           points_mm: of a network that takes images in one pose, the answer's `points_mm` of the
             network that looks first.
@@ -92,7 +93,7 @@ class Bundle:
             if not 0 <= size < np.inf:
                 raise UserError(f"`{name}={size}`: must not be negative, and finite")
         if isinstance(image, (str, Path)):
-            hints = ImageHints(spacing_mm, frame_ms, resize, channels=channels)
+            hints = ImageHints(spacing_mm, frame_ms, resize, channels=channels, series=series)
             return self._predict_file(Path(image), hints)
         image = np.asarray(image)
         if image.dtype.kind == "f" and not np.isfinite(image).all():

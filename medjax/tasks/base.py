@@ -1,8 +1,13 @@
 """The contract of a method: a frozen dataclass of what its answers depend on, with `make_task`."""
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
 
 from medjax import models
 from medjax.config import option
@@ -82,6 +87,33 @@ def check_views(count: int) -> None:
     """Raises UserError for more views of an image than a network is asked for."""
     if count > _MOST_VIEWS:
         raise UserError(f"`tta={count}`: at most {_MOST_VIEWS}")
+
+
+def mirror_option() -> Any:
+    """The axes over which predictions are averaged, both ways."""
+    text = "predictions are the mean over these axes mirrored, comma-separated"
+    return option((), text, item=int)
+
+
+def check_mirror(mirror: tuple[int, ...], *, axes: int) -> None:
+    """Raises UserError for axes that an input has not, or that are named twice."""
+    if len(set(mirror)) < len(mirror) or any(not 0 <= axis < axes for axis in mirror):
+        raise UserError(f"`mirror`: name axes once each; the network's input has 0 to {axes - 1}")
+
+
+def mean_over_views(view: Callable[[tuple[int, ...]], Tree], mirror: tuple[int, ...]) -> Tree:
+    """The mean of `view(axes)` over all sets of mirrored axes; in a batch the first of space is 1.
+
+    Args:
+      view: the answer `[batch, ...]` to images that are mirrored along these axes, turned back.
+    """
+    ways = [
+        tuple(1 + axis for axis in some)
+        for count in range(len(mirror) + 1)
+        for some in itertools.combinations(mirror, count)
+    ]
+    total = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), map(view, ways))
+    return jax.tree.map(lambda x: x / len(ways), total)
 
 
 def own_network_name(predictor: Any) -> str:

@@ -9,6 +9,7 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.boxes import BOXES
+from medjax.tasks.base import check_mirror, mirror_option
 from medjax.tasks.detection import task as detection
 from medjax.train.task import Task
 
@@ -31,6 +32,7 @@ class DetectionPredictor:
     overlap: float = option(
         0.5, "of two boxes of one class, above which the lower score goes", least=0
     )
+    mirror: tuple[int, ...] = mirror_option()
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
     augmentation: Augmentation = detection.NO_AUGMENTATION
 
@@ -53,6 +55,7 @@ class DetectionPredictor:
                 f"`levels={self.levels}` needs sides that divide by {divisor}; the images have "
                 f"{' x '.join(map(str, space))}: give `image_shape`, or fewer `levels`"
             )
+        check_mirror(self.mirror, axes=len(space))
         classes = len(spec.info.box_classes)
         network = models.detector(
             self.model,
@@ -71,5 +74,6 @@ class DetectionPredictor:
             stride=self.stride,
             most=self.most_boxes,
             overlap=self.overlap,
+            mirror=self.mirror,
             **training,
         )

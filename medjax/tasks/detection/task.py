@@ -4,6 +4,7 @@ Zhou et al. 2019 (arXiv 1904.07850) and Tian et al. 2019 (arXiv 1904.01355), wit
 Rezatofighi et al. 2019 for boxes; see `ops.centres`.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from medjax.ops import boxes as box_ops
 from medjax.ops import centres
 from medjax.ops.augment import Augmentation, Sample, augment_together
 from medjax.ops.preprocess import Preprocessing
-from medjax.tasks.base import apply_network
+from medjax.tasks.base import apply_network, mean_over_views
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
 
@@ -32,6 +33,7 @@ def make(
     stride: int = 4,
     most: int = 100,
     overlap: float = 0.5,
+    mirror: tuple[int, ...] = (),
     box_weight: float = 1.0,
 ) -> Task:
     """Detection with `model`.
@@ -46,6 +48,7 @@ def make(
       augmentation: how images vary in training; boxes move with them.
       stride: of the maps; most: boxes of an image; overlap: of boxes of one class, above which the
         lower score goes.
+      mirror: axes of the image that maps are averaged over, both ways.
       box_weight: in the loss, of one less generalised intersection over union.
     """
 
@@ -78,15 +81,29 @@ def make(
         return value, (stats, {"loss": value, "heat_loss": heat.mean(), "box_loss": box.mean()})
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
-        maps, _ = network(params, stats, preprocessing.unit(batch["image"]), train=False)
+        unit = preprocessing.unit(batch["image"])
 
-        def decode(logits: Array, distances: Array) -> centres.ScoredBoxes:
-            heat = jax.nn.sigmoid(logits)
-            return centres.decode(heat, distances, stride=stride, most=most, overlap=overlap)
+        def view(axes: tuple[int, ...]) -> tuple[Array, Array]:
+            maps, _ = network(params, stats, jnp.flip(unit, axes), train=False)
+            heat = jax.nn.sigmoid(maps.logits)
+            return jnp.flip(heat, axes), flip_distances(maps.distances, axes)
 
-        return jax.vmap(decode)(maps.logits, maps.distances)._asdict()
+        decode = functools.partial(centres.decode, stride=stride, most=most, overlap=overlap)
+        return jax.vmap(decode)(*mean_over_views(view, mirror))._asdict()
 
     return Task(init, batch_loss, predict)
+
+
+def flip_distances(distances: Array, axes: tuple[int, ...]) -> Array:
+    """Distances to sides `[batch, *map, 2 * ndim]` of a mirrored image as those of the image.
+
+    Args:
+      axes: those that were mirrored, the first of space is 1: their low and high sides change
+        places.
+    """
+    ndim = distances.shape[-1] // 2
+    order = [(s + ndim * (s % ndim + 1 in axes)) % (2 * ndim) for s in range(2 * ndim)]
+    return jnp.flip(distances, axes)[..., jnp.array(order)]
 
 
 def example_loss(

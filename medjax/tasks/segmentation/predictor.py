@@ -9,6 +9,7 @@ from medjax.errors import UserError, unknown
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.masks import MASKS, instances
+from medjax.tasks.base import check_mirror, mirror_option
 from medjax.tasks.segmentation import task as segmentation
 from medjax.train.task import Task
 
@@ -38,9 +39,7 @@ class SegmentationPredictor:
         kept=True,
         common=True,
     )
-    mirror: tuple[int, ...] = option(
-        (), "predictions are the mean over these axes mirrored, comma-separated", item=int
-    )
+    mirror: tuple[int, ...] = mirror_option()
     largest_component: tuple[str, ...] = option(
         (), "structures of which only the largest piece is kept, comma-separated"
     )
@@ -70,8 +69,7 @@ class SegmentationPredictor:
         if spec.info.instances:
             instances.find_watershed()
         shown = [n for n in spec.image_shape[:-1] if n > 1]
-        if any(not 0 <= axis < len(shown) for axis in self.mirror):
-            raise UserError(f"`mirror`: the patches have the axes 0 to {len(shown) - 1}")
+        check_mirror(self.mirror, axes=len(shown))
         return segmentation.make(
             self._network(spec, tuple(shown)),
             image_shape=spec.image_shape,

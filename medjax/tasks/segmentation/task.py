@@ -5,7 +5,6 @@ together as in nnU-Net (Isensee et al., Nature Methods 18, 2021).
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation, Sample, augment_together
 from medjax.ops.distance import signed_distance
 from medjax.ops.preprocess import Preprocessing
-from medjax.tasks.base import apply_network
+from medjax.tasks.base import apply_network, mean_over_views
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
 
@@ -134,12 +133,7 @@ def make(
             shares += [jax.nn.sigmoid(logits[..., num_classes:])] if things else []
             return jnp.flip(jnp.concatenate(shares, -1), axes)
 
-        ways = [
-            tuple(1 + a for a in axes)
-            for count in range(len(mirror) + 1)
-            for axes in itertools.combinations(mirror, count)
-        ]
-        probability = sum(map(view, ways), jnp.zeros(())) / len(ways)
+        probability = mean_over_views(view, mirror)
         return {"probability": probability.reshape(*batch["image"].shape[:-1], -1)}
 
     return Task(init, batch_loss, predict)
