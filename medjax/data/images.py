@@ -146,7 +146,7 @@ def resize(pixels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         shrunk = _shares(first, side) @ values.reshape(first, -1)
         values = np.moveaxis(shrunk.reshape(side, *rest), 0, -1)
     values = np.moveaxis(values, 0, -1)
-    if pixels.dtype.kind == "u":
+    if pixels.dtype.kind in "iu":
         values = np.rint(values)
     return values.astype(pixels.dtype, order="C")
 

@@ -38,6 +38,7 @@ class DatasetInfo:
       positive: of two classes the one that is looked for.
       orientation: that all volumes were brought to, as RAS; empty: they are as they are stored.
       resampled: True where every volume has voxels of `spacing_mm`, whatever it had before.
+      longest_side: that larger images were shrunk to, in voxels; 0: none were.
     """
 
     name: str
@@ -66,6 +67,7 @@ class DatasetInfo:
     positive: str = ""
     orientation: str = ""
     resampled: bool = False
+    longest_side: int = 0
 
     @property
     def unit(self) -> str:

@@ -258,6 +258,8 @@ class MaskOptions(Options):
       structures: names of the values 1, 2, ... of the masks; empty: those that the set declares.
       voxel_mm: what volumes are resampled to, one number an axis (right, front, up); empty: the
         median of each axis where they differ, else as they are.
+      longest_side: images with a longer side are shrunk to so many voxels along it; masks come back
+        in the size of the file.
       scaling: `image`: 8 bits between percentiles of each image (MR, pictures); `set`: values as
         they are, scaled alike for all (CT); empty: by the values.
       window: intensities that become black and white, with `scaling=image`.
@@ -287,6 +289,9 @@ class MaskOptions(Options):
         item=float,
         common=True,
     )
+    longest_side: int = option(
+        0, "shrink images with a longer side to so many pixels along it; 0: none", least=0
+    )
     scaling: str = option(
         "",
         "image: 8 bits, each image by itself (MR); set: own values, all alike (CT); empty: by the "
@@ -310,6 +315,8 @@ class MaskOptions(Options):
             raise UserError(f"`ndim={self.ndim}`: images have 2 or 3 axes")
         if len(self.voxel_mm) not in (0, 2, 3) or any(size <= 0 for size in self.voxel_mm):
             raise UserError("`voxel_mm`: give a positive size for each axis, comma-separated")
+        if self.voxel_mm and self.longest_side:
+            raise UserError("`longest_side` with `voxel_mm`: give one of the two")
 
 
 @dataclasses.dataclass(frozen=True)

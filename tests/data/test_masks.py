@@ -221,6 +221,23 @@ def test_masks_move_with_their_image_onto_other_voxels():
     assert (back != mask).mean() < 0.02  # at edges alone
 
 
+def test_a_large_picture_is_shrunk_and_its_mask_comes_back_in_full_size():
+    """Of 20 x 40 pixels to 10 x 20: each covers two by two, so that pixel 0 lies at 0.5."""
+    mask = np.zeros((20, 40), np.uint8)
+    mask[4:12, 6:30] = 255
+    raw = images.RawImage((mask // 3)[..., None])
+    case = MaskCase(lambda: raw, lambda: raw, "x", "x", "x", None)
+    form = Form((), "image", (), longest_side=20)
+    made = prepare(case, raw, raw._replace(pixels=mask[..., None]), (255,), form=form)
+    assert made.image.shape == (10, 20, 1) and made.targets["file_shape"].tolist() == [20, 40]
+    np.testing.assert_array_equal(made.targets["to_index"], [[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
+    np.testing.assert_array_equal(made.kept["mask"], mask[::2, ::2] // 255)
+    back = infer.on_file_grid(np.eye(2, dtype=np.float32)[made.kept["mask"]], row=made.targets)
+    np.testing.assert_array_equal(back, mask // 255)
+    small = place(raw, form._replace(longest_side=40), spacing_mm=None, origin="x")
+    np.testing.assert_array_equal(small.image, raw.pixels)
+
+
 def test_a_volume_without_a_voxel_size_is_not_resampled_silently():
     raw = images.RawImage(np.zeros((4, 4, 4, 1)), None, None, "zyx")
     with pytest.raises(UserError, match="the size of its voxels is not known"):

@@ -54,9 +54,10 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
         """Of the set: chosen by the first image and by the sizes of all voxels."""
         first = self.first_readable(self.mask_set.cases, lambda case: case.read())
         scaling = self.options.scaling or _scaling_of(first.pixels)
-        voxel_mm = tuple(self.options.voxel_mm) or usual_voxel(self.layouts)
+        longest = self.options.longest_side
+        voxel_mm = () if longest else tuple(self.options.voxel_mm) or usual_voxel(self.layouts)
         kept = _common_type(self.layouts) if scaling == "set" else ""
-        return Form(voxel_mm, scaling, self.options.window, kept)
+        return Form(voxel_mm, scaling, self.options.window, kept, longest)
 
     @functools.cached_property
     def layouts(self) -> list[Layout | None]:
@@ -73,6 +74,7 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
             subjects=self.subjects.known_by,
             spacing_mm=self.form.voxel_mm or self._spacing(example),
             resampled=bool(self.form.voxel_mm),
+            longest_side=self.form.longest_side,
         )
         shape = (*(None,) * (example.image.ndim - 1), example.image.shape[-1])
         return info, shape, example.image.dtype
@@ -117,12 +119,14 @@ class Form(NamedTuple):
       voxel_mm: size of the voxels along each axis; empty: as they are.
       scaling, window: as of `MaskOptions`.
       integer_type: of values that are scaled alike for all; empty: float32.
+      longest_side: of images that have a longer one; 0: as they are.
     """
 
     voxel_mm: tuple[float, ...]
     scaling: str
     window: tuple[float, ...]
     integer_type: str = ""
+    longest_side: int = 0
 
     def notes(self, *, wished: MaskOptions) -> list[str]:
         """What was chosen for a set, and why."""
@@ -206,7 +210,9 @@ def place(raw_image: RawImage, form: Form, *, spacing_mm: float | None, origin: 
         pixels, stored = geometry.canonical(pixels, world)
     values = _scaled(pixels, form)
     back = stored
-    if form.voxel_mm and known:
+    if form.longest_side:
+        values, back = _shrunk(values, stored, form.longest_side)
+    elif form.voxel_mm and known:
         values, back = _resampled(values, world, stored, form.voxel_mm, origin)
     elif form.voxel_mm:
         raise UserError(
@@ -268,6 +274,20 @@ def _resampled(
     shape = tuple(int(n) for n in np.maximum(np.rint(size / factor), 1))
     to_pixels = geometry.scaling(factor, (size - 1) / 2 - factor * (np.array(shape) - 1) / 2)
     return geometry.resample(pixels, to_pixels, shape=shape), stored @ to_pixels
+
+
+def _shrunk(
+    pixels: np.ndarray, stored: np.ndarray, longest_side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels with at most so many along each side, the same number of theirs to each, and the
+    affine from them to indices of the file's array."""
+    size = np.array(pixels.shape[:-1])
+    if size.max() <= longest_side:
+        return pixels, stored
+    shape = np.maximum(np.rint(size * longest_side / size.max()), 1).astype(int)
+    factor = size / shape
+    to_pixels = geometry.scaling(factor, (factor - 1) / 2)  # outer faces stay outer faces
+    return images.resize(pixels, tuple(shape.tolist())), stored @ to_pixels
 
 
 def turned_like(raw_image: RawImage, raw_mask: RawImage) -> RawImage:

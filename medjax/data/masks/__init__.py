@@ -7,7 +7,7 @@ from medjax.data.masks.case import MaskSet
 from medjax.data.masks.folder import mask_folder
 from medjax.data.options import MaskOptions
 
-_FORM = ("voxel_mm", "scaling", "window", "channels", "skip_bad")
+_FORM = ("voxel_mm", "longest_side", "scaling", "window", "channels", "skip_bad")
 _FILES = ("data_dir", "max_image_gb", "plain_ids", "split_seed", *_FORM)
 _LISTS = (
     "path_folder",

@@ -129,4 +129,5 @@ def form_of(spec: ModelSpec) -> Form:
         "image" if dtype == np.uint8 else "set",
         spec.window,
         "" if dtype.kind == "f" else str(dtype),
+        info.longest_side,
     )
