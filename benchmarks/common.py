@@ -12,16 +12,21 @@ from medjax.evaluation import report as report_of_run
 from medjax.train.record import write_json
 
 BUSY = 0.2  # cores; with more at work for others, a timing is not to be trusted
-_HEADER = """| side | median ms a step | min | max | ratio | compile s |
-|---|---|---|---|---|---|"""
+_HEADER = """| side | median ms a step | min | max | ratio | compile s | peak GB |
+|---|---|---|---|---|---|---|"""
 
 
 class Row(NamedTuple):
-    """One side: the seconds a step of every repetition, or why there are none."""
+    """One side: the seconds a step of every repetition, or why there are none.
+
+    Attributes:
+      peak_bytes: the most memory of the host that it had; 0 where it is not known.
+    """
 
     side: str
     seconds: Sequence[float] = ()
     compile_seconds: float | None = None
+    peak_bytes: int = 0
     failed: str = ""
 
 
@@ -65,12 +70,13 @@ def table(rows: Sequence[Row]) -> str:
 
 def _line(row: Row, base: float) -> str:
     if row.failed:
-        return f"| {row.side} | failed: {row.failed.replace('|', '/')} | | | | |"
+        return f"| {row.side} | failed: {row.failed.replace('|', '/')} | | | | | |"
     middle, low, high = (f(row.seconds) for f in (statistics.median, min, max))
+    memory = f"{row.peak_bytes / 1e9:.2f}" if row.peak_bytes else "-"
     compiled = "-" if row.compile_seconds is None else f"{row.compile_seconds:.1f}"
     return (
         f"| {row.side} | {1e3 * middle:.4g} | {1e3 * low:.4g} | {1e3 * high:.4g} | "
-        f"{middle / base:.2f} | {compiled} |"
+        f"{middle / base:.2f} | {compiled} | {memory} |"
     )
 
 
@@ -126,4 +132,5 @@ def _described(row: Row, base: float) -> dict[str, Any]:
         "max_seconds": max(row.seconds),
         "ratio": middle / base,
         "compile_seconds": row.compile_seconds,
+        "peak_bytes": row.peak_bytes or None,
     }

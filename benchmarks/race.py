@@ -37,7 +37,8 @@ def race(
         runs = {name: functools.partial(side.seconds, 1, updates) for name, side in sides.items()}
         found = common.take_turns(runs, repeats=repeats)
     rows = [
-        Row(name, seconds, sides[name].about["compile_seconds"]) for name, seconds in found.items()
+        Row(name, seconds, sides[name].about["compile_seconds"], sides[name].peak_bytes)
+        for name, seconds in found.items()
     ]
     versions = {k: v for side in sides.values() for k, v in side.about["versions"].items()}
     return rows + failed, {**next(iter(sides.values())).about, "versions": versions}

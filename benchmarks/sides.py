@@ -61,12 +61,29 @@ def _first_paragraph(error: Exception) -> str:
 
 
 def measure(trainer: Trainer, calls: int, updates: int) -> dict[str, float]:
-    """The seconds of `calls` calls of `updates` updates, and the newest loss."""
+    """The seconds of `calls` calls of `updates` updates, the newest loss, and the most memory that
+    the process and its children have had so far."""
     began = time.perf_counter()
     for _ in range(calls):
         trainer.advance(updates)
     loss = trainer.wait()
-    return {"seconds": time.perf_counter() - began, "loss": loss}
+    return {"seconds": time.perf_counter() - began, "loss": loss, "peak_bytes": peak_bytes()}
+
+
+def peak_bytes() -> int:
+    """The most memory of the host that this process has had, and its children that live now: what
+    is shared with them is divided among them."""
+    children = " ".join(p.read_text() for p in Path("/proc/self/task").glob("*/children")).split()
+    shares = (_kilobytes(Path("/proc", child, "smaps_rollup"), "Pss:") for child in children)
+    return 1024 * (_kilobytes(Path("/proc/self/status"), "VmHWM:") + sum(shares))
+
+
+def _kilobytes(path: Path, name: str) -> int:
+    """A line of a table of the kernel; 0 where there is none."""
+    with contextlib.suppress(OSError):
+        found = (line.split() for line in path.read_text().splitlines() if line.startswith(name))
+        return int(next(found)[1])
+    return 0
 
 
 class SideError(Exception):
@@ -74,7 +91,13 @@ class SideError(Exception):
 
 
 class Side:
-    """The parent's end of a worker."""
+    """The parent's end of a worker.
+
+    Attributes:
+      peak_bytes: the most memory of the host that it has had in any call.
+    """
+
+    peak_bytes = 0
 
     def __init__(self, python: str, module: str, job: Job, *options: str):
         """Starts the worker and waits until it has warmed up.
@@ -111,6 +134,7 @@ class Side:
             self._process.stdin.write(f"go {calls} {updates}\n")
             self._process.stdin.flush()
         answer = self._answer()
+        self.peak_bytes = max(self.peak_bytes, answer["peak_bytes"])
         if not math.isfinite(answer["loss"]):
             raise SideError(f"the loss became {answer['loss']}")
         return answer["seconds"] / (calls * updates)

@@ -95,24 +95,23 @@ def main(
         predictor = dataclasses.replace(
             predictor, width=predictor.width or width, augmentation=config.augmentation
         )
+        fits = bool((train["size"] <= patch).all())
         draw = functools.partial(
             draw_patches,
             patch=patch,
+            a_case=1 if fits else PATCHES_A_CASE,
             structure_share=config.structure_share,
             structures=len(run.dataset.info.structures),
             seed=config.training.seed,
             things=run.dataset.info.instances,
         )
-        fits = bool((train["size"] <= patch).all())
-        patches = draw(train, a_case=1 if fits else PATCHES_A_CASE)
+        patches = draw(train)
         feeding = config.feeding
         if not fits and feeding.feed == "auto":  # patches are never drawn twice
             feeding = dataclasses.replace(feeding, feed="stream")
-        pool = draw(run.dataset.pool, a_case=1) if run.dataset.pool else patches
-        spec = dataclasses.replace(
-            experiment.describe_model(run, experiment.fit_preprocessing(run, pool)),
-            image_shape=patches.image_shape,
-        )
+        preprocessing = experiment.fit_preprocessing(run, train, draw=draw)
+        spec = experiment.describe_model(run, preprocessing)
+        spec = dataclasses.replace(spec, image_shape=patches.image_shape)
         task = predictor.make_task(spec, weights=config.losses)
         method = experiment.Method(predictor, spec, task)
         learned = experiment.train(

@@ -113,6 +113,13 @@ SUMMARIES = {
         ("masks",), "brain MR, grey and white matter", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
     ),
     "mask_folder": SetSummary(("masks",), "images, and a mask of each", _YOURS, _OWN, _YOURS),
+    "decathlon": SetSummary(
+        ("masks",),
+        "MR and CT of ten organs, a folder a task",
+        "30 to 750 volumes a task",
+        "--data_dir",
+        "CC BY-SA 4.0",
+    ),
     "chasedb1": SetSummary(
         ("masks",), "fundus photographs, vessels", "28 images", "--data_dir", "CC BY 4.0"
     ),

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from medjax.config import replace_settings
 from medjax.data import catalogue, folds, preprocess, source
 from medjax.data.dataset import Dataset, Split
 from medjax.data.options import Options
+from medjax.data.patches import UNKNOWN
 from medjax.data.suggest import suggest_form
 from medjax.errors import UserError
 from medjax.evaluation import plot
@@ -248,11 +249,26 @@ def check_augmentation(augmentation: Augmentation, *, axes: int) -> None:
         )
 
 
-def fit_preprocessing(run: Run, train: Split) -> Preprocessing:
+def fit_preprocessing(
+    run: Run, train: Split, *, draw: Callable[[Split], Split] | None = None
+) -> Preprocessing:
     """How pixels are scaled: by the images that are trained on, in folds by those of all folds, so
-    that their networks can answer together."""
+    that their networks can answer together.
+
+    Args:
+      draw: of images with masks, the patches that are looked at; of pixels that are scaled alike
+        for all images those inside of structures.
+    """
     split = run.dataset.pool or train
-    return preprocess.fit(split.images, len(split))
+    if draw is None:
+        return preprocess.fit(split.images, len(split))
+    patches = draw(split)
+    read_mask = patches.on_demand["mask"]
+    return preprocess.fit(
+        patches.images,
+        len(patches),
+        inside=lambda rows: np.stack([read_mask(i) % UNKNOWN for i in rows]),
+    )
 
 
 def describe_model(run: Run, preprocessing: Preprocessing) -> ModelSpec:

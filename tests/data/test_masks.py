@@ -99,6 +99,18 @@ def test_dataset_json_names_the_structures(tmp_path, labels):
     assert (made.info.structures, made.values) == (("liver", "tumour"), (1, 2))
 
 
+def test_a_task_of_the_decathlon_describes_itself(tmp_path):
+    make_set(tmp_path, "imagesTr/a_01.nii.gz", "labelsTr/a_01.nii.gz")
+    (tmp_path / "imagesTs").mkdir()
+    with pytest.raises(UserError, match="no such file; `data_dir` is the folder of one task"):
+        SETS["decathlon"](MaskOptions(data_dir=str(tmp_path)))
+    facts = {"name": "Liver", "labels": {"1": "liver"}, "modality": {"0": "CT"}, "licence": "L"}
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    info = SETS["decathlon"](MaskOptions(data_dir=str(tmp_path))).info
+    assert (info.name, info.structures) == ("decathlon liver", ("liver",))
+    assert (info.modality, info.licence) == ("CT", "L")
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [

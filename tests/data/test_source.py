@@ -305,6 +305,19 @@ def test_preprocessing_is_fitted_to_the_range():
     assert unit.tolist() == [0.0, 1.0]
 
 
+def test_of_deep_images_pixels_inside_of_masks_count():
+    """As of CT: air and bone beyond the structure change nothing, unless there is no structure."""
+    image = np.array([-1000.0, 40, 60, 50, 2000], np.float32)[None, :, None, None]
+    mask = np.array([0, 1, 2, 1, 0], np.uint8)[None, :, None]
+    inside = preprocess.fit(lambda i: image, 1, inside=lambda i: mask)
+    assert (inside.low, inside.high) == pytest.approx((40, 60), abs=0.5)
+    assert inside.mean == pytest.approx((0.5,))
+    none = preprocess.fit(lambda i: image, 1, inside=lambda i: 0 * mask)
+    assert none == preprocess.fit(lambda i: image, 1)
+    eight = preprocess.fit(lambda i: image.astype(np.uint8), 1, inside=lambda i: mask)
+    assert (eight.low, eight.high) == (0.0, 255.0)
+
+
 def test_options_change_the_fingerprint(tmp_path):
     base = DataOptions()
     mark = functools.partial(DataOptions.fingerprint, apart_from=tmp_path)

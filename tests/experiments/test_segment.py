@@ -108,6 +108,13 @@ def test_volumes_in_patches_two_seeds_and_files_that_lie_on_their_images(tmp_pat
     )
     where = np.asarray(mask.dataobj) == 1
     assert (grey[where] >= white[where] - 0.01).all() and (grey + white <= 1.02).all()
+    pytest.importorskip("pydicom", reason="needs the extra `dicom`")
+    from tests.data.test_series import save_series
+
+    pixels = np.random.default_rng(0).integers(0, 999, (12, 30, 20)).astype(np.uint16)
+    answer = medjax.open_run(tmp_path / "w").predict(save_series(tmp_path / "scan", pixels))
+    assert answer.mask.shape == (12, 30, 20)
+    np.testing.assert_allclose(answer.world @ [0, 0, 0, 1], [-5, -6, 10, 1])
 
 
 @pytest.mark.slow
@@ -129,12 +136,12 @@ def test_real_sets_go_through(tmp_path, cache_dir, name, more):
     assert f"hd95_{unit}" in report["metrics"]
 
 
-def discs(root, count=12):
-    """Images of bright discs, and masks that number them."""
+def discs(root, count=12, *, growing=0):
+    """Images of bright discs, each higher by so much, and masks that number them."""
     rng = np.random.default_rng(0)
     for i in range(count):
-        things = np.zeros((32, 40), np.uint16)
-        grid = np.stack(np.meshgrid(np.arange(32), np.arange(40), indexing="ij"), -1)
+        things = np.zeros((32 + i * growing, 40), np.uint16)
+        grid = np.stack(np.meshgrid(*map(np.arange, things.shape), indexing="ij"), -1)
         for number, centre in enumerate([(8, 8), (8, 28), (24, 18)][: 2 + i % 2], start=1):
             things[np.linalg.norm(grid - centre, axis=-1) < 6] = 300 + number
         pixels = 40 + 150 * (things > 0) + rng.integers(0, 30, things.shape)
@@ -142,6 +149,14 @@ def discs(root, count=12):
             (root / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(root / folder / f"{i:02d}.png")
     return root
+
+
+@pytest.mark.slow
+def test_folds_of_images_of_several_sizes(tmp_path, cache_dir):
+    root = discs(tmp_path / "set", 9, growing=2)
+    more = {"data_dir": root, "patch": "16,16", "structures": "disc", "instances": True}
+    report = run_here(tmp_path / "w", cache_dir, folds=3, **more)
+    assert report["cases"] == 9 and len(list((tmp_path / "w").glob("fold_*"))) == 3
 
 
 def test_single_things_from_a_folder_to_new_images(tmp_path, cache_dir):

@@ -27,6 +27,7 @@ _LISTS = (
 SETS: dict[str, Callable[[MaskOptions], MaskSet]] = {
     "brain_tissue": generated.brain_tissue,
     "mask_folder": mask_folder,
+    "decathlon": published.decathlon,
     "hippocampus": published.hippocampus,
     "acdc": published.acdc,
     "chasedb1": published.chasedb1,
@@ -36,5 +37,6 @@ SETS: dict[str, Callable[[MaskOptions], MaskSet]] = {
 READS = {  # which options each set reads
     "brain_tissue": ("subjects", "ndim", *_FORM),
     "mask_folder": _LISTS,
+    "decathlon": ("structures", "unlabelled", *_FILES),
     **dict.fromkeys(("hippocampus", "acdc", "chasedb1", "hc18", "nuclei_dsb2018"), _FILES),
 }

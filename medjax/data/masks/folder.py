@@ -249,7 +249,7 @@ def _declared(path: Path) -> dict[str, int]:
     if not path.exists():
         return {}
     try:
-        labels: dict[str, Any] = json.loads(path.read_text())["labels"]
+        labels: dict[str, Any] = read_facts(path)["labels"]
         named = {
             str(value) if key.isdigit() else key: int(key) if key.isdigit() else int(value)
             for key, value in labels.items()
@@ -258,6 +258,23 @@ def _declared(path: Path) -> dict[str, int]:
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise UserError(f"{path}: its labels cannot be read ({e}); write name and number") from None
     return {name: value for name, value in named.items() if value != BACKGROUND}
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a `dataset.json` says.
+
+    Raises:
+      UserError: if there is none, or it is no object of JSON.
+    """
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `data_dir` is the folder of one task") from None
+    except ValueError as e:
+        raise UserError(f"{path}: is no JSON ({e})") from None
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: its labels cannot be read; write an object of JSON")
+    return facts
 
 
 def _values_in(cases: Sequence[MaskCase]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.landmarks import published as landmark_sets
 from medjax.data.landmarks.case import LandmarkCase
 from medjax.data.masks.case import MaskCase, MaskSet, from_files
+from medjax.data.masks.folder import mask_folder, read_facts
 from medjax.data.options import LandmarkOptions, MaskOptions, as_kind
 from medjax.errors import UserError
 
@@ -37,6 +38,21 @@ def hippocampus(options: MaskOptions) -> MaskSet:
         citation=_DECATHLON,
     )
     return MaskSet(info, cases, (1, 2))
+
+
+def decathlon(options: MaskOptions) -> MaskSet:
+    """A task of the Medical Segmentation Decathlon, as its `dataset.json` describes it."""
+    root = table.root_of(options)
+    facts = read_facts(root / "dataset.json")
+    cases = mask_folder(options)
+    info = dataclasses.replace(
+        cases.info,
+        name=f"decathlon {facts.get('name', root.name)}".lower(),
+        modality=", ".join(map(str, facts.get("modality", {}).values())),
+        licence=str(facts.get("licence", "CC BY-SA 4.0")),
+        citation=_DECATHLON,
+    )
+    return cases._replace(info=info)
 
 
 def acdc(options: MaskOptions) -> MaskSet:

@@ -68,6 +68,8 @@ class SegmentationPredictor:
             raise unknown("structure of `largest_component`", odd, names)
         if spec.info.instances:
             instances.find_watershed()
+            if self.largest_component:
+                raise UserError("`largest_component`: of single things all are kept; leave it out")
         shown = [n for n in spec.image_shape[:-1] if n > 1]
         check_mirror(self.mirror, axes=len(shown))
         return segmentation.make(
