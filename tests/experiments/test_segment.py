@@ -12,6 +12,7 @@ import medjax
 from experiments import segment
 from medjax import app
 from medjax.errors import UserError
+from medjax.outputs.masks import pairs
 from tests.conftest import REPORT, real_data, settings
 
 SMALL = {
@@ -171,6 +172,11 @@ def test_single_things_from_a_folder_to_new_images(tmp_path, cache_dir):
     found = np.mean([float(r["ap_50"]) for r in cases])
     assert found == pytest.approx(report["metrics"]["ap_50"]["value"], rel=1e-4)
     assert {int(float(r["things_reference"])) for r in cases} <= {2, 3}
+    table = tmp_path / "w" / "predictions.csv"
+    pair = pairs.read_pair(table, table, None)
+    for name in ("ap_50", "ap_50_95", "count_error", "dice"):
+        value = pair.metrics[name](pair.reference, pair.a, np.ones((1, len(pair.a))))[0]
+        assert value == pytest.approx(report["metrics"][name]["value"], rel=1e-4)
     written = np.asarray(Image.open(next((tmp_path / "w" / "masks").glob("*.png"))))
     assert set(np.unique(written)) <= {0, 1, 2, 3}
     answer = medjax.open_run(tmp_path / "w").predict(root / "images" / "01.png")

@@ -10,7 +10,8 @@ from medjax.errors import UserError
 from medjax.evaluation.metrics import Floats, Metric, evaluate, marked, mean_defined, ratio
 from medjax.evaluation.stats import Estimate, bootstrap
 
-THRESHOLDS = tuple(t / 100 for t in range(50, 100, 5))
+MEASURES = ("ap_50", "ap_50_95", "things_predicted", "things_reference")
+_THRESHOLDS = tuple(t / 100 for t in range(50, 100, 5))
 _LEAST_SEED = 3  # pixels
 
 
@@ -53,8 +54,8 @@ def find_watershed() -> Callable[..., np.ndarray]:
 
 
 def score(predicted: np.ndarray, reference: np.ndarray) -> Floats:
-    """TP / (TP + FP + FN) of things at each of `THRESHOLDS`, and how many there are predicted and
-    in the reference: `[len(THRESHOLDS) + 2]`.
+    """What `MEASURES` are of an image: TP / (TP + FP + FN) of things at an overlap of 0.5, the mean
+    of that over 0.5, 0.55, ..., 0.95, and how many things there are.
 
     Two things are one where their intersection over union is above the threshold, which each can
     have with one other at most. The measure of the Data Science Bowl 2018 (Caicedo et al., Nature
@@ -65,8 +66,9 @@ def score(predicted: np.ndarray, reference: np.ndarray) -> Floats:
     np.add.at(both, (predicted.reshape(-1), reference.reshape(-1)), 1)
     union = both.sum(1, keepdims=True) + both.sum(0) - both
     best = (both / np.maximum(union, 1))[1:, 1:].max(1, initial=0.0)
-    hits = np.array([(best > t).sum() for t in THRESHOLDS], float)
-    return np.concatenate([ratio(hits, np.full(len(hits), float(sum(counts))) - hits), counts])
+    hits = np.array([(best > t).sum() for t in _THRESHOLDS], float)
+    shares = ratio(hits, np.full(len(hits), float(sum(counts))) - hits)
+    return np.array([shares[0], shares.mean(), *counts])
 
 
 @marked(scale="share", bounds=(0.0, 1.0))
@@ -78,7 +80,7 @@ def ap_50(scores, unused, weight) -> Floats:
 @marked(scale="share", bounds=(0.0, 1.0))
 def ap_50_95(scores, unused, weight) -> Floats:
     """the same, mean over the overlaps 0.5, 0.55, ..., 0.95"""
-    return mean_defined(scores[:, : len(THRESHOLDS)].mean(1), weight)
+    return mean_defined(scores[:, 1], weight)
 
 
 @marked(bounds=(0.0, np.inf))
@@ -91,7 +93,7 @@ METRICS: dict[str, Metric] = {"ap_50": ap_50, "ap_50_95": ap_50_95, "count_error
 
 
 def estimates(scores: np.ndarray, subjects: Sequence[str], *, samples: int) -> dict[str, Estimate]:
-    """Each metric of scores `[n, len(THRESHOLDS) + 2]`, with intervals over subjects."""
+    """Each metric of scores `[n, measure]`, with intervals over subjects."""
     return {
         name: bootstrap(metric, scores, scores, list(subjects), samples=samples)
         for name, metric in METRICS.items()

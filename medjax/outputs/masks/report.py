@@ -25,7 +25,6 @@ TOLERANCE = 1.0  # of surface Dice, mm or voxels
 _COLUMNS = ("dice", "iou", "hd95_{}", "assd_{}", "surface_dice", "volume_error")
 _SIDES = ("predicted", "reference")
 _SIZES = tuple(f"size_{side}" for side in _SIDES)
-_THINGS = {"predicted": -2, "reference": -1}  # their numbers, in what `instances.score` gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +110,7 @@ class MaskPredictions(Predictions):
         """Columns that not every set has: of single things, of axes."""
         out: dict[str, np.ndarray] = {}
         if self.things.shape[1]:
-            out["ap_50"] = self.things[:, 0]
-            out |= {f"things_{side}": self.things[:, k] for side, k in _THINGS.items()}
+            out |= dict(zip(instances.MEASURES, self.things.T, strict=True))
         if np.isfinite(self.axes).any():
             for k, side in enumerate(_SIDES):
                 out[f"long_axis_{side}"] = self.axes[:, k, 0]
@@ -152,7 +150,9 @@ class MaskPredictions(Predictions):
                 np.full((len(cases), len(names)), np.nan),
                 [],
                 np.full((len(cases), 2, 2), np.nan),
-                np.zeros((len(cases), 0)),
+                np.stack([column(c)[:, 0] for c in instances.MEASURES], -1)
+                if instances.MEASURES[0] in rows[0]
+                else np.zeros((len(cases), 0)),
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as e:
             raise UserError(f"{path}: not a predictions.csv of masks ({e})") from None
