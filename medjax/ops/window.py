@@ -24,6 +24,25 @@ def starts(size: int, *, window: int, overlap: float) -> tuple[int, ...]:
     return tuple(round(i * (size - window) / (count - 1)) for i in range(count))
 
 
+def add_windows(total: Array, parts: Array, weight: Array, corners: Array, count: Array) -> Array:
+    """Adds weighted windows to their places in an image.
+
+    Args:
+      total: `[seed, *space, out]`; parts: `[seed, n, *window, out]`.
+      weight: `[*window, 1]`, of each voxel of a window.
+      corners: `[n, ndim]`, where windows begin; count: so many of them are added.
+    """
+    chex.assert_rank([parts, corners], [total.ndim + 1, 2])
+
+    def add(k: Array, total: Array) -> Array:
+        at = (0, *corners[k], 0)
+        part = jax.lax.dynamic_index_in_dim(parts, k, 1, keepdims=False) * weight
+        now = jax.lax.dynamic_slice(total, at, part.shape)
+        return jax.lax.dynamic_update_slice(total, now + part, at)
+
+    return jax.lax.fori_loop(0, count, add, total)
+
+
 def tiled(
     image: Array, *, apply: Callable[[Array], Array], window: tuple[int, ...], overlap: float = 0.5
 ) -> Array:

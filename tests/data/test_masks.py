@@ -313,6 +313,20 @@ def test_windows_of_a_constant_answer_add_up_to_it(rng):
     np.testing.assert_allclose(found, np.broadcast_to([0.25, 0.75], found.shape), atol=1e-6)
 
 
+def test_windows_are_added_on_the_host_as_on_the_device(rng, monkeypatch):
+    image = rng.normal(size=(37, 21, 1)).astype(np.float32)
+
+    def answer(params, stats, batch):
+        return {"probability": batch["image"][None].repeat(2, 0) * np.float32(1.5)}
+
+    given = {"patch": (16, 8), "batch": 3}
+    on_device = infer.predict_windows(answer, ({}, {}), image, **given)
+    monkeypatch.setattr(infer, "_MOST_OF_DEVICE", 10**15)
+    on_host = infer.predict_windows(answer, ({}, {}), image, **given)
+    np.testing.assert_allclose(on_device, on_host, rtol=1e-5)
+    np.testing.assert_allclose(on_host[1], 1.5 * image, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "count"), [("hippocampus", 200), ("acdc", 160), ("chasedb1", 20), ("hc18", 737)]
 )

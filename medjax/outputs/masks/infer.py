@@ -2,9 +2,11 @@
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from medjax.data import geometry, patches, volumes
@@ -14,11 +16,13 @@ from medjax.errors import UserError
 from medjax.ops import window
 from medjax.outputs.base import Inferred, ModelSpec, Predicted, Weights
 from medjax.outputs.masks import instances, metrics, voxels
-from medjax.train import mesh
-from medjax.train.predict import Predict, predict_split
+from medjax.train import feed, mesh
+from medjax.train.predict import Predict
 
 OVERLAP = 0.5
 _ARRAYS = 2  # of all probabilities at a time: the sum, and what is interpolated
+_SIDES_OF = 32  # multiples, in sums on a device: few shapes are compiled for many sizes of images
+_MOST_OF_DEVICE = 4  # the sum stays on the device, where it takes at most this part of its memory
 _SPREAD = 0.125  # of the Gaussian, in sides of a window (nnU-Net, Isensee et al. 2021)
 
 
@@ -144,19 +148,43 @@ def predict_windows(
         window.starts(n, window=p, overlap=OVERLAP if p > 1 else 0.0)
         for n, p in zip(padded_size, patch, strict=True)
     ]
-    total: np.ndarray | None = None
-    for corners, part in _windows(padded, begins, patch, batch):
-        part_answers = predict_split(predict, weights, part, columns=(), batch=batch)["probability"]
+    corners = np.stack(np.meshgrid(*begins, indexing="ij"), -1).reshape(-1, len(begins))
+    total: Any = None
+    for index, valid in feed.padded(len(corners), batch=batch):
+        part = {"image": np.stack([patches.cut(padded, corners[i], patch) for i in index])}
+        answers = predict(weights[0], weights[1], mesh.spread(part))["probability"]
         if total is None:
-            check_memory(part_answers, padded_size)
-            total = np.zeros((len(part_answers), *padded_size, part_answers.shape[-1]), np.float32)
-        for k, corner in enumerate(corners):
-            at = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
-            total[(slice(None), *at)] += weight * part_answers[:, k]
-    assert total is not None  # every image has a window
-    total /= _norm(begins, lines, padded_size)[..., None]
+            total, add = _start(answers, padded_size)
+        total = add(total, answers, weight, corners[index], valid.sum())
+    shares = np.asarray(total)[(slice(None), *map(slice, padded_size))]
+    norm = _norm(begins, lines, padded_size)[..., None]
+    shares = np.divide(shares, norm, out=shares if shares.flags.writeable else None)
     inner = tuple(slice(-b, -b + n) for b, n in zip(before, size, strict=True))
-    return total[(slice(None), *inner)]
+    return shares[(slice(None), *inner)]
+
+
+def _start(answers: Any, size: Sequence[int]) -> tuple[Any, Callable[..., Any]]:
+    """Zeros `[seed, *space, class]` for an image of this size like `answers` of some windows, and
+    what adds windows to them, as of `window.add_windows`: on the device, where it has room."""
+    check_memory(answers, size)
+    rounded = [-(-n // _SIDES_OF) * _SIDES_OF for n in size]
+    needed = 4 * len(answers) * answers.shape[-1] * math.prod(rounded)
+    if jax.device_count() == 1 and needed <= mesh.memory_bytes() // _MOST_OF_DEVICE:
+        return jnp.zeros((len(answers), *rounded, answers.shape[-1])), _add_on_device
+    return np.zeros((len(answers), *size, answers.shape[-1]), np.float32), _add_on_host
+
+
+def _add_on_host(
+    total: np.ndarray, answers: Any, weight: np.ndarray, corners: np.ndarray, count: int
+) -> np.ndarray:
+    parts = np.asarray(answers)
+    for k in range(count):
+        at = tuple(slice(c, c + p) for c, p in zip(corners[k], weight.shape, strict=False))
+        total[(slice(None), *at)] += weight * parts[:, k]
+    return total
+
+
+_add_on_device = jax.jit(window.add_windows, donate_argnums=0)
 
 
 def check_memory(answers: np.ndarray, size: Sequence[int]) -> None:
@@ -191,26 +219,6 @@ def _norm(
         for start in starts:
             total[start : start + len(line)] += line
     return functools.reduce(np.multiply.outer, sums)
-
-
-def _windows(
-    image: np.ndarray, begins: Sequence[Sequence[int]], patch: tuple[int, ...], batch: int
-) -> Iterator[tuple[list[tuple[int, ...]], Split]]:
-    """So many windows at a time: their corners, and they as a split."""
-    grid = np.stack(np.meshgrid(*begins, indexing="ij"), -1).reshape(-1, len(begins))
-    corners = [tuple(map(int, c)) for c in grid]
-    every = Split(
-        {},
-        [""] * len(corners),
-        [""] * len(corners),
-        [{}] * len(corners),
-        lambda i: patches.cut(image, corners[i], patch),
-        (*patch, image.shape[-1]),
-        image.dtype,
-    )
-    for start in range(0, len(corners), batch):
-        rows = range(start, min(start + batch, len(corners)))
-        yield [corners[i] for i in rows], every.only(rows)
 
 
 def shares_on_file_grid(probability: np.ndarray, *, row: Mapping[str, Any]) -> Iterator[np.ndarray]:
