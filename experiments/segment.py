@@ -128,12 +128,18 @@ def check_patch(patch: tuple[int, ...], train: Split, *, divisor: int) -> tuple[
       UserError: if it has other axes than the images, or none to speak of.
     """
     largest = np.array(train.image_shape[:-1])
+    holds = tuple(int(n) for n in -(-largest // divisor) * divisor)
     if not patch:
-        return tuple(int(n) for n in -(-largest // divisor) * divisor)
+        return holds
     if len(patch) != len(largest):
         raise UserError(f"`patch`: give {len(largest)} sides, as the images have")
     if sum(n > 1 for n in patch) < 2:
         raise UserError("`patch`: give at least two sides of more than 1")
+    if any(side > enough for side, enough in zip(patch, holds, strict=True)):
+        experiment.say(
+            f"note: {' x '.join(map(str, holds))} holds the largest image; the patch is larger, and "
+            "what lies outside is not learned from"
+        )
     return patch
 
 

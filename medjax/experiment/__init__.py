@@ -19,6 +19,7 @@ from medjax.experiment.opening import (
     fit_preprocessing,
     open_beside,
     open_run,
+    say,
 )
 from medjax.experiment.reporting import (
     Finished,
@@ -50,6 +51,7 @@ __all__ = [
     "open_run",
     "predict",
     "publish",
+    "say",
     "train",
     "write_report",
 ]

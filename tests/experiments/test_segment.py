@@ -11,6 +11,7 @@ from PIL import Image
 import medjax
 from experiments import segment
 from medjax import app
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.outputs.masks import pairs
 from tests.conftest import REPORT, real_data, settings
@@ -79,6 +80,13 @@ def test_patches_must_fit(tmp_path, cache_dir):
         run_here(tmp_path / "a", cache_dir, patch="16,16,16")
     with pytest.raises(UserError, match=r"needs sides that divide by 2; the patches have 15 x 16"):
         run_here(tmp_path / "b", cache_dir, patch="15,16")
+
+
+def test_a_patch_that_is_larger_than_all_images_is_told(tmp_path, capsys):
+    train = Split({}, [], [], [], None, (20, 31, 1), np.dtype(np.uint8))
+    assert segment.check_patch((), train, divisor=4) == (20, 32)
+    assert segment.check_patch((64, 32), train, divisor=4) == (64, 32)
+    assert "note: 20 x 32 holds the largest image; the patch is larger" in capsys.readouterr().out
 
 
 @pytest.mark.slow
