@@ -137,8 +137,8 @@ def check_patch(patch: tuple[int, ...], train: Split, *, divisor: int) -> tuple[
         raise UserError("`patch`: give at least two sides of more than 1")
     if any(side > enough for side, enough in zip(patch, holds, strict=True)):
         experiment.say(
-            f"note: {' x '.join(map(str, holds))} holds the largest image; the patch is larger, and "
-            "what lies outside is not learned from"
+            f"note: {' x '.join(map(str, holds))} holds the largest image; the patch is larger, "
+            "and what lies outside is not learned from"
         )
     return patch
 

@@ -32,6 +32,7 @@ def option(
     path: bool = False,
     grows: bool = False,
     kept: bool = False,
+    answers: bool = False,
     formerly: str = "",
     common: bool = False,
     group: str = "",
@@ -51,6 +52,7 @@ def option(
       path: a file or folder, in which `~` is that of the user.
       grows: may be larger when a run is resumed.
       kept: stands in every bundle, so that a bundle without it is refused.
+      answers: says how a trained network answers: may differ with `eval_only`.
       formerly: the name that it had, under which runs and bundles of before know it.
       common: stands in `--help`; the others in `--helpfull` alone.
       group: the section that a setting without one is shown in.
@@ -69,6 +71,7 @@ def option(
             "path": path,
             "grows": grows,
             "kept": kept,
+            "answers": answers,
             "formerly": formerly,
             "common": common,
             "group": group,

@@ -11,8 +11,10 @@ from medjax import lock, schema
 from medjax.config import flatten_settings, get_setting, list_settings, rename_formerly
 from medjax.errors import UserError
 from medjax.train.record import plain, write_json
+from medjax.typing import Json
 
 _LOCK = ".lock"
+_FACTS = "trained.info."  # of the set, as they stand among the settings of a run
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
@@ -27,7 +29,8 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
 def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> None:
     """Raises UserError if the folder holds another experiment or other settings, or other files.
 
-    Fields marked `free` may differ: results do not depend on them. `facts` are what else results
+    Fields marked `free` may differ: results do not depend on them; with `eval_only` those marked
+    `answers` too. `facts` are what else results
     depend on, as far as it is known yet.
     """
     path = folder / "config.json"
@@ -50,14 +53,16 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
     new = _described(experiment, config, facts)
     if isinstance(old.get("how"), dict) and "how" in new:  # what an older medjax did not write
         new["how"] = {name: v for name, v in new["how"].items() if name in old["how"]}
-    free = {leaf.name for leaf in list_settings(config) if leaf.field.metadata["free"]}
-    free |= _added(config, old)
+    free = _may_differ(config, old)
+    for facts_of in (old, new):  # how a network answers stands among the settings and here
+        if isinstance(facts_of.get("how"), dict):
+            facts_of["how"] = {k: v for k, v in facts_of["how"].items() if k not in free}
     keys = (set(old) | set(new) if facts else set(new)) - free - _grown(config, old)
     before, now = (schema.flat({k: v[k] for k in keys if k in v}) for v in (old, new))
     differ = [
         f"{k} was {before.get(k)!r}, is {now.get(k)!r}"
         for k in sorted(before | now)
-        if before.get(k) != now.get(k)
+        if before.get(k) != now.get(k) and not _is_newer_fact(k, before, now)
     ]
     if before.get("data_sha1") != now.get("data_sha1"):
         of_data = ("data_sha1 ", "trained.preprocessing", "trained.info")
@@ -70,6 +75,20 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
             f"`workdir={folder}` holds a run with other settings: {'; '.join(differ)}; "
             "choose another `workdir` or the same settings (with `eval_only`, to report as it is)"
         )
+
+
+def _is_newer_fact(name: str, before: Json, now: Json) -> bool:
+    """Whether it is a fact of the set that an older medjax did not write, and that says nothing."""
+    return name.startswith(_FACTS) and name not in before and not now.get(name)
+
+
+def _may_differ(config: Any, old: dict[str, Any]) -> set[str]:
+    """The settings that nothing that is kept depends on."""
+    leaves = list(list_settings(config))
+    evaluates = any(leaf.name == "eval_only" and leaf.default for leaf in leaves)
+    kinds = ("free", "answers") if evaluates else ("free",)
+    marked = {leaf.name for leaf in leaves if any(leaf.field.metadata[kind] for kind in kinds)}
+    return marked | _added(config, old)
 
 
 def _added(config: Any, old: dict[str, Any]) -> set[str]:

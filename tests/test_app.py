@@ -95,6 +95,35 @@ def test_steps_may_grow_and_not_shrink(tmp_path, capsys):
         workdir.check_workdir(tmp_path / "w", "e", Usual(steps=9, batch=2))
 
 
+@dataclasses.dataclass(frozen=True)
+class Answering:
+    width: int = option(4, "x")
+    views: int = option(1, "x", answers=True)
+    eval_only: bool = option(False, "x", free=True)
+
+
+def test_how_a_network_answers_may_change_when_it_is_evaluated(tmp_path):
+    """Which stands among the settings, and again where bundles read it."""
+    with workdir.open_workdir(tmp_path / "w", "e", Answering(), how={"width": 4, "views": 1}):
+        pass
+    more = {"how": {"width": 4, "views": 2}}
+    with pytest.raises(UserError, match="views was 1, is 2"):
+        workdir.check_workdir(tmp_path / "w", "e", Answering(views=2), **more)
+    workdir.check_workdir(tmp_path / "w", "e", Answering(views=2, eval_only=True), **more)
+    with pytest.raises(UserError, match="width was 4, is 8"):
+        workdir.check_workdir(tmp_path / "w", "e", Answering(width=8, eval_only=True))
+
+
+def test_facts_that_an_older_version_did_not_know_change_nothing(tmp_path):
+    older, newer = ({"trained": {"info": {"name": "a", **more}}} for more in ({}, {"side": 0}))
+    with workdir.open_workdir(tmp_path / "w", "e", Config(), **older):
+        pass
+    workdir.check_workdir(tmp_path / "w", "e", Config(), **newer)
+    newer["trained"]["info"]["side"] = 512
+    with pytest.raises(UserError, match=r"trained.info.side was None, is 512"):
+        workdir.check_workdir(tmp_path / "w", "e", Config(), **newer)
+
+
 def test_help_names_every_flag(capsys):
     with pytest.raises(SystemExit) as left:
         parse("--help")

@@ -59,7 +59,7 @@ def with_network(predictor: Any, network: Any, field: str = "model") -> Any:
 def tta_option(answers: str) -> Any:
     """The number of views; `answers` is what is averaged over them."""
     text = f"test-time augmentation: {answers} are the mean over so many random views; 1: none"
-    return option(1, text, least=1, formerly="views")
+    return option(1, text, least=1, formerly="views", answers=True)
 
 
 def apply_network(
@@ -92,7 +92,7 @@ def check_views(count: int) -> None:
 def mirror_option() -> Any:
     """The axes over which predictions are averaged, both ways."""
     text = "predictions are the mean over these axes mirrored, comma-separated"
-    return option((), text, item=int)
+    return option((), text, item=int, answers=True)
 
 
 def check_mirror(mirror: tuple[int, ...], *, axes: int) -> None:

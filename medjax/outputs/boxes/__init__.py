@@ -41,7 +41,7 @@ _ONE_THING = 0.5  # intersection over union of boxes of two seeds, from which on
 class BoxMeasures:
     """What counts as a box."""
 
-    score: float = option(0.3, "boxes of a higher score are counted", least=0)
+    score: float = option(0.3, "boxes of a higher score are counted", least=0, answers=True)
 
 
 def describe(info: DatasetInfo) -> Description:

@@ -28,9 +28,9 @@ class DetectionPredictor:
     )
     levels: int = option(5, "sizes that it works at", least=2, kept=True)
     stride: int = option(4, "image voxels of a voxel of the maps: 1, 2, 4 or 8", kept=True)
-    most_boxes: int = option(100, "boxes of an image", least=1)
+    most_boxes: int = option(100, "boxes of an image", least=1, answers=True)
     overlap: float = option(
-        0.5, "of two boxes of one class, above which the lower score goes", least=0
+        0.5, "of two boxes of one class, above which the lower score goes", least=0, answers=True
     )
     mirror: tuple[int, ...] = mirror_option()
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))

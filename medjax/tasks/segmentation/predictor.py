@@ -41,13 +41,16 @@ class SegmentationPredictor:
     )
     mirror: tuple[int, ...] = mirror_option()
     largest_component: tuple[str, ...] = option(
-        (), "structures of which only the largest piece is kept, comma-separated"
+        (), "structures of which only the largest piece is kept, comma-separated", answers=True
     )
     seed_depth: float = option(
-        0.5, "of sets of single things: predicted depth from which on a piece is a seed", least=0
+        0.5,
+        "of sets of single things: predicted depth from which on a piece is a seed",
+        least=0,
+        answers=True,
     )
     probabilities: bool = option(
-        False, "write the probability of each voxel too, a file a structure"
+        False, "write the probability of each voxel too, a file a structure", answers=True
     )
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
     augmentation: Augmentation = segmentation.NO_AUGMENTATION

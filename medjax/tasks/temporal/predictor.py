@@ -43,7 +43,7 @@ class TemporalPredictor:
         choices=("", *(name for losses in temporal.LOSSES.values() for name in losses)),
         kept=True,
     )
-    smooth: int = option(1, "scores are means over so many frames", least=1)
+    smooth: int = option(1, "scores are means over so many frames", least=1, answers=True)
     frame_ms: float = 0.0
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
     tta: int = tta_option("scores")
