@@ -209,6 +209,13 @@ def resample_labels(labels: np.ndarray, back: np.ndarray, *, shape: tuple[int, .
     return out
 
 
+def circumference(long: np.ndarray, short: np.ndarray) -> np.ndarray:
+    """Of an ellipse with these axes (whole, not half): Ramanujan's second approximation, 1914."""
+    total = np.maximum(long + short, np.finfo(float).tiny)
+    h = ((long - short) / total) ** 2
+    return np.pi / 2 * (long + short) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h)))
+
+
 def rigid(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
     """The rotation and shift that bring `points` `[n, ndim]` nearest to `onto`, as an affine.
 

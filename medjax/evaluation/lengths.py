@@ -10,13 +10,6 @@ from medjax.evaluation.stats import Estimate, bootstrap
 Lengths = dict[str, np.ndarray]  # by name, [n] mm
 
 
-def circumference(long: np.ndarray, short: np.ndarray) -> np.ndarray:
-    """Of an ellipse with these axes (whole, not half): Ramanujan's second approximation, 1914."""
-    total = np.maximum(long + short, np.finfo(float).tiny)
-    h = ((long - short) / total) ** 2
-    return np.pi / 2 * (long + short) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h)))
-
-
 def prefer_official(measured: Lengths, metadata: Sequence[Mapping[str, str]]) -> Lengths:
     """The lengths with those that the metadata of the images have as `NAME_mm_official`."""
     official = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data import images, splits, table
+from medjax.data import geometry, images, splits, table
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks import published as landmark_sets
@@ -97,7 +97,9 @@ def chasedb1(options: MaskOptions) -> MaskSet:
 def hc18(options: MaskOptions) -> MaskSet:
     """HC18: fetal heads in ultrasound, as filled ellipses with the axes of the experts' outlines.
 
-    The axes are those of the set of landmarks.
+    The axes are those of the set of landmarks, scaled so that the ellipse has the official
+    circumference: that of the axes is longer by about 6 pixels, as they end at the outer side of
+    the drawn outline.
     """
     heads = landmark_sets.hc18(as_kind(options, LandmarkOptions))
     cases = [
@@ -117,7 +119,10 @@ def hc18(options: MaskOptions) -> MaskSet:
     info = dataclasses.replace(
         heads.info, landmarks=(), unordered=(), lengths=(), structures=("head",)
     )
-    notes = ("masks are the filled ellipses of the axes in landmarks.csv, not drawn outlines",)
+    notes = (
+        "masks are the filled ellipses of the axes in landmarks.csv, scaled to the official "
+        "circumference, not drawn outlines",
+    )
     return MaskSet(info, cases, (1,), notes=notes)
 
 
@@ -151,11 +156,14 @@ def _in_colours(read: Callable[[], RawImage]) -> RawImage:
 
 
 def _filled_ellipse(head: LandmarkCase) -> RawImage:
-    """The mask of the ellipse whose axes end at the landmarks, of the size of the image."""
+    """The mask of the ellipse whose axes end at the landmarks, scaled to the official
+    circumference, of the size of the image."""
     image = head.read()
     ends = np.array([head.points[name][::-1] for name in _ENDS])  # [4, 2], row and column
     grid = np.stack(np.meshgrid(*map(np.arange, image.pixels.shape[:2]), indexing="ij"), -1)
-    halves = np.stack([ends[1] - ends[0], ends[3] - ends[2]]) / 2
+    axes = np.stack([ends[1] - ends[0], ends[3] - ends[2]])
+    measured_mm = geometry.circumference(*np.linalg.norm(axes, axis=1)) * head.spacing_mm
+    halves = axes / 2 * float(head.metadata["hc_mm_official"]) / measured_mm
     along = (grid - ends.mean(0)) @ np.linalg.inv(halves)  # in half axes
     inside = (along**2).sum(-1) <= 1.0
     return image._replace(pixels=inside[..., None].astype(np.uint8))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from medjax.data import geometry
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.evaluation import lengths
@@ -16,7 +17,7 @@ def measure(info: DatasetInfo, points_mm: np.ndarray) -> Lengths:
         name: np.linalg.norm(points_mm[:, index(a)] - points_mm[:, index(b)], axis=-1)
         for name, a, b in info.lengths
     }
-    return out | {name: lengths.circumference(out[a], out[b]) for name, a, b in info.ellipses}
+    return out | {name: geometry.circumference(out[a], out[b]) for name, a, b in info.ellipses}
 
 
 def truth(info: DatasetInfo, split: Split) -> Lengths:

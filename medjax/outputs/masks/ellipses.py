@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
+from medjax.data import geometry
 from medjax.data.info import DatasetInfo
-from medjax.evaluation import lengths
 from medjax.evaluation.lengths import Lengths
 from medjax.evaluation.metrics import Floats
 from medjax.outputs.masks import metrics
@@ -32,5 +32,5 @@ def measure(info: DatasetInfo, axes_mm: np.ndarray) -> Lengths:
     out: Lengths = {}
     for name, long, short in info.ellipses:
         out |= {long: axes_mm[:, 0], short: axes_mm[:, 1]}
-        out[name] = lengths.circumference(out[long], out[short])
+        out[name] = geometry.circumference(out[long], out[short])
     return out

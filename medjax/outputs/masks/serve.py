@@ -10,7 +10,6 @@ from medjax.data import geometry, images
 from medjax.data.builders.masks import Form, place
 from medjax.data.dataset import Split
 from medjax.data.found import tells_spacing
-from medjax.evaluation import lengths
 from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.masks import plot
 from medjax.outputs.masks.report import MaskPredictions, size_unit
@@ -105,7 +104,7 @@ def _further(predictions: MaskPredictions, index: int) -> Json:
         out["things"] = int(predictions.mask(index).max(initial=0))
     long, short = predictions.axes[index, 0]
     if np.isfinite(long):
-        around = lengths.circumference(long, short)
+        around = geometry.circumference(long, short)
         for name, value in (("long_axis", long), ("short_axis", short), ("circumference", around)):
             out[f"{name}_{predictions.unit}"] = float(value)
     return out
