@@ -25,7 +25,7 @@ class Config:
     side: int = option(256, "of the volume")
     window: int = option(128, "of a window")
     repeats: int = option(5, "repetitions, of which the median is reported")
-    native: bool = option(False, "medjax with the convolutions of medjax build")
+    native: bool = option(False, "also with the convolutions of medjax build")
     compile: bool = option(True, "MONAI by torch.compile too")
     device: str = option("cpu", "where both run", choices=("cpu", "gpu"))
     torch_python: str = option("", "interpreter that has monai; empty: this one")
@@ -37,11 +37,10 @@ def main(config: Config) -> None:
         raise UserError("--window: a multiple of 16 from 32 to --side; --repeats: at least 1")
     job = Job(f"{config.side} {config.window}", 1, "float32", config.device, "predict")
     busy, python = common.busy_cores(), config.torch_python or sys.executable
-    more = (learner.NATIVE,) if config.native else ()
-    workers = {
-        "medjax": (sys.executable, "benchmarks._worker_window_jax", *more),
-        "MONAI": (python, "benchmarks._worker_window_torch"),
-    }
+    ours = (sys.executable, "benchmarks._worker_window_jax")
+    workers = {"medjax": ours, "MONAI": (python, "benchmarks._worker_window_torch")}
+    if config.native:
+        workers["medjax, built"] = (*ours, learner.NATIVE)
     if config.compile:
         workers["MONAI, torch.compile"] = (*workers["MONAI"], "--compile")
     rows, about = race(workers, job, updates=1, repeats=config.repeats)
