@@ -43,7 +43,9 @@ class Config:
     data: DataOptions = DataOptions()
     predictor: ClassificationPredictor = ClassificationPredictor()
     init_from: str = option(
-        "", ".safetensors of a published ResNet or DenseNet to start from", path=True
+        "",
+        "weights of a published ResNet or DenseNet to start from: .safetensors, .npz or .pth",
+        path=True,
     )
     freeze: bool = option(False, "train the last layer only, on the features of --init_from")
     dropout: float = option(0.2, "before the last layer", least=0, below=1)

@@ -1,7 +1,7 @@
 """Weights that others trained: PyTorch names and layouts to ours.
 
 Takes a state dict as torchvision, timm and MONAI lay it out for ResNet and DenseNet, as a plain
-mapping from names to numpy arrays (read a `.safetensors` file; a pickle would run code).
+mapping from names to numpy arrays, as `tensor_files.read` gives it.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import load_file
 
 from medjax.errors import UserError
+from medjax.models import tensor_files
 from medjax.typing import Key, Params, Stats
 
 _LEAVES = {
@@ -93,19 +93,11 @@ def _may_stay(name: str) -> bool:
     return name.rpartition(".")[0] in _HEADS or name.endswith("num_batches_tracked")
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.safetensors` file."""
-    try:
-        return load_file(path)
-    except Exception as e:
-        raise UserError(f"{path}: not a readable .safetensors file ({e})") from e
-
-
 def start_from(
     path: Path, init: Callable[[Key], tuple[Params, Stats]]
 ) -> Callable[[Key], tuple[Params, Stats]]:
     """The same initialisation, with published weights below the last layer."""
-    tensors = read(path)
+    tensors = tensor_files.read(path)
 
     def init_from_tensors(key: Key) -> tuple[Params, Stats]:
         params, stats = init(key)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medjax.errors import UserError
-from medjax.models import meshnet, pretrained
+from medjax.models import meshnet, tensor_files
 from medjax.outputs.masks import metrics
 from tests.conftest import real_data
 
@@ -43,7 +43,7 @@ def test_weights_of_another_network_are_refused(shapes):
 
 
 def test_published_weights_have_the_shapes_that_are_needed(shapes):
-    tensors = pretrained.read(real_data("weights") / "brainchop_model5_gw_ae.safetensors")
+    tensors = tensor_files.read(real_data("weights") / "brainchop_model5_gw_ae.safetensors")
     variables = meshnet.published_weights(shapes, tensors)
     kernel = variables["params"]["conv_0"]["kernel"]
     np.testing.assert_array_equal(kernel, tensors["21.kernel"])
@@ -68,7 +68,7 @@ def test_published_weights_find_grey_and_white_matter(shapes):
     )
     true = np.where(np.maximum(grey, white) < 0.5, 0, np.where(white > grey, 1, 2))
     head, true = (x.transpose(0, 2, 1)[:, ::-1] for x in (head, true))
-    tensors = pretrained.read(weights / "brainchop_model5_gw_ae.safetensors")
+    tensors = tensor_files.read(weights / "brainchop_model5_gw_ae.safetensors")
     variables = meshnet.published_weights(shapes, tensors)
     scaled = (head - head.min()) / np.ptp(head)
     predict = jax.jit(lambda x: NET.apply(variables, x[None, ..., None], train=False).argmax(-1)[0])

@@ -5,7 +5,7 @@ import pytest
 
 from medjax import models
 from medjax.errors import UserError
-from medjax.models import pretrained
+from medjax.models import pretrained, tensor_files
 
 
 def shapes(name):
@@ -73,4 +73,4 @@ def test_what_does_not_fit_is_named(tmp_path):
         pretrained.from_torch(variables, tensors)
     (tmp_path / "x.safetensors").write_bytes(b"junk")
     with pytest.raises(UserError, match="not a readable"):
-        pretrained.read(tmp_path / "x.safetensors")
+        tensor_files.read(tmp_path / "x.safetensors")

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from medjax.errors import UserError
-from medjax.models import pretrained, wnet
+from medjax.models import tensor_files, wnet
 from tests.conftest import real_data
 
 NET = wnet.WNet(1)
@@ -54,7 +54,7 @@ def field_of_view(photograph):
 def test_the_authors_weights_find_vessels(shapes):
     """Trained on DRIVE; of CHASE_DB1 the published AUC of such a network is about 0.97."""
     data, weights = real_data("chasedb1"), real_data("weights")
-    tensors = pretrained.read(weights / "lwnet_wnet_drive.safetensors")
+    tensors = tensor_files.read(weights / "lwnet_wnet_drive.safetensors")
     variables = wnet.published_weights(shapes, tensors)
     predict = jax.jit(lambda x: NET.apply(variables, x, train=False))
     truth, answer = [], []

@@ -14,7 +14,7 @@ from medjax.config import option
 from medjax.data import preprocess
 from medjax.data.dataset import Dataset, Split
 from medjax.errors import UserError
-from medjax.models import pretrained, sononet
+from medjax.models import pretrained, sononet, tensor_files
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.frames import FrameMeasures
@@ -34,8 +34,8 @@ class TemporalLearning:
 
     init_from: str = option(
         "",
-        "where weights come from: .safetensors (ResNet, DenseNet) or .npz (SonoNet) for the "
-        "encoder, or the work directory of a run",
+        "where weights come from: .safetensors or .pth (ResNet, DenseNet) or .npz (SonoNet) for "
+        "the encoder, or the work directory of a run",
         path=True,
     )
     encoder_rate: float = option(
@@ -161,7 +161,7 @@ def start_from(init: Callable, learning: TemporalLearning) -> Callable[[Key], tu
         params, stats = weights.of_run(path, jax.eval_shape(init, jax.random.key(0)))
         return lambda key: (params, stats)
     lasagne = sononet.read(path) if path.suffix == ".npz" else None
-    tensors = pretrained.read(path) if lasagne is None else {}
+    tensors = tensor_files.read(path) if lasagne is None else {}
 
     def init_encoder(key: Key) -> tuple[Params, Stats]:
         params, stats = init(key)
