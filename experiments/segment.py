@@ -56,7 +56,7 @@ class Config:
     best: str = option(
         "dice",
         "metric that chooses the checkpoint, on validation",
-        choices=("dice",),
+        choices=("dice", "ap_50"),
         group="training",
     )
     cross_validation: FoldOptions = FoldOptions()
@@ -86,6 +86,8 @@ def main(
     ) as opened:
         config = opened.config  # with what was chosen for it
         train = opened.dataset.splits["train"].first(config.train_cases)
+        if config.best == "ap_50" and not opened.dataset.info.instances:
+            raise UserError("`best=ap_50`: of single things alone; give `instances`")
         predictor = with_network(config.predictor, network)
         patch = check_patch(predictor.patch, train, divisor=predictor.divisor)
         axes = sum(n > 1 for n in patch)

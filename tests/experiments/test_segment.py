@@ -171,7 +171,9 @@ def test_folds_of_images_of_several_sizes(tmp_path, cache_dir):
 def test_single_things_from_a_folder_to_new_images(tmp_path, cache_dir):
     root = discs(tmp_path / "set")
     learning = {"steps": 150, "eval_every": 150, "log_every": 50, "batch": 4, "width": 8}
-    report = run_here(tmp_path / "w", cache_dir, data_dir=root, instances=True, **learning)
+    report = run_here(
+        tmp_path / "w", cache_dir, data_dir=root, instances=True, best="ap_50", **learning
+    )
     assert report["metrics"]["ap_50"]["value"] > 0.8 > report["baseline"]["ap_50"]
     assert report["metrics"]["count_error"]["value"] < 1
     assert report["baseline"]["count_error"] > 0

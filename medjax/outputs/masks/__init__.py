@@ -86,9 +86,11 @@ def _mean_mask(train: Split, info: DatasetInfo) -> np.ndarray:
 
 
 def declare_metrics(spec: ModelSpec, measures: Any) -> dict[str, Metric]:
-    """Overlaps, distances between surfaces, and what was missed."""
+    """Overlaps, distances between surfaces, what was missed, and single things."""
     info = spec.info
-    return metrics.declared(info.structures, tolerance=report.TOLERANCE, unit=report.unit_of(info))
+    of_things = instances.METRICS if info.instances else {}
+    unit = report.unit_of(info)
+    return metrics.declared(info.structures, tolerance=report.TOLERANCE, unit=unit) | of_things
 
 
 def details(evaluation: Evaluation[MaskPredictions]) -> Json:
@@ -104,23 +106,9 @@ def details(evaluation: Evaluation[MaskPredictions]) -> Json:
             **report.conformal_size(evaluation.tuned, predictions, j, unit=unit),
         }
     out: Json = {"structures": rows, "remarks": _remarks(evaluation)}
-    for part in (_of_voxels(evaluation), _of_ellipses(evaluation), _of_things(evaluation)):
+    for part in (_of_voxels(evaluation), _of_ellipses(evaluation)):
         out = extend(out, part)
     return out
-
-
-def _of_things(evaluation: Evaluation[MaskPredictions]) -> Json:
-    """Of single things."""
-    predictions, baseline = evaluation.ensemble, evaluation.baseline
-    if not evaluation.spec.info.instances:
-        return {}
-    return {
-        "metrics": instances.estimates(
-            predictions.things, predictions.subject_id, samples=evaluation.samples
-        ),
-        "baseline": instances.values(baseline.things),
-        "definitions": definitions(instances.METRICS),
-    }
 
 
 def _of_ellipses(evaluation: Evaluation[MaskPredictions]) -> Json:

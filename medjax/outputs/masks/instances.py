@@ -1,14 +1,13 @@
 """Single things of one structure: told apart by seeds, and matched with those of the reference."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
 
 from medjax.data.masks.instances import MOST
 from medjax.errors import UserError
-from medjax.evaluation.metrics import Floats, Metric, evaluate, marked, mean_defined, ratio
-from medjax.evaluation.stats import Estimate, bootstrap
+from medjax.evaluation.metrics import Floats, Metric, marked, mean_defined, ratio
 
 MEASURES = ("ap_50", "ap_50_95", "things_predicted", "things_reference")
 _THRESHOLDS = tuple(t / 100 for t in range(50, 100, 5))
@@ -71,35 +70,25 @@ def score(predicted: np.ndarray, reference: np.ndarray) -> Floats:
     return np.array([shares[0], shares.mean(), *counts])
 
 
+# Scores `[n, 1, measure]` of images have those of `score` last, behind the ones of the structure.
+
+
 @marked(scale="share", bounds=(0.0, 1.0))
-def ap_50(scores, unused, weight) -> Floats:
+def ap_50(present, scores, weight) -> Floats:
     """mean over images of TP / (TP + FP + FN) of single things, at an overlap above 0.5"""
-    return mean_defined(scores[:, 0], weight)
+    return mean_defined(scores[:, 0, -4], weight)
 
 
 @marked(scale="share", bounds=(0.0, 1.0))
-def ap_50_95(scores, unused, weight) -> Floats:
+def ap_50_95(present, scores, weight) -> Floats:
     """the same, mean over the overlaps 0.5, 0.55, ..., 0.95"""
-    return mean_defined(scores[:, 1], weight)
+    return mean_defined(scores[:, 0, -3], weight)
 
 
 @marked(bounds=(0.0, np.inf))
-def count_error(scores, unused, weight) -> Floats:
+def count_error(present, scores, weight) -> Floats:
     """mean over images of |predicted - true| number of things"""
-    return mean_defined(np.abs(scores[:, -2] - scores[:, -1]), weight)
+    return mean_defined(np.abs(scores[:, 0, -2] - scores[:, 0, -1]), weight)
 
 
 METRICS: dict[str, Metric] = {"ap_50": ap_50, "ap_50_95": ap_50_95, "count_error": count_error}
-
-
-def estimates(scores: np.ndarray, subjects: Sequence[str], *, samples: int) -> dict[str, Estimate]:
-    """Each metric of scores `[n, measure]`, with intervals over subjects."""
-    return {
-        name: bootstrap(metric, scores, scores, list(subjects), samples=samples)
-        for name, metric in METRICS.items()
-    }
-
-
-def values(scores: np.ndarray) -> dict[str, float]:
-    """The same without intervals."""
-    return {name: evaluate(metric, scores, scores) for name, metric in METRICS.items()}

@@ -68,7 +68,8 @@ class MaskPredictions(Predictions):
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.present, self.scores
+        of_things = np.repeat(self.things[:, None], len(self.names), 1)
+        return self.present, np.concatenate([self.scores, of_things], -1)
 
     def mask(self, index: int) -> np.ndarray:
         """The mask of a case on the grid of its file: structure numbers, 0 the background."""
