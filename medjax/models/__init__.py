@@ -10,6 +10,7 @@ from flax import linen as nn
 from medjax.errors import UserError, check_own_name, unknown
 from medjax.models.densenet import DenseNet
 from medjax.models.detector import BODIES, Detector
+from medjax.models.efficientnet import LITE1, EfficientNet
 from medjax.models.meshnet import MeshNet
 from medjax.models.own import accept_known, check_module, check_network, use_fast_convolutions
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
@@ -33,6 +34,8 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "resnet50_224": partial(ResNet, depths=(3, 4, 6, 3), block=Bottleneck),
     "densenet121_28": partial(DenseNet, small_input=True),
     "densenet121_224": DenseNet,
+    "efficientnet_lite0": EfficientNet,
+    "efficientnet_lite1": partial(EfficientNet, stages=LITE1),
     "sononet16": SonoNet,
     "sononet32": partial(SonoNet, width=32),
     "sononet64": partial(SonoNet, width=64),
@@ -71,6 +74,8 @@ SUMMARIES = {  # what each network is, and where it is described
     "resnet50_224": "ResNet-50 (He et al. 2016); starts from published weights",
     "densenet121_28": "DenseNet-121 for small images (Huang et al. 2017)",
     "densenet121_224": "DenseNet-121 (Huang et al. 2017); starts from published weights",
+    "efficientnet_lite0": "EfficientNet-Lite0 (Tan and Le 2019); starts from published weights",
+    "efficientnet_lite1": "EfficientNet-Lite1 (Tan and Le 2019); starts from published weights",
     "sononet16": "SonoNet-16, fetal standard planes (Baumgartner et al. 2017)",
     "sononet32": "SonoNet-32 (Baumgartner et al. 2017)",
     "sononet64": "SonoNet-64 (Baumgartner et al. 2017)",

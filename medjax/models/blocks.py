@@ -19,6 +19,10 @@ class Conv(nn.Module):
     """Convolution over all space axes of `[batch, *space, channel]`, padded by half the kernel.
 
     The padding is symmetric at every stride, as in PyTorch, so that published weights fit.
+
+    Attributes:
+      groups: of channels that are convolved by themselves.
+      of_tensorflow: padded as TensorFlow does: at stride 2 of even sides only behind.
     """
 
     features: int
@@ -28,15 +32,19 @@ class Conv(nn.Module):
     dtype: DTypeLike = jnp.float32
     kernel_init: Callable[..., Any] = he_normal
     bias_init: Callable[..., Any] = nn.initializers.zeros
+    groups: int = 1
+    of_tensorflow: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         ndim = x.ndim - 2
+        half = [(self.kernel // 2,) * 2] * ndim
         return nn.Conv(
             self.features,
             (self.kernel,) * ndim,
             (self.stride,) * ndim,
-            padding=[(self.kernel // 2,) * 2] * ndim,
+            padding="SAME" if self.of_tensorflow else half,
+            feature_group_count=self.groups,
             use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=self.kernel_init,
@@ -66,13 +74,14 @@ class Norm(nn.Module):
 
     dtype: DTypeLike = jnp.float32
     scale_init: Callable[..., Any] = nn.initializers.ones
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         return nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,
-            epsilon=1e-5,
+            epsilon=self.epsilon,
             dtype=self.dtype,
             scale_init=self.scale_init,
             name="norm",

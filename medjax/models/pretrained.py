@@ -24,7 +24,7 @@ _LEAVES = {
     "var": "running_var",
 }
 _WRAPPERS = ("conv", "norm", "linear")  # our names for the flax layer inside a block
-_HEADS = ("fc", "classifier", "class_layers.out", "head.fc")
+_HEADS = ("fc", "classifier", "class_layers.out", "head.fc", "_fc")
 
 
 def torch_names(path: tuple[str, ...]) -> list[str]:
@@ -45,7 +45,9 @@ def torch_names(path: tuple[str, ...]) -> list[str]:
     if step:
         return [f"features.transition{step[1]}.{step[2]}.{end}"]
     name = ".".join([first, *rest, end])
-    return [name, f"features.{name}"]
+    # EfficientNet as PyTorch's users have it: `_blocks.0._bn1`.
+    marked = ".".join([f"_{m}" for m in (re.sub(r"_(\d+)$", r".\1", modules[0]), *rest)] + [end])
+    return [name, f"features.{name}", marked]
 
 
 def from_torch(
