@@ -9,10 +9,10 @@ them. `medjax, built` is with the convolutions of `medjax build`. The sides take
 import dataclasses
 import sys
 
-from benchmarks import common, learner
+from benchmarks import learner
 from benchmarks.cases import Job
 from benchmarks.convolutions import CONVOLUTIONS
-from benchmarks.race import race
+from benchmarks.race import race_and_report
 from medjax import app
 from medjax.config import option
 
@@ -31,8 +31,8 @@ class Config:
 
 def main(config: Config) -> None:
     case, ours = CONVOLUTIONS[config.case], (sys.executable, "benchmarks._worker_conv_jax")
-    busy = common.busy_cores()
-    rows, about = race(
+    race_and_report(
+        f"convolution {config.case} with both gradients",
         {
             "medjax": ours,
             "medjax, built": (*ours, learner.NATIVE),
@@ -42,14 +42,7 @@ def main(config: Config) -> None:
         Job(config.case, case.images[0], "float32", "cpu"),
         updates=config.updates,
         repeats=config.repeats,
-    )
-    common.report(
-        f"convolution {config.case} with both gradients, {config.repeats} repetitions",
-        rows,
-        busy=busy,
-        versions=about["versions"],
         path=config.json,
-        device=about["device"],
     )
 
 

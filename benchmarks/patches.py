@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import common
 from benchmarks.cases import Job
-from benchmarks.race import race
+from benchmarks.race import race_and_report
 from medjax import app
 from medjax.config import option
 from medjax.errors import UserError
@@ -47,21 +46,19 @@ def main(config: Config) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), config)
         job = Job(f"{config.patch} {folder}", config.batch, "float32", "cpu")
-        busy, python = common.busy_cores(), config.torch_python or sys.executable
+        python = config.torch_python or sys.executable
         workers = {
             "medjax": (sys.executable, "benchmarks._worker_patches_jax"),
             **{name: (python, "benchmarks._worker_patches_torch", p) for name, p in PEERS.items()},
         }
-        rows, about = race(workers, job, updates=config.updates, repeats=config.repeats)
-    common.report(
-        f"{config.patch}^3 of {config.volumes} volumes of {config.side}^3 int16, "
-        f"{config.repeats} repetitions; a step is one patch",
-        rows,
-        busy=busy,
-        versions=about["versions"],
-        path=config.json,
-        device=about["device"],
-    )
+        race_and_report(
+            f"patches of {config.patch}^3 of {config.volumes} volumes of {config.side}^3 int16",
+            workers,
+            job,
+            updates=config.updates,
+            repeats=config.repeats,
+            path=config.json,
+        )
 
 
 def write(folder: Path, config: Config) -> None:

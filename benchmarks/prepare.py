@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import common
 from benchmarks.cases import Job
-from benchmarks.race import race
+from benchmarks.race import race_and_report
 from medjax import app
 from medjax.config import option
 from medjax.errors import UserError
@@ -62,20 +61,19 @@ def write(folder: Path, config: Config) -> None:
 def time_sides(config: Config, when: str, folder: str) -> None:
     """One table: the first time, or a later one."""
     job = Job(f"{when} {config.size} {folder}", 64, "float32", "cpu")
-    busy, python = common.busy_cores(), config.torch_python or sys.executable
+    python = config.torch_python or sys.executable
     workers = {
         "medjax": (sys.executable, "benchmarks._worker_prepare_jax"),
         **{name: (python, "benchmarks._worker_prepare_torch", p) for name, p in PEERS.items()},
     }
-    rows, about = race(workers, job, updates=config.images, repeats=config.repeats)
-    common.report(
-        f"a {when} time: {config.images} {config.suffix} of {config.side}^2 to {config.size}^2, "
-        f"{config.repeats} repetitions; a step is one image",
-        rows,
-        busy=busy,
-        versions=about["versions"],
+    race_and_report(
+        f"images, a {when} time: {config.images} {config.suffix} of {config.side}^2 to "
+        f"{config.size}^2",
+        workers,
+        job,
+        updates=config.images,
+        repeats=config.repeats,
         path=f"{config.json}/{when}.json" if config.json else "",
-        device=about["device"],
     )
 
 

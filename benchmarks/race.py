@@ -12,6 +12,28 @@ from benchmarks.sides import Side, SideError
 from medjax.errors import UserError
 
 
+def race_and_report(
+    title: str,
+    workers: Mapping[str, Sequence[str]],
+    job: Job,
+    *,
+    updates: int,
+    repeats: int,
+    path: str,
+) -> None:
+    """Prints the table of all sides; arguments as of `race` and `common.report`."""
+    busy = common.busy_cores()
+    rows, about = race(workers, job, updates=updates, repeats=repeats)
+    common.report(
+        f"{title}, {repeats} repetitions",
+        rows,
+        busy=busy,
+        versions=about["versions"],
+        path=path,
+        device=about["device"],
+    )
+
+
 def race(
     workers: Mapping[str, Sequence[str]], job: Job, *, updates: int, repeats: int
 ) -> tuple[list[Row], dict[str, Any]]:

@@ -10,9 +10,8 @@ interpolate linearly and repeat the border. A step is the whole batch; the sides
 import dataclasses
 import sys
 
-from benchmarks import common
 from benchmarks.cases import Job
-from benchmarks.race import race
+from benchmarks.race import race_and_report
 from medjax import app
 from medjax.config import option
 from medjax.errors import UserError
@@ -39,8 +38,9 @@ def main(config: Config) -> None:
     if min(config.side, config.batch, config.updates, config.repeats) < 1:
         raise UserError("--side, --batch, --updates and --repeats must be at least 1")
     job = Job(str(config.side), config.batch, "float32", config.device)
-    busy, python = common.busy_cores(), config.torch_python or sys.executable
-    rows, about = race(
+    python = config.torch_python or sys.executable
+    race_and_report(
+        f"affine + elastic, batch {config.batch} of {config.side}^3",
         {
             "medjax": (sys.executable, "benchmarks._worker_transform_jax"),
             **{
@@ -51,14 +51,7 @@ def main(config: Config) -> None:
         job,
         updates=config.updates,
         repeats=config.repeats,
-    )
-    common.report(
-        f"affine + elastic, batch {config.batch} of {config.side}^3, {config.repeats} repetitions",
-        rows,
-        busy=busy,
-        versions=about["versions"],
         path=config.json,
-        device=about["device"],
     )
 
 

@@ -10,9 +10,9 @@ by torch.compile, all in float32, one window at a time.
 import dataclasses
 import sys
 
-from benchmarks import common, learner
+from benchmarks import learner
 from benchmarks.cases import Job
-from benchmarks.race import race
+from benchmarks.race import race_and_report
 from medjax import app
 from medjax.config import option
 from medjax.errors import UserError
@@ -36,21 +36,20 @@ def main(config: Config) -> None:
     if not 32 <= config.window <= config.side or config.window % 16 or config.repeats < 1:
         raise UserError("--window: a multiple of 16 from 32 to --side; --repeats: at least 1")
     job = Job(f"{config.side} {config.window}", 1, "float32", config.device, "predict")
-    busy, python = common.busy_cores(), config.torch_python or sys.executable
+    python = config.torch_python or sys.executable
     ours = (sys.executable, "benchmarks._worker_window_jax")
     workers = {"medjax": ours, "MONAI": (python, "benchmarks._worker_window_torch")}
     if config.native:
         workers["medjax, built"] = (*ours, learner.NATIVE)
     if config.compile:
         workers["MONAI, torch.compile"] = (*workers["MONAI"], "--compile")
-    rows, about = race(workers, job, updates=1, repeats=config.repeats)
-    common.report(
-        f"{config.window}^3 windows over {config.side}^3, {config.repeats} repetitions",
-        rows,
-        busy=busy,
-        versions=about["versions"],
+    race_and_report(
+        f"{config.window}^3 windows over {config.side}^3",
+        workers,
+        job,
+        updates=1,
+        repeats=config.repeats,
         path=config.json,
-        device=about["device"],
     )
 
 
