@@ -123,7 +123,7 @@ def _number(value: float | None) -> str:
 def _wrapped(command: str) -> str:
     """A command in lines that end in a backslash."""
     lines = [""]
-    for word in command.split(" "):
+    for word in command.replace(" --", "\n--").split("\n"):  # a value may hold spaces
         if lines[-1] and len(lines[-1]) + len(word) > _LINE:
             lines.append(" ")
         lines[-1] += f" {word}" if lines[-1] else word
