@@ -12,6 +12,8 @@ from medjax.outputs.masks.metrics import MEASURES
 from medjax.outputs.masks.report import MaskPredictions
 
 _FEW = 6
+_FLAT = 4  # times as many voxels along other axes: a stack of slices
+_PARTS = (0.15, 0.5, 0.85)  # of a structure's extent, where its slices are shown
 _VIEWS = ((0, 1), (0, 2), (1, 2))  # of a volume: the axes to the right and upwards
 
 
@@ -62,7 +64,8 @@ def over(
     reference: np.ndarray | None = None,
 ) -> None:
     """A mask `[*space]` over its image `[*space, channel]`, beside the reference where there is
-    one; of a volume three slices through the largest sections."""
+    one; of a volume three slices through the largest sections, or of a stack of few slices three of
+    them."""
     views = _views(image, mask if reference is None or not reference.any() else reference)
     shown = [("found", mask)] if reference is None else [("reference", reference), ("found", mask)]
     columns: list[tuple[str, np.ndarray, np.ndarray | None]] = [
@@ -117,6 +120,13 @@ def _views(image: np.ndarray, shown: np.ndarray) -> list[Callable[[np.ndarray], 
     """What makes pictures `[up, right]` of arrays: of a volume three slices."""
     if image.ndim == 3:
         return [lambda array: flat(array) if array.ndim == 3 else array]
+    thin, usual = int(np.argmin(shown.shape)), sorted(shown.shape)[1]
+    if _FLAT * shown.shape[thin] <= usual:  # other sections would be lines
+        others = tuple(a for a in range(3) if a != thin)
+        there = np.flatnonzero((shown > 0).any(others))
+        places = there if len(there) else np.arange(shown.shape[thin])
+        chosen = [int(places[int(part * (len(places) - 1))]) for part in _PARTS]
+        return [functools.partial(_slice, axis=thin, at=at) for at in chosen]
     out: list[Callable[[np.ndarray], np.ndarray]] = []
     for view in _VIEWS:
         (drop,) = {0, 1, 2} - set(view)
