@@ -44,11 +44,12 @@ def decathlon(options: MaskOptions) -> MaskSet:
     """A task of the Medical Segmentation Decathlon, as its `dataset.json` describes it."""
     root = table.root_of(options)
     facts = read_facts(root / "dataset.json")
-    cases = mask_folder(options)
+    cases, named = mask_folder(options), facts.get("modality") or "unknown"
+    modality = ", ".join(map(str, named.values())) if isinstance(named, dict) else str(named)
     info = dataclasses.replace(
         cases.info,
         name=f"decathlon {facts.get('name', root.name)}".lower(),
-        modality=", ".join(map(str, facts.get("modality", {}).values())),
+        modality=modality,
         licence=str(facts.get("licence", "CC BY-SA 4.0")),
         citation=_DECATHLON,
     )
