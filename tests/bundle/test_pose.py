@@ -19,6 +19,9 @@ SHAPE = np.array([[0.0, 0, 0], [24, 2, 0], [3, 21, 1], [1, 4, 26]])
 AFFINE = np.array([[0, -2.0, 0, 22], [2.0, 0, 0, -18], [0, 0, 2.0, -20], [0, 0, 0, 1]])
 
 
+pytestmark = pytest.mark.slow  # two trainings
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, cache_dir):
     """Volumes of four dots, in any pose; the bundles of both looks, and the second run."""

@@ -151,6 +151,7 @@ def test_volumes_four_landmarks_two_seeds_and_all_that_can_be_chosen(tmp_path, c
     assert "corrected by shape" in report["beside"]
 
 
+@pytest.mark.slow  # a kill in the middle of another family is in the quick tests
 def test_killed_and_resumed_it_ends_bit_equal(done, cache_dir, tmp_path):
     """Learner, target network, agents and replay all go on where they were."""
     _, whole = done

@@ -82,23 +82,13 @@ def test_the_predictions_add_up_to_the_report(done):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"loss": "curve", "recurrence": "gru", "rival": False, "smooth": 3, "by_length": True},
-        pytest.param(
-            {
-                "recurrence": "convlstm",
-                "rival": False,
-                "remat": True,
-                "learning_rates": "1e-3,3e-3",
-            },
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            {"recurrence": "tcn", "rival": False, "seeds": 2, "encoder_rate": 0.1},
-            marks=pytest.mark.slow,
-        ),
+        {"recurrence": "convlstm", "rival": False, "remat": True, "learning_rates": "1e-3,3e-3"},
+        {"recurrence": "tcn", "rival": False, "seeds": 2, "encoder_rate": 0.1},
     ],
 )
 def test_other_networks_and_losses_go_through(tmp_path, cache_dir, changes):
@@ -123,6 +113,7 @@ def test_planes_of_sweeps(tmp_path, cache_dir):
     assert "area of blood" not in report["beside"]
 
 
+@pytest.mark.slow
 def test_a_run_and_its_rival_start_from_another(done, tmp_path, cache_dir):
     _, workdir = done
     report = run_here(
@@ -184,16 +175,26 @@ def test_bad_settings_are_told_in_one_line_and_leave_nothing(tmp_path, cache_dir
     assert not (tmp_path / "w").exists()
 
 
-def test_time_between_frames_has_to_be_known(tmp_path, cache_dir):
+def sequences_without_times(root):
+    """Eight of four frames each, of which no file tells the time between."""
     from tests.data.test_sequences import frames_of, table, write_folder
 
-    root = tmp_path / "set"
     root.mkdir()
     for i in range(8):
         write_folder(root / f"c{i}", frames_of(4))
     table(root, [[f"c{i}", f"s{i}", name, t] for i in range(8) for name, t in (("a", 1), ("b", 2))])
+    return root
+
+
+def test_time_between_frames_has_to_be_known(tmp_path, cache_dir):
+    root = sequences_without_times(tmp_path / "set")
     with pytest.raises(UserError, match="give the column frame_ms, `frame_ms`, or `units=frames`"):
         run_here(tmp_path / "w", cache_dir, dataset="sequence_folder", data_dir=root)
+
+
+@pytest.mark.slow
+def test_frames_may_be_counted_or_their_time_be_given(tmp_path, cache_dir):
+    root = sequences_without_times(tmp_path / "set")
     report = run_here(
         tmp_path / "w",
         cache_dir,

@@ -6,9 +6,17 @@ import pytest
 
 from medjax import models
 
+SLOW = {("efficientnet_lite0", 3), ("efficientnet_lite1", 3)}
 
-@pytest.mark.parametrize("name", models.CLASSIFIERS)
-@pytest.mark.parametrize("ndim", [2, 3])
+
+@pytest.mark.parametrize(
+    ("name", "ndim"),
+    [
+        pytest.param(name, ndim, marks=[pytest.mark.slow] if (name, ndim) in SLOW else [])
+        for name in models.CLASSIFIERS
+        for ndim in (2, 3)
+    ],
+)
 def test_shapes_in_two_and_three_dimensions(name, ndim):
     model = models.classifier(name, num_classes=5, dtype="bfloat16")
     shape = (2, *(models.smallest_side(name),) * ndim, 3)
