@@ -19,7 +19,7 @@ _QUEUE = 96  # patches
 
 
 def pairs(folder: str) -> list[tuple[str, str]]:
-    """Images and masks; the number of the training that medjax draws of them matters not."""
+    """All images and masks; medjax reads those of its training split."""
     return [
         (str(p), str(p.parents[1] / "labels" / p.name))
         for p in sorted(Path(folder, "images").iterdir())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data import dicom, nifti, pictures
+from medjax.data import dicom, nifti, pictures, walk
 from medjax.data import series as dicom_series
 from medjax.data.found import Layout, RawImage
 from medjax.errors import UserError
@@ -41,6 +41,16 @@ def stem(path: Path) -> str:
     return path.name[: -len(end)] if end in SUFFIXES else path.name
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its suffix, else by its content."""
+    return kind(path) in DICOM
+
+
+def slices_in(folder: Path) -> list[Path]:
+    """The DICOM files below a folder."""
+    return walk.find(folder, is_dicom).files
+
+
 def is_image(path: Path) -> bool:
     """Whether `read` knows the kind of file."""
     return kind(path) in SUFFIXES
@@ -70,7 +80,8 @@ def read(
     }
     with readable(path, what="image"):
         if path.is_dir():
-            raw_image = dicom_series.read(path, limit_bytes=limit_bytes, series=series)
+            slices = slices_in(path)
+            raw_image = dicom_series.read(path, slices, limit_bytes=limit_bytes, series=series)
         else:
             raw_image = readers[_known(path)](path, limit_bytes=limit_bytes)
     pixels = raw_image.pixels
@@ -88,7 +99,7 @@ def layout(path: Path, *, stacked: bool = False, series: str = "") -> Layout | N
     }
     if path.is_dir():
         with readable(path, what="image"):
-            return dicom_series.layout(path, series=series)
+            return dicom_series.layout(path, slices_in(path), series=series)
     name = _known(path)
     with readable(path, what="image"):
         return readers[name](path) if name in readers else None

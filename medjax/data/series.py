@@ -1,6 +1,6 @@
 """DICOM series: a volume whose slices are files of one folder."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ _UNEVEN = 0.1  # share of the usual distance by which others may differ: headers
 _SHOWN = 5  # series of a message
 
 
-def read(folder: Path, *, limit_bytes: int, series: str = "") -> RawImage:
+def read(folder: Path, files: Iterable[Path], *, limit_bytes: int, series: str = "") -> RawImage:
     """The volume `[slice, row, column, 1]` of a series, in the units of its modality, float32.
 
     Args:
+      files: the DICOM files in the folder.
       limit_bytes: a volume that is larger is refused before its pixels are read.
       series: which one, where there are several: its description, number or UID.
 
@@ -26,7 +27,7 @@ def read(folder: Path, *, limit_bytes: int, series: str = "") -> RawImage:
       UserError: if there are several series and none is chosen, or slices of the one are missing,
         doubled, not parallel or of several sizes; it names the folder.
     """
-    slices, where = _stack(folder, series)
+    slices, where = _stack(folder, files, series)
     check_bytes(folder, 4 * int(np.prod(where.shape)), limit_bytes=limit_bytes)
     pixels = [dicom.read(s.path, limit_bytes=limit_bytes).pixels for s in slices]
     if any(p.shape[-1] != 1 for p in pixels):
@@ -34,12 +35,12 @@ def read(folder: Path, *, limit_bytes: int, series: str = "") -> RawImage:
     return RawImage(np.stack(pixels), where.spacing_mm, where.affine, where.axes)
 
 
-def layout(folder: Path, *, series: str = "") -> Layout:
+def layout(folder: Path, files: Iterable[Path], *, series: str = "") -> Layout:
     """How it lies, by the headers of its files."""
-    return _stack(folder, series)[1]
+    return _stack(folder, files, series)[1]
 
 
-def fold(files: Iterable[Path]) -> list[Path]:
+def fold(files: Iterable[Path], is_dicom: Callable[[Path], bool]) -> list[Path]:
     """The files, with folders in place of the DICOM slices in them: those that hold several files,
     all of them images of one frame."""
     out: dict[Path, None] = {}
@@ -47,25 +48,20 @@ def fold(files: Iterable[Path]) -> list[Path]:
     for path in files:
         by_folder.setdefault(path.parent, []).append(path)
     for folder, paths in by_folder.items():
-        out.update(dict.fromkeys([folder] if _are_slices(paths) else paths))
+        out.update(dict.fromkeys([folder] if _are_slices(paths, is_dicom) else paths))
     return list(out)
 
 
-def _are_slices(paths: Sequence[Path]) -> bool:
-    if len(paths) < 2 or not all(map(dicom.is_dicom, paths)):
+def _are_slices(paths: Sequence[Path], is_dicom: Callable[[Path], bool]) -> bool:
+    if len(paths) < 2 or not all(map(is_dicom, paths)):
         return False
     slices = [dicom.read_slice(path) for path in paths]
     return all(s is not None and s.place is not None for s in slices)
 
 
-def files_of(folder: Path) -> list[Path]:
-    """The DICOM files below a folder."""
-    return walk.find(folder, dicom.is_dicom).files
-
-
-def _stack(folder: Path, series: str) -> tuple[list[Slice], Layout]:
+def _stack(folder: Path, files: Iterable[Path], series: str) -> tuple[list[Slice], Layout]:
     """The slices from one end to the other, and how they lie."""
-    everything = [s for path in files_of(folder) if (s := dicom.read_slice(path))]
+    everything = [s for path in files if (s := dicom.read_slice(path))]
     if not everything:
         raise UserError(f"{folder}: is a folder without DICOM slices; give an image file")
     slices = _chosen(folder, everything, series)
@@ -89,8 +85,6 @@ def _chosen(folder: Path, slices: Sequence[Slice], series: str) -> list[Slice]:
     by_uid: dict[str, list[Slice]] = {}
     for item in slices:
         by_uid.setdefault(item.uid, []).append(item)
-    if len(by_uid) == 1 and not series:
-        return list(slices)
     meant = [uid for uid, some in by_uid.items() if not series or series in some[0].names]
     if len(meant) == 1:
         return by_uid[meant[0]]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medjax.data import dicom, images, series, table, walk
+from medjax.data import dicom, images, table, walk
 from medjax.errors import UserError
 
 USUAL = (
@@ -163,8 +163,8 @@ def _patients(paths: Sequence[Path | None]) -> list[str]:
 def patient_of(path: Path) -> str:
     """By the header of a DICOM file, or of the first of a series; empty of others."""
     if path.is_dir():
-        path = next(iter(series.files_of(path)), path)
-    if not path.is_file() or images.kind(path) not in images.DICOM:
+        path = next(iter(images.slices_in(path)), path)
+    if not path.is_file() or not images.is_dicom(path):
         return ""
     with images.readable(path, what="image"):
         return dicom.patient_id(path)

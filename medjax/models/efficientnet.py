@@ -3,6 +3,7 @@
 Weights of ImageNet come with the extra `pretrained`.
 """
 
+import functools
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,22 +57,12 @@ class InvertedBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        wide = x.shape[-1] * self.expansion
-        y = x
+        layer = functools.partial(_layer, train=train, dtype=self.dtype)
+        wide, y = x.shape[-1] * self.expansion, x
         if self.expansion > 1:
-            y = _layer(y, wide, 1, 1, "expand_conv", "bn0", train=train, dtype=self.dtype)
-            y = nn.relu6(y)
-        y = blocks.Conv(
-            wide,
-            self.kernel,
-            self.stride,
-            groups=wide,
-            of_tensorflow=True,
-            dtype=self.dtype,
-            name="depthwise_conv",
-        )(y)
-        y = nn.relu6(blocks.Norm(self.dtype, epsilon=_EPSILON, name="bn1")(y, train=train))
-        y = _layer(y, self.features, 1, 1, "project_conv", "bn2", train=train, dtype=self.dtype)
+            y = nn.relu6(layer(y, wide, 1, 1, "expand_conv", "bn0"))
+        depthwise = layer(y, wide, self.kernel, self.stride, "depthwise_conv", "bn1", groups=wide)
+        y = layer(nn.relu6(depthwise), self.features, 1, 1, "project_conv", "bn2")
         return x + y if x.shape == y.shape else y
 
 
@@ -91,8 +82,8 @@ class EfficientNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        x = x.astype(self.dtype)
-        x = nn.relu6(_layer(x, _STEM, 3, 2, "conv_stem", "bn0", train=train, dtype=self.dtype))
+        layer = functools.partial(_layer, train=train, dtype=self.dtype)
+        x = nn.relu6(layer(x.astype(self.dtype), _STEM, 3, 2, "conv_stem", "bn0"))
         number = 0
         for stage in self.stages:
             for i in range(stage.blocks):
@@ -106,7 +97,7 @@ class EfficientNet(nn.Module):
                     name=f"blocks_{number}",
                 )
                 x, number = block(x, train=train), number + 1
-        x = nn.relu6(_layer(x, _LAST, 1, 1, "conv_head", "bn1", train=train, dtype=self.dtype))
+        x = nn.relu6(layer(x, _LAST, 1, 1, "conv_head", "bn1"))
         return blocks.Head(self.num_classes, self.dropout, name="fc")(
             blocks.global_mean(x), train=train
         )
@@ -122,10 +113,13 @@ def _layer(
     *,
     train: bool,
     dtype: DTypeLike,
+    groups: int = 1,
 ) -> Array:
     """A convolution and its normalisation, by their names; called within a module."""
-    x = blocks.Conv(features, kernel, stride, of_tensorflow=True, dtype=dtype, name=conv)(x)
-    return blocks.Norm(dtype, epsilon=_EPSILON, name=norm)(x, train=train)
+    convolution = blocks.Conv(
+        features, kernel, stride, groups=groups, of_tensorflow=True, dtype=dtype, name=conv
+    )
+    return blocks.Norm(dtype, epsilon=_EPSILON, name=norm)(convolution(x), train=train)
 
 
 def published_weights(number: int = 0) -> Path:

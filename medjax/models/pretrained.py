@@ -35,7 +35,7 @@ def torch_names(path: tuple[str, ...]) -> list[str]:
     end = _LEAVES[leaf]
     if modules[0] == "fc":
         return [f"{head}.{end}" for head in _HEADS]
-    first = re.sub(r"^(layer\d+)_(\d+)$", r"\1.\2", modules[0])
+    first = re.sub(r"^(layer\d+|blocks)_(\d+)$", r"\1.\2", modules[0])
     dense = re.match(r"^block(\d+)_(\d+)$", first)
     step = re.match(r"^transition(\d+)_(norm|conv)$", first)
     rest = [re.sub(r"_(\d+)$", r".\1", m) for m in modules[1:]]
@@ -46,7 +46,7 @@ def torch_names(path: tuple[str, ...]) -> list[str]:
         return [f"features.transition{step[1]}.{step[2]}.{end}"]
     name = ".".join([first, *rest, end])
     # EfficientNet as PyTorch's users have it: `_blocks.0._bn1`.
-    marked = ".".join([f"_{m}" for m in (re.sub(r"_(\d+)$", r".\1", modules[0]), *rest)] + [end])
+    marked = ".".join([*(f"_{m}" for m in (first, *rest)), end])
     return [name, f"features.{name}", marked]
 
 

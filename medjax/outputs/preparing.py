@@ -63,7 +63,7 @@ def list_images(path: Path, spec: ModelSpec) -> walk.Walk:
     """The images below a folder; for a network of volumes, DICOM slices are one in their folder."""
     files, left_out = walk.find(path, images.is_image)
     volumes = len(spec.image_shape) == 4
-    return walk.Walk(series.fold(files) if volumes else files, left_out)
+    return walk.Walk(series.fold(files, images.is_dicom) if volumes else files, left_out)
 
 
 def fit_channels(

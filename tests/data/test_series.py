@@ -92,6 +92,16 @@ def test_of_several_series_one_is_chosen(tmp_path):
     assert images.read(tmp_path, series="3").pixels.min() == 0
 
 
+def test_a_directory_of_files_is_no_slice_and_a_preamble_is_not_needed(tmp_path):
+    """As on a disc from a scanner; and as many programs write DICOM."""
+    save_series(tmp_path)
+    slices = sorted(tmp_path.iterdir())
+    (tmp_path / "DICOMDIR").write_bytes(slices[0].read_bytes()[:200])
+    for path in slices:
+        path.write_bytes(path.read_bytes()[132:])
+    np.testing.assert_array_equal(images.read(tmp_path).pixels[..., 0], VOLUME)
+
+
 def test_a_folder_without_slices_is_no_image(tmp_path):
     with pytest.raises(UserError, match="without DICOM slices"):
         images.read(tmp_path)
@@ -109,7 +119,7 @@ def test_a_volume_too_large_is_refused_before_it_is_read(tmp_path):
 def test_files_of_a_folder_are_one_image_where_they_are_slices(tmp_path):
     slices = sorted(save_series(tmp_path / "scan").iterdir())
     single = [saved(tmp_path / f"{name}.dcm", VOLUME[0]) for name in "ab"]
-    assert series.fold([*single, *slices]) == [*single, tmp_path / "scan"]
+    assert series.fold([*single, *slices], images.is_dicom) == [*single, tmp_path / "scan"]
 
 
 def save_mask(path, mask):

@@ -130,7 +130,7 @@ def _between(image_folder: Path, mask_folder: Path) -> Pairing:
 
 def _series_of(path: Path, image_folder: Path, masks: Mapping[str, Path]) -> Path | None:
     """The folder of DICOM slices that a file is one of: one that a mask is named after."""
-    if images.kind(path) not in images.DICOM:
+    if not images.is_dicom(path):
         return None
     above = itertools.takewhile(lambda folder: folder != image_folder, path.parents)
     return next((f for f in above if f.relative_to(image_folder).as_posix() in masks), None)
