@@ -42,6 +42,7 @@ from medjax.train import optim, step
 from medjax.typing import Array, Key
 
 SIDE, CASES = 96, 4
+_WORKER = "benchmarks._worker_search"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,17 +73,16 @@ def main(config: Config) -> None:
     if update:
         job = Job(f"{crop},{history}", config.batch, "float32", config.device)
         python = config.torch_python or sys.executable
-        rows, about = race(
-            {
-                "medjax": (sys.executable, "benchmarks._worker_search_jax"),
-                "medjax, built": (sys.executable, "benchmarks._worker_search_jax", learner.NATIVE),
-                "PyTorch eager": (python, "benchmarks._worker_search_torch"),
-                "PyTorch torch.compile": (python, "benchmarks._worker_search_torch", "--compile"),
-            },
-            job,
-            updates=config.updates,
-            repeats=config.repeats,
-        )
+        ours, theirs = (sys.executable, f"{_WORKER}_jax"), (python, f"{_WORKER}_torch")
+        workers = {
+            "medjax": ours,
+            "medjax, built": (*ours, learner.NATIVE),
+            "PyTorch eager": theirs,
+            "PyTorch torch.compile": (*theirs, "--compile"),
+        }
+        if config.device != "cpu":
+            del workers["medjax, built"]  # these convolutions are a CPU's
+        rows, about = race(workers, job, updates=config.updates, repeats=config.repeats)
         title = f"update of Q-learning, batch {config.batch}, {title}"
     else:
         learner.use(config.device)
