@@ -7,7 +7,6 @@ Measured runs, with their commands: docs/results.md.
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset, Split
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
-from medjax.models import pretrained
+from medjax.models.published import PUBLISHED, SCALINGS
 from medjax.ops.augment import Augmentation
 from medjax.outputs.labels import metrics
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
@@ -44,8 +43,14 @@ class Config:
     predictor: ClassificationPredictor = ClassificationPredictor()
     init_from: str = option(
         "",
-        "weights of a published ResNet or DenseNet to start from: .safetensors, .npz or .pth",
+        f"weights to start from: {', '.join(PUBLISHED)}; a file (.safetensors, .npz, .pth); or the "
+        "work directory of a run",
         path=True,
+    )
+    init_scaling: str = option(
+        "",
+        "how a file of weights wants images scaled; set: as the training set has them",
+        choices=("", *SCALINGS, experiment.OF_SET),
     )
     freeze: bool = option(False, "train the last layer only, on the features of --init_from")
     dropout: float = option(0.2, "before the last layer", least=0, below=1)
@@ -89,8 +94,8 @@ def main(
     Args:
       dataset, network, loss: of one's own, in place of those that the settings name.
     """
-    if config.freeze and not config.init_from:
-        raise UserError("`freeze` trains on the features of published weights; give `init_from`")
+    if (config.freeze or config.init_scaling) and not config.init_from:
+        raise UserError("`freeze` and `init_scaling` are for weights to start from: `init_from`")
     if network is not None and "dropout" in config.files.given:
         raise UserError("`dropout` is for networks of medjax; yours has its own, or none")
     with experiment.open_run(
@@ -99,7 +104,11 @@ def main(
         config = run.config  # with what was chosen for it
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
-        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
+        scaling = experiment.fit_preprocessing(run, train)
+        start = find_start(config)
+        if start:
+            scaling = start.scale(scaling, channels=train.image_shape[-1])
+        spec = experiment.describe_model(run, scaling)
         predictor = dataclasses.replace(
             with_network(config.predictor, network),
             augmentation=config.augmentation,
@@ -118,8 +127,8 @@ def main(
             loss_function=loss_function,
             class_weights=balanced if config.class_weights == "balanced" else None,
         )
-        if config.init_from:
-            task = task._replace(init=pretrained.start_from(Path(config.init_from), task.init))
+        if start:
+            task = task._replace(init=start.init(task.init))
         method = experiment.Method(predictor, spec, task)
         score = metrics.choose_score(config.best, validation, spec.info)
         learned = experiment.train(
@@ -132,10 +141,22 @@ def main(
             higher=score not in (*metrics.LOWER_IS_BETTER, "loss"),
         )
         evaluation = experiment.evaluate(run, method, train, learned)
-        return experiment.write_report(run, method, learned, evaluation, score=score)
+        further = {"started_from": start.facts} if start else {}
+        return experiment.write_report(
+            run, method, learned, evaluation, score=score, further=further
+        )
 
 
 # --8<-- [end:main]
+def find_start(config: Config) -> experiment.Start | None:
+    """The weights that the settings name; None where they name none."""
+    if not config.init_from:
+        return None
+    return experiment.find_start(
+        config.init_from, model=config.predictor.model, scaling=config.init_scaling
+    )
+
+
 def balance(train: Split, *, classes: int) -> tuple[float, ...]:
     """Weights with which all classes count alike."""
     frequency = np.bincount(train["label"], minlength=classes) / len(train)

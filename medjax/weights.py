@@ -38,7 +38,7 @@ def write(path: Path, tree: Tree) -> None:
     write_bytes(path, dump(tree))
 
 
-def of_run(workdir: Path, abstract: Tree) -> Any:
+def of_run(workdir: Path, abstract: Tree, *, own: str = "") -> Any:
     """The weights that a run has left, of its first seed, as `fit` gives them."""
     path = workdir / NAME
     try:
@@ -47,7 +47,8 @@ def of_run(workdir: Path, abstract: Tree) -> Any:
         raise UserError(
             f"{path}: {e.strerror}; name the work directory of a run that has ended"
         ) from None
-    return fit({name: array[0] for name, array in arrays.items()}, abstract, where=str(path))
+    of_first = {name: array[0] for name, array in arrays.items()}
+    return fit(of_first, abstract, where=str(path), own=own)
 
 
 def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:
@@ -65,8 +66,11 @@ def check_finite(arrays: Mapping[str, np.ndarray], *, where: str) -> None:
             raise UserError(f"{where}: {name} has numbers that are not finite")
 
 
-def fit(arrays: Mapping[str, np.ndarray], abstract: Tree, *, where: str) -> Any:
+def fit(arrays: Mapping[str, Any], abstract: Tree, *, where: str, own: str = "") -> Any:
     """Arrays by path as the (params, stats) that `abstract` has the shapes of.
+
+    Args:
+      own: paths that begin so keep what `abstract` has, such as `params/fc/`; empty: none.
 
     Raises:
       UserError: if one is missing, has another shape or type, or is too many; it is named.
@@ -74,6 +78,9 @@ def fit(arrays: Mapping[str, np.ndarray], abstract: Tree, *, where: str) -> Any:
     wanted = {
         _name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(named(abstract))
     }
+    if own:
+        kept = {name: leaf for name, leaf in wanted.items() if name.startswith(own)}
+        arrays = {k: v for k, v in arrays.items() if not k.startswith(own)} | kept
     for name, leaf in wanted.items():
         array = arrays.get(name)
         if array is None:

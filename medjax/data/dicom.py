@@ -63,6 +63,7 @@ class Slice(NamedTuple):
 
     Attributes:
       names: of the series: its UID, and its number and description where they are given.
+      frames: 1 of a slice; 0 of an object without image, as a report; else several images.
       shape: rows and columns.
       plane_mm: the size of a pixel, row and column; None where it is not known.
       turn: directions of rows and columns, `[6]`; place: of the first pixel, `[3]`, LPS mm; None
@@ -71,6 +72,7 @@ class Slice(NamedTuple):
 
     path: Path
     names: tuple[str, str, str]
+    frames: int
     shape: tuple[int, int]
     plane_mm: tuple[float, float] | None
     turn: np.ndarray | None
@@ -81,17 +83,18 @@ class Slice(NamedTuple):
         return self.names[0]
 
 
-def read_slice(path: Path) -> Slice | None:
-    """The slice that a file is; None of an image of several frames."""
-    record = _record(path, stop_before_pixels=True)
-    if int(record.get("NumberOfFrames") or 1) > 1:
-        return None
+def read_slice(path: Path) -> Slice:
+    """What the header says."""
+    record = _record(path, other=True, stop_before_pixels=True)
     fields = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
     uid, number, text = (str(record.get(name) or "").strip() for name in fields)
+    if "Rows" not in record:
+        return Slice(path, (uid, number, text), 0, (0, 0), None, None, None)
     turns, place = _turns(record), record.get("ImagePositionPatient")
     return Slice(
         path,
         (uid, number, text),
+        int(record.get("NumberOfFrames") or 1),
         (int(record.Rows), int(record.Columns)),
         _plane_mm(path, record),
         turns[0] if len(turns) else None,
@@ -99,10 +102,14 @@ def read_slice(path: Path) -> Slice | None:
     )
 
 
-def _record(path: Path, **options: Any) -> Any:
-    """The data set, also of a file that begins without preamble, as many do."""
+def _record(path: Path, *, other: bool = False, **options: Any) -> Any:
+    """The data set, also of a file that begins without preamble, as many do.
+
+    Args:
+      other: it may be an object without image.
+    """
     record = _pydicom(path).dcmread(path, force=True, **options)
-    if "Rows" not in record:
+    if "Rows" not in record and not (other and "SOPClassUID" in record):
         raise UserError(f"{path}: unreadable or truncated image (no DICOM with rows of pixels)")
     return record
 

@@ -41,8 +41,8 @@ def layout(folder: Path, files: Iterable[Path], *, series: str = "") -> Layout:
 
 
 def fold(files: Iterable[Path], is_dicom: Callable[[Path], bool]) -> list[Path]:
-    """The files, with folders in place of the DICOM slices in them: those that hold several files,
-    all of them images of one frame."""
+    """The files, with folders in place of the DICOM slices in them: those that hold several, and no
+    other images."""
     out: dict[Path, None] = {}
     by_folder: dict[Path, list[Path]] = {}
     for path in files:
@@ -55,13 +55,13 @@ def fold(files: Iterable[Path], is_dicom: Callable[[Path], bool]) -> list[Path]:
 def _are_slices(paths: Sequence[Path], is_dicom: Callable[[Path], bool]) -> bool:
     if len(paths) < 2 or not all(map(is_dicom, paths)):
         return False
-    slices = [dicom.read_slice(path) for path in paths]
-    return all(s is not None and s.place is not None for s in slices)
+    shown = [s for path in paths if (s := dicom.read_slice(path)).frames]
+    return len(shown) > 1 and all(s.frames == 1 and s.place is not None for s in shown)
 
 
 def _stack(folder: Path, files: Iterable[Path], series: str) -> tuple[list[Slice], Layout]:
     """The slices from one end to the other, and how they lie."""
-    everything = [s for path in files if (s := dicom.read_slice(path))]
+    everything = [s for path in files if (s := dicom.read_slice(path)).frames == 1]
     if not everything:
         raise UserError(f"{folder}: is a folder without DICOM slices; give an image file")
     slices = _chosen(folder, everything, series)

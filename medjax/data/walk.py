@@ -119,8 +119,9 @@ def note_left_out(left_out: Counter[str]) -> list[str]:
 
 
 def counted(count: int, what: str) -> str:
-    """`1 image`, `3 images`."""
-    return f"{count} {what}{'s' * (count != 1)}"
+    """`1 image`, `3 images`, `2 boxes`."""
+    ending = "" if count == 1 else "es" if what.endswith("x") else "s"
+    return f"{count} {what}{ending}"
 
 
 def note_of(names: Collection[str], what: str, why: str, *, most: int = 3) -> list[str]:

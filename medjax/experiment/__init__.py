@@ -29,14 +29,17 @@ from medjax.experiment.reporting import (
     publish,
     write_report,
 )
+from medjax.experiment.starting import OF_SET, Start, find_start
 from medjax.experiment.training import Learned, Method, carry_out, evaluate, predict, train
 
 __all__ = [
+    "OF_SET",
     "Finished",
     "Folds",
     "Learned",
     "Method",
     "Run",
+    "Start",
     "by_seed",
     "carry_out",
     "check_augmentation",
@@ -45,6 +48,7 @@ __all__ = [
     "evaluate",
     "extend",
     "facts",
+    "find_start",
     "fit_preprocessing",
     "join_folds",
     "open_beside",

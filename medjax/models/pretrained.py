@@ -4,17 +4,15 @@ Takes a state dict as torchvision, timm and MONAI lay it out for ResNet and Dens
 mapping from names to numpy arrays, as `tensor_files.read` gives it.
 """
 
+import difflib
 import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from medjax.errors import UserError
-from medjax.models import tensor_files
-from medjax.typing import Key, Params, Stats
 
 _LEAVES = {
     "kernel": "weight",
@@ -24,6 +22,7 @@ _LEAVES = {
     "var": "running_var",
 }
 _WRAPPERS = ("conv", "norm", "linear")  # our names for the flax layer inside a block
+_SHOWN = 10  # arrays of a message
 _HEADS = ("fc", "classifier", "class_layers.out", "head.fc", "_fc")
 
 
@@ -55,15 +54,20 @@ def from_torch(
 ) -> Any:
     """`variables` with values from `tensors`; values change, structure never.
 
+    A network of gray images gets the sum of the first kernels for red, green and blue: as if the
+    image were repeated in all three.
+
     Args:
       variables: params and batch_stats, as of `init` or `eval_shape`.
       tensors: a state dict as numpy arrays.
       head: also the last layer; without it, that keeps its values.
 
     Raises:
-      UserError: if an array is missing, is too many, or its shape does not fit; it names the array.
+      UserError: if arrays are missing, are too many, or have other shapes; it names the first ten.
     """
     used: set[str] = set()
+    missing: list[str] = []
+    shapes: list[str] = []
 
     def convert(path: Any, leaf: Any) -> Any:
         names = tuple(p.key for p in path[1:])
@@ -71,39 +75,45 @@ def from_torch(
             return leaf
         known = [n for n in torch_names(names) if n in tensors]
         if not known:
-            raise UserError(f"the weights lack {torch_names(names)[0]!r}; another architecture?")
+            missing.append(torch_names(names)[0])
+            return leaf
         used.add(known[0])
         value = np.asarray(tensors[known[0]])
         if names[-1] == "kernel":  # [out, in, *space] -> [*space, in, out]
             value = value.transpose(*range(2, value.ndim), 1, 0)
+            if value.shape[-2] == 3 and leaf.shape[-2] == 1:
+                value = value.sum(-2, keepdims=True)
         if value.shape != leaf.shape:
-            raise UserError(f"{known[0]!r} has shape {value.shape} where {leaf.shape} is needed")
+            shapes.append(f"{known[0]!r} has shape {value.shape} where {leaf.shape} is needed")
+            return leaf
         return value.astype(leaf.dtype)
 
     converted = jax.tree_util.tree_map_with_path(convert, variables)
     odd = sorted(name for name in set(tensors) - used if not _may_stay(name))
-    if odd:
-        raise UserError(
-            f"the weights have {odd[0]!r}, which the network has not: {len(odd)} "
-            "arrays too many; another architecture?"
-        )
+    if missing or shapes or odd:
+        raise UserError(f"{_misfit(missing, shapes, odd)}: another architecture?")
     return converted
+
+
+def _misfit(missing: list[str], shapes: list[str], odd: list[str]) -> str:
+    """What does not fit, in one line."""
+    parts = _some(shapes)
+    if missing:
+        near = difflib.get_close_matches(missing[0], odd, 1)
+        like = f" (nearest to the first: {near[0]!r})" if near else ""
+        parts.insert(0, f"the weights lack {', '.join(_some(list(map(repr, missing))))}{like}")
+    if odd:
+        named = ", ".join(_some(list(map(repr, odd))))
+        parts.append(f"the weights have {named}, arrays too many")
+    return "; ".join(parts)
+
+
+def _some(items: list[str]) -> list[str]:
+    """The first ten, and how many more there are."""
+    more = len(items) - _SHOWN
+    return [*items[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _may_stay(name: str) -> bool:
     """Whether an array may be left: of a last layer, or a counter that nothing depends on."""
     return name.rpartition(".")[0] in _HEADS or name.endswith("num_batches_tracked")
-
-
-def start_from(
-    path: Path, init: Callable[[Key], tuple[Params, Stats]]
-) -> Callable[[Key], tuple[Params, Stats]]:
-    """The same initialisation, with published weights below the last layer."""
-    tensors = tensor_files.read(path)
-
-    def init_from_tensors(key: Key) -> tuple[Params, Stats]:
-        params, stats = init(key)
-        variables = from_torch({"params": params, "batch_stats": stats}, tensors, head=False)
-        return variables["params"], variables.get("batch_stats", {})
-
-    return init_from_tensors

@@ -10,6 +10,7 @@ a 1-wide convolution is a matrix product, and of a gray image two columns are tw
 get XLA's own.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ from medjax.typing import Array
 _2D = ("NHWC", "HWIO", "NHWC")
 LAYOUT = {4: _2D, 5: ("NDHWC", "DHWIO", "NDHWC")}  # channels last, by the rank of the images
 Strides = tuple[int, int]
+_PART_BYTES = 1 << 26  # more is slower too: it leaves the cache
 
 
 def conv_general_dilated(
@@ -124,7 +126,10 @@ def _by_phases(
 
 
 def conv3d(volumes: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) -> Array:
-    """A 3-D convolution as one 2-D convolution: depth taps become channels, depth joins the batch.
+    """A 3-D convolution as 2-D convolutions: depth taps become channels, depth joins the batch.
+
+    Where no gradient is asked for, one part of the depth after the other, so that only its taps are
+    in memory at once: about `_PART_BYTES` a volume.
 
     Args:
       volumes: `[batch, depth, height, width, in]`.
@@ -136,16 +141,48 @@ def conv3d(volumes: Array, kernel: Array, *, strides: Sequence[int], pads: Pads)
       `[batch, depth', height', width', out]`.
     """
     chex.assert_rank([volumes, kernel], 5)
-    kd, kh, kw, c_in, c_out = kernel.shape
     padded = jnp.pad(volumes, ((0, 0), pads[0], (0, 0), (0, 0), (0, 0)))
-    depth = (padded.shape[1] - kd) // strides[0] + 1
+    return _conv3d(tuple(strides), tuple(pads[1:]), padded, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv3d(strides: tuple[int, ...], pads: Pads, x: Array, w: Array) -> Array:
+    kd, stride = w.shape[0], strides[0]
+    depth = (x.shape[1] - kd) // stride + 1
+    taps = depth * kd * math.prod(x.shape[2:]) * x.dtype.itemsize  # bytes of one volume's
+    count = -(-taps // _PART_BYTES)
+    if kd == 1 or count < 2:
+        return _folded(strides, pads, x, w)
+    rows = -(-depth // count)
+    # The last part may reach over the end.
+    x = jnp.pad(x, ((0, 0), (0, (rows * count - depth) * stride), (0, 0), (0, 0), (0, 0)))
+
+    def answer_part(i: Array) -> Array:
+        part = lax.dynamic_slice_in_dim(x, i * rows * stride, (rows - 1) * stride + kd, axis=1)
+        return _folded(strides, pads, part, w)
+
+    parts = lax.map(answer_part, jnp.arange(-(-depth // rows)))  # [part, batch, rows, ...]
+    joined = jnp.moveaxis(parts, 0, 1).reshape(x.shape[0], -1, *parts.shape[3:])
+    return joined[:, :depth]
+
+
+def _folded(strides: tuple[int, ...], pads: Pads, x: Array, w: Array) -> Array:
+    """All of `x`, which is padded along its depth, as one 2-D convolution."""
+    kd, kh, kw, c_in, c_out = w.shape
+    depth = (x.shape[1] - kd) // strides[0] + 1
     last = (depth - 1) * strides[0] + 1
-    taps = [padded[:, t : t + last : strides[0]] for t in range(kd)]
+    taps = [x[:, t : t + last : strides[0]] for t in range(kd)]
     slabs = jnp.concatenate(taps, axis=-1)  # [batch, depth', height, width, kd * in]
-    slabs = slabs.reshape(-1, *slabs.shape[2:])
-    weights = kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kd * c_in, c_out)
-    out = conv2d(slabs, weights, strides=tuple(strides[1:]), pads=tuple(pads[1:]))
-    return out.reshape(volumes.shape[0], depth, *out.shape[1:])
+    weights = w.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kd * c_in, c_out)
+    out = conv2d(slabs.reshape(-1, *slabs.shape[2:]), weights, strides=strides[1:], pads=pads)
+    return out.reshape(x.shape[0], depth, *out.shape[1:])
+
+
+# Parts would be slower with a gradient: XLA's CPU backend is, inside of loops.
+_conv3d.defvjp(
+    lambda strides, pads, x, w: jax.vjp(partial(_folded, strides, pads), x, w),
+    lambda strides, pads, pull_back, g: pull_back(g),
+)
 
 
 def conv2d(images: Array, kernel: Array, *, strides: Sequence[int], pads: Pads) -> Array:

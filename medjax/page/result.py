@@ -227,7 +227,11 @@ def _data(result: JsonView) -> Json:
 
 def _made(result: JsonView) -> list[tuple[str, Any]]:
     train, versions = result["train"], result["versions"]
+    start = result.get("started_from", {})
+    of_whom = [start[key] for key in ("weights", "source", "licence") if key in start]
+    scaled = [f"images scaled as {start['scaling']}"] if start else []
     return [
+        *([("started from", "; ".join([*of_whom, *scaled]))] if start else []),
         ("device", result["device"]),
         ("training", f"{train['steps']} steps, {train['seconds']:.0f} s"),
         (

@@ -122,6 +122,20 @@ def test_files_of_a_folder_are_one_image_where_they_are_slices(tmp_path):
     assert series.fold([*single, *slices], images.is_dicom) == [*single, tmp_path / "scan"]
 
 
+def test_reports_beside_the_slices_are_none_of_them(tmp_path):
+    import pydicom
+
+    slices = sorted(save_series(tmp_path / "scan").iterdir())
+    report = pydicom.dcmread(slices[0])
+    for name in ("Rows", "Columns", "PixelData", "BitsAllocated"):
+        del report[name]
+    report.SeriesInstanceUID = "9.9"
+    report.save_as(tmp_path / "scan" / "report.dcm")
+    files = [*slices, tmp_path / "scan" / "report.dcm"]
+    assert series.fold(files, images.is_dicom) == [tmp_path / "scan"]
+    np.testing.assert_array_equal(images.read(tmp_path / "scan").pixels[..., 0], VOLUME)
+
+
 def save_mask(path, mask):
     """A mask `[slice, row, column]` on the grid of `save_series` as other programs write it: x, y,
     z, with y backwards."""

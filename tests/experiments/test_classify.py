@@ -223,6 +223,7 @@ def test_published_weights_and_a_frozen_trunk(tmp_path, cache_dir, folder_of_ima
         data_dir=folder_of_images,
         model="resnet18_28",
         init_from=tmp_path / "w.safetensors",
+        init_scaling="set",
         freeze=True,
         steps=1,
     )
@@ -376,9 +377,9 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
         ({"flip": "5"}, "`flip=5`: the images have the axes 0 to 1"),
         ({"steps": "many"}, "steps"),
         ({"step": 3}, "unknown flag '--step': did you mean --steps"),
-        ({"init_from": "/nowhere.safetensors"}, "not a readable .safetensors"),
+        ({"init_from": "/nowhere.safetensors"}, "no such file or folder"),
         ({"eval_only": True}, "no run in"),
-        ({"freeze": True}, "`freeze` trains on the features of published weights"),
+        ({"freeze": True}, "`freeze` and `init_scaling` are for weights to start from"),
         ({"model": "cnn", "image_size": 20}, "`image_size` is not read by the set brain_planes"),
         (
             {"data_dir": "launch"},

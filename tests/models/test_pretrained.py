@@ -69,8 +69,25 @@ def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(UserError, match=r"'conv1.weight' has shape \(7, 7, 1, 64\)"):
         pretrained.from_torch(variables, tensors)
     del tensors["bn1.bias"], tensors["conv1.weight"]
-    with pytest.raises(UserError, match="the weights lack"):
+    tensors["bn1.biases"] = np.zeros(64)
+    with pytest.raises(UserError, match=r"the weights lack .*'conv1\.weight'") as error:
         pretrained.from_torch(variables, tensors)
+    assert "'bn1.bias'" in str(error.value) and "have 'bn1.biases', arrays" in str(error.value)
+
+
+def test_of_much_that_does_not_fit_ten_are_listed_and_the_nearest():
+    """A ResNet-34 has blocks that a ResNet-18 has not."""
+    tensors = as_torch(shapes("resnet18_224"))
+    variables = shapes("resnet18_224")
+    more = {f"layer3.{i}.conv1.weight": np.zeros(3) for i in range(2, 14)}
+    with pytest.raises(UserError, match=r"'layer3\.7\.conv1\.weight', and 2 more, arrays too many"):
+        pretrained.from_torch(variables, tensors | more)
+    tensors["layer1.0.conv1.weigh"] = tensors.pop("layer1.0.conv1.weight")
+    with pytest.raises(UserError, match=r"nearest to the first: 'layer1\.0\.conv1\.weigh'"):
+        pretrained.from_torch(variables, tensors)
+
+
+def test_junk_is_no_file_of_weights(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"junk")
     with pytest.raises(UserError, match="not a readable"):
         tensor_files.read(tmp_path / "x.safetensors")

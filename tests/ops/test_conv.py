@@ -41,9 +41,22 @@ def test_values_and_gradients_equal_xla(ndim, kernel, stride, low, high, side):
     expected, back = jax.vjp(lambda x, w: native(x, w, stride, (low, high)), x, w)
     found, back_ours = jax.vjp(lambda x, w: ours(x, w, stride, (low, high)), x, w)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(ours(x, w, stride, (low, high)), expected, atol=1e-4)
     g = jax.random.normal(keys[2], expected.shape)
     for a, b in zip(back_ours(g), back(g), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("part_bytes", [1, 5000, 20000])
+def test_a_volume_in_parts_of_its_depth_has_the_same_answer(stride, part_bytes, monkeypatch, rng):
+    x, w = (
+        jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 11, 6, 6, 3), (3,) * 4 + (2,))
+    )
+    monkeypatch.setattr(conv, "_PART_BYTES", part_bytes)  # of stride 1: 12, 4 and 1 parts
+    program = str(jax.make_jaxpr(lambda x: ours(x, w, stride, (1, 2)))(x))
+    assert ("scan" in program) == (part_bytes < 20000)
+    np.testing.assert_allclose(ours(x, w, stride, (1, 2)), native(x, w, stride, (1, 2)), atol=1e-4)
 
 
 @pytest.mark.parametrize("taps", [(3, 3), (1, 5), (2, 7), (3, 1)])

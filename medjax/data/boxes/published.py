@@ -15,7 +15,7 @@ def bccd(options: BoxOptions) -> BoxSet:
     for name, rows in group_rows(table.read_rows(path), "image").items():
         file, boxes = root / "images" / f"{name}.jpg", keep_boxes(boxes_of_rows(path, rows))
         split = splits.split_name(rows[0]["split"], origin=rows[0].origin)
-        cases.append(case_of(root, file, boxes, options, {"subject": name, "split": split}))
+        cases.append(case_of(root, file, boxes, options, {"split": split}))
     info = DatasetInfo(
         "bccd",
         box_classes=("RBC", "WBC", "Platelets"),

@@ -55,7 +55,10 @@ def make(
     weight_of = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights)
 
     def init(key: Key) -> tuple[Params, Stats]:
-        variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+        # Gray images are repeated for weights of coloured ones, by a mean for each channel.
+        channels = max(image_shape[-1], len(preprocessing.mean))
+        images = jnp.zeros((1, *image_shape[:-1], channels))
+        variables = model.init(key, images, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
     def inputs(key: Key, images: Array) -> Array:

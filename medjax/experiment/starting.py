@@ -1,0 +1,141 @@
+"""Weights that a training starts from, and how images are scaled for them."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from medjax import schema, weights
+from medjax.errors import UserError
+from medjax.models import pretrained, tensor_files
+from medjax.models.published import PUBLISHED, SCALINGS, Scaling
+from medjax.ops.preprocess import Preprocessing
+from medjax.typing import Json, Key, Params, Stats
+from medjax.workdir import read_settings
+
+OF_SET = "set"  # images are scaled by the training set, as those of an untrained network
+
+Init = Callable[[Key], tuple[Params, Stats]]
+
+
+class Start(NamedTuple):
+    """Weights that were found.
+
+    Attributes:
+      scaling: how they want pixels; None: as the training set has them.
+      facts: what the report says of them.
+      replace: variables of a fresh network to those with these weights below its last layer.
+    """
+
+    scaling: Scaling | None
+    facts: Json
+    replace: Callable[[Mapping[str, Any]], Any]
+
+    def scale(self, fitted: Preprocessing, *, channels: int) -> Preprocessing:
+        """The range of the set, and the scaling of the weights.
+
+        Gray images are repeated for weights of coloured ones; where these scale all channels alike
+        they stay one channel, and the first kernels are summed.
+
+        Args:
+          channels: of the images.
+
+        Raises:
+          UserError: for coloured images and weights of gray ones.
+        """
+        if self.scaling is None:
+            return fitted
+        mean, sd = self.scaling
+        if channels == 1 and len(set(zip(mean, sd, strict=True))) == 1:
+            mean, sd = mean[:1], sd[:1]
+        if channels not in (1, len(mean)):
+            raise UserError(
+                f"`init_from`: weights for {len(mean)} channels, images of {channels}: give "
+                f"`channels={'gray' if len(mean) == 1 else 'rgb'}`"
+            )
+        return dataclasses.replace(fitted, mean=mean, sd=sd)
+
+    def init(self, init: Init) -> Init:
+        """The same initialisation, with these weights below the last layer."""
+
+        def init_from_weights(key: Key) -> tuple[Params, Stats]:
+            params, stats = init(key)
+            variables = self.replace({"params": params, "batch_stats": stats})
+            return variables["params"], variables.get("batch_stats", {})
+
+        return init_from_weights
+
+
+def find_start(init_from: str, *, model: str, scaling: str) -> Start:
+    """The weights that `init_from` names.
+
+    Args:
+      init_from: one of `PUBLISHED`, a file of weights, or the work directory of a run.
+      model: the network that is to have them.
+      scaling: of the images, for a file: one of `SCALINGS`, or `set`; else empty.
+
+    Raises:
+      UserError: if there are none, they cannot be read, or it is not known how they want images.
+    """
+    if init_from in PUBLISHED:
+        return _find_published(init_from, model, scaling)
+    path = Path(init_from)
+    if path.is_dir():
+        return _find_run(path, scaling)
+    if not path.exists():
+        known = ", ".join(PUBLISHED)
+        raise UserError(f"`init_from={init_from}`: no such file or folder; known by name: {known}")
+    if not scaling:
+        raise UserError(
+            f"`init_from={init_from}`: how do these weights want images scaled? Give "
+            f"`init_scaling`, one of {', '.join(SCALINGS)}, or {OF_SET} for that of your set"
+        )
+    return _of_tensors(path, SCALINGS.get(scaling), {"weights": path.name, "scaling": scaling})
+
+
+def _find_published(name: str, model: str, scaling: str) -> Start:
+    row = PUBLISHED[name]
+    if model != row.model:
+        raise UserError(f"`init_from={name}`: weights of {row.model}; give `model={row.model}`")
+    if scaling not in ("", row.scaling):
+        raise UserError(f"`init_scaling={scaling}`: {name} wants {row.scaling}; leave it out")
+    facts = {"weights": name, "source": row.source, "licence": row.licence, "scaling": row.scaling}
+    return _of_tensors(row.check(), SCALINGS[row.scaling], {**facts, "side": row.side})
+
+
+def _of_tensors(path: Path, scaling: Scaling | None, facts: Json) -> Start:
+    tensors = tensor_files.read(path)
+    return Start(
+        scaling,
+        {**facts, "sha256": _digest(path)},
+        lambda fresh: pretrained.from_torch(fresh, tensors, head=False),
+    )
+
+
+def _find_run(path: Path, scaling: str) -> Start:
+    """Of the first seed."""
+    if scaling:
+        raise UserError("`init_scaling`: a run knows how its weights want images; leave it out")
+    settings = read_settings(path) or {}
+    about = settings.get("trained")
+    file = path / weights.NAME
+    if not isinstance(about, dict) or not file.exists():
+        raise UserError(f"`init_from={path}`: holds no run that has ended")
+    fitted = schema.read(Preprocessing, about.get("preprocessing"), where=f"{path}: preprocessing")
+
+    def replace(fresh: Mapping[str, Any]) -> Any:
+        tree = (fresh["params"], fresh["batch_stats"])
+        params, stats = weights.of_run(path, tree, own="params/fc/")
+        return {"params": params, "batch_stats": stats}
+
+    facts = {"weights": path.name, "source": f"a run on {settings.get('dataset')}"}
+    return Start(
+        Scaling(fitted.mean, fitted.sd),
+        {**facts, "scaling": "of that run", "sha256": _digest(file)},
+        replace,
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

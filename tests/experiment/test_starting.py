@@ -1,0 +1,149 @@
+"""Where a training starts from: the weights, and the scaling that they want."""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from medjax import models, weights
+from medjax.errors import UserError
+from medjax.experiment.starting import find_start
+from medjax.models import published
+from medjax.ops.preprocess import Preprocessing
+from medjax.tasks.classification import task as classification
+from medjax.train.record import write_json
+
+BYTES = Preprocessing(0.0, 255.0, (0.4,), (0.2,))
+RUN = Preprocessing(0.0, 255.0, (0.25,), (0.125,))
+
+
+@pytest.fixture
+def file(tmp_path, rng):
+    """A file with one array."""
+    save_file({"conv1.weight": rng.normal(size=(4, 3, 3, 3))}, tmp_path / "w.safetensors")
+    return str(tmp_path / "w.safetensors")
+
+
+def test_rows_name_a_network_and_a_scaling():
+    for row in published.PUBLISHED.values():
+        assert row.model in models.CLASSIFIERS and row.scaling in published.SCALINGS
+        assert len(bytes.fromhex(row.sha256)) == 32
+
+
+def test_a_file_that_is_another_one_is_refused(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"new")
+    row = next(iter(published.PUBLISHED.values()))._replace(find=lambda: tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w.pth: its sha256 is .*: install it again"):
+        row.check()
+    assert row._replace(sha256=hashlib.sha256(b"new").hexdigest()).check() == tmp_path / "w.pth"
+
+
+def test_images_are_scaled_as_their_author_says(file):
+    """127 is 0 and 255 is 1 for EfficientNet-Lite; ImageNet's means are of the three channels."""
+    pixels = jnp.array([[127, 255, 0]], jnp.uint8)
+    lite = find_start(file, model="cnn", scaling="lite").scale(BYTES, channels=3)
+    found = lite.standardise(lite.unit(pixels))
+    np.testing.assert_allclose(found, [[0, 1, -127 / 128]], atol=1e-6)
+    imagenet = find_start(file, model="cnn", scaling="imagenet").scale(BYTES, channels=3)
+    found = imagenet.standardise(imagenet.unit(pixels))
+    by_hand = [(127 / 255 - 0.485) / 0.229, (1 - 0.456) / 0.224, -0.406 / 0.225]
+    np.testing.assert_allclose(found, [by_hand], atol=1e-5)
+    assert find_start(file, model="cnn", scaling="set").scale(BYTES, channels=1) == BYTES
+
+
+@pytest.mark.parametrize(("scaling", "channels"), [("imagenet", 3), ("half", 1)])
+def test_gray_images_are_repeated_or_kernels_summed(file, scaling, channels):
+    """Where the scaling differs between channels the network has three, else one."""
+    start = find_start(file, model="cnn", scaling=scaling)
+    gray = start.scale(BYTES, channels=1)
+    image = jnp.array(np.random.default_rng(1).integers(0, 255, (1, 6, 7, 1)), jnp.uint8)
+    shown = gray.standardise(gray.unit(image))
+    assert shown.shape[-1] == channels
+    coloured = start.scale(BYTES, channels=3)
+    wanted = coloured.standardise(coloured.unit(jnp.repeat(image, 3, -1)))
+
+    def first_layer(inputs):
+        kernel = jnp.zeros((3, 3, inputs.shape[-1], 4))
+        fresh = {"params": {"conv1": {"conv": {"kernel": kernel}}}, "batch_stats": {}}
+        kernel = start.replace(fresh)["params"]["conv1"]["conv"]["kernel"]
+        return jax.lax.conv_general_dilated(
+            inputs, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    np.testing.assert_allclose(first_layer(shown), first_layer(wanted), atol=1e-5)
+
+
+def test_a_network_of_gray_images_takes_three_channels_where_weights_have_them(file):
+    gray = find_start(file, model="cnn", scaling="imagenet").scale(BYTES, channels=1)
+    net = models.classifier("cnn", num_classes=2)
+    task = classification.make(net, image_shape=(16, 16, 1), num_classes=2, preprocessing=gray)
+    params, stats = task.init(jax.random.key(0))
+    answer = task.predict(params, stats, {"image": jnp.zeros((2, 16, 16, 1), jnp.uint8)})
+    assert answer["probability"].shape == (2, 2)
+    first = next(x for x in jax.tree.leaves(params) if x.ndim == 4)
+    assert first.shape[-2] == 3
+
+
+def test_coloured_images_need_weights_of_them(file):
+    start = find_start(file, model="cnn", scaling="xrayvision")
+    with pytest.raises(UserError, match="1 channels, images of 3: give `channels=gray`"):
+        start.scale(BYTES, channels=3)
+
+
+def write_run(folder, classes):
+    """What a run of a small network leaves."""
+    net = models.classifier("cnn", num_classes=classes)
+    made = net.init(jax.random.key(1), jnp.zeros((1, 16, 16, 1)), train=False)
+    tree = (made["params"], made.get("batch_stats", {}))
+    folder.mkdir()
+    weights.write(folder / weights.NAME, jax.tree.map(lambda x: x[None], tree))
+    about = {"low": RUN.low, "high": RUN.high, "mean": list(RUN.mean), "sd": list(RUN.sd)}
+    write_json(folder / "config.json", {"dataset": "a_set", "trained": {"preprocessing": about}})
+    return tree
+
+
+def test_a_run_gives_all_but_its_last_layer_and_its_scaling(tmp_path):
+    before = write_run(tmp_path / "run", classes=5)
+    start = find_start(str(tmp_path / "run"), model="cnn", scaling="")
+    assert start.scale(BYTES, channels=1) == RUN
+    assert start.facts["source"] == "a run on a_set"
+    net = models.classifier("cnn", num_classes=2)
+    shape = jnp.zeros((1, 16, 16, 1))
+
+    def init(key):
+        made = net.init(key, shape, train=False)
+        return made["params"], made.get("batch_stats", {})
+
+    fresh, found = init(jax.random.key(7)), start.init(init)(jax.random.key(7))
+    for (path, a), b, own in zip(
+        jax.tree_util.tree_leaves_with_path(found[0]),
+        jax.tree.leaves(before[0]),
+        jax.tree.leaves(fresh[0]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, own if path[0].key == "fc" else b)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"init_from": "nowhere"}, "no such file or folder; known by name: efficientnet_lite0"),
+        ({"init_from": "efficientnet_lite0_imagenet"}, "give `model=efficientnet_lite0`"),
+        (
+            {"init_from": "efficientnet_lite0_imagenet", "model": "efficientnet_lite0"}
+            | {"scaling": "half"},
+            "`init_scaling=half`: efficientnet_lite0_imagenet wants lite",
+        ),
+        ({"init_from": "FILE"}, "how do these weights want images scaled"),
+        ({"init_from": "FOLDER"}, "holds no run that has ended"),
+        ({"init_from": "FOLDER", "scaling": "half"}, "leave it out"),
+    ],
+)
+def test_what_cannot_be_started_from_is_told(settings, message, file, tmp_path):
+    places = {"FILE": file, "FOLDER": str(tmp_path)}
+    given = {"model": "cnn", "scaling": "", **settings}
+    with pytest.raises(UserError, match=message):
+        find_start(**given | {"init_from": places.get(given["init_from"], given["init_from"])})
