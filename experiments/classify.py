@@ -17,7 +17,6 @@ from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset, Split
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
-from medjax.models.published import PUBLISHED, SCALINGS
 from medjax.ops.augment import Augmentation
 from medjax.outputs.labels import metrics
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
@@ -41,17 +40,7 @@ class Config:
     )
     data: DataOptions = DataOptions()
     predictor: ClassificationPredictor = ClassificationPredictor()
-    init_from: str = option(
-        "",
-        f"weights to start from: {', '.join(PUBLISHED)}; a file (.safetensors, .npz, .pth); or the "
-        "work directory of a run",
-        path=True,
-    )
-    init_scaling: str = option(
-        "",
-        "how a file of weights wants images scaled; set: as the training set has them",
-        choices=("", *SCALINGS, experiment.OF_SET),
-    )
+    start: experiment.StartOptions = experiment.StartOptions()
     freeze: bool = option(False, "train the last layer only, on the features of --init_from")
     dropout: float = option(0.2, "before the last layer", least=0, below=1)
     label_smoothing: float = option(
@@ -94,8 +83,10 @@ def main(
     Args:
       dataset, network, loss: of one's own, in place of those that the settings name.
     """
-    if (config.freeze or config.init_scaling) and not config.init_from:
-        raise UserError("`freeze` and `init_scaling` are for weights to start from: `init_from`")
+    if config.freeze and not config.start.init_from:
+        raise UserError(
+            "`freeze` trains on the features of weights to start from; give `init_from`"
+        )
     if network is not None and "dropout" in config.files.given:
         raise UserError("`dropout` is for networks of medjax; yours has its own, or none")
     with experiment.open_run(
@@ -105,7 +96,7 @@ def main(
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         scaling = experiment.fit_preprocessing(run, train)
-        start = find_start(config)
+        start = experiment.find_start(config.start, model=config.predictor.model)
         if start:
             scaling = start.scale(scaling, channels=train.image_shape[-1])
         spec = experiment.describe_model(run, scaling)
@@ -148,15 +139,6 @@ def main(
 
 
 # --8<-- [end:main]
-def find_start(config: Config) -> experiment.Start | None:
-    """The weights that the settings name; None where they name none."""
-    if not config.init_from:
-        return None
-    return experiment.find_start(
-        config.init_from, model=config.predictor.model, scaling=config.init_scaling
-    )
-
-
 def balance(train: Split, *, classes: int) -> tuple[float, ...]:
     """Weights with which all classes count alike."""
     frequency = np.bincount(train["label"], minlength=classes) / len(train)

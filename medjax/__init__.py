@@ -20,6 +20,7 @@ _PLACES = {
             "search",
             "segment",
             "temporal",
+            "transfer",
         ),
         "medjax.api",
     ),
@@ -53,6 +54,7 @@ __all__ = [
     "search",
     "segment",
     "temporal",
+    "transfer",
 ]
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
         search,
         segment,
         temporal,
+        transfer,
     )
     from medjax.bundle import Bundle, load
     from medjax.data.dataset import Dataset

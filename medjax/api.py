@@ -119,6 +119,18 @@ def classify(
     return _run("classify", data, settings, network=network, loss=loss)
 
 
+def transfer(data: Source = "", **settings: Any) -> Result:
+    """Measures what weights of another set add to a classifier; what `medjax transfer` does.
+
+    Args:
+      data: as of `classify`; settings: the flags of `medjax transfer --helpfull`.
+
+    Raises:
+      UserError: for whatever is wrong with set, weights or settings.
+    """
+    return _run("transfer", data, settings)
+
+
 def heatmap(
     data: Source = "",
     *,

@@ -18,7 +18,8 @@ NAME = "weights.safetensors"
 def flat(tree: Tree) -> dict[str, np.ndarray]:
     """(params, stats) as arrays by path, `params/conv1/kernel`."""
     return {
-        _name(path): np.asarray(leaf)
+        # In C's order: safetensors writes the memory behind a view as it lies.
+        _name(path): np.asarray(leaf, order="C")
         for path, leaf in jax.tree_util.tree_leaves_with_path(named(tree))
     }
 

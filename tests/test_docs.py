@@ -27,7 +27,7 @@ def test_a_kept_command_has_flags_that_exist(path):
     row = json.loads(path.read_text())
     name, *arguments = shlex.split(row["command"])[1:]
     program = f"experiments.{name}"
-    given = [a for a in arguments if not a.startswith(("--init_from", "--beside"))]
+    given = [a for a in arguments if not a.startswith(("--init_", "--beside"))]
     app.parse(importlib.import_module(program).Config, [program, *given], program)
     assert row["family"] in write_results.FAMILIES
 
@@ -67,7 +67,7 @@ def test_every_command_of_a_page_is_one_that_exists(path):
     for name, *arguments in commands(path.read_text()):
         if name.startswith("--") or name == "COMMAND":
             continue
-        given = [a for a in arguments if not a.startswith(("--init_from", "--beside"))]
+        given = [a for a in arguments if not a.startswith(("--init_", "--beside"))]
         app.parse(load_program(name).Config, [name, *given], name)
 
 

@@ -29,17 +29,26 @@ from medjax.experiment.reporting import (
     publish,
     write_report,
 )
-from medjax.experiment.starting import OF_SET, Start, find_start
-from medjax.experiment.training import Learned, Method, carry_out, evaluate, predict, train
+from medjax.experiment.starting import Start, StartOptions, find_start
+from medjax.experiment.training import (
+    Learned,
+    Method,
+    carry_out,
+    evaluate,
+    hold_workdir,
+    predict,
+    train,
+    validate,
+)
 
 __all__ = [
-    "OF_SET",
     "Finished",
     "Folds",
     "Learned",
     "Method",
     "Run",
     "Start",
+    "StartOptions",
     "by_seed",
     "carry_out",
     "check_augmentation",
@@ -50,6 +59,7 @@ __all__ = [
     "facts",
     "find_start",
     "fit_preprocessing",
+    "hold_workdir",
     "join_folds",
     "open_beside",
     "open_run",
@@ -57,5 +67,6 @@ __all__ = [
     "publish",
     "say",
     "train",
+    "validate",
     "write_report",
 ]

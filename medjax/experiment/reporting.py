@@ -55,6 +55,7 @@ def write_report(
     unit: str = "examples",
     further: JsonView | None = None,
     show: Callable[[JsonView], None] = lambda result: None,
+    draw: Callable[[Path], list[Picture]] = lambda folder: [],
 ) -> Finished:
     """Writes predictions, report, figures and page, and prints the table; the first process alone
     does.
@@ -63,12 +64,13 @@ def write_report(
       score: what chose the checkpoint, for the learning curve.
       unit: as of `facts`.
       further: what the report has beside what all have.
-      show: prints tables of its own.
+      show: prints tables of its own; draw: writes figures of its own, which stand first.
     """
     output, declared = method.predictor.output, evaluation.metrics
     details = output.details(evaluation)
     learning = remark_learning(read_lines(run.workdir / "metrics.jsonl"))
-    remarks = [*learning, *details.get("remarks", [])]
+    further = further or {}
+    remarks = [*further.get("remarks", []), *learning, *details.get("remarks", [])]
     say("computing intervals, drawing figures")
     with progress.alive("computing intervals"):
         estimates = evaluation.ensemble.estimates(declared, samples=evaluation.samples)
@@ -81,7 +83,7 @@ def write_report(
             "definitions": metrics.definitions(dict(declared)),
             "seeds": by_seed(run, [table.values(declared) for table in evaluation.by_seed]),
         },
-        {**details, "remarks": remarks, **(further or {})},
+        {**details, **further, "remarks": remarks},
     )
     finished = Finished(run.workdir, result, evaluation, run, method, learned)
     if not mesh.is_first():
@@ -94,7 +96,7 @@ def write_report(
     publish(
         run,
         result,
-        lambda folder: output.draw(folder, evaluation),
+        lambda folder: [*draw(folder), *output.draw(folder, evaluation)],
         score=score,
         show=show,
         wrote=wrote,

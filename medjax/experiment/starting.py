@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medjax import schema, weights
+from medjax.config import option
 from medjax.errors import UserError
 from medjax.models import pretrained, tensor_files
 from medjax.models.published import PUBLISHED, SCALINGS, Scaling
@@ -17,6 +18,27 @@ from medjax.workdir import read_settings
 OF_SET = "set"  # images are scaled by the training set, as those of an untrained network
 
 Init = Callable[[Key], tuple[Params, Stats]]
+
+
+@dataclasses.dataclass(frozen=True)
+class StartOptions:
+    """Which weights a training starts from."""
+
+    init_from: str = option(
+        "",
+        f"weights to start from: {', '.join(PUBLISHED)}; a file (.safetensors, .npz, .pth); or the "
+        "work directory of a run",
+        path=True,
+    )
+    init_scaling: str = option(
+        "",
+        "how a file of weights wants images scaled; set: as the training set has them",
+        choices=("", *SCALINGS, OF_SET),
+    )
+
+    def __post_init__(self) -> None:
+        if self.init_scaling and not self.init_from:
+            raise UserError("`init_scaling` is for weights to start from: give `init_from`")
 
 
 class Start(NamedTuple):
@@ -67,17 +89,15 @@ class Start(NamedTuple):
         return init_from_weights
 
 
-def find_start(init_from: str, *, model: str, scaling: str) -> Start:
-    """The weights that `init_from` names.
-
-    Args:
-      init_from: one of `PUBLISHED`, a file of weights, or the work directory of a run.
-      model: the network that is to have them.
-      scaling: of the images, for a file: one of `SCALINGS`, or `set`; else empty.
+def find_start(options: StartOptions, *, model: str) -> Start | None:
+    """The weights that the options name, for the network `model`; None where they name none.
 
     Raises:
       UserError: if there are none, they cannot be read, or it is not known how they want images.
     """
+    init_from, scaling = options.init_from, options.init_scaling
+    if not init_from:
+        return None
     if init_from in PUBLISHED:
         return _find_published(init_from, model, scaling)
     path = Path(init_from)

@@ -101,7 +101,7 @@ def train(
         columns=method.predictor.output.columns,
         options=run.training,
         feeding=feeding,
-        evaluate=functools.partial(_validate, run, method, predict),
+        evaluate=functools.partial(validate, run, method, predict),
         score=score,
         higher=higher,
         optimizer=optimizer,
@@ -129,14 +129,7 @@ def carry_out(
     Raises:
       ExitError: if SIGTERM has stopped the training.
     """
-    # Results depend on these too, so they stand in config.json; and all that `share` needs.
-    facts = {
-        "data_sha1": run.dataset.digest,
-        "how": schema.as_plain(predictor),
-        "trained": schema.as_plain(spec),
-        **further,
-    }
-    run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
+    hold_workdir(run, predictor, spec, **further)
     _open_trackers(run)
     if not run.config.report.eval_only:
         with progress.alive("training"):
@@ -166,6 +159,18 @@ def carry_out(
     if mesh.is_first():
         weights.write(run.workdir / weights.NAME, learned)
     return Learned(learned, meta)
+
+
+def hold_workdir(run: Run, predictor: Predictor, spec: ModelSpec, **further: str) -> None:
+    """Opens the work directory of a run until it is closed; errors as of `open_workdir`."""
+    # Results depend on these too, so they stand in config.json; and all that `share` needs.
+    facts = {
+        "data_sha1": run.dataset.digest,
+        "how": schema.as_plain(predictor),
+        "trained": schema.as_plain(spec),
+        **further,
+    }
+    run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
 
 
 def _trace(task: Task, train: Split, batch: int) -> str:
@@ -240,8 +245,12 @@ def _tabulate_seeds(method: Method, predicted: Predicted, split: Split) -> list[
     ]
 
 
-def _validate(run: Run, method: Method, predict: Callable, weights: Weights) -> dict[str, float]:
-    """The loss, where there is one, and metrics on validation: means over seeds."""
+def validate(run: Run, method: Method, predict: Callable, weights: Weights) -> dict[str, float]:
+    """The loss, where there is one, and metrics on validation: means over seeds.
+
+    Args:
+      predict: as of `compile_predict`.
+    """
     split = run.dataset.splits["validation"]
     predicted = _infer(run, method, predict, weights, split).by_seed
     loss = {"loss": float(predicted.pop("loss").mean())} if "loss" in predicted else {}

@@ -121,7 +121,8 @@ def _row(name: str, result: JsonView) -> Json:
 
 
 def _tables(result: JsonView) -> list[Json]:
-    """Of classes, landmarks or structures, each a row, where the report has them."""
+    """Of classes, landmarks or structures, each a row, where the report has them; first those that
+    it has as they are to be shown."""
     out = []
     for key, title in (
         ("classes", "Each class against the rest"),
@@ -140,7 +141,7 @@ def _tables(result: JsonView) -> list[Json]:
             note = _missing_intervals(result) if key == "classes" else []
             columns = [title.split()[1], *columns]
             out.append({"title": title, "columns": columns, "rows": shown, "remarks": note})
-    return [*_stand_beside(result), *_folds(result), *out]
+    return [*result.get("tables", []), *_stand_beside(result), *_folds(result), *out]
 
 
 def _folds(result: JsonView) -> list[Json]:

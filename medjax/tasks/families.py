@@ -16,4 +16,5 @@ TASKS: dict[str, type[Any]] = {
     "search": SearchPredictor,
     "segment": SegmentationPredictor,
     "temporal": TemporalPredictor,
+    "transfer": ClassificationPredictor,
 }

@@ -1,12 +1,12 @@
-"""What is kept between runs: prepared sets, compiled programs and convolutions.
+"""What is kept between runs: prepared sets, features, compiled programs and convolutions.
 
     medjax cache
     medjax cache --empty=image_folder
     medjax cache --empty=programs
 
-`--empty` removes what it names: a set, `sets`, `programs`, `native` (what `medjax build` has made),
-or `all`. Nothing is lost but time: sets are prepared and programs compiled again. Do it while no
-run is at work.
+`--empty` removes what it names: a set, `sets`, `features` (of frozen networks), `programs`,
+`native` (what `medjax build` has made), or `all`. Nothing is lost but time: sets are prepared and
+programs compiled again. Do it while no run is at work.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from medjax.data import walk
 from medjax.errors import UserError, unknown
 from medjax.evaluation import report
 
-PROGRAMS, NATIVE, SETS, ALL = "programs", "native", "sets", "all"
+PROGRAMS, NATIVE, FEATURES, SETS, ALL = "programs", "native", "features", "sets", "all"
 _LOCK = ".lock"
 
 
@@ -31,7 +31,7 @@ _LOCK = ".lock"
 class Config:
     """The settings; the fields are flags."""
 
-    empty: str = option("", "remove this: a set, sets, programs, native, or all")
+    empty: str = option("", "remove this: a set, sets, features, programs, native, or all")
     cache_dir: str = option("~/.cache/medjax", "the folder that is meant", path=True)
 
 
@@ -68,7 +68,8 @@ def main(config: Config) -> None:
 
 
 def list_entries(root: Path) -> Iterator[CacheEntry]:
-    """Every set that is prepared in a cache folder, and its compiled programs and convolutions."""
+    """Every set that is prepared in a cache folder, its compiled programs, convolutions, and
+    features."""
     datasets = root / "datasets"
     for folder in sorted(datasets.iterdir()) if datasets.is_dir() else ():
         forms = [p for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
@@ -77,6 +78,7 @@ def list_entries(root: Path) -> Iterator[CacheEntry]:
     for name, folder, pattern in (
         (PROGRAMS, root / runtime.COMPILED, "*-cache"),
         (NATIVE, root / "native", "*.so"),
+        (FEATURES, root / runtime.FEATURES, "*.npy"),
     ):
         if folder.is_dir():
             yield _entry(name, [folder], number=sum(1 for _ in folder.glob(pattern)))
@@ -105,7 +107,7 @@ def _row(entry: CacheEntry) -> list[str]:
 def _empty(entries: dict[str, CacheEntry], name: str) -> None:
     groups = {
         ALL: list(entries),
-        SETS: [n for n in entries if n not in (PROGRAMS, NATIVE)],
+        SETS: [n for n in entries if n not in (PROGRAMS, NATIVE, FEATURES)],
         **{n: [n] for n in entries},
     }
     if name not in groups:

@@ -28,6 +28,28 @@ def batch_index(key: Key, step: Array, *, size: int, batch: int) -> Array:
     return jax.vmap(lambda p: shuffled(key, p, size=size))(position)
 
 
+def subset(key: Key, label: np.ndarray, *, per_class: int) -> Array:
+    """The examples of a training set of `per_class` of each class, in turn: `[per_class * class]`.
+
+    A pure function of the key: whoever trains with it sees the same ones, and a smaller set is the
+    beginning of a larger one.
+    """
+    place = jnp.arange(per_class)
+
+    def draw(number: int) -> Array:
+        rows = np.flatnonzero(label == number)
+        order = functools.partial(shuffled, jax.random.fold_in(key, number), size=len(rows))
+        return jnp.asarray(rows)[jax.vmap(order)(place)]
+
+    return jnp.stack([draw(c) for c in range(int(label.max()) + 1)], 1).reshape(-1)
+
+
+def subset_index(key: Key, step: Array, *, label: np.ndarray, per_class: int, batch: int) -> Array:
+    """As `batch_index`, but of the `subset` alone."""
+    members = subset(key, label, per_class=per_class)
+    return members[batch_index(key, step, size=len(members), batch=batch)]
+
+
 def alike_index(key: Key, step: Array, *, length: Array, batch: int) -> Array:
     """As `batch_index`, but the examples of a batch have about one `length` `[size]`.
 

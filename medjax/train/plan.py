@@ -54,15 +54,12 @@ def plan_learners(
         out_shardings=replicated,
     )()
 
-    def begin(keys: Key) -> Any:
-        return several.tune(step.over_seeds(init, (0,))(keys), tried, seeds=seeds)
-
     if len(tried) > 1:
         evaluate = several.judged(
             evaluate, score=score, higher=higher, seeds=seeds, count=len(tried)
         )
     return Plan(
-        init=begin,
+        init=begin_learners(options, init),
         advance=step.over_seeds(advance, (0, 0, None, None)),
         keys=keys,
         replicated=replicated,
@@ -77,6 +74,15 @@ def plan_learners(
         choices=len(tried),
         **others,
     )
+
+
+def begin_learners(options: TrainingOptions, init: Callable[[Key], Any]) -> Callable[[Key], Any]:
+    """The states of all learners, of their keys."""
+
+    def begin(keys: Key) -> Any:
+        return several.tune(step.over_seeds(init, (0,))(keys), options.choices, seeds=options.seeds)
+
+    return begin
 
 
 def weights_of(state: Tree) -> Any:

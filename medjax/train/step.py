@@ -51,6 +51,8 @@ def make_advance(step: Step, pick: Callable[[Key, Any, Array, Array], Batch]) ->
       pick: `pick(key, data, step, i) -> batch`: the batch for update `i` of this call.
     """
 
+    step = jax.jit(step)  # so that it is traced once, though its shapes are asked for first
+
     def advance(key: Key, state: Tree, data: Any, count: Array) -> tuple[Tree, Logs]:
         step_key, data_key = jax.random.split(key)
 

@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
-from experiments import classify, detect, heatmap, search, segment, temporal
+from experiments import classify, detect, heatmap, search, segment, temporal, transfer
 from medjax import app, bundle, lock
 from medjax.bundle import archive
 from medjax.bundle.card import Notes
@@ -32,6 +35,7 @@ PROGRAMS = {
     "search": search,
     "segment": segment,
     "temporal": temporal,
+    "transfer": transfer,
 }
 
 
@@ -111,6 +115,23 @@ def pictures(root: Path) -> dict:
                 root / label / f"{i:02d}.png"
             )
     return {"dataset": "image_folder", "model": "cnn", "seeds": 2, "tta": 2}
+
+
+def pictures_and_weights(root: Path) -> dict:
+    """The same pictures, and weights of a small network beside them."""
+    from medjax import models
+    from tests.models.test_pretrained import as_torch
+
+    model = models.classifier("cnn", num_classes=2)
+    made = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 12, 12, 1)), train=False)
+    )
+    tensors = as_torch({k: made[k] for k in ("params", "batch_stats")})
+    tensors = {k: np.abs(v) + 1 if "var" in k else 0.1 * v for k, v in tensors.items()}
+    given = {**pictures(root), "tta": 1, "arms": "scratch,finetune", "train_sizes": "3"}
+    given["learning_rate"] = 1e-6  # so that some answers are wrong, and are shown
+    save_file(tensors, root.parent / "weights.safetensors")
+    return given | {"init_from": root.parent / "weights.safetensors", "init_scaling": "set"}
 
 
 def points(root: Path) -> dict:
@@ -245,6 +266,7 @@ DATA = {
     "search": volumes,
     "segment": masked,
     "temporal": cines,
+    "transfer": pictures_and_weights,
 }
 
 

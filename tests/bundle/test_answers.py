@@ -41,6 +41,7 @@ COLUMNS = {
     "search": ("x_mm", "y_mm", "z_mm"),
     "segment": ("size",),
     "temporal": ("frame", "score"),
+    "transfer": ("p_bright", "p_dark"),
 }
 OLD = {
     "x": "pred_x",
@@ -123,7 +124,7 @@ def on_split(model, split, config):
         compiled = compile_predict(how.make_task(spec).predict)
         infer = functools.partial(how.output.infer, how, compiled, weights)
         found = infer(split, spec, columns=columns, batch=4).by_seed
-        if model.experiment == "classify":
+        if model.experiment in ("classify", "transfer"):
             rows, label = np.arange(len(split)), split["label"]
             return np.mean([-np.log(p[rows, label]) for p in found["probability"]])
         each = [
@@ -160,7 +161,8 @@ def test_validation_chose_and_training_scaled(shared, cache_dir):
     dataset = load_set(shared, cache_dir)
     model = bundle.opened(shared.files, where="b")
     report = json.loads((shared.workdir / "report.json").read_text())
-    name = "loss" if shared.experiment == "classify" else report["validation"]["metric"]
+    classes = shared.experiment in ("classify", "transfer")
+    name = "loss" if classes else report["validation"]["metric"]
     chosen = next(
         line[f"validation_{name}"]
         for line in read_lines(shared.workdir / "metrics.jsonl")
@@ -277,6 +279,7 @@ def test_from_python_by_an_array(shared):
         "search": (20, 18, 16),
         "segment": (14, 12, 9),
         "temporal": (5, 16, 16),
+        "transfer": (12, 12),
     }[shared.experiment]
     image = np.random.default_rng(0).integers(0, 255, expected).astype(np.uint8)
     more = (

@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 
 from medjax import models, weights
 from medjax.errors import UserError
-from medjax.experiment.starting import find_start
+from medjax.experiment.starting import StartOptions
+from medjax.experiment.starting import find_start as find
 from medjax.models import published
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.classification import task as classification
@@ -18,6 +19,10 @@ from medjax.train.record import write_json
 
 BYTES = Preprocessing(0.0, 255.0, (0.4,), (0.2,))
 RUN = Preprocessing(0.0, 255.0, (0.25,), (0.125,))
+
+
+def find_start(init_from, *, model, scaling):
+    return find(StartOptions(init_from, scaling), model=model)
 
 
 @pytest.fixture
@@ -125,6 +130,12 @@ def test_a_run_gives_all_but_its_last_layer_and_its_scaling(tmp_path):
         strict=True,
     ):
         np.testing.assert_array_equal(a, own if path[0].key == "fc" else b)
+
+
+def test_nothing_is_started_from_where_nothing_is_named():
+    assert find(StartOptions(), model="cnn") is None
+    with pytest.raises(UserError, match="`init_scaling` is for weights to start from"):
+        StartOptions("", "half")
 
 
 @pytest.mark.parametrize(

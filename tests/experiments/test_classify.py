@@ -379,7 +379,7 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
         ({"step": 3}, "unknown flag '--step': did you mean --steps"),
         ({"init_from": "/nowhere.safetensors"}, "no such file or folder"),
         ({"eval_only": True}, "no run in"),
-        ({"freeze": True}, "`freeze` and `init_scaling` are for weights to start from"),
+        ({"freeze": True}, "`freeze` trains on the features of weights"),
         ({"model": "cnn", "image_size": 20}, "`image_size` is not read by the set brain_planes"),
         (
             {"data_dir": "launch"},

@@ -1,7 +1,7 @@
 """The metrics of classes, by name."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from medjax.errors import UserError
 from medjax.evaluation import metrics
 from medjax.evaluation.intervals import Estimate, bootstrap, without_interval
 from medjax.evaluation.metrics import Metric, ratio
+from medjax.outputs.labels.predictions import LabelPredictions
 
 CLASSIFICATION: dict[str, Metric] = {
     "auc": metrics.auc,
@@ -57,6 +58,13 @@ def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
         "chooses the checkpoint"
     )
     return "loss"
+
+
+def find_best(tables: Sequence[LabelPredictions], declared: Mapping[str, Metric], name: str) -> int:
+    """The number of the table with the best value of a metric; undefined is worse than any."""
+    sign = -1 if name in LOWER_IS_BETTER else 1
+    values = [sign * table.values({name: declared[name]})[name] for table in tables]
+    return int(np.argmax(np.nan_to_num(values, nan=-np.inf)))
 
 
 def of_classes(

@@ -50,7 +50,7 @@ class ClassificationPredictor:
           UserError: if the images are too small for the network.
         """
         return classification.make(
-            self._network(spec, dropout),
+            self.make_network(spec, dropout=dropout),
             image_shape=spec.image_shape,
             num_classes=len(spec.info.classes),
             preprocessing=spec.preprocessing,
@@ -60,7 +60,8 @@ class ClassificationPredictor:
             **training,
         )
 
-    def _network(self, spec: ModelSpec, dropout: float) -> Any:
+    def make_network(self, spec: ModelSpec, *, dropout: float = 0.0) -> Any:
+        """The module; errors as of `make_task`."""
         count = len(spec.info.classes)
         if self.own_network is not None:
             models.check_network(self.own_network, image_shape=spec.image_shape, answers=(count,))

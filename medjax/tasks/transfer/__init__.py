@@ -1,0 +1,1 @@
+"""Transfer learning: what weights of another set add, measured arm beside arm."""

@@ -1,0 +1,140 @@
+"""The ways to use weights of another set, and what each trains on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.errors import UserError, unknown
+from medjax.models.features import HEAD
+from medjax.tasks.transfer.comparing import ALL
+from medjax.tasks.transfer.probe import Probe, fit_probes
+from medjax.train import feed
+from medjax.train.options import TrainingOptions
+from medjax.typing import Array, Key, Params, Stats, Tree
+
+SCRATCH, FROZEN, PROBED, FINETUNED = "scratch", "frozen", "probe_then_finetune", "finetune"
+ARMS = (SCRATCH, FROZEN, PROBED, FINETUNED)
+NEED_PROBES = (FROZEN, PROBED)
+_FOLDS = 5
+
+Init = Callable[[Key], tuple[Params, Stats]]
+
+
+def check_arms(names: Sequence[str], sizes: Sequence[str], options: TrainingOptions) -> None:
+    """Raises UserError for settings that do not go together."""
+    odd = next((name for name in names if name not in ARMS), None)
+    if odd is not None:
+        raise unknown("arm", odd, ARMS)
+    if len(set(names)) < max(2, len(names)):
+        raise UserError("`arms`: name two or more, each once")
+    if len(set(sizes)) < max(1, len(sizes)):
+        raise UserError("`train_sizes`: name one or more, each once")
+    if len(options.choices) > 1:
+        raise UserError("`learning_rates`, `weight_decays`: every arm has the same; give one")
+
+
+def check_sizes(sizes: Sequence[str], label: np.ndarray, classes: Sequence[str]) -> None:
+    """Raises UserError for a size that is no number, or larger than a class of the training set."""
+    counts = np.bincount(label, minlength=len(classes))
+    for size in sizes:
+        if size == ALL:
+            continue
+        if not size.isdigit() or int(size) < 2:
+            raise UserError(f"`train_sizes={size}`: give numbers from 2 on, and `{ALL}`")
+        least = int(counts.argmin())
+        if int(size) > counts[least]:
+            raise UserError(
+                f"`train_sizes={size}`: class {classes[least]} has {counts[least]} training "
+                f"images; give no more, or `{ALL}`"
+            )
+
+
+def choose_rows(keys: Key, label: np.ndarray, size: str) -> np.ndarray:
+    """What each seed trains on, its classes in turn as far as they reach: `[seed, m]`.
+
+    Args:
+      keys: that draw the examples, one a seed.
+    """
+    if size == ALL:
+        order = np.argsort(_rank_in_class(label), kind="stable")
+        return np.tile(order, (len(keys), 1))
+    return np.stack([feed.subset(key, label, per_class=int(size)) for key in keys])
+
+
+def choose_folds(label: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, int]:
+    """The fold of each row, in which its classes have equal shares, and how many there are."""
+    least = int(np.bincount(label[rows[0]]).min())
+    folds = int(np.clip(least, 2, _FOLDS))
+    return np.stack([_rank_in_class(label[mine]) % folds for mine in rows]), folds
+
+
+def _rank_in_class(label: np.ndarray) -> np.ndarray:
+    """How many of its class stand before each example."""
+    order = np.argsort(label, kind="stable")
+    starts = np.searchsorted(label[order], label[order])
+    rank = np.empty(len(label), int)
+    rank[order] = np.arange(len(label)) - starts
+    return rank
+
+
+def fit_size(
+    features: np.ndarray, label: np.ndarray, keys: Key, size: str
+) -> tuple[Probe, list[float]]:
+    """The probe of each seed `[seed, ...]`, and the decays that were chosen.
+
+    Args:
+      features: of all training images, `[n, feature]`; label: `[n]`.
+      keys: that draw the examples, one a seed.
+    """
+    rows = choose_rows(keys, label, size)
+    fold, folds = choose_folds(label, rows)
+    some = slice(1 if size == ALL else None)  # all seeds have the same examples then
+    classes = int(label.max()) + 1
+    probes, decay = fit_probes(
+        features, label, rows[some], fold[some], classes=classes, folds=folds
+    )
+    every = jax.tree.map(lambda x: np.broadcast_to(x, (len(rows), *x.shape[1:])), probes)
+    return every, np.asarray(decay).tolist()
+
+
+def begin_variables(init: Init, replace: Callable[[Tree], Tree]) -> Tree:
+    """`params` and `batch_stats` of a network with weights of another set, its last layer zero."""
+    params, stats = jax.eval_shape(init, jax.random.key(0))
+    return jax.tree.map(
+        lambda x: np.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x,
+        replace({"params": params, "batch_stats": stats}),
+    )
+
+
+def freeze(variables: Mapping[str, Any], probes: Probe) -> tuple[Params, Stats]:
+    """The network of each seed as it is, with its probe as the last layer: `[seed, ...]`.
+
+    Args:
+      variables: `params` and `batch_stats` of one network.
+    """
+    seeds = len(probes.bias)
+    below = {name: value for name, value in variables["params"].items() if name != HEAD}
+    params, stats = jax.tree.map(
+        lambda x: np.broadcast_to(x, (seeds, *x.shape)), (below, dict(variables["batch_stats"]))
+    )
+    return {**params, HEAD: {"linear": probes._asdict()}}, stats
+
+
+def with_probes(init: Init, probes: Probe, keys: Key) -> Init:
+    """The same initialisation, the last layer that of each seed's probe.
+
+    Args:
+      probes: `[seed, ...]`; keys: of these seeds.
+    """
+    known, by_seed = jax.random.key_data(keys), jax.tree.map(jnp.asarray, probes)
+
+    def init_probe(key: Key) -> tuple[Params, Stats]:
+        params, stats = init(key)
+        mine: Array = jnp.argmax((known == jax.random.key_data(key)).all(-1))
+        head = {name: value[mine] for name, value in by_seed._asdict().items()}
+        return {**params, HEAD: {"linear": head}}, stats
+
+    return init_probe

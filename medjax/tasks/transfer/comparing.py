@@ -1,0 +1,144 @@
+"""Arms beside one another: means over seeds, paired differences, and what they say."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax.evaluation import stats
+from medjax.evaluation.intervals import Estimate, without_interval
+from medjax.evaluation.metrics import Floats, Metric, marked, traits_of
+from medjax.outputs.labels.predictions import LabelPredictions
+from medjax.typing import Json
+
+ALL = "all"  # the size of the whole training set
+_CLEAR = 0.05  # of a p-value that is corrected for all tests
+
+
+class Arm(NamedTuple):
+    """An arm that has been trained on one size.
+
+    Attributes:
+      name: of the arm; size: examples of each class, or `all`.
+      by_seed: its predictions of the split that is reported.
+      seconds: of all seeds; examples: that went through the network, all seeds.
+    """
+
+    name: str
+    size: str
+    by_seed: Sequence[LabelPredictions]
+    seconds: float
+    examples: int
+
+    @property
+    def probability(self) -> np.ndarray:
+        """`[n, class, seed]`."""
+        return np.stack([table.probability for table in self.by_seed], -1)
+
+
+def mean_of_seeds(metric: Metric) -> Metric:
+    """The same of probabilities `[n, class, seed]`: each network by itself, then their mean.
+
+    An ensemble of seeds would have seen several draws of the few labels that a size stands for.
+    """
+
+    @marked(**traits_of(metric)._asdict())
+    def mean(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> Floats:
+        seeds = range(probability.shape[-1])
+        return np.mean([metric(label, probability[..., s], weight) for s in seeds], 0)
+
+    return mean
+
+
+def estimate(arm: Arm, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
+    """Each metric, mean over seeds, with its interval over subjects."""
+    first, out = arm.by_seed[0], {}
+    for name, metric in metrics.items():
+        mean = mean_of_seeds(metric)
+        if traits_of(metric).of_errors:  # whose interval looks at one network's answers
+            value = float(mean(first.label, arm.probability, np.ones((1, len(first.label))))[0])
+            out[name] = without_interval(value, "a mean over networks")
+        else:
+            out[name] = stats.bootstrap(
+                mean, first.label, arm.probability, first.subject_id, samples=samples
+            )
+    return out
+
+
+def compare_arms(arms: Sequence[Arm], metrics: Mapping[str, Metric], *, samples: int) -> list[Json]:
+    """Each pair of arms of one size, the second minus the first, by each metric; p-values corrected
+    for all of them (Holm 1979)."""
+    rows: list[Json] = []
+    for size in dict.fromkeys(arm.size for arm in arms):
+        for a, b in itertools.combinations([arm for arm in arms if arm.size == size], 2):
+            for name, metric in metrics.items():
+                c = _compare(a, b, metric, samples=samples)
+                rows.append(
+                    {
+                        "size": size,
+                        "a": a.name,
+                        "b": b.name,
+                        "metric": name,
+                        "difference": c.difference,
+                        "p_value": c.p_value,
+                    }
+                )
+    corrected = stats.holm([float(row["p_value"]) for row in rows])
+    return [{**row, "p_holm": p} for row, p in zip(rows, corrected, strict=True)]
+
+
+def _compare(a: Arm, b: Arm, metric: Metric, *, samples: int) -> stats.Comparison:
+    first = a.by_seed[0]
+    return stats.compare(
+        mean_of_seeds(metric),
+        first.label,
+        a.probability,
+        b.probability,
+        first.subject_id,
+        samples=samples,
+    )
+
+
+def conclude(compared: Sequence[Json], *, metric: str, against: str) -> str:
+    """One sentence: at which sizes which arms differ from `against`, and where the data do not
+    say."""
+    rows = [
+        (row if row["a"] == against else _turned(row))
+        for row in compared
+        if row["metric"] == metric and against in (row["a"], row["b"])
+    ]
+    parts = [_of_arm(arm, [r for r in rows if r["b"] == arm]) for arm in _names(rows, "b")]
+    return f"By {metric}, against {against}: {'; '.join(parts)}." if parts else ""
+
+
+def _of_arm(arm: str, rows: Sequence[Json]) -> str:
+    """What the data say of one arm, size by size."""
+
+    def sizes(chosen: Callable[[Json], bool]) -> str:
+        named = [f"{row['size']} ({row['difference'].value:+.3f})" for row in rows if chosen(row)]
+        return ", ".join(named)
+
+    def clear(row: Json) -> bool:
+        return bool(row["p_holm"] <= _CLEAR)
+
+    better = sizes(lambda r: clear(r) and r["difference"].value > 0)
+    worse = sizes(lambda r: clear(r) and r["difference"].value < 0)
+    unclear = sizes(lambda r: not clear(r))
+    parts = [
+        *([f"better at {better}"] if better else []),
+        *([f"worse at {worse}"] if worse else []),
+        *([f"not told apart at {unclear}"] if unclear else []),
+    ]
+    return f"{arm} {', '.join(parts)}"
+
+
+def _turned(row: Json) -> Json:
+    """The same difference the other way round."""
+    d: Estimate = row["difference"]
+    turned = d._replace(value=-d.value, low=-d.high, high=-d.low)
+    return {**row, "a": row["b"], "b": row["a"], "difference": turned}
+
+
+def _names(rows: Sequence[Json], key: str) -> list[Any]:
+    return list(dict.fromkeys(row[key] for row in rows))

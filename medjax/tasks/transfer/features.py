@@ -1,0 +1,69 @@
+"""Features of all images by a network that stays as it is, computed once."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax import progress, runtime
+from medjax.data.dataset import Split
+from medjax.files import write_bytes
+from medjax.models.features import extract_features
+from medjax.ops.preprocess import Preprocessing
+from medjax.train.feed import padded
+from medjax.typing import Array, Tree
+
+
+def compute_features(
+    network: Any,
+    variables: Tree,
+    preprocessing: Preprocessing,
+    split: Split,
+    *,
+    batch: int,
+    what: str,
+    cache: Path,
+    known_by: tuple[str, ...],
+) -> np.ndarray:
+    """What the last layer is given of every image as it is, `[n, feature]`, float32.
+
+    They are kept in the cache: arms, seeds and sizes share them, and so do runs.
+
+    Args:
+      network: a classifier; variables: its `params` and `batch_stats`.
+      what: the split, for the bar; cache: the folder.
+      known_by: what they depend on: digests of the set and of the weights, the network's name.
+    """
+    name = hashlib.sha256(repr((known_by, what, preprocessing)).encode()).hexdigest()[:24]
+    path = cache / runtime.FEATURES / f"{name}.npy"
+    if path.exists():
+        kept = np.load(path, allow_pickle=False)
+        if len(kept) == len(split):
+            return kept
+
+    @jax.jit
+    def compute(variables: Tree, images: Array) -> Array:
+        scaled = preprocessing.standardise(preprocessing.unit(images))
+        return extract_features(network, variables, scaled)
+
+    features = _by_batch(lambda images: compute(variables, images), split, batch, what)
+    buffer = io.BytesIO()
+    np.save(buffer, features)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, buffer.getvalue())
+    return features
+
+
+def _by_batch(
+    compute: Callable[[np.ndarray], Array], split: Split, batch: int, what: str
+) -> np.ndarray:
+    batches = list(padded(len(split), batch=batch))
+    parts = [
+        np.asarray(compute(split.images(index)))[valid]
+        for index, valid in progress.track(batches, total=len(batches), what=f"features of {what}")
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,162 @@
+"""What arms train on, and where their weights begin."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax import models
+from medjax.data.dataset import Split
+from medjax.errors import UserError
+from medjax.models.features import extract_features
+from medjax.ops.preprocess import Preprocessing
+from medjax.tasks.transfer import arms, features, plan
+from medjax.tasks.transfer.probe import DECAYS, Probe, fit_probes
+from medjax.train import feed
+from medjax.train.options import TrainingOptions
+
+LABEL = np.array([0, 1, 2] * 8 + [0] * 6)
+OPTIONS = TrainingOptions(steps=6, batch=4, seeds=2, seed=3)
+KEYS = plan.data_keys(OPTIONS)
+PIXELS = Preprocessing(0.0, 255.0, (0.5,), (0.25,))
+
+
+def small_network(classes=3):
+    net = models.classifier("cnn", num_classes=classes)
+    made = net.init(jax.random.key(1), jnp.zeros((1, 16, 16, 1)), train=False)
+    return net, {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
+
+
+def small_split(rng, count=10):
+    images = rng.integers(0, 255, (count, 16, 16, 1), dtype=np.uint8)
+    names = [str(i) for i in range(count)]
+    label = {"label": np.arange(count) % 3}
+    return Split(label, names, names, [{}] * count, lambda i: images[i], (16, 16, 1), images.dtype)
+
+
+def test_a_size_has_as_many_of_each_class_and_a_smaller_one_is_its_beginning():
+    small, large = (arms.choose_rows(KEYS, LABEL, size) for size in ("3", "8"))
+    assert small.shape == (2, 9) and large.shape == (2, 24)
+    np.testing.assert_array_equal(small, large[:, :9])
+    assert (LABEL[large] == np.arange(24) % 3).all()
+    assert all(len(set(row.tolist())) == 24 for row in large)
+    assert (large[0] != large[1]).any()
+
+
+@pytest.mark.parametrize("size", ["3", "all"])
+def test_an_update_sees_examples_of_its_size_in_the_order_of_any_training(size):
+    named = plan.name_examples(LABEL, size, OPTIONS)
+    order = np.asarray(named["order"])
+    assert order.shape == (2, 6, 4)
+    rows = arms.choose_rows(KEYS, LABEL, size)
+    for seed in range(2):
+        assert set(order[seed].reshape(-1)) <= set(rows[seed].tolist())
+        np.testing.assert_array_equal(named["keys"][seed], jax.random.key_data(KEYS[seed]))
+    if size == "all":
+        expected = feed.batch_index(KEYS[1], jnp.int32(5), size=len(LABEL), batch=4)
+        np.testing.assert_array_equal(order[1, 5], expected)
+    else:  # two epochs and more of nine
+        assert set(order[0].reshape(-1)) == set(rows[0].tolist())
+
+
+def test_folds_have_equal_shares_of_each_class():
+    for size in ("5", "all"):
+        rows = arms.choose_rows(KEYS, LABEL, size)
+        fold, folds = arms.choose_folds(LABEL, rows)
+        assert folds == 5 and fold.shape == rows.shape
+        counts = np.array(
+            [np.bincount(LABEL[rows[0]][fold[0] == f], minlength=3) for f in range(folds)]
+        )
+        assert (counts.max(0) - counts.min(0) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ("9", "class b has 8 training images"),
+        ("1", "give numbers from 2 on, and `all`"),
+        ("few", "give numbers from 2 on"),
+    ],
+)
+def test_sizes_that_cannot_be_are_told(size, message):
+    with pytest.raises(UserError, match=message):
+        arms.check_sizes(["2", size], LABEL, ["a", "b", "c"])
+    arms.check_sizes(["8", "all"], LABEL, ["a", "b", "c"])
+
+
+def test_features_are_what_the_last_layer_is_given(rng):
+    net, variables = small_network()
+    images = jnp.asarray(rng.normal(size=(4, 16, 16, 1)), jnp.float32)
+    found = extract_features(net, variables, images)
+    head = variables["params"]["fc"]["linear"]
+    logits = net.apply(variables, images, train=False)
+    np.testing.assert_allclose(found @ head["kernel"] + head["bias"], logits, atol=1e-5)
+
+
+def test_a_network_without_such_a_layer_is_told():
+    net = models.SEGMENTERS["meshnet"](num_outputs=2)
+    made = net.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)), train=False)
+    with pytest.raises(UserError, match="its last layer is not called 'fc'"):
+        extract_features(net, made, jnp.zeros((1, 16, 16, 1)))
+
+
+def test_features_are_computed_once(rng, tmp_path, monkeypatch):
+    net, variables = small_network()
+    split = small_split(rng)
+
+    def compute(known_by):
+        return features.compute_features(
+            net, variables, PIXELS, split, batch=4, what="train", cache=tmp_path, known_by=known_by
+        )
+
+    first = compute(("set", "weights"))
+    scaled = PIXELS.standardise(PIXELS.unit(split.images(range(10))))
+    np.testing.assert_allclose(first, extract_features(net, variables, scaled), atol=1e-5)
+    monkeypatch.setattr(features, "extract_features", None)
+    np.testing.assert_array_equal(compute(("set", "weights")), first)
+    with pytest.raises(TypeError):
+        compute(("set", "other weights"))
+
+
+def test_a_frozen_network_answers_as_its_probes(rng):
+    net, variables = small_network()
+    images = jnp.asarray(rng.normal(size=(4, 16, 16, 1)), jnp.float32)
+    x = extract_features(net, variables, images)
+    probes = Probe(rng.normal(size=(2, x.shape[1], 3)), rng.normal(size=(2, 3)))
+    params, stats = arms.freeze(variables, probes)
+    keys = plan.seed_keys(OPTIONS)
+    begin = arms.with_probes(
+        lambda key: (variables["params"], variables["batch_stats"]), probes, keys
+    )
+    for seed in range(2):
+        expected = x @ probes.kernel[seed] + probes.bias[seed]
+        mine = jax.tree.map(lambda a, seed=seed: a[seed], (params, stats))
+        for weights in (mine, begin(keys[seed])):
+            answer = net.apply(
+                {"params": weights[0], "batch_stats": weights[1]}, images, train=False
+            )
+            np.testing.assert_allclose(answer, expected, atol=1e-4)
+
+
+def test_no_probe_learns_from_rows_that_are_not_its_own(rng):
+    """Test rows, or those of a larger size, change neither the scaling, nor the decay, nor it."""
+    x = rng.normal(size=(len(LABEL), 5)).astype(np.float32)
+    rows = arms.choose_rows(KEYS, LABEL, "4")
+    fold, folds = arms.choose_folds(LABEL, rows)
+    others = np.setdiff1d(np.arange(len(LABEL)), rows[0])
+    wild = x.copy()
+    wild[others] += 1000
+    fits = [
+        fit_probes(table, LABEL, rows[:1], fold[:1], classes=3, folds=folds) for table in (x, wild)
+    ]
+    for a, b in zip(*map(jax.tree.leaves, fits), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert fits[0][1][0] in np.float32(DECAYS)
+
+
+def test_a_set_that_no_device_holds_is_refused(rng, monkeypatch):
+    monkeypatch.setattr(plan.supervised, "RESIDENT_BYTES", 100)
+    with pytest.raises(UserError, match="give a smaller `image_size`"):
+        plan.plan_arms(
+            None, small_split(rng), options=OPTIONS, evaluate=dict, score="auc", higher=True
+        )
