@@ -60,7 +60,7 @@ class Config:
     label_smoothing: float = option(
         0.05, "share of the target spread over all classes", least=0, below=1
     )
-    training: TrainingOptions = TrainingOptions(steps=150, batch=32, seeds=2, learning_rate=1e-3)
+    training: TrainingOptions = TrainingOptions(60, 32, seeds=2, learning_rate=5e-4, warmup_steps=8)
     augmentation: Augmentation = AUGMENTATION
     best: str = option(
         "auc",
