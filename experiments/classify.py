@@ -129,7 +129,7 @@ def main(
             feeding=config.feeding,
             score=score,
             own=loss is not None or config.loss not in losses.BUILT_IN,
-            higher=score not in (*metrics.LOWER_IS_BETTER, "loss"),
+            higher=metrics.is_higher_better(score),
         )
         evaluation = experiment.evaluate(run, method, train, learned)
         further = {"started_from": start.facts} if start else {}

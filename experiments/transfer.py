@@ -26,7 +26,7 @@ from medjax.outputs.labels import metrics
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
 from medjax.tasks.classification.predictor import ClassificationPredictor
 from medjax.tasks.transfer import arms, showing
-from medjax.tasks.transfer.bench import Bench, fit_probes, plan_arm, set_up
+from medjax.tasks.transfer.bench import Bench, fit_probes, gather_data, plan_arm, set_up
 from medjax.tasks.transfer.comparing import ALL, Arm
 from medjax.tasks.transfer.probe import Probe
 from medjax.train import mesh
@@ -111,7 +111,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             replace=start.replace,
             evaluate=functools.partial(experiment.validate, run, method, predict),
             score=score,
-            higher=score not in (*metrics.LOWER_IS_BETTER, "loss"),
+            higher=metrics.is_higher_better(score),
             cache=Path(config.files.cache_dir).expanduser(),
             known_by=(run.dataset.digest, start.facts["sha256"]),
         )
@@ -138,14 +138,14 @@ def train_arms(
     if set(names) & set(arms.NEED_PROBES):
         probes, decays = fit_probes(bench, size)
         experiment.say(f"\nprobes of {size}: weight decay {decays}, by cross-validation")
-    seconds = time.perf_counter() - began
+    seconds, data = time.perf_counter() - began, gather_data(bench, size)
     for name in names:
         experiment.say(f"\n{name}, {size} training images{' of each class' * (size != ALL)}")
         with experiment.open_beside(run, f"{name}_{size}") as inner:
             if name == arms.FROZEN and probes:
                 learned, examples = keep(inner, bench, probes, seconds), len(bench.train)
             else:
-                plan = plan_arm(bench, name, probes, size)
+                plan = plan_arm(bench, name, probes, data)
                 learned = experiment.carry_out(inner, plan, bench.predictor, bench.spec)
                 examples = options.steps * options.batch * options.seeds
             evaluation = experiment.evaluate(inner, method, bench.train, learned)

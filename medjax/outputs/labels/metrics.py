@@ -60,9 +60,14 @@ def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
     return "loss"
 
 
+def is_higher_better(score: str) -> bool:
+    """Whether more of what chooses a checkpoint, a metric or the loss, is better."""
+    return score not in (*LOWER_IS_BETTER, "loss")
+
+
 def find_best(tables: Sequence[LabelPredictions], declared: Mapping[str, Metric], name: str) -> int:
     """The number of the table with the best value of a metric; undefined is worse than any."""
-    sign = -1 if name in LOWER_IS_BETTER else 1
+    sign = 1 if is_higher_better(name) else -1
     values = [sign * table.values({name: declared[name]})[name] for table in tables]
     return int(np.argmax(np.nan_to_num(values, nan=-np.inf)))
 

@@ -102,10 +102,15 @@ def fit_probes(bench: Bench, size: str) -> tuple[Probe, str]:
     return probes, ", ".join(f"{d:g}" for d in decays)
 
 
-def plan_arm(bench: Bench, name: str, probes: Probe | None, size: str) -> Plan:
-    """The training of one arm at one size."""
+def gather_data(bench: Bench, size: str) -> Batch:
+    """What all arms of a size are trained on."""
+    examples = plan.name_examples(bench.train["label"], size, bench.options)
+    return {**bench.images, **examples}
+
+
+def plan_arm(bench: Bench, name: str, probes: Probe | None, data: Batch) -> Plan:
+    """The training of one arm on the data of one size."""
     init = bench.task.init if name == arms.SCRATCH else bench.start(bench.task.init)
     if name == arms.PROBED and probes is not None:
         init = arms.with_probes(init, probes, plan.seed_keys(bench.options))
-    examples = plan.name_examples(bench.train["label"], size, bench.options)
-    return plan.of_arm(bench.plan, init, {**bench.images, **examples}, options=bench.options)
+    return plan.of_arm(bench.plan, init, data, options=bench.options)
