@@ -165,12 +165,16 @@ def _exams() -> dict[str, type]:
     from medjax.data.builders.brain_planes import BrainPlanes
     from medjax.data.builders.image_folder import ImageFolder
     from medjax.data.builders.medmnist import MedMNIST
-    from medjax.data.medmnist_sets import SETS
+    from medjax.data.builders.published_exams import BrixiaZones, PublishedExams
+    from medjax.data.medmnist_sets import LARGER, SETS
 
+    tables = dict.fromkeys(("ham10000", "covid_cxr"), PublishedExams.READS)
     return {
         "brain_planes": BrainPlanes,
         "image_folder": ImageFolder,
-        **_named(MedMNIST, dict.fromkeys(SETS, MedMNIST.READS)),
+        **_named(PublishedExams, tables),
+        "brixia_cxr": BrixiaZones,
+        **_named(MedMNIST, dict.fromkeys((*SETS, *LARGER), MedMNIST.READS)),
     }
 
 

@@ -132,3 +132,19 @@ SETS = {
         ("inhibitory", "excitatory"),
     ),
 }
+
+_SIDES = {2: (64, 128, 224), 3: (64,)}  # of MedMNIST+, beside 28
+
+
+def ndim_of(name: str) -> int:
+    """The axes of space of a set's images."""
+    return 3 if base_of(name).endswith("3d") else 2
+
+
+def base_of(name: str) -> str:
+    """The name of a set without the size of its images: of `adrenalmnist3d_64` the first part."""
+    return name.split("_", maxsplit=1)[0]
+
+
+# The sets with the larger images of MedMNIST+, which are not downloaded: one names their folder.
+LARGER = tuple(f"{name}_{side}" for name in SETS for side in _SIDES[ndim_of(name)])

@@ -17,6 +17,8 @@ _NAMES = {
     "dev": "validation",
     "test": "test",
     "testing": "test",
+    "gallery": "train",  # of retrieval: what is searched, and by what
+    "query": "test",
 }
 
 

@@ -7,7 +7,7 @@ size. Nothing here is read when a set is opened.
 
 from typing import NamedTuple
 
-from medjax.data.medmnist_sets import SETS
+from medjax.data.medmnist_sets import LARGER, SETS, base_of
 
 
 class SetSummary(NamedTuple):
@@ -54,13 +54,14 @@ _MEDMNIST_IMAGES = {  # of all splits, MedMNIST v2
 
 
 def _medmnist(name: str) -> SetSummary:
-    modality, _, classes = SETS[name]
+    base = base_of(name)
+    modality, _, classes = SETS[base]
     return SetSummary(
         ("labels",),
         f"{modality}, {len(classes)} classes",
-        f"{_MEDMNIST_IMAGES[name]:,} images",
-        "downloaded (Zenodo), or --data_dir",
-        "CC BY-NC 4.0" if name == "dermamnist" else "CC BY 4.0",
+        f"{_MEDMNIST_IMAGES[base]:,} images",
+        "downloaded (Zenodo), or --data_dir" if name in SETS else "--data_dir",
+        "CC BY-NC 4.0" if base == "dermamnist" else "CC BY 4.0",
     )
 
 
@@ -71,7 +72,20 @@ SUMMARIES = {
     "image_folder": SetSummary(
         ("labels",), "a folder a class, or metadata.csv", _YOURS, _OWN, _YOURS
     ),
-    **{name: _medmnist(name) for name in SETS},
+    **{name: _medmnist(name) for name in (*SETS, *LARGER)},
+    "ham10000": SetSummary(
+        ("labels",), "dermatoscopy, 7 diagnoses", "10,015 images", "--data_dir", "CC BY-NC 4.0"
+    ),
+    "covid_cxr": SetSummary(
+        ("labels",), "chest X-ray, findings", "by release", "--data_dir", "by image"
+    ),
+    "brixia_cxr": SetSummary(
+        ("labels",),
+        "chest X-ray, scores 0 to 3 of six zones",
+        "192 films, of the public part",
+        "--data_dir",
+        "scores CC BY-NC-SA 4.0",
+    ),
     "brain_landmarks": SetSummary(
         ("landmarks",),
         "brain MR, 2-D or 3-D, AFIDs",

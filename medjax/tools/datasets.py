@@ -8,6 +8,7 @@ that you have downloaded; your own images need no name: `medjax classify MY_IMAG
 
 import dataclasses
 
+from medjax.data.medmnist_sets import LARGER
 from medjax.data.summaries import SUMMARIES
 from medjax.evaluation import report
 
@@ -21,8 +22,10 @@ def main(config: Config) -> None:
     report.show(
         "sets of images",
         ("name", "finds", "content", "size", "source", "licence"),
-        [[name, ", ".join(s.finds), *s[1:]] for name, s in SUMMARIES.items()],
+        [[n, ", ".join(s.finds), *s[1:]] for n, s in SUMMARIES.items() if n not in LARGER],
         [
+            "MedMNIST with larger images: its name and 64, 128 or 224 (3-D: 64), as "
+            f"{LARGER[0]}, by --data_dir",
             "labels: medjax classify; landmarks: heatmap and search; masks: segment; "
             "boxes: detect; frames: temporal",
             "sizes are those that the publishers give",

@@ -253,10 +253,10 @@ def find_rows(options: DataOptions) -> list[LabelRow]:
     return scan(options).rows
 
 
-def scan(options: DataOptions) -> Scan:
-    """The same, with what is worth knowing about it."""
+def scan(options: DataOptions, *, usual: str = TABLE) -> Scan:
+    """The same, with what is worth knowing about it; `usual` is how the table is called."""
     root = table.root_of(options)
-    listed = table.path_of(options, TABLE)
+    listed = table.path_of(options, usual)
     scan = _from_table(listed, options) if listed.exists() else _from_folders(root, options)
     if not scan.rows:
         raise UserError(

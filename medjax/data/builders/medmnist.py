@@ -9,7 +9,7 @@ import numpy as np
 from medjax.data import exams, subjects
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.info import DatasetInfo
-from medjax.data.medmnist_sets import SETS
+from medjax.data.medmnist_sets import SETS, base_of, ndim_of
 from medjax.errors import UserError
 
 _CITATION = (
@@ -27,20 +27,21 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
     READS = ("data_dir", "channels", "positive_class")
 
     def describe(self):
-        modality, _, classes = SETS[self.name]
-        licence = "CC BY-NC 4.0" if self.name == "dermamnist" else "CC BY 4.0"
+        base = base_of(self.name)
+        modality, _, classes = SETS[base]
+        licence = "CC BY-NC 4.0" if base == "dermamnist" else "CC BY 4.0"
         info = DatasetInfo(
             self.name,
             classes,
             modality=modality,
             licence=licence,
             citation=_CITATION,
-            ordered=self.name in _ORDERED,
+            ordered=base in _ORDERED,
             positive=exams.positive_of(classes, self.options.positive_class),
         )
         if not self.options.data_dir:
-            shape = (28,) * (3 if self.name.endswith("3d") else 2)
-            stored = 3 if self.name in _COLOUR else 1
+            shape = (28,) * ndim_of(self.name)
+            stored = 3 if base in _COLOUR else 1
             channels = {"gray": 1, "rgb": 3}.get(self.options.channels, stored)
             return info, (*shape, channels), np.uint8
         path = _local_file(self.options.data_dir, self.name)
@@ -60,6 +61,7 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
                 _integer_labels(arrays[f"{key}_labels"], path),
             )
             for key, name in names.items()
+            if f"{key}_images" in arrays
         }
         shapes = {images.shape[1:] for images, _ in splits.values()}
         if len(shapes) > 1:
@@ -88,6 +90,11 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
             )
 
     def _fetch(self, download) -> Path:
+        if self.name not in SETS:
+            raise UserError(
+                f"{self.name} is not downloaded: fetch {self.name}.npz and name its folder with "
+                "`data_dir`"
+            )
         url = _RECORD.format(self.name)
         try:
             path = Path(download(url))
@@ -113,10 +120,12 @@ def _local_file(data_dir: str, name: str) -> Path:
 
 
 def _open(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz`, read whole; never runs a pickle."""
-    wanted = {f"{s}_{k}" for s in ("train", "val", "test") for k in ("images", "labels")}
+    """The arrays of an `.npz`, read whole; never runs a pickle. It may lack the test split."""
     try:
         with np.load(path, allow_pickle=False) as stored:
+            held_back = not any(name.startswith("test_") for name in stored.files)
+            parts = ("train", "val") if held_back else ("train", "val", "test")
+            wanted = {f"{part}_{what}" for part in parts for what in ("images", "labels")}
             missing = wanted - set(stored.files)
             arrays = {name: stored[name] for name in wanted - missing}
     except Exception as e:
@@ -132,7 +141,7 @@ def _with_channel(images: np.ndarray, name: str, path: Path) -> np.ndarray:
     Raises:
       UserError: for anything else, such as channels before the axes of space.
     """
-    space = 3 if name.endswith("3d") else 2
+    space = ndim_of(name)
     if not images.size:
         raise UserError(f"{path}: a split has no images; it is no file of MedMNIST")
     if images.ndim == space + 1:
