@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax import app, experiment, losses
+from medjax import app, experiment, heads, losses
 from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset, Split
@@ -21,9 +21,12 @@ from medjax.ops.augment import Augmentation
 from medjax.outputs.labels import metrics
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.base import with_network
-from medjax.tasks.classification.predictor import ClassificationPredictor
+from medjax.tasks.classification.predictor import ClassificationPredictor, RegularisationOptions
 from medjax.tasks.classification.suggest import suggest
 from medjax.train.options import FeedOptions, TrainingOptions
+from medjax.train.plan import make_optimizer
+
+NOT_FINETUNED = experiment.FineTuningOptions()
 
 
 @unique_names
@@ -42,10 +45,8 @@ class Config:
     predictor: ClassificationPredictor = ClassificationPredictor()
     start: experiment.StartOptions = experiment.StartOptions()
     freeze: bool = option(False, "train the last layer only, on the features of --init_from")
-    dropout: float = option(0.2, "before the last layer", least=0, below=1)
-    label_smoothing: float = option(
-        0.05, "share of the target spread over all classes", least=0, below=1
-    )
+    finetuning: experiment.FineTuningOptions = experiment.FineTuningOptions()
+    regularisation: RegularisationOptions = RegularisationOptions()
     loss: str = option(
         "cross_entropy",
         "of the training",
@@ -83,9 +84,10 @@ def main(
     Args:
       dataset, network, loss: of one's own, in place of those that the settings name.
     """
-    if config.freeze and not config.start.init_from:
+    if not config.start.init_from and (config.freeze or config.finetuning != NOT_FINETUNED):
         raise UserError(
-            "`freeze` trains on the features of weights to start from; give `init_from`"
+            "`freeze`, `layer_decay`, `unfreeze_steps` and `keep_statistics` are for weights to "
+            "start from; give `init_from`"
         )
     if network is not None and "dropout" in config.files.given:
         raise UserError("`dropout` is for networks of medjax; yours has its own, or none")
@@ -106,15 +108,14 @@ def main(
             image_size=config.data.image_size,
             fit=config.data.fit,
         )
-        loss_function = loss or losses.class_loss(config.loss)
-        losses.check_loss(loss_function, shape=(len(spec.info.classes),))
+        loss_function = choose_loss(config, loss, classes=len(spec.info.classes))
         balanced = balance(train, classes=len(spec.info.classes))
         task = predictor.make_task(
             spec,
-            dropout=config.dropout,
-            label_smoothing=config.label_smoothing,
+            **dataclasses.asdict(config.regularisation),
             mixup_alpha=config.mixup,
             frozen=config.freeze,
+            keep_statistics=config.finetuning.keep_statistics,
             loss_function=loss_function,
             class_weights=balanced if config.class_weights == "balanced" else None,
         )
@@ -122,11 +123,13 @@ def main(
             task = task._replace(init=start.init(task.init))
         method = experiment.Method(predictor, spec, task)
         score = metrics.choose_score(config.best, validation, spec.info)
+        layers = config.finetuning.rates(predictor.make_network(spec), spec.image_shape)
         learned = experiment.train(
             run,
             method,
             train,
             feeding=config.feeding,
+            optimizer=make_optimizer(run.training, only=task.trainable, layers=layers),
             score=score,
             own=loss is not None or config.loss not in losses.BUILT_IN,
             higher=metrics.is_higher_better(score),
@@ -139,6 +142,20 @@ def main(
 
 
 # --8<-- [end:main]
+def choose_loss(
+    config: Config, given: losses.LossFunction | None, *, classes: int
+) -> losses.LossFunction | None:
+    """The loss of the classes: the one that is given, or the one that the settings name; None
+    where the head has its own."""
+    if config.predictor.head != heads.CLASSES:
+        if given is not None or "loss" in config.files.given:
+            raise UserError("`loss` is for `head=classes`; the other heads have their own")
+        return None
+    loss_function = given or losses.class_loss(config.loss)
+    losses.check_loss(loss_function, shape=(classes,))
+    return loss_function
+
+
 def balance(train: Split, *, classes: int) -> tuple[float, ...]:
     """Weights with which all classes count alike."""
     frequency = np.bincount(train["label"], minlength=classes) / len(train)

@@ -12,7 +12,6 @@ import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from medjax import app, experiment, progress, weights
 from medjax.config import option, unique_names
@@ -24,11 +23,9 @@ from medjax.ops.augment import Augmentation
 from medjax.outputs.base import Evaluation
 from medjax.outputs.labels import metrics
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
-from medjax.tasks.classification.predictor import ClassificationPredictor
-from medjax.tasks.transfer import arms, showing
-from medjax.tasks.transfer.bench import Bench, fit_probes, gather_data, plan_arm, set_up
-from medjax.tasks.transfer.comparing import ALL, Arm
-from medjax.tasks.transfer.probe import Probe
+from medjax.tasks.classification.predictor import ClassificationPredictor, RegularisationOptions
+from medjax.tasks.transfer import arms, bench, showing
+from medjax.tasks.transfer.comparing import ALL, Arm, Candidate, choose_best
 from medjax.train import mesh
 from medjax.train.options import TrainingOptions
 from medjax.train.predict import compile_predict
@@ -50,16 +47,14 @@ class Config:
     data: DataOptions = DataOptions()
     predictor: ClassificationPredictor = ClassificationPredictor(model="efficientnet_lite0")
     start: experiment.StartOptions = experiment.StartOptions("efficientnet_lite0_imagenet")
+    finetuning: experiment.FineTuningOptions = experiment.FineTuningOptions()
     arms: tuple[str, ...] = option(
-        arms.ARMS, f"what is compared, of {', '.join(arms.ARMS)}", common=True
+        arms.USUAL, f"what is compared, of {', '.join(arms.ARMS)}", common=True
     )
     train_sizes: tuple[str, ...] = option(
         ("10", ALL), "training images of each class; all: the whole set", common=True
     )
-    dropout: float = option(0.2, "before the last layer", least=0, below=1)
-    label_smoothing: float = option(
-        0.05, "share of the target spread over all classes", least=0, below=1
-    )
+    regularisation: RegularisationOptions = RegularisationOptions()
     training: TrainingOptions = TrainingOptions(60, 32, seeds=2, learning_rate=5e-4, warmup_steps=8)
     augmentation: Augmentation = AUGMENTATION
     best: str = option(
@@ -96,12 +91,13 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             image_size=config.data.image_size,
             fit=config.data.fit,
         )
-        options = {"dropout": config.dropout, "label_smoothing": config.label_smoothing}
-        task = predictor.make_task(spec, **options)
+        given = dataclasses.asdict(config.regularisation)
+        make_task = functools.partial(predictor.make_task, spec, **given)
+        task, kept = make_task(), config.finetuning.keep_statistics
         score = metrics.choose_score(config.best, validation, spec.info)
         method = experiment.Method(predictor, spec, task)
         predict = compile_predict(task.predict)
-        bench = set_up(
+        shared = bench.set_up(
             predictor,
             spec,
             task,
@@ -112,57 +108,62 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             evaluate=functools.partial(experiment.validate, run, method, predict),
             score=score,
             higher=metrics.is_higher_better(score),
+            layers=config.finetuning.rates(predictor.make_network(spec), spec.image_shape),
+            started_task=make_task(keep_statistics=True) if kept else task,
             cache=Path(config.files.cache_dir).expanduser(),
             known_by=(run.dataset.digest, start.facts["sha256"]),
         )
         experiment.hold_workdir(run, predictor, spec)
-        done = [c for size in config.train_sizes for c in train_arms(run, method, bench, size)]
+        done = [c for size in config.train_sizes for c in train_arms(run, method, shared, size)]
         return write_comparison(run, method, done, score=score, started_from=start.facts)
 
 
 # --8<-- [end:main]
-class Candidate(NamedTuple):
-    """An arm of one size, and what is reported if it is the best."""
-
-    arm: Arm
-    learned: experiment.Learned
-    evaluation: Evaluation
-
-
 def train_arms(
-    run: experiment.Run, method: experiment.Method, bench: Bench, size: str
+    run: experiment.Run, method: experiment.Method, shared: bench.Bench, size: str
 ) -> list[Candidate]:
     """All arms, on the same examples."""
-    names, options, out = run.config.arms, run.training, []
-    began, probes = time.perf_counter(), None
-    if set(names) & set(arms.NEED_PROBES):
-        probes, decays = fit_probes(bench, size)
-        experiment.say(f"\nprobes of {size}: weight decay {decays}, by cross-validation")
-    seconds, data = time.perf_counter() - began, gather_data(bench, size)
-    for name in names:
+    out, table = [], bench.draw_size(shared, size, run.config.arms)
+    if table.probes:
+        experiment.say(f"\nprobes of {size}: weight decay {table.decays}, by cross-validation")
+    for name in run.config.arms:
         experiment.say(f"\n{name}, {size} training images{' of each class' * (size != ALL)}")
         with experiment.open_beside(run, f"{name}_{size}") as inner:
-            if name == arms.FROZEN and probes:
-                learned, examples = keep(inner, bench, probes, seconds), len(bench.train)
+            if name in (arms.FROZEN, *arms.TABLES):
+                learned, evaluation, seconds = ask(inner, method, table, name)
             else:
-                plan = plan_arm(bench, name, probes, data)
-                learned = experiment.carry_out(inner, plan, bench.predictor, bench.spec)
-                examples = options.steps * options.batch * options.seeds
-            evaluation = experiment.evaluate(inner, method, bench.train, learned)
-            for seed, table in enumerate(evaluation.by_seed, start=options.seed):
-                table.write(inner.workdir / f"predictions_{seed}.csv")
-        arm = Arm(name, size, evaluation.by_seed, learned.meta["seconds"], examples)
+                plan = bench.plan_arm(table, name)
+                learned = experiment.carry_out(inner, plan, shared.predictor, shared.spec)
+                evaluation = experiment.evaluate(inner, method, shared.train, learned)
+                seconds = learned.meta["seconds"]
+            for seed, answers in enumerate(evaluation.by_seed, start=run.training.seed):
+                answers.write(inner.workdir / f"predictions_{seed}.csv")
+        arm = Arm(name, size, evaluation.by_seed, seconds, bench.count_examples(table, name))
         out.append(Candidate(arm, learned, evaluation))
     return out
 
 
-def keep(inner: experiment.Run, bench: Bench, probes: Probe, seconds: float) -> experiment.Learned:
-    """Writes the frozen network with its probes down, as training leaves one."""
-    experiment.hold_workdir(inner, bench.predictor, bench.spec)
-    frozen = arms.freeze(bench.variables, probes)
+def ask(
+    inner: experiment.Run, method: experiment.Method, table: bench.Table, name: str
+) -> tuple[experiment.Learned | None, Evaluation, float]:
+    """What an arm answers that trains no network; the frozen one with its probes is written down as
+    training leaves one. Also how many seconds it has taken."""
+    shared, began, splits = table.bench, time.perf_counter(), inner.dataset.splits
+    experiment.hold_workdir(inner, shared.predictor, shared.spec)
+    asked = {what: splits[what] for what in ("validation", inner.dataset.report_split)}
+    answers = bench.answer_tables(table, name, asked)
+    evaluation = experiment.evaluate_tables(
+        inner, method, shared.train, lambda s: experiment.tabulate(inner, method, answers[s], s)
+    )
+    seconds = time.perf_counter() - began
+    if name != arms.FROZEN or table.probes is None:
+        return None, evaluation, seconds
+    seconds += table.seconds
+    frozen = arms.freeze(shared.variables, table.probes)
     if mesh.is_first():
         weights.write(inner.workdir / weights.NAME, frozen)
-    return experiment.Learned(frozen, {"step": 0, "seconds": seconds, "chosen_by": None})
+    meta = {"step": 0, "seconds": seconds, "chosen_by": None}
+    return experiment.Learned(frozen, meta), evaluation, seconds
 
 
 def write_comparison(
@@ -176,7 +177,7 @@ def write_comparison(
     """The report of the arm that is best on validation, with all arms beside it."""
     declared, samples = method.metrics, run.config.report.bootstrap
     metric = score if score in declared else "accuracy"
-    best = done[metrics.find_best([c.evaluation.tuned for c in done], declared, metric)]
+    best = choose_best(done, declared, metric)
     if mesh.is_first():
         showing.copy_best(run.workdir, best.arm)
     experiment.say("\ncomparing the arms")

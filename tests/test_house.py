@@ -55,6 +55,7 @@ LEVELS = [
     {"usage"},
     {"app", "lock", "ops", "schema"},
     {"losses", "models", "data", "rl", "run_options"},
+    {"heads"},
     {"train"},
     {"evaluation", "weights", "workdir"},
     {"outputs", "page"},

@@ -191,9 +191,31 @@ def kappa(label: Array, probability: Array, weight: Array) -> Floats:
 
 @marked(bounds=(-1.0, 1.0))
 @_of_finite
-def quadratic_kappa(label: Array, probability: Array, weight: Array) -> Floats:
+def kappa_quadratic(label: Array, probability: Array, weight: Array) -> Floats:
     """kappa of ordered classes, confusions weighted by their squared distance (Cohen 1968)"""
     return _kappa(label, probability, weight, 2.0)
+
+
+def median_grade(probability: np.ndarray) -> np.ndarray:
+    """The median of each distribution over grades, `[n]`: the answer with the least expected
+    absolute error. Of a grade between two it is the nearer one, and of a chain of questions how
+    many of them are answered with yes."""
+    half = 0.5 - 1e-9  # so that rounding in sums of probabilities moves no median
+    return np.asarray((np.cumsum(probability, 1) < half).sum(1))
+
+
+@marked()
+@_of_finite
+def mae(label: Array, probability: Array, weight: Array) -> Floats:
+    """mean absolute error of the grade, the median of its probabilities"""
+    return ratio(weight @ np.abs(median_grade(probability) - label), weight.sum(1))
+
+
+@marked()
+@_of_finite
+def mse(label: Array, probability: Array, weight: Array) -> Floats:
+    """mean squared error of the grade, the median of its probabilities"""
+    return ratio(weight @ (median_grade(probability) - label) ** 2, weight.sum(1))
 
 
 def reliability(

@@ -29,19 +29,22 @@ from medjax.experiment.reporting import (
     publish,
     write_report,
 )
-from medjax.experiment.starting import Start, StartOptions, find_start
+from medjax.experiment.starting import FineTuningOptions, Start, StartOptions, find_start
 from medjax.experiment.training import (
     Learned,
     Method,
     carry_out,
     evaluate,
+    evaluate_tables,
     hold_workdir,
     predict,
+    tabulate,
     train,
     validate,
 )
 
 __all__ = [
+    "FineTuningOptions",
     "Finished",
     "Folds",
     "Learned",
@@ -55,6 +58,7 @@ __all__ = [
     "cross_validated",
     "describe_model",
     "evaluate",
+    "evaluate_tables",
     "extend",
     "facts",
     "find_start",
@@ -66,6 +70,7 @@ __all__ = [
     "predict",
     "publish",
     "say",
+    "tabulate",
     "train",
     "validate",
     "write_report",

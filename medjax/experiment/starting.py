@@ -10,8 +10,10 @@ from medjax import schema, weights
 from medjax.config import option
 from medjax.errors import UserError
 from medjax.models import pretrained, tensor_files
+from medjax.models.features import list_layers
 from medjax.models.published import PUBLISHED, SCALINGS, Scaling
 from medjax.ops.preprocess import Preprocessing
+from medjax.train.optim import LayerRate, decay_layers
 from medjax.typing import Json, Key, Params, Stats
 from medjax.workdir import read_settings
 
@@ -39,6 +41,34 @@ class StartOptions:
     def __post_init__(self) -> None:
         if self.init_scaling and not self.init_from:
             raise UserError("`init_scaling` is for weights to start from: give `init_from`")
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningOptions:
+    """How a network that starts from weights is trained on."""
+
+    layer_decay: float = option(
+        1.0, "fine-tuning: factor of the learning rate from a layer to the one below it", least=0
+    )
+    unfreeze_steps: int = option(
+        0,
+        "fine-tuning: updates until all layers are trained, the last from the start; 0: all are",
+        least=0,
+    )
+    keep_statistics: bool = option(
+        False, "fine-tuning: batch statistics stay those of the weights; without dropout"
+    )
+
+    def __post_init__(self) -> None:
+        if self.layer_decay > 1:
+            raise UserError("`layer_decay`: at most 1, which trains all layers alike")
+
+    def rates(self, network: Any, image_shape: tuple[int, ...]) -> dict[str, LayerRate] | None:
+        """How each layer of a network is trained; None: all alike."""
+        if self.layer_decay == 1 and not self.unfreeze_steps:
+            return None
+        layers = list_layers(network, image_shape)
+        return decay_layers(layers, decay=self.layer_decay, unfreeze_steps=self.unfreeze_steps)
 
 
 class Start(NamedTuple):

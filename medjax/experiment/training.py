@@ -260,21 +260,33 @@ def validate(run: Run, method: Method, predict: Callable, weights: Weights) -> d
 
 def predict(run: Run, method: Method, learned: Learned, name: str) -> tuple[list[Any], Any]:
     """Predictions for the split `name`: those of each seed, and of the ensemble."""
-    output, split = method.predictor.output, run.dataset.splits[name]
     compiled = compile_predict(method.task.predict)
     with progress.alive(f"predicting {name}"):
-        inferred = _infer(run, method, compiled, learned.weights, split)
+        inferred = _infer(run, method, compiled, learned.weights, run.dataset.splits[name])
     inferred.by_seed.pop("loss", None)
-    ensemble = output.tabulate(split, method.spec, inferred.ensemble)
+    return tabulate(run, method, inferred, name)
+
+
+def tabulate(run: Run, method: Method, inferred: Inferred, name: str) -> tuple[list[Any], Any]:
+    """What was answered to the split `name`: of each seed, and of the ensemble."""
+    split = run.dataset.splits[name]
+    ensemble = method.predictor.output.tabulate(split, method.spec, inferred.ensemble)
     return _tabulate_seeds(method, inferred.by_seed, split), ensemble
 
 
 def evaluate(run: Run, method: Method, train: Split, learned: Learned) -> Evaluation[Any]:
     """What the report is made of: on test where there is one, else on validation."""
+    say(f"predicting the {run.dataset.report_split} split")
+    return evaluate_tables(run, method, train, lambda name: predict(run, method, learned, name))
+
+
+def evaluate_tables(
+    run: Run, method: Method, train: Split, tables: Callable[[str], tuple[list[Any], Any]]
+) -> Evaluation[Any]:
+    """The same of answers that are there: `tables(split)` gives what `predict` does."""
     name = run.dataset.report_split
-    say(f"predicting the {name} split")
-    by_seed, ensemble = predict(run, method, learned, name)
-    tuned = ensemble if name == "validation" else predict(run, method, learned, "validation")[1]
+    by_seed, ensemble = tables(name)
+    tuned = ensemble if name == "validation" else tables("validation")[1]
     split = run.report_split
     baseline, baseline_is = method.predictor.output.baseline(train, split, method.spec)
     return Evaluation(

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from medjax.errors import UserError
@@ -33,3 +35,32 @@ def extract_features(network: Any, variables: Mapping[str, Any], images: Array) 
     if len(caught) != 1 or caught[0].ndim != 2:
         raise UserError(f"network {type(network).__name__}: its last layer is not called {HEAD!r}")
     return caught[0]
+
+
+def list_layers(network: Any, image_shape: tuple[int, ...]) -> list[tuple[str, ...]]:
+    """The top-level modules that have weights, in the order in which an image passes them; a
+    normalisation, which has no kernel, stands with the layer before it.
+
+    Args:
+      image_shape: `[*space, channel]`.
+    """
+    called: dict[str, None] = {}
+
+    def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        if context.module.path and context.method_name == "__call__":
+            called.setdefault(context.module.path[0])
+        return call(*args, **kwargs)
+
+    def init(key: Array, images: Array) -> Any:
+        with nn.intercept_methods(intercept):
+            return network.init(key, images, train=False)
+
+    shape = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    made = jax.eval_shape(init, jax.random.key(0), shape)["params"]
+    layers: list[tuple[str, ...]] = []
+    for name in (name for name in called if name in made):
+        if layers and all(x.ndim < 2 for x in jax.tree.leaves(made[name])):
+            layers[-1] += (name,)
+        else:
+            layers.append((name,))
+    return layers

@@ -1,15 +1,28 @@
 """Optimisers by name."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from medjax.errors import unknown
-from medjax.typing import Params, Tree
+from medjax.typing import Array, Params, Tree
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant")
+
+
+class LayerRate(NamedTuple):
+    """How a layer is trained.
+
+    Attributes:
+      factor: of its updates; start: the first step that it is trained at.
+    """
+
+    factor: float
+    start: int
 
 
 def make(
@@ -23,6 +36,7 @@ def make(
     momentum: float = 0.9,
     clip_norm: float = 0.0,
     only: tuple[str, ...] = (),
+    layers: Mapping[str, LayerRate] | None = None,
 ) -> optax.GradientTransformation:
     """AdamW, or SGD with Nesterov momentum, with warm-up, schedule and clipping.
 
@@ -37,6 +51,7 @@ def make(
       momentum: of SGD; first moment of AdamW.
       clip_norm: gradients longer than this are shortened to it; 0 is off.
       only: the top-level modules that are trained; empty means all.
+      layers: how each of them is trained; None: all alike.
 
     Raises:
       UserError: for an unknown optimiser or schedule.
@@ -63,12 +78,62 @@ def make(
     optimizer = optax.inject_hyperparams(tuned)(
         learning_rate=learning_rate, weight_decay=weight_decay
     )
+    if layers is not None:
+        optimizer = optax.chain(optimizer, scale_layers(layers))
     if not only:
         return optimizer
     return optax.multi_transform(
         {"train": optimizer, "keep": optax.set_to_zero()},
         lambda params: {name: "train" if name in only else "keep" for name in params},
     )
+
+
+class LayerState(NamedTuple):
+    """What `scale_layers` keeps; as in `make`, no constants of the program."""
+
+    step: Array
+    factor: dict[str, Array]
+    start: dict[str, Array]
+
+
+def scale_layers(layers: Mapping[str, LayerRate]) -> optax.GradientTransformation:
+    """Updates of each top-level module times its factor, and none before its first step.
+
+    Howard and Ruder, Universal language model fine-tuning for text classification (ACL 2018):
+    discriminative rates, and gradual unfreezing.
+    """
+
+    def init(params: Params) -> LayerState:
+        factor = {name: jnp.float32(layers[name].factor) for name in params}
+        start = {name: jnp.int32(layers[name].start) for name in params}
+        return LayerState(jnp.int32(0), factor, start)
+
+    def update(updates: Tree, state: LayerState, params: Params | None = None) -> Any:
+        def scaled(name: str) -> Tree:
+            by = state.factor[name] * (state.step >= state.start[name])
+            return jax.tree.map(lambda x: (x * by).astype(x.dtype), updates[name])
+
+        return {name: scaled(name) for name in updates}, state._replace(step=state.step + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def decay_layers(
+    layers: Sequence[tuple[str, ...]], *, decay: float, unfreeze_steps: int
+) -> dict[str, LayerRate]:
+    """The last layer at the full rate from the first step on, those below at less, and later.
+
+    Args:
+      layers: the names of their modules, from the image to the last layer.
+      decay: factor from one layer to the one below it.
+      unfreeze_steps: the first layer is trained from this step on, those between in equal steps.
+    """
+    last = max(len(layers) - 1, 1)
+    out: dict[str, LayerRate] = {}
+    for number, names in enumerate(layers):
+        depth = len(layers) - 1 - number
+        out |= dict.fromkeys(names, LayerRate(decay**depth, unfreeze_steps * depth // last))
+    return out
 
 
 def tune(state: Tree, **values: Any) -> Tree:

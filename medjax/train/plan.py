@@ -12,8 +12,13 @@ from medjax.train.run import Plan
 from medjax.typing import Key, Tree
 
 
-def make_optimizer(options: TrainingOptions, *, only: tuple[str, ...] = ()) -> Any:
-    """The optimiser of the options; `only` as of `optim.make`."""
+def make_optimizer(
+    options: TrainingOptions,
+    *,
+    only: tuple[str, ...] = (),
+    layers: Mapping[str, optim.LayerRate] | None = None,
+) -> Any:
+    """The optimiser of the options; `only` and `layers` as of `optim.make`."""
     return optim.make(
         options.optimizer,
         learning_rate=options.learning_rate,
@@ -24,6 +29,7 @@ def make_optimizer(options: TrainingOptions, *, only: tuple[str, ...] = ()) -> A
         weight_decay=options.weight_decay,
         clip_norm=options.clip_norm,
         only=only,
+        layers=layers,
     )
 
 

@@ -25,10 +25,30 @@ REFERENCE = {
         y, p.argmax(1), sample_weight=w
     ),
     "kappa": lambda y, p, w: reference.cohen_kappa_score(y, p.argmax(1), sample_weight=w),
-    "quadratic_kappa": lambda y, p, w: reference.cohen_kappa_score(
+    "kappa_quadratic": lambda y, p, w: reference.cohen_kappa_score(
         y, p.argmax(1), weights="quadratic", sample_weight=w
     ),
+    "mae": lambda y, p, w: reference.mean_absolute_error(
+        y, metrics.median_grade(p), sample_weight=w
+    ),
+    "mse": lambda y, p, w: reference.mean_squared_error(
+        y, metrics.median_grade(p), sample_weight=w
+    ),
 }
+
+
+@given(seed=st.integers(0, 10**6))
+def test_the_median_grade_has_the_least_expected_error(seed):
+    _, p = case(seed, 5, ties=True)
+    away = np.abs(np.arange(5)[:, None] - np.arange(5))  # [grade, answer]
+    expected = p @ away
+    found = expected[np.arange(len(p)), metrics.median_grade(p)]
+    assert found == pytest.approx(expected.min(1))
+
+
+def test_a_rounded_grade_is_its_own_median():
+    p = np.array([[0, 0.8, 0.2, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]])
+    assert metrics.median_grade(p).tolist() == [1, 1, 3]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -144,8 +164,8 @@ def test_kappa_with_weights_needs_an_order():
         for a, b in ((y, said), (other[y], other[said]))
     )
     assert before == pytest.approx(after)
-    assert "quadratic_kappa" not in label_metrics.of_classes("abcd")
-    assert "quadratic_kappa" in label_metrics.of_classes("abcd", ordered=True)
+    assert "kappa_quadratic" not in label_metrics.of_classes("abcd")
+    assert "kappa_quadratic" in label_metrics.of_classes("abcd", ordered=True)
 
 
 def test_each_class_against_the_rest_by_hand():

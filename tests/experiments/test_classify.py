@@ -123,7 +123,9 @@ def test_the_report_keeps_its_contract(done):
         "kappa",
         "ece",
         "brier",
-        "quadratic_kappa",
+        "kappa_quadratic",
+        "mae",
+        "mse",
     }
     assert set(found["metrics"]) == set(found["baseline"]) == names
     for estimate in found["metrics"].values():
@@ -379,7 +381,9 @@ def test_a_full_disk_is_told_and_keeps_what_was_saved(tmp_path, cache_dir):
         ({"step": 3}, "unknown flag '--step': did you mean --steps"),
         ({"init_from": "/nowhere.safetensors"}, "no such file or folder"),
         ({"eval_only": True}, "no run in"),
-        ({"freeze": True}, "`freeze` trains on the features of weights"),
+        ({"freeze": True}, "`freeze`, .* are for weights to start from"),
+        ({"layer_decay": 0.5}, "`layer_decay`, .* give `init_from`"),
+        ({"head": "corn", "loss": "focal"}, "`loss` is for `head=classes`"),
         ({"model": "cnn", "image_size": 20}, "`image_size` is not read by the set brain_planes"),
         (
             {"data_dir": "launch"},

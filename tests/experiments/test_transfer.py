@@ -112,6 +112,21 @@ def test_the_best_arm_is_what_is_shared(done, tmp_path):
     assert json.loads(files["bundle.json"])["experiment"] == "transfer"
 
 
+def test_arms_of_tables_stand_beside_networks_and_are_not_shared(tmp_path, cache_dir, weights):
+    workdir = tmp_path / "run"
+    given = {"init_from": weights, "init_scaling": "set", "train_sizes": "4", "head": "corn"}
+    run_here(workdir, cache_dir, arms="svm,frozen,knn,pixels", **given)
+    report = json.loads((workdir / "report.json").read_text())
+    assert [a["arm"] for a in report["arms"]] == ["svm", "frozen", "knn", "pixels"]
+    assert report["best_arm"] == {"arm": "frozen", "size": "4"}
+    assert report["arms"][3]["examples"] == 0 < report["arms"][2]["examples"]
+    assert all(a["metrics"]["mae"]["value"] < 10 for a in report["arms"])
+    assert report["remarks"][0].startswith("By auc, against svm: frozen ")
+    assert not (workdir / "svm_4" / "weights.safetensors").exists()
+    files = bundle.make(workdir, notes=Notes("tiny"))
+    assert json.loads(files["bundle.json"])["how"]["head"] == "corn"
+
+
 def test_asked_again_it_trains_nothing_and_says_the_same(done, cache_dir, weights, capsys):
     workdir, before = done
     run_here(workdir, cache_dir, init_from=weights, init_scaling="set")
@@ -126,6 +141,7 @@ def test_asked_again_it_trains_nothing_and_says_the_same(done, cache_dir, weight
     ("changes", "message"),
     [
         ({"arms": "scratch,magic"}, "unknown arm 'magic'"),
+        ({"arms": "svm,pixels"}, "name one that is a network too"),
         ({"arms": "scratch"}, "`arms`: name two or more, each once"),
         ({"train_sizes": "2,2"}, "`train_sizes`: name one or more, each once"),
         ({"train_sizes": "5000"}, "`train_sizes=5000`: class .* has .* training images"),

@@ -25,16 +25,21 @@ CLASSIFICATION: dict[str, Metric] = {
 }
 
 
-LOWER_IS_BETTER = ("ece", "brier")
+# What classes without an order do not have.
+ORDERED: dict[str, Metric] = {
+    "kappa_quadratic": metrics.kappa_quadratic,
+    "mae": metrics.mae,
+    "mse": metrics.mse,
+}
+
+
+LOWER_IS_BETTER = ("ece", "brier", "mae", "mse")
 
 
 NEEDS_EVERY_CLASS = ("auc", "average_precision", "balanced_accuracy", "f1")
 
 
-ORDERED = "quadratic_kappa"  # which classes without an order do not have
-
-
-NAMES = (*CLASSIFICATION, ORDERED)
+NAMES = (*CLASSIFICATION, *ORDERED)
 
 
 def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
@@ -79,13 +84,13 @@ def of_classes(
 
     Args:
       positive: of two classes the one of which F1 and average precision are; empty: the second.
-      ordered: the classes have an order, which `quadratic_kappa` uses.
+      ordered: the classes have an order, which the metrics of grades use.
     """
     declared: dict[str, Metric] = {}
     for name, metric in CLASSIFICATION.items():
         declared[name] = metric
         if name == "kappa" and ordered:
-            declared[ORDERED] = metrics.quadratic_kappa
+            declared |= ORDERED
     if len(classes) == 2 and positive:
         number = list(classes).index(positive)
         declared |= {

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from medjax import models
+from medjax import heads, losses, models
 from medjax.config import option, own
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
@@ -15,11 +15,21 @@ from medjax.train.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
+class RegularisationOptions:
+    """What keeps a classifier from learning its training set by heart."""
+
+    dropout: float = option(0.2, "before the last layer", least=0, below=1)
+    label_smoothing: float = option(
+        0.05, "share of the target spread over all classes", least=0, below=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class ClassificationPredictor:
     """How images are classified.
 
     Attributes:
-      model, dtype: the network.
+      model, dtype: the network; head: what its last layer answers.
       tta: answers are the mean over so many views, the first the image as it is...
       augmentation: ...the others varied so; of the training.
       image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
@@ -28,6 +38,11 @@ class ClassificationPredictor:
 
     model: str = option("cnn", "the network", choices=models.CLASSIFIERS, kept=True, common=True)
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    head: str = option(
+        heads.CLASSES,
+        "what the last layer answers; of grades also the grade, both, or a chain of questions",
+        choices=heads.HEADS,
+    )
     tta: int = tta_option("answers")
     augmentation: Augmentation = classification.NO_AUGMENTATION
     image_size: int = 0
@@ -39,30 +54,42 @@ class ClassificationPredictor:
     def __post_init__(self) -> None:
         check_views(self.tta)
 
-    def make_task(self, spec: ModelSpec, *, dropout: float = 0.0, **training: Any) -> Task:
+    def make_task(
+        self,
+        spec: ModelSpec,
+        *,
+        dropout: float = 0.0,
+        loss_function: losses.LossFunction | None = None,
+        **training: Any,
+    ) -> Task:
         """What the network is trained to do.
 
         Args:
           dropout: before its last layer.
+          loss_function: of the values of the head and the target, one example; None: its own.
           training: options of `tasks.classification.task.make`.
 
         Raises:
-          UserError: if the images are too small for the network.
+          UserError: if the images are too small for the network, or the head is for grades and the
+            classes have no order.
         """
+        info, head = spec.info, heads.HEADS[self.head]
+        heads.check_head(self.head, ordered=info.ordered, dataset=info.name)
         return classification.make(
             self.make_network(spec, dropout=dropout),
             image_shape=spec.image_shape,
-            num_classes=len(spec.info.classes),
+            num_classes=len(info.classes),
+            head=head._replace(loss=loss_function) if loss_function else head,
             preprocessing=spec.preprocessing,
             augmentation=self.augmentation,
             views=self.tta,
-            voxel=spec.info.spacing_mm or (),
+            voxel=info.spacing_mm or (),
             **training,
         )
 
     def make_network(self, spec: ModelSpec, *, dropout: float = 0.0) -> Any:
         """The module; errors as of `make_task`."""
-        count = len(spec.info.classes)
+        count = heads.HEADS[self.head].size(len(spec.info.classes))
         if self.own_network is not None:
             models.check_network(self.own_network, image_shape=spec.image_shape, answers=(count,))
             return self.own_network

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax import losses
+from medjax.heads import CLASSES, HEADS, Head
 from medjax.ops.augment import Augmentation, augment, mixup
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.base import apply_network
@@ -28,15 +29,16 @@ def make(
     label_smoothing: float = 0.0,
     mixup_alpha: float = 0.0,
     class_weights: Sequence[float] | None = None,
-    loss_function: losses.LossFunction = losses.cross_entropy,
+    head: Head = HEADS[CLASSES],
     views: int = 1,
     frozen: bool = False,
+    keep_statistics: bool = False,
     voxel: tuple[float, ...] = (),
 ) -> Task:
     """Exam classification with `model`.
 
     Args:
-      model: a network with `apply`, from `[batch, *space, channel]` to logits.
+      model: a network with `apply`, from `[batch, *space, channel]` to the values of `head`.
       image_shape: of one example, `[*space, channel]`.
       num_classes: how many classes.
       preprocessing: what is done to pixels first.
@@ -44,14 +46,16 @@ def make(
       label_smoothing: share of the target that is spread over all classes.
       mixup_alpha: parameter of mixup; 0 is off.
       class_weights: the weight of each class in the loss.
-      loss_function: of the logits and the target of one example, both `[num_classes]`; on
-        validation the target is not smoothed, and the logits are those of the mean probability.
+      head: what the network answers, and its loss; on validation the target is not smoothed, and
+        the values are those of the mean probability.
       frozen: the last layer alone is trained, and the network is used as it is at prediction:
         batch statistics stay, no dropout.
+      keep_statistics: the same, but all layers are trained.
       views: predictions are the mean over this many random views (1: the image as it is).
       voxel: its size along each axis, so that images turn as they do in the world; empty: alike.
     """
     vary = functools.partial(augment, augmentation=augmentation, voxel=voxel)
+    probability_of = jax.vmap(lambda values: head.probability(values, num_classes))
     weight_of = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights)
 
     def init(key: Key) -> tuple[Params, Stats]:
@@ -78,14 +82,14 @@ def make(
                 keys, pair, other
             )
         scaled = preprocessing.standardise(images)
-        logits, after = apply_network(
-            model, params, stats, scaled, train=not frozen, key=dropout_key
+        values, after = apply_network(
+            model, params, stats, scaled, train=not (frozen or keep_statistics), key=dropout_key
         )
         smooth = jax.vmap(lambda t: losses.smooth_labels(t, amount=label_smoothing))(target)
-        losses_by_example = jax.vmap(loss_function)(logits, smooth)
+        losses_by_example = jax.vmap(head.loss)(values, smooth)
         weight = target @ weight_of
         value = jnp.sum(weight * losses_by_example) / jnp.sum(weight)
-        hits = (logits.argmax(-1) == batch["label"]).mean()
+        hits = (probability_of(values).argmax(-1) == batch["label"]).mean()
         return value, (after, {"loss": value, "accuracy": hits})
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
@@ -99,18 +103,18 @@ def make(
                 if views == 1
                 else jnp.where(number == 0, unit, jax.vmap(lambda x: vary(key, x))(unit))
             )
-            logits = model.apply(
+            values = model.apply(
                 {"params": params, "batch_stats": stats},
                 preprocessing.standardise(inputs),
                 train=False,
             )
-            return jax.nn.softmax(logits)
+            return probability_of(values)
 
         probability = jax.lax.map(view, jnp.arange(views)).mean(0)
         if "label" not in batch:
             return {"probability": probability}
         target = jax.nn.one_hot(batch["label"], num_classes)
-        logits = jnp.log(jnp.clip(probability, 1e-12))
-        return {"probability": probability, "loss": jax.vmap(loss_function)(logits, target)}
+        values = jax.vmap(head.values)(probability)
+        return {"probability": probability, "loss": jax.vmap(head.loss)(values, target)}
 
     return Task(init, loss, predict, ("fc",) if frozen else ())

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.errors import UserError, unknown
+from medjax.heads import Head
 from medjax.models.features import HEAD
+from medjax.tasks.transfer import tables
 from medjax.tasks.transfer.comparing import ALL
 from medjax.tasks.transfer.probe import Probe, fit_probes
 from medjax.train import feed
@@ -16,7 +18,10 @@ from medjax.train.options import TrainingOptions
 from medjax.typing import Array, Key, Params, Stats, Tree
 
 SCRATCH, FROZEN, PROBED, FINETUNED = "scratch", "frozen", "probe_then_finetune", "finetune"
-ARMS = (SCRATCH, FROZEN, PROBED, FINETUNED)
+SVM, NEIGHBOURS, PIXELS = "svm", "knn", "pixels"
+USUAL = (SCRATCH, FROZEN, PROBED, FINETUNED)
+TABLES = (SVM, NEIGHBOURS, PIXELS)  # which are no network, and so leave no weights
+ARMS = (*USUAL, *TABLES)
 NEED_PROBES = (FROZEN, PROBED)
 _FOLDS = 5
 
@@ -32,6 +37,8 @@ def check_arms(names: Sequence[str], sizes: Sequence[str], options: TrainingOpti
         raise UserError("`arms`: name two or more, each once")
     if len(set(sizes)) < max(1, len(sizes)):
         raise UserError("`train_sizes`: name one or more, each once")
+    if set(names) <= set(TABLES):
+        raise UserError(f"`arms`: name one that is a network too, of {', '.join(USUAL)}")
     if len(options.choices) > 1:
         raise UserError("`learning_rates`, `weight_decays`: every arm has the same; give one")
 
@@ -81,23 +88,46 @@ def _rank_in_class(label: np.ndarray) -> np.ndarray:
 
 
 def fit_size(
-    features: np.ndarray, label: np.ndarray, keys: Key, size: str
+    features: np.ndarray, label: np.ndarray, keys: Key, size: str, *, head: Head
 ) -> tuple[Probe, list[float]]:
     """The probe of each seed `[seed, ...]`, and the decays that were chosen.
 
     Args:
       features: of all training images, `[n, feature]`; label: `[n]`.
-      keys: that draw the examples, one a seed.
+      keys: that draw the examples, one a seed; head: whose values a probe gives.
     """
-    rows = choose_rows(keys, label, size)
-    fold, folds = choose_folds(label, rows)
-    some = slice(1 if size == ALL else None)  # all seeds have the same examples then
+    rows, fold, folds = _draw_once(keys, label, size)
     classes = int(label.max()) + 1
-    probes, decay = fit_probes(
-        features, label, rows[some], fold[some], classes=classes, folds=folds
-    )
-    every = jax.tree.map(lambda x: np.broadcast_to(x, (len(rows), *x.shape[1:])), probes)
+    probes, decay = fit_probes(features, label, rows, fold, classes=classes, folds=folds, head=head)
+    every = jax.tree.map(lambda x: np.broadcast_to(x, (len(keys), *x.shape[1:])), probes)
     return every, np.asarray(decay).tolist()
+
+
+def predict_tables(
+    name: str,
+    features: np.ndarray,
+    label: np.ndarray,
+    keys: Key,
+    size: str,
+    *,
+    asked: Sequence[np.ndarray],
+) -> list[np.ndarray]:
+    """Probabilities `[seed, n, class]` for each table that is asked of, by an arm without a probe;
+    arguments as of `fit_size`."""
+    predict = {SVM: tables.predict_svm, NEIGHBOURS: tables.predict_neighbours}[name]
+    rows, fold, _ = _draw_once(keys, label, size)
+    by_seed = [
+        predict(features[mine], label[mine], my_fold, asked)
+        for mine, my_fold in zip(rows, fold, strict=True)
+    ]
+    stacked = [np.stack(answers) for answers in zip(*by_seed, strict=True)]
+    return [np.broadcast_to(x, (len(keys), *x.shape[1:])) for x in stacked]
+
+
+def _draw_once(keys: Key, label: np.ndarray, size: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows and folds of each seed; of one alone where all have the same examples."""
+    rows = choose_rows(keys[:1] if size == ALL else keys, label, size)
+    return rows, *choose_folds(label, rows)
 
 
 def begin_variables(init: Init, replace: Callable[[Tree], Tree]) -> Tree:

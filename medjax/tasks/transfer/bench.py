@@ -1,16 +1,22 @@
 """What all arms share: images, the program of their trainings, the network that they start from."""
 
-from collections.abc import Callable, Mapping
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from medjax.data.dataset import Split
-from medjax.outputs.base import ModelSpec
+from medjax.heads import HEADS
+from medjax.outputs.base import Inferred, ModelSpec
 from medjax.tasks.base import Predictor
 from medjax.tasks.transfer import arms, plan
 from medjax.tasks.transfer.arms import Init
-from medjax.tasks.transfer.features import compute_features
-from medjax.tasks.transfer.probe import Probe
+from medjax.tasks.transfer.features import compute_features, pool_pixels
+from medjax.tasks.transfer.probe import Probe, predict_probes
+from medjax.train.optim import LayerRate
 from medjax.train.options import TrainingOptions
 from medjax.train.run import Plan
 from medjax.train.task import Task
@@ -18,7 +24,14 @@ from medjax.typing import Batch, Tree
 
 
 class ClassPredictor(Predictor, Protocol):
-    """The predictor of a classifier, which can make its network too."""
+    """The predictor of a classifier, which can make its network too.
+
+    Attributes:
+      head: the name of what its last layer answers.
+    """
+
+    @property
+    def head(self) -> str: ...
 
     def make_network(self, spec: ModelSpec) -> Any: ...
 
@@ -27,7 +40,9 @@ class Bench(NamedTuple):
     """See `set_up`.
 
     Attributes:
-      plan: of a training, without data; images: what it is trained on.
+      plan: of a training, without data; started: of one from the weights; images: what they are
+        trained on.
+      layers: how those from the weights are trained; None: as all.
       variables: of the network with the weights that arms start from.
     """
 
@@ -38,7 +53,9 @@ class Bench(NamedTuple):
     options: TrainingOptions
     start: Callable[[Init], Init]
     plan: Plan
+    started: Plan
     images: Batch
+    layers: plan.Layers
     variables: Tree
     cache: Path
     known_by: tuple[str, ...]
@@ -56,6 +73,8 @@ def set_up(
     evaluate: Callable[[Any], Mapping[str, float]],
     score: str,
     higher: bool,
+    layers: plan.Layers,
+    started_task: Task,
     cache: Path,
     known_by: tuple[str, ...],
 ) -> Bench:
@@ -63,13 +82,21 @@ def set_up(
 
     Args:
       start: an initialisation to one with the weights; replace: the same of variables.
-      evaluate, score, higher: as of `plan.plan_arms`.
+      evaluate, score, higher, layers: as of `plan.plan_arms`.
+      started_task: of arms that start from the weights; another one than `task` is compiled too.
       cache: the folder for features; known_by: what they depend on, beside the scaling: digests of
         the set and of the weights.
     """
-    of_all = plan.plan_arms(
-        task, train, options=options, evaluate=evaluate, score=score, higher=higher
+    plan_for = functools.partial(
+        plan.plan_arms,
+        train=train,
+        options=options,
+        evaluate=evaluate,
+        score=score,
+        higher=higher,
+        layers=layers,
     )
+    of_all = plan_for(task)
     return Bench(
         predictor,
         spec,
@@ -78,39 +105,112 @@ def set_up(
         options,
         start,
         of_all,
+        of_all if started_task is task else plan_for(started_task),
         plan.load_images(train),
+        layers,
         arms.begin_variables(task.init, replace),
         cache,
         (*known_by, predictor.model),
     )
 
 
-def fit_probes(bench: Bench, size: str) -> tuple[Probe, str]:
-    """The probe of each seed, on features of images as they are, and the decays that they have."""
-    table = compute_features(
+class Table(NamedTuple):
+    """What the arms of one size share.
+
+    Attributes:
+      data: that they are trained on, as of `plan.plan_arms`.
+      probes: of the frozen network, one a seed; None where no arm has them. decays: that they have;
+        seconds: that they took, with the features.
+    """
+
+    bench: Bench
+    size: str
+    data: Batch
+    probes: Probe | None
+    decays: str
+    seconds: float
+
+
+def draw_size(bench: Bench, size: str, names: Sequence[str]) -> Table:
+    """The examples of a size, and the probes that the arms of these names need."""
+    began, probes, decays = time.perf_counter(), None, ""
+    if set(names) & set(arms.NEED_PROBES):
+        features = _tabulate(bench, bench.train, "train")
+        probes, decays = _fit_probes(bench, features, size)
+    seconds = time.perf_counter() - began
+    examples = plan.name_examples(bench.train["label"], size, bench.options)
+    return Table(bench, size, {**bench.images, **examples}, probes, decays, seconds)
+
+
+def _tabulate(bench: Bench, split: Split, what: str) -> np.ndarray:
+    """What the network that arms start from makes of images as they are: `[n, feature]`."""
+    return compute_features(
         bench.predictor.make_network(bench.spec),
         bench.variables,
         bench.spec.preprocessing,
-        bench.train,
+        split,
         batch=bench.options.batch,
-        what="train",
+        what=what,
         cache=bench.cache,
         known_by=bench.known_by,
     )
-    keys = plan.data_keys(bench.options)
-    probes, decays = arms.fit_size(table, bench.train["label"], keys, size)
+
+
+def _tabulate_pixels(bench: Bench, split: Split, what: str) -> np.ndarray:
+    """The images themselves: `[n, feature]`."""
+    scaling, batch = bench.spec.preprocessing, bench.options.batch
+    return pool_pixels(scaling, split, batch=batch, what=f"{what}, pixels")
+
+
+def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, str]:
+    """The probe of each seed, on features of the training set, and the decays that they have."""
+    keys, head = plan.data_keys(bench.options), HEADS[bench.predictor.head]
+    probes, decays = arms.fit_size(features, bench.train["label"], keys, size, head=head)
     return probes, ", ".join(f"{d:g}" for d in decays)
 
 
-def gather_data(bench: Bench, size: str) -> Batch:
-    """What all arms of a size are trained on."""
-    examples = plan.name_examples(bench.train["label"], size, bench.options)
-    return {**bench.images, **examples}
+def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[str, Inferred]:
+    """What an arm that trains no network answers to splits, by their names."""
+    bench, size, probes = table.bench, table.size, table.probes
+    tabulate = _tabulate_pixels if name == arms.PIXELS else _tabulate
+    features = [tabulate(bench, split, what) for what, split in asked.items()]
+    if name == arms.PIXELS:
+        probes, _ = _fit_probes(bench, tabulate(bench, bench.train, "train"), size)
+    if name in (arms.PIXELS, arms.FROZEN) and probes is not None:
+        classes, head = len(bench.spec.info.classes), HEADS[bench.predictor.head]
+        answers = [
+            np.asarray(predict_probes(probes, x, classes=classes, head=head)) for x in features
+        ]
+    else:
+        answers = arms.predict_tables(
+            name,
+            tabulate(bench, bench.train, "train"),
+            bench.train["label"],
+            plan.data_keys(bench.options),
+            size,
+            asked=features,
+        )
+    return {
+        what: Inferred({"probability": p}, {"probability": p.mean(0)})
+        for what, p in zip(asked, answers, strict=True)
+    }
 
 
-def plan_arm(bench: Bench, name: str, probes: Probe | None, data: Batch) -> Plan:
+def plan_arm(table: Table, name: str) -> Plan:
     """The training of one arm on the data of one size."""
-    init = bench.task.init if name == arms.SCRATCH else bench.start(bench.task.init)
-    if name == arms.PROBED and probes is not None:
-        init = arms.with_probes(init, probes, plan.seed_keys(bench.options))
-    return plan.of_arm(bench.plan, init, data, options=bench.options)
+    bench, init, layers = table.bench, table.bench.task.init, table.bench.layers
+    if name == arms.SCRATCH:
+        alike = layers and dict.fromkeys(layers, LayerRate(1.0, 0))
+        return plan.of_arm(bench.plan, init, table.data, options=bench.options, layers=alike)
+    start = bench.start(init)
+    if name == arms.PROBED and table.probes is not None:
+        start = arms.with_probes(start, table.probes, plan.seed_keys(bench.options))
+    return plan.of_arm(bench.started, start, table.data, options=bench.options, layers=layers)
+
+
+def count_examples(table: Table, name: str) -> int:
+    """How many images go through a network for an arm, all seeds."""
+    options = table.bench.options
+    if name in (arms.FROZEN, *arms.TABLES):
+        return len(table.bench.train) * (name != arms.PIXELS)
+    return options.steps * options.batch * options.seeds

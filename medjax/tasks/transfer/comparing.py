@@ -9,6 +9,8 @@ import numpy as np
 from medjax.evaluation import stats
 from medjax.evaluation.intervals import Estimate, without_interval
 from medjax.evaluation.metrics import Floats, Metric, marked, traits_of
+from medjax.outputs.base import Evaluation
+from medjax.outputs.labels.metrics import find_best
 from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.typing import Json
 
@@ -35,6 +37,27 @@ class Arm(NamedTuple):
     def probability(self) -> np.ndarray:
         """`[n, class, seed]`."""
         return np.stack([table.probability for table in self.by_seed], -1)
+
+
+class Candidate(NamedTuple):
+    """An arm, and what is reported if it is the best.
+
+    Attributes:
+      learned: its weights; None where it is no network.
+      evaluation: what the report is made of.
+    """
+
+    arm: Arm
+    learned: Any
+    evaluation: Evaluation[LabelPredictions]
+
+
+def choose_best(
+    done: Sequence[Candidate], declared: Mapping[str, Metric], metric: str
+) -> Candidate:
+    """The network that is best on validation."""
+    networks = [c for c in done if c.learned is not None]
+    return networks[find_best([c.evaluation.tuned for c in networks], declared, metric)]
 
 
 def mean_of_seeds(metric: Metric) -> Metric:

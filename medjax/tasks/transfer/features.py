@@ -17,6 +17,8 @@ from medjax.ops.preprocess import Preprocessing
 from medjax.train.feed import padded
 from medjax.typing import Array, Tree
 
+PIXEL_SIDE, VOXEL_SIDE = 32, 16  # of images as rows of pixels
+
 
 def compute_features(
     network: Any,
@@ -56,6 +58,20 @@ def compute_features(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, buffer.getvalue())
     return features
+
+
+def pool_pixels(preprocessing: Preprocessing, split: Split, *, batch: int, what: str) -> np.ndarray:
+    """Every image as one row of pixels, `[n, feature]`, larger sides brought to `PIXEL_SIDE`."""
+    side = PIXEL_SIDE if len(split.image_shape) == 3 else VOXEL_SIDE
+    sides = [min(n, side) for n in split.image_shape[:-1]]
+
+    @jax.jit
+    def compute(images: Array) -> Array:
+        unit = preprocessing.unit(images)
+        shape = (len(unit), *sides, unit.shape[-1])
+        return jax.image.resize(unit, shape, "linear").reshape(len(unit), -1)
+
+    return _by_batch(compute, split, batch, what)
 
 
 def _by_batch(

@@ -18,6 +18,7 @@ from medjax.errors import UserError
 from medjax.tasks.transfer.arms import Init
 from medjax.tasks.transfer.comparing import ALL
 from medjax.train import feed, mesh, state, step, supervised
+from medjax.train.optim import LayerRate
 from medjax.train.options import TrainingOptions
 from medjax.train.plan import begin_learners, make_optimizer, plan_learners
 from medjax.train.run import Plan
@@ -25,6 +26,7 @@ from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key
 
 _COLUMNS = ("image", "label")
+Layers = Mapping[str, LayerRate] | None
 
 
 def seed_keys(options: TrainingOptions) -> Key:
@@ -45,12 +47,14 @@ def plan_arms(
     evaluate: Callable[[Any], Mapping[str, float]],
     score: str,
     higher: bool,
+    layers: Layers = None,
 ) -> Plan:
     """The training from fresh weights, without data; `of_arm` has those of the others.
 
     Args:
       evaluate: metrics on validation, of the weights of all seeds.
       score, higher: which of them chooses the checkpoint.
+      layers: how those are trained that start from weights of another set; None: as all.
 
     Raises:
       UserError: for a set that a device cannot hold.
@@ -63,7 +67,7 @@ def plan_arms(
         )
     devices = mesh.make()
     mesh.check_batch(options.batch, mesh=devices)
-    optimizer = make_optimizer(options)
+    optimizer = make_optimizer(options, layers=layers)
     update = step.make_step(task.loss, optimizer, ema_decay=options.ema_decay)
 
     def pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
@@ -84,9 +88,15 @@ def plan_arms(
     )
 
 
-def of_arm(plan: Plan, init: Init, data: Batch, *, options: TrainingOptions) -> Plan:
-    """The same training from other weights, on the examples that `data` names."""
-    optimizer = make_optimizer(options)
+def of_arm(
+    plan: Plan, init: Init, data: Batch, *, options: TrainingOptions, layers: Layers = None
+) -> Plan:
+    """The same training from other weights, on the examples that `data` names.
+
+    Args:
+      layers: how each is trained; None unless the plan has such too, as they are part of the state.
+    """
+    optimizer = make_optimizer(options, layers=layers)
 
     def begin(key: Key) -> state.TrainState:
         return state.create(*init(key), optimizer)

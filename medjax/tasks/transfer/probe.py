@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from medjax.heads import CLASSES, HEADS, Head
 from medjax.typing import Array
 
 _STEPS = 200  # of L-BFGS, at most
@@ -17,28 +18,32 @@ DECAYS = tuple(10.0**power for power in range(-4, 3))
 
 
 class Probe(NamedTuple):
-    """Logits are `features @ kernel + bias`; of features as they are, not standardised.
+    """The values of a head are `features @ kernel + bias`; of features as they are, not
+    standardised.
 
     Attributes:
-      kernel: `[feature, class]`; bias: `[class]`.
+      kernel: `[feature, value]`; bias: `[value]`.
     """
 
     kernel: Array
     bias: Array
 
 
-def fit_probe(features: Array, target: Array, weight: Array, *, decay: Array) -> Probe:
-    """Multinomial logistic regression with an L2 penalty, by L-BFGS.
+def fit_probe(
+    features: Array, target: Array, weight: Array, *, decay: Array, head: Head = HEADS[CLASSES]
+) -> Probe:
+    """Linear regression of what a head asks for, with an L2 penalty, by L-BFGS: of classes
+    multinomial logistic regression.
 
     The features are standardised by the examples with weight alone, so that those without, held
-    out, have no part in it. Minimises the mean cross-entropy plus `decay / 2` times the squared
-    norm of the kernel of standardised features: scikit-learn's `C` is `1 / (decay * n)`.
+    out, have no part in it. Minimises the mean loss plus `decay / 2` times the squared norm of the
+    kernel of standardised features: of classes scikit-learn's `C` is `1 / (decay * n)`.
 
     Args:
       features: `[n, feature]`.
       target: probabilities `[n, class]`.
       weight: `[n]`, 0 for what is held out.
-      decay: a scalar.
+      decay: a scalar; head: whose values the probe gives.
     """
     chex.assert_rank([features, target, weight, decay], [2, 2, 1, 0])
     share = weight / weight.sum()
@@ -52,11 +57,24 @@ def fit_probe(features: Array, target: Array, weight: Array, *, decay: Array) ->
 
     def loss(probe: Probe) -> Array:
         kernel, bias = unscaled(probe)
-        fit = share @ optax.softmax_cross_entropy(features @ kernel + bias, target)
+        fit = share @ jax.vmap(head.loss)(features @ kernel + bias, target)
         return fit + decay / 2 * (probe.kernel**2).sum()
 
-    count = features.shape[1], target.shape[1]
+    count = features.shape[1], head.size(target.shape[1])
     return unscaled(_minimise(loss, Probe(jnp.zeros(count), jnp.zeros(count[1]))))
+
+
+@functools.partial(jax.jit, static_argnames=("classes", "head"))
+def predict_probes(
+    probes: Probe, features: Array, *, classes: int, head: Head = HEADS[CLASSES]
+) -> Array:
+    """What probes `[seed, ...]` answer to features `[n, feature]`: `[seed, n, classes]`."""
+
+    def predict_one(probe: Probe) -> Array:
+        values = features @ probe.kernel + probe.bias
+        return jax.vmap(lambda v: head.probability(v, classes))(values)
+
+    return jax.vmap(predict_one)(probes)
 
 
 def _minimise(loss, start: Probe) -> Probe:
@@ -79,12 +97,18 @@ def _minimise(loss, start: Probe) -> Probe:
 
 
 def choose_probe(
-    features: Array, target: Array, fold: Array, *, folds: int, decays: Array
+    features: Array,
+    target: Array,
+    fold: Array,
+    *,
+    folds: int,
+    decays: Array,
+    head: Head = HEADS[CLASSES],
 ) -> tuple[Probe, Array]:
     """The probe of the decay that is best in cross-validation, and that decay.
 
     Every fold's probe standardises by, and learns from, the other folds alone; the decay with the
-    least mean cross-entropy of what was held out is then fitted to all.
+    least mean loss of what was held out is then fitted to all.
 
     Args:
       features: `[n, feature]`; target: `[n, class]`.
@@ -95,19 +119,26 @@ def choose_probe(
 
     def held_out(number: Array, decay: Array) -> Array:
         inside = fold == number
-        probe = fit_probe(features, target, 1.0 - inside, decay=decay)
-        loss = optax.softmax_cross_entropy(features @ probe.kernel + probe.bias, target)
+        probe = fit_probe(features, target, 1.0 - inside, decay=decay, head=head)
+        loss = jax.vmap(head.loss)(features @ probe.kernel + probe.bias, target)
         return (inside * loss).sum()
 
     by_fold = jax.vmap(jax.vmap(held_out, (0, None)), (None, 0))
     losses = by_fold(jnp.arange(folds), decays).sum(1)  # [d]
     best = decays[jnp.argmin(losses)]
-    return fit_probe(features, target, jnp.ones(len(features)), decay=best), best
+    return fit_probe(features, target, jnp.ones(len(features)), decay=best, head=head), best
 
 
-@functools.partial(jax.jit, static_argnames=("classes", "folds"))
+@functools.partial(jax.jit, static_argnames=("classes", "folds", "head"))
 def fit_probes(
-    features: Array, label: Array, rows: Array, fold: Array, *, classes: int, folds: int
+    features: Array,
+    label: Array,
+    rows: Array,
+    fold: Array,
+    *,
+    classes: int,
+    folds: int,
+    head: Head = HEADS[CLASSES],
 ) -> tuple[Probe, Array]:
     """The probe of each seed `[seed, ...]`, and the decay that it has, as one program.
 
@@ -118,6 +149,8 @@ def fit_probes(
     target, decays = jax.nn.one_hot(label, classes), jnp.array(DECAYS)
 
     def fit_seed(mine: Array, my_fold: Array) -> tuple[Probe, Array]:
-        return choose_probe(features[mine], target[mine], my_fold, folds=folds, decays=decays)
+        return choose_probe(
+            features[mine], target[mine], my_fold, folds=folds, decays=decays, head=head
+        )
 
     return jax.vmap(fit_seed)(rows, fold)

@@ -1,5 +1,7 @@
 """What arms train on, and where their weights begin."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,6 +154,44 @@ def test_no_probe_learns_from_rows_that_are_not_its_own(rng):
     for a, b in zip(*map(jax.tree.leaves, fits), strict=True):
         np.testing.assert_array_equal(a, b)
     assert fits[0][1][0] in np.float32(DECAYS)
+
+
+@pytest.mark.parametrize("name", ["svm", "knn"])
+def test_no_table_learns_from_rows_that_are_not_its_own(name, rng):
+    """Neither from those of a larger size, nor from those that are asked of."""
+    x = rng.normal(size=(len(LABEL), 5)).astype(np.float32) + 2 * np.eye(5)[LABEL]
+    rows = arms.choose_rows(KEYS, LABEL, "6")
+    wild, test = x.copy(), rng.normal(size=(7, 5))
+    wild[np.setdiff1d(np.arange(len(LABEL)), rows)] += 1000
+    p, own = arms.predict_tables(name, x, LABEL, KEYS, "6", asked=[test, x])
+    (again,) = arms.predict_tables(name, wild, LABEL, KEYS, "6", asked=[test])
+    with_more = arms.predict_tables(name, x, LABEL, KEYS, "6", asked=[np.r_[test, 1e3 + test]])
+    np.testing.assert_array_equal(p, again)
+    np.testing.assert_array_equal(p, with_more[0][:, :7])
+    assert p.shape == (2, 7, 3) and p.sum(-1) == pytest.approx(1)
+    assert (own.argmax(-1) == LABEL)[0, rows[0]].mean() > 0.6  # a third by chance
+    assert (p[0] != p[1]).any()
+
+
+@pytest.mark.parametrize("size", ["4", "all"])
+def test_a_neighbour_is_near_by_its_angle_and_not_by_its_length(size):
+    x = np.eye(3)[LABEL] * np.arange(1, 1 + len(LABEL))[:, None]
+    asked = np.array([[9.0, 1, 0], [0, 0.01, 0], [1, 0, 400]])
+    (p,) = arms.predict_tables("knn", x, LABEL, KEYS, size, asked=[asked])
+    assert (p.argmax(-1) == [0, 1, 2]).all()
+
+
+def test_images_as_rows_of_pixels_keep_what_is_small(rng):
+    split = small_split(rng)
+    found = features.pool_pixels(PIXELS, split, batch=4, what="train")
+    images = np.stack([split.read(i) for i in range(10)])
+    np.testing.assert_allclose(found, images.reshape(10, -1) / 255, atol=1e-6)
+    wide = dataclasses.replace(
+        split, read=lambda i: np.full((64, 16, 1), i, np.uint8), image_shape=(64, 16, 1)
+    )
+    pooled = features.pool_pixels(PIXELS, wide, batch=4, what="train")
+    assert pooled.shape == (10, 32 * 16)
+    np.testing.assert_allclose(pooled[:, 0], np.arange(10) / 255, atol=1e-6)
 
 
 def test_a_set_that_no_device_holds_is_refused(rng, monkeypatch):

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
+from medjax import heads
 from medjax.tasks.transfer import probe
 
 
@@ -49,3 +50,14 @@ def test_noise_is_given_a_strong_decay_and_signal_a_weak_one(rng):
     assert probe.choose_probe(noise, target, fold, folds=5, decays=decays)[1] == decays[1]
     clear = noise * 0.1 + jnp.pad(target, ((0, 0), (0, 2)))
     assert probe.choose_probe(clear, target, fold, folds=5, decays=decays)[1] == decays[0]
+
+
+def test_a_probe_of_grades_is_ridge_regression(rng):
+    x, label, target = draw_set(rng, features=3)
+    head, decay = heads.HEADS[heads.REGRESSION], 0.1
+    mine = probe.fit_probe(x, target, jnp.ones(len(x)), decay=jnp.float32(decay), head=head)
+    scaled = StandardScaler().fit_transform(x)
+    other = Ridge(alpha=decay / 2 * len(x)).fit(scaled, label - 1.0)  # from the middle grade on
+    np.testing.assert_allclose(
+        (x @ mine.kernel + mine.bias)[:, 0], other.predict(scaled), atol=2e-3
+    )

@@ -1,0 +1,146 @@
+"""What the last layer of a classifier answers, and what that says of each class.
+
+Grades, classes with an order, may be learnt as classes, as a number, as both, or as a chain of
+questions whether they are beyond each grade. Whichever is learnt, the answer is the probability of
+each class, so that metrics, tables and bundles are the same.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from medjax.errors import UserError
+from medjax.losses import LossFunction, cross_entropy
+from medjax.typing import Array
+
+CLASSES, REGRESSION, JOINT, CORN = "classes", "regression", "joint", "corn"
+_LEAST = 1e-12  # probability, of which a logarithm is taken
+
+
+class Head(NamedTuple):
+    """A last layer; all of one example.
+
+    Attributes:
+      size: the number of values for so many classes.
+      loss: of the values `[size]` and a distribution over the classes `[num_classes]`.
+      probability: `probability(values, num_classes)`: of each class.
+      values: the other way: values that mean this probability.
+    """
+
+    size: Callable[[int], int]
+    loss: LossFunction
+    probability: Callable[[Array, int], Array]
+    values: Callable[[Array], Array]
+
+
+def mean_grade(probability: Array) -> Array:
+    """The expected grade, from 0 on, of a distribution over grades `[num_classes]`."""
+    return probability @ jnp.arange(probability.shape[-1], dtype=jnp.float32)
+
+
+def grade_error(values: Array, target: Array) -> Array:
+    """The squared difference of a grade and the expected grade of a distribution.
+
+    Antony et al. 2016, section III: grades of osteoarthritis as a continuous outcome.
+
+    Args:
+      values: `[1]`, from the middle grade on, so that an untrained layer answers with that one.
+      target: `[num_classes]`.
+    """
+    chex.assert_shape(values, (1,))
+    return (_grade(values, target.shape[0]) - mean_grade(target)) ** 2
+
+
+def spread_grade(values: Array, num_classes: int) -> Array:
+    """A grade between two as a distribution over both; its mean is the grade, clipped.
+
+    The most probable class is the grade rounded.
+    """
+    grade = jnp.clip(_grade(values, num_classes), 0, num_classes - 1)
+    return jnp.maximum(1.0 - jnp.abs(grade - jnp.arange(num_classes)), 0.0)
+
+
+def _grade(values: Array, num_classes: int) -> Array:
+    return values[0].astype(jnp.float32) + (num_classes - 1) / 2
+
+
+def grade_values(probability: Array) -> Array:
+    """The value `[1]` whose grade is the mean of a distribution."""
+    return (mean_grade(probability) - (probability.shape[-1] - 1) / 2)[None]
+
+
+def rank_consistent_loss(values: Array, target: Array) -> Array:
+    """The mean over grades of the cross-entropy whether an example is beyond a grade, asked only of
+    those that have reached it.
+
+    Shi, Cao and Raschka, Deep neural networks for rank-consistent ordinal regression based on
+    conditional probabilities (Pattern Analysis and Applications 2023), equation 7.
+
+    Args:
+      values: logits `[num_classes - 1]` of "beyond grade k, given that grade k is reached".
+      target: `[num_classes]`.
+    """
+    chex.assert_shape(values, (target.shape[0] - 1,))
+    wide = values.astype(jnp.float32)
+    reached = jnp.cumsum(target[::-1])[::-1]  # the probability of grade k or more
+    beyond, stopped = reached[1:], reached[:-1] - reached[1:]
+    return -(beyond * jax.nn.log_sigmoid(wide) + stopped * jax.nn.log_sigmoid(-wide)).mean()
+
+
+def chain_probability(values: Array, num_classes: int) -> Array:
+    """What those conditional answers say of each grade `[num_classes]`."""
+    chex.assert_shape(values, (num_classes - 1,))
+    beyond = jnp.exp(jnp.cumsum(jax.nn.log_sigmoid(values.astype(jnp.float32))))
+    ends = jnp.concatenate([jnp.ones(1), beyond, jnp.zeros(1)])
+    return ends[:-1] - ends[1:]
+
+
+def chain_values(probability: Array) -> Array:
+    """The conditional logits of a distribution."""
+    reached = jnp.cumsum(probability[::-1])[::-1]
+    beyond, stopped = reached[1:], probability[:-1]
+    return jnp.log(jnp.clip(beyond, _LEAST)) - jnp.log(jnp.clip(stopped, _LEAST))
+
+
+def joint_loss(values: Array, target: Array) -> Array:
+    """Cross-entropy of the classes plus the squared error of the grade, half and half.
+
+    Antony et al. 2017, Automatic detection of knee joints and quantification of knee osteoarthritis
+    severity (MLDM), section 3.2.
+
+    Args:
+      values: `[num_classes + 1]`, the grade last; target: `[num_classes]`.
+    """
+    return (cross_entropy(values[:-1], target) + grade_error(values[-1:], target)) / 2
+
+
+def _softmax(values: Array, num_classes: int) -> Array:
+    return jax.nn.softmax(values[:num_classes])
+
+
+def _logarithm(probability: Array) -> Array:
+    return jnp.log(jnp.clip(probability, _LEAST))
+
+
+def _joint_values(probability: Array) -> Array:
+    return jnp.concatenate([_logarithm(probability), grade_values(probability)])
+
+
+HEADS = {
+    CLASSES: Head(lambda n: n, cross_entropy, _softmax, _logarithm),
+    REGRESSION: Head(lambda n: 1, grade_error, spread_grade, grade_values),
+    JOINT: Head(lambda n: n + 1, joint_loss, _softmax, _joint_values),
+    CORN: Head(lambda n: n - 1, rank_consistent_loss, chain_probability, chain_values),
+}
+
+
+def check_head(name: str, *, ordered: bool, dataset: str) -> None:
+    """Raises UserError for a head of grades and classes that have no order."""
+    if name != CLASSES and not ordered:
+        raise UserError(
+            f"`head={name}`: the classes of {dataset} have no order; declare it with "
+            f"`class_order`, or give `head={CLASSES}`"
+        )
