@@ -18,7 +18,7 @@ from medjax.data.dataset import Dataset, Split
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
-from medjax.outputs.labels import metrics
+from medjax.outputs.labels import OperatingOptions, metrics
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.base import with_network
 from medjax.tasks.classification.predictor import ClassificationPredictor, RegularisationOptions
@@ -66,6 +66,7 @@ class Config:
         group="training",
     )
     cross_validation: FoldOptions = FoldOptions()
+    operating: OperatingOptions = OperatingOptions()
     report: ReportOptions = ReportOptions()
     files: FileOptions = FileOptions("runs/classify")
 
@@ -121,7 +122,7 @@ def main(
         )
         if start:
             task = task._replace(init=start.init(task.init))
-        method = experiment.Method(predictor, spec, task)
+        method = experiment.Method(predictor, spec, task, config.operating)
         score = metrics.choose_score(config.best, validation, spec.info)
         layers = config.finetuning.rates(predictor.make_network(spec), spec.image_shape)
         learned = experiment.train(

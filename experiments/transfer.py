@@ -21,7 +21,7 @@ from medjax.data.options import DataOptions
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import Evaluation
-from medjax.outputs.labels import metrics
+from medjax.outputs.labels import OperatingOptions, metrics
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
 from medjax.tasks.classification.predictor import ClassificationPredictor, RegularisationOptions
 from medjax.tasks.transfer import arms, bench, showing
@@ -63,6 +63,7 @@ class Config:
         choices=metrics.NAMES,
         group="training",
     )
+    operating: OperatingOptions = OperatingOptions()
     report: ReportOptions = ReportOptions()
     files: FileOptions = FileOptions("runs/transfer")
 
@@ -95,7 +96,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         make_task = functools.partial(predictor.make_task, spec, **given)
         task, kept = make_task(), config.finetuning.keep_statistics
         score = metrics.choose_score(config.best, validation, spec.info)
-        method = experiment.Method(predictor, spec, task)
+        method = experiment.Method(predictor, spec, task, config.operating)
         predict = compile_predict(task.predict)
         shared = bench.set_up(
             predictor,
@@ -155,10 +156,9 @@ def ask(
     evaluation = experiment.evaluate_tables(
         inner, method, shared.train, lambda s: experiment.tabulate(inner, method, answers[s], s)
     )
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began + table.seconds * (name == arms.FROZEN)
     if name != arms.FROZEN or table.probes is None:
         return None, evaluation, seconds
-    seconds += table.seconds
     frozen = arms.freeze(shared.variables, table.probes)
     if mesh.is_first():
         weights.write(inner.workdir / weights.NAME, frozen)
@@ -175,14 +175,14 @@ def write_comparison(
     started_from: Json,
 ) -> experiment.Finished:
     """The report of the arm that is best on validation, with all arms beside it."""
-    declared, samples = method.metrics, run.config.report.bootstrap
+    declared, n = method.metrics, run.config.report.bootstrap
     metric = score if score in declared else "accuracy"
     best = choose_best(done, declared, metric)
     if mesh.is_first():
         showing.copy_best(run.workdir, best.arm)
     experiment.say("\ncomparing the arms")
     with progress.alive("comparing the arms"):
-        summary = showing.summarise([c.arm for c in done], declared, metric=metric, samples=samples)
+        summary = showing.summarise([c.arm for c in done], declared, metric=metric, samples=n)
     of_all = len(run.dataset.splits["train"]) / len(method.spec.info.classes)
     return experiment.write_report(
         run,

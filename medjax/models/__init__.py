@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from medjax.errors import UserError, check_own_name, unknown
+from medjax.models.convnext import ConvNeXt
 from medjax.models.densenet import DenseNet
 from medjax.models.detector import BODIES, Detector
 from medjax.models.efficientnet import LITE1, EfficientNet
+from medjax.models.inception import InceptionV3
 from medjax.models.meshnet import MeshNet
 from medjax.models.own import accept_known, check_module, check_network, use_fast_convolutions
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
@@ -20,6 +22,8 @@ from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
 from medjax.models.simple import CNN, MLP
 from medjax.models.sononet import SmallNet, SonoNet
 from medjax.models.unet import UNet
+from medjax.models.vgg import VGG
+from medjax.models.vit import ViT
 from medjax.models.vnet import VNet
 from medjax.models.wnet import WNet
 
@@ -30,12 +34,18 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "resnet_slim_224": partial(ResNet, widths=(32, 64, 128, 256)),
     "resnet18_28": partial(ResNet, small_input=True),
     "resnet18_224": ResNet,
+    "resnet34_224": partial(ResNet, depths=(3, 4, 6, 3)),
     "resnet50_28": partial(ResNet, depths=(3, 4, 6, 3), block=Bottleneck, small_input=True),
     "resnet50_224": partial(ResNet, depths=(3, 4, 6, 3), block=Bottleneck),
     "densenet121_28": partial(DenseNet, small_input=True),
     "densenet121_224": DenseNet,
     "efficientnet_lite0": EfficientNet,
     "efficientnet_lite1": partial(EfficientNet, stages=LITE1),
+    "vgg16": VGG,
+    "inception_v3": InceptionV3,
+    "convnext_tiny": ConvNeXt,
+    "vit_small": ViT,
+    "vit_base": partial(ViT, width=768, heads=12),
     "sononet16": SonoNet,
     "sononet32": partial(SonoNet, width=32),
     "sononet64": partial(SonoNet, width=64),
@@ -70,12 +80,18 @@ SUMMARIES = {  # what each network is, and where it is described
     "resnet_slim_224": "narrow ResNet-18 for images of 224 pixels (He et al. 2016)",
     "resnet18_28": "ResNet-18 for small images (He et al. 2016; MedMNIST's baseline)",
     "resnet18_224": "ResNet-18 (He et al. 2016); starts from published weights",
+    "resnet34_224": "ResNet-34 (He et al. 2016); starts from published weights",
     "resnet50_28": "ResNet-50 for small images (He et al. 2016; MedMNIST's baseline)",
     "resnet50_224": "ResNet-50 (He et al. 2016); starts from published weights",
     "densenet121_28": "DenseNet-121 for small images (Huang et al. 2017)",
     "densenet121_224": "DenseNet-121 (Huang et al. 2017); starts from published weights",
     "efficientnet_lite0": "EfficientNet-Lite0 (Tan and Le 2019); starts from published weights",
     "efficientnet_lite1": "EfficientNet-Lite1 (Tan and Le 2019); starts from published weights",
+    "vgg16": "VGG-16 (Simonyan and Zisserman 2015); starts from published weights",
+    "inception_v3": "Inception-v3, 2-D (Szegedy et al. 2016); starts from published weights",
+    "convnext_tiny": "ConvNeXt-T (Liu et al. 2022); starts from published weights",
+    "vit_small": "vision transformer as of DINOv2 (Oquab et al. 2023); starts from its weights",
+    "vit_base": "the same, larger (Oquab et al. 2023); starts from its weights",
     "sononet16": "SonoNet-16, fetal standard planes (Baumgartner et al. 2017)",
     "sononet32": "SonoNet-32 (Baumgartner et al. 2017)",
     "sononet64": "SonoNet-64 (Baumgartner et al. 2017)",
@@ -94,6 +110,7 @@ SUMMARIES = {  # what each network is, and where it is described
 
 
 HAVE_LEVELS = ("unet", "scn2019", "resenc_unet", "vnet")  # their depth is a setting
+ONLY_2D = ("inception_v3",)
 SUPERVISED = ("unet", "resenc_unet")  # coarser levels may have a loss of their own
 BUILT_IN = frozenset({**CLASSIFIERS, **LANDMARKERS, **SEGMENTERS})  # what everybody's medjax has
 
@@ -103,6 +120,7 @@ __all__ = [
     "DETECTORS",
     "HAVE_LEVELS",
     "LANDMARKERS",
+    "ONLY_2D",
     "SEGMENTERS",
     "SUPERVISED",
     "check_module",
@@ -147,7 +165,9 @@ def register_network(
 
 def smallest_side(name: str) -> int:
     """The shortest side at which the network called `name` still pools something."""
-    return 32 if name.endswith("_224") else 16 if name.startswith("sononet") else 8
+    known = {"inception_v3": 75, "vgg16": 32, "convnext_tiny": 32, "vit_small": 14, "vit_base": 14}
+    usual = 32 if name.endswith("_224") else 16 if name.startswith("sononet") else 8
+    return known.get(name, usual)
 
 
 def _named(

@@ -54,6 +54,28 @@ class Conv(nn.Module):
         )(x)
 
 
+class PatchConv(nn.Module):
+    """Convolution of patches that do not overlap, `size` a side; voxels beyond the last whole one
+    are left out."""
+
+    features: int
+    size: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        sides = (self.size,) * (x.ndim - 2)
+        return nn.Conv(
+            self.features,
+            sides,
+            sides,
+            padding="VALID",
+            dtype=self.dtype,
+            conv_general_dilated=conv_general_dilated,
+            name="conv",
+        )(x)
+
+
 def convolve(x: Array, kernel: Array) -> Array:
     """`[batch, *space, in]` with `kernel` `[*size, in, out]` of odd sides, padded to keep space."""
     ndim = x.ndim - 2

@@ -105,8 +105,10 @@ def test_no_mistakes_is_a_figure_too(tmp_path):
 
 
 def test_the_trivial_baseline_knows_only_frequencies():
-    found = predictions(2).constant(np.array([0.25, 0.75])).values(label_metrics.CLASSIFICATION)
-    share = (predictions(2).label == 1).mean()
+    cases = predictions(2)
+    constant = cases.with_probability(np.tile([0.25, 0.75], (len(cases.label), 1)))
+    found = constant.values(label_metrics.CLASSIFICATION)
+    share = (cases.label == 1).mean()
     assert found["auc"] == 0.5
     assert found["accuracy"] == pytest.approx(share)
     assert found["average_precision"] == pytest.approx(share)

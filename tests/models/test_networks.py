@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from medjax import models
+from medjax.models.vgg import adaptive_mean
 
 SLOW = {("efficientnet_lite0", 3), ("efficientnet_lite1", 3)}
 
@@ -15,6 +16,7 @@ SLOW = {("efficientnet_lite0", 3), ("efficientnet_lite1", 3)}
         pytest.param(name, ndim, marks=[pytest.mark.slow] if (name, ndim) in SLOW else [])
         for name in models.CLASSIFIERS
         for ndim in (2, 3)
+        if ndim == 2 or name not in models.ONLY_2D
     ],
 )
 def test_shapes_in_two_and_three_dimensions(name, ndim):
@@ -32,3 +34,10 @@ def test_shapes_in_two_and_three_dimensions(name, ndim):
     assert used.shape == trained.shape == (2, 5)
     assert used.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_windows_of_any_size_have_the_means_of_pytorch():
+    """5 voxels to 2 windows: 0 to 2 and 2 to 4, which share the middle one."""
+    found = adaptive_mean(jnp.arange(5.0).reshape(1, 5, 1), 2)
+    assert found.ravel().tolist() == [1, 3]
+    assert adaptive_mean(jnp.array([[[2.0]]]), 3).ravel().tolist() == pytest.approx([2, 2, 2])

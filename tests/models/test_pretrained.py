@@ -91,3 +91,41 @@ def test_junk_is_no_file_of_weights(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"junk")
     with pytest.raises(UserError, match="not a readable"):
         tensor_files.read(tmp_path / "x.safetensors")
+
+
+def test_kernels_of_images_answer_a_volume_of_equal_slices_as_one_slice(rng):
+    net = models.classifier("resnet18_28", num_classes=2)
+    flat, deep = (
+        jax.eval_shape(
+            lambda shape=shape: net.init(jax.random.key(0), jnp.zeros(shape), train=False)
+        )
+        for shape in ((1, 16, 16, 3), (1, 12, 16, 16, 1))
+    )
+    kernel = rng.normal(size=(64, 3, 3, 3)).astype(np.float32)
+    layer = {"params": {"conv1": deep["params"]["conv1"]}, "batch_stats": {}}
+    found = pretrained.from_torch(layer, {"conv1.weight": kernel})["params"]["conv1"]["conv"]
+    image = rng.normal(size=(1, 16, 16, 1)).astype(np.float32)
+    volume = np.repeat(image[:, None], 5, 1)
+    same = {"params": {"conv1": flat["params"]["conv1"]}, "batch_stats": {}}
+    plane = pretrained.from_torch(same, {"conv1.weight": kernel})["params"]["conv1"]["conv"]
+    of_slice = jax.lax.conv(
+        np.repeat(image, 3, -1).transpose(0, 3, 1, 2),
+        plane["kernel"].transpose(3, 2, 0, 1),
+        (1, 1),
+        "SAME",
+    )
+    of_volume = jax.lax.conv(
+        volume.transpose(0, 4, 1, 2, 3), found["kernel"].transpose(4, 3, 0, 1, 2), (1,) * 3, "SAME"
+    )
+    np.testing.assert_allclose(of_volume[:, :, 2], of_slice, atol=1e-4)
+
+
+def test_places_of_another_size_keep_what_does_not_vary():
+    """A grid of 4 x 4 that is constant but for the class token, on one of 2 x 2."""
+    value = np.concatenate([np.full((1, 1, 3), 9.0), np.full((1, 16, 3), 2.0)], 1)
+    leaf = {"params": {"pos_embed": jax.ShapeDtypeStruct((1, 5, 3), jnp.float32)}}
+    found = pretrained.from_torch(leaf, {"pos_embed": value})["params"]["pos_embed"]
+    assert found[0, :, 0] == pytest.approx([9, 2, 2, 2, 2])
+    odd = {"params": {"pos_embed": jax.ShapeDtypeStruct((1, 7, 3), jnp.float32)}}
+    with pytest.raises(UserError, match="'pos_embed' has shape"):
+        pretrained.from_torch(odd, {"pos_embed": value})

@@ -21,7 +21,8 @@ from medjax.outputs.base import (
     Predicted,
     mean_over_seeds,
 )
-from medjax.outputs.labels import metrics, pairs, plot, serve
+from medjax.outputs.labels import metrics, operating, pairs, plot, serve
+from medjax.outputs.labels.operating import OperatingOptions
 from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.outputs.preparing import prepare_images
 from medjax.typing import Json
@@ -64,12 +65,34 @@ def details(evaluation: Evaluation[LabelPredictions]) -> Json:
     """The positive class, and each class against the rest."""
     info, predictions = evaluation.spec.info, evaluation.ensemble
     return {
+        **_operating(evaluation),
         "positive": info.positive,
         "remarks": _remark_noise(evaluation),
         "classes": metrics.by_class(predictions.label, predictions.probability, info.classes),
         "class_intervals": metrics.class_intervals(
             predictions.label, predictions.probability, info.classes, predictions.subject_id
         ),
+    }
+
+
+def _operating(evaluation: Evaluation[LabelPredictions]) -> Json:
+    """Temperature and, of two classes, thresholds: of validation, applied to what is reported."""
+    tuned, predictions, info = evaluation.tuned, evaluation.ensemble, evaluation.spec.info
+    ece = {"ece": evaluation.metrics["ece"]}
+    calibration = operating.describe_temperature(
+        tuned, predictions, lambda table: table.values(ece)["ece"]
+    )
+    if not info.positive:
+        return {"calibration": calibration}
+    number, options = info.classes.index(info.positive), evaluation.measures or OperatingOptions()
+    chosen = operating.choose_points(tuned, number, options)
+    points = [operating.describe_point(point, predictions, number) for point in chosen]
+    same = tuned is predictions
+    table = operating.tabulate_points(points, positive=info.positive, on_same=same)
+    return {
+        "calibration": calibration,
+        "operating_points": points,
+        "tables": [table] if points else [],
     }
 
 

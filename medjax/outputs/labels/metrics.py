@@ -106,26 +106,28 @@ def share_of_hits(hit: np.ndarray, _: np.ndarray, weight: np.ndarray) -> np.ndar
     return ratio(weight @ hit, weight.sum(1))
 
 
+def rate_of(hit: np.ndarray, counted: np.ndarray, subjects: Sequence[str]) -> Estimate:
+    """The share of hits among the cases that are counted, `[n]` each, with its interval."""
+    if not counted.any():
+        return without_interval(np.nan, "no such case")
+    who = np.asarray(subjects)[counted].tolist()
+    return bootstrap(share_of_hits, hit[counted], hit[counted], who)
+
+
 def class_intervals(
     label: np.ndarray, probability: np.ndarray, classes: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, dict[str, Estimate]]:
     """Sensitivity, specificity, predictive values and AUC of each class with their intervals over
     subjects; each rate is over the cases that it is a share of."""
-    guess, who, out = probability.argmax(1), np.asarray(subjects), {}
-
-    def rate(counted: np.ndarray, hit: np.ndarray) -> Estimate:
-        if not counted.any():
-            return without_interval(np.nan, "no such case")
-        return bootstrap(share_of_hits, hit[counted], hit[counted], who[counted].tolist())
-
+    guess, out = probability.argmax(1), {}
     for c, name in enumerate(classes):
         true, predicted = label == c, guess == c
         against_rest = np.stack([1 - probability[:, c], probability[:, c]], 1)
         out[name] = {
-            "sensitivity": rate(true, predicted),
-            "specificity": rate(~true, ~predicted),
-            "positive_predictive_value": rate(predicted, true),
-            "negative_predictive_value": rate(~predicted, ~true),
+            "sensitivity": rate_of(predicted, true, subjects),
+            "specificity": rate_of(~predicted, ~true, subjects),
+            "positive_predictive_value": rate_of(true, predicted, subjects),
+            "negative_predictive_value": rate_of(~true, ~predicted, subjects),
             "auc": bootstrap(metrics.auc, true.astype(int), against_rest, subjects),
         }
     return out

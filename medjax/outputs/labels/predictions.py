@@ -108,12 +108,8 @@ class LabelPredictions(Predictions):
             [r[0] for r in rows], [r[1] for r in rows], np.array(labels), np.array(values), classes
         )
 
-    def constant(self, frequency: np.ndarray) -> "LabelPredictions":
-        """The trivial baseline: the training set's class frequencies for every case."""
+    def with_probability(self, probability: np.ndarray) -> "LabelPredictions":
+        """The same cases with other answers `[n, class]`."""
         return LabelPredictions(
-            self.case_id,
-            self.subject_id,
-            self.label,
-            np.tile(frequency, (len(self.label), 1)),
-            self.classes,
+            self.case_id, self.subject_id, self.label, probability, self.classes, self.metadata
         )

@@ -99,6 +99,8 @@ class ClassificationPredictor:
                 f"`model={self.model}` needs images of {smallest} voxels a side or more; "
                 f"these have {spec.image_shape[:-1]}: give `image_size`, or another model"
             )
+        if self.model in models.ONLY_2D and len(spec.image_shape) != 3:
+            raise UserError(f"`model={self.model}` is for 2-D images; choose another for volumes")
         network = models.classifier(
             self.model, num_classes=count, dropout=dropout, dtype=self.dtype
         )
