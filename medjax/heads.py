@@ -20,7 +20,7 @@ CLASSES, REGRESSION, JOINT, CORN = "classes", "regression", "joint", "corn"
 _LEAST = 1e-12  # probability, of which a logarithm is taken
 
 
-class Head(NamedTuple):
+class ClassHead(NamedTuple):
     """A last layer; all of one example.
 
     Attributes:
@@ -130,10 +130,10 @@ def _joint_values(probability: Array) -> Array:
 
 
 HEADS = {
-    CLASSES: Head(lambda n: n, cross_entropy, _softmax, _logarithm),
-    REGRESSION: Head(lambda n: 1, grade_error, spread_grade, grade_values),
-    JOINT: Head(lambda n: n + 1, joint_loss, _softmax, _joint_values),
-    CORN: Head(lambda n: n - 1, rank_consistent_loss, chain_probability, chain_values),
+    CLASSES: ClassHead(lambda n: n, cross_entropy, _softmax, _logarithm),
+    REGRESSION: ClassHead(lambda n: 1, grade_error, spread_grade, grade_values),
+    JOINT: ClassHead(lambda n: n + 1, joint_loss, _softmax, _joint_values),
+    CORN: ClassHead(lambda n: n - 1, rank_consistent_loss, chain_probability, chain_values),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
+from medjax.data.medmnist_sets import LARGER, SETS
 from medjax.data.options import (
     BoxOptions,
     DataOptions,
@@ -23,17 +24,17 @@ REGISTERED: dict[str, Callable[[], Any]] = {}  # sets of one's own: each makes a
 
 class KnownSets(Collection[str]):
     """The names of the sets in which `labels`, `landmarks`, `masks` or `frames` are to be found,
-    those that are registered later too."""
+    those that are registered later too; sets that differ in the size of images are listed once."""
 
     def __init__(self, finds: str):
         self._finds = finds
 
     def _names(self) -> list[str]:
-        known = (name for name, summary in SUMMARIES.items() if self._finds in summary.finds)
-        return ["", *known, *REGISTERED]
+        known = [name for name, summary in SUMMARIES.items() if self._finds in summary.finds]
+        return ["", *(name for name in known if name not in LARGER), *REGISTERED]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names()
+        return name in self._names() or (name in LARGER and "labels" in self._finds)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())
@@ -166,7 +167,6 @@ def _exams() -> dict[str, type]:
     from medjax.data.builders.image_folder import ImageFolder
     from medjax.data.builders.medmnist import MedMNIST
     from medjax.data.builders.published_exams import BrixiaZones, PublishedExams
-    from medjax.data.medmnist_sets import LARGER, SETS
 
     tables = dict.fromkeys(("ham10000", "covid_cxr"), PublishedExams.READS)
     return {

@@ -36,6 +36,7 @@ class DatasetInfo:
       subjects: how subjects are known, and how many they are; empty: each image is its own.
       ordered: True where the classes have an order, that of their labels.
       positive: of two classes the one that is looked for.
+      groups: the coarse class of each class, where a taxonomy has some.
       orientation: that all volumes were brought to, as RAS; empty: they are as they are stored.
       resampled: True where every volume has voxels of `spacing_mm`, whatever it had before.
       longest_side: that larger images were shrunk to, in voxels; 0: none were.
@@ -65,6 +66,7 @@ class DatasetInfo:
     subjects: str = ""
     ordered: bool = False
     positive: str = ""
+    groups: tuple[str, ...] = ()
     orientation: str = ""
     resampled: bool = False
     longest_side: int = 0

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from medjax.config import option
 from medjax.data import walk
@@ -15,8 +15,21 @@ Kind = TypeVar("Kind", bound="Options")
 CHANNELS = ("", "gray", "rgb")
 COORDINATES = ("", "pixel", "voxel", "LPS", "RAS")
 FITS = ("pad", "stretch")
+FINE, COARSE = "fine", "coarse"
 SCALINGS = ("", "image", "set")
 WRISTS = ("payer", "uald")  # as of `landmarks.published.WRIST`
+
+
+def shape_option() -> Any:
+    """What every image of a set is brought to."""
+    text = "bring every image or frame to this shape; empty: the set's own"
+    return option((), text, item=int, least=1, common=True)
+
+
+def window_option() -> Any:
+    """Intensities that become black and white."""
+    text = "intensities that become black and white; empty: percentiles of each image or sequence"
+    return option((), text, item=float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +130,11 @@ class DataOptions(Options):
       positive_class: of two classes the one that is looked for; empty: the second.
       path_column, label_column: columns of `metadata.csv`.
       metadata_columns: further columns to keep.
+      taxonomy: a CSV file with the columns child and parent: a tree above the classes.
+      leaf_columns: whose values part each class into leaves of the tree.
+      max_class_size: leaves are put together up the tree to classes of so many training images; 0:
+        each leaf is a class.
+      class_level: what is trained on: fine classes, or the coarse ones at the top of the tree.
       subject_block: where there is no subject column, this many files in a row (by name, within
         a class) count as one subject.
     """
@@ -137,7 +155,34 @@ class DataOptions(Options):
     path_column: str = option("path", "metadata.csv: column of the file names")
     label_column: str = option("label", "metadata.csv: column of the classes")
     metadata_columns: tuple[str, ...] = option((), "metadata.csv: further columns to keep")
+    taxonomy: str = option("", "CSV of child and parent: a tree above the classes", path=True)
+    leaf_columns: tuple[str, ...] = option(
+        (), "taxonomy: columns whose values part each class into leaves"
+    )
+    max_class_size: int = option(
+        0, "taxonomy: put leaves together to classes of so many training images; 0: none", least=0
+    )
+    class_level: str = option(
+        FINE, "taxonomy: train on its fine classes, or those at its top", choices=(FINE, COARSE)
+    )
     subject_block: int = option(1, "folders: so many files in a row are one subject", least=1)
+
+    def __post_init__(self) -> None:
+        if not self.taxonomy and (
+            self.leaf_columns or self.max_class_size or self.class_level != FINE
+        ):
+            raise UserError(
+                "`leaf_columns`, `max_class_size` and `class_level` are for a tree: give `taxonomy`"
+            )
+
+    def others(self) -> list:
+        return _state_of(self.taxonomy)
+
+
+def _state_of(*files: str) -> list:
+    """Size and time of each file that is there."""
+    stats = [Path(name).stat() for name in files if name and Path(name).is_file()]
+    return [x for s in stats for x in (s.st_size, s.st_mtime_ns)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,13 +214,7 @@ class LandmarkOptions(Options):
     spacing_column: str = option(
         "", "tables: column with the size of a pixel in mm; empty: spacing_mm, if it is there"
     )
-    image_shape: tuple[int, ...] = option(
-        (),
-        "bring every image or frame to this shape; empty: the set's own",
-        item=int,
-        least=1,
-        common=True,
-    )
+    image_shape: tuple[int, ...] = shape_option()
     grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
     pose_from: str = option(
         "",
@@ -183,11 +222,7 @@ class LandmarkOptions(Options):
         "pose",
         path=True,
     )
-    window: tuple[float, ...] = option(
-        (),
-        "intensities that become black and white; empty: percentiles of each image or sequence",
-        item=float,
-    )
+    window: tuple[float, ...] = window_option()
     ndim: int = option(2, "brain_landmarks: 2 for slices, 3 for volumes", common=True)
     published_fold: int = option(1, "hand_xray: fold of its authors", least=1, formerly="fold")
     wrist: str = option("payer", "hand_xray: points that are 50 mm apart", choices=WRISTS)
@@ -199,8 +234,7 @@ class LandmarkOptions(Options):
             raise UserError(f"`ndim={self.ndim}`: images have 2 or 3 axes")
 
     def others(self) -> list:
-        file = Path(self.pose_from, "predictions.csv") if self.pose_from else Path()
-        return [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else []
+        return _state_of(self.pose_from and str(Path(self.pose_from, "predictions.csv")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,19 +254,9 @@ class SequenceOptions(Options):
     subjects: int = option(400, "generated sets: how many subjects", least=1)
 
     path_column: str = option("", "table: column of the files; empty: the usual names")
-    image_shape: tuple[int, ...] = option(
-        (),
-        "bring every image or frame to this shape; empty: the set's own",
-        item=int,
-        least=1,
-        common=True,
-    )
+    image_shape: tuple[int, ...] = shape_option()
     grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
-    window: tuple[float, ...] = option(
-        (),
-        "intensities that become black and white; empty: percentiles of each image or sequence",
-        item=float,
-    )
+    window: tuple[float, ...] = window_option()
     frame_ms: float = option(0.0, "from one frame to the next, where no file tells it", least=0)
     cyclic: bool = option(False, "sequence_folder: each sequence is one whole cycle")
     published_fold: int = option(
@@ -298,11 +322,7 @@ class MaskOptions(Options):
         "values",
         choices=SCALINGS,
     )
-    window: tuple[float, ...] = option(
-        (),
-        "intensities that become black and white; empty: percentiles of each image or sequence",
-        item=float,
-    )
+    window: tuple[float, ...] = window_option()
     unlabelled: bool = option(False, "leave out images without a mask; they are counted")
     instances: bool = option(
         False, "masks number single things, as nuclei: 1, 2, ... in each image anew"
@@ -341,19 +361,9 @@ class BoxOptions(Options):
     spacing_column: str = option(
         "", "tables: column with the size of a pixel in mm; empty: spacing_mm, if it is there"
     )
-    image_shape: tuple[int, ...] = option(
-        (),
-        "bring every image or frame to this shape; empty: the set's own",
-        item=int,
-        least=1,
-        common=True,
-    )
+    image_shape: tuple[int, ...] = shape_option()
     grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
-    window: tuple[float, ...] = option(
-        (),
-        "intensities that become black and white; empty: percentiles of each image or sequence",
-        item=float,
-    )
+    window: tuple[float, ...] = window_option()
     instances: bool = option(
         False, "boxes from masks: these number single things, 1, 2, ... in each image anew"
     )

@@ -51,7 +51,7 @@ def suggest_form(options: Options, *, accelerated: bool) -> list[Suggestion]:
 
 
 def _of_exams(options: DataOptions, accelerated: bool) -> list[Suggestion]:
-    from medjax.data.builders.image_folder import find_rows
+    from medjax.data.labelled import find_rows
 
     rows = find_rows(options)
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(int))

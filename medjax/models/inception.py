@@ -46,21 +46,21 @@ class ConvNorm(nn.Module):
 _Layer = tuple[str, int, tuple[int, int], int]
 
 
-def _one(name: str, features: int) -> list[_Layer]:
+def _pointwise(name: str, features: int) -> list[_Layer]:
     return [(name, features, (1, 1), 1)]
 
 
 def _wide(pool: int) -> list[list[_Layer]]:
     """Inception module A: figure 5 of the paper."""
     return [
-        _one("branch1x1", 64),
-        [*_one("branch5x5_1", 48), ("branch5x5_2", 64, (5, 5), 1)],
+        _pointwise("branch1x1", 64),
+        [*_pointwise("branch5x5_1", 48), ("branch5x5_2", 64, (5, 5), 1)],
         [
-            *_one("branch3x3dbl_1", 64),
+            *_pointwise("branch3x3dbl_1", 64),
             ("branch3x3dbl_2", 96, (3, 3), 1),
             ("branch3x3dbl_3", 96, (3, 3), 1),
         ],
-        _one("branch_pool", pool),
+        _pointwise("branch_pool", pool),
     ]
 
 
@@ -74,29 +74,29 @@ def _factored(width: int) -> list[list[_Layer]]:
         (name.format(5), 192, row, 1),
     ]
     return [
-        _one("branch1x1", 192),
+        _pointwise("branch1x1", 192),
         [
-            *_one("branch7x7_1", width),
+            *_pointwise("branch7x7_1", width),
             ("branch7x7_2", width, row, 1),
             ("branch7x7_3", 192, column, 1),
         ],
-        [*_one(name.format(1), width), *double],
-        _one("branch_pool", 192),
+        [*_pointwise(name.format(1), width), *double],
+        _pointwise("branch_pool", 192),
     ]
 
 
 _SHRINK_A: list[list[_Layer]] = [
     [("branch3x3", 384, (3, 3), 2)],
     [
-        *_one("branch3x3dbl_1", 64),
+        *_pointwise("branch3x3dbl_1", 64),
         ("branch3x3dbl_2", 96, (3, 3), 1),
         ("branch3x3dbl_3", 96, (3, 3), 2),
     ],
 ]
 _SHRINK_B: list[list[_Layer]] = [
-    [*_one("branch3x3_1", 192), ("branch3x3_2", 320, (3, 3), 2)],
+    [*_pointwise("branch3x3_1", 192), ("branch3x3_2", 320, (3, 3), 2)],
     [
-        *_one("branch7x7x3_1", 192),
+        *_pointwise("branch7x7x3_1", 192),
         ("branch7x7x3_2", 192, (1, 7), 1),
         ("branch7x7x3_3", 192, (7, 1), 1),
         ("branch7x7x3_4", 192, (3, 3), 2),

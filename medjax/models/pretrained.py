@@ -58,8 +58,8 @@ def torch_names(path: tuple[str, ...]) -> list[str]:
     name = re.sub(r"_(\d+)(?=[._]|$)", r".\1", dotted)  # layer1_0.conv1: layer1.0.conv1
     # EfficientNet as PyTorch's users have it: `_blocks.0._bn1`.
     marked = re.sub(r"(^|\.)(?=[a-z])", r"\1_", name.removesuffix(f".{end}")) + f".{end}"
-    whole = ".".join([*modules, end])  # Inception: branch3x3_1.conv
-    return [name, f"features.{name}", marked, dotted, whole, *_of_transformers(dotted)]
+    unstripped = ".".join([*modules, end])  # Inception: branch3x3_1.conv
+    return [name, f"features.{name}", marked, dotted, unstripped, *_of_transformers(dotted)]
 
 
 def _of_transformers(name: str) -> list[str]:

@@ -50,7 +50,7 @@ def main(config: Config) -> None:
 
 def _row(name: str, finds: str, network: Any) -> list[str]:
     """A line of the table; the parameters are counted by tracing, nothing is computed."""
-    side = 224 if name.endswith("_224") or name.startswith("sononet") else 32
+    side = 224 if name.startswith("sononet") else max(models.smallest_side(name), 224 // 7)
     image = jnp.zeros((1, side, side, 1))
     shapes = jax.eval_shape(lambda key: network.init(key, image, train=False), jax.random.key(0))
     size = count_parameters(shapes["params"])

@@ -1,46 +1,19 @@
 """One's own images: a folder a class, or a `metadata.csv`."""
 
-import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax.data import exams, images, splits, table, walk
+from medjax.data import exams, images, splits
 from medjax.data import subjects as subject_rules
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
-from medjax.data.options import DataOptions
+from medjax.data.labelled import LabelRow, Scan, scan
 from medjax.errors import UserError
-
-TABLE = "metadata.csv"
-_USUAL_PATHS = ("file", "filename", "file_name", "image", "image_path", "image_id")
-_USUAL_LABELS = ("class", "diagnosis", "target", "category", "finding")
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelRow:
-    """One image file, before its pixels are read; `subject` is empty where nothing says it."""
-
-    path: Path
-    label: str
-    subject: str
-    split: str | None
-    metadata: dict[str, str]
-    origin: str = ""
-
-
-class Scan(NamedTuple):
-    """All rows, what to say of them, and by what their subjects are known."""
-
-    rows: list[LabelRow]
-    notes: list[str]
-    known_by: str
 
 
 class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
@@ -63,6 +36,10 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         "fit",
         "keep_spacing",
         "class_order",
+        "taxonomy",
+        "leaf_columns",
+        "max_class_size",
+        "class_level",
         "positive_class",
         "path_column",
         "label_column",
@@ -189,6 +166,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
             subjects=self.subjects.known_by,
             orientation="RAS" if arrangement.oriented else "",
             resampled=arrangement.spacing_mm is not None,
+            groups=tuple(self.scan.groups[name] for name in classes) if self.scan.groups else (),
         )
         return info, pixels.shape, pixels.dtype
 
@@ -246,145 +224,3 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
             )
 
         return self.readable(rows, lambda item: self._image_like_first(item[0]), example)
-
-
-def find_rows(options: DataOptions) -> list[LabelRow]:
-    """Every image file with its label, in a fixed order; raises UserError where there is none."""
-    return scan(options).rows
-
-
-def scan(options: DataOptions, *, usual: str = TABLE) -> Scan:
-    """The same, with what is worth knowing about it; `usual` is how the table is called."""
-    root = table.root_of(options)
-    listed = table.path_of(options, usual)
-    scan = _from_table(listed, options) if listed.exists() else _from_folders(root, options)
-    if not scan.rows:
-        raise UserError(
-            f"`data_dir={root}`: no images found; expected {TABLE}, or a folder "
-            f"a class with {', '.join(images.SUFFIXES)} files"
-        )
-    if len({row.label for row in scan.rows}) < 2:
-        raise UserError(
-            f"`data_dir={root}`: only the class {scan.rows[0].label!r}; "
-            "a classifier needs two or more"
-        )
-    walk.check_single(row.path for row in scan.rows)
-    return scan
-
-
-def _columns_of(path: Path, header: Mapping[str, str], options: DataOptions) -> tuple[str, str]:
-    """The columns of the files and of the classes: those that are named, or else usual ones."""
-    defaults = DataOptions()
-    columns = []
-    for name, usual in (("path_column", _USUAL_PATHS), ("label_column", _USUAL_LABELS)):
-        wish, default = getattr(options, name), getattr(defaults, name)
-        if wish == default and wish not in header:
-            wish = table.optional_column(path, header, wish="", usual=usual) or wish
-        columns.append(table.optional_column(path, header, wish=wish, usual=()))
-    return columns[0], columns[1]
-
-
-def _from_table(path: Path, options: DataOptions) -> Scan:
-    lines = table.read_rows(path)
-    path_column, label_column = _columns_of(path, lines[0], options)
-    for wish in options.metadata_columns:
-        table.optional_column(path, lines[0], wish=wish, usual=())
-    split = table.optional_column(path, lines[0], wish=options.split_column, usual=("split",))
-    subject = subject_rules.column_of(path, lines[0], wish=options.subject_column, rows=lines)
-    files = table.FileIndex(path.parent, options, suffixes=images.SUFFIXES, what="image")
-    rows, first = [], dict[str, str]()
-    for line in lines:
-        name, label = line[path_column], table.tidy(line[label_column])
-        if not name or not label:
-            raise UserError(f"{line.origin}: path or label is empty")
-        if subject and not line[subject]:
-            raise UserError(
-                f"{line.origin}: the subject is empty; name it, or leave the column out"
-            )
-        if first.setdefault(name, line.origin) != line.origin:
-            raise UserError(
-                f"{line.origin}: {name} is named more than once, first in {first[name]}"
-            )
-        file = files.find_if_there(name, origin=line.origin)
-        if file is not None:
-            rows.append(
-                LabelRow(
-                    file,
-                    label,
-                    table.tidy(line.get(subject, "")),
-                    table.split_of(line, split, origin=line.origin),
-                    {c: line[c] for c in options.metadata_columns},
-                    line.origin,
-                )
-            )
-    notes = [
-        *files.notes(path),
-        *table.note_unnamed(
-            path, walk.find(path.parent, images.is_image).files, [row.path for row in rows]
-        ),
-    ]
-    if not subject:
-        return _in_blocks(Scan(rows, notes, ""), options.subject_block)
-    return Scan(rows, notes, f"column {subject} of {path.name}")
-
-
-def _in_blocks(scan: Scan, size: int) -> Scan:
-    """The rows with subjects: so many in a row, by the numbers in their names, within a class."""
-    if size <= 1:
-        return scan
-    row_of = {row.path: row for row in scan.rows}
-    counts, subject = Counter[str](), {}
-    for path in walk.in_order(row_of):
-        group = "/".join(filter(None, (row_of[path].split, row_of[path].label)))
-        subject[path] = f"{group}/{counts[group] // size:04d}"
-        counts[group] += 1
-    rows = [dataclasses.replace(row, subject=subject[row.path]) for row in scan.rows]
-    return Scan(rows, scan.notes, f"files in blocks of {size}")
-
-
-def _from_folders(root: Path, options: DataOptions) -> Scan:
-    defaults = DataOptions()
-    for name in (
-        "split_column",
-        "subject_column",
-        "path_column",
-        "label_column",
-        "path_folder",
-        "path_suffix",
-        "metadata_columns",
-    ):
-        if getattr(options, name) != getattr(defaults, name):
-            raise UserError(f"`{name}`: {root} holds folders and no {TABLE}, which it is for")
-    rows, left_out = _of_folder(root)
-    return _in_blocks(Scan(rows, walk.note_left_out(left_out), ""), options.subject_block)
-
-
-def _of_folder(root: Path, *, split: str | None = None) -> tuple[list[LabelRow], Counter[str]]:
-    """The rows of a folder of classes, or of one of splits; and what else lies there."""
-    folders = walk.in_order(p for p in root.iterdir() if p.is_dir() and not walk.is_hidden(p.name))
-    rows, left_out = [], walk.count_by_suffix(root)
-    other = [p.name for p in folders if not splits.is_split_name(p.name)]
-    if other and len(other) < len(folders):
-        raise UserError(
-            f"{root}: {other[0]!r} stands beside folders that name splits; move it, or "
-            "have folders of splits only"
-        )
-    for folder in folders:
-        labelled_rows, others = (
-            _of_class(folder, split)
-            if other
-            else _of_folder(folder, split=splits.split_name(folder.name, origin=str(folder)))
-        )
-        rows += labelled_rows
-        left_out += others
-    return rows, left_out
-
-
-def _of_class(folder: Path, split: str | None) -> tuple[list[LabelRow], Counter[str]]:
-    files, left_out = walk.find(folder, images.is_image)
-    if not files and split in (None, "train"):
-        raise UserError(
-            f"{folder}: no images of the class {folder.name!r}; add some or remove the folder"
-        )
-    label = table.tidy(folder.name)
-    return [LabelRow(file, label, "", split, {}, str(file)) for file in files], left_out

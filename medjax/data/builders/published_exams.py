@@ -5,8 +5,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from medjax.data.builders.image_folder import ImageFolder, LabelRow, Scan, scan
+from medjax.data.builders.image_folder import ImageFolder
 from medjax.data.found import RawImage
+from medjax.data.labelled import LabelRow, Scan, scan
 from medjax.data.options import DataOptions
 
 # Where the zones of the Brixia score lie in a picture, as shares of its height and its width: from

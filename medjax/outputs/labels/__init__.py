@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data import exams
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
+from medjax.evaluation import report
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.plot import save_image
 from medjax.outputs.base import (
@@ -19,6 +21,7 @@ from medjax.outputs.base import (
     PairReader,
     Picture,
     Predicted,
+    extend,
     mean_over_seeds,
 )
 from medjax.outputs.labels import metrics, operating, pairs, plot, serve
@@ -42,6 +45,7 @@ def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> LabelPredic
         predicted["probability"],
         spec.info.classes,
         split.metadata,
+        spec.info.groups,
     )
 
 
@@ -65,13 +69,36 @@ def details(evaluation: Evaluation[LabelPredictions]) -> Json:
     """The positive class, and each class against the rest."""
     info, predictions = evaluation.spec.info, evaluation.ensemble
     return {
-        **_operating(evaluation),
+        **extend(_operating(evaluation), _coarse(evaluation)),
         "positive": info.positive,
         "remarks": _remark_noise(evaluation),
         "classes": metrics.by_class(predictions.label, predictions.probability, info.classes),
         "class_intervals": metrics.class_intervals(
             predictions.label, predictions.probability, info.classes, predictions.subject_id
         ),
+    }
+
+
+def _coarse(evaluation: Evaluation[LabelPredictions]) -> Json:
+    """The metrics of the coarse classes, where there are some."""
+    if not evaluation.spec.info.groups:
+        return {}
+    predictions = evaluation.ensemble.coarse()
+    names = predictions.classes
+    declared = metrics.of_classes(names, positive=exams.positive_of(names, ""))
+    estimates = predictions.estimates(declared, samples=evaluation.samples)
+    trivial = evaluation.baseline.coarse().values(declared)
+    rows = [[k, report.with_interval(v), f"{trivial[k]:.3f}"] for k, v in estimates.items()]
+    return {
+        "coarse": {"classes": names, "metrics": estimates, "baseline": trivial},
+        "tables": [
+            {
+                "title": f"Coarse classes: {', '.join(names)}",
+                "columns": ["metric", "value [95 % interval]", "baseline"],
+                "rows": rows,
+                "remarks": ["the probability of a coarse class is the sum of those of its classes"],
+            }
+        ],
     }
 
 

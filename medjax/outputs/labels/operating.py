@@ -67,9 +67,9 @@ def choose_points(
     misses, alarms = (~called & true).sum(1), (called & ~true).sum(1)
 
     def best(name: str, gain: np.ndarray) -> OperatingPoint:
-        # Of points alike the middle one: as far from either side as can be.
-        alike = np.flatnonzero(gain == gain.max())
-        return OperatingPoint(name, float(thresholds[alike[len(alike) // 2]]))
+        # Of equal ones the middle one: as far from either side as can be.
+        ties = np.flatnonzero(gain == gain.max())
+        return OperatingPoint(name, float(thresholds[ties[len(ties) // 2]]))
 
     enough = options.least_sensitivity, options.least_specificity
     return [

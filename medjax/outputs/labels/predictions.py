@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from medjax.data import walk
 from medjax.errors import UserError
 from medjax.evaluation.predictions import Predictions
 from medjax.files import read_table, write_table
+
+COARSE = "predictions_coarse.csv"
 
 
 class LabelPredictions(Predictions):
@@ -22,7 +25,10 @@ class LabelPredictions(Predictions):
         probability: np.ndarray,
         classes: Sequence[str],
         metadata: Sequence[Mapping[str, str]] = (),
+        groups: Sequence[str] = (),
     ):
+        """`groups`: the coarse class of each class; none where there are none."""
+        self.groups = tuple(groups)
         self.metadata = list(metadata)
         self.case_id, self.subject_id = list(case_id), list(subject_id)
         if (np.asarray(label) != np.rint(label)).any():
@@ -40,6 +46,7 @@ class LabelPredictions(Predictions):
             np.concatenate([t.probability for t in tables]),
             tables[0].classes,
             [m for t in tables for m in t.metadata],
+            tables[0].groups,
         )
 
     @property
@@ -74,6 +81,14 @@ class LabelPredictions(Predictions):
                 )
             ),
         )
+
+    def write_files(self, folder: Path) -> tuple[str, ...]:
+        """The same, and `predictions_coarse.csv` where there are coarse classes."""
+        super().write_files(folder)
+        if not self.groups:
+            return ()
+        self.coarse().write(folder / COARSE)
+        return (COARSE,)
 
     @classmethod
     def read(cls, path: Path) -> "LabelPredictions":
@@ -111,5 +126,25 @@ class LabelPredictions(Predictions):
     def with_probability(self, probability: np.ndarray) -> "LabelPredictions":
         """The same cases with other answers `[n, class]`."""
         return LabelPredictions(
-            self.case_id, self.subject_id, self.label, probability, self.classes, self.metadata
+            self.case_id,
+            self.subject_id,
+            self.label,
+            probability,
+            self.classes,
+            self.metadata,
+            self.groups,
+        )
+
+    def coarse(self) -> "LabelPredictions":
+        """The same of the coarse classes, whose probability is the sum of those of their classes
+        (Esteva et al. 2017)."""
+        names = sorted(set(self.groups), key=walk.natural)
+        into = np.array([names.index(group) for group in self.groups])
+        return LabelPredictions(
+            self.case_id,
+            self.subject_id,
+            into[self.label],
+            self.probability @ np.eye(len(names))[into],
+            names,
+            self.metadata,
         )

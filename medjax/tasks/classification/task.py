@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax import losses
-from medjax.heads import CLASSES, HEADS, Head
+from medjax.heads import CLASSES, HEADS, ClassHead
 from medjax.ops.augment import Augmentation, augment, mixup
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.base import apply_network
@@ -29,7 +29,7 @@ def make(
     label_smoothing: float = 0.0,
     mixup_alpha: float = 0.0,
     class_weights: Sequence[float] | None = None,
-    head: Head = HEADS[CLASSES],
+    head: ClassHead = HEADS[CLASSES],
     views: int = 1,
     frozen: bool = False,
     keep_statistics: bool = False,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.errors import UserError, unknown
-from medjax.heads import Head
+from medjax.heads import ClassHead
 from medjax.models.features import HEAD
 from medjax.tasks.transfer import tables
 from medjax.tasks.transfer.comparing import ALL
@@ -88,7 +88,7 @@ def _rank_in_class(label: np.ndarray) -> np.ndarray:
 
 
 def fit_size(
-    features: np.ndarray, label: np.ndarray, keys: Key, size: str, *, head: Head
+    features: np.ndarray, label: np.ndarray, keys: Key, size: str, *, head: ClassHead
 ) -> tuple[Probe, list[float]]:
     """The probe of each seed `[seed, ...]`, and the decays that were chosen.
 

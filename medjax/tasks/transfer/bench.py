@@ -200,8 +200,8 @@ def plan_arm(table: Table, name: str) -> Plan:
     """The training of one arm on the data of one size."""
     bench, init, layers = table.bench, table.bench.task.init, table.bench.layers
     if name == arms.SCRATCH:
-        alike = layers and dict.fromkeys(layers, LayerRate(1.0, 0))
-        return plan.of_arm(bench.plan, init, table.data, options=bench.options, layers=alike)
+        same = layers and dict.fromkeys(layers, LayerRate(1.0, 0))
+        return plan.of_arm(bench.plan, init, table.data, options=bench.options, layers=same)
     start = bench.start(init)
     if name == arms.PROBED and table.probes is not None:
         start = arms.with_probes(start, table.probes, plan.seed_keys(bench.options))

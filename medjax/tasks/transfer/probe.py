@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from medjax.heads import CLASSES, HEADS, Head
+from medjax.heads import CLASSES, HEADS, ClassHead
 from medjax.typing import Array
 
 _STEPS = 200  # of L-BFGS, at most
@@ -30,7 +30,7 @@ class Probe(NamedTuple):
 
 
 def fit_probe(
-    features: Array, target: Array, weight: Array, *, decay: Array, head: Head = HEADS[CLASSES]
+    features: Array, target: Array, weight: Array, *, decay: Array, head: ClassHead = HEADS[CLASSES]
 ) -> Probe:
     """Linear regression of what a head asks for, with an L2 penalty, by L-BFGS: of classes
     multinomial logistic regression.
@@ -66,7 +66,7 @@ def fit_probe(
 
 @functools.partial(jax.jit, static_argnames=("classes", "head"))
 def predict_probes(
-    probes: Probe, features: Array, *, classes: int, head: Head = HEADS[CLASSES]
+    probes: Probe, features: Array, *, classes: int, head: ClassHead = HEADS[CLASSES]
 ) -> Array:
     """What probes `[seed, ...]` answer to features `[n, feature]`: `[seed, n, classes]`."""
 
@@ -103,7 +103,7 @@ def choose_probe(
     *,
     folds: int,
     decays: Array,
-    head: Head = HEADS[CLASSES],
+    head: ClassHead = HEADS[CLASSES],
 ) -> tuple[Probe, Array]:
     """The probe of the decay that is best in cross-validation, and that decay.
 
@@ -138,7 +138,7 @@ def fit_probes(
     *,
     classes: int,
     folds: int,
-    head: Head = HEADS[CLASSES],
+    head: ClassHead = HEADS[CLASSES],
 ) -> tuple[Probe, Array]:
     """The probe of each seed `[seed, ...]`, and the decay that it has, as one program.
 
