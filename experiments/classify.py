@@ -15,9 +15,11 @@ from medjax import app, experiment, heads, losses
 from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset, Split
+from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
+from medjax.outputs.findings import metrics as findings
 from medjax.outputs.labels import OperatingOptions, metrics
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.base import with_network
@@ -105,12 +107,12 @@ def main(
         spec = experiment.describe_model(run, scaling)
         predictor = dataclasses.replace(
             with_network(config.predictor, network),
+            head=heads.FINDINGS if spec.info.findings else config.predictor.head,
             augmentation=config.augmentation,
             image_size=config.data.image_size,
             fit=config.data.fit,
         )
-        loss_function = choose_loss(config, loss, classes=len(spec.info.classes))
-        balanced = balance(train, classes=len(spec.info.classes))
+        loss_function = choose_loss(config, predictor.head, loss, spec.info)
         task = predictor.make_task(
             spec,
             **dataclasses.asdict(config.regularisation),
@@ -118,12 +120,13 @@ def main(
             frozen=config.freeze,
             keep_statistics=config.finetuning.keep_statistics,
             loss_function=loss_function,
-            class_weights=balanced if config.class_weights == "balanced" else None,
+            class_weights=None if config.class_weights == "none" else balance(train, spec.info),
         )
         if start:
             task = task._replace(init=start.init(task.init))
         method = experiment.Method(predictor, spec, task, config.operating)
-        score = metrics.choose_score(config.best, validation, spec.info)
+        choose = findings.choose_score if spec.info.findings else metrics.choose_score
+        score = choose(config.best, validation, spec.info)
         layers = config.finetuning.rates(predictor.make_network(spec), spec.image_shape)
         learned = experiment.train(
             run,
@@ -144,21 +147,24 @@ def main(
 
 # --8<-- [end:main]
 def choose_loss(
-    config: Config, given: losses.LossFunction | None, *, classes: int
+    config: Config, head: str, given: losses.LossFunction | None, info: DatasetInfo
 ) -> losses.LossFunction | None:
     """The loss of the classes: the one that is given, or the one that the settings name; None
     where the head has its own."""
-    if config.predictor.head != heads.CLASSES:
+    if head != heads.CLASSES:
         if given is not None or "loss" in config.files.given:
-            raise UserError("`loss` is for `head=classes`; the other heads have their own")
+            raise UserError(f"`loss` is for `head=classes`; `head={head}` has its own")
         return None
     loss_function = given or losses.class_loss(config.loss)
-    losses.check_loss(loss_function, shape=(classes,))
+    losses.check_loss(loss_function, shape=(len(info.classes),))
     return loss_function
 
 
-def balance(train: Split, *, classes: int) -> tuple[float, ...]:
+def balance(train: Split, info: DatasetInfo) -> tuple[float, ...]:
     """Weights with which all classes count alike."""
+    if info.findings:
+        raise UserError("`class_weights` is for classes; an image may have several findings")
+    classes = len(info.classes)
     frequency = np.bincount(train["label"], minlength=classes) / len(train)
     return tuple((1 / (classes * frequency)).tolist())
 

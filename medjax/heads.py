@@ -1,6 +1,7 @@
 """What the last layer of a classifier answers, and what that says of each class.
 
-Grades, classes with an order, may be learnt as classes, as a number, as both, or as a chain of
+An image has one of several classes, or each of several findings or not. Grades, classes with an
+order, may be learnt as classes, as a number, as both, or as a chain of
 questions whether they are beyond each grade. Whichever is learnt, the answer is the probability of
 each class, so that metrics, tables and bundles are the same.
 """
@@ -13,10 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import UserError
-from medjax.losses import LossFunction, cross_entropy
+from medjax.losses import LossFunction, cross_entropy, smooth_labels
 from medjax.typing import Array
 
 CLASSES, REGRESSION, JOINT, CORN = "classes", "regression", "joint", "corn"
+FINDINGS = "findings"
+OF_GRADES = (REGRESSION, JOINT, CORN)
 _LEAST = 1e-12  # probability, of which a logarithm is taken
 
 
@@ -25,15 +28,51 @@ class ClassHead(NamedTuple):
 
     Attributes:
       size: the number of values for so many classes.
-      loss: of the values `[size]` and a distribution over the classes `[num_classes]`.
+      loss: of the values `[size]` and the target `[num_classes]`: a distribution over the classes;
+        of findings 1, 0, or NaN where it is not known.
       probability: `probability(values, num_classes)`: of each class.
       values: the other way: values that mean this probability.
+      column: of a batch, that the target comes from.
     """
 
     size: Callable[[int], int]
     loss: LossFunction
     probability: Callable[[Array, int], Array]
     values: Callable[[Array], Array]
+    column: str = "label"
+
+    def encode(self, column: Array, num_classes: int) -> Array:
+        """Targets `[batch, num_classes]` of what a batch has."""
+        findings = self.column == "findings"
+        return column.astype(jnp.float32) if findings else jax.nn.one_hot(column, num_classes)
+
+    def smooth(self, target: Array, *, amount: float) -> Array:
+        """A target with less certainty; a finding moves towards one half."""
+        findings = self.column == "findings"
+        return (
+            target + amount * (0.5 - target) if findings else smooth_labels(target, amount=amount)
+        )
+
+    def hit(self, probability: Array, target: Array) -> Array:
+        """Whether the likeliest class is the true one; the share of known findings that are."""
+        if self.column != "findings":
+            return probability.argmax() == target.argmax()
+        known = jnp.isfinite(target)
+        right = known & ((probability >= 0.5) == (target == 1))
+        return right.sum() / jnp.maximum(known.sum(), 1)
+
+
+def masked_binary_loss(values: Array, target: Array) -> Array:
+    """The mean cross-entropy of findings that are known; zero where none is.
+
+    Args:
+      values: logits `[num_findings]`; target: 1, 0 or between, and NaN where it is not known.
+    """
+    chex.assert_equal_shape([values, target])
+    known, wide = jnp.isfinite(target), values.astype(jnp.float32)
+    truth = jnp.where(known, target, 0.0)
+    loss = -(truth * jax.nn.log_sigmoid(wide) + (1 - truth) * jax.nn.log_sigmoid(-wide))
+    return jnp.where(known, loss, 0.0).sum() / jnp.maximum(known.sum(), 1)
 
 
 def mean_grade(probability: Array) -> Array:
@@ -117,6 +156,10 @@ def joint_loss(values: Array, target: Array) -> Array:
     return (cross_entropy(values[:-1], target) + grade_error(values[-1:], target)) / 2
 
 
+def _logit(probability: Array) -> Array:
+    return _logarithm(probability) - _logarithm(1.0 - probability)
+
+
 def _softmax(values: Array, num_classes: int) -> Array:
     return jax.nn.softmax(values[:num_classes])
 
@@ -134,12 +177,23 @@ HEADS = {
     REGRESSION: ClassHead(lambda n: 1, grade_error, spread_grade, grade_values),
     JOINT: ClassHead(lambda n: n + 1, joint_loss, _softmax, _joint_values),
     CORN: ClassHead(lambda n: n - 1, rank_consistent_loss, chain_probability, chain_values),
+    FINDINGS: ClassHead(
+        lambda n: n,
+        masked_binary_loss,
+        lambda values, num_classes: jax.nn.sigmoid(values),
+        _logit,
+        "findings",
+    ),
 }
 
 
-def check_head(name: str, *, ordered: bool, dataset: str) -> None:
-    """Raises UserError for a head of grades and classes that have no order."""
-    if name != CLASSES and not ordered:
+def check_head(name: str, *, ordered: bool, findings: bool, dataset: str) -> None:
+    """Raises UserError for a head of grades and classes that have no order, and one of findings
+    where there are classes, or the other way round."""
+    if findings != (name == FINDINGS):
+        has = "findings" if findings else "classes"
+        raise UserError(f"`head={name}`: {dataset} has {has}; leave `head` out")
+    if name in OF_GRADES and not ordered:
         raise UserError(
             f"`head={name}`: the classes of {dataset} have no order; declare it with "
             f"`class_order`, or give `head={CLASSES}`"

@@ -63,5 +63,5 @@ def test_the_loss_is_least_where_the_answer_is_right(name):
 
 def test_grades_need_an_order():
     with pytest.raises(UserError, match=r"head=corn.*no order.*class_order"):
-        heads.check_head("corn", ordered=False, dataset="cats")
-    heads.check_head("classes", ordered=False, dataset="cats")
+        heads.check_head("corn", ordered=False, findings=False, dataset="cats")
+    heads.check_head("classes", ordered=False, findings=False, dataset="cats")

@@ -129,7 +129,7 @@ def check_kind(options: Options, info: DatasetInfo) -> None:
         SequenceOptions: "frames",
     }
     what = wanted[type(options)]
-    if not getattr(info, what):
+    if not getattr(info, what) and not (what == "classes" and info.findings):
         raise UserError(
             f"the set {info.name} has no {what}; choose another set, or another command"
         )

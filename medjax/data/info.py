@@ -12,6 +12,7 @@ class DatasetInfo:
     Attributes:
       name: short name.
       classes: class names, in the order of the labels.
+      findings: names of what each image has or has not, where it may have several.
       landmarks: landmark names, in the order of the points.
       mirrored: pairs of landmarks that change places in a mirror image, as left and right do.
       unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
@@ -45,6 +46,7 @@ class DatasetInfo:
     name: str
     classes: tuple[str, ...] = ()
     _: dataclasses.KW_ONLY
+    findings: tuple[str, ...] = ()
     landmarks: tuple[str, ...] = ()
     mirrored: tuple[tuple[str, str], ...] = ()
     unordered: tuple[tuple[str, str], ...] = ()
@@ -81,6 +83,8 @@ class DatasetInfo:
         """What is to be found in it."""
         if self.classes:
             return f"{len(self.classes)} classes"
+        if self.findings:
+            return f"{len(self.findings)} findings"
         if self.landmarks:
             return f"{len(self.landmarks)} landmarks"
         if self.structures:

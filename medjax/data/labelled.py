@@ -1,6 +1,7 @@
 """Labelled image files: from a table, or from a folder a class, to rows."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ _USUAL_LABELS = ("class", "diagnosis", "target", "category", "finding")
 
 @dataclasses.dataclass(frozen=True)
 class LabelRow:
-    """One image file, before its pixels are read; `subject` is empty where nothing says it."""
+    """One image file, before its pixels are read; `subject` is empty where nothing says it, and the
+    label where there are findings."""
 
     path: Path
     label: str
@@ -26,6 +28,7 @@ class LabelRow:
     split: str | None
     metadata: dict[str, str]
     origin: str = ""
+    findings: tuple[float, ...] = ()
 
 
 class Scan(NamedTuple):
@@ -53,7 +56,7 @@ def scan(options: DataOptions, *, usual: str = TABLE) -> Scan:
             f"`data_dir={root}`: no images found; expected {TABLE}, or a folder "
             f"a class with {', '.join(images.SUFFIXES)} files"
         )
-    if len({row.label for row in scan.rows}) < 2:
+    if len({row.label for row in scan.rows}) < 2 and not options.finding_columns:
         raise UserError(
             f"`data_dir={root}`: only the class {scan.rows[0].label!r}; "
             "a classifier needs two or more"
@@ -104,8 +107,13 @@ def _columns_of(path: Path, header: Mapping[str, str], options: DataOptions) -> 
     """The columns of the files and of the classes: those that are named, or else usual ones."""
     defaults = DataOptions()
     columns = []
+    if options.finding_columns and options.taxonomy:
+        raise UserError("`taxonomy` is a tree of classes; `finding_columns` are none")
     for name, usual in (("path_column", _USUAL_PATHS), ("label_column", _USUAL_LABELS)):
         wish, default = getattr(options, name), getattr(defaults, name)
+        if name == "label_column" and options.finding_columns:
+            columns.append("")
+            continue
         if wish == default and wish not in header:
             wish = table.optional_column(path, header, wish="", usual=usual) or wish
         columns.append(table.optional_column(path, header, wish=wish, usual=()))
@@ -115,15 +123,15 @@ def _columns_of(path: Path, header: Mapping[str, str], options: DataOptions) -> 
 def _from_table(path: Path, options: DataOptions) -> Scan:
     lines = table.read_rows(path)
     path_column, label_column = _columns_of(path, lines[0], options)
-    for wish in (*options.metadata_columns, *options.leaf_columns):
+    for wish in (*options.metadata_columns, *options.leaf_columns, *options.finding_columns):
         table.optional_column(path, lines[0], wish=wish, usual=())
     split = table.optional_column(path, lines[0], wish=options.split_column, usual=("split",))
     subject = subject_rules.column_of(path, lines[0], wish=options.subject_column, rows=lines)
     files = table.FileIndex(path.parent, options, suffixes=images.SUFFIXES, what="image")
     rows, first = [], dict[str, str]()
     for line in lines:
-        name, label = line[path_column], table.tidy(line[label_column])
-        if not name or not label:
+        name, label = line[path_column], table.tidy(line[label_column]) if label_column else ""
+        if not name or (label_column and not label):
             raise UserError(f"{line.origin}: path or label is empty")
         if subject and not line[subject]:
             raise UserError(
@@ -143,6 +151,7 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
                     table.split_of(line, split, origin=line.origin),
                     {c: line[c] for c in (*options.metadata_columns, *options.leaf_columns)},
                     line.origin,
+                    tuple(_finding(line, column) for column in options.finding_columns),
                 )
             )
     notes = [
@@ -154,6 +163,17 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
     if not subject:
         return _in_blocks(Scan(rows, notes, ""), options.subject_block)
     return Scan(rows, notes, f"column {subject} of {path.name}")
+
+
+def _finding(line: table.TableRow, column: str) -> float:
+    """1, 0, or NaN of an empty cell."""
+    known = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "": math.nan}
+    if line[column] not in known:
+        raise UserError(
+            f"{line.origin}: {column} is {line[column]!r}; a finding is 1, 0, or empty where it "
+            "is not known"
+        )
+    return known[line[column]]
 
 
 def _in_blocks(scan: Scan, size: int) -> Scan:
@@ -181,6 +201,7 @@ def _from_folders(root: Path, options: DataOptions) -> Scan:
         "path_suffix",
         "metadata_columns",
         "leaf_columns",
+        "finding_columns",
     ):
         if getattr(options, name) != getattr(defaults, name):
             raise UserError(f"`{name}`: {root} holds folders and no {TABLE}, which it is for")

@@ -27,8 +27,9 @@ _ORGANS_3D = (
     "pancreas",
 )
 
-# name: (modality, MD5 of the published 28-pixel file, classes). ChestMNIST is left out: it has
-# several labels an image.
+SEVERAL = ("chestmnist",)  # whose images have each of several findings, or not
+
+# name: (modality, MD5 of the published 28-pixel file, classes or findings)
 SETS = {
     "pathmnist": (
         "histology, H&E",
@@ -43,6 +44,26 @@ SETS = {
             "normal colon mucosa",
             "cancer-associated stroma",
             "colorectal adenocarcinoma epithelium",
+        ),
+    ),
+    "chestmnist": (
+        "chest X-ray",
+        "02c8a6516a18b556561a56cbdd36c4a8",
+        (
+            "atelectasis",
+            "cardiomegaly",
+            "effusion",
+            "infiltration",
+            "mass",
+            "nodule",
+            "pneumonia",
+            "pneumothorax",
+            "consolidation",
+            "edema",
+            "emphysema",
+            "fibrosis",
+            "pleural thickening",
+            "hernia",
         ),
     ),
     "dermamnist": (

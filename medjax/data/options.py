@@ -129,6 +129,7 @@ class DataOptions(Options):
       class_order: the classes in their order, where they have one; numbers have theirs.
       positive_class: of two classes the one that is looked for; empty: the second.
       path_column, label_column: columns of `metadata.csv`.
+      finding_columns: columns of 1, 0 and empty (not known), in place of classes.
       metadata_columns: further columns to keep.
       taxonomy: a CSV file with the columns child and parent: a tree above the classes.
       leaf_columns: whose values part each class into leaves of the tree.
@@ -154,11 +155,12 @@ class DataOptions(Options):
     positive_class: str = option("", "of two classes the one that is looked for; empty: the second")
     path_column: str = option("path", "metadata.csv: column of the file names")
     label_column: str = option("label", "metadata.csv: column of the classes")
+    finding_columns: tuple[str, ...] = option(
+        (), "metadata.csv: columns of 1 and 0, where an image may have several findings"
+    )
     metadata_columns: tuple[str, ...] = option((), "metadata.csv: further columns to keep")
     taxonomy: str = option("", "CSV of child and parent: a tree above the classes", path=True)
-    leaf_columns: tuple[str, ...] = option(
-        (), "taxonomy: columns whose values part each class into leaves"
-    )
+    leaf_columns: tuple[str, ...] = option((), "taxonomy: columns that part classes into leaves")
     max_class_size: int = option(
         0, "taxonomy: put leaves together to classes of so many training images; 0: none", least=0
     )

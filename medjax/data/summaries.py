@@ -7,7 +7,7 @@ size. Nothing here is read when a set is opened.
 
 from typing import NamedTuple
 
-from medjax.data.medmnist_sets import LARGER, SETS, base_of
+from medjax.data.medmnist_sets import LARGER, SETS, SEVERAL, base_of
 
 
 class SetSummary(NamedTuple):
@@ -34,6 +34,7 @@ _TEMPLATE = "generated from ICBM 152 2009"
 _TEMPLATE_LICENCE = "permissive (McGill)"
 _MEDMNIST_IMAGES = {  # of all splits, MedMNIST v2
     "pathmnist": 107_180,
+    "chestmnist": 112_120,
     "dermamnist": 10_015,
     "octmnist": 109_309,
     "pneumoniamnist": 5_856,
@@ -58,7 +59,7 @@ def _medmnist(name: str) -> SetSummary:
     modality, _, classes = SETS[base]
     return SetSummary(
         ("labels",),
-        f"{modality}, {len(classes)} classes",
+        f"{modality}, {len(classes)} {'findings' if base in SEVERAL else 'classes'}",
         f"{_MEDMNIST_IMAGES[base]:,} images",
         "downloaded (Zenodo), or --data_dir" if name in SETS else "--data_dir",
         "CC BY-NC 4.0" if base == "dermamnist" else "CC BY 4.0",

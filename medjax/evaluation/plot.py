@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +168,31 @@ def save_image(path: Path, image: np.ndarray, *, side: int = 256) -> None:
     times = max(side // max(pixels.shape[:2]), 1)
     height, width = (times * n for n in pixels.shape[:2])
     Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(path)
+
+
+def image_with_bars(
+    path: Path, image: np.ndarray, share: Mapping[str, float], *, title: str, marked: str = ""
+) -> None:
+    """An image `[*space, channel]`, and a bar for each probability, the first on top.
+
+    Args:
+      marked: the bar that stands out; empty: those of one half and more do.
+    """
+
+    def fill(figure: Any, axes: Any) -> None:
+        left, right = axes[0]
+        picture = flat(image)
+        left.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+        left.set_title(short(title), fontsize=8, loc="left")
+        left.axis("off")
+        names = list(share)[::-1]
+        stands_out = [name == marked if marked else share[name] >= 0.5 for name in names]
+        right.barh(
+            [short(name, most=24) for name in names],
+            [share[name] for name in names],
+            color=["C0" if out else "0.7" for out in stands_out],
+        )
+        right.set(xlim=(0, 1), xlabel="probability")
+        right.grid(axis="y", visible=False)
+
+    new_figure(path, 1, 2, (5.6, max(2.4, 0.7 + 0.17 * len(share))), fill)

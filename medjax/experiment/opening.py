@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -219,6 +219,8 @@ def _describe(dataset: Dataset) -> None:
     say(f"subjects: {info.subjects or _UNKNOWN_SUBJECTS}")
     if info.classes:
         say(f"classes: {_count_classes(dataset)}")
+    if info.findings:
+        say(f"findings: {_count_findings(dataset)}")
     for note in dataset.notes:
         say(f"note: {note}")
 
@@ -232,9 +234,22 @@ def _count_classes(dataset: Dataset) -> str:
         np.bincount(split["label"], minlength=len(dataset.info.classes))
         for split in dataset.splits.values()
     ]
+    return _list_counts(dataset, dataset.info.classes, counts)
+
+
+def _count_findings(dataset: Dataset) -> str:
+    """The same of findings; in how many cases some are not known."""
+    splits = dataset.splits.values()
+    counts = [np.nansum(split["findings"], 0).astype(int) for split in splits]
+    missing = sum(int(np.isnan(split["findings"]).any(1).sum()) for split in splits)
+    note = f"; in {missing} cases some are not known" * bool(missing)
+    return _list_counts(dataset, dataset.info.findings, counts) + note
+
+
+def _list_counts(dataset: Dataset, names: Sequence[str], counts: Sequence[np.ndarray]) -> str:
     shown = [
         f"{name} {' / '.join(map(str, numbers))}"
-        for name, *numbers in zip(dataset.info.classes, *counts, strict=True)
+        for name, *numbers in zip(names, *counts, strict=True)
     ]
     more = f" and {len(shown) - _MOST_CLASSES} more" if len(shown) > _MOST_CLASSES else ""
     return f"{', '.join(shown[:_MOST_CLASSES])}{more} ({' / '.join(dataset.splits)})"

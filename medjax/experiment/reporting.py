@@ -242,6 +242,9 @@ def count_cases(split: Split, info: DatasetInfo) -> Json:
     if info.classes:
         frequency = np.bincount(split["label"], minlength=len(info.classes))
         counts |= {name: int(n) for name, n in zip(info.classes, frequency, strict=True)}
+    if info.findings:
+        present = np.nansum(split["findings"], 0)
+        counts |= {name: int(n) for name, n in zip(info.findings, present, strict=True)}
     return counts
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from medjax.outputs.base import Output
+from medjax.outputs.findings import FINDINGS
 from medjax.tasks.classification.predictor import ClassificationPredictor
 from medjax.tasks.detection.predictor import DetectionPredictor
 from medjax.tasks.heatmap.predictor import HeatmapPredictor
@@ -18,3 +20,8 @@ TASKS: dict[str, type[Any]] = {
     "temporal": TemporalPredictor,
     "transfer": ClassificationPredictor,
 }
+
+
+def known_outputs() -> list[Output[Any]]:
+    """What networks answer with: of each method as it is, and findings in place of classes."""
+    return [*(predictor().output for predictor in TASKS.values()), FINDINGS]

@@ -22,7 +22,7 @@ from medjax.errors import UserError
 from medjax.evaluation import report, stats
 from medjax.evaluation.metrics import Metric
 from medjax.outputs.base import PairedAnswers
-from medjax.tasks.families import TASKS
+from medjax.tasks.families import known_outputs
 from medjax.train.record import write_json
 from medjax.typing import Json
 
@@ -205,8 +205,8 @@ def read_pair(config: Config, first: Path, other: Path) -> PairedAnswers:
     """
     with first.open(errors="replace") as f:
         header = f.readline().strip().split(",")
-    kinds = [predictor().output.compare for predictor in TASKS.values()]
+    kinds = [output.compare for output in known_outputs()]
     known = next((c for c in kinds if c and c.recognises(header)), None)
     if known is None:
-        raise UserError(f"{first}: holds neither classes nor landmarks")
+        raise UserError(f"{first}: holds none of classes, findings and landmarks")
     return known.read_pair(first, other, config)

@@ -289,6 +289,8 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
     out: dict[str, Any] = {}
     if info.classes:
         out["label"] = tfds.features.ClassLabel(names=list(info.classes))
+    if info.findings:
+        out["findings"] = tensor(len(info.findings))
     if info.landmarks:
         out |= {
             "landmarks": tensor(len(info.landmarks), ndim),

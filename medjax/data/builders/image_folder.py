@@ -36,6 +36,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         "fit",
         "keep_spacing",
         "class_order",
+        "finding_columns",
         "taxonomy",
         "leaf_columns",
         "max_class_size",
@@ -70,6 +71,8 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def classes(self) -> tuple[tuple[str, ...], bool]:
+        if self.options.finding_columns:
+            return (), False
         return exams.order_classes([row.label for row in self.rows], self.options.class_order)
 
     @functools.cached_property
@@ -160,6 +163,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         info = DatasetInfo(
             name,
             classes,
+            findings=self.options.finding_columns,
             ordered=ordered,
             spacing_mm=self._spacing_mm(pixels.shape[:-1]),
             positive=exams.positive_of(classes, self.options.positive_class),
@@ -190,14 +194,16 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
     def examples(self, download: Callable) -> dict[str, Part]:
         self.notes += [*self.scan.notes, *self.subjects.notes]
         classes, _ = self.classes
-        labels = [classes.index(row.label) for row in self.rows]
+        # Of findings no class has to be in every split.
+        labels = [classes.index(row.label) if classes else 0 for row in self.rows]
         given = splits.check_all_or_none(self.rows)
         self.splits_drawn = not given
         chosen = splits.complete(
             given or None, self.subjects.ids, labels, seed=self.options.split_seed
         )
         splits.check_leaks(chosen, self.subjects.shown, origins=[r.origin for r in self.rows])
-        splits.check_classes(chosen, labels, classes)
+        if classes:
+            splits.check_classes(chosen, labels, classes)
         self.notes += subject_rules.check_patients(
             self.rows, chosen, self.subjects, wished=bool(self.options.subject_column)
         )
@@ -216,7 +222,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
             row, label, who = item
             return Example(
                 exams.arrange(raw_image, arrangement, origin=str(row.path)),
-                {"label": label},
+                {"label": label} if self.classes[0] else {"findings": np.array(row.findings)},
                 self._case(row),
                 who,
                 str(row.path),

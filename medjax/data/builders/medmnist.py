@@ -9,7 +9,7 @@ import numpy as np
 from medjax.data import exams, subjects
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.info import DatasetInfo
-from medjax.data.medmnist_sets import SETS, base_of, ndim_of
+from medjax.data.medmnist_sets import SETS, SEVERAL, base_of, ndim_of
 from medjax.errors import UserError
 
 _CITATION = (
@@ -32,7 +32,8 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
         licence = "CC BY-NC 4.0" if base == "dermamnist" else "CC BY 4.0"
         info = DatasetInfo(
             self.name,
-            classes,
+            () if base in SEVERAL else classes,
+            findings=classes if base in SEVERAL else (),
             modality=modality,
             licence=licence,
             citation=_CITATION,
@@ -55,10 +56,12 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
         path = _local_file(folder, self.name) if folder else self._fetch(download)
         names = {"train": "train", "val": "validation", "test": "test"}
         arrays = _open(path)
+        base = base_of(self.name)
+        columns = len(SETS[base][2]) if base in SEVERAL else 1
         splits = {
             name: (
                 _with_channel(arrays[f"{key}_images"], self.name, path),
-                _integer_labels(arrays[f"{key}_labels"], path),
+                _integer_labels(arrays[f"{key}_labels"], path, columns=columns),
             )
             for key, name in names.items()
             if f"{key}_images" in arrays
@@ -83,7 +86,7 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
             case = f"{split}_{i:05d}"
             yield Example(
                 self.in_channels(image),
-                {"label": int(label)},
+                {"label": int(label)} if label.ndim == 0 else {"findings": label.astype(float)},
                 case,
                 case,
                 origin=f"{path}, {split} image {i}",
@@ -155,9 +158,14 @@ def _with_channel(images: np.ndarray, name: str, path: Path) -> np.ndarray:
     return images
 
 
-def _integer_labels(labels: np.ndarray, path: Path) -> np.ndarray:
-    """Labels as whole numbers: `[n]`; raises UserError if one is none."""
-    if not labels.ndim or not labels.size or labels.size != len(labels):
+def _integer_labels(labels: np.ndarray, path: Path, *, columns: int) -> np.ndarray:
+    """Labels as whole numbers: `[n]`, or `[n, columns]` of several; raises UserError if one is
+    none."""
+    if columns > 1 and labels.shape[1:] != (columns,):
+        raise UserError(
+            f"{path}: labels of shape {labels.shape}; each image must have {columns} findings"
+        )
+    if not labels.ndim or not labels.size or labels.size != columns * len(labels):
         raise UserError(f"{path}: labels of shape {labels.shape}; each image must have one")
     if labels.dtype.kind not in "uif":
         raise UserError(f"{path}: labels of the type {labels.dtype}; they must be whole numbers")
@@ -165,4 +173,6 @@ def _integer_labels(labels: np.ndarray, path: Path) -> np.ndarray:
     is_integer = np.isfinite(flat) & (flat == np.rint(flat))
     if not is_integer.all():
         raise UserError(f"{path}: labels that are no whole numbers, such as {flat[~is_integer][0]}")
-    return flat[:, 0].astype(np.int64)
+    if columns > 1 and not np.isin(flat, (0, 1)).all():
+        raise UserError(f"{path}: findings are 1 or 0; there is {flat.max():g}")
+    return (flat if columns > 1 else flat[:, 0]).astype(np.int64)

@@ -12,6 +12,7 @@ from medjax.data.info import DatasetInfo
 from medjax.evaluation import report
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.plot import save_image
+from medjax.outputs import exam_images
 from medjax.outputs.base import (
     WORST_CASES,
     Description,
@@ -175,7 +176,7 @@ def recognises(header: Sequence[str]) -> bool:
 LABELS: Output[LabelPredictions] = Output(
     columns=("label",),
     describe=describe,
-    prepare=prepare_images(serve.prepare, from_array=serve.from_array),
+    prepare=prepare_images(exam_images.prepare, from_array=exam_images.from_array),
     tabulate=tabulate,
     ensemble=mean_over_seeds,
     baseline=baseline,

@@ -1,28 +1,14 @@
-"""Exam images made ready for a classifier, and what it answers."""
+"""What a classifier answers to an image."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data import exams, geometry, images
 from medjax.data.dataset import Split
-from medjax.errors import UserError
 from medjax.evaluation import plot
-from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, PreparedImage
 from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.typing import Json
-
-
-class ImageFit(Protocol):
-    """How a predictor of labels takes images of other sizes.
-
-    Attributes:
-      image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
-    """
-
-    image_size: int
-    fit: str
 
 
 class ClassProbabilities(NamedTuple):
@@ -56,23 +42,8 @@ class ClassProbabilities(NamedTuple):
 
     def draw(self, path: Path, image: np.ndarray, *, most: int = 6) -> None:
         """The image, and bars of its likeliest classes."""
-        ranked = sorted(self.probability.items(), key=lambda pair: -pair[1])[:most]
-
-        def fill(figure, axes):
-            left, right = axes[0]
-            picture = plot.flat(image)
-            left.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
-            left.set_title(plot.short(self.case_id), fontsize=8, loc="left")
-            left.axis("off")
-            right.barh(
-                [name for name, _ in ranked][::-1],
-                [p for _, p in ranked][::-1],
-                color=["0.7"] * (len(ranked) - 1) + ["C0"],
-            )
-            right.set(xlim=(0, 1), xlabel="probability")
-            right.grid(axis="y", visible=False)
-
-        plot.new_figure(path, 1, 2, (5.6, 2.4), fill)
+        likeliest = sorted(self.probability.items(), key=lambda pair: -pair[1])[:most]
+        plot.image_with_bars(path, image, dict(likeliest), title=self.case_id, marked=self.label)
 
 
 def answers_of(predictions: LabelPredictions, split: Split) -> list[ClassProbabilities]:
@@ -81,105 +52,3 @@ def answers_of(predictions: LabelPredictions, split: Split) -> list[ClassProbabi
         ClassProbabilities(case, dict(zip(predictions.classes, map(float, p), strict=True)))
         for case, p in zip(predictions.case_id, predictions.probability, strict=True)
     ]
-
-
-def prepare(
-    raw_image: images.RawImage,
-    predictor: ImageFit,
-    spec: ModelSpec,
-    *,
-    case_id: str,
-    hints: ImageHints,
-) -> PreparedImage:
-    """An image as the network takes it; raises UserError if it does not fit."""
-    raw_image = raw_image._replace(
-        pixels=images.match_channels(
-            raw_image.pixels, hints.channels or spec.channels, count=spec.image_shape[-1]
-        )
-    )
-    pixels, want = raw_image.pixels, spec.image_shape
-    if pixels.ndim != len(want) or pixels.shape[-1] != want[-1]:
-        raise UserError(
-            f"{case_id}: {_kind(pixels.shape)}; the model is for {_kind(want)}: "
-            f"{_mend(pixels.shape, want)}"
-        )
-    integer_type = spec.image_dtype if _is_integral(raw_image, spec.image_dtype) else ""
-    if not integer_type and str(pixels.dtype) != spec.image_dtype:
-        scale = spec.preprocessing
-        raise UserError(
-            f"{case_id}: its pixels are {pixels.dtype}, those of the training were "
-            f"{spec.image_dtype}, most of them from {scale.low:g} to {scale.high:g}: convert it"
-        )
-    info = spec.info
-    pixels = exams.arrange(
-        raw_image,
-        exams.Arrangement(
-            want[:-1] if predictor.image_size or info.resampled or hints.resize else (),
-            info.spacing_mm if info.resampled else None,
-            bool(info.orientation),
-            predictor.fit,
-            integer_type,
-        ),
-        origin=case_id,
-    )
-    if pixels.shape != want:
-        raise UserError(
-            f"{case_id}: has the shape {pixels.shape[:-1]}, the images of the training had "
-            f"{want[:-1]}: crop it to what they show, or give `resize`"
-        )
-    return PreparedImage(pixels, case_id)
-
-
-def _is_integral(raw_image: images.RawImage, wanted: str) -> bool:
-    """Whether float32 values, as of volumes and slices of NIfTI, are of a type of whole numbers;
-    a picture's are not, which may have been scaled to 0 and 1."""
-    pixels = raw_image.pixels
-    is_scan = pixels.ndim == 4 or raw_image.axes[0] == "x"
-    if not is_scan or pixels.dtype != np.float32 or np.dtype(wanted).kind not in "iu":
-        return False
-    type_range = np.iinfo(wanted)
-    return bool(
-        (pixels == np.rint(pixels)).all()
-        and type_range.min <= pixels.min()
-        and pixels.max() <= type_range.max
-    )
-
-
-def from_array(
-    image: np.ndarray,
-    predictor: ImageFit,
-    spec: ModelSpec,
-    *,
-    hints: ImageHints = NO_HINTS,
-    affine: np.ndarray | None = None,
-) -> PreparedImage:
-    """An image `[*space, channel]`, or of one channel `[*space]`.
-
-    Args:
-      affine: of a volume `[i, j, k]`, from voxels to RAS mm; None: its axes are those of the
-        training.
-    """
-    pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
-    if pixels.dtype == np.float64:  # as sets from arrays are stored
-        pixels = pixels.astype(np.float32)
-    spacing = (hints.spacing_mm,) * (pixels.ndim - 1) if hints.spacing_mm else None
-    if affine is not None:
-        spacing = tuple(geometry.spacing_mm(affine).tolist())
-    raw_image = images.RawImage(pixels, spacing, affine)
-    return prepare(raw_image, predictor, spec, case_id="image", hints=hints)
-
-
-def _mend(shape: tuple[int, ...], want: tuple[int, ...]) -> str:
-    if len(shape) == len(want) and (shape[-1], want[-1]) == (3, 1):
-        return "convert it, or give `channels=gray`"
-    many = len(shape) > len(want) or shape[-1] > 4
-    return "give one image at a time, as it was trained on" if many else "convert it"
-
-
-def _kind(shape: tuple[int, ...]) -> str:
-    if shape[-1] > 4 and len(shape) < 5:
-        return f"an array of {' x '.join(map(str, shape))}"
-    return (
-        f"{'an image' if len(shape) == 3 else 'a volume'} of {shape[-1]} channel"
-        f"{'s' if shape[-1] > 1 else ''}"
-    )

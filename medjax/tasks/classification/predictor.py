@@ -7,7 +7,8 @@ from medjax import heads, losses, models
 from medjax.config import option, own
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
-from medjax.outputs.base import ModelSpec
+from medjax.outputs.base import ModelSpec, Output
+from medjax.outputs.findings import FINDINGS
 from medjax.outputs.labels import LABELS
 from medjax.tasks.base import check_views, tta_option
 from medjax.tasks.classification import task as classification
@@ -41,7 +42,7 @@ class ClassificationPredictor:
     head: str = option(
         heads.CLASSES,
         "what the last layer answers; of grades also the grade, both, or a chain of questions",
-        choices=heads.HEADS,
+        choices=tuple(heads.HEADS),
     )
     tta: int = tta_option("answers")
     augmentation: Augmentation = classification.NO_AUGMENTATION
@@ -49,7 +50,10 @@ class ClassificationPredictor:
     fit: str = "stretch"
     own_network: Any = own()
 
-    output = LABELS
+    @property
+    def output(self) -> Output[Any]:
+        """One class an image, or several findings."""
+        return FINDINGS if self.head == heads.FINDINGS else LABELS
 
     def __post_init__(self) -> None:
         check_views(self.tta)
@@ -74,11 +78,13 @@ class ClassificationPredictor:
             classes have no order.
         """
         info, head = spec.info, heads.HEADS[self.head]
-        heads.check_head(self.head, ordered=info.ordered, dataset=info.name)
+        heads.check_head(
+            self.head, ordered=info.ordered, findings=bool(info.findings), dataset=info.name
+        )
         return classification.make(
             self.make_network(spec, dropout=dropout),
             image_shape=spec.image_shape,
-            num_classes=len(info.classes),
+            num_classes=len(info.classes or info.findings),
             head=head._replace(loss=loss_function) if loss_function else head,
             preprocessing=spec.preprocessing,
             augmentation=self.augmentation,
@@ -89,7 +95,7 @@ class ClassificationPredictor:
 
     def make_network(self, spec: ModelSpec, *, dropout: float = 0.0) -> Any:
         """The module; errors as of `make_task`."""
-        count = heads.HEADS[self.head].size(len(spec.info.classes))
+        count = heads.HEADS[self.head].size(len(spec.info.classes or spec.info.findings))
         if self.own_network is not None:
             models.check_network(self.own_network, image_shape=spec.image_shape, answers=(count,))
             return self.own_network

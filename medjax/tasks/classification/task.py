@@ -4,11 +4,9 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from medjax import losses
 from medjax.heads import CLASSES, HEADS, ClassHead
 from medjax.ops.augment import Augmentation, augment, mixup
 from medjax.ops.preprocess import Preprocessing
@@ -71,10 +69,9 @@ def make(
         return jax.vmap(vary)(keys, unit)
 
     def loss(key: Key, params: Params, stats: Stats, batch: Batch):
-        chex.assert_rank(batch["label"], 1)
         augment_key, mixup_key, dropout_key = jax.random.split(key, 3)
         images = inputs(augment_key, batch["image"])
-        target = jax.nn.one_hot(batch["label"], num_classes)
+        truth = target = head.encode(batch[head.column], num_classes)
         if mixup_alpha:
             pair, other = (images, target), (jnp.flip(images, 0), jnp.flip(target, 0))
             keys = jax.random.split(mixup_key, images.shape[0])
@@ -85,11 +82,11 @@ def make(
         values, after = apply_network(
             model, params, stats, scaled, train=not (frozen or keep_statistics), key=dropout_key
         )
-        smooth = jax.vmap(lambda t: losses.smooth_labels(t, amount=label_smoothing))(target)
+        smooth = jax.vmap(lambda t: head.smooth(t, amount=label_smoothing))(target)
         losses_by_example = jax.vmap(head.loss)(values, smooth)
-        weight = target @ weight_of
+        weight = jnp.ones(len(target)) if class_weights is None else target @ weight_of
         value = jnp.sum(weight * losses_by_example) / jnp.sum(weight)
-        hits = (probability_of(values).argmax(-1) == batch["label"]).mean()
+        hits = jax.vmap(head.hit)(probability_of(values), truth).mean()
         return value, (after, {"loss": value, "accuracy": hits})
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
@@ -111,9 +108,9 @@ def make(
             return probability_of(values)
 
         probability = jax.lax.map(view, jnp.arange(views)).mean(0)
-        if "label" not in batch:
+        if head.column not in batch:
             return {"probability": probability}
-        target = jax.nn.one_hot(batch["label"], num_classes)
+        target = head.encode(batch[head.column], num_classes)
         values = jax.vmap(head.values)(probability)
         return {"probability": probability, "loss": jax.vmap(head.loss)(values, target)}
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.data.dataset import Split
+from medjax.data.info import DatasetInfo
 from medjax.errors import UserError, unknown
 from medjax.heads import ClassHead
 from medjax.models.features import HEAD
@@ -43,9 +45,15 @@ def check_arms(names: Sequence[str], sizes: Sequence[str], options: TrainingOpti
         raise UserError("`learning_rates`, `weight_decays`: every arm has the same; give one")
 
 
-def check_sizes(sizes: Sequence[str], label: np.ndarray, classes: Sequence[str]) -> None:
+def check_sizes(sizes: Sequence[str], train: Split, info: DatasetInfo) -> None:
     """Raises UserError for a size that is no number, or larger than a class of the training set."""
-    counts = np.bincount(label, minlength=len(classes))
+    classes = info.classes
+    if not classes:
+        raise UserError(
+            f"{info.name} has several findings an image, and training sizes are counted by class: "
+            "give a set of classes, or train with `medjax classify --init_from`"
+        )
+    counts = np.bincount(train["label"], minlength=len(classes))
     for size in sizes:
         if size == ALL:
             continue

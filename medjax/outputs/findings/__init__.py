@@ -1,0 +1,196 @@
+"""Findings: several labels for each image, each present, absent or not known."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax.data.dataset import Split
+from medjax.data.info import DatasetInfo
+from medjax.errors import UserError
+from medjax.evaluation import plot, report
+from medjax.evaluation.metrics import Metric
+from medjax.outputs import exam_images
+from medjax.outputs.base import (
+    WORST_CASES,
+    Description,
+    Evaluation,
+    ModelSpec,
+    Output,
+    PairedAnswers,
+    PairReader,
+    Picture,
+    Predicted,
+    match_cases,
+    mean_over_seeds,
+)
+from medjax.outputs.findings import metrics
+from medjax.outputs.findings.predictions import FindingPredictions
+from medjax.outputs.preparing import prepare_images
+from medjax.typing import Json
+
+_CURVES = 12  # findings that a figure shows, those with most cases
+
+
+def describe(info: DatasetInfo) -> Description:
+    """What such a network does."""
+    return Description("tells which findings an exam image has", info.findings)
+
+
+def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> FindingPredictions:
+    """Probabilities `[n, finding]` beside the findings; of new images these are not known."""
+    unknown = np.full((len(split), len(spec.info.findings)), np.nan)
+    return FindingPredictions(
+        list(split.case_id),
+        list(split.subject_id),
+        np.asarray(split.targets.get("findings", unknown), float),
+        np.asarray(predicted["probability"], float),
+        spec.info.findings,
+    )
+
+
+def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[FindingPredictions, str]:
+    """The same probabilities for every case."""
+    share = np.nanmean(train["findings"], 0)
+    constant = {"probability": np.tile(share, (len(split), 1))}
+    return tabulate(split, spec, constant), "how often the training set has each finding"
+
+
+def declare_metrics(spec: ModelSpec, measures: Any = None) -> dict[str, Metric]:
+    """The metrics, which are the same for all findings."""
+    return metrics.METRICS
+
+
+def details(evaluation: Evaluation[FindingPredictions]) -> Json:
+    """Each finding by itself, and how many were not known."""
+    p = evaluation.ensemble
+    each = metrics.by_finding(p.present, p.probability, p.names, p.subject_id)
+    missing = int(np.isnan(p.present).sum())
+    rows = [
+        [
+            name,
+            report.with_interval(row["auc"]),
+            f"{row['average_precision']:.3f}",
+            str(row["present"]),
+            str(row["known"]),
+        ]
+        for name, row in each.items()
+    ]
+    columns = ["finding", "auc [95 % interval]", "average precision", "present", "known"]
+    note = f"{missing} of {p.present.size} findings are not known, and are left out"
+    table = {"title": "Each finding", "columns": columns, "rows": rows, "remarks": []}
+    return {"findings": each, "tables": [table], "remarks": [note] if missing else []}
+
+
+def draw(folder: Path, evaluation: Evaluation[FindingPredictions]) -> list[Picture]:
+    """A curve for each finding, and the images whose findings were most surely told wrong."""
+    _draw_curves(folder / "roc.png", evaluation.ensemble)
+    pictures = [Picture("roc.png", "Receiver operating characteristic of each finding.")]
+    for number, (case, finding) in enumerate(_find_worst(evaluation.ensemble), start=1):
+        predictions, name = evaluation.ensemble, f"worst_{number}.png"
+        plot.save_image(folder / name, evaluation.split.read(case))
+        there = "has" if predictions.present[case, finding] else "has no"
+        share = predictions.probability[case, finding]
+        text = f"{there} {predictions.names[finding]}, told at {share:.0%}"
+        pictures.append(Picture(name, text, True, predictions.case_id[case], case + 2))
+    return pictures
+
+
+def _find_worst(predictions: FindingPredictions) -> list[tuple[int, int]]:
+    """Case and finding of the answers that are furthest off, the worst of each case."""
+    off = np.nan_to_num(np.abs(predictions.probability - predictions.present), nan=-1.0)
+    worst = off.argmax(1)
+    order = np.argsort(-off.max(1), kind="stable")[:WORST_CASES]
+    return [(int(i), int(worst[i])) for i in order if off[i, worst[i]] >= 0.5]
+
+
+def _draw_curves(path: Path, predictions: FindingPredictions) -> None:
+    from sklearn.metrics import roc_curve
+
+    count = np.nansum(predictions.present, 0)
+    shown = sorted(np.argsort(-count, kind="stable")[:_CURVES].tolist())
+
+    def fill(figure: Any, axes: Any) -> None:
+        ax = axes[0][0]
+        for number, colour in zip(shown, plot.pick_colours(len(shown)), strict=True):
+            truth = predictions.present[:, number]
+            known = np.isfinite(truth)
+            if not 0 < truth[known].sum() < known.sum():
+                continue
+            x, y, _ = roc_curve(truth[known], predictions.probability[known, number])
+            ax.plot(x, y, color=colour, label=plot.short(predictions.names[number]))
+        ax.plot([0, 1], [0, 1], color="0.7", ls=":")
+        ax.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
+
+    plot.new_figure(path, 1, 1, (5.6, 3.8), fill)
+
+
+class FindingProbabilities(NamedTuple):
+    """What one image shows."""
+
+    case_id: str
+    probability: dict[str, float]
+
+    def rows(self) -> list[Json]:
+        """For `predictions.csv`."""
+        shares = {f"p_{name}": p for name, p in self.probability.items()}
+        return [{"case_id": self.case_id, **shares}]
+
+    def further_rows(self) -> Json:
+        """No other tables."""
+        return {}
+
+    def files(self) -> dict[tuple[str, str], Any]:
+        """No files of its own."""
+        return {}
+
+    def draw(self, path: Path, image: np.ndarray) -> None:
+        """The image, and a bar for each finding."""
+        plot.image_with_bars(path, image, self.probability, title=self.case_id)
+
+
+def answers_of(predictions: FindingPredictions, split: Split) -> list[FindingProbabilities]:
+    """One answer a case."""
+    return [
+        FindingProbabilities(case, dict(zip(predictions.names, map(float, p), strict=True)))
+        for case, p in zip(predictions.case_id, predictions.probability, strict=True)
+    ]
+
+
+def recognises(header: Sequence[str]) -> bool:
+    """Whether a table has findings."""
+    return any(name.startswith("present_") for name in header)
+
+
+def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
+    """Two `predictions.csv`, the second in the order of the first.
+
+    Raises:
+      UserError: unless both hold the same cases with the same findings.
+    """
+    a, b = FindingPredictions.read(first), FindingPredictions.read(other)
+    if a.names != b.names:
+        raise UserError(f"the findings differ: {', '.join(a.names)} and {', '.join(b.names)}")
+    rows = match_cases(a.case_id, b.case_id)
+    if not np.array_equal(a.present, b.present[rows], equal_nan=True):
+        raise UserError("the findings of some cases differ; these are not the same data")
+    return PairedAnswers(
+        a.present, a.probability, b.probability[rows], a.subject_id, metrics.METRICS
+    )
+
+
+FINDINGS: Output[FindingPredictions] = Output(
+    columns=("findings",),
+    describe=describe,
+    prepare=prepare_images(exam_images.prepare, from_array=exam_images.from_array),
+    tabulate=tabulate,
+    ensemble=mean_over_seeds,
+    baseline=baseline,
+    metrics=declare_metrics,
+    details=details,
+    draw=draw,
+    answer=answers_of,
+    compare=PairReader(recognises, read_pair),
+)
