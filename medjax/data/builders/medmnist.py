@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data import exams, subjects
+from medjax.data import exams, images, subjects
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.info import DatasetInfo
 from medjax.data.medmnist_sets import SETS, SEVERAL, base_of, ndim_of
@@ -24,7 +24,7 @@ _ORDERED = ("retinamnist",)  # whose grades have an order
 class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
     """One set of MedMNIST; the class attribute `name` says which. It has no subject names."""
 
-    READS = ("data_dir", "channels", "positive_class")
+    READS = ("data_dir", "channels", "positive_class", "image_size")
 
     def describe(self):
         base = base_of(self.name)
@@ -41,7 +41,7 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
             positive=exams.positive_of(classes, self.options.positive_class),
         )
         if not self.options.data_dir:
-            shape = (28,) * ndim_of(self.name)
+            shape = (self.options.image_size or 28,) * ndim_of(self.name)
             stored = 3 if base in _COLOUR else 1
             channels = {"gray": 1, "rgb": 3}.get(self.options.channels, stored)
             return info, (*shape, channels), np.uint8
@@ -49,7 +49,7 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
         first = _with_channel(_open(path)["train_images"], self.name, path)[:1]
         if first.dtype != np.uint8:
             raise UserError(f"{path}: images of the type {first.dtype}; MedMNIST has uint8")
-        return info, self.in_channels(first).shape[1:], np.uint8
+        return info, self._arrange(first[0]).shape, np.uint8
 
     def examples(self, download):
         folder = self.options.data_dir
@@ -85,12 +85,17 @@ class MedMNIST(Builder, skip_registration=True):  # type: ignore[call-arg]
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             case = f"{split}_{i:05d}"
             yield Example(
-                self.in_channels(image),
+                self._arrange(image),
                 {"label": int(label)} if label.ndim == 0 else {"findings": label.astype(float)},
                 case,
                 case,
                 origin=f"{path}, {split} image {i}",
             )
+
+    def _arrange(self, image: np.ndarray) -> np.ndarray:
+        """An image in the channels and of the size that are wished for."""
+        pixels, side = self.in_channels(image), self.options.image_size
+        return images.resize(pixels, (side,) * (pixels.ndim - 1)) if side else pixels
 
     def _fetch(self, download) -> Path:
         if self.name not in SETS:
