@@ -24,10 +24,13 @@ def prepared(cache):
     return [p for p in cache.rglob("*") if p.is_file() and p.name != ".lock"]
 
 
+SIZES = (("train", 20), ("val", 8), ("test", 8))
+
+
 def write_npz(path, *, side=8, space=2, channels=(), labels=None, **changes):
     rng = np.random.default_rng(0)
     arrays = {}
-    for split, n in (("train", 20), ("val", 8), ("test", 8)):
+    for split, n in SIZES:
         arrays[f"{split}_images"] = rng.integers(0, 255, (n, *(side,) * space, *channels), np.uint8)
         arrays[f"{split}_labels"] = (np.arange(n) % 2 if labels is None else labels[:n])[:, None]
     np.savez(path, **{**arrays, **changes})
@@ -51,6 +54,49 @@ def test_medmnist_layout(tmp_path, cache_dir, name, space, channels, shape):
     np.testing.assert_array_equal(train.images(range(20)), stored)
     assert train["label"].tolist() == [0, 1] * 10
     assert found.report_split == "test"
+
+
+def test_larger_images_are_a_set_of_their_own_and_a_test_split_may_be_held_back(
+    tmp_path, cache_dir
+):
+    write_npz(tmp_path / "adrenalmnist3d_64.npz", side=6, space=3)
+    with np.load(tmp_path / "adrenalmnist3d_64.npz") as stored:
+        kept = {name: stored[name] for name in stored.files if not name.startswith("test_")}
+    np.savez(tmp_path / "adrenalmnist3d_64.npz", **kept)
+    found = load("adrenalmnist3d_64", cache_dir, data_dir=str(tmp_path))
+    assert set(found.splits) == {"train", "validation"} and found.report_split == "validation"
+    assert found.info.classes == ("normal", "hyperplasia")
+    with pytest.raises(UserError, match=r"bloodmnist_224 is not downloaded: fetch"):
+        load("bloodmnist_224", cache_dir)
+
+
+def test_images_are_brought_to_another_size(tmp_path, cache_dir):
+    write_npz(tmp_path / "pneumoniamnist.npz")
+    found = load("pneumoniamnist", cache_dir, data_dir=str(tmp_path), image_size=16)
+    train = found.splits["train"]
+    stored = np.load(tmp_path / "pneumoniamnist.npz")["train_images"]
+    assert train.image_shape == (16, 16, 1)
+    pairs = train.images(range(20))[..., 0].reshape(20, 8, 2, 8, 2).mean((2, 4))
+    assert np.corrcoef(pairs.ravel(), stored.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((20, 3), int), "each image must have 14 findings"),
+        (np.full((20, 14), 2), "findings are 1 or 0; there is 2"),
+    ],
+)
+def test_findings_of_chestmnist(tmp_path, cache_dir, labels, message):
+    rng = np.random.default_rng(0)
+    right = {f"{s}_labels": rng.integers(0, 2, (n, 14)) for s, n in SIZES}
+    write_npz(tmp_path / "chestmnist.npz", **right)
+    found = load("chestmnist", cache_dir, data_dir=str(tmp_path))
+    assert len(found.info.findings) == 14 and found.info.summary == "14 findings"
+    np.testing.assert_array_equal(found.splits["test"]["findings"], right["test_labels"])
+    write_npz(tmp_path / "chestmnist.npz", **{**right, "train_labels": labels})
+    with pytest.raises(UserError, match=message):
+        load("chestmnist", cache_dir, data_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize(

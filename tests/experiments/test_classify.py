@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from experiments import classify
-from medjax import app, runtime
+from medjax import app, bundle, runtime
+from medjax.bundle.card import Notes
 from medjax.errors import UserError
 from tests.conftest import ROOT, newest_state, settings
 
@@ -230,6 +231,48 @@ def test_published_weights_and_a_frozen_trunk(tmp_path, cache_dir, folder_of_ima
         steps=1,
     )
     assert report_of(tmp_path / "run")["train"]["steps"] == 1
+
+
+def test_findings_are_trained_on_shared_and_told_of_new_images(tmp_path, cache_dir, rng):
+    """Several an image, some not known: by the real flags, to answers of a bundle."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rows = ["path,bright,dark"]
+    for i in range(36):
+        Image.fromarray(rng.integers(0, 255, (12, 12), np.uint8)).save(folder / f"{i:02d}.png")
+        rows.append(f"{i:02d}.png,{i % 2},{'' if i % 5 == 0 else i // 2 % 2}")
+    (folder / "metadata.csv").write_text("\n".join(rows))
+    workdir = tmp_path / "run"
+    run_here(
+        workdir,
+        cache_dir,
+        dataset="image_folder",
+        data_dir=folder,
+        finding_columns="bright,dark",
+        best="brier",
+    )
+    found = report_of(workdir)
+    assert set(found["metrics"]) == {"auc", "average_precision", "f1", "accuracy", "brier"}
+    assert set(found["findings"]) == {"bright", "dark"}
+    assert found["findings"]["dark"]["known"] < found["findings"]["bright"]["known"]
+    assert any("are not known" in line for line in found["remarks"])
+    assert "Each finding" in (workdir / "report.html").read_text()
+    opened = bundle.opened(bundle.make(workdir, notes=Notes("tiny")), where="tiny")
+    answer = opened.predict(rng.integers(0, 255, (12, 12), dtype=np.uint8))
+    assert set(answer.rows()[0]) == {"case_id", "p_bright", "p_dark"}
+
+
+@pytest.mark.parametrize("head", ["regression"])
+def test_grades_are_shared_as_they_were_learnt(head, tmp_path, cache_dir, rng):
+    workdir = tmp_path / "run"
+    run_here(workdir, cache_dir, head=head, steps=2)
+    share = probabilities(workdir)
+    assert share.sum(1) == pytest.approx(1, abs=1e-5) and share.shape[1] == 10
+    if head == "regression":
+        assert ((share > 0).sum(1) <= 2).all()
+    opened = bundle.opened(bundle.make(workdir, notes=Notes("tiny")), where="tiny")
+    image = rng.integers(0, 255, opened.spec.image_shape, dtype=np.uint8)
+    assert sum(opened.predict(image).probability.values()) == pytest.approx(1, abs=1e-5)
 
 
 KILLED = {"steps": 60, "eval_every": 10, "model": "cnn", "log_every": 10}

@@ -65,7 +65,7 @@ def declare_metrics(spec: ModelSpec, measures: Any = None) -> dict[str, Metric]:
 def details(evaluation: Evaluation[FindingPredictions]) -> Json:
     """Each finding by itself, and how many were not known."""
     p = evaluation.ensemble
-    each = metrics.by_finding(p.present, p.probability, p.names, p.subject_id)
+    by_name = metrics.by_finding(p.present, p.probability, p.names, p.subject_id)
     missing = int(np.isnan(p.present).sum())
     rows = [
         [
@@ -75,12 +75,12 @@ def details(evaluation: Evaluation[FindingPredictions]) -> Json:
             str(row["present"]),
             str(row["known"]),
         ]
-        for name, row in each.items()
+        for name, row in by_name.items()
     ]
     columns = ["finding", "auc [95 % interval]", "average precision", "present", "known"]
     note = f"{missing} of {p.present.size} findings are not known, and are left out"
     table = {"title": "Each finding", "columns": columns, "rows": rows, "remarks": []}
-    return {"findings": each, "tables": [table], "remarks": [note] if missing else []}
+    return {"findings": by_name, "tables": [table], "remarks": [note] if missing else []}
 
 
 def draw(folder: Path, evaluation: Evaluation[FindingPredictions]) -> list[Picture]:
