@@ -80,7 +80,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         config = run.config
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
-        arms.check_sizes(config.train_sizes, train, run.dataset.info)
+        arms.check_set(config.arms, config.train_sizes, train, run.dataset.info)
         start = experiment.find_start(config.start, model=config.predictor.model)
         if not start:
             raise UserError("`init_from`: name the weights that arms start from")

@@ -12,7 +12,7 @@ from medjax.data.info import DatasetInfo
 from medjax.errors import UserError, unknown
 from medjax.heads import ClassHead
 from medjax.models.features import HEAD
-from medjax.tasks.transfer import tables
+from medjax.tasks.transfer import classical, tables
 from medjax.tasks.transfer.comparing import ALL
 from medjax.tasks.transfer.probe import Probe, fit_probes
 from medjax.train import feed
@@ -21,8 +21,12 @@ from medjax.typing import Array, Key, Params, Stats, Tree
 
 SCRATCH, FROZEN, PROBED, FINETUNED = "scratch", "frozen", "probe_then_finetune", "finetune"
 SVM, NEIGHBOURS, PIXELS = "svm", "knn", "pixels"
+CLASSICAL, EARLY, LATE = "classical", "early_fusion", "late_fusion"
+METADATA, WITH_METADATA = "metadata", "frozen_and_metadata"
 USUAL = (SCRATCH, FROZEN, PROBED, FINETUNED)
-TABLES = (SVM, NEIGHBOURS, PIXELS)  # which are no network, and so leave no weights
+WITHOUT_NETWORK = (PIXELS, CLASSICAL, METADATA)
+# Which are no network, and so leave no weights.
+TABLES = (SVM, NEIGHBOURS, EARLY, LATE, WITH_METADATA, *WITHOUT_NETWORK)
 ARMS = (*USUAL, *TABLES)
 NEED_PROBES = (FROZEN, PROBED)
 _FOLDS = 5
@@ -45,9 +49,16 @@ def check_arms(names: Sequence[str], sizes: Sequence[str], options: TrainingOpti
         raise UserError("`learning_rates`, `weight_decays`: every arm has the same; give one")
 
 
-def check_sizes(sizes: Sequence[str], train: Split, info: DatasetInfo) -> None:
-    """Raises UserError for a size that is no number, or larger than a class of the training set."""
+def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: DatasetInfo) -> None:
+    """Raises UserError for a size that is no number, or larger than a class of the training set,
+    and for arms that need what the set has not."""
     classes = info.classes
+    if {METADATA, WITH_METADATA} & set(names) and not train.metadata[0]:
+        raise UserError("`arms`: the set has no metadata; name columns with `metadata_columns`")
+    if {CLASSICAL, EARLY, LATE} & set(names):
+        classical.find_skimage()
+        if len(train.image_shape) != 3:
+            raise UserError("`arms`: classical features are of 2-D images; leave those arms out")
     if not classes:
         raise UserError(
             f"{info.name} has several findings an image, and training sizes are counted by class: "

@@ -14,6 +14,7 @@ from medjax.outputs.base import Inferred, ModelSpec
 from medjax.tasks.base import Predictor
 from medjax.tasks.transfer import arms, plan
 from medjax.tasks.transfer.arms import Init
+from medjax.tasks.transfer.classical import describe_images, encode_metadata, fit_encoding
 from medjax.tasks.transfer.features import compute_features, pool_pixels
 from medjax.tasks.transfer.probe import Probe, predict_probes
 from medjax.train.optim import LayerRate
@@ -169,31 +170,65 @@ def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, s
     return probes, ", ".join(f"{d:g}" for d in decays)
 
 
+def _tabulate_classical(bench: Bench, split: Split, what: str) -> np.ndarray:
+    """Classical features of images: `[n, feature]`."""
+    return describe_images(bench.spec.preprocessing, split, what=what)
+
+
+def _tabulate_metadata(bench: Bench, split: Split, what: str) -> np.ndarray:
+    """What the table of the set says of cases: `[n, feature]`."""
+    return encode_metadata(split.metadata, fit_encoding(bench.train.metadata))
+
+
+# What arms with a probe know of a case; several parts stand beside one another.
+_PARTS = {
+    arms.FROZEN: (_tabulate,),
+    arms.PIXELS: (_tabulate_pixels,),
+    arms.CLASSICAL: (_tabulate_classical,),
+    arms.METADATA: (_tabulate_metadata,),
+    arms.EARLY: (_tabulate, _tabulate_classical),
+    arms.WITH_METADATA: (_tabulate, _tabulate_metadata),
+}
+_LATE = (arms.FROZEN, arms.CLASSICAL)  # whose probabilities are averaged
+
+
 def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[str, Inferred]:
     """What an arm that trains no network answers to splits, by their names."""
-    bench, size, probes = table.bench, table.size, table.probes
-    tabulate = _tabulate_pixels if name == arms.PIXELS else _tabulate
-    features = [tabulate(bench, split, what) for what, split in asked.items()]
-    if name == arms.PIXELS:
-        probes, _ = _fit_probes(bench, tabulate(bench, bench.train, "train"), size)
-    if name in (arms.PIXELS, arms.FROZEN) and probes is not None:
-        classes, head = len(bench.spec.info.classes), HEADS[bench.predictor.head]
-        answers = [
-            np.asarray(predict_probes(probes, x, classes=classes, head=head)) for x in features
-        ]
+    if name == arms.LATE:
+        pair = [answer_tables(table, part, asked) for part in _LATE]
+        answers = [np.mean([p[what].by_seed["probability"] for p in pair], 0) for what in asked]
+    elif name in _PARTS:
+        answers = _answer_probes(table, name, asked)
     else:
+        bench = table.bench
         answers = arms.predict_tables(
             name,
-            tabulate(bench, bench.train, "train"),
+            _tabulate(bench, bench.train, "train"),
             bench.train["label"],
             plan.data_keys(bench.options),
-            size,
-            asked=features,
+            table.size,
+            asked=[_tabulate(bench, split, what) for what, split in asked.items()],
         )
     return {
         what: Inferred({"probability": p}, {"probability": p.mean(0)})
         for what, p in zip(asked, answers, strict=True)
     }
+
+
+def _answer_probes(table: Table, name: str, asked: Mapping[str, Split]) -> list[np.ndarray]:
+    """Probabilities `[seed, n, class]` of each split."""
+    bench, probes = table.bench, table.probes if name == arms.FROZEN else None
+
+    def tabulate(split: Split, what: str) -> np.ndarray:
+        return np.concatenate([part(bench, split, what) for part in _PARTS[name]], 1)
+
+    if probes is None:
+        probes, _ = _fit_probes(bench, tabulate(bench.train, "train"), table.size)
+    classes, head = len(bench.spec.info.classes), HEADS[bench.predictor.head]
+    return [
+        np.asarray(predict_probes(probes, tabulate(split, what), classes=classes, head=head))
+        for what, split in asked.items()
+    ]
 
 
 def plan_arm(table: Table, name: str) -> Plan:
@@ -212,5 +247,5 @@ def count_examples(table: Table, name: str) -> int:
     """How many images go through a network for an arm, all seeds."""
     options = table.bench.options
     if name in (arms.FROZEN, *arms.TABLES):
-        return len(table.bench.train) * (name != arms.PIXELS)
+        return len(table.bench.train) * (name not in arms.WITHOUT_NETWORK)
     return options.steps * options.batch * options.seeds

@@ -9,6 +9,7 @@ import pytest
 
 from medjax import models
 from medjax.data.dataset import Split
+from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.models.features import extract_features
 from medjax.ops.preprocess import Preprocessing
@@ -82,8 +83,29 @@ def test_folds_have_equal_shares_of_each_class():
 )
 def test_sizes_that_cannot_be_are_told(size, message):
     with pytest.raises(UserError, match=message):
-        arms.check_sizes(["2", size], LABEL, ["a", "b", "c"])
-    arms.check_sizes(["8", "all"], LABEL, ["a", "b", "c"])
+        check_set(["2", size])
+    check_set(["8", "all"])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("metadata", {}, "the set has no metadata; name columns"),
+        ("late_fusion", {"image_shape": (4, 4, 4, 1)}, "are of 2-D images"),
+        ("svm", {"info": DatasetInfo("x", findings=("a",))}, "x has several findings an image"),
+    ],
+)
+def test_what_an_arm_needs_and_the_set_has_not_is_told(name, options, message):
+    with pytest.raises(UserError, match=message):
+        check_set(["2"], names=["scratch", name], **options)
+
+
+def check_set(sizes, *, names=("scratch",), image_shape=(8, 8, 1), info=None):
+    count = len(LABEL)
+    train = Split(
+        {"label": LABEL}, [""] * count, [""] * count, [{}] * count, None, image_shape, np.uint8
+    )
+    arms.check_set(names, sizes, train, info or DatasetInfo("x", ("a", "b", "c")))
 
 
 def test_features_are_what_the_last_layer_is_given(rng):
