@@ -16,6 +16,7 @@ from medjax.config import flatten_settings, list_settings, rename_formerly
 HERE = Path(__file__).parent
 FAMILIES = {
     "classify": "Classification",
+    "transfer": "Transfer learning",
     "heatmap": "Landmarks by heatmaps",
     "search": "Landmark search",
     "segment": "Masks",
@@ -46,6 +47,7 @@ def keep(run: Path, name: str, date: str, title: str) -> None:
             who: {"value": next(iter(row.values())), "metric": next(iter(row))}
             for who, row in report.get("beside", {}).items()
         },
+        **{key: report[key] for key in ("arms", "compared") if key in report},
     }
     (HERE / "results" / f"{name}.json").write_text(json.dumps(row, indent=1) + "\n")
 
@@ -105,8 +107,28 @@ def _section(row: dict[str, Any]) -> str:
         f"minutes.{' ' + row['note'] if row.get('note') else ''}"
     )
     code = "```bash\n" + _wrapped(row["command"]) + "\n```"
-    blocks = [f"### {row['title']}", facts, "\n".join(table), "\n".join(beside), code]
+    arms = "\n".join(_arms(row["arms"])) if "arms" in row else ""
+    blocks = [f"### {row['title']}", facts, "\n".join(table), arms, "\n".join(beside), code]
     return "\n\n".join(block for block in blocks if block)
+
+
+_OF_ARMS = ("auc", "balanced_accuracy", "accuracy")  # that each arm is shown with
+
+
+def _arms(arms: list[dict[str, Any]]) -> list[str]:
+    """A table of all arms, a row each; means over seeds."""
+    shown = [name for name in _OF_ARMS if name in arms[0]["metrics"]]
+    head = ["training images a class", "arm", *shown, "seconds"]
+    rows = [
+        [
+            arm["size"],
+            arm["arm"],
+            *(_estimate(arm["metrics"][name]) for name in shown),
+            f"{arm['seconds']:.0f}",
+        ]
+        for arm in arms
+    ]
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def _estimate(entry: dict[str, Any]) -> str:
