@@ -48,8 +48,15 @@ def of_run(workdir: Path, abstract: Tree, *, own: str = "") -> Any:
         raise UserError(
             f"{path}: {e.strerror}; name the work directory of a run that has ended"
         ) from None
-    of_first = {name: array[0] for name, array in arrays.items()}
-    return fit(of_first, abstract, where=str(path), own=own)
+    return of_first_seed(arrays, abstract, where=str(path), own=own)
+
+
+def of_first_seed(
+    arrays: Mapping[str, np.ndarray], abstract: Tree, *, where: str, own: str = ""
+) -> Any:
+    """Of arrays with a seed axis those of the first one, as `fit` gives them."""
+    first = {name: array[0] for name, array in arrays.items()}
+    return fit(first, abstract, where=where, own=own)
 
 
 def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Bundles on the Hugging Face Hub, or whatever server `HF_ENDPOINT` names."""
+"""Bundles and files of weights on the Hugging Face Hub, or whatever server `HF_ENDPOINT` names."""
 
 import contextlib
 import itertools
@@ -38,13 +38,7 @@ def pull(repository: str, *, limit_bytes: int = archive.LIMIT_BYTES) -> dict[str
     """
     hub = _library()
     with _one_line_errors(repository):
-        api = hub.HfApi()
-        revision = api.repo_info(repository).sha
-        if not re.fullmatch(r"[0-9a-f]{40}", str(revision)):
-            raise UserError(
-                f"{repository}: the hub names no revision (a commit of 40 digits), so "
-                "that what is listed and what is downloaded may differ"
-            )
+        api, revision = hub.HfApi(), _revision_of(repository)
         tree = api.list_repo_tree(repository, recursive=True, revision=revision)
         names = [
             entry.path
@@ -61,6 +55,25 @@ def pull(repository: str, *, limit_bytes: int = archive.LIMIT_BYTES) -> dict[str
                 hub.hf_hub_url(repository, name, revision=revision), rest, repository
             )
         return files
+
+
+def fetch_file(repository: str, name: str) -> tuple[Path, str]:
+    """A file of a repository, kept in the cache of huggingface_hub, and the revision it is of."""
+    hub = _library()
+    with _one_line_errors(repository):
+        revision = _revision_of(repository)
+        return Path(hub.hf_hub_download(repository, name, revision=revision)), revision
+
+
+def _revision_of(repository: str) -> str:
+    """The newest commit; raises UserError where the hub names none."""
+    revision = str(_library().HfApi().repo_info(repository).sha)
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise UserError(
+            f"{repository}: the hub names no revision (a commit of 40 digits), so "
+            "that what is listed and what is downloaded may differ"
+        )
+    return revision
 
 
 def _download(url: str, limit: int, repository: str) -> bytes:
@@ -81,7 +94,7 @@ def _library() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise UserError("push and pull need huggingface_hub; pip install huggingface_hub") from None
+        raise UserError("the hub needs huggingface_hub: pip install 'medjax[hub]'") from None
     return huggingface_hub
 
 

@@ -6,17 +6,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medjax import schema, weights
+from medjax import bundle, schema, weights
+from medjax.bundle import hub
 from medjax.config import option
 from medjax.errors import UserError
 from medjax.models import pretrained, tensor_files
-from medjax.models.features import list_layers
+from medjax.models.features import HEAD, list_layers
 from medjax.models.published import PUBLISHED, SCALINGS, Scaling
 from medjax.ops.preprocess import Preprocessing
 from medjax.train.optim import LayerRate, decay_layers
-from medjax.typing import Json, Key, Params, Stats
+from medjax.typing import Json, Key, Params, Stats, Tree
 from medjax.workdir import read_settings
 
+_HUB = "hub:"
+_OWN = f"params/{HEAD}/"  # which a network keeps: that of other classes
 OF_SET = "set"  # images are scaled by the training set, as those of an untrained network
 
 Init = Callable[[Key], tuple[Params, Stats]]
@@ -28,8 +31,9 @@ class StartOptions:
 
     init_from: str = option(
         "",
-        f"weights to start from: {', '.join(PUBLISHED)}; a file (.safetensors, .npz, .pth); or the "
-        "work directory of a run",
+        f"weights to start from: {', '.join(PUBLISHED)}; a file (.safetensors, .npz, .pth), or one "
+        "of the Hugging Face Hub, as hub:ORGANISATION/NAME/FILE; the work directory of a run; or a "
+        "bundle",
         path=True,
     )
     init_scaling: str = option(
@@ -130,18 +134,41 @@ def find_start(options: StartOptions, *, model: str) -> Start | None:
         return None
     if init_from in PUBLISHED:
         return _find_published(init_from, model, scaling)
+    if init_from.startswith(_HUB):
+        return _find_on_hub(init_from.removeprefix(_HUB), scaling)
     path = Path(init_from)
+    if path.suffix == ".zip" or (path / bundle.ABOUT).exists():
+        return _find_bundle(path, scaling)
     if path.is_dir():
         return _find_run(path, scaling)
     if not path.exists():
         known = ", ".join(PUBLISHED)
         raise UserError(f"`init_from={init_from}`: no such file or folder; known by name: {known}")
+    _check_scaling(init_from, scaling)
+    return _of_tensors(path, SCALINGS.get(scaling), {"weights": path.name, "scaling": scaling})
+
+
+def _check_scaling(init_from: str, scaling: str) -> None:
     if not scaling:
         raise UserError(
             f"`init_from={init_from}`: how do these weights want images scaled? Give "
             f"`init_scaling`, one of {', '.join(SCALINGS)}, or {OF_SET} for that of your set"
         )
-    return _of_tensors(path, SCALINGS.get(scaling), {"weights": path.name, "scaling": scaling})
+
+
+def _find_on_hub(name: str, scaling: str) -> Start:
+    """Of a file, by organisation, repository and its path there."""
+    parts = name.split("/")
+    if len(parts) < 3 or not all(parts):
+        raise UserError(
+            f"`init_from={_HUB}{name}`: give {_HUB}ORGANISATION/NAME/FILE, as "
+            f"{_HUB}timm/resnet18.a1_in1k/model.safetensors"
+        )
+    _check_scaling(_HUB + name, scaling)
+    repository = "/".join(parts[:2])
+    path, revision = hub.fetch_file(repository, "/".join(parts[2:]))
+    facts = {"weights": name, "source": f"the Hub, revision {revision}", "scaling": scaling}
+    return _of_tensors(path, SCALINGS.get(scaling), facts)
 
 
 def _find_published(name: str, model: str, scaling: str) -> Start:
@@ -173,18 +200,38 @@ def _find_run(path: Path, scaling: str) -> Start:
     if not isinstance(about, dict) or not file.exists():
         raise UserError(f"`init_from={path}`: holds no run that has ended")
     fitted = schema.read(Preprocessing, about.get("preprocessing"), where=f"{path}: preprocessing")
+    facts = {"weights": path.name, "source": f"a run on {settings.get('dataset')}"}
+    return _of_training(
+        lambda tree: weights.of_run(path, tree, own=_OWN),
+        fitted,
+        {**facts, "scaling": "of that run", "sha256": _digest(file)},
+    )
+
+
+def _find_bundle(path: Path, scaling: str) -> Start:
+    """Of the first seed of a bundle, which is verified."""
+    if scaling:
+        raise UserError("`init_scaling`: a bundle knows how its weights want images; leave it out")
+    known = bundle.load(path, answers=False)
+    content = known.files[weights.NAME]
+    arrays = weights.parse(content, where=str(path))
+    facts = {"weights": path.name, "source": f"a bundle, trained on {known.spec.info.name}"}
+    digest = hashlib.sha256(content).hexdigest()
+    return _of_training(
+        lambda tree: weights.of_first_seed(arrays, tree, where=str(path), own=_OWN),
+        known.spec.preprocessing,
+        {**facts, "scaling": "of that bundle", "sha256": digest},
+    )
+
+
+def _of_training(fit: Callable[[Tree], Any], fitted: Preprocessing, facts: Json) -> Start:
+    """Weights of medjax's own; `fit` gives those of (params, stats) of such shapes."""
 
     def replace(fresh: Mapping[str, Any]) -> Any:
-        tree = (fresh["params"], fresh["batch_stats"])
-        params, stats = weights.of_run(path, tree, own="params/fc/")
+        params, stats = fit((fresh["params"], fresh["batch_stats"]))
         return {"params": params, "batch_stats": stats}
 
-    facts = {"weights": path.name, "source": f"a run on {settings.get('dataset')}"}
-    return Start(
-        Scaling(fitted.mean, fitted.sd),
-        {**facts, "scaling": "of that run", "sha256": _digest(file)},
-        replace,
-    )
+    return Start(Scaling(fitted.mean, fitted.sd), facts, replace)
 
 
 def _digest(path: Path) -> str:

@@ -189,6 +189,30 @@ def test_what_is_not_there_is_told_in_one_line(server, tmp_path, repository, wor
     assert code == 2 and words in told and told.count("\n") == 1
 
 
+def test_a_file_of_weights_is_fetched_once_and_pinned(server, tmp_path):
+    """By the call that `--init_from=hub:...` makes, in a process that knows of the server."""
+    Hub.repositories["someone/net"] = {"deep/model.safetensors": b"numbers"}
+    code = (
+        "from medjax.bundle import hub\n"
+        "path, revision = hub.fetch_file('someone/net', 'deep/model.safetensors')\n"
+        "print(path.read_bytes() == b'numbers', revision)\n"
+        "try:\n    hub.fetch_file('someone/net', 'other.pth')\n"
+        "except hub.UserError as e:\n    print(e)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        text=True,
+        env={**os.environ, "HF_ENDPOINT": server, "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    first, second = done.stdout.splitlines()
+    assert first == f"True {COMMIT}"
+    assert second.startswith("someone/net: the hub says: ")
+
+
 @pytest.mark.slow
 def test_a_hub_that_names_no_revision_is_refused(server, classifier, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.bundle.test_hub.COMMIT", "main")

@@ -1,6 +1,7 @@
 """Where a training starts from: the weights, and the scaling that they want."""
 
 import hashlib
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from safetensors.numpy import save_file
 
 from medjax import models, weights
 from medjax.errors import UserError
+from medjax.experiment import starting
 from medjax.experiment.starting import StartOptions
 from medjax.experiment.starting import find_start as find
 from medjax.models import published
@@ -132,6 +134,19 @@ def test_a_run_gives_all_but_its_last_layer_and_its_scaling(tmp_path):
         np.testing.assert_array_equal(a, own if path[0].key == "fc" else b)
 
 
+def test_weights_of_the_hub_are_named_with_their_revision(file, monkeypatch):
+    asked = []
+
+    def fetch(*names):
+        asked.append(names)
+        return pathlib.Path(file), "1" * 40
+
+    monkeypatch.setattr(starting.hub, "fetch_file", fetch)
+    start = find_start("hub:someone/net/deep/w.safetensors", model="cnn", scaling="half")
+    assert asked == [("someone/net", "deep/w.safetensors")]
+    assert start.facts["source"] == f"the Hub, revision {'1' * 40}"
+
+
 def test_nothing_is_started_from_where_nothing_is_named():
     assert find(StartOptions(), model="cnn") is None
     with pytest.raises(UserError, match="`init_scaling` is for weights to start from"):
@@ -141,6 +156,8 @@ def test_nothing_is_started_from_where_nothing_is_named():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"init_from": "hub:someone/net"}, "give hub:ORGANISATION/NAME/FILE"),
+        ({"init_from": "hub:someone/net/w.pth"}, "how do these weights want images scaled"),
         ({"init_from": "nowhere"}, "no such file or folder; known by name: efficientnet_lite0"),
         ({"init_from": "efficientnet_lite0_imagenet"}, "give `model=efficientnet_lite0`"),
         (

@@ -1,8 +1,8 @@
-"""What networks of torchvision and timm answer to made-up weights: names, shapes and answers.
+"""What networks of PyTorch libraries answer to made-up weights: names, shapes and answers.
 
     python -m tests.models.layouts
 
-writes `layouts.json.gz` anew, with torch, torchvision and timm installed. The tests need none of
+writes `layouts.json.gz` anew, with torch and these installed. The tests need none of
 them: weights and images follow from their names.
 """
 
@@ -22,6 +22,7 @@ REFERENCES = {
     "resnet34": ("torchvision", "resnet34", {}, 64),
     "resnet50": ("timm", "resnet50", {}, 64),
     "densenet121": ("torchvision", "densenet121", {}, 64),
+    "densenet121_xrayvision": ("torchxrayvision", "DenseNet", {"in_channels": 1}, 224),
     "vgg16": ("torchvision", "vgg16", {}, 72),
     "vgg16_timm": ("timm", "vgg16", {}, 224),
     "inception_v3": ("torchvision", "inception_v3", {"init_weights": False}, 107),
@@ -54,9 +55,10 @@ def make_weights(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def make_images(side: int) -> np.ndarray:
-    """`[2, side, side, 3]`."""
-    return np.random.default_rng(side).normal(size=(2, side, side, 3)).astype(np.float32)
+def make_images(side: int, channels: int = 3) -> np.ndarray:
+    """`[2, side, side, channel]`."""
+    shape = (2, side, side, channels)
+    return np.random.default_rng(side).normal(size=shape).astype(np.float32)
 
 
 def ask_reference(source: str, name: str, options: dict, side: int) -> dict:
@@ -67,16 +69,21 @@ def ask_reference(source: str, name: str, options: dict, side: int) -> dict:
         import timm
 
         net = timm.create_model(name, num_classes=CLASSES, **options)
+    elif source == "torchxrayvision":
+        import torchxrayvision
+
+        net = getattr(torchxrayvision.models, name)(num_classes=CLASSES, weights=None, **options)
     else:
         import torchvision
 
         net = getattr(torchvision.models, name)(num_classes=CLASSES, **options)
     shapes = {k: tuple(v.shape) for k, v in net.state_dict().items()}
     net.load_state_dict({k: torch.from_numpy(make_weights(k, s)) for k, s in shapes.items()})
-    images = torch.from_numpy(make_images(side).transpose(0, 3, 1, 2).copy())
+    channels = options.get("in_channels", 3)
+    images = torch.from_numpy(make_images(side, channels).transpose(0, 3, 1, 2).copy())
     with torch.no_grad():
         answers = net.eval()(images).double().numpy()
-    return {"side": side, "shapes": shapes, "answers": answers.tolist()}
+    return {"side": side, "channels": channels, "shapes": shapes, "answers": answers.tolist()}
 
 
 def read() -> dict:

@@ -11,6 +11,7 @@ from tests.models import layouts
 
 OURS = {"resnet18": "resnet18_224", "resnet34": "resnet34_224", "resnet50": "resnet50_224"} | {
     "densenet121": "densenet121_224",
+    "densenet121_xrayvision": "densenet121_224",
     "vgg16_timm": "vgg16",
     "convnext_tiny_timm": "convnext_tiny",
 }
@@ -22,7 +23,7 @@ KEPT = layouts.read()
 def test_answers_equal_the_reference(case):
     kept = KEPT[case]
     tensors = {k: layouts.make_weights(k, tuple(s)) for k, s in kept["shapes"].items()}
-    images = layouts.make_images(kept["side"])
+    images = layouts.make_images(kept["side"], kept["channels"])
     model = models.classifier(OURS.get(case, case), num_classes=layouts.CLASSES)
     fresh = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False))
     fresh = {"params": fresh["params"], "batch_stats": fresh.get("batch_stats", {})}
