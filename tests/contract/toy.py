@@ -10,7 +10,7 @@ import numpy as np
 from medjax.evaluation.metrics import mean_defined
 from medjax.evaluation.predictions import Predictions
 from medjax.files import write_table
-from medjax.outputs import labels
+from medjax.outputs import exam_images
 from medjax.outputs.base import Description, Output, mean_over_seeds
 from medjax.outputs.preparing import prepare_images
 from medjax.train.task import Task
@@ -71,7 +71,7 @@ def mae(true, number, weight):
 NUMBERS = Output(
     columns=(),
     describe=lambda info: Description("tells how bright an image is", ("brightness",)),
-    prepare=prepare_images(labels.serve.prepare, from_array=labels.serve.from_array),
+    prepare=prepare_images(exam_images.prepare, from_array=exam_images.from_array),
     tabulate=tabulate,
     ensemble=mean_over_seeds,
     baseline=baseline,
