@@ -16,6 +16,7 @@ from medjax.typing import Json
 
 ALL = "all"  # the size of the whole training set
 _CLEAR = 0.05  # of a p-value that is corrected for all tests
+_FOR_EACH_TEST = 40  # exchanges, so that the smallest p-value times all tests is 1 / 40
 
 
 class Arm(NamedTuple):
@@ -91,22 +92,32 @@ def estimate(arm: Arm, metrics: Mapping[str, Metric], *, samples: int) -> dict[s
 
 def compare_arms(arms: Sequence[Arm], metrics: Mapping[str, Metric], *, samples: int) -> list[Json]:
     """Each pair of arms of one size, the second minus the first, by each metric; p-values corrected
-    for all of them (Holm 1979)."""
+    for all of them (Holm 1979).
+
+    Args:
+      samples: exchanges of a test, at least; of many tests there are so many that the smallest
+        p-value is below 0.05 once it is corrected.
+    """
+    pairs = [
+        pair
+        for size in dict.fromkeys(arm.size for arm in arms)
+        for pair in itertools.combinations([arm for arm in arms if arm.size == size], 2)
+    ]
+    enough = max(samples, _FOR_EACH_TEST * len(pairs) * len(metrics))
     rows: list[Json] = []
-    for size in dict.fromkeys(arm.size for arm in arms):
-        for a, b in itertools.combinations([arm for arm in arms if arm.size == size], 2):
-            for name, metric in metrics.items():
-                c = _compare(a, b, metric, samples=samples)
-                rows.append(
-                    {
-                        "size": size,
-                        "a": a.name,
-                        "b": b.name,
-                        "metric": name,
-                        "difference": c.difference,
-                        "p_value": c.p_value,
-                    }
-                )
+    for a, b in pairs:
+        for name, metric in metrics.items():
+            c = _compare(a, b, metric, samples=enough)
+            rows.append(
+                {
+                    "size": a.size,
+                    "a": a.name,
+                    "b": b.name,
+                    "metric": name,
+                    "difference": c.difference,
+                    "p_value": c.p_value,
+                }
+            )
     corrected = stats.holm([float(row["p_value"]) for row in rows])
     return [{**row, "p_holm": p} for row, p in zip(rows, corrected, strict=True)]
 

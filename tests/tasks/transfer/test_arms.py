@@ -13,7 +13,7 @@ from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.models.features import extract_features
 from medjax.ops.preprocess import Preprocessing
-from medjax.tasks.transfer import arms, features, plan
+from medjax.tasks.transfer import arms, features, plan, tables
 from medjax.tasks.transfer.probe import DECAYS, Probe, fit_probes
 from medjax.train import feed
 from medjax.train.options import TrainingOptions
@@ -193,6 +193,16 @@ def test_no_table_learns_from_rows_that_are_not_its_own(name, rng):
     assert p.shape == (2, 7, 3) and p.sum(-1) == pytest.approx(1)
     assert (own.argmax(-1) == LABEL)[0, rows[0]].mean() > 0.6  # a third by chance
     assert (p[0] != p[1]).any()
+
+
+def test_a_decision_that_says_nothing_turns_no_order_round():
+    """Held-out decisions that are the wrong way round, and tiny ones that are the right way."""
+    label = np.array([0, 1] * 20)
+    wrong = np.where(label == 1, -1.0, 1.0) + np.linspace(0, 0.5, 40)
+    assert (tables.fit_sigmoids(np.stack([-wrong, wrong], 1), label)[:, 0] == 0).all()
+    tiny = 1e-9 * (label + np.linspace(0, 2, 40))
+    slopes = tables.fit_sigmoids(np.stack([-tiny, tiny], 1), label)[:, 0]
+    assert (slopes > 1e8).all()
 
 
 @pytest.mark.parametrize("size", ["4", "all"])

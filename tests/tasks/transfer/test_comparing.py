@@ -51,6 +51,14 @@ def test_every_pair_of_a_size_is_compared_and_all_tests_are_corrected():
     assert same["difference"].value == 0 and same["p_value"] == 1
 
 
+def test_however_many_tests_there_are_a_clear_difference_can_be_told():
+    """21 pairs: 50 exchanges each could not bring a corrected p-value below 0.05."""
+    arms = [make_arm(str(i), "10", 20 + 3 * i) for i in range(7)]
+    rows = comparing.compare_arms(arms, {"accuracy": metrics.accuracy}, samples=50)
+    assert len(rows) == 21
+    assert min(r["p_holm"] for r in rows) == pytest.approx(21 / 841)
+
+
 def row(size, a, b, value, p):
     difference = Estimate(value, value - 0.1, value + 0.1)
     return {"size": size, "a": a, "b": b, "metric": "auc", "difference": difference} | {
