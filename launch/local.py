@@ -123,8 +123,10 @@ def watch(started: list[subprocess.Popen]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     bad = None
-    while any(p.poll() is None for p in started) and bad is None:
+    running = True
+    while running and bad is None:
         time.sleep(0.1)
+        running = any(p.poll() is None for p in started)  # one may have ended before the first look
         failed = [i for i, p in enumerate(started) if p.poll() not in _EXPECTED]
         # One that was killed pulls others down before we look: it is the one to name.
         bad = min(failed, key=lambda i: started[i].returncode >= 0, default=None)
