@@ -78,6 +78,15 @@ def plain_numbers(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def named_numbers(axis: Any, names: Mapping[float, str]) -> None:
+    """Ticks of a logarithmic axis at these numbers alone, by their names."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    axis.set_major_locator(FixedLocator(list(names)))
+    axis.set_major_formatter(FixedFormatter(list(names.values())))
+    axis.set_minor_locator(NullLocator())
+
+
 def animate(
     path: Path,
     rows: int,

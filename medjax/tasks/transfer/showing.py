@@ -16,6 +16,7 @@ from medjax.tasks.transfer.comparing import ALL, Arm, compare_arms, conclude, es
 from medjax.typing import Json
 
 FIGURE = "training_size.png"
+_NAMES = {"auc": "AUC", "mae": "mean absolute error"}
 
 
 class Summary(NamedTuple):
@@ -161,8 +162,12 @@ def draw_sizes(folder: Path, summary: Summary, *, of_all: float) -> list[Picture
             axes.plot(x, value, "o-", ms=3.5, lw=1.4, color=colour, label=name.replace("_", " "))
             axes.vlines(x, low, high, color=colour, lw=1.2, alpha=0.6)
         axes.set_xscale("log")
-        plot.plain_numbers(axes.xaxis)
-        axes.set(xlabel="training images of a class", ylabel=metric.replace("_", " "))
+        sizes = dict.fromkeys(arm.size for arm in summary.arms)
+        places = {of_all if size == ALL else float(size): size for size in sizes}
+        plot.named_numbers(axes.xaxis, places)
+        axes.set(
+            xlabel="training images of a class", ylabel=_NAMES.get(metric, metric.replace("_", " "))
+        )
 
     def draw(figure: Any, axes: Any) -> None:
         for place, metric in zip(axes[0], shown, strict=True):

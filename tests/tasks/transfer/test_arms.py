@@ -195,6 +195,19 @@ def test_no_table_learns_from_rows_that_are_not_its_own(name, rng):
     assert (p[0] != p[1]).any()
 
 
+def test_a_feature_that_is_all_but_constant_turns_no_order_round(rng):
+    """It is about 1e-9 but for one example, whose own fold has not seen such a thing."""
+    label = np.arange(60) % 2
+    x = rng.normal(size=(60, 4)) + 3 * label[:, None]
+    x[:, 3] = 1e-9 * (label + rng.normal(size=60) / 4)
+    x[4, 3] = 1.0
+    fold = np.arange(60) // 2 % 5
+    asked = rng.normal(size=(40, 4)) + 3 * (np.arange(40) % 2)[:, None]
+    asked[:, 3] = 0
+    (p,) = tables.predict_svm(x, label, fold, [asked])
+    assert (p.argmax(1) == np.arange(40) % 2).mean() > 0.9 and p[:, 1].std() > 0.2
+
+
 def test_a_decision_that_says_nothing_turns_no_order_round():
     """Held-out decisions that are the wrong way round, and tiny ones that are the right way."""
     label = np.array([0, 1] * 20)
