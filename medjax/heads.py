@@ -1,9 +1,9 @@
 """What the last layer of a classifier answers, and what that says of each class.
 
 An image has one of several classes, or each of several findings or not. Grades, classes with an
-order, may be learnt as classes, as a number, as both, or as a chain of
-questions whether they are beyond each grade. Whichever is learnt, the answer is the probability of
-each class, so that metrics, tables and bundles are the same.
+order, may be learnt as classes, as a number, as both, or as a chain of questions whether they are
+beyond each grade. Whichever is learnt, the answer is the probability of each class, so that
+metrics, tables and bundles are the same.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,18 @@ OF_GRADES = (REGRESSION, JOINT, CORN)
 _LEAST = 1e-12  # probability, of which a logarithm is taken
 
 
+def mark_class(label: Array, num_classes: int) -> Array:
+    """Labels `[batch]` as distributions `[batch, num_classes]`."""
+    return jax.nn.one_hot(label, num_classes)
+
+
+def is_likeliest(probability: Array, target: Array) -> Array:
+    """Whether the likeliest class is the true one."""
+    return probability.argmax() == target.argmax()
+
+
 class ClassHead(NamedTuple):
-    """A last layer; all of one example.
+    """A last layer; all but `encode` of one example.
 
     Attributes:
       size: the number of values for so many classes.
@@ -33,6 +43,9 @@ class ClassHead(NamedTuple):
       probability: `probability(values, num_classes)`: of each class.
       values: the other way: values that mean this probability.
       column: of a batch, that the target comes from.
+      encode: `encode(column, num_classes)`: targets `[batch, num_classes]`.
+      smooth: `smooth(target, amount=)`: a target with less certainty.
+      hit: of a probability and a target: whether the answer is right.
     """
 
     size: Callable[[int], int]
@@ -40,26 +53,21 @@ class ClassHead(NamedTuple):
     probability: Callable[[Array, int], Array]
     values: Callable[[Array], Array]
     column: str = "label"
+    encode: Callable[[Array, int], Array] = mark_class
+    smooth: Callable[..., Array] = smooth_labels
+    hit: Callable[[Array, Array], Array] = is_likeliest
 
-    def encode(self, column: Array, num_classes: int) -> Array:
-        """Targets `[batch, num_classes]` of what a batch has."""
-        findings = self.column == "findings"
-        return column.astype(jnp.float32) if findings else jax.nn.one_hot(column, num_classes)
 
-    def smooth(self, target: Array, *, amount: float) -> Array:
-        """A target with less certainty; a finding moves towards one half."""
-        findings = self.column == "findings"
-        return (
-            target + amount * (0.5 - target) if findings else smooth_labels(target, amount=amount)
-        )
+def soften_findings(target: Array, *, amount: float) -> Array:
+    """Findings moved towards one half."""
+    return target + amount * (0.5 - target)
 
-    def hit(self, probability: Array, target: Array) -> Array:
-        """Whether the likeliest class is the true one; the share of known findings that are."""
-        if self.column != "findings":
-            return probability.argmax() == target.argmax()
-        known = jnp.isfinite(target)
-        right = known & ((probability >= 0.5) == (target == 1))
-        return right.sum() / jnp.maximum(known.sum(), 1)
+
+def share_right(probability: Array, target: Array) -> Array:
+    """The share of known findings that are called right from one half on."""
+    known = jnp.isfinite(target)
+    right = known & ((probability >= 0.5) == (target == 1))
+    return right.sum() / jnp.maximum(known.sum(), 1)
 
 
 def masked_binary_loss(values: Array, target: Array) -> Array:
@@ -183,6 +191,9 @@ HEADS = {
         lambda values, num_classes: jax.nn.sigmoid(values),
         _logit,
         "findings",
+        lambda column, num_classes: column.astype(jnp.float32),
+        soften_findings,
+        share_right,
     ),
 }
 

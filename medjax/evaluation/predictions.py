@@ -1,14 +1,17 @@
 """What all predictions of a split have in common, whatever a network answers with."""
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from medjax.errors import UserError
 from medjax.evaluation import stats
 from medjax.evaluation.metrics import Metric, evaluate
 from medjax.evaluation.stats import Comparison, Estimate, bootstrap
+from medjax.files import read_table
 
 Kind = TypeVar("Kind", bound="Predictions")
 _LEVEL = 0.9  # share of further subjects whose error a bound is to hold
@@ -78,6 +81,14 @@ class Predictions:
         return stats.compare(
             metric, reference, answers, other.table[1], self.subject_id, samples=samples
         )
+
+
+def read_predictions(path: Path) -> list[list[str]]:
+    """The header and the rows of a `predictions.csv`; raises UserError if it cannot be read."""
+    try:
+        return read_table(path)
+    except (OSError, ValueError, UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f"{path}: not a readable predictions.csv ({e})") from None
 
 
 class ConformalBound(NamedTuple):

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medjax import bundle, schema, weights
-from medjax.bundle import hub
+from medjax import schema, weights
 from medjax.config import option
 from medjax.errors import UserError
 from medjax.models import pretrained, tensor_files
@@ -136,6 +135,8 @@ def find_start(options: StartOptions, *, model: str) -> Start | None:
         return _find_published(init_from, model, scaling)
     if init_from.startswith(_HUB):
         return _find_on_hub(init_from.removeprefix(_HUB), scaling)
+    from medjax import bundle  # here, as most trainings start without one
+
     path = Path(init_from)
     if path.suffix == ".zip" or (path / bundle.ABOUT).exists():
         return _find_bundle(path, scaling)
@@ -158,6 +159,8 @@ def _check_scaling(init_from: str, scaling: str) -> None:
 
 def _find_on_hub(name: str, scaling: str) -> Start:
     """Of a file, by organisation, repository and its path there."""
+    from medjax.bundle import hub
+
     parts = name.split("/")
     if len(parts) < 3 or not all(parts):
         raise UserError(
@@ -212,6 +215,8 @@ def _find_bundle(path: Path, scaling: str) -> Start:
     """Of the first seed of a bundle, which is verified."""
     if scaling:
         raise UserError("`init_scaling`: a bundle knows how its weights want images; leave it out")
+    from medjax import bundle
+
     known = bundle.load(path, answers=False)
     content = known.files[weights.NAME]
     arrays = weights.parse(content, where=str(path))

@@ -127,6 +127,11 @@ class InstanceNorm(nn.Module):
         return ((wide - mean) * factor + bias).astype(self.dtype)
 
 
+def layer_norm(name: str, dtype: DTypeLike) -> nn.LayerNorm:
+    """Layer normalisation (Ba et al. 2016) as weights of transformers have it."""
+    return nn.LayerNorm(1e-6, dtype=dtype, name=name)
+
+
 class UpConv(nn.Module):
     """Transposed convolution, 2 wide with stride 2: every voxel becomes a block of 2 a side.
 

@@ -9,7 +9,6 @@ from jax.typing import DTypeLike
 from medjax.models import blocks
 from medjax.typing import Array
 
-_EPSILON = 1e-6  # of layer normalisation
 _SCALE = 1e-6  # that a block starts with
 
 
@@ -22,7 +21,7 @@ class ConvNeXtBlock(nn.Module):
     def __call__(self, x: Array) -> Array:
         width = x.shape[-1]
         y = blocks.Conv(width, 7, groups=width, use_bias=True, dtype=self.dtype, name="conv_dw")(x)
-        y = _norm("layer_norm", self.dtype)(y)
+        y = blocks.layer_norm("layer_norm", self.dtype)(y)
         y = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, name="mlp_fc1")(y), approximate=False)
         y = nn.Dense(width, dtype=self.dtype, name="mlp_fc2")(y)
         gamma = self.param("gamma", nn.initializers.constant(_SCALE), (width,))
@@ -51,16 +50,12 @@ class ConvNeXt(nn.Module):
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             if stage == 0:
                 x = blocks.PatchConv(width, 4, dtype=self.dtype, name="stem_0")(x)
-                x = _norm("stem_1", self.dtype)(x)
+                x = blocks.layer_norm("stem_1", self.dtype)(x)
             else:
-                x = _norm(f"stages_{stage}_downsample_0", self.dtype)(x)
+                x = blocks.layer_norm(f"stages_{stage}_downsample_0", self.dtype)(x)
                 name = f"stages_{stage}_downsample_1"
                 x = blocks.PatchConv(width, 2, dtype=self.dtype, name=name)(x)
             for i in range(depth):
                 x = ConvNeXtBlock(self.dtype, name=f"stages_{stage}_blocks_{i}")(x)
-        x = _norm("head_norm", jnp.float32)(blocks.global_mean(x))
+        x = blocks.layer_norm("head_norm", jnp.float32)(blocks.global_mean(x))
         return blocks.Head(self.num_classes, self.dropout, name="fc")(x, train=train)
-
-
-def _norm(name: str, dtype: DTypeLike) -> nn.LayerNorm:
-    return nn.LayerNorm(_EPSILON, dtype=dtype, name=name)

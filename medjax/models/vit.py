@@ -10,7 +10,6 @@ from jax.typing import DTypeLike
 from medjax.models import blocks
 from medjax.typing import Array
 
-_EPSILON = 1e-6  # of layer normalisation
 _SCALE = 1e-5  # that halves of a block start with
 
 
@@ -39,9 +38,13 @@ class TransformerBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         width = x.shape[-1]
-        y = Attention(self.heads, self.dtype, name="attn")(_norm("norm1", self.dtype)(x))
+        y = Attention(self.heads, self.dtype, name="attn")(
+            blocks.layer_norm("norm1", self.dtype)(x)
+        )
         x = x + y * self._factor("ls1_gamma", width)
-        y = nn.Dense(4 * width, dtype=self.dtype, name="mlp_fc1")(_norm("norm2", self.dtype)(x))
+        y = nn.Dense(4 * width, dtype=self.dtype, name="mlp_fc1")(
+            blocks.layer_norm("norm2", self.dtype)(x)
+        )
         y = nn.Dense(width, dtype=self.dtype, name="mlp_fc2")(nn.gelu(y, approximate=False))
         return x + y * self._factor("ls2_gamma", width)
 
@@ -80,9 +83,5 @@ class ViT(nn.Module):
         x = x + place.astype(self.dtype)
         for i in range(self.depth):
             x = TransformerBlock(self.heads, self.dtype, name=f"blocks_{i}")(x)
-        x = _norm("norm", jnp.float32)(x[:, 0])
+        x = blocks.layer_norm("norm", jnp.float32)(x[:, 0])
         return blocks.Head(self.num_classes, self.dropout, name="fc")(x, train=train)
-
-
-def _norm(name: str, dtype: DTypeLike) -> nn.LayerNorm:
-    return nn.LayerNorm(_EPSILON, dtype=dtype, name=name)

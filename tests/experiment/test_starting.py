@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 
 from medjax import models, weights
 from medjax.errors import UserError
-from medjax.experiment import starting
 from medjax.experiment.starting import StartOptions
 from medjax.experiment.starting import find_start as find
 from medjax.models import published
@@ -141,7 +140,7 @@ def test_weights_of_the_hub_are_named_with_their_revision(file, monkeypatch):
         asked.append(names)
         return pathlib.Path(file), "1" * 40
 
-    monkeypatch.setattr(starting.hub, "fetch_file", fetch)
+    monkeypatch.setattr("medjax.bundle.hub.fetch_file", fetch)
     start = find_start("hub:someone/net/deep/w.safetensors", model="cnn", scaling="half")
     assert asked == [("someone/net", "deep/w.safetensors")]
     assert start.facts["source"] == f"the Hub, revision {'1' * 40}"

@@ -19,7 +19,6 @@ from medjax.evaluation.metrics import binary_average_precision as binary_precisi
 Array = np.ndarray
 Binary = Callable[[Array, Array, Array], Floats]
 _CALLED = 0.5  # a finding is called present from this probability on
-_LEAST = 1e-12  # probability, of which a logarithm is taken
 
 
 def _over_findings(metric: Binary, present: Array, probability: Array, weight: Array) -> Floats:
@@ -82,6 +81,9 @@ METRICS: dict[str, Metric] = {
 }
 
 
+NEED_BOTH = ("auc", "average_precision")
+
+
 def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
     """The metric that chooses the checkpoint: the one that is wished for, or the loss where
     validation lacks cases that it needs.
@@ -101,9 +103,6 @@ def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
         "the loss chooses the checkpoint"
     )
     return "loss"
-
-
-NEED_BOTH = ("auc", "average_precision")
 
 
 def by_finding(

@@ -1,14 +1,13 @@
 """Cases with their findings and the probability of each."""
 
-import csv
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from medjax.errors import UserError
-from medjax.evaluation.predictions import Predictions
-from medjax.files import read_table, write_table
+from medjax.evaluation.predictions import Predictions, read_predictions
+from medjax.files import write_table
 
 _PRESENT, _PROBABILITY = "present_", "p_"
 
@@ -48,10 +47,7 @@ class FindingPredictions(Predictions):
         Raises:
           UserError: if the file is not of that form; it names the line.
         """
-        try:
-            head, *rows = read_table(path)
-        except (OSError, ValueError, UnicodeDecodeError, csv.Error) as e:
-            raise UserError(f"{path}: not a readable predictions.csv ({e})") from None
+        head, *rows = read_predictions(path)
         names = tuple(h.removeprefix(_PRESENT) for h in head if h.startswith(_PRESENT))
         marks = [prefix + name for prefix in (_PRESENT, _PROBABILITY) for name in names]
         if head != ["case_id", "subject_id", *marks] or not names or not rows:

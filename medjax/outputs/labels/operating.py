@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from medjax.config import option
 from medjax.evaluation import report
@@ -109,6 +108,8 @@ def fit_temperature(predictions: LabelPredictions) -> float:
     Args:
       predictions: of validation.
     """
+    from scipy.optimize import minimize_scalar  # here, as it takes a quarter of a second to load
+
     bounds = tuple(np.log(_TEMPERATURES))
 
     def loss(log_temperature: float) -> float:

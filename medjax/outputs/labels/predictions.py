@@ -1,6 +1,5 @@
 """Cases with their labels and the probability of each class."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import numpy as np
 
 from medjax.data import walk
 from medjax.errors import UserError
-from medjax.evaluation.predictions import Predictions
-from medjax.files import read_table, write_table
+from medjax.evaluation.predictions import Predictions, read_predictions
+from medjax.files import write_table
 
 COARSE = "predictions_coarse.csv"
 
@@ -97,10 +96,7 @@ class LabelPredictions(Predictions):
         Raises:
           UserError: if the file is not of that form; it names the line.
         """
-        try:
-            head, *rows = read_table(path)
-        except (OSError, ValueError, UnicodeDecodeError, csv.Error) as e:
-            raise UserError(f"{path}: not a readable predictions.csv ({e})") from None
+        head, *rows = read_predictions(path)
         width = len(head)
         head = [h for h in head if not h.startswith("meta_")]
         classes = [h[2:] for h in head[3:]]

@@ -12,7 +12,7 @@ from medjax.data.info import DatasetInfo
 from medjax.errors import UserError, unknown
 from medjax.heads import ClassHead
 from medjax.models.features import HEAD
-from medjax.tasks.transfer import classical, tables
+from medjax.tasks.transfer import classical
 from medjax.tasks.transfer.comparing import ALL
 from medjax.tasks.transfer.probe import Probe, fit_probes
 from medjax.train import feed
@@ -133,6 +133,8 @@ def predict_tables(
 ) -> list[np.ndarray]:
     """Probabilities `[seed, n, class]` for each table that is asked of, by an arm without a probe;
     arguments as of `fit_size`."""
+    from medjax.tasks.transfer import tables  # here, as scikit-learn takes a second to load
+
     predict = {SVM: tables.predict_svm, NEIGHBOURS: tables.predict_neighbours}[name]
     rows, fold, _ = _draw_once(keys, label, size)
     by_seed = [

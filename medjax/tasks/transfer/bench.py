@@ -45,6 +45,7 @@ class Bench(NamedTuple):
         trained on.
       layers: how those from the weights are trained; None: as all.
       variables: of the network with the weights that arms start from.
+      made: tables of splits that arms have asked for, by what they hold and of which split.
     """
 
     predictor: ClassPredictor
@@ -60,6 +61,10 @@ class Bench(NamedTuple):
     variables: Tree
     cache: Path
     known_by: tuple[str, ...]
+    made: dict[tuple[str, str], np.ndarray]
+
+
+Tabulate = Callable[[Bench, Split, str], np.ndarray]
 
 
 def set_up(
@@ -112,6 +117,7 @@ def set_up(
         arms.begin_variables(task.init, replace),
         cache,
         (*known_by, predictor.model),
+        {},
     )
 
 
@@ -136,11 +142,19 @@ def draw_size(bench: Bench, size: str, names: Sequence[str]) -> Table:
     """The examples of a size, and the probes that the arms of these names need."""
     began, probes, decays = time.perf_counter(), None, ""
     if set(names) & set(arms.NEED_PROBES):
-        features = _tabulate(bench, bench.train, "train")
+        features = _recall(bench, _tabulate, bench.train, "train")
         probes, decays = _fit_probes(bench, features, size)
     seconds = time.perf_counter() - began
     examples = plan.name_examples(bench.train["label"], size, bench.options)
     return Table(bench, size, {**bench.images, **examples}, probes, decays, seconds)
+
+
+def _recall(bench: Bench, part: Tabulate, split: Split, what: str) -> np.ndarray:
+    """What `part` makes of a split, once for all arms and sizes."""
+    key = (part.__name__, what)
+    if key not in bench.made:
+        bench.made[key] = part(bench, split, what)
+    return bench.made[key]
 
 
 def _tabulate(bench: Bench, split: Split, what: str) -> np.ndarray:
@@ -181,7 +195,7 @@ def _tabulate_metadata(bench: Bench, split: Split, what: str) -> np.ndarray:
 
 
 # What arms with a probe know of a case; several parts stand beside one another.
-_PARTS = {
+_PARTS: dict[str, tuple[Tabulate, ...]] = {
     arms.FROZEN: (_tabulate,),
     arms.PIXELS: (_tabulate_pixels,),
     arms.CLASSICAL: (_tabulate_classical,),
@@ -203,11 +217,11 @@ def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[s
         bench = table.bench
         answers = arms.predict_tables(
             name,
-            _tabulate(bench, bench.train, "train"),
+            _recall(bench, _tabulate, bench.train, "train"),
             bench.train["label"],
             plan.data_keys(bench.options),
             table.size,
-            asked=[_tabulate(bench, split, what) for what, split in asked.items()],
+            asked=[_recall(bench, _tabulate, split, what) for what, split in asked.items()],
         )
     return {
         what: Inferred({"probability": p}, {"probability": p.mean(0)})
@@ -220,7 +234,7 @@ def _answer_probes(table: Table, name: str, asked: Mapping[str, Split]) -> list[
     bench, probes = table.bench, table.probes if name == arms.FROZEN else None
 
     def tabulate(split: Split, what: str) -> np.ndarray:
-        return np.concatenate([part(bench, split, what) for part in _PARTS[name]], 1)
+        return np.concatenate([_recall(bench, part, split, what) for part in _PARTS[name]], 1)
 
     if probes is None:
         probes, _ = _fit_probes(bench, tabulate(bench.train, "train"), table.size)
