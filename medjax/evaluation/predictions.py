@@ -83,10 +83,11 @@ class Predictions:
         )
 
 
-def read_predictions(path: Path) -> list[list[str]]:
+def read_predictions(path: Path) -> tuple[list[str], list[list[str]]]:
     """The header and the rows of a `predictions.csv`; raises UserError if it cannot be read."""
     try:
-        return read_table(path)
+        head, *rows = read_table(path)
+        return head, rows
     except (OSError, ValueError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a readable predictions.csv ({e})") from None
 

@@ -47,7 +47,7 @@ class FindingPredictions(Predictions):
         Raises:
           UserError: if the file is not of that form; it names the line.
         """
-        head, *rows = read_predictions(path)
+        head, rows = read_predictions(path)
         names = tuple(h.removeprefix(_PRESENT) for h in head if h.startswith(_PRESENT))
         marks = [prefix + name for prefix in (_PRESENT, _PROBABILITY) for name in names]
         if head != ["case_id", "subject_id", *marks] or not names or not rows:

@@ -96,7 +96,7 @@ class LabelPredictions(Predictions):
         Raises:
           UserError: if the file is not of that form; it names the line.
         """
-        head, *rows = read_predictions(path)
+        head, rows = read_predictions(path)
         width = len(head)
         head = [h for h in head if not h.startswith("meta_")]
         classes = [h[2:] for h in head[3:]]
