@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from medjax import app, experiment, progress, weights
+from medjax import app, experiment, progress
 from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset
@@ -160,10 +160,7 @@ def ask(
     if name != arms.FROZEN or table.probes is None:
         return None, evaluation, seconds
     frozen = arms.freeze(shared.variables, table.probes)
-    if mesh.is_first():
-        weights.write(inner.workdir / weights.NAME, frozen)
-    meta = {"step": 0, "seconds": seconds, "chosen_by": None}
-    return experiment.Learned(frozen, meta), evaluation, seconds
+    return experiment.keep_weights(inner, frozen, seconds=seconds), evaluation, seconds
 
 
 def write_comparison(

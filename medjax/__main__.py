@@ -28,6 +28,8 @@ PROGRAMS = {
     "segment": Program("medjax.experiments.segment", "train a network that segments images"),
     "detect": Program("medjax.experiments.detect", "train a network that detects things in boxes"),
     "transfer": Program("medjax.experiments.transfer", "measure what pre-trained weights add"),
+    "pretrain": Program("medjax.experiments.pretrain", "train a network without labels"),
+    "retrieve": Program("medjax.experiments.retrieve", "find the cases that look like one"),
     "predict": Program("medjax.tools.predict", "use a shared network on your own images"),
     "share": Program("medjax.tools.share", "make, verify and show bundles of trained networks"),
     "compare": Program("medjax.tools.compare", "compare runs on the same cases, with intervals"),

@@ -25,7 +25,7 @@ def split_folds(dataset: Dataset, *, count: int, fold: int, seed: int) -> Datase
       UserError: if a fold would have no subject.
     """
     pool = pool_of(dataset)
-    number = _fold_numbers(pool, count=count, seed=seed)
+    number = number_folds(pool, count=count, seed=seed)
     if len(set(number)) < count:
         raise UserError(
             f"`folds={count}`: only {len(set(pool.subject_id))} subjects; give fewer folds"
@@ -54,7 +54,7 @@ def pool_of(dataset: Dataset) -> Split:
     return Split.concatenate([dataset.splits[n] for n in names])
 
 
-def _fold_numbers(pool: Split, *, count: int, seed: int) -> list[int]:
+def number_folds(pool: Split, *, count: int, seed: int) -> list[int]:
     """The fold of each case; a subject counts for its first class."""
     labels = pool.targets.get("label", np.zeros(len(pool), int))
     members: dict[int, list[str]] = defaultdict(list)

@@ -173,6 +173,17 @@ def hold_workdir(run: Run, predictor: Predictor, spec: ModelSpec, **further: str
     run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
 
 
+def keep_weights(run: Run, made: Weights, *, seconds: float) -> Learned:
+    """Writes weights down that no training has left.
+
+    Args:
+      made: (parameters, batch statistics), a seed axis first; seconds: that they took.
+    """
+    if mesh.is_first():
+        weights.write(run.workdir / weights.NAME, made)
+    return Learned(made, {"step": 0, "seconds": seconds, "chosen_by": None})
+
+
 def _trace(task: Task, train: Split, batch: int) -> str:
     """What the loss and the network of a task compute, as a number that changes with it."""
     keys = jax.random.key(0)
@@ -233,6 +244,7 @@ def _infer(run: Run, method: Method, predict: Callable, weights: Weights, split:
         method.spec,
         columns=output.columns,
         batch=run.training.batch,
+        gallery=run.dataset.splits["train"],
     )
 
 

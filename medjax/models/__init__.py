@@ -125,6 +125,7 @@ __all__ = [
     "SUPERVISED",
     "check_module",
     "check_network",
+    "check_size",
     "classifier",
     "detector",
     "divisor",
@@ -168,6 +169,19 @@ def smallest_side(name: str) -> int:
     known = {"inception_v3": 75, "vgg16": 32, "convnext_tiny": 32, "vit_small": 14, "vit_base": 14}
     usual = 32 if name.endswith("_224") else 16 if name.startswith("sononet") else 8
     return known.get(name, usual)
+
+
+def check_size(name: str, image_shape: tuple[int, ...]) -> None:
+    """Raises UserError if images `[*space, channel]` are too small for the classifier called
+    `name`, or have another number of axes."""
+    smallest = smallest_side(name)
+    if min(image_shape[:-1]) < smallest:
+        raise UserError(
+            f"`model={name}` needs images of {smallest} voxels a side or more; "
+            f"these have {image_shape[:-1]}: give `image_size`, or another model"
+        )
+    if name in ONLY_2D and len(image_shape) != 3:
+        raise UserError(f"`model={name}` is for 2-D images; choose another for volumes")
 
 
 def _named(

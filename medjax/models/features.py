@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from medjax.errors import UserError
-from medjax.typing import Array
+from medjax.typing import Array, Key, Params, Stats
 
 HEAD = "fc"  # the last layer of a classifier
 
 
 def extract_features(network: Any, variables: Mapping[str, Any], images: Array) -> Array:
-    """What the last layer would be given, `[batch, feature]`.
+    """What the last layer would be given, `[batch, feature]`; of a network as it predicts.
 
     Args:
       network: a classifier of medjax; variables: `params` and `batch_stats`.
@@ -23,18 +23,52 @@ def extract_features(network: Any, variables: Mapping[str, Any], images: Array) 
     Raises:
       UserError: if its last layer is not one linear map.
     """
+    return apply_body(network, variables, images, train=False)[0]
+
+
+def apply_body(
+    network: Any,
+    variables: Mapping[str, Any],
+    images: Array,
+    *,
+    train: bool,
+    key: Key | None = None,
+) -> tuple[Array, Stats]:
+    """The same, and the batch statistics after it; the last layer itself needs no parameters.
+
+    Args:
+      key: of dropout; None: there is none.
+    """
     caught: list[Array] = []
 
     def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         if context.module.name == HEAD and context.method_name == "__call__":
             caught.append(args[0])
+            return args[0]
         return call(*args, **kwargs)
 
     with nn.intercept_methods(intercept):
-        network.apply(variables, images, train=False)
+        _, updated = network.apply(
+            variables,
+            images,
+            train=train,
+            mutable=["batch_stats"],
+            rngs=None if key is None else {"dropout": key},
+        )
     if len(caught) != 1 or caught[0].ndim != 2:
         raise UserError(f"network {type(network).__name__}: its last layer is not called {HEAD!r}")
-    return caught[0]
+    return caught[0], updated.get("batch_stats", variables.get("batch_stats", {}))
+
+
+def init_body(network: Any, key: Key, images: Array) -> tuple[Params, Stats, int]:
+    """Parameters and batch statistics of a network without its last layer, and how many features
+    that layer is given."""
+    variables = network.init(key, images, train=False)
+    params = {name: value for name, value in variables["params"].items() if name != HEAD}
+    stats = variables.get("batch_stats", {})
+    below = {"params": params, "batch_stats": stats}
+    shape = jax.eval_shape(lambda v: extract_features(network, v, images), below)
+    return params, stats, shape.shape[-1]
 
 
 def list_layers(network: Any, image_shape: tuple[int, ...]) -> list[tuple[str, ...]]:

@@ -249,12 +249,14 @@ def infer_at_once(
     *,
     columns: Sequence[str],
     batch: int,
+    gallery: Split | None = None,
 ) -> Inferred:
     """The answers of a network that takes an image whole.
 
     Args:
       predictor: whose network it is; predict: as `compile_predict` makes it.
       columns: of the split, that it reads beside the image; batch: so many images at a time.
+      gallery: cases that answers may name, the training set; None where there are none.
     """
     by_seed = predict_split(predict, weights, split, columns=columns, batch=batch)
     answers = {name: values for name, values in by_seed.items() if name != "loss"}

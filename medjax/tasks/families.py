@@ -6,6 +6,7 @@ from medjax.outputs.base import Output
 from medjax.outputs.findings import FINDINGS
 from medjax.tasks.classification.predictor import ClassificationPredictor
 from medjax.tasks.detection.predictor import DetectionPredictor
+from medjax.tasks.embedding.predictor import EmbeddingPredictor
 from medjax.tasks.heatmap.predictor import HeatmapPredictor
 from medjax.tasks.search.predictor import SearchPredictor
 from medjax.tasks.segmentation.predictor import SegmentationPredictor
@@ -15,6 +16,8 @@ TASKS: dict[str, type[Any]] = {
     "classify": ClassificationPredictor,
     "detect": DetectionPredictor,
     "heatmap": HeatmapPredictor,
+    "pretrain": EmbeddingPredictor,
+    "retrieve": EmbeddingPredictor,
     "search": SearchPredictor,
     "segment": SegmentationPredictor,
     "temporal": TemporalPredictor,

@@ -35,6 +35,7 @@ def infer_masks(
     *,
     columns: Sequence[str],
     batch: int,
+    gallery: Split | None = None,
 ) -> Inferred:
     """Packed masks on the grids of the files, of each seed `[seed, n]` and of all together `[n]`;
     of a single structure also the histograms of its probability, `[..., 2, BINS]`.

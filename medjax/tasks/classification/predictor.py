@@ -5,7 +5,6 @@ from typing import Any
 
 from medjax import heads, losses, models
 from medjax.config import option, own
-from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec, Output
 from medjax.outputs.findings import FINDINGS
@@ -99,14 +98,7 @@ class ClassificationPredictor:
         if self.own_network is not None:
             models.check_network(self.own_network, image_shape=spec.image_shape, answers=(count,))
             return self.own_network
-        smallest = models.smallest_side(self.model)
-        if min(spec.image_shape[:-1]) < smallest:
-            raise UserError(
-                f"`model={self.model}` needs images of {smallest} voxels a side or more; "
-                f"these have {spec.image_shape[:-1]}: give `image_size`, or another model"
-            )
-        if self.model in models.ONLY_2D and len(spec.image_shape) != 3:
-            raise UserError(f"`model={self.model}` is for 2-D images; choose another for volumes")
+        models.check_size(self.model, spec.image_shape)
         network = models.classifier(
             self.model, num_classes=count, dropout=dropout, dtype=self.dtype
         )

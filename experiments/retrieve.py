@@ -1,0 +1,112 @@
+"""Content-based retrieval: the cases of the training set that look like each other case.
+
+    medjax retrieve
+    medjax retrieve MY_IMAGES --code --size=48
+    medjax retrieve MY_IMAGES --features=frozen --init_from=RUN --transform=svm
+
+Beside stand random order, pixels and their principal components.
+"""
+
+import dataclasses
+import time
+
+from medjax import app, experiment
+from medjax.config import option, unique_names
+from medjax.data.catalogue import KnownSets
+from medjax.data.dataset import Dataset
+from medjax.data.options import DataOptions
+from medjax.ops.augment import Augmentation
+from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
+from medjax.tasks.embedding import retrieval, rivals
+from medjax.tasks.embedding.predictor import EmbeddingPredictor
+from medjax.tasks.embedding.retrieval import TRAINED, RetrievalOptions
+from medjax.train.options import FeedOptions, TrainingOptions
+
+
+@unique_names
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of one run; its fields are the flags."""
+
+    dataset: str = option(
+        "",
+        "the set; empty: what --data_dir is, without it brain_planes",
+        choices=KnownSets("labels"),
+        common=True,
+        group="data",
+    )
+    data: DataOptions = DataOptions()
+    retrieval: RetrievalOptions = RetrievalOptions()
+    predictor: EmbeddingPredictor = EmbeddingPredictor()
+    start: experiment.StartOptions = experiment.StartOptions()
+    training: TrainingOptions = TrainingOptions(steps=1000)
+    feeding: FeedOptions = FeedOptions()
+    augmentation: Augmentation = AUGMENTATION
+    report: ReportOptions = ReportOptions()
+    files: FileOptions = FileOptions("runs/retrieve")
+
+
+# --8<-- [start:main]
+def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finished:
+    """Trains or takes a network, ranks the training set for each query, and reports.
+
+    Args:
+      dataset: of one's own, in place of the one that the settings name.
+    """
+    options = config.retrieval
+    retrieval.check_options(
+        options, start=bool(config.start.init_from), seeds=config.training.seeds
+    )
+    with experiment.open_run(config, "retrieve", default="brain_planes", dataset=dataset) as run:
+        config = run.config
+        train = run.dataset.splits["train"]
+        experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
+        scaling = experiment.fit_preprocessing(run, train)
+        start = experiment.find_start(config.start, model=config.predictor.model)
+        if start:
+            scaling = start.scale(scaling, channels=train.image_shape[-1])
+        spec = experiment.describe_model(run, scaling)
+        predictor = dataclasses.replace(
+            options.describe(config.predictor),
+            image_size=config.data.image_size,
+            fit=config.data.fit,
+        )
+        plain = dataclasses.replace(predictor, transform="none")
+        objective = options.objective(config.augmentation, classes=len(spec.info.classes))
+        task = plain.make_task(spec, objective=objective)
+        if start:
+            task = task._replace(init=start.init(task.init))
+        method, began = experiment.Method(predictor, spec, task), time.perf_counter()
+        gallery = rivals.Gallery(plain, spec, train, run.training.batch)
+        if options.features == TRAINED:
+            learned = experiment.train(
+                run, method, train, feeding=config.feeding, score="ap_at_5", higher=True
+            )
+        else:
+            experiment.hold_workdir(run, predictor, spec)
+            made = retrieval.take_weights(gallery, task, seed=run.training.seed)
+            learned = experiment.keep_weights(run, made, seconds=time.perf_counter() - began)
+        fitted = retrieval.fit_transform(gallery, predictor, task, learned.weights)
+        if fitted:
+            experiment.say(fitted.text)
+            method = method._replace(task=predictor.make_task(spec, objective=objective))
+            kept = experiment.keep_weights(run, fitted.weights, seconds=0.0)
+            learned = kept._replace(meta=learned.meta)
+        evaluation = experiment.evaluate(run, method, train, learned)
+        further = rivals.compare_rivals(gallery, evaluation, {})
+        if start:
+            further["started_from"] = start.facts
+        return experiment.write_report(
+            run,
+            method,
+            learned,
+            evaluation,
+            score="ap_at_5",
+            further=further,
+            show=rivals.show_rivals,
+        )
+
+
+# --8<-- [end:main]
+if __name__ == "__main__":
+    app.run(main, Config)

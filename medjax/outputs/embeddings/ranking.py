@@ -1,0 +1,125 @@
+"""The gallery ranked for each query, and what networks answer with it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.data.dataset import Split
+from medjax.ops.neighbours import measure_distances, normalise, pack_bits
+from medjax.outputs.base import Inferred, ModelSpec, Predicted, Weights
+from medjax.outputs.embeddings.metrics import MEASURES, K, score_ranking, trace_recall
+from medjax.train.predict import Predict, predict_split
+
+HAMMING, COSINE = "hamming", "cosine"
+_BLOCK = 256  # queries whose distances to the whole gallery are held in memory at once
+
+
+def infer(
+    predictor: Any,
+    predict: Predict,
+    weights: Weights,
+    split: Split,
+    spec: ModelSpec,
+    *,
+    columns: Sequence[str],
+    batch: int,
+    gallery: Split | None = None,
+) -> Inferred:
+    """The embeddings of a split, and what each finds in the gallery; as of `infer_at_once`.
+
+    Seeds answer together with their embeddings beside one another.
+
+    Args:
+      predictor: its `distance` ranks.
+    """
+    by_seed = predict_split(predict, weights, split, columns=columns, batch=batch)
+    joined = join_seeds(by_seed)
+    if gallery is None:
+        return Inferred(by_seed, joined)
+    known = predict_split(predict, weights, gallery, columns=(), batch=batch)
+    rank = Ranker(split, gallery, spec, predictor.distance)
+    ranked = [
+        rank(mine, theirs)
+        for mine, theirs in zip(by_seed["embedding"], known["embedding"], strict=True)
+    ]
+    stacked = {name: np.stack([r[name] for r in ranked]) for name in ranked[0]}
+    together = rank(joined["embedding"], join_seeds(known)["embedding"])
+    return Inferred({**by_seed, **stacked}, {**joined, **together})
+
+
+def join_seeds(predicted: Predicted) -> Predicted:
+    """The embeddings `[seed, n, feature]` of all seeds, each of length 1, beside one another."""
+    embedding = jnp.asarray(predicted["embedding"])
+    if len(embedding) == 1:
+        return {"embedding": embedding[0]}
+    unit = jax.vmap(jax.vmap(normalise))(embedding)
+    return {"embedding": jnp.concatenate(list(unit), -1)}
+
+
+class Ranker:
+    """Ranks one gallery for the queries of one split, by whatever embeddings."""
+
+    def __init__(self, queries: Split, gallery: Split, spec: ModelSpec, distance: str):
+        """`distance`: one of `ops.neighbours.DISTANCES`."""
+        self.queries, self.gallery, self.spec, self.distance = queries, gallery, spec, distance
+        # The gallery in an order of chance, so that equal distances favour no class.
+        self.chance = np.random.default_rng(0).permutation(len(gallery))
+        self.subject = np.array(gallery.subject_id)[self.chance]
+
+    def __call__(self, embedding: np.ndarray, known: np.ndarray) -> Predicted:
+        """What every query finds, by embeddings `[n, feature]` and those of the gallery."""
+        vectors = _as_vectors(np.asarray(known)[self.chance], self.distance)
+        asked = _as_vectors(np.asarray(embedding), self.distance)
+
+        def measure() -> Iterator[np.ndarray]:
+            for begin in range(0, len(asked), _BLOCK):
+                block = asked[begin : begin + _BLOCK]
+                yield from np.asarray(
+                    measure_distances(block, vectors, distance=self.distance), float
+                )
+
+        return self._collect(measure())
+
+    def at_random(self) -> Predicted:
+        """What a random order of the gallery would find."""
+        draw = np.random.default_rng(1)
+        return self._collect(draw.random(len(self.gallery)) for _ in range(len(self.queries)))
+
+    def _collect(self, distances: Iterator[np.ndarray]) -> Predicted:
+        rows = [self._rank(i, row) for i, row in enumerate(distances)]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _rank(self, query: int, distance: np.ndarray) -> Predicted:
+        """One query, by distances to the gallery in the order of chance."""
+        others = np.flatnonzero(self.subject != self.queries.subject_id[query])
+        order = others[np.argsort(distance[others], kind="stable")]
+        row, label = self.chance[order], self.gallery["label"]
+        classes, scores = self.spec.info.classes, np.full(len(MEASURES), np.nan)
+        mine = int(self.queries["label"][query])
+        if len(row):
+            ordered = bool(self.spec.info.ordered)
+            scores = score_ranking(label[row], mine, classes=len(classes), ordered=ordered)
+        near = np.pad(row[:K], (0, max(K - len(row), 0)), constant_values=-1)
+        far = np.pad(distance[order][:K], (0, max(K - len(row), 0)), constant_values=np.nan)
+        names = [self.gallery.case_id[i] if i >= 0 else "" for i in near]
+        found = [str(classes[label[i]]) if i >= 0 else "" for i in near]
+        return {
+            "scores": scores,
+            "curve": trace_recall(label[row], mine),
+            "neighbour": np.array(names, object),
+            "neighbour_label": np.array(found, object),
+            "neighbour_row": near,
+            "distance": far,
+            "excluded": np.array(len(self.gallery) - len(others)),
+        }
+
+
+def _as_vectors(embedding: np.ndarray, distance: str) -> Any:
+    """As the distance takes them: bits are packed."""
+    if distance != HAMMING:
+        return jnp.asarray(embedding, jnp.float32)
+    pack: Callable[[Any], Any] = jax.vmap(pack_bits)
+    return pack(jnp.asarray(embedding > 0.5))

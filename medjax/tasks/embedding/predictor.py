@@ -1,0 +1,80 @@
+"""Exam images to embeddings."""
+
+import dataclasses
+from typing import Any
+
+from medjax import models
+from medjax.config import option
+from medjax.outputs.base import ModelSpec, Output
+from medjax.outputs.embeddings import EMBEDDINGS
+from medjax.tasks.embedding import task, transforms
+from medjax.tasks.embedding.objectives import Objective
+from medjax.train.task import Task
+
+BODY, HEAD, CODE, PIXELS, COMPONENTS, BARCODE = "body", "head", "code", "pixels", "pca", "barcode"
+WITHOUT_NETWORK = (PIXELS, COMPONENTS, BARCODE)
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingPredictor:
+    """How images are described.
+
+    Attributes:
+      model, dtype: the network.
+      answers: `body`: its features below the last layer; `head`: what a linear layer makes of them;
+        `code`: the bits of that; without a network `pixels`, `pca`, components of them, and
+        `barcode`, bits of their projections.
+      transform: what is done to that, one of `transforms.TRANSFORMS`.
+      size: numbers or bits of what is not as long as the network has it.
+      distance: by which embeddings are ranked, one of `ops.neighbours.DISTANCES`.
+      image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
+    """
+
+    model: str = option("cnn", "the network", choices=models.CLASSIFIERS, kept=True, common=True)
+    dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
+    answers: str = BODY
+    transform: str = transforms.NONE
+    size: int = 0
+    distance: str = "cosine"
+    image_size: int = 0
+    fit: str = "stretch"
+
+    @property
+    def output(self) -> Output[Any]:
+        """A vector an image."""
+        return EMBEDDINGS
+
+    def make_task(self, spec: ModelSpec, *, objective: Objective | None = None) -> Task:
+        """What the network is trained to do; without an objective it is used as it is.
+
+        Raises:
+          UserError: if the images are too small for the network.
+        """
+        shape = spec.image_shape
+        return transforms.add_transform(
+            self._make_plain(spec, objective),
+            self.transform,
+            image_shape=shape,
+            classes=len(spec.info.classes),
+        )
+
+    def _make_plain(self, spec: ModelSpec, objective: Objective | None) -> Task:
+        shape, scaling = spec.image_shape, spec.preprocessing
+        if self.answers == BARCODE:
+            return task.make_barcode(shape, scaling)
+        if self.answers in WITHOUT_NETWORK:
+            size = self.size if self.answers == COMPONENTS else 0
+            return task.make_linear(shape, scaling, size=size)
+        return task.make(
+            self.make_network(spec),
+            image_shape=shape,
+            preprocessing=scaling,
+            answers=self.answers,
+            objective=objective,
+            size=self.size,
+        )
+
+    def make_network(self, spec: ModelSpec) -> Any:
+        """The module; errors as of `make_task`."""
+        models.check_size(self.model, spec.image_shape)
+        return models.classifier(self.model, num_classes=1, dtype=self.dtype)

@@ -1,0 +1,147 @@
+"""How cases are described and compared: the settings of retrieval, and what they stand for."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from medjax.config import option
+from medjax.errors import UserError
+from medjax.ops.augment import Augmentation
+from medjax.ops.neighbours import DISTANCES
+from medjax.outputs.base import Weights
+from medjax.tasks.embedding import transforms
+from medjax.tasks.embedding.objectives import LOSSES, Objective, learn_classes
+from medjax.tasks.embedding.predictor import (
+    BARCODE,
+    BODY,
+    CODE,
+    COMPONENTS,
+    HEAD,
+    PIXELS,
+    EmbeddingPredictor,
+)
+from medjax.tasks.embedding.rivals import Gallery, describe_gallery, fit_linear, init_weights
+from medjax.train.task import Task
+
+TRAINED, FROZEN = "trained", "frozen"
+FEATURES = (TRAINED, FROZEN, PIXELS, COMPONENTS, BARCODE)
+_BITS = "hamming"
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalOptions:
+    """What stands for an image, and what makes two of them alike."""
+
+    features: str = option(
+        TRAINED,
+        "what describes an image: a network that is trained on classes, or frozen; its pixels; "
+        "principal components (pca); a Radon barcode",
+        choices=FEATURES,
+        common=True,
+    )
+    distance: str = option(
+        "cosine", "by which cases are ranked; codes have hamming", choices=tuple(DISTANCES)
+    )
+    transform: str = option(
+        transforms.NONE,
+        "of features: bits at their medians, or probabilities of support vector machines (svm)",
+        choices=transforms.TRANSFORMS,
+        common=True,
+    )
+    size: int = option(64, "numbers or bits of trained features and of pca", least=2, common=True)
+    code: bool = option(False, "train binary codes", common=True)
+    loss: str = option("contrastive", "of the training", choices=LOSSES, group="training")
+    temperature: float = option(0.1, "of the contrastive loss", group="training")
+    margin: float = option(0.2, "of the other losses", least=0, group="training")
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise UserError("`temperature`: give a number above 0")
+        if self.code and self.features != TRAINED:
+            raise UserError("`code` is for `features=trained`; others have `transform=median`")
+        if self.code and self.transform != transforms.NONE:
+            raise UserError("`transform`: codes stay as they are; leave out one of the two")
+        if self.distance == _BITS and not self.has_bits:
+            raise UserError("`distance=hamming`: of bits; give `code`, or `transform=median`")
+
+    @property
+    def has_bits(self) -> bool:
+        """Whether cases are compared by bits."""
+        bits = self.features == BARCODE and self.transform == transforms.NONE
+        return bits or self.code or self.transform == transforms.MEDIAN
+
+    def describe(self, predictor: EmbeddingPredictor) -> EmbeddingPredictor:
+        """The predictor that describes images so."""
+        trained = CODE if self.code else HEAD
+        answers = {TRAINED: trained, FROZEN: BODY}.get(self.features, self.features)
+        return dataclasses.replace(
+            predictor,
+            answers=answers,
+            transform=self.transform,
+            size=self.size,
+            distance=_BITS if self.has_bits else self.distance,
+        )
+
+    def objective(self, augmentation: Augmentation, *, classes: int) -> Objective | None:
+        """What is learned; None where nothing is."""
+        if self.features != TRAINED:
+            return None
+        return learn_classes(
+            augmentation,
+            loss=self.loss,
+            size=self.size,
+            classes=classes,
+            binary=self.code,
+            heat=self.temperature,
+            margin=self.margin,
+        )
+
+
+def check_options(options: RetrievalOptions, *, start: bool, seeds: int) -> None:
+    """Raises UserError for settings that do not go together.
+
+    Args:
+      start: whether there are weights to start from.
+    """
+    if options.features == FROZEN and not start:
+        raise UserError("`features=frozen`: of which network? Give `init_from`, and its `model`")
+    if options.features not in (TRAINED, FROZEN) and start:
+        raise UserError(f"`init_from`: `features={options.features}` has no network")
+    if options.features != TRAINED and seeds > 1:
+        raise UserError(f"`seeds`: `features={options.features}` does not depend on it; leave out")
+
+
+def take_weights(gallery: Gallery, task: Task, *, seed: int) -> Weights:
+    """The weights of what is not trained, as those of one seed."""
+    if gallery.predictor.answers == COMPONENTS:
+        *_, weights = fit_linear(gallery, answers=COMPONENTS, size=gallery.predictor.size)
+        return weights
+    return init_weights(task, seed=seed)
+
+
+class Transformed(NamedTuple):
+    """A transform that was fitted.
+
+    Attributes:
+      weights: of the task with it, a seed axis first; text: what was chosen.
+    """
+
+    weights: Weights
+    text: str
+
+
+def fit_transform(
+    gallery: Gallery, predictor: EmbeddingPredictor, task: Task, weights: Weights
+) -> Transformed | None:
+    """Fits the transform of a predictor on the gallery, for each seed; None where it has none."""
+    if predictor.transform == transforms.NONE:
+        return None
+    described = describe_gallery(gallery, task, weights)
+    fitted = [transforms.fit(predictor.transform, rows, gallery.train) for rows in described]
+    params = jax.tree.map(lambda *x: np.stack(x), *[f.params for f in fitted])
+    texts = dict.fromkeys(f.text for f in fitted)
+    return Transformed(
+        ({**weights[0], transforms.NAME: params}, weights[1]), f"transform: {'; '.join(texts)}"
+    )

@@ -1,0 +1,138 @@
+"""What is done to embeddings after a network, fitted on the gallery: bits, and probabilities.
+
+A transform is fitted once, on descriptors of the gallery alone, and then answers as a part of the
+task: so that it stands in bundles with the network.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.data.dataset import Split
+from medjax.data.folds import number_folds
+from medjax.train.task import Task
+from medjax.typing import Array, Batch, Key, Params, Stats
+
+NAME = "transform"  # of its parameters, beside those of a task
+NONE, MEDIAN, SVM = "none", "median", "svm"
+TRANSFORMS = (NONE, MEDIAN, SVM)
+_PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C
+_FOLDS = 4
+
+
+class Fitted(NamedTuple):
+    """A transform of the gallery.
+
+    Attributes:
+      params: plain arrays; text: what was chosen, for the report.
+    """
+
+    params: Params
+    text: str
+
+
+def shape_params(kind: str, *, features: int, classes: int) -> Params:
+    """Parameters of the shapes that `fit` gives, zero."""
+    if kind == MEDIAN:
+        return {"threshold": jnp.zeros(features)}
+    return {
+        "kernel": jnp.zeros((features, classes)),
+        **{name: jnp.zeros(classes) for name in ("bias", "slope", "offset")},
+    }
+
+
+def apply(kind: str, params: Params, embedding: Array) -> Array:
+    """`[n, feature]` to bits `[n, feature]`, 0 and 1, or to probabilities `[n, class]`."""
+    if kind == MEDIAN:
+        return (embedding > params["threshold"]).astype(jnp.float32)
+    decision = embedding @ params["kernel"] + params["bias"]
+    return jax.nn.sigmoid(decision * params["slope"] + params["offset"])
+
+
+def fit(kind: str, rows: np.ndarray, gallery: Split) -> Fitted:
+    """Fits a transform on descriptors `[n, feature]` of the gallery."""
+    if kind == MEDIAN:
+        return Fitted({"threshold": np.median(rows, 0).astype(np.float32)}, "bits at the medians")
+    return fit_svm(rows, gallery)
+
+
+def fit_svm(rows: np.ndarray, gallery: Split) -> Fitted:
+    """A linear support vector machine for each class against the rest, its decisions as
+    probabilities (Platt 1999): the vectors that Anavi et al. 2016 compare.
+
+    Slope and offset are fitted on decisions about subjects that the machine was not fitted on; so
+    is the penalty chosen, by the share that is told right.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    label = gallery["label"]
+    classes = np.arange(int(label.max()) + 1)
+    mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6)
+    scaled = (rows - mean) / scale
+    fold = np.array(number_folds(gallery, count=_FOLDS, seed=0))
+
+    def hold_out(penalty: float) -> np.ndarray:
+        decision = np.zeros((len(rows), len(classes)))
+        for number in range(_FOLDS):
+            out = fold == number
+            machines = [_fit_machine(scaled[~out], label[~out] == c, penalty) for c in classes]
+            decision[out] = np.stack([scaled[out] @ m.kernel + m.bias for m in machines], 1)
+        return decision
+
+    held = {penalty: hold_out(penalty) for penalty in _PENALTIES}
+    best = max(held, key=lambda p: float((held[p].argmax(1) == label).mean()))
+    platt = [LogisticRegression(C=1e3).fit(held[best][:, [c]], label == c) for c in classes]
+    chosen = [_fit_machine(scaled, label == c, best) for c in classes]
+    kernel = np.stack([m.kernel for m in chosen], 1) / scale[:, None]
+    params = {
+        "kernel": kernel,
+        "bias": np.array([m.bias for m in chosen]) - mean @ kernel,
+        "slope": np.concatenate([p.coef_[0] for p in platt]),
+        "offset": np.concatenate([p.intercept_ for p in platt]),
+    }
+    return Fitted(
+        {name: np.asarray(value, np.float32) for name, value in params.items()},
+        f"support vector machines, C = {best:g} by cross-validation in the gallery",
+    )
+
+
+class _Machine(NamedTuple):
+    """`rows @ kernel + bias` is above 0 for cases of the class."""
+
+    kernel: np.ndarray
+    bias: float
+
+
+def _fit_machine(rows: np.ndarray, is_class: np.ndarray, penalty: float) -> _Machine:
+    from sklearn.svm import LinearSVC
+
+    if is_class.all() or not is_class.any():  # a class of one subject, which is held out
+        return _Machine(np.zeros(rows.shape[1]), 1.0 if is_class.all() else -1.0)
+    machine = LinearSVC(C=penalty, dual="auto", class_weight="balanced", random_state=0)
+    machine.fit(rows, is_class)
+    return _Machine(machine.coef_[0], float(machine.intercept_[0]))
+
+
+def add_transform(task: Task, kind: str, *, image_shape: tuple[int, ...], classes: int) -> Task:
+    """A task whose embeddings are transformed; its parameters are those of the transform, under
+    `NAME`, and those of the task."""
+    if kind == NONE:
+        return task
+
+    def init(key: Key) -> tuple[Params, Stats]:
+        params, stats = task.init(key)
+        images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        answer = jax.eval_shape(
+            lambda p, s, x: task.predict(p, s, {"image": x}), params, stats, images
+        )
+        features = answer["embedding"].shape[-1]
+        return {**params, NAME: shape_params(kind, features=features, classes=classes)}, stats
+
+    def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
+        below = {name: value for name, value in params.items() if name != NAME}
+        answer = task.predict(below, stats, batch)
+        return {**answer, "embedding": apply(kind, params[NAME], answer["embedding"])}
+
+    return task._replace(init=init, predict=predict)
