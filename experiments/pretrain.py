@@ -17,7 +17,7 @@ from medjax.data.options import DataOptions
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.run_options import FileOptions, ReportOptions
-from medjax.tasks.embedding import objectives, rivals
+from medjax.tasks.embedding import objectives, retrieval, rivals
 from medjax.tasks.embedding.predictor import EmbeddingPredictor
 from medjax.train.options import FeedOptions, TrainingOptions
 
@@ -85,8 +85,11 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             task = task._replace(init=start.init(task.init))
         method = experiment.Method(predictor, spec, task)
         learned = experiment.train(run, method, train, feeding=config.feeding, score="loss")
-        evaluation = experiment.evaluate(run, method, train, learned)
         gallery = rivals.Gallery(predictor, spec, train, run.training.batch)
+        answering = retrieval.make_answering(gallery, predictor, task, learned.weights)
+        learned = experiment.keep_weights(run, answering.weights, learned.meta)
+        method = method._replace(task=answering.task)
+        evaluation = experiment.evaluate(run, method, train, learned)
         fresh = rivals.init_weights(task, seed=run.training.seed)
         untrained = rivals.answer_queries(gallery, predictor, task, fresh, run.report_split)
         further = rivals.compare_rivals(gallery, evaluation, {"before training": untrained})

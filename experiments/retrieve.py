@@ -85,13 +85,13 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         else:
             experiment.hold_workdir(run, predictor, spec)
             made = retrieval.take_weights(gallery, task, seed=run.training.seed)
-            learned = experiment.keep_weights(run, made, seconds=time.perf_counter() - began)
-        fitted = retrieval.fit_transform(gallery, predictor, task, learned.weights)
-        if fitted:
-            experiment.say(fitted.text)
-            method = method._replace(task=predictor.make_task(spec, objective=objective))
-            kept = experiment.keep_weights(run, fitted.weights, seconds=0.0)
-            learned = kept._replace(meta=learned.meta)
+            meta = experiment.untrained(time.perf_counter() - began)
+            learned = experiment.Learned(made, meta)
+        answering = retrieval.make_answering(gallery, predictor, task, learned.weights)
+        if answering.text:
+            experiment.say(f"transform: {answering.text}")
+        learned = experiment.keep_weights(run, answering.weights, learned.meta)
+        method = method._replace(task=answering.task)
         evaluation = experiment.evaluate(run, method, train, learned)
         further = rivals.compare_rivals(gallery, evaluation, {})
         if start:

@@ -160,7 +160,8 @@ def ask(
     if name != arms.FROZEN or table.probes is None:
         return None, evaluation, seconds
     frozen = arms.freeze(shared.variables, table.probes)
-    return experiment.keep_weights(inner, frozen, seconds=seconds), evaluation, seconds
+    meta = experiment.untrained(seconds)
+    return experiment.keep_weights(inner, frozen, meta), evaluation, seconds
 
 
 def write_comparison(

@@ -131,6 +131,30 @@ def transfer(data: Source = "", **settings: Any) -> Result:
     return _run("transfer", data, settings)
 
 
+def pretrain(data: Source = "", **settings: Any) -> Result:
+    """Trains a network without labels; what `medjax pretrain` does.
+
+    Args:
+      data: as of `classify`; settings: the flags of `medjax pretrain --helpfull`.
+
+    Raises:
+      UserError: for whatever is wrong with set or settings.
+    """
+    return _run("pretrain", data, settings)
+
+
+def retrieve(data: Source = "", **settings: Any) -> Result:
+    """Finds the training cases that look like other ones; what `medjax retrieve` does.
+
+    Args:
+      data: as of `classify`; settings: the flags of `medjax retrieve --helpfull`.
+
+    Raises:
+      UserError: for whatever is wrong with set or settings.
+    """
+    return _run("retrieve", data, settings)
+
+
 def heatmap(
     data: Source = "",
     *,

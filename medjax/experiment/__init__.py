@@ -41,6 +41,7 @@ from medjax.experiment.training import (
     predict,
     tabulate,
     train,
+    untrained,
     validate,
 )
 
@@ -74,6 +75,7 @@ __all__ = [
     "say",
     "tabulate",
     "train",
+    "untrained",
     "validate",
     "write_report",
 ]

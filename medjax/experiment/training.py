@@ -173,15 +173,16 @@ def hold_workdir(run: Run, predictor: Predictor, spec: ModelSpec, **further: str
     run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
 
 
-def keep_weights(run: Run, made: Weights, *, seconds: float) -> Learned:
-    """Writes weights down that no training has left.
-
-    Args:
-      made: (parameters, batch statistics), a seed axis first; seconds: that they took.
-    """
+def keep_weights(run: Run, made: Weights, meta: Json) -> Learned:
+    """Writes weights down that training has not left so; `meta` as of `Learned`."""
     if mesh.is_first():
         weights.write(run.workdir / weights.NAME, made)
-    return Learned(made, {"step": 0, "seconds": seconds, "chosen_by": None})
+    return Learned(made, meta)
+
+
+def untrained(seconds: float) -> Json:
+    """What is known of weights that took so many seconds without an update."""
+    return {"step": 0, "seconds": seconds, "chosen_by": None}
 
 
 def _trace(task: Task, train: Split, batch: int) -> str:

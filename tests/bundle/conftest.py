@@ -13,7 +13,17 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from experiments import classify, detect, heatmap, search, segment, temporal, transfer
+from experiments import (
+    classify,
+    detect,
+    heatmap,
+    pretrain,
+    retrieve,
+    search,
+    segment,
+    temporal,
+    transfer,
+)
 from medjax import app, bundle, lock
 from medjax.bundle import archive
 from medjax.bundle.card import Notes
@@ -32,6 +42,8 @@ PROGRAMS = {
     "classify": classify,
     "detect": detect,
     "heatmap": heatmap,
+    "pretrain": pretrain,
+    "retrieve": retrieve,
     "search": search,
     "segment": segment,
     "temporal": temporal,
@@ -115,6 +127,16 @@ def pictures(root: Path) -> dict:
                 root / label / f"{i:02d}.png"
             )
     return {"dataset": "image_folder", "model": "cnn", "seeds": 2, "tta": 2}
+
+
+def pictures_alone(root: Path) -> dict:
+    """The same pictures, for one seed."""
+    return {k: v for k, v in pictures(root).items() if k in ("dataset", "model")}
+
+
+def pictures_to_find(root: Path) -> dict:
+    """The same pictures, as codes of four bits, of two seeds."""
+    return {**pictures_alone(root), "seeds": 2, "size": 4, "code": True}
 
 
 def pictures_and_weights(root: Path) -> dict:
@@ -263,6 +285,8 @@ DATA = {
     "classify": pictures,
     "detect": boxed,
     "heatmap": points,
+    "pretrain": pictures_alone,
+    "retrieve": pictures_to_find,
     "search": volumes,
     "segment": masked,
     "temporal": cines,

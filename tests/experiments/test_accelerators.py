@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import classify, detect, heatmap, search, segment, temporal
+from experiments import classify, detect, heatmap, pretrain, retrieve, search, segment, temporal
 from launch import scaling
 from medjax import models
 from tests.conftest import ROOT
@@ -20,6 +20,8 @@ from tests.experiments import (
     test_classify,
     test_detect,
     test_heatmap,
+    test_pretrain,
+    test_retrieve,
     test_search,
     test_segment,
     test_temporal,
@@ -29,6 +31,8 @@ EXPERIMENTS = {
     "classify": (classify, {**test_classify.SMALL, "model": "resnet_slim"}),
     "detect": (detect, test_detect.SMALL),
     "heatmap": (heatmap, test_heatmap.SMALL),
+    "pretrain": (pretrain, test_pretrain.SMALL),
+    "retrieve": (retrieve, {**test_retrieve.SMALL, "code": True, "loss": "proxy"}),
     "search": (search, test_search.SMALL),
     "segment": (segment, test_segment.SMALL),
     "temporal": (temporal, test_temporal.SMALL),

@@ -78,7 +78,7 @@ class RetrievalPredictions(Predictions):
         if head != wanted or not rows:
             raise UserError(f"{path}: expected the columns {', '.join(wanted)}, one row a query")
         try:
-            values = np.array([[float(v) for v in row[3:]] for row in rows])
+            values = np.array([[float(v or "nan") for v in row[3:]] for row in rows])
             if values.shape[1] != len(MEASURES) + 1:
                 raise ValueError("a value is missing")
         except ValueError as e:

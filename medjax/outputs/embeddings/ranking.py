@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.data.dataset import Split
-from medjax.ops.neighbours import measure_distances, normalise, pack_bits
+from medjax.ops.neighbours import measure_distances, pack_bits
 from medjax.outputs.base import Inferred, ModelSpec, Predicted, Weights
 from medjax.outputs.embeddings.metrics import MEASURES, K, score_ranking, trace_recall
 from medjax.train.predict import Predict, predict_split
@@ -51,12 +51,8 @@ def infer(
 
 
 def join_seeds(predicted: Predicted) -> Predicted:
-    """The embeddings `[seed, n, feature]` of all seeds, each of length 1, beside one another."""
-    embedding = jnp.asarray(predicted["embedding"])
-    if len(embedding) == 1:
-        return {"embedding": embedding[0]}
-    unit = jax.vmap(jax.vmap(normalise))(embedding)
-    return {"embedding": jnp.concatenate(list(unit), -1)}
+    """The embeddings `[seed, n, feature]` of all seeds beside one another."""
+    return {"embedding": jnp.concatenate(list(predicted["embedding"]), -1)}
 
 
 class Ranker:

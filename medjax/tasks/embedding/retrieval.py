@@ -1,7 +1,8 @@
 """How cases are described and compared: the settings of retrieval, and what they stand for."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -121,27 +122,45 @@ def take_weights(gallery: Gallery, task: Task, *, seed: int) -> Weights:
     return init_weights(task, seed=seed)
 
 
-class Transformed(NamedTuple):
-    """A transform that was fitted.
+class Answering(NamedTuple):
+    """What answers when training has ended.
 
     Attributes:
-      weights: of the task with it, a seed axis first; text: what was chosen.
+      task: without what training alone needs, with the transform; weights: of it, a seed axis
+        first.
+      text: what was chosen for the transform; empty without one.
     """
 
+    task: Task
     weights: Weights
     text: str
 
 
-def fit_transform(
+def make_answering(
     gallery: Gallery, predictor: EmbeddingPredictor, task: Task, weights: Weights
-) -> Transformed | None:
-    """Fits the transform of a predictor on the gallery, for each seed; None where it has none."""
-    if predictor.transform == transforms.NONE:
-        return None
-    described = describe_gallery(gallery, task, weights)
-    fitted = [transforms.fit(predictor.transform, rows, gallery.train) for rows in described]
-    params = jax.tree.map(lambda *x: np.stack(x), *[f.params for f in fitted])
-    texts = dict.fromkeys(f.text for f in fitted)
-    return Transformed(
-        ({**weights[0], transforms.NAME: params}, weights[1]), f"transform: {'; '.join(texts)}"
-    )
+) -> Answering:
+    """The task that stands in bundles.
+
+    Layers for training alone are thrown away, and the transform of the predictor is fitted on the
+    gallery, for each seed.
+
+    Args:
+      task: that was trained, with its weights.
+    """
+    answering, (params, stats) = predictor.make_task(gallery.spec), weights
+    wanted, _ = jax.eval_shape(answering.init, jax.random.key(0))
+    texts: dict[str, None] = {}
+    if predictor.transform != transforms.NONE:
+        described = describe_gallery(gallery, task, weights)
+        fitted = [transforms.fit(predictor.transform, rows, gallery.train) for rows in described]
+        stacked = jax.tree.map(lambda *x: np.stack(x), *[f.params for f in fitted])
+        params = {**params, transforms.NAME: stacked}
+        texts = dict.fromkeys(f.text for f in fitted)
+    return Answering(answering, (_select(params, wanted), stats), "; ".join(texts))
+
+
+def _select(params: Any, wanted: Any) -> Any:
+    """The parameters whose names `wanted` has."""
+    if not isinstance(wanted, Mapping):
+        return params
+    return {name: _select(params[name], part) for name, part in wanted.items()}

@@ -9,6 +9,7 @@ import numpy as np
 from medjax.errors import UserError
 from medjax.models.features import HEAD, apply_body, extract_features, init_body
 from medjax.ops.barcode import barcode
+from medjax.ops.neighbours import normalise
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.embedding.objectives import Objective, embed_linear, init_linear
 from medjax.train.task import Task
@@ -30,8 +31,8 @@ def make(
 
     Args:
       network: a classifier, whose last layer is replaced.
-      answers: `body`: its features; `head`: what a linear layer makes of them; `code`: the bits of
-        that, 0 and 1.
+      answers: `body`: its features; `head`: what a linear layer makes of them, both of length 1;
+        `code`: the bits of that, 0 and 1.
       objective: None: there is nothing to train.
       size: of what is not the features.
     """
@@ -82,8 +83,10 @@ def make(
         embedding = body(unit)
         if answers != "body":
             embedding = embed_linear(head, embedding)
-        if answers == "code":
-            embedding = (embedding > 0).astype(jnp.float32)
+        is_code = answers == "code"
+        embedding = (
+            (embedding > 0).astype(jnp.float32) if is_code else jax.vmap(normalise)(embedding)
+        )
         if "label" not in batch or objective is None:
             return {"embedding": embedding}
         # In one way for all, so that the loss of a network is the same whenever it is asked for.

@@ -1,0 +1,76 @@
+"""`experiments.pretrain` through its real flags."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import pretrain
+from medjax import app, experiment, models
+from medjax.errors import UserError
+from tests.bundle import conftest as shared
+from tests.conftest import REPORT
+
+SMALL = {
+    "subjects": 14,
+    "steps": 2,
+    "batch": 4,
+    "eval_every": 1,
+    "log_every": 1,
+    "bootstrap": 20,
+    "warmup_steps": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, cache_dir):
+    workdir = shared.made("pretrain", tmp_path_factory, cache_dir).workdir
+    return json.loads((workdir / "report.json").read_text()), workdir
+
+
+def test_the_report_holds_it_against_the_network_before_training(done):
+    report, _ = done
+    assert set(report) >= REPORT
+    rows = ["this run", "before training", "random", "pixels", "pca"]
+    assert list(report["beside"]) == rows
+    assert report["validation"]["metric"] == "loss"
+
+
+def test_a_classifier_starts_from_it(done):
+    """All but the last layer is that of the run, whose layers for training alone are gone."""
+    _, workdir = done
+    network = models.classifier("cnn", num_classes=2)
+
+    def init(key):
+        made = network.init(key, np.zeros((1, 12, 12, 1)), train=False)
+        return made["params"], made.get("batch_stats", {})
+
+    start = experiment.find_start(experiment.StartOptions(str(workdir)), model="cnn")
+    fresh, _ = init(jax.random.key(0))
+    params, _ = start.init(init)(jax.random.key(0))
+    changed = {
+        k for k in params if not jax.tree.all(jax.tree.map(np.array_equal, params[k], fresh[k]))
+    }
+    assert changed and "fc" not in changed
+    with pytest.raises(UserError, match=r"lacks|no part"):
+        find = experiment.find_start(experiment.StartOptions(str(workdir)), model="mlp")
+        other = models.classifier("mlp", num_classes=2)
+
+        def init_other(key):
+            made = other.init(key, np.zeros((1, 12, 12, 1)), train=False)
+            return made["params"], {}
+
+        find.init(init_other)(jax.random.key(0))
+
+
+@pytest.mark.slow
+def test_hidden_patches_are_filled_in_better_and_better(tmp_path, cache_dir):
+    flags = {**SMALL, "method": "mae", "steps": 120, "eval_every": 20, "batch": 16}
+    flags |= {"workdir": tmp_path / "w", "cache_dir": cache_dir}
+    pretrain.main(
+        app.parse(pretrain.Config, ["pretrain", *(f"--{k}={v}" for k, v in flags.items())], "p")
+    )
+    lines = [json.loads(x) for x in (tmp_path / "w" / "metrics.jsonl").read_text().splitlines()]
+    losses = [x["validation"]["loss"] for x in lines if "validation" in x]
+    assert losses[-1] < 0.8 * losses[0]

@@ -1,0 +1,168 @@
+"""What embeddings are trained to do, and what is fitted on a gallery."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from medjax.data.dataset import Split
+from medjax.data.folds import number_folds
+from medjax.errors import UserError
+from medjax.ops.augment import Augmentation
+from medjax.tasks.embedding import objectives, task, transforms
+from medjax.tasks.embedding.retrieval import RetrievalOptions, check_options
+
+NOTHING = Augmentation()
+
+
+def flatten(images):
+    return images.reshape(len(images), -1)
+
+
+def gallery_of(label, subjects=None):
+    names = [str(i) for i in range(len(label))]
+    blank = np.zeros((1, 1, 1), np.float32)
+    return Split(
+        {"label": np.asarray(label)},
+        names,
+        subjects or names,
+        [{}] * len(label),
+        lambda i: blank,
+        (1, 1, 1),
+        blank.dtype,
+    )
+
+
+@pytest.mark.parametrize("space", [(16, 24), (8, 8, 8), (5, 16)])
+def test_whole_patches_are_hidden_as_many_as_asked_for(space):
+    hidden = np.asarray(objectives.draw_mask(jax.random.key(0), space=space, mask_ratio=0.6))
+    assert hidden.shape == space
+    patches = [min(8, n) for n in space]
+    count = round(0.6 * np.prod(patches))
+    corners = hidden[
+        np.ix_(*[-(-np.arange(p) * n // p) for p, n in zip(patches, space, strict=True)])
+    ]
+    assert corners.sum() == count
+
+
+def test_filling_in_counts_what_was_hidden_alone():
+    """Whoever fills in the image itself has no loss; an error where nothing is hidden is free."""
+    images = jnp.asarray(np.random.default_rng(0).random((2, 8, 8, 1)), jnp.float32)
+    objective = objectives.fill_masks(NOTHING, mask_ratio=0.5, image_shape=(8, 8, 1))
+    scaled = (images - images.mean((1, 2, 3), keepdims=True)) / images.std((1, 2, 3), keepdims=True)
+    seen = []
+
+    def body(x):
+        seen.append(x)
+        return flatten(scaled)
+
+    identity = {"dense_0": {"kernel": jnp.eye(64), "bias": jnp.zeros(64)}}
+    value = objective.losses(jax.random.key(3), body, identity, {"image": images})
+    np.testing.assert_allclose(value, 0.0, atol=1e-6)
+    hidden = np.asarray(seen[0] != images).reshape(2, 64)  # gray, where it was not
+    assert (hidden.sum(1) == 32).all()
+    off = {"dense_0": {"kernel": jnp.eye(64), "bias": jnp.where(hidden[0], 0.0, 9.0)}}
+    value = objective.losses(jax.random.key(3), body, off, {"image": images})
+    np.testing.assert_allclose(value[0], 0.0, atol=1e-6)
+    assert value[1] > 1
+
+
+def test_codes_are_trained_through_their_sign():
+    objective = objectives.learn_classes(
+        NOTHING, loss="contrastive", size=4, classes=2, binary=True, heat=0.5, margin=0.0
+    )
+    params = objective.init(jax.random.key(0), 4)
+    batch = {"image": jnp.asarray(np.random.default_rng(1).normal(size=(6, 2, 2, 1)), jnp.float32)}
+    batch["label"] = jnp.array([0, 1] * 3)
+
+    def loss(p):
+        return objective.losses(jax.random.key(0), flatten, p, batch).sum()
+
+    doubled = jax.tree.map(lambda x: 2 * x, params)  # has the same signs
+    np.testing.assert_allclose(loss(params), loss(doubled), rtol=1e-6)
+    assert np.abs(jax.grad(loss)(params)["linear"]["kernel"]).max() > 0
+
+
+def test_components_are_those_of_scikit_learn(rng):
+    rows = rng.normal(size=(40, 6)) * [5, 4, 3, 0, 0, 0]  # of three alone
+    fitted = task.fit_components(rows, size=5)
+    assert fitted["components"].shape == (6, 3)
+    expected = PCA(3).fit_transform(rows)
+    found = (rows - fitted["mean"]) @ fitted["components"]
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_bits_are_above_the_median_of_the_gallery(rng):
+    rows = rng.normal(size=(7, 3)).astype(np.float32)
+    fitted = transforms.fit("median", rows, gallery_of([0] * 7))
+    bits = np.asarray(transforms.apply("median", fitted.params, jnp.asarray(rows)))
+    assert bits.sum(0).tolist() == [3, 3, 3]
+
+
+def test_probabilities_are_those_of_scikit_learn(rng):
+    """One machine a class by hand, its decisions about held-out subjects through a sigmoid."""
+    label = np.repeat([0, 1, 2], 20)
+    rows = rng.normal(size=(60, 5)) + np.eye(5)[label] * 2
+    gallery = gallery_of(label)
+    fitted = transforms.fit_svm(rows, gallery)
+    penalty = float(fitted.text.split("C = ")[1].split()[0])
+    scaled, fold = (
+        (rows - rows.mean(0)) / rows.std(0),
+        np.array(number_folds(gallery, count=4, seed=0)),
+    )
+
+    def machine(keep, c):
+        made = LinearSVC(C=penalty, dual="auto", class_weight="balanced", random_state=0)
+        return made.fit(scaled[keep], label[keep] == c)
+
+    expected = []
+    for c in range(3):
+        held = np.zeros(60)
+        for f in range(4):
+            held[fold == f] = machine(fold != f, c).decision_function(scaled[fold == f])
+        platt = LogisticRegression(C=1e3).fit(held[:, None], label == c)
+        decision = machine(fold >= 0, c).decision_function(scaled)
+        expected.append(platt.predict_proba(decision[:, None])[:, 1])
+    found = transforms.apply("svm", fitted.params, jnp.asarray(rows, jnp.float32))
+    np.testing.assert_allclose(found, np.stack(expected, 1), rtol=1e-3, atol=1e-4)
+
+
+def test_a_class_with_one_case_has_a_machine_too(rng):
+    label = np.array([0] * 8 + [1] * 8 + [2])
+    fitted = transforms.fit_svm(rng.normal(size=(17, 3)), gallery_of(label))
+    assert all(np.isfinite(x).all() for x in fitted.params.values())
+
+
+@pytest.mark.parametrize(
+    "settings, match",
+    [
+        ({"code": True, "features": "pca"}, "`code` is for"),
+        ({"code": True, "transform": "svm"}, "codes stay as they are"),
+        ({"distance": "hamming"}, "of bits"),
+        ({"temperature": 0.0}, "above 0"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, match):
+    with pytest.raises(UserError, match=match):
+        RetrievalOptions(**settings)
+
+
+@pytest.mark.parametrize(
+    "features, start, seeds, match",
+    [
+        ("frozen", False, 1, "of which network"),
+        ("pixels", True, 1, "has no network"),
+        ("pca", False, 2, "does not depend"),
+    ],
+)
+def test_starts_and_seeds_that_do_not_go_together(features, start, seeds, match):
+    with pytest.raises(UserError, match=match):
+        check_options(RetrievalOptions(features=features), start=start, seeds=seeds)
+
+
+def test_barcodes_are_of_images():
+    with pytest.raises(UserError, match="2-D"):
+        task.make_barcode((8, 8, 8, 1), None)
