@@ -53,11 +53,12 @@ def main(config: Config) -> None:
     rows = np.arange(count).reshape(config.seeds, config.rows)
     fold = np.tile(np.arange(config.rows) // CLASSES % FOLDS, (config.seeds, 1))
     began = time.perf_counter()
-    fit = fit_probes.lower(x, label, rows, fold, classes=CLASSES, folds=FOLDS).compile()
+    target = np.eye(CLASSES, dtype=np.float32)[label]
+    fit = fit_probes.lower(x, target, rows, fold, folds=FOLDS).compile()
     compile_seconds = time.perf_counter() - began
     times = common.take_turns(
         {
-            "medjax": functools.partial(fit_ours, fit, x, label, rows, fold),
+            "medjax": functools.partial(fit_ours, fit, x, target, rows, fold),
             "scikit-learn": functools.partial(fit_theirs, x, label, rows, fold),
         },
         repeats=config.repeats,

@@ -19,7 +19,6 @@ from medjax.data.info import DatasetInfo
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
-from medjax.outputs.findings import metrics as findings
 from medjax.outputs.labels import OperatingOptions, metrics
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
 from medjax.tasks.base import with_network
@@ -125,8 +124,7 @@ def main(
         if start:
             task = task._replace(init=start.init(task.init))
         method = experiment.Method(predictor, spec, task, config.operating)
-        choose = findings.choose_score if spec.info.findings else metrics.choose_score
-        score = choose(config.best, validation, spec.info)
+        score = predictor.choose_score(config.best, validation, spec.info)
         layers = config.finetuning.rates(predictor.make_network(spec), spec.image_shape)
         learned = experiment.train(
             run,

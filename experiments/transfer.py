@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from medjax import app, experiment, progress
+from medjax import app, experiment, heads, progress
 from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset
@@ -88,6 +88,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         predictor = dataclasses.replace(
             config.predictor,
+            head=heads.FINDINGS if spec.info.findings else config.predictor.head,
             augmentation=config.augmentation,
             image_size=config.data.image_size,
             fit=config.data.fit,
@@ -95,7 +96,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         given = dataclasses.asdict(config.regularisation)
         make_task = functools.partial(predictor.make_task, spec, **given)
         task, kept = make_task(), config.finetuning.keep_statistics
-        score = metrics.choose_score(config.best, validation, spec.info)
+        score = predictor.choose_score(config.best, validation, spec.info)
         method = experiment.Method(predictor, spec, task, config.operating)
         predict = compile_predict(task.predict)
         shared = bench.set_up(
@@ -181,7 +182,8 @@ def write_comparison(
     experiment.say("\ncomparing the arms")
     with progress.alive("comparing the arms"):
         summary = showing.summarise([c.arm for c in done], declared, metric=metric, samples=n)
-    of_all = len(run.dataset.splits["train"]) / len(method.spec.info.classes)
+    train = run.dataset.splits["train"]
+    of_all = len(train) / len(arms.group_images(train, method.spec.info)[1])
     return experiment.write_report(
         run,
         method,

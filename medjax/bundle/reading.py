@@ -122,8 +122,13 @@ class Bundle:
 
     def answers(self, batch: int) -> Callable[[Sequence[PreparedImage]], Sequence[Answer]]:
         """The compiled function for images of one shape, so many at a time."""
-        answer = _compiled(self, batch)
-        return lambda ready: answer(self.weights, split_of(ready))
+        answer, decide = _compiled(self, batch), self.predictor.output.decide
+
+        def answer_all(ready: Sequence[PreparedImage]) -> Sequence[Answer]:
+            plain = answer(self.weights, split_of(ready))
+            return [decide(part, self.spec, self.report) for part in plain]
+
+        return answer_all
 
 
 @functools.lru_cache(maxsize=8)

@@ -12,6 +12,7 @@ from medjax.models.convnext import ConvNeXt
 from medjax.models.densenet import DenseNet
 from medjax.models.detector import BODIES, Detector
 from medjax.models.efficientnet import LITE1, EfficientNet
+from medjax.models.efficientnet_b0 import EfficientNetB0
 from medjax.models.inception import InceptionV3
 from medjax.models.meshnet import MeshNet
 from medjax.models.own import accept_known, check_module, check_network, use_fast_convolutions
@@ -41,6 +42,7 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "densenet121_224": DenseNet,
     "efficientnet_lite0": EfficientNet,
     "efficientnet_lite1": partial(EfficientNet, stages=LITE1),
+    "efficientnet_b0": EfficientNetB0,
     "vgg16": VGG,
     "inception_v3": InceptionV3,
     "convnext_tiny": ConvNeXt,
@@ -87,6 +89,7 @@ SUMMARIES = {  # what each network is, and where it is described
     "densenet121_224": "DenseNet-121 (Huang et al. 2017); starts from published weights",
     "efficientnet_lite0": "EfficientNet-Lite0 (Tan and Le 2019); starts from published weights",
     "efficientnet_lite1": "EfficientNet-Lite1 (Tan and Le 2019); starts from published weights",
+    "efficientnet_b0": "EfficientNet-B0 (Tan and Le 2019); starts from published weights",
     "vgg16": "VGG-16 (Simonyan and Zisserman 2015); starts from published weights",
     "inception_v3": "Inception-v3, 2-D (Szegedy et al. 2016); starts from published weights",
     "convnext_tiny": "ConvNeXt-T (Liu et al. 2022); starts from published weights",

@@ -34,6 +34,7 @@ _HEADS = (
     "head",
     "classifier.2",
     "classifier.6",
+    "classifier.1",
 )
 _LEFT = ("AuxLogits.", "mask_token", "op_threshs")  # what serves training alone
 _PLACES = "pos_embed"
@@ -59,7 +60,26 @@ def torch_names(path: tuple[str, ...]) -> list[str]:
     # EfficientNet as PyTorch's users have it: `_blocks.0._bn1`.
     marked = re.sub(r"(^|\.)(?=[a-z])", r"\1_", name.removesuffix(f".{end}")) + f".{end}"
     unstripped = ".".join([*modules, end])  # Inception: branch3x3_1.conv
-    return [name, f"features.{name}", marked, dotted, unstripped, *_of_transformers(dotted)]
+    names = [name, f"features.{name}", marked, dotted, unstripped]
+    return [*names, *_of_transformers(dotted), _of_efficientnet(dotted)]
+
+
+def _of_efficientnet(name: str) -> str:
+    """The name of EfficientNet-B0 in torchvision."""
+    whole = {"conv_stem": "0.0", "bn1": "0.1", "conv_head": "8.0", "bn2": "8.1"}
+    first = {"conv_dw": "0.0", "bn1": "0.1", "conv_pw": "2.0", "bn2": "2.1"}
+    other = {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1"}
+    other |= {"conv_pwl": "3.0", "bn3": "3.1"}
+    block = re.match(r"^blocks_(\d)_(\d+)\.(\w+)(\..*)$", name)
+    if not block:
+        module, _, end = name.partition(".")
+        return f"features.{whole.get(module, module)}.{end}"
+    stage, number, module, end = int(block[1]), block[2], block[3], block[4]
+    places = other if stage else first
+    excited = 2 if stage else 1
+    excitation = {"se_conv_reduce": f"{excited}.fc1", "se_conv_expand": f"{excited}.fc2"}
+    place = (places | excitation).get(module, module)
+    return f"features.{stage + 1}.{number}.block.{place}{end}"
 
 
 def _of_transformers(name: str) -> list[str]:
@@ -67,7 +87,7 @@ def _of_transformers(name: str) -> list[str]:
     timm = re.sub(r"_(\d+)(?=[._]|$)", r".\1", name)
     for ours, theirs in (
         (r"(\d)_(blocks|downsample)", r"\1.\2"),
-        (r"(mlp|embed|head)_(?=fc|proj|norm)", r"\1."),
+        (r"(mlp|embed|head|se)_(?=fc|proj|norm|conv)", r"\1."),
         (r"layer_norm\.", "norm."),
         (r"^classifier\.0\.", "pre_logits.fc1."),
         (r"^classifier\.3\.", "pre_logits.fc2."),

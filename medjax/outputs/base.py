@@ -283,6 +283,8 @@ class Output(NamedTuple, Generic[Kind]):
       answer: predictions of new images as answers.
       compare: files of predictions; None: they are not compared.
       infer: answers to the cases of a split, arguments as of `infer_at_once`.
+      decide: `decide(answer, spec, report)`: the answer to a new image with what the report of the
+        run has chosen on validation, such as thresholds. The report may be a stranger's.
     """
 
     columns: tuple[str, ...]
@@ -297,6 +299,7 @@ class Output(NamedTuple, Generic[Kind]):
     answer: Callable[[Kind, Split], Sequence[Answer]]
     compare: PairReader | None = None
     infer: Callable[..., Inferred] = infer_at_once
+    decide: Callable[[Any, ModelSpec, JsonView], Answer] = lambda answer, spec, report: answer
 
 
 def mean_over_seeds(predicted: Predicted, spec: ModelSpec) -> Predicted:

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import transfer
 from medjax import app, bundle
@@ -158,3 +159,23 @@ def test_bad_flags_are_told_in_one_line_and_leave_nothing(
         run_here(tmp_path / "run", cache_dir, **given)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_findings_are_transferred_too(tmp_path, cache_dir, weights, rng):
+    folder, workdir = tmp_path / "set", tmp_path / "run"
+    folder.mkdir()
+    rows = ["path,bright,dark"]
+    for i in range(40):
+        pixels = rng.integers(0, 120, (12, 12), np.uint8) + 100 * (i % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
+        rows.append(f"{i:02d}.png,{i % 2},{'' if i % 5 == 0 else i // 2 % 2}")
+    (folder / "metadata.csv").write_text("\n".join(rows))
+    flags = {"dataset": "image_folder", "data_dir": folder, "finding_columns": "bright,dark"}
+    flags |= {"arms": "frozen,finetune,pixels", "train_sizes": "2,all", "best": "accuracy"}
+    run_here(workdir, cache_dir, init_from=weights, init_scaling="set", **flags)
+    report = json.loads((workdir / "report.json").read_text())
+    assert {row["arm"] for row in report["arms"]} == {"frozen", "finetune", "pixels"}
+    assert {row["metric"] for row in report["compared"]} == {"accuracy"}
+    assert set(report["findings"]) == {"bright", "dark"}
+    probed = [r["metrics"] for r in report["arms"] if r["arm"] == "pixels" and r["size"] == "all"]
+    assert probed[0]["accuracy"]["value"] > 0.6

@@ -28,6 +28,8 @@ REFERENCES = {
     "inception_v3": ("torchvision", "inception_v3", {"init_weights": False}, 107),
     "convnext_tiny": ("torchvision", "convnext_tiny", {}, 68),
     "convnext_tiny_timm": ("timm", "convnext_tiny", {}, 68),
+    "efficientnet_b0": ("torchvision", "efficientnet_b0", {}, 64),
+    "efficientnet_b0_timm": ("timm", "efficientnet_b0", {}, 75),
     "vit_small": (
         "timm",
         "vit_small_patch14_dinov2",

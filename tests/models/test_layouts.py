@@ -14,6 +14,7 @@ OURS = {"resnet18": "resnet18_224", "resnet34": "resnet34_224", "resnet50": "res
     "densenet121_xrayvision": "densenet121_224",
     "vgg16_timm": "vgg16",
     "convnext_tiny_timm": "convnext_tiny",
+    "efficientnet_b0_timm": "efficientnet_b0",
 }
 KEPT = layouts.read()
 

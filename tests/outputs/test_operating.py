@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medjax.outputs.labels import operating
+from medjax.data.info import DatasetInfo
+from medjax.ops.preprocess import Preprocessing
+from medjax.outputs.base import ModelSpec
+from medjax.outputs.labels import operating, serve
 from medjax.outputs.labels.operating import OperatingOptions, OperatingPoint
 from medjax.outputs.labels.predictions import LabelPredictions
 
@@ -90,3 +93,46 @@ def test_nothing_is_chosen_on_the_cases_of_the_report(rng):
         for cases in (right, wrong)
     ]
     assert found[0] == found[1] == operating.fit_temperature(tuned)
+
+
+REPORT = {
+    "calibration": {"temperature": 2.0},
+    "operating_points": [
+        {"chosen_by": "Youden", "threshold": 0.3},
+        {"chosen_by": "a miss costs 1 alarms", "threshold": 0.5},
+        {"chosen_by": "broken", "threshold": "high"},
+    ],
+}
+
+
+def two_classes():
+    info = DatasetInfo("set", classes=("ill", "well"), positive="ill")
+    return ModelSpec(info, Preprocessing(0.0, 1.0, (0.0,), (1.0,)), (1, 1, 1), "float32")
+
+
+def test_a_new_image_is_decided_by_what_validation_chose():
+    """At a temperature of 2 the odds 1 : 4 are 1 : 2, so that 0.2 becomes 1 / 3."""
+    answer = serve.ClassProbabilities("x", {"ill": 0.2, "well": 0.8})
+    row = serve.decide(answer, two_classes(), REPORT).rows()[0]
+    assert row["p_ill"] == 0.2 and row["class"] == "well"
+    assert row["calibrated_ill"] == pytest.approx(1 / 3)
+    assert "class at broken" not in row
+    near = serve.decide(
+        answer._replace(probability={"ill": 0.4, "well": 0.6}), two_classes(), REPORT
+    )
+    assert near.decisions == {"Youden": "ill", "a miss costs 1 alarms": "well"}
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {},
+        {"calibration": 3, "operating_points": "none"},
+        {"calibration": {"temperature": None}, "operating_points": [None, {"threshold": 0.5}]},
+        {"calibration": {"temperature": -1.0}, "operating_points": [{"chosen_by": "x"}]},
+        {"calibration": {"temperature": True}},
+    ],
+)
+def test_a_report_without_choices_adds_nothing(report):
+    answer = serve.ClassProbabilities("x", {"ill": 0.2, "well": 0.8})
+    assert serve.decide(answer, two_classes(), report).rows() == answer.rows()

@@ -184,5 +184,6 @@ LABELS: Output[LabelPredictions] = Output(
     details=details,
     draw=draw,
     answer=serve.answers_of,
+    decide=serve.decide,
     compare=PairReader(recognises, pairs.read_pair),
 )

@@ -11,7 +11,7 @@ from medjax.errors import UserError
 from medjax.evaluation import metrics
 from medjax.evaluation.intervals import Estimate, bootstrap, without_interval
 from medjax.evaluation.metrics import Metric, ratio
-from medjax.outputs.labels.predictions import LabelPredictions
+from medjax.evaluation.predictions import Predictions
 
 CLASSIFICATION: dict[str, Metric] = {
     "auc": metrics.auc,
@@ -70,7 +70,7 @@ def is_higher_better(score: str) -> bool:
     return score not in (*LOWER_IS_BETTER, "loss")
 
 
-def find_best(tables: Sequence[LabelPredictions], declared: Mapping[str, Metric], name: str) -> int:
+def find_best(tables: Sequence[Predictions], declared: Mapping[str, Metric], name: str) -> int:
     """The number of the table with the best value of a metric; undefined is worse than any."""
     sign = 1 if is_higher_better(name) else -1
     values = [sign * table.values({name: declared[name]})[name] for table in tables]

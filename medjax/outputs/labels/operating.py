@@ -120,9 +120,14 @@ def fit_temperature(predictions: LabelPredictions) -> float:
 
 def cool(predictions: LabelPredictions, temperature: float) -> LabelPredictions:
     """The same with their logits divided by a temperature; order and most probable class stay."""
-    logits = np.log(np.maximum(predictions.probability, _LEAST)) / temperature
+    return predictions.with_probability(soften(predictions.probability, temperature))
+
+
+def soften(probability: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities `[n, class]` whose logits are divided by a temperature."""
+    logits = np.log(np.maximum(probability, _LEAST)) / temperature
     exponential = np.exp(logits - logits.max(1, keepdims=True))
-    return predictions.with_probability(exponential / exponential.sum(1, keepdims=True))
+    return np.asarray(exponential / exponential.sum(1, keepdims=True))
 
 
 def cross_entropy(predictions: LabelPredictions) -> float:

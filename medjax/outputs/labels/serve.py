@@ -1,5 +1,6 @@
 """What a classifier answers to an image."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,15 +8,25 @@ import numpy as np
 
 from medjax.data.dataset import Split
 from medjax.evaluation import plot
+from medjax.outputs.base import ModelSpec
+from medjax.outputs.labels import operating
 from medjax.outputs.labels.predictions import LabelPredictions
-from medjax.typing import Json
+from medjax.typing import Json, JsonView
 
 
 class ClassProbabilities(NamedTuple):
-    """What one image shows."""
+    """What one image shows.
+
+    Attributes:
+      probability: of each class.
+      calibrated: the same with the temperature of validation; empty where none is known.
+      decisions: the class at each operating point of the run, by its name.
+    """
 
     case_id: str
     probability: dict[str, float]
+    calibrated: Mapping[str, float] = {}
+    decisions: Mapping[str, str] = {}
 
     @property
     def label(self) -> str:
@@ -29,6 +40,8 @@ class ClassProbabilities(NamedTuple):
                 "case_id": self.case_id,
                 "class": self.label,
                 **{f"p_{name}": p for name, p in self.probability.items()},
+                **{f"calibrated_{name}": p for name, p in self.calibrated.items()},
+                **{f"class at {name}": decision for name, decision in self.decisions.items()},
             }
         ]
 
@@ -52,3 +65,44 @@ def answers_of(predictions: LabelPredictions, split: Split) -> list[ClassProbabi
         ClassProbabilities(case, dict(zip(predictions.classes, map(float, p), strict=True)))
         for case, p in zip(predictions.case_id, predictions.probability, strict=True)
     ]
+
+
+def decide(answer: ClassProbabilities, spec: ModelSpec, report: JsonView) -> ClassProbabilities:
+    """The answer with the temperature and the operating points that its run chose on validation;
+    those of a report that does not have them, or not as numbers, are left out."""
+    names, probability = list(answer.probability), list(answer.probability.values())
+    temperature = _number(report.get("calibration"), "temperature")
+    calibrated = (
+        dict(
+            zip(
+                names,
+                operating.soften(np.array([probability]), temperature)[0].tolist(),
+                strict=True,
+            )
+        )
+        if temperature and temperature > 0
+        else {}
+    )
+    positive = spec.info.positive
+    points = report.get("operating_points")
+    if not positive or not isinstance(points, list):
+        return answer._replace(calibrated=calibrated)
+    other = next(name for name in names if name != positive)
+    thresholds = {
+        str(point["chosen_by"]): threshold
+        for point in points
+        if (threshold := _number(point, "threshold")) is not None and "chosen_by" in point
+    }
+    decisions = {
+        name: positive if answer.probability[positive] >= threshold else other
+        for name, threshold in thresholds.items()
+    }
+    return answer._replace(calibrated=calibrated, decisions=decisions)
+
+
+def _number(entry: Any, name: str) -> float | None:
+    """The finite number of this name; None where there is none."""
+    value = entry.get(name) if isinstance(entry, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if np.isfinite(value) else None

@@ -5,10 +5,13 @@ from typing import Any
 
 from medjax import heads, losses, models
 from medjax.config import option, own
+from medjax.data.dataset import Split
+from medjax.data.info import DatasetInfo
 from medjax.ops.augment import Augmentation
 from medjax.outputs.base import ModelSpec, Output
 from medjax.outputs.findings import FINDINGS
-from medjax.outputs.labels import LABELS
+from medjax.outputs.findings import metrics as findings
+from medjax.outputs.labels import LABELS, metrics
 from medjax.tasks.base import check_views, tta_option
 from medjax.tasks.classification import task as classification
 from medjax.train.task import Task
@@ -105,3 +108,8 @@ class ClassificationPredictor:
         if self.model not in models.BUILT_IN:
             models.check_network(network, image_shape=spec.image_shape, answers=(count,))
         return network
+
+    def choose_score(self, wish: str, validation: Split, info: DatasetInfo) -> str:
+        """The metric that chooses the checkpoint, of classes or of findings; errors as of these."""
+        choose = findings.choose_score if info.findings else metrics.choose_score
+        return choose(wish, validation, info)

@@ -52,19 +52,16 @@ def check_arms(names: Sequence[str], sizes: Sequence[str], options: TrainingOpti
 def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: DatasetInfo) -> None:
     """Raises UserError for a size that is no number, or larger than a class of the training set,
     and for arms that need what the set has not."""
-    classes = info.classes
     if {METADATA, WITH_METADATA} & set(names) and not train.metadata[0]:
         raise UserError("`arms`: the set has no metadata; name columns with `metadata_columns`")
     if {CLASSICAL, EARLY, LATE} & set(names):
         classical.find_skimage()
         if len(train.image_shape) != 3:
             raise UserError("`arms`: classical features are of 2-D images; leave those arms out")
-    if not classes:
-        raise UserError(
-            f"{info.name} has several findings an image, and training sizes are counted by class: "
-            "give a set of classes, or train with `medjax classify --init_from`"
-        )
-    counts = np.bincount(train["label"], minlength=len(classes))
+    if info.findings and {SVM, NEIGHBOURS} & set(names):
+        raise UserError(f"`arms`: {SVM} and {NEIGHBOURS} are of classes; leave those arms out")
+    number, groups = group_images(train, info)
+    counts = np.bincount(number, minlength=len(groups))
     for size in sizes:
         if size == ALL:
             continue
@@ -73,9 +70,24 @@ def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: Da
         least = int(counts.argmin())
         if int(size) > counts[least]:
             raise UserError(
-                f"`train_sizes={size}`: class {classes[least]} has {counts[least]} training "
+                f"`train_sizes={size}`: class {groups[least]} has {counts[least]} training "
                 f"images; give no more, or `{ALL}`"
             )
+
+
+def group_images(train: Split, info: DatasetInfo) -> tuple[np.ndarray, Sequence[str]]:
+    """What training sizes count images by: the number of each image's group, and their names.
+
+    Groups are the classes. Of several findings an image is in the group of that one, of those that
+    it has, that the fewest images have; those without one are a group of their own.
+    """
+    if info.classes:
+        return train["label"], info.classes
+    present = train["findings"] == 1
+    count = np.where(present, present.sum(0), len(train) + 1)
+    rarest = np.where(present.any(1), count.argmin(1), len(info.findings))
+    known, number = np.unique(rarest, return_inverse=True)
+    return number, [(*info.findings, "no finding")[i] for i in known]
 
 
 def choose_rows(keys: Key, label: np.ndarray, size: str) -> np.ndarray:
@@ -107,17 +119,23 @@ def _rank_in_class(label: np.ndarray) -> np.ndarray:
 
 
 def fit_size(
-    features: np.ndarray, label: np.ndarray, keys: Key, size: str, *, head: ClassHead
+    features: np.ndarray,
+    target: np.ndarray,
+    group: np.ndarray,
+    keys: Key,
+    size: str,
+    *,
+    head: ClassHead,
 ) -> tuple[Probe, list[float]]:
     """The probe of each seed `[seed, ...]`, and the decays that were chosen.
 
     Args:
-      features: of all training images, `[n, feature]`; label: `[n]`.
+      features: of all training images, `[n, feature]`; target: `[n, class]`, as a head encodes it.
+      group: that sizes count by, `[n]`.
       keys: that draw the examples, one a seed; head: whose values a probe gives.
     """
-    rows, fold, folds = _draw_once(keys, label, size)
-    classes = int(label.max()) + 1
-    probes, decay = fit_probes(features, label, rows, fold, classes=classes, folds=folds, head=head)
+    rows, fold, folds = _draw_once(keys, group, size)
+    probes, decay = fit_probes(features, target, rows, fold, folds=folds, head=head)
     every = jax.tree.map(lambda x: np.broadcast_to(x, (len(keys), *x.shape[1:])), probes)
     return every, np.asarray(decay).tolist()
 
@@ -132,7 +150,7 @@ def predict_tables(
     asked: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
     """Probabilities `[seed, n, class]` for each table that is asked of, by an arm without a probe;
-    arguments as of `fit_size`."""
+    arguments as of `fit_size`, of classes."""
     from medjax.tasks.transfer import tables  # here, as scikit-learn takes a second to load
 
     predict = {SVM: tables.predict_svm, NEIGHBOURS: tables.predict_neighbours}[name]

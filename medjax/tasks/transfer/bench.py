@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 
 from medjax.data.dataset import Split
@@ -45,6 +46,7 @@ class Bench(NamedTuple):
         trained on.
       layers: how those from the weights are trained; None: as all.
       variables: of the network with the weights that arms start from.
+      target: `[n, class]`, as the head encodes it; group: that sizes count by, `[n]`.
       made: tables of splits that arms have asked for, by what they hold and of which split.
     """
 
@@ -61,6 +63,8 @@ class Bench(NamedTuple):
     variables: Tree
     cache: Path
     known_by: tuple[str, ...]
+    target: np.ndarray
+    group: np.ndarray
     made: dict[tuple[str, str], np.ndarray]
 
 
@@ -93,9 +97,11 @@ def set_up(
       cache: the folder for features; known_by: what they depend on, beside the scaling: digests of
         the set and of the weights.
     """
+    head, info = HEADS[predictor.head], spec.info
     plan_for = functools.partial(
         plan.plan_arms,
         train=train,
+        column=head.column,
         options=options,
         evaluate=evaluate,
         score=score,
@@ -112,11 +118,15 @@ def set_up(
         start,
         of_all,
         of_all if started_task is task else plan_for(started_task),
-        plan.load_images(train),
+        plan.load_images(train, column=head.column),
         layers,
         arms.begin_variables(task.init, replace),
         cache,
         (*known_by, predictor.model),
+        np.asarray(
+            head.encode(jnp.asarray(train[head.column]), len(info.classes or info.findings))
+        ),
+        arms.group_images(train, info)[0],
         {},
     )
 
@@ -145,7 +155,7 @@ def draw_size(bench: Bench, size: str, names: Sequence[str]) -> Table:
         features = _recall(bench, _tabulate, bench.train, "train")
         probes, decays = _fit_probes(bench, features, size)
     seconds = time.perf_counter() - began
-    examples = plan.name_examples(bench.train["label"], size, bench.options)
+    examples = plan.name_examples(bench.group, size, bench.options)
     return Table(bench, size, {**bench.images, **examples}, probes, decays, seconds)
 
 
@@ -180,7 +190,7 @@ def _tabulate_pixels(bench: Bench, split: Split, what: str) -> np.ndarray:
 def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, str]:
     """The probe of each seed, on features of the training set, and the decays that they have."""
     keys, head = plan.data_keys(bench.options), HEADS[bench.predictor.head]
-    probes, decays = arms.fit_size(features, bench.train["label"], keys, size, head=head)
+    probes, decays = arms.fit_size(features, bench.target, bench.group, keys, size, head=head)
     return probes, ", ".join(f"{d:g}" for d in decays)
 
 
@@ -238,7 +248,7 @@ def _answer_probes(table: Table, name: str, asked: Mapping[str, Split]) -> list[
 
     if probes is None:
         probes, _ = _fit_probes(bench, tabulate(bench.train, "train"), table.size)
-    classes, head = len(bench.spec.info.classes), HEADS[bench.predictor.head]
+    classes, head = bench.target.shape[1], HEADS[bench.predictor.head]
     return [
         np.asarray(predict_probes(probes, tabulate(split, what), classes=classes, head=head))
         for what, split in asked.items()

@@ -9,9 +9,9 @@ import numpy as np
 from medjax.evaluation import stats
 from medjax.evaluation.intervals import Estimate, without_interval
 from medjax.evaluation.metrics import Floats, Metric, marked, traits_of
+from medjax.evaluation.predictions import Predictions
 from medjax.outputs.base import Evaluation
 from medjax.outputs.labels.metrics import find_best
-from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.typing import Json
 
 ALL = "all"  # the size of the whole training set
@@ -30,14 +30,19 @@ class Arm(NamedTuple):
 
     name: str
     size: str
-    by_seed: Sequence[LabelPredictions]
+    by_seed: Sequence[Predictions]
     seconds: float
     examples: int
 
     @property
+    def reference(self) -> np.ndarray:
+        """Labels `[n]`, or findings `[n, finding]`."""
+        return self.by_seed[0].table[0]
+
+    @property
     def probability(self) -> np.ndarray:
         """`[n, class, seed]`."""
-        return np.stack([table.probability for table in self.by_seed], -1)
+        return np.stack([table.table[1] for table in self.by_seed], -1)
 
 
 class Candidate(NamedTuple):
@@ -50,7 +55,7 @@ class Candidate(NamedTuple):
 
     arm: Arm
     learned: Any
-    evaluation: Evaluation[LabelPredictions]
+    evaluation: Evaluation[Any]
 
 
 def choose_best(
@@ -77,15 +82,15 @@ def mean_of_seeds(metric: Metric) -> Metric:
 
 def estimate(arm: Arm, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
     """Each metric, mean over seeds, with its interval over subjects."""
-    first, out = arm.by_seed[0], {}
+    reference, out = arm.reference, {}
     for name, metric in metrics.items():
         mean = mean_of_seeds(metric)
         if traits_of(metric).of_errors:  # whose interval looks at one network's answers
-            value = float(mean(first.label, arm.probability, np.ones((1, len(first.label))))[0])
+            value = float(mean(reference, arm.probability, np.ones((1, len(reference))))[0])
             out[name] = without_interval(value, "a mean over networks")
         else:
             out[name] = stats.bootstrap(
-                mean, first.label, arm.probability, first.subject_id, samples=samples
+                mean, reference, arm.probability, arm.by_seed[0].subject_id, samples=samples
             )
     return out
 
@@ -123,13 +128,12 @@ def compare_arms(arms: Sequence[Arm], metrics: Mapping[str, Metric], *, samples:
 
 
 def _compare(a: Arm, b: Arm, metric: Metric, *, samples: int) -> stats.Comparison:
-    first = a.by_seed[0]
     return stats.compare(
         mean_of_seeds(metric),
-        first.label,
+        a.reference,
         a.probability,
         b.probability,
-        first.subject_id,
+        a.by_seed[0].subject_id,
         samples=samples,
     )
 

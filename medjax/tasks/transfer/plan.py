@@ -25,7 +25,6 @@ from medjax.train.run import Plan
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key
 
-_COLUMNS = ("image", "label")
 Layers = Mapping[str, LayerRate] | None
 
 
@@ -47,6 +46,7 @@ def plan_arms(
     evaluate: Callable[[Any], Mapping[str, float]],
     score: str,
     higher: bool,
+    column: str = "label",
     layers: Layers = None,
 ) -> Plan:
     """The training from fresh weights, without data; `of_arm` has those of the others.
@@ -54,6 +54,7 @@ def plan_arms(
     Args:
       evaluate: metrics on validation, of the weights of all seeds.
       score, higher: which of them chooses the checkpoint.
+      column: the target.
       layers: how those are trained that start from weights of another set; None: as all.
 
     Raises:
@@ -73,7 +74,7 @@ def plan_arms(
     def pick(key: Key, data: Batch, step: Array, i: Array) -> Batch:
         mine = jnp.argmax((data["keys"] == jax.random.key_data(key)).all(-1))
         rows = data["order"][mine, step]
-        return mesh.split_batch({k: data[k][rows] for k in _COLUMNS}, mesh=devices)
+        return mesh.split_batch({k: data[k][rows] for k in ("image", column)}, mesh=devices)
 
     return plan_learners(
         options,
@@ -106,14 +107,14 @@ def of_arm(
     )
 
 
-def load_images(train: Split) -> Batch:
-    """All training images and labels, on every device."""
-    return mesh.put(train.batch(range(len(train)), ["label"]), mesh.replicated(mesh.make()))
+def load_images(train: Split, *, column: str) -> Batch:
+    """All training images and their targets, on every device."""
+    return mesh.put(train.batch(range(len(train)), [column]), mesh.replicated(mesh.make()))
 
 
 def name_examples(label: np.ndarray, size: str, options: TrainingOptions) -> Batch:
     """What a size adds to the images: the `order` of examples, `[seed, step, batch]`, and the
-    `keys` that tell the seeds apart."""
+    `keys` that tell the seeds apart; `label` is what sizes count by."""
     which: feed.Index = (
         functools.partial(feed.batch_index, size=len(label), batch=options.batch)
         if size == ALL

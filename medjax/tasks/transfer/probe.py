@@ -129,24 +129,23 @@ def choose_probe(
     return fit_probe(features, target, jnp.ones(len(features)), decay=best, head=head), best
 
 
-@functools.partial(jax.jit, static_argnames=("classes", "folds", "head"))
+@functools.partial(jax.jit, static_argnames=("folds", "head"))
 def fit_probes(
     features: Array,
-    label: Array,
+    target: Array,
     rows: Array,
     fold: Array,
     *,
-    classes: int,
     folds: int,
     head: ClassHead = HEADS[CLASSES],
 ) -> tuple[Probe, Array]:
     """The probe of each seed `[seed, ...]`, and the decay that it has, as one program.
 
     Args:
-      features: of all training images, `[n, feature]`; label: `[n]`.
+      features: of all training images, `[n, feature]`; target: `[n, class]`.
       rows, fold: what each seed trains on, and in which fold it is, `[seed, m]`.
     """
-    target, decays = jax.nn.one_hot(label, classes), jnp.array(DECAYS)
+    decays = jnp.array(DECAYS)
 
     def fit_seed(mine: Array, my_fold: Array) -> tuple[Probe, Array]:
         return choose_probe(

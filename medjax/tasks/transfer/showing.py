@@ -43,7 +43,7 @@ def summarise(
     Args:
       declared: all metrics; samples: exchanges of a paired test.
     """
-    shown = list(dict.fromkeys((metric, "balanced_accuracy")))
+    shown = [n for n in dict.fromkeys((metric, "balanced_accuracy")) if n in declared]
     compared = compare_arms(arms, {name: declared[name] for name in shown}, samples=samples)
     return Summary(
         arms,

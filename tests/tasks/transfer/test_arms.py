@@ -92,7 +92,7 @@ def test_sizes_that_cannot_be_are_told(size, message):
     [
         ("metadata", {}, "the set has no metadata; name columns"),
         ("late_fusion", {"image_shape": (4, 4, 4, 1)}, "are of 2-D images"),
-        ("svm", {"info": DatasetInfo("x", findings=("a",))}, "x has several findings an image"),
+        ("svm", {"info": DatasetInfo("x", findings=("a",))}, "svm and knn are of classes"),
     ],
 )
 def test_what_an_arm_needs_and_the_set_has_not_is_told(name, options, message):
@@ -106,6 +106,18 @@ def check_set(sizes, *, names=("scratch",), image_shape=(8, 8, 1), info=None):
         {"label": LABEL}, [""] * count, [""] * count, [{}] * count, None, image_shape, np.uint8
     )
     arms.check_set(names, sizes, train, info or DatasetInfo("x", ("a", "b", "c")))
+
+
+def test_images_with_findings_are_counted_by_their_rarest():
+    """Findings a, b and c stand in 4, 2 and 0 images; whoever has a and b is counted by b."""
+    present = np.array([[1, 0, 0], [1, 1, 0], [1, 1, np.nan], [1, 0, 0], [0, 0, 0]], float)
+    train = Split({"findings": present}, [""] * 5, [""] * 5, [{}] * 5, None, (8, 8, 1), np.uint8)
+    info = DatasetInfo("x", findings=("a", "b", "c"))
+    number, names = arms.group_images(train, info)
+    assert names == ["a", "b", "no finding"]
+    assert number.tolist() == [0, 1, 1, 0, 2]
+    with pytest.raises(UserError, match="class no finding has 1 training images"):
+        arms.check_set(["scratch"], ["2"], train, info)
 
 
 def test_features_are_what_the_last_layer_is_given(rng):
@@ -171,7 +183,7 @@ def test_no_probe_learns_from_rows_that_are_not_its_own(rng):
     wild = x.copy()
     wild[others] += 1000
     fits = [
-        fit_probes(table, LABEL, rows[:1], fold[:1], classes=3, folds=folds) for table in (x, wild)
+        fit_probes(table, np.eye(3)[LABEL], rows[:1], fold[:1], folds=folds) for table in (x, wild)
     ]
     for a, b in zip(*map(jax.tree.leaves, fits), strict=True):
         np.testing.assert_array_equal(a, b)
