@@ -54,7 +54,7 @@ LEVELS = [
     {"config", "runtime"},
     {"usage"},
     {"app", "lock", "ops", "schema"},
-    {"losses", "models", "data", "rl", "run_options"},
+    {"contrastive", "losses", "models", "data", "rl", "run_options"},
     {"heads"},
     {"train"},
     {"evaluation", "weights", "workdir"},

@@ -66,14 +66,14 @@ def torch_names(path: tuple[str, ...]) -> list[str]:
 
 def _of_efficientnet(name: str) -> str:
     """The name of EfficientNet-B0 in torchvision."""
-    whole = {"conv_stem": "0.0", "bn1": "0.1", "conv_head": "8.0", "bn2": "8.1"}
+    ends = {"conv_stem": "0.0", "bn1": "0.1", "conv_head": "8.0", "bn2": "8.1"}
     first = {"conv_dw": "0.0", "bn1": "0.1", "conv_pw": "2.0", "bn2": "2.1"}
     other = {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1"}
     other |= {"conv_pwl": "3.0", "bn3": "3.1"}
     block = re.match(r"^blocks_(\d)_(\d+)\.(\w+)(\..*)$", name)
     if not block:
         module, _, end = name.partition(".")
-        return f"features.{whole.get(module, module)}.{end}"
+        return f"features.{ends.get(module, module)}.{end}"
     stage, number, module, end = int(block[1]), block[2], block[3], block[4]
     places = other if stage else first
     excited = 2 if stage else 1

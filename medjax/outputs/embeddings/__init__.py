@@ -48,12 +48,12 @@ def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> RetrievalPr
         "excluded": np.zeros(n, int),
         "embedding": np.zeros((n, 0)),
     }
-    found = {name: np.asarray(predicted.get(name, value)) for name, value in empty.items()}
+    answers = {name: np.asarray(predicted.get(name, value)) for name, value in empty.items()}
     return RetrievalPredictions(
         case_id=list(split.case_id),
         subject_id=list(split.subject_id),
         label=np.full(n, "", object) if label is None else names[label],
-        **found,
+        **answers,
     )
 
 
@@ -70,12 +70,12 @@ def declare_metrics(spec: ModelSpec, measures: Any = None) -> dict[str, Metric]:
 
 def details(evaluation: Evaluation[RetrievalPredictions]) -> Json:
     """Each class by itself, and what was passed over."""
-    found, names = evaluation.ensemble, evaluation.spec.info.classes
+    answers, names = evaluation.ensemble, evaluation.spec.info.classes
     gallery = np.bincount(evaluation.train["label"], minlength=len(names))
     shown = ("precision_at_1", "ap_at_5", "map")
     rows = []
     for number, name in enumerate(names):
-        scores = found.scores[found.label == name]
+        scores = answers.scores[answers.label == name]
         means = [_mean(scores[:, MEASURES.index(measure)]) for measure in shown]
         rows.append(
             [name, str(len(scores)), str(gallery[number]), *(f"{value:.3f}" for value in means)]
@@ -86,7 +86,7 @@ def details(evaluation: Evaluation[RetrievalPredictions]) -> Json:
         "rows": rows,
         "remarks": [],
     }
-    return {"gallery": int(gallery.sum()), "tables": [table], "remarks": _remark(found, gallery)}
+    return {"gallery": int(gallery.sum()), "tables": [table], "remarks": _remark(answers, gallery)}
 
 
 def _mean(values: np.ndarray) -> float:
@@ -94,10 +94,10 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else np.nan
 
 
-def _remark(found: RetrievalPredictions, gallery: np.ndarray) -> list[str]:
+def _remark(answers: RetrievalPredictions, gallery: np.ndarray) -> list[str]:
     """How many cases were passed over, and how many queries have nothing to find."""
-    total, queries = int(found.excluded.sum()), int((found.excluded > 0).sum())
-    nothing = int(np.isnan(found.scores[:, MEASURES.index("map")]).sum())
+    total, queries = int(answers.excluded.sum()), int((answers.excluded > 0).sum())
+    nothing = int(np.isnan(answers.scores[:, MEASURES.index("map")]).sum())
     remarks = [f"the gallery is the training set, {int(gallery.sum())} cases"]
     if total:
         remarks.append(

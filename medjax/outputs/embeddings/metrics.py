@@ -26,20 +26,20 @@ MEASURES = (
 )
 
 
-def score_ranking(found: np.ndarray, label: int, *, classes: int, ordered: bool) -> Floats:
+def score_ranking(ranking: np.ndarray, label: int, *, classes: int, ordered: bool) -> Floats:
     """What `MEASURES` are of one query.
 
     Args:
-      found: the classes of the gallery, the nearest case first, `[n]`.
+      ranking: the classes of the gallery, the nearest case first, `[n]`.
       label: the class of the query.
       classes: how many there are; ordered: whether a class near that of the query is relevant too,
         for `ndcg`: 1 - its distance over the largest one.
     """
-    hit, k = found == label, min(K, len(found))
+    hit, k = ranking == label, min(K, len(ranking))
     relevant, hits = int(hit.sum()), int(hit[:k].sum())
     precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
     top = float((precision * hit)[:k].sum())
-    gain = 1 - np.abs(found - label) / max(classes - 1, 1) if ordered else hit.astype(float)
+    gain = 1 - np.abs(ranking - label) / max(classes - 1, 1) if ordered else hit.astype(float)
     return np.array(
         [
             _share(top, min(k, relevant)),
@@ -48,16 +48,16 @@ def score_ranking(found: np.ndarray, label: int, *, classes: int, ordered: bool)
             hits / k,
             _share(hits, relevant),
             _share(float((precision * hit).sum()), relevant),
-            _vote(found[:k], label, classes),
+            _vote(ranking[:k], label, classes),
             _share(_discounted(gain), _discounted(np.sort(gain)[::-1])),
         ]
     )
 
 
-def trace_recall(found: np.ndarray, label: int) -> Floats:
+def trace_recall(ranking: np.ndarray, label: int) -> Floats:
     """The highest precision of one query at `RECALLS` or more, `[len(RECALLS)]`; NaN where it has
     nothing to find. Arguments as of `score_ranking`."""
-    hit = found == label
+    hit = ranking == label
     if not hit.any():
         return np.full(len(RECALLS), np.nan)
     count = np.cumsum(hit)
@@ -71,9 +71,9 @@ def _share(part: float, total: float) -> float:
     return part / total if total else np.nan
 
 
-def _vote(found: np.ndarray, label: int, classes: int) -> float:
+def _vote(ranking: np.ndarray, label: int, classes: int) -> float:
     """Whether most neighbours have the class; where several classes have as many, its share."""
-    votes = np.bincount(found, minlength=classes)
+    votes = np.bincount(ranking, minlength=classes)
     first = np.flatnonzero(votes == votes.max())
     return float(label in first) / len(first)
 

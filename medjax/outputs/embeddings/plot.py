@@ -16,14 +16,14 @@ _FEWEST_POINTS = 5
 
 def draw_map(path: Path, evaluation: Evaluation[RetrievalPredictions]) -> None:
     """The embeddings of the queries in two dimensions, coloured by class."""
-    found, names = evaluation.ensemble, evaluation.spec.info.classes
-    rows = np.random.default_rng(0).permutation(len(found.label))[:_MOST_POINTS]
-    place = _place(found.embedding[rows])
+    ranked, names = evaluation.ensemble, evaluation.spec.info.classes
+    rows = np.random.default_rng(0).permutation(len(ranked.label))[:_MOST_POINTS]
+    place = _place(ranked.embedding[rows])
 
     def fill(figure: Any, axes: Any) -> None:
         ax = axes[0][0]
         for name, colour in zip(names, plot.pick_colours(len(names)), strict=True):
-            mine = place[found.label[rows] == name]
+            mine = place[ranked.label[rows] == name]
             ax.scatter(*mine.T, s=9, color=colour, alpha=0.7, lw=0, label=plot.short(name, most=24))
         ax.set(xticks=[], yticks=[], title=f"{len(rows)} queries, t-SNE")
         figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", markerscale=2)
@@ -44,11 +44,11 @@ def _place(embedding: np.ndarray) -> np.ndarray:
 
 def draw_ranks(path: Path, evaluation: Evaluation[RetrievalPredictions]) -> None:
     """Precision against recall, and how many of the cases at each rank are of the class."""
-    found, chance = evaluation.ensemble, evaluation.baseline
+    ranked, chance = evaluation.ensemble, evaluation.baseline
 
     def fill(figure: Any, axes: Any) -> None:
         left, right = axes[0]
-        for answers, colour, name in ((found, "C0", "found"), (chance, "0.6", "random order")):
+        for answers, colour, name in ((ranked, "C0", "found"), (chance, "0.6", "random order")):
             hit = answers.neighbour_label == answers.label[:, None]
             known = answers.neighbour_row >= 0
             share = hit.sum(0) / np.maximum(known.sum(0), 1)
@@ -69,25 +69,25 @@ def _mean_defined(curve: np.ndarray) -> np.ndarray:
 
 def draw_worst(folder: Path, evaluation: Evaluation[RetrievalPredictions]) -> list[Picture]:
     """The queries that found least, each with its nearest cases."""
-    found, pictures = evaluation.ensemble, []
-    score = found.scores[:, MEASURES.index("ap_at_5")]
+    ranked, pictures = evaluation.ensemble, []
+    score = ranked.scores[:, MEASURES.index("ap_at_5")]
     order = [int(i) for i in np.argsort(score, kind="stable") if score[i] < 1]
     for number, i in enumerate(order[:WORST_CASES], start=1):
         name = f"worst_{number}.png"
         draw_row(folder / name, evaluation, i)
-        hits = int((found.neighbour_label[i] == found.label[i]).sum())
-        text = f"{found.label[i]}: {hits} of {K} nearest are of this class"
-        pictures.append(Picture(name, text, True, found.case_id[i], i + 2, wide=True))
+        hits = int((ranked.neighbour_label[i] == ranked.label[i]).sum())
+        text = f"{ranked.label[i]}: {hits} of {K} nearest are of this class"
+        pictures.append(Picture(name, text, True, ranked.case_id[i], i + 2, wide=True))
     return pictures
 
 
 def draw_row(path: Path, evaluation: Evaluation[RetrievalPredictions], query: int) -> None:
     """A query and its nearest cases, the wrong ones with their class in red."""
-    found, gallery = evaluation.ensemble, evaluation.train
-    near = [int(i) for i in found.neighbour_row[query] if i >= 0]
+    ranked, gallery = evaluation.ensemble, evaluation.train
+    near = [int(i) for i in ranked.neighbour_row[query] if i >= 0]
 
     images = [evaluation.split.read(query), *(gallery.read(i) for i in near)]
-    names = [found.label[query], *found.neighbour_label[query][: len(near)]]
+    names = [ranked.label[query], *ranked.neighbour_label[query][: len(near)]]
     pictures = [plot.flat(image) for image in images]
     height, width = pictures[0].shape[:2]
     gap = max(width // 16, 1)

@@ -46,8 +46,8 @@ def infer(
         for mine, theirs in zip(by_seed["embedding"], known["embedding"], strict=True)
     ]
     stacked = {name: np.stack([r[name] for r in ranked]) for name in ranked[0]}
-    together = rank(joined["embedding"], join_seeds(known)["embedding"])
-    return Inferred({**by_seed, **stacked}, {**joined, **together})
+    ensemble = rank(joined["embedding"], join_seeds(known)["embedding"])
+    return Inferred({**by_seed, **stacked}, {**joined, **ensemble})
 
 
 def join_seeds(predicted: Predicted) -> Predicted:
@@ -101,12 +101,12 @@ class Ranker:
         near = np.pad(row[:K], (0, max(K - len(row), 0)), constant_values=-1)
         far = np.pad(distance[order][:K], (0, max(K - len(row), 0)), constant_values=np.nan)
         names = [self.gallery.case_id[i] if i >= 0 else "" for i in near]
-        found = [str(classes[label[i]]) if i >= 0 else "" for i in near]
+        near_classes = [str(classes[label[i]]) if i >= 0 else "" for i in near]
         return {
             "scores": scores,
             "curve": trace_recall(label[row], mine),
             "neighbour": np.array(names, object),
-            "neighbour_label": np.array(found, object),
+            "neighbour_label": np.array(near_classes, object),
             "neighbour_row": near,
             "distance": far,
             "excluded": np.array(len(self.gallery) - len(others)),

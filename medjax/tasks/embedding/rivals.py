@@ -100,17 +100,17 @@ def compare_rivals(
     Args:
       others: beside random order, pixels and components.
     """
-    found, metrics, samples = evaluation.ensemble, evaluation.metrics, evaluation.samples
+    answers, metrics, samples = evaluation.ensemble, evaluation.metrics, evaluation.samples
     first = next(iter(metrics))
     linear = {
         name: answer_queries(gallery, *fit_linear(gallery, answers=name), evaluation.split)
         for name in (PIXELS, COMPONENTS)
     }
-    rows = {"this run": found, **others, "random": evaluation.baseline, **linear}
+    rows = {"this run": answers, **others, "random": evaluation.baseline, **linear}
     compared = {
-        who: found.compare(row, metrics[first], samples=samples)
+        who: answers.compare(row, metrics[first], samples=samples)
         for who, row in rows.items()
-        if row is not found
+        if row is not answers
     }
     return {
         "beside": {who: row.estimates(metrics, samples=samples) for who, row in rows.items()},
