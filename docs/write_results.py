@@ -17,6 +17,8 @@ HERE = Path(__file__).parent
 FAMILIES = {
     "classify": "Classification",
     "transfer": "Transfer learning",
+    "pretrain": "Pre-training",
+    "retrieve": "Retrieval",
     "heatmap": "Landmarks by heatmaps",
     "search": "Landmark search",
     "segment": "Masks",

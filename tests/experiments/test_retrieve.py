@@ -76,11 +76,13 @@ def test_neighbours_are_training_cases_in_order_of_distance(codes):
 def write_set(folder, rng, *, test_level):
     """Two classes by intensity; the images of the test split are others at another level."""
     folder.mkdir()
-    lines = ["path,label,split,subject_id"]
+    first, lines = None, ["path,label,split,subject_id"]
     for i in range(40):
         split = "train" if i < 24 else "val" if i < 32 else "test"
         level = 40 + 60 * (i % 2) if split != "test" else test_level
         pixels = (level + rng.integers(0, 60, (12, 12))).astype(np.uint8)
+        pixels = first if i == 39 else pixels  # a copy in the test split
+        first = pixels if i == 0 else first
         Image.fromarray(pixels).save(folder / f"{i}.png")
         lines.append(f"{i}.png,{'ab'[i % 2]},{split},s{i // 2}")
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
@@ -96,6 +98,8 @@ def test_what_is_fitted_does_not_see_the_queries(tmp_path, cache_dir):
         workdir = tmp_path / f"run_{level}"
         report = run_here(workdir, cache_dir, **given, distance="cosine", auto=False)
         digests.append(report["weights_sha256"])
+        copies = [line for line in report["remarks"] if "all but equal" in line]
+        assert copies and copies[0].startswith("1 queries")
     assert digests[0] == digests[1]
     assert report["best_step"] == 0 and report["cases"] == 8
 

@@ -22,7 +22,7 @@ from medjax.outputs.base import (
     Predicted,
     match_cases,
 )
-from medjax.outputs.embeddings import metrics, plot, ranking, serve
+from medjax.outputs.embeddings import irma, metrics, plot, ranking, serve
 from medjax.outputs.embeddings.metrics import MEASURES, RECALLS, K
 from medjax.outputs.embeddings.predictions import RetrievalPredictions
 from medjax.outputs.preparing import prepare_images
@@ -86,7 +86,22 @@ def details(evaluation: Evaluation[RetrievalPredictions]) -> Json:
         "rows": rows,
         "remarks": [],
     }
-    return {"gallery": int(gallery.sum()), "tables": [table], "remarks": _remark(answers, gallery)}
+    return {
+        "gallery": int(gallery.sum()),
+        "tables": [table],
+        "remarks": [*_remark(answers, gallery), *_score_codes(answers, names)],
+    }
+
+
+def _score_codes(answers: RetrievalPredictions, names: Sequence[str]) -> list[str]:
+    """The error score of the nearest cases where classes are IRMA codes."""
+    nearest = answers.neighbour_label[:, 0].tolist()
+    if not irma.are_codes(names) or "" in nearest:
+        return []
+    score = irma.score_codes(answers.label.tolist(), nearest, names)
+    return [
+        f"IRMA error score of the nearest cases: {score:.2f}, summed over {len(nearest)} queries"
+    ]
 
 
 def _mean(values: np.ndarray) -> float:
