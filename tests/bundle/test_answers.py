@@ -21,6 +21,7 @@ from medjax.errors import ExitError, UserError
 from medjax.outputs.base import PreparedImage
 from medjax.outputs.boxes import BoxMeasures
 from medjax.outputs.boxes.serve import BoxAnswer
+from medjax.outputs.embeddings.serve import Embedding
 from medjax.outputs.frames.serve import FrameAnswer
 from medjax.outputs.landmarks.serve import LandmarkAnswer
 from medjax.outputs.masks.serve import MaskAnswer
@@ -38,10 +39,10 @@ COLUMNS = {
     "classify": ("p_bright", "p_dark"),
     "detect": ("score", "xmin", "ymax"),
     "heatmap": ("x", "y", "x_mm", "y_mm"),
+    "retrieve": (),  # a run says what its queries have found, a bundle what describes an image
     "search": ("x_mm", "y_mm", "z_mm"),
     "segment": ("size",),
     "temporal": ("frame", "score"),
-    "transfer": ("p_bright", "p_dark"),
 }
 OLD = {
     "x": "pred_x",
@@ -115,7 +116,7 @@ def test_predictions_are_those_of_the_run(shared, tmp_path, cache_dir):
     assert (tmp_path / "out" / "scores.csv").exists() == (shared.experiment == "temporal")
 
 
-def on_split(model, split, config):
+def on_split(model, split, config, gallery):
     """The metric that chooses the checkpoint, of the weights of a run, on a split: what the run
     itself would have found, by another way."""
     how, spec, weights = model.predictor, model.spec, model.weights
@@ -123,18 +124,18 @@ def on_split(model, split, config):
         columns = [one.column for one in inputs_of(how, spec)[1:]]
         compiled = compile_predict(how.make_task(spec).predict)
         infer = functools.partial(how.output.infer, how, compiled, weights)
-        found = infer(split, spec, columns=columns, batch=4).by_seed
-        if model.experiment in ("classify", "transfer"):
+        found = infer(split, spec, columns=columns, batch=4, gallery=gallery).by_seed
+        if model.experiment == "classify":
             rows, label = np.arange(len(split)), split["label"]
             return np.mean([-np.log(p[rows, label]) for p in found["probability"]])
         each = [
             how.output.tabulate(split, spec, {k: v[s] for k, v in found.items()})
             for s in range(spec.seeds)
         ]
-        if model.experiment == "detect":
-            return np.mean(
-                [f.values(how.output.metrics(spec, BoxMeasures()))["map_50"] for f in each]
-            )
+        declared = {"detect": ("map_50", BoxMeasures()), "retrieve": ("ap_at_5", None)}
+        if model.experiment in declared:
+            name, measures = declared[model.experiment]
+            return np.mean([f.values(how.output.metrics(spec, measures))[name] for f in each])
         if model.experiment == "segment":
             return np.mean([np.nanmean(f.scores[..., 0]) for f in each])
         if model.experiment == "heatmap":
@@ -161,17 +162,17 @@ def test_validation_chose_and_training_scaled(shared, cache_dir):
     dataset = load_set(shared, cache_dir)
     model = bundle.opened(shared.files, where="b")
     report = json.loads((shared.workdir / "report.json").read_text())
-    classes = shared.experiment in ("classify", "transfer")
-    name = "loss" if classes else report["validation"]["metric"]
+    name = "loss" if shared.experiment == "classify" else report["validation"]["metric"]
     chosen = next(
         line[f"validation_{name}"]
         for line in read_lines(shared.workdir / "metrics.jsonl")
         if line["step"] == report["best_step"]
     )
-    values = {name: on_split(model, split, config) for name, split in dataset.splits.items()}
+    train = dataset.splits["train"]
+    values = {name: on_split(model, split, config, train) for name, split in dataset.splits.items()}
     assert chosen == pytest.approx(values["validation"], rel=1e-4)
-    # A detector that has hardly learned meets no box at all, in either.
-    assert shared.experiment == "detect" or abs(chosen - values["test"]) > 1e-3
+    # A detector that has hardly learned meets no box at all, in either; codes meet every class.
+    assert shared.experiment in ("detect", "retrieve") or abs(chosen - values["test"]) > 1e-3
     scaled = {}
     for name, split in dataset.splits.items():
         if shared.experiment == "segment":  # by its patches
@@ -235,6 +236,8 @@ def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
         elif isinstance(here, BoxAnswer):
             scores = there["scores"][i]
             np.testing.assert_allclose(scores[~np.isnan(scores)], here.scores, atol=2e-4)
+        elif isinstance(here, Embedding):
+            np.testing.assert_array_equal(there["out"][i], here.vector)
         elif isinstance(here, MaskAnswer):
             np.testing.assert_array_equal(there["out"][i].argmax(-1), here.mask)
         else:
@@ -277,9 +280,9 @@ def test_from_python_by_an_array(shared):
         "detect": (32, 40),
         "heatmap": (30, 40),
         "search": (20, 18, 16),
+        "retrieve": (12, 12),
         "segment": (14, 12, 9),
         "temporal": (5, 16, 16),
-        "transfer": (12, 12),
     }[shared.experiment]
     image = np.random.default_rng(0).integers(0, 255, expected).astype(np.uint8)
     more = (

@@ -2,16 +2,17 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import transfer
-from medjax import app, bundle
+from medjax import app, bundle, lock
 from medjax.bundle.card import Notes
 from medjax.errors import UserError
-from tests.conftest import REPORT, settings
+from tests.conftest import REPORT, common, settings
 
 SMALL = {
     "subjects": 20,
@@ -37,15 +38,23 @@ def weights(tmp_path_factory):
     """A file of weights of the small network."""
     from tests.bundle.conftest import pictures_and_weights
 
-    folder = tmp_path_factory.mktemp("weights")
-    return pictures_and_weights(folder / "set")["init_from"]
+    folder = common(tmp_path_factory) / "transfer_weights"
+    folder.mkdir(exist_ok=True)
+    file = folder / "weights.safetensors"
+    with lock.hold(folder / "lock", wait=True):
+        return file if file.exists() else pictures_and_weights(folder / "set")["init_from"]
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, cache_dir, weights):
     """A run of all arms at two sizes."""
-    workdir = tmp_path_factory.mktemp("transfer") / "run"
-    run_here(workdir, cache_dir, init_from=weights, init_scaling="set")
+    folder = common(tmp_path_factory) / "transfer"  # whichever worker needs it first makes it
+    folder.mkdir(exist_ok=True)
+    with lock.hold(folder / "lock", wait=True):
+        if not (folder / "run" / "report.html").exists():
+            run_here(folder / "run", cache_dir, init_from=weights, init_scaling="set")
+    workdir = tmp_path_factory.mktemp("transfer") / "run"  # which a test may write into
+    shutil.copytree(folder / "run", workdir)
     return workdir, json.loads((workdir / "report.json").read_text())
 
 

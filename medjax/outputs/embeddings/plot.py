@@ -71,7 +71,7 @@ def draw_worst(folder: Path, evaluation: Evaluation[RetrievalPredictions]) -> li
     """The queries that found least, each with its nearest cases."""
     ranked, pictures = evaluation.ensemble, []
     score = ranked.scores[:, MEASURES.index("ap_at_5")]
-    order = [int(i) for i in np.argsort(score, kind="stable") if score[i] < 1]
+    order = [int(i) for i in np.argsort(score, kind="stable")]
     for number, i in enumerate(order[:WORST_CASES], start=1):
         name = f"worst_{number}.png"
         draw_row(folder / name, evaluation, i)
