@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 # Before jax starts: a lower LLVM level compiles three times faster and costs small steps nothing.
@@ -28,6 +29,13 @@ def real_data(name: str) -> Path:
     if not (SHARED / name).is_dir():
         pytest.skip(f"real data absent: {SHARED / name}")
     return SHARED / name
+
+
+def pytest_runtest_setup(item):
+    """After `MEDJAX_SLOW_UNTIL`, seconds since 1970, no slow test begins."""
+    deadline = os.environ.get("MEDJAX_SLOW_UNTIL")
+    if deadline and "slow" in item.keywords and time.time() > float(deadline):
+        pytest.skip("a slow test, and this machine has no time left for it (MEDJAX_SLOW_UNTIL)")
 
 
 @pytest.fixture(autouse=True, scope="module")

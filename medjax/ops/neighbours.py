@@ -10,6 +10,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from medjax.errors import unknown
 from medjax.typing import Array
@@ -133,7 +134,7 @@ def find_nearest(
     if n <= k * block:
         smallest, index = _smallest(values, k)
         return Neighbours(index, smallest)
-    high = jnp.iinfo(jnp.int32).max if values.dtype == jnp.int32 else jnp.inf
+    high = np.iinfo(np.int32).max if values.dtype == jnp.int32 else np.inf
     blocks = jnp.pad(values, (0, -n % block), constant_values=high).reshape(-1, block)
     _, chosen = _smallest(blocks.min(1), k)
     chosen = jnp.sort(chosen)  # so that ties stand in the order of the gallery
