@@ -72,5 +72,5 @@ def test_hidden_patches_are_filled_in_better_and_better(tmp_path, cache_dir):
         app.parse(pretrain.Config, ["pretrain", *(f"--{k}={v}" for k, v in flags.items())], "p")
     )
     lines = [json.loads(x) for x in (tmp_path / "w" / "metrics.jsonl").read_text().splitlines()]
-    losses = [x["validation"]["loss"] for x in lines if "validation" in x]
+    losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
     assert losses[-1] < 0.8 * losses[0]
