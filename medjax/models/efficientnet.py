@@ -57,7 +57,7 @@ class InvertedBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        layer = functools.partial(_layer, train=train, dtype=self.dtype)
+        layer = functools.partial(conv_norm, train=train, dtype=self.dtype)
         wide, y = x.shape[-1] * self.expansion, x
         if self.expansion > 1:
             y = nn.relu6(layer(y, wide, 1, 1, "expand_conv", "bn0"))
@@ -82,7 +82,7 @@ class EfficientNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        layer = functools.partial(_layer, train=train, dtype=self.dtype)
+        layer = functools.partial(conv_norm, train=train, dtype=self.dtype)
         x = nn.relu6(layer(x.astype(self.dtype), _STEM, 3, 2, "conv_stem", "bn0"))
         number = 0
         for stage in self.stages:
@@ -103,7 +103,7 @@ class EfficientNet(nn.Module):
         )
 
 
-def _layer(
+def conv_norm(
     x: Array,
     features: int,
     kernel: int,
@@ -114,12 +114,22 @@ def _layer(
     train: bool,
     dtype: DTypeLike,
     groups: int = 1,
+    of_tensorflow: bool = True,
 ) -> Array:
-    """A convolution and its normalisation, by their names; called within a module."""
+    """A convolution and its normalisation, by their names; called within a module.
+
+    Args:
+      of_tensorflow: padded as TensorFlow does, and normalised with its epsilon; else as PyTorch.
+    """
     convolution = blocks.Conv(
-        features, kernel, stride, groups=groups, of_tensorflow=True, dtype=dtype, name=conv
+        features, kernel, stride, groups=groups, of_tensorflow=of_tensorflow, dtype=dtype, name=conv
     )
-    return blocks.Norm(dtype, epsilon=_EPSILON, name=norm)(convolution(x), train=train)
+    normalisation = (
+        blocks.Norm(dtype, epsilon=_EPSILON, name=norm)
+        if of_tensorflow
+        else blocks.Norm(dtype, name=norm)
+    )
+    return normalisation(convolution(x), train=train)
 
 
 def published_weights(number: int = 0) -> Path:

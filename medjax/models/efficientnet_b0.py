@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from medjax.models import blocks
-from medjax.models.efficientnet import LITE0, Stage
+from medjax.models.efficientnet import LITE0, Stage, conv_norm
 from medjax.typing import Array
 
 _SQUEEZE = 4  # features of a block's input to one of its excitation
@@ -26,7 +26,7 @@ class ExcitedBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        layer = functools.partial(_layer, train=train, dtype=self.dtype)
+        layer = functools.partial(conv_norm, train=train, dtype=self.dtype, of_tensorflow=False)
         narrow, y = x.shape[-1], x
         wide, number = narrow * self.stage.expansion, 1
         if self.stage.expansion > 1:
@@ -62,7 +62,7 @@ class EfficientNetB0(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        layer = functools.partial(_layer, train=train, dtype=self.dtype)
+        layer = functools.partial(conv_norm, train=train, dtype=self.dtype, of_tensorflow=False)
         x = nn.silu(layer(x.astype(self.dtype), 32, 3, 2, "conv_stem", "bn1"))
         for number, stage in enumerate(LITE0):
             for i in range(stage.blocks):
@@ -72,20 +72,3 @@ class EfficientNetB0(nn.Module):
         return blocks.Head(self.num_classes, self.dropout, name="fc")(
             blocks.global_mean(x), train=train
         )
-
-
-def _layer(
-    x: Array,
-    features: int,
-    kernel: int,
-    stride: int,
-    conv: str,
-    norm: str,
-    *,
-    train: bool,
-    dtype: DTypeLike,
-    groups: int = 1,
-) -> Array:
-    """A convolution and its normalisation, by their names; called within a module."""
-    convolution = blocks.Conv(features, kernel, stride, groups=groups, dtype=dtype, name=conv)
-    return blocks.Norm(dtype, name=norm)(convolution(x), train=train)

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Sequence
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from medjax.typing import Array
@@ -91,3 +92,18 @@ def transform_points(matrix: Array, points: Array) -> Array:
 def centre_of(shape: Sequence[int]) -> Array:
     """The middle of an image of this shape: `[ndim]`."""
     return (jnp.asarray(shape, jnp.float32) - 1.0) / 2.0
+
+
+def small_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
+    """`[*space, channel]` of a small version of an image, no more than 32 pixels or 16 voxels a
+    side."""
+    *space, channels = image_shape
+    side = 32 if len(space) == 2 else 16
+    return (*(min(n, side) for n in space), channels)
+
+
+def flatten_small(images: Array) -> Array:
+    """Images `[batch, *space, channel]` as rows of pixels `[batch, pixel]`, in that size."""
+    small = small_shape(images.shape[1:])
+    resized = jax.vmap(lambda image: jax.image.resize(image, small, "linear"))(images)
+    return resized.reshape(images.shape[0], -1)  # a batch may be of any size, without a length

@@ -46,7 +46,9 @@ def infer(
         for mine, theirs in zip(by_seed["embedding"], known["embedding"], strict=True)
     ]
     stacked = {name: np.stack([r[name] for r in ranked]) for name in ranked[0]}
-    ensemble = rank(joined["embedding"], join_seeds(known)["embedding"])
+    ensemble = (  # of one seed it is that one's
+        ranked[0] if len(ranked) == 1 else rank(joined["embedding"], join_seeds(known)["embedding"])
+    )
     return Inferred({**by_seed, **stacked}, {**joined, **ensemble})
 
 

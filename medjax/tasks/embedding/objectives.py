@@ -14,11 +14,11 @@ from jax.nn.initializers import lecun_normal
 
 from medjax import contrastive
 from medjax.ops.augment import Augmentation, augment
+from medjax.ops.grid import small_shape
 from medjax.typing import Array, Batch, Key, Params, Tree
 
 _HIDDEN = 512  # of the layers behind a network that are thrown away
 _PROJECTED = 128
-_LARGEST_2D, _LARGEST_3D = 32, 16  # sides of what is filled in
 _PATCHES = 8  # that are masked or not, along each axis
 
 
@@ -34,13 +34,11 @@ class Objective(NamedTuple):
     Attributes:
       init: `init(key, features)`: the parameters behind a network of so many features.
       losses: `losses(key, body, params, batch)`: of each example, `[n]`; the batch has images in
-        [0, 1], and `label` where `supervised`.
-      supervised: whether labels are looked at.
+        [0, 1], and `label`, which only `learn_classes` looks at.
     """
 
     init: Callable[[Key, int], Params]
     losses: Callable[[Key, Body, Params, Batch], Array]
-    supervised: bool = False
 
 
 def init_dense(key: Key, sizes: tuple[int, ...]) -> Params:
@@ -103,8 +101,7 @@ def fill_masks(
       mask_ratio: the share of patches that are hidden; image_shape: `[*space, channel]`.
     """
     *space, channels = image_shape
-    largest = _LARGEST_2D if len(space) == 2 else _LARGEST_3D
-    small = (*(min(n, largest) for n in space), channels)
+    small = small_shape(image_shape)
 
     def losses(key: Key, body: Body, params: Params, batch: Batch) -> Array:
         augment_key, mask_key = jax.random.split(key)
@@ -178,7 +175,7 @@ def learn_classes(
             return contrastive.triplet(values, label, margin=margin)
         return contrastive.supervised_contrastive(values, label, heat=heat)
 
-    return Objective(init, losses, supervised=True)
+    return Objective(init, losses)
 
 
 LOSSES = ("contrastive", "triplet", "proxy")

@@ -9,13 +9,12 @@ import numpy as np
 from medjax.errors import UserError
 from medjax.models.features import HEAD, apply_body, extract_features, init_body
 from medjax.ops.barcode import barcode
+from medjax.ops.grid import flatten_small, small_shape
 from medjax.ops.neighbours import normalise
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.embedding.objectives import Objective, embed_linear, init_linear
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
-
-_SIDE_2D, _SIDE_3D = 32, 16  # of images as rows of pixels
 
 
 def make(
@@ -104,10 +103,7 @@ def make_linear(
     Args:
       size: so many components of them, as `fit_components` gives their weights; 0: the pixels.
     """
-    *space, channels = image_shape
-    side = _SIDE_2D if len(space) == 2 else _SIDE_3D
-    small = (*(min(n, side) for n in space), channels)
-    count = int(np.prod(small))
+    count = int(np.prod(small_shape(image_shape)))
 
     def init(key: Key) -> tuple[Params, Stats]:
         if size:
@@ -116,7 +112,7 @@ def make_linear(
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
         unit = preprocessing.unit(batch["image"])
-        rows = jax.image.resize(unit, (len(unit), *small), "linear").reshape(len(unit), -1)
+        rows = flatten_small(unit)
         if size:
             return {"embedding": (rows - params["mean"]) @ params["components"]}
         return {"embedding": rows * params["scale"]}

@@ -13,11 +13,10 @@ from medjax import progress, runtime
 from medjax.data.dataset import Split
 from medjax.files import write_bytes
 from medjax.models.features import extract_features
+from medjax.ops.grid import flatten_small
 from medjax.ops.preprocess import Preprocessing
 from medjax.train.feed import padded
 from medjax.typing import Array, Tree
-
-PIXEL_SIDE, VOXEL_SIDE = 32, 16  # of images as rows of pixels
 
 
 def compute_features(
@@ -61,15 +60,11 @@ def compute_features(
 
 
 def pool_pixels(preprocessing: Preprocessing, split: Split, *, batch: int, what: str) -> np.ndarray:
-    """Every image as one row of pixels, `[n, feature]`, larger sides brought to `PIXEL_SIDE`."""
-    side = PIXEL_SIDE if len(split.image_shape) == 3 else VOXEL_SIDE
-    sides = [min(n, side) for n in split.image_shape[:-1]]
+    """Every image as one row of pixels, `[n, feature]`, as `flatten_small` has it."""
 
     @jax.jit
     def compute(images: Array) -> Array:
-        unit = preprocessing.unit(images)
-        shape = (len(unit), *sides, unit.shape[-1])
-        return jax.image.resize(unit, shape, "linear").reshape(len(unit), -1)
+        return flatten_small(preprocessing.unit(images))
 
     return _by_batch(compute, split, batch, what)
 
