@@ -34,24 +34,24 @@ def pair_cross_entropy(embedding: Array, positive: Array, allowed: Array, *, hea
     return -jnp.sum(wanted * jnp.where(allowed, log_share, 0.0), 1) / jnp.maximum(count, 1.0)
 
 
-def two_views(first: Array, second: Array, image_key: Array, *, heat: float) -> Array:
-    """The loss of SimCLR for each of n images by two views of it, `[n, feature]` each: `[n]`, nats.
+def two_views(views: Array, image_key: Array, *, heat: float) -> Array:
+    """The loss of SimCLR for each of n images by two views of it: `[n]`, nats.
 
     Equal images, as a batch that is filled up has them, are not held against one another.
 
     Args:
-      image_key: `[n]`, equal for equal images alone.
+      views: `[n, 2, feature]`; image_key: `[n]`, equal for equal images alone.
       heat: the temperature.
     """
-    chex.assert_equal_shape([first, second])
-    n = first.shape[0]
-    embedding = jax.vmap(normalise)(jnp.concatenate([first, second]))
-    itself, other = jnp.eye(2 * n, dtype=bool), jnp.eye(n, dtype=bool)
-    partner = jnp.block([[jnp.zeros_like(other), other], [other, jnp.zeros_like(other)]])
-    keys = jnp.concatenate([image_key, image_key])
+    chex.assert_rank([views, image_key], [3, 1])
+    n = len(views)
+    embedding = jax.vmap(normalise)(views.reshape(2 * n, -1))
+    view = jnp.arange(2 * n)
+    partner = view[:, None] == view ^ 1
+    keys = jnp.repeat(image_key, 2)
     same = keys[:, None] == keys
-    loss = pair_cross_entropy(embedding, partner, (~same & ~itself) | partner, heat=heat)
-    return 0.5 * (loss[:n] + loss[n:])
+    loss = pair_cross_entropy(embedding, partner, ~same | partner, heat=heat)
+    return loss.reshape(n, 2).mean(1)
 
 
 def supervised_contrastive(embedding: Array, label: Array, *, heat: float) -> Array:
@@ -106,4 +106,4 @@ _SHARPNESS = 32.0
 
 def _softplus_sum(exponent: Array) -> Array:
     """log(1 + sum over examples of exp(x)), `[class]`."""
-    return jax.nn.logsumexp(jnp.pad(exponent, [(1, 0), (0, 0)]), 0)
+    return jax.nn.softplus(jax.nn.logsumexp(exponent, 0))

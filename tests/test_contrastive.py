@@ -13,14 +13,14 @@ EYE = jnp.eye(3)
 def test_two_views_by_hand():
     """Both views are e1 and e2: each finds its other view at cosine 1 among two others at 0:
     log(1 + 2 exp(-1 / heat))."""
-    value = contrastive.two_views(EYE[:2], EYE[:2], jnp.arange(2.0), heat=0.5)
+    value = contrastive.two_views(jnp.stack([EYE[:2]] * 2, 1), jnp.arange(2.0), heat=0.5)
     np.testing.assert_allclose(value, [np.log(1 + 2 * np.exp(-2.0))] * 2, rtol=1e-6)
 
 
 def test_equal_images_are_not_held_against_one_another():
     """Of two equal images and another one, as of one and the other."""
     views = jnp.stack([EYE[0], EYE[0], EYE[1]])
-    value = contrastive.two_views(views, views, jnp.array([1.0, 1.0, 2.0]), heat=0.5)
+    value = contrastive.two_views(jnp.stack([views] * 2, 1), jnp.array([1.0, 1.0, 2.0]), heat=0.5)
     np.testing.assert_allclose(value[0], np.log(1 + 2 * np.exp(-2.0)), rtol=1e-6)
 
 

@@ -72,10 +72,11 @@ def learn_views(augmentation: Augmentation, *, heat: float) -> Objective:
 
     def losses(key: Key, body: Body, params: Params, batch: Batch) -> Array:
         images = batch["image"]
-        first, second = (_vary(k, images, augmentation) for k in jax.random.split(key))
-        projected = apply_dense(params, body(jnp.concatenate([first, second])))
-        n = len(images)
-        return contrastive.two_views(projected[:n], projected[n:], _fingerprint(images), heat=heat)
+        views = [_vary(k, images, augmentation) for k in jax.random.split(key)]
+        # Both views of an image one after the other, so that they stay on its device.
+        both = jnp.stack(views, 1).reshape(-1, *images.shape[1:])
+        projected = apply_dense(params, body(both)).reshape(len(images), 2, -1)
+        return contrastive.two_views(projected, _fingerprint(images), heat=heat)
 
     return Objective(lambda key, n: init_dense(key, (n, _HIDDEN, _PROJECTED)), losses)
 
