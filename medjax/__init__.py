@@ -26,6 +26,7 @@ _PLACES = {
         ),
         "medjax.api",
     ),
+    **dict.fromkeys(("CaseIndex", "make_index", "open_index"), "medjax.index"),
     **dict.fromkeys(("Figure", "Result", "open_run"), "medjax.result"),
     "main": "medjax.__main__",
     "Bundle": "medjax.bundle",
@@ -37,6 +38,7 @@ _PLACES = {
 }
 __all__ = [
     "Bundle",
+    "CaseIndex",
     "Dataset",
     "Figure",
     "Result",
@@ -48,7 +50,9 @@ __all__ = [
     "heatmap",
     "load",
     "main",
+    "make_index",
     "open_dataset",
+    "open_index",
     "open_run",
     "pretrain",
     "register_dataset",
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
     from medjax.bundle import Bundle, load
     from medjax.data.dataset import Dataset
     from medjax.errors import UserError
+    from medjax.index import CaseIndex, make_index, open_index
     from medjax.losses import register_loss
     from medjax.models import register_network
     from medjax.result import Figure, Result, open_run

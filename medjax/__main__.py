@@ -32,6 +32,7 @@ PROGRAMS = {
     "retrieve": Program("medjax.experiments.retrieve", "find the cases that look like one"),
     "predict": Program("medjax.tools.predict", "use a shared network on your own images"),
     "share": Program("medjax.tools.share", "make, verify and show bundles of trained networks"),
+    "index": Program("medjax.tools.index", "find cases that look like an image, in your own files"),
     "compare": Program("medjax.tools.compare", "compare runs on the same cases, with intervals"),
     "report": Program("medjax.tools.report", "write the page of a run again, finished or not"),
     "sweep": Program("medjax.launch.sweep", "run one experiment with many settings"),

@@ -61,6 +61,7 @@ LEVELS = [
     {"outputs", "page"},
     {"tasks"},
     {"bundle"},
+    {"index"},
     {"experiment"},
     {"result"},
     {"__main__"},

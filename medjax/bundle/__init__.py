@@ -8,6 +8,7 @@ It holds the weights and nothing that is executed: settings are plain data, read
 networks are known by the names that medjax has for them.
 """
 
+from medjax.bundle.card import Notes
 from medjax.bundle.making import make, of_run, sealed
 from medjax.bundle.reading import ABOUT, REPORT, Bundle, check_origin, load, opened
 
@@ -15,6 +16,7 @@ __all__ = [
     "ABOUT",
     "REPORT",
     "Bundle",
+    "Notes",
     "check_origin",
     "load",
     "make",

@@ -74,7 +74,14 @@ def _regular(path: Path, limit: int) -> bytes:
 
 
 def _from_zip(path: Path, limit: int) -> dict[str, bytes]:
-    content = _regular(path.resolve(), limit)
+    return unzip_files(_regular(path.resolve(), limit), name=path, limit_bytes=limit)
+
+
+def unzip_files(
+    content: bytes, *, name: str | Path, limit_bytes: int = LIMIT_BYTES
+) -> dict[str, bytes]:
+    """The contents of an archive by name; errors as of `read`, which begin with `name`."""
+    path = Path(name)
     _check_seal(path, content)
     _check_directory(path, content)
     try:
@@ -83,7 +90,7 @@ def _from_zip(path: Path, limit: int) -> dict[str, bytes]:
             check_names(path, [e.filename for e in entries])
             for entry in entries:
                 _check_entry(path, entry)
-            if sum(e.file_size for e in entries) > limit:
+            if sum(e.file_size for e in entries) > limit_bytes:
                 raise too_large(path)
             return {e.filename: _entry(archive, e) for e in entries}
     except UserError:
@@ -136,19 +143,19 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Writes all or nothing: beside, then renamed. The folder must not exist."""
     partial_path = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(partial_path)  # of a process that was killed
+    remove_folder(partial_path)  # of a process that was killed
     partial_path.mkdir()
     try:
         for name, content in files.items():
             write_bytes(partial_path / name, content)
         partial_path.rename(path)
     except BaseException:
-        _remove(partial_path)
+        remove_folder(partial_path)
         raise
 
 
-def _remove(folder: Path) -> None:
-    """A folder of files that `write_folder` has left; nothing else, and no link is followed."""
+def remove_folder(folder: Path) -> None:
+    """Removes a folder of files that was left half-written; nothing else, and follows no link."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for path in folder.iterdir():
@@ -160,14 +167,20 @@ def _remove(folder: Path) -> None:
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
     """Writes all or nothing; the same files make the same bytes."""
+    content = zip_files(files)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content)
+
+
+def zip_files(files: Mapping[str, bytes]) -> bytes:
+    """An archive as bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(name, _WHEN), content)
         archive.comment = _SEAL + b"0" * 64  # as long as it will be
     before = buffer.getvalue()[: -64 - len(_SEAL)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, before + _SEAL + hashlib.sha256(before).hexdigest().encode())
+    return before + _SEAL + hashlib.sha256(before).hexdigest().encode()
 
 
 def _check_directory(path: Path, content: bytes) -> None:

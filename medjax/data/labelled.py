@@ -13,7 +13,7 @@ from medjax.data.options import COARSE, DataOptions
 from medjax.errors import UserError
 
 TABLE = "metadata.csv"
-_USUAL_PATHS = ("file", "filename", "file_name", "image", "image_path", "image_id")
+USUAL_PATHS = ("file", "filename", "file_name", "image", "image_path", "image_id")
 _USUAL_LABELS = ("class", "diagnosis", "target", "category", "finding")
 
 
@@ -109,7 +109,7 @@ def _columns_of(path: Path, header: Mapping[str, str], options: DataOptions) -> 
     columns = []
     if options.finding_columns and options.taxonomy:
         raise UserError("`taxonomy` is a tree of classes; `finding_columns` are none")
-    for name, usual in (("path_column", _USUAL_PATHS), ("label_column", _USUAL_LABELS)):
+    for name, usual in (("path_column", USUAL_PATHS), ("label_column", _USUAL_LABELS)):
         wish, default = getattr(options, name), getattr(defaults, name)
         if name == "label_column" and options.finding_columns:
             columns.append("")

@@ -1,0 +1,145 @@
+"""Nearest vectors in memory, by faiss: exactly, or by a graph."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from medjax.errors import UserError
+from medjax.index.store import BITS
+from medjax.ops.neighbours import measure_distances
+
+_LINKS = 32  # of each vector in the graph (Malkov and Yashunin 2018, arXiv 1603.09320)
+_LOOKED_AT = 128  # candidates of a search in the graph
+WITH_GRAPH = ("cosine", "euclidean", "manhattan", BITS)
+
+
+class VectorSearch:
+    """The vectors of an index by the numbers of their cases; grows at its end."""
+
+    def __init__(self, distance: str, *, approximate: bool = False):
+        """`distance`: one of `ops.neighbours.DISTANCES`."""
+        self._distance, self._approximate = distance, approximate
+        self.numbers = np.zeros(0, np.int64)
+        self._index: Any = None
+        self._rows = np.zeros((0, 0), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def add(self, numbers: np.ndarray, vectors: np.ndarray) -> None:
+        """Adds the vectors `[n, feature]`, of bits `[n, byte]`, of these cases."""
+        rows = _prepare(vectors, self._distance)
+        if self._index is None:
+            self._index = self._make_index(rows.shape[1])
+        if self._distance == "chi_squared":
+            self._rows = np.concatenate([self._rows.reshape(-1, rows.shape[1]), rows])
+        else:
+            self._index.add(rows)
+        self.numbers = np.concatenate([self.numbers, numbers])
+
+    def _make_index(self, width: int) -> Any:
+        if self._distance == "chi_squared":
+            return "rows"
+        return _make(self._distance, width, approximate=self._approximate)
+
+    def search(
+        self, query: np.ndarray, *, k: int, among: np.ndarray | None = None
+    ) -> list[tuple[int, float]]:
+        """The numbers of the `k` nearest cases of `query` `[feature]`, and their distances.
+
+        Args:
+          among: the numbers of the cases that may be found, searched exactly; None: all.
+        """
+        if not len(self):
+            return []
+        vector = _prepare(query[None], self._distance)
+        places = None if among is None else np.flatnonzero(np.isin(self.numbers, among))
+        if places is not None and not len(places):
+            return []
+        row, far = self._find(vector, min(k, len(self if places is None else places)), places)
+        where = row if places is None else places[row]
+        distances = _true(far, self._distance)
+        return list(zip(self.numbers[where].tolist(), distances, strict=True))
+
+    def _find(
+        self, vector: np.ndarray, k: int, places: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self._distance == "chi_squared":
+            rows = self._rows if places is None else self._rows[places]
+            far = np.asarray(measure_distances(vector, rows, distance="chi_squared"))[0]
+            order = np.argsort(far, kind="stable")[:k]
+            return order, far[order]
+        index = self._index
+        if places is not None:
+            index = _make(self._distance, vector.shape[1], approximate=False)
+            index.add(_stored(self._index, self._distance)[places])
+        far, row = index.search(vector, k)
+        kept = row[0] >= 0  # a graph may find fewer
+        return row[0][kept], far[0][kept]
+
+    def measure_recall(self, *, k: int, queries: int = 100) -> float:
+        """Which share of the `k` nearest the graph finds, of some vectors of its own."""
+        rows = _stored(self._index, self._distance)
+        exact = _make(self._distance, rows.shape[1], approximate=False)
+        exact.add(rows)
+        some = rows[np.random.default_rng(0).permutation(len(rows))[:queries]]
+        k = min(k, len(rows))
+        (_, right), (_, near) = exact.search(some, k), self._index.search(some, k)
+        return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(right, near, strict=True)]))
+
+
+def _import_faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        raise UserError("an index needs faiss; pip install 'medjax[index]'") from None
+    return faiss
+
+
+def _make(distance: str, width: int, *, approximate: bool) -> Any:
+    """An empty index of vectors that are so long: bytes of bits, or numbers."""
+    faiss = _import_faiss()
+    if distance == BITS:
+        bits = 8 * width
+        return faiss.IndexBinaryHNSW(bits, _LINKS) if approximate else faiss.IndexBinaryFlat(bits)
+    metric = {
+        "cosine": faiss.METRIC_INNER_PRODUCT,
+        "euclidean": faiss.METRIC_L2,
+        "manhattan": faiss.METRIC_L1,
+    }[distance]
+    if not approximate:
+        return faiss.IndexFlat(width, metric)
+    graph = faiss.IndexHNSWFlat(width, _LINKS, metric)
+    graph.hnsw.efSearch = _LOOKED_AT
+    return graph
+
+
+def _stored(index: Any, distance: str) -> np.ndarray:
+    """The rows that an index of faiss holds."""
+    faiss = _import_faiss()
+    storage = index.storage if hasattr(index, "storage") else index
+    if distance == BITS:
+        flat = faiss.downcast_IndexBinary(storage)
+        return faiss.vector_to_array(flat.xb).reshape(index.ntotal, -1)
+    return faiss.downcast_index(storage).reconstruct_n(0, index.ntotal)
+
+
+def _prepare(vectors: np.ndarray, distance: str) -> np.ndarray:
+    if distance == BITS:
+        return np.ascontiguousarray(vectors, np.uint8)
+    rows = np.ascontiguousarray(vectors, np.float32)
+    if distance != "cosine":
+        return rows
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+_true_of: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "cosine": lambda product: 1.0 - product,
+    "euclidean": lambda squared: np.sqrt(np.maximum(squared, 0.0)),
+}
+
+
+def _true(values: np.ndarray, distance: str) -> list[float]:
+    """Distances as `ops.neighbours` defines them, of what faiss returns."""
+    return _true_of.get(distance, np.asarray)(values).astype(float).tolist()

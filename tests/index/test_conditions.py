@@ -1,0 +1,22 @@
+"""Conditions on metadata."""
+
+import pytest
+
+from medjax.errors import UserError
+from medjax.index.conditions import Condition, parse_conditions
+
+
+def test_texts_and_numbers():
+    assert parse_conditions(["sex=F", "age >= 60", "site!=back", "t<-1.5", "x=1e3"]) == [
+        Condition("sex", "=", "F"),
+        Condition("age", ">=", 60.0),
+        Condition("site", "!=", "back"),
+        Condition("t", "<", -1.5),
+        Condition("x", "=", 1000.0),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "sex", "=F", "age>=", "age>=old", "a==b=", "sex<F"])
+def test_what_is_none_is_refused(text):
+    with pytest.raises(UserError, match=r"`where=.*"):
+        parse_conditions([text])
