@@ -17,7 +17,7 @@ from medjax.data.dataset import Dataset
 from medjax.data.options import DataOptions
 from medjax.ops.augment import Augmentation
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
-from medjax.tasks.embedding import retrieval, rivals
+from medjax.tasks.embedding import retrieval, rivals, weighting
 from medjax.tasks.embedding.predictor import EmbeddingPredictor
 from medjax.tasks.embedding.retrieval import TRAINED, RetrievalOptions
 from medjax.train.options import FeedOptions, TrainingOptions
@@ -71,13 +71,12 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             image_size=config.data.image_size,
             fit=config.data.fit,
         )
-        plain = dataclasses.replace(predictor, transform="none")
         objective = options.objective(config.augmentation, classes=len(spec.info.classes))
-        task = plain.make_task(spec, objective=objective)
+        task = predictor.plain.make_task(spec, objective=objective)
         if start:
             task = task._replace(init=start.init(task.init))
         method, began = experiment.Method(predictor, spec, task), time.perf_counter()
-        gallery = rivals.Gallery(plain, spec, train, run.training.batch)
+        gallery = rivals.Gallery(predictor.plain, spec, train, run.training.batch)
         if options.features == TRAINED:
             learned = experiment.train(
                 run, method, train, feeding=config.feeding, score="ap_at_5", higher=True
@@ -90,10 +89,25 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         answering = retrieval.make_answering(gallery, predictor, task, learned.weights)
         if answering.text:
             experiment.say(f"transform: {answering.text}")
+        if options.metadata:
+            is_test = run.dataset.report_split == "test"
+            predictor, chosen = weighting.choose_weights(
+                gallery,
+                predictor,
+                answering.task,
+                answering.weights,
+                validation=run.dataset.splits["validation"] if is_test else None,
+            )
+            experiment.say(chosen)
         learned = experiment.keep_weights(run, answering.weights, learned.meta)
-        method = method._replace(task=answering.task)
+        method = experiment.Method(predictor, spec, answering.task)
         evaluation = experiment.evaluate(run, method, train, learned)
-        further = rivals.compare_rivals(gallery, evaluation, {})
+        others = weighting.ablate_metadata(
+            gallery, predictor, answering.task, learned.weights, run.report_split
+        )
+        further = rivals.compare_rivals(gallery, evaluation, others)
+        if options.metadata:
+            further["remarks"] = [chosen, *further["remarks"]]
         if start:
             further["started_from"] = start.facts
         return experiment.write_report(

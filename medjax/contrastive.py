@@ -6,6 +6,7 @@ Other losses are of one example; these compare examples, and so take the batch.
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 
 from medjax.ops.neighbours import normalise
 from medjax.typing import Array
@@ -80,6 +81,24 @@ def triplet(embedding: Array, label: Array, *, margin: float) -> Array:
     nearest = jnp.min(jnp.where(same, 4.0, distance), 1)
     defined = own.any(1) & ~same.all(1)
     return jnp.where(defined, jax.nn.relu(farthest - nearest + margin), 0.0)
+
+
+def proxy_softmax(
+    embedding: Array, label: Array, proxies: Array, *, heat: float, smoothing: float
+) -> Array:
+    """Cross-entropy of each example, whose logits are cosines to proxies, one a class: `[n]`, nats.
+
+    Zhai and Wu 2019, normalised softmax (arXiv 1811.12649, equation 4).
+
+    Args:
+      embedding: `[n, feature]`; label: `[n]`; proxies: `[class, feature]`.
+      heat: the temperature; smoothing: the share of the label that all classes have.
+    """
+    chex.assert_rank([embedding, label, proxies], [2, 1, 2])
+    unit, centres = jax.vmap(normalise)(embedding), jax.vmap(normalise)(proxies)
+    log_share = jax.nn.log_softmax(jnp.matmul(unit, centres.T, precision="highest") / heat)
+    target = optax.smooth_labels(jax.nn.one_hot(label, len(proxies)), smoothing)
+    return -jnp.sum(target * log_share, 1)
 
 
 def proxy_anchor(embedding: Array, label: Array, proxies: Array, *, margin: float) -> Array:

@@ -63,3 +63,14 @@ def test_gradients_are_finite_where_embeddings_meet(margin):
     points, label = jnp.ones((4, 3)), jnp.array([0, 0, 1, 1])
     slope = jax.grad(lambda x: contrastive.triplet(x, label, margin=margin).sum())(points)
     assert np.isfinite(slope).all()
+
+
+def test_proxy_softmax_by_hand():
+    """Cosines 1 and 0, heat 0.5: log(1 + exp(-2)); with a smoothing of 0.2 a tenth of the label is
+    the other class, which costs 2 more."""
+    label = jnp.array([0])
+    for smoothing, more in ((0.0, 0.0), (0.2, 0.1 * 2)):
+        value = contrastive.proxy_softmax(
+            3 * EYE[:1], label, EYE[:2], heat=0.5, smoothing=smoothing
+        )
+        np.testing.assert_allclose(value, [np.log(1 + np.exp(-2.0)) + more], rtol=1e-6)

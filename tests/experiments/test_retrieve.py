@@ -76,7 +76,7 @@ def test_neighbours_are_training_cases_in_order_of_distance(codes):
 def write_set(folder, rng, *, test_level):
     """Two classes by intensity; the images of the test split are others at another level."""
     folder.mkdir()
-    first, lines = None, ["path,label,split,subject_id"]
+    first, lines = None, ["path,label,split,subject_id,age"]
     for i in range(40):
         split = "train" if i < 24 else "val" if i < 32 else "test"
         level = 40 + 60 * (i % 2) if split != "test" else test_level
@@ -84,23 +84,30 @@ def write_set(folder, rng, *, test_level):
         pixels = first if i == 39 else pixels  # a copy in the test split
         first = pixels if i == 0 else first
         Image.fromarray(pixels).save(folder / f"{i}.png")
-        lines.append(f"{i}.png,{'ab'[i % 2]},{split},s{i // 2}")
+        ages = {"train": 30 + i, "val": 30 + i, "test": test_level}
+        age = "" if i in (3, 30) else ages[split]
+        lines.append(f"{i}.png,{'ab'[i % 2]},{split},s{i // 2},{age}")
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
     return folder
 
 
 def test_what_is_fitted_does_not_see_the_queries(tmp_path, cache_dir):
-    """Components and machines are the same whatever the test images are."""
-    digests = []
+    """Components, machines and weights of metadata are the same whatever the test images are."""
+    digests, chosen = [], []
     for level in (30, 150):
         data = write_set(tmp_path / f"{level}", np.random.default_rng(0), test_level=level)
         given = {"data_dir": data, "features": "pca", "size": 5, "transform": "svm"}
+        given |= {"metadata_columns": "age", "metadata": "age", "known_classes": True}
         workdir = tmp_path / f"run_{level}"
         report = run_here(workdir, cache_dir, **given, distance="cosine", auto=False)
         digests.append(report["weights_sha256"])
+        chosen += [line for line in report["remarks"] if "weights of metadata" in line]
         copies = [line for line in report["remarks"] if "all but equal" in line]
         assert copies and copies[0].startswith("1 queries")
     assert digests[0] == digests[1]
+    assert chosen[0] == chosen[1]
+    assert "chosen on 8 cases of validation" in chosen[0]
+    assert "1 without age" in chosen[0]
     assert report["best_step"] == 0 and report["cases"] == 8
 
 

@@ -10,10 +10,18 @@ import numpy as np
 from medjax.data.dataset import Split
 from medjax.ops.neighbours import measure_distances, pack_bits
 from medjax.outputs.base import Inferred, ModelSpec, Predicted, Weights
+from medjax.outputs.embeddings.adjusting import (
+    Adjust,
+    leave_alone,
+    make_adjustment,
+    prefer_classes,
+)
 from medjax.outputs.embeddings.metrics import MEASURES, K, score_ranking, trace_recall
 from medjax.train.predict import Predict, predict_split
 
 HAMMING, COSINE = "hamming", "cosine"
+EMBEDDING = "embedding"
+FEATURES = "features"  # that the embedding was made of
 _BLOCK = 256  # queries whose distances to the whole gallery are held in memory at once
 
 
@@ -33,7 +41,7 @@ def infer(
     Seeds answer together with their embeddings beside one another.
 
     Args:
-      predictor: its `distance` ranks.
+      predictor: its `distance` ranks, and what `make_adjustment` does to that.
     """
     by_seed = predict_split(predict, weights, split, columns=columns, batch=batch)
     joined = join_seeds(by_seed)
@@ -41,20 +49,31 @@ def infer(
         return Inferred(by_seed, joined)
     known = predict_split(predict, weights, gallery, columns=(), batch=batch)
     rank = Ranker(split, gallery, spec, predictor.distance)
-    ranked = [
-        rank(mine, theirs)
-        for mine, theirs in zip(by_seed["embedding"], known["embedding"], strict=True)
-    ]
+    change = make_adjustment(predictor, split, rank.shuffled, spec, batch=batch)
+    # While a network is trained there are no probabilities yet.
+    by_class = predictor.known_classes and FEATURES in by_seed
+    compared = FEATURES if by_class else EMBEDDING
+
+    def rank_seeds(chosen: slice) -> Predicted:
+        """By the embeddings of some seeds beside one another."""
+        mine, theirs = (
+            np.concatenate(list(values[compared][chosen]), -1) for values in (by_seed, known)
+        )
+        if not by_class:
+            return rank(mine, theirs, adjust=change)
+        share = np.asarray(by_seed[EMBEDDING][chosen]).mean(0)
+        return rank(mine, theirs, adjust=prefer_classes(share, rank.shuffled, change))
+
+    ranked = [rank_seeds(slice(i, i + 1)) for i in range(len(by_seed[EMBEDDING]))]
     stacked = {name: np.stack([r[name] for r in ranked]) for name in ranked[0]}
-    ensemble = (  # of one seed it is that one's
-        ranked[0] if len(ranked) == 1 else rank(joined["embedding"], join_seeds(known)["embedding"])
-    )
+    # Of one seed the ensemble is that one's.
+    ensemble = ranked[0] if len(ranked) == 1 else rank_seeds(slice(None))
     return Inferred({**by_seed, **stacked}, {**joined, **ensemble})
 
 
 def join_seeds(predicted: Predicted) -> Predicted:
     """The embeddings `[seed, n, feature]` of all seeds beside one another."""
-    return {"embedding": jnp.concatenate(list(predicted["embedding"]), -1)}
+    return {EMBEDDING: jnp.concatenate(list(predicted[EMBEDDING]), -1)}
 
 
 class Ranker:
@@ -65,21 +84,19 @@ class Ranker:
         self.queries, self.gallery, self.spec, self.distance = queries, gallery, spec, distance
         # The gallery in an order of chance, so that equal distances favour no class.
         self.chance = np.random.default_rng(0).permutation(len(gallery))
-        self.subject = np.array(gallery.subject_id)[self.chance]
+        self.shuffled = gallery.only(self.chance)
+        self.subject = np.array(self.shuffled.subject_id)
 
-    def __call__(self, embedding: np.ndarray, known: np.ndarray) -> Predicted:
-        """What every query finds, by embeddings `[n, feature]` and those of the gallery."""
-        vectors = _as_vectors(np.asarray(known)[self.chance], self.distance)
-        asked = _as_vectors(np.asarray(embedding), self.distance)
+    def __call__(
+        self, embedding: np.ndarray, known: np.ndarray, *, adjust: Adjust = leave_alone
+    ) -> Predicted:
+        """What every query finds, by embeddings `[n, feature]` and those of the gallery.
 
-        def measure() -> Iterator[np.ndarray]:
-            for begin in range(0, len(asked), _BLOCK):
-                block = asked[begin : begin + _BLOCK]
-                yield from np.asarray(
-                    measure_distances(block, vectors, distance=self.distance), float
-                )
-
-        return self._collect(measure())
+        Args:
+          adjust: changes the distances of a query to the cases of `shuffled`.
+        """
+        rows = measure_rows(embedding, np.asarray(known)[self.chance], self.distance)
+        return self._collect(adjust(i, row) for i, row in enumerate(rows))
 
     def at_random(self) -> Predicted:
         """What a random order of the gallery would find."""
@@ -113,6 +130,14 @@ class Ranker:
             "distance": far,
             "excluded": np.array(len(self.gallery) - len(others)),
         }
+
+
+def measure_rows(embedding: np.ndarray, known: np.ndarray, distance: str) -> Iterator[np.ndarray]:
+    """The distances from every query, by embeddings `[n, feature]`, to each of a gallery."""
+    vectors, asked = (_as_vectors(np.asarray(v), distance) for v in (known, embedding))
+    for begin in range(0, len(asked), _BLOCK):
+        block = asked[begin : begin + _BLOCK]
+        yield from np.asarray(measure_distances(block, vectors, distance=distance), float)
 
 
 def _as_vectors(embedding: np.ndarray, distance: str) -> Any:

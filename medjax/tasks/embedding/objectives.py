@@ -146,6 +146,7 @@ def learn_classes(
     binary: bool,
     heat: float,
     margin: float,
+    smoothing: float,
 ) -> Objective:
     """Cases of a class are near one another: metric learning, also of binary codes.
 
@@ -153,14 +154,15 @@ def learn_classes(
       loss: one of `LOSSES`; size: of an embedding; classes: how many.
       binary: embeddings are codes of -1 and 1, with the gradient of tanh (straight-through: Bengio
         et al. 2013, arXiv 1308.3432).
-      heat: of `contrastive`; margin: of `triplet` and `proxy`.
+      heat: of `contrastive` and `softmax`; margin: of `triplet` and `proxy`.
+      smoothing: of labels, of `softmax`.
     """
 
     def init(key: Key, features: int) -> Params:
         head_key, proxy_key = jax.random.split(key)
         head = init_linear(head_key, features, size)
         proxies = jax.random.normal(proxy_key, (classes, size))
-        return {**head, "proxies": {"kernel": proxies}} if loss == "proxy" else head
+        return {**head, "proxies": {"kernel": proxies}} if loss in _WITH_PROXIES else head
 
     def losses(key: Key, body: Body, params: Params, batch: Batch) -> Array:
         values = embed_linear(params, body(_vary(key, batch["image"], augmentation)))
@@ -172,6 +174,9 @@ def learn_classes(
             proxies = params["proxies"]["kernel"]
             value = contrastive.proxy_anchor(values, label, proxies, margin=margin)
             return jnp.broadcast_to(value, label.shape)
+        if loss == "softmax":
+            proxies = params["proxies"]["kernel"]
+            return contrastive.proxy_softmax(values, label, proxies, heat=heat, smoothing=smoothing)
         if loss == "triplet":
             return contrastive.triplet(values, label, margin=margin)
         return contrastive.supervised_contrastive(values, label, heat=heat)
@@ -179,7 +184,8 @@ def learn_classes(
     return Objective(init, losses)
 
 
-LOSSES = ("contrastive", "triplet", "proxy")
+LOSSES = ("contrastive", "softmax", "triplet", "proxy")
+_WITH_PROXIES = ("softmax", "proxy")
 
 
 def init_linear(key: Key, features: int, size: int) -> Params:

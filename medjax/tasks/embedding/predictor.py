@@ -27,6 +27,10 @@ class EmbeddingPredictor:
       transform: what is done to that, one of `transforms.TRANSFORMS`.
       size: numbers or bits of what is not as long as the network has it.
       distance: by which embeddings are ranked, one of `ops.neighbours.DISTANCES`.
+      metadata: by which cases are compared beside that; metadata_weights: of each distance.
+      known_classes: cases of the class that a query most likely has come first, by the
+        probabilities of the transform `svm`.
+      shortlist: so many nearest cases are ordered anew, by barcodes; 0: none.
       image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
     """
 
@@ -36,6 +40,10 @@ class EmbeddingPredictor:
     transform: str = transforms.NONE
     size: int = 0
     distance: str = "cosine"
+    metadata: tuple[str, ...] = ()
+    metadata_weights: tuple[float, ...] = ()
+    known_classes: bool = False
+    shortlist: int = 0
     image_size: int = 0
     fit: str = "stretch"
 
@@ -43,6 +51,13 @@ class EmbeddingPredictor:
     def output(self) -> Output[Any]:
         """A vector an image."""
         return EMBEDDINGS
+
+    @property
+    def plain(self) -> "EmbeddingPredictor":
+        """The same, without what is done to its embeddings and to the ranking by them."""
+        return dataclasses.replace(
+            self, transform=transforms.NONE, metadata=(), known_classes=False, shortlist=0
+        )
 
     def make_task(self, spec: ModelSpec, *, objective: Objective | None = None) -> Task:
         """What the network is trained to do; without an objective it is used as it is.

@@ -53,8 +53,18 @@ class RetrievalOptions:
     )
     size: int = option(64, "numbers or bits of trained features and of pca", least=2, common=True)
     code: bool = option(False, "train binary codes", common=True)
+    metadata: tuple[str, ...] = option(
+        (), "compared beside the image, as age,sex; weights are chosen on validation", common=True
+    )
+    known_classes: bool = option(
+        False, "with svm: first the cases of the class that a query most likely has"
+    )
+    shortlist: int = option(
+        0, "order so many nearest cases anew, by their barcodes; 0: none", least=0
+    )
     loss: str = option("contrastive", "of the training", choices=LOSSES, group="training")
-    temperature: float = option(0.1, "of the contrastive loss", group="training")
+    temperature: float = option(0.1, "of the contrastive and softmax loss", group="training")
+    label_smoothing: float = option(0.0, "of the softmax loss", least=0, below=1, group="training")
     margin: float = option(0.2, "of the other losses", least=0, group="training")
 
     def __post_init__(self) -> None:
@@ -64,6 +74,8 @@ class RetrievalOptions:
             raise UserError("`code` is for `features=trained`; others have `transform=median`")
         if self.code and self.transform != transforms.NONE:
             raise UserError("`transform`: codes stay as they are; leave out one of the two")
+        if self.known_classes and self.transform != transforms.SVM:
+            raise UserError("`known_classes`: by probabilities; give `transform=svm`")
         if self.distance == _BITS and not self.has_bits:
             raise UserError("`distance=hamming`: of bits; give `code`, or `transform=median`")
 
@@ -83,6 +95,9 @@ class RetrievalOptions:
             transform=self.transform,
             size=self.size,
             distance=_BITS if self.has_bits else self.distance,
+            metadata=self.metadata,
+            known_classes=self.known_classes,
+            shortlist=self.shortlist,
         )
 
     def objective(self, augmentation: Augmentation, *, classes: int) -> Objective | None:
@@ -97,6 +112,7 @@ class RetrievalOptions:
             binary=self.code,
             heat=self.temperature,
             margin=self.margin,
+            smoothing=self.label_smoothing,
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from medjax.data.dataset import Split
 from medjax.data.folds import number_folds
+from medjax.outputs.embeddings.ranking import EMBEDDING, FEATURES
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
 
@@ -83,7 +84,11 @@ def fit_svm(rows: np.ndarray, gallery: Split) -> Fitted:
 
     held = {penalty: hold_out(penalty) for penalty in _PENALTIES}
     best = max(held, key=lambda p: float((held[p].argmax(1) == label).mean()))
-    platt = [LogisticRegression(C=1e3).fit(held[best][:, [c]], label == c) for c in classes]
+    # Balanced, as the classes of queries need not be as frequent as those of the gallery.
+    platt = [
+        LogisticRegression(C=1e3, class_weight="balanced").fit(held[best][:, [c]], label == c)
+        for c in classes
+    ]
     chosen = [_fit_machine(scaled, label == c, best) for c in classes]
     kernel = np.stack([m.kernel for m in chosen], 1) / scale[:, None]
     params = {
@@ -127,12 +132,14 @@ def add_transform(task: Task, kind: str, *, image_shape: tuple[int, ...], classe
         answer = jax.eval_shape(
             lambda p, s, x: task.predict(p, s, {"image": x}), params, stats, images
         )
-        features = answer["embedding"].shape[-1]
+        features = answer[EMBEDDING].shape[-1]
         return {**params, NAME: shape_params(kind, features=features, classes=classes)}, stats
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
         below = {name: value for name, value in params.items() if name != NAME}
         answer = task.predict(below, stats, batch)
-        return {**answer, "embedding": apply(kind, params[NAME], answer["embedding"])}
+        features = answer[EMBEDDING]
+        transformed = apply(kind, params[NAME], features)
+        return {**answer, EMBEDDING: transformed, FEATURES: features}
 
     return task._replace(init=init, predict=predict)

@@ -72,7 +72,14 @@ def test_filling_in_counts_what_was_hidden_alone():
 
 def test_codes_are_trained_through_their_sign():
     objective = objectives.learn_classes(
-        NOTHING, loss="contrastive", size=4, classes=2, binary=True, heat=0.5, margin=0.0
+        NOTHING,
+        loss="contrastive",
+        size=4,
+        classes=2,
+        binary=True,
+        heat=0.5,
+        margin=0.0,
+        smoothing=0.0,
     )
     params = objective.init(jax.random.key(0), 4)
     batch = {"image": jnp.asarray(np.random.default_rng(1).normal(size=(6, 2, 2, 1)), jnp.float32)}
@@ -123,7 +130,7 @@ def test_probabilities_are_those_of_scikit_learn(rng):
         held = np.zeros(60)
         for f in range(4):
             held[fold == f] = machine(fold != f, c).decision_function(scaled[fold == f])
-        platt = LogisticRegression(C=1e3).fit(held[:, None], label == c)
+        platt = LogisticRegression(C=1e3, class_weight="balanced").fit(held[:, None], label == c)
         decision = machine(fold >= 0, c).decision_function(scaled)
         expected.append(platt.predict_proba(decision[:, None])[:, 1])
     found = transforms.apply("svm", fitted.params, jnp.asarray(rows, jnp.float32))
