@@ -146,3 +146,18 @@ def test_new_images_have_embeddings_alone():
     (answer,) = embeddings.EMBEDDINGS.answer(table, split)
     assert answer.rows() == [{"case_id": "q0", "e_0": 0.5, "e_1": 2.0}]
     assert np.isnan(table.values(metrics.METRICS)["map"])
+
+
+def test_the_first_bits_of_codes_are_scored_alone():
+    """Eight bits tell nothing here, the ninth the class."""
+    label = [0, 1, 0, 1]
+    codes = np.concatenate([np.zeros((4, 8)), np.array(label)[:, None]], 1)
+    gallery = cases(label, "abcd", "g")
+    ranker = ranking.Ranker(cases([1], "x", "q"), gallery, SPEC, "hamming")
+    answers = ranker(codes[1:2], codes)
+    assert ranking.list_prefixes(9) == [8, 9]
+    assert ranking.list_prefixes(8) == [8]
+    assert answers["by_bits"].shape == (1, 2)
+    assert answers["by_bits"][0, 1] == 1.0
+    by_chance = ranking.score_ranking(np.array(label)[ranker.chance], 1, classes=3, ordered=False)
+    assert answers["by_bits"][0, 0] == by_chance[MEASURES.index("ap_at_5")]

@@ -47,6 +47,7 @@ def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> RetrievalPr
         "distance": np.full((n, K), np.nan),
         "excluded": np.zeros(n, int),
         "embedding": np.zeros((n, 0)),
+        "by_bits": np.zeros((n, 0)),
     }
     answers = {name: np.asarray(predicted.get(name, value)) for name, value in empty.items()}
     return RetrievalPredictions(
@@ -128,9 +129,14 @@ def draw(folder: Path, evaluation: Evaluation[RetrievalPredictions]) -> list[Pic
     """A map of the embeddings, precision by rank, and the queries that found least."""
     plot.draw_map(folder / "map.png", evaluation)
     plot.draw_ranks(folder / "neighbours.png", evaluation)
+    bits = []
+    if evaluation.ensemble.by_bits.shape[1]:
+        plot.draw_bits(folder / "bits.png", evaluation)
+        bits = [Picture("bits.png", "Average precision by the first bits of the codes alone.")]
     return [
         Picture("neighbours.png", "Share of the nearest cases that have the class of the query."),
         Picture("map.png", "Embeddings in two dimensions (t-SNE), coloured by class."),
+        *bits,
         *plot.draw_worst(folder, evaluation),
     ]
 

@@ -9,6 +9,7 @@ from medjax.evaluation import plot
 from medjax.outputs.base import WORST_CASES, Evaluation, Picture
 from medjax.outputs.embeddings.metrics import MEASURES, RECALLS, K
 from medjax.outputs.embeddings.predictions import RetrievalPredictions
+from medjax.outputs.embeddings.ranking import list_prefixes
 
 _MOST_POINTS = 1000  # of the map
 _FEWEST_POINTS = 5
@@ -60,6 +61,25 @@ def draw_ranks(path: Path, evaluation: Evaluation[RetrievalPredictions]) -> None
         right.legend()
 
     plot.new_figure(path, 1, 2, (6.6, 3.0), fill)
+
+
+def draw_bits(path: Path, evaluation: Evaluation[RetrievalPredictions]) -> None:
+    """How well the first bits of codes find cases, against how many are compared."""
+    answers, chance = evaluation.ensemble, evaluation.baseline
+    bits = list_prefixes(answers.embedding.shape[1])
+    value = np.nanmean(answers.by_bits, 0)
+    base = np.nanmean(chance.scores[:, MEASURES.index("ap_at_5")])
+
+    def fill(figure: Any, axes: Any) -> None:
+        ax = axes[0][0]
+        ax.plot(bits, value, marker="o", ms=4)
+        ax.axhline(base, color="0.6", lw=1, label="random order")
+        ax.set(xscale="log", xlabel="bits", ylabel="ap_at_5", ylim=(0, 1.02))
+        ax.set_xticks(bits, [str(b) for b in bits], minor=False)
+        ax.minorticks_off()
+        ax.legend(loc="lower right")
+
+    plot.new_figure(path, 1, 1, (3.6, 3.0), fill)
 
 
 def _mean_defined(curve: np.ndarray) -> np.ndarray:

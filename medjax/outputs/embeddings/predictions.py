@@ -25,6 +25,8 @@ class RetrievalPredictions(Predictions):
       neighbour: the cases of the gallery that are nearest, by name, `[n, k]`; neighbour_label:
         their classes; neighbour_row: where they stand in the gallery; distance: to them. Of fewer
         cases than that the last are "", -1 and NaN.
+      by_bits: `ap_at_5` by the first bits of codes, `[n, size]`, of `ranking.list_prefixes`; of
+        others `[n, 0]`.
       excluded: how many cases of the gallery are of the subject of the query, and passed over.
     """
 
@@ -39,6 +41,7 @@ class RetrievalPredictions(Predictions):
     neighbour_row: np.ndarray
     distance: np.ndarray
     excluded: np.ndarray
+    by_bits: np.ndarray
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -96,4 +99,5 @@ class RetrievalPredictions(Predictions):
             numbers.astype(int),
             numbers,
             values[:, -1].astype(int),
+            numbers,
         )

@@ -1,6 +1,6 @@
 """The gallery ranked for each query, and what networks answer with it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -96,14 +96,25 @@ class Ranker:
           adjust: changes the distances of a query to the cases of `shuffled`.
         """
         rows = measure_rows(embedding, np.asarray(known)[self.chance], self.distance)
-        return self._collect(adjust(i, row) for i, row in enumerate(rows))
+        answers = self._collect(adjust(i, row) for i, row in enumerate(rows))
+        if self.distance == HAMMING:
+            answers["by_bits"] = self._score_prefixes(embedding, known)
+        return answers
+
+    def _score_prefixes(self, codes: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """`ap_at_5` of each query by the first bits of codes alone, `[n, size]`."""
+        place, scores = MEASURES.index("ap_at_5"), []
+        for bits in list_prefixes(np.shape(codes)[1]):
+            rows = measure_rows(codes[:, :bits], known[self.chance][:, :bits], HAMMING)
+            scores.append(self._collect(rows)["scores"][:, place])
+        return np.stack(scores, 1)
 
     def at_random(self) -> Predicted:
         """What a random order of the gallery would find."""
         draw = np.random.default_rng(1)
         return self._collect(draw.random(len(self.gallery)) for _ in range(len(self.queries)))
 
-    def _collect(self, distances: Iterator[np.ndarray]) -> Predicted:
+    def _collect(self, distances: Iterable[np.ndarray]) -> Predicted:
         rows = [self._rank(i, row) for i, row in enumerate(distances)]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
@@ -130,6 +141,11 @@ class Ranker:
             "distance": far,
             "excluded": np.array(len(self.gallery) - len(others)),
         }
+
+
+def list_prefixes(bits: int) -> list[int]:
+    """So many bits of a code are compared, to see what more of them add: 8, 16, ..., all."""
+    return [*(2**i for i in range(3, 10) if 2**i < bits), bits]
 
 
 def measure_rows(embedding: np.ndarray, known: np.ndarray, distance: str) -> Iterator[np.ndarray]:

@@ -29,7 +29,7 @@ class EmbeddingPredictor:
       distance: by which embeddings are ranked, one of `ops.neighbours.DISTANCES`.
       metadata: by which cases are compared beside that; metadata_weights: of each distance.
       known_classes: cases of the class that a query most likely has come first, by the
-        probabilities of the transform `svm`.
+        probabilities that the transform gives.
       shortlist: so many nearest cases are ordered anew, by barcodes; 0: none.
       image_size, fit: as of `DataOptions`, of the training; 0: images have to fit.
     """

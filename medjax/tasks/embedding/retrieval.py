@@ -47,7 +47,8 @@ class RetrievalOptions:
     )
     transform: str = option(
         transforms.NONE,
-        "of features: bits at their medians, or probabilities of support vector machines (svm)",
+        "of features: bits at their medians; probabilities of classes, by their means or by "
+        "support vector machines (svm)",
         choices=transforms.TRANSFORMS,
         common=True,
     )
@@ -57,7 +58,7 @@ class RetrievalOptions:
         (), "compared beside the image, as age,sex; weights are chosen on validation", common=True
     )
     known_classes: bool = option(
-        False, "with svm: first the cases of the class that a query most likely has"
+        False, "with means or svm: first the cases of the class that a query most likely has"
     )
     shortlist: int = option(
         0, "order so many nearest cases anew, by their barcodes; 0: none", least=0
@@ -74,8 +75,9 @@ class RetrievalOptions:
             raise UserError("`code` is for `features=trained`; others have `transform=median`")
         if self.code and self.transform != transforms.NONE:
             raise UserError("`transform`: codes stay as they are; leave out one of the two")
-        if self.known_classes and self.transform != transforms.SVM:
-            raise UserError("`known_classes`: by probabilities; give `transform=svm`")
+        if self.known_classes and self.transform not in transforms.OF_CLASSES:
+            names = " or ".join(transforms.OF_CLASSES)
+            raise UserError(f"`known_classes`: by probabilities; give `transform` as {names}")
         if self.distance == _BITS and not self.has_bits:
             raise UserError("`distance=hamming`: of bits; give `code`, or `transform=median`")
 

@@ -12,15 +12,18 @@ import numpy as np
 
 from medjax.data.dataset import Split
 from medjax.data.folds import number_folds
+from medjax.ops.neighbours import normalise
 from medjax.outputs.embeddings.ranking import EMBEDDING, FEATURES
 from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key, Params, Stats
 
 NAME = "transform"  # of its parameters, beside those of a task
-NONE, MEDIAN, SVM = "none", "median", "svm"
-TRANSFORMS = (NONE, MEDIAN, SVM)
+NONE, MEDIAN, MEANS, SVM = "none", "median", "means", "svm"
+TRANSFORMS = (NONE, MEDIAN, MEANS, SVM)
+OF_CLASSES = (MEANS, SVM)  # that give probabilities of classes
 _PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C
 _FOLDS = 4
+_SHARPNESS = 10.0  # of cosines to the means of classes
 
 
 class Fitted(NamedTuple):
@@ -38,6 +41,8 @@ def shape_params(kind: str, *, features: int, classes: int) -> Params:
     """Parameters of the shapes that `fit` gives, zero."""
     if kind == MEDIAN:
         return {"threshold": jnp.zeros(features)}
+    if kind == MEANS:
+        return {"means": jnp.zeros((features, classes))}
     return {
         "kernel": jnp.zeros((features, classes)),
         **{name: jnp.zeros(classes) for name in ("bias", "slope", "offset")},
@@ -48,6 +53,9 @@ def apply(kind: str, params: Params, embedding: Array) -> Array:
     """`[n, feature]` to bits `[n, feature]`, 0 and 1, or to probabilities `[n, class]`."""
     if kind == MEDIAN:
         return (embedding > params["threshold"]).astype(jnp.float32)
+    if kind == MEANS:
+        cosine = jnp.matmul(jax.vmap(normalise)(embedding), params["means"], precision="highest")
+        return jax.nn.softmax(_SHARPNESS * cosine)
     decision = embedding @ params["kernel"] + params["bias"]
     return jax.nn.sigmoid(decision * params["slope"] + params["offset"])
 
@@ -56,7 +64,21 @@ def fit(kind: str, rows: np.ndarray, gallery: Split) -> Fitted:
     """Fits a transform on descriptors `[n, feature]` of the gallery."""
     if kind == MEDIAN:
         return Fitted({"threshold": np.median(rows, 0).astype(np.float32)}, "bits at the medians")
+    if kind == MEANS:
+        return Fitted({"means": fit_means(rows, gallery)}, "cosines to the means of classes")
     return fit_svm(rows, gallery)
+
+
+def fit_means(rows: np.ndarray, gallery: Split) -> np.ndarray:
+    """The mean of each class, of descriptors of length 1, brought to length 1: `[feature, class]`.
+
+    Queries are of the class whose mean is nearest (Mensink et al. 2013, nearest class means): all
+    classes count alike, however frequent they are.
+    """
+    label, tiny = gallery["label"], 1e-12
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), tiny)
+    means = np.stack([unit[label == c].mean(0) for c in range(int(label.max()) + 1)], 1)
+    return np.asarray(means / np.maximum(np.linalg.norm(means, axis=0), tiny), np.float32)
 
 
 def fit_svm(rows: np.ndarray, gallery: Split) -> Fitted:

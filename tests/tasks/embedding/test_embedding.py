@@ -173,3 +173,15 @@ def test_starts_and_seeds_that_do_not_go_together(features, start, seeds, match)
 def test_barcodes_are_of_images():
     with pytest.raises(UserError, match="2-D"):
         task.make_barcode((8, 8, 8, 1), None)
+
+
+def test_the_nearest_mean_of_a_class_is_the_likeliest(rng):
+    """Means at (1, 0) and (0, 1): a query at 30 degrees has cosines cos 30 and sin 30."""
+    rows = np.array([[2.0, 0.0], [4.0, 0.0], [9.0, 0.0], [0.0, 3.0]])
+    fitted = transforms.fit("means", rows, gallery_of([0, 0, 0, 1]))
+    np.testing.assert_allclose(fitted.params["means"], np.eye(2))
+    angle = np.deg2rad(30)
+    query = 7 * jnp.array([[np.cos(angle), np.sin(angle)]])
+    share = transforms.apply("means", fitted.params, query)[0]
+    expected = 1 / (1 + np.exp(-10 * (np.cos(angle) - np.sin(angle))))
+    np.testing.assert_allclose(share, [expected, 1 - expected], rtol=1e-5)
