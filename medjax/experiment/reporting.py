@@ -158,7 +158,7 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "cases": len(split),
         "subjects": len(set(split.subject_id)),
         "subjects_known_by": dataset.info.subjects,
-        "model": predictor.model,
+        "model": getattr(predictor, "network_name", predictor.model),
         "of": f"ensemble of {seeds} seeds" if seeds > 1 else "one seed",
         "parameters": state.count_parameters(learned.weights[0]) // _networks(learned),
         "best_step": meta["step"],

@@ -109,6 +109,7 @@ def test_what_is_fitted_does_not_see_the_queries(tmp_path, cache_dir):
     assert "chosen on 8 cases of validation" in chosen[0]
     assert "1 without age" in chosen[0]
     assert report["best_step"] == 0 and report["cases"] == 8
+    assert report["model"] == "pca"
 
 
 def test_barcodes_of_volumes_are_refused_before_anything_is_written(tmp_path, cache_dir):

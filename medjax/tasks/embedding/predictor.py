@@ -53,6 +53,11 @@ class EmbeddingPredictor:
         return EMBEDDINGS
 
     @property
+    def network_name(self) -> str:
+        """The network, or what stands in its place."""
+        return self.answers if self.answers in WITHOUT_NETWORK else self.model
+
+    @property
     def plain(self) -> "EmbeddingPredictor":
         """The same, without what is done to its embeddings and to the ranking by them."""
         return dataclasses.replace(
