@@ -7,12 +7,13 @@ from medjax import models
 from medjax.config import option
 from medjax.outputs.base import ModelSpec, Output
 from medjax.outputs.embeddings import EMBEDDINGS
-from medjax.tasks.embedding import task, transforms
+from medjax.tasks.embedding import forest, task, transforms
 from medjax.tasks.embedding.objectives import Objective
 from medjax.train.task import Task
 
-BODY, HEAD, CODE, PIXELS, COMPONENTS, BARCODE = "body", "head", "code", "pixels", "pca", "barcode"
-WITHOUT_NETWORK = (PIXELS, COMPONENTS, BARCODE)
+BODY, HEAD, CODE = "body", "head", "code"
+PIXELS, COMPONENTS, BARCODE, FOREST = "pixels", "pca", "barcode", "forest"
+WITHOUT_NETWORK = (PIXELS, COMPONENTS, BARCODE, FOREST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,8 @@ class EmbeddingPredictor:
     Attributes:
       model, dtype: the network.
       answers: `body`: its features below the last layer; `head`: what a linear layer makes of them;
-        `code`: the bits of that; without a network `pixels`, `pca`, components of them, and
-        `barcode`, bits of their projections.
+        `code`: the bits of that; without a network `pixels`, `pca`, components of them,
+        `barcode`, bits of their projections, and `forest`, leaves of trees over patches.
       transform: what is done to that, one of `transforms.TRANSFORMS`.
       size: numbers or bits of what is not as long as the network has it.
       distance: by which embeddings are ranked, one of `ops.neighbours.DISTANCES`.
@@ -82,6 +83,8 @@ class EmbeddingPredictor:
         shape, scaling = spec.image_shape, spec.preprocessing
         if self.answers == BARCODE:
             return task.make_barcode(shape, scaling)
+        if self.answers == FOREST:
+            return forest.make_forest(shape, scaling)
         if self.answers in WITHOUT_NETWORK:
             size = self.size if self.answers == COMPONENTS else 0
             return task.make_linear(shape, scaling, size=size)

@@ -12,13 +12,14 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.ops.neighbours import DISTANCES
 from medjax.outputs.base import Weights
-from medjax.tasks.embedding import transforms
+from medjax.tasks.embedding import forest, transforms
 from medjax.tasks.embedding.objectives import LOSSES, Objective, learn_classes
 from medjax.tasks.embedding.predictor import (
     BARCODE,
     BODY,
     CODE,
     COMPONENTS,
+    FOREST,
     HEAD,
     PIXELS,
     EmbeddingPredictor,
@@ -27,7 +28,7 @@ from medjax.tasks.embedding.rivals import Gallery, describe_gallery, fit_linear,
 from medjax.train.task import Task
 
 TRAINED, FROZEN = "trained", "frozen"
-FEATURES = (TRAINED, FROZEN, PIXELS, COMPONENTS, BARCODE)
+FEATURES = (TRAINED, FROZEN, PIXELS, COMPONENTS, BARCODE, FOREST)
 _BITS = "hamming"
 
 
@@ -38,7 +39,7 @@ class RetrievalOptions:
     features: str = option(
         TRAINED,
         "what describes an image: a network that is trained on classes, or frozen; its pixels; "
-        "principal components (pca); a Radon barcode",
+        "principal components (pca); a Radon barcode; leaves of trees over patches (forest)",
         choices=FEATURES,
         common=True,
     )
@@ -137,6 +138,9 @@ def take_weights(gallery: Gallery, task: Task, *, seed: int) -> Weights:
     if gallery.predictor.answers == COMPONENTS:
         *_, weights = fit_linear(gallery, answers=COMPONENTS, size=gallery.predictor.size)
         return weights
+    if gallery.predictor.answers == FOREST:
+        params = forest.fit(gallery.train, gallery.spec.preprocessing, seed=seed)
+        return jax.tree.map(lambda x: np.asarray(x)[None], params), {}
     return init_weights(task, seed=seed)
 
 

@@ -117,10 +117,11 @@ def make_linear(
             return {"embedding": (rows - params["mean"]) @ params["components"]}
         return {"embedding": rows * params["scale"]}
 
-    return Task(init, _untrained, predict)
+    return Task(init, refuse_training, predict)
 
 
-def _untrained(key: Key, params: Params, stats: Stats, batch: Batch) -> Any:
+def refuse_training(key: Key, params: Params, stats: Stats, batch: Batch) -> Any:
+    """The loss of what is not trained."""
     raise NotImplementedError("there is nothing to train")
 
 
@@ -140,7 +141,7 @@ def make_barcode(image_shape: tuple[int, ...], preprocessing: Preprocessing) -> 
         unit = preprocessing.unit(batch["image"]).mean(-1)
         return {"embedding": jax.vmap(barcode)(unit) * params["scale"]}
 
-    return Task(init, _untrained, predict)
+    return Task(init, refuse_training, predict)
 
 
 def fit_components(rows: np.ndarray, *, size: int) -> Params:

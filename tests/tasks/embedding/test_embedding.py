@@ -1,5 +1,7 @@
 """What embeddings are trained to do, and what is fitted on a gallery."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,8 @@ from medjax.data.dataset import Split
 from medjax.data.folds import number_folds
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
-from medjax.tasks.embedding import objectives, task, transforms
+from medjax.ops.preprocess import Preprocessing
+from medjax.tasks.embedding import forest, objectives, task, transforms
 from medjax.tasks.embedding.retrieval import RetrievalOptions, check_options
 
 NOTHING = Augmentation()
@@ -185,3 +188,20 @@ def test_the_nearest_mean_of_a_class_is_the_likeliest(rng):
     share = transforms.apply("means", fitted.params, query)[0]
     expected = 1 / (1 + np.exp(-10 * (np.cos(angle) - np.sin(angle))))
     np.testing.assert_allclose(share, [expected, 1 - expected], rtol=1e-5)
+
+
+def test_an_image_is_the_leaves_of_its_patches(rng):
+    """Trees are fitted on the gallery; each tree's share of leaves is 1 of all trees."""
+    images = rng.random((6, 20, 24, 1)).astype(np.float32)
+    gallery = dataclasses.replace(
+        gallery_of([0, 1] * 3), read=lambda i: images[i], image_shape=(20, 24, 1)
+    )
+    scaling = Preprocessing(0.0, 1.0, (0.0,), (1.0,))
+    params = forest.fit(gallery, scaling, seed=0)
+    task = forest.make_forest((20, 24, 1), scaling)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+        lambda x: x.shape, jax.eval_shape(task.init, jax.random.key(0))[0]
+    )
+    found = task.predict(params, {}, {"image": jnp.asarray(images)})["embedding"]
+    shares = np.asarray(found).reshape(6, forest.TREES, -1).sum(2)
+    np.testing.assert_allclose(shares, 1 / forest.TREES, rtol=1e-5)
