@@ -49,13 +49,14 @@ def cut_patches(image: Array) -> Array:
     return rows.reshape(count, -1)
 
 
-def fit_forest(key: Key, rows: np.ndarray, *, trees: int, depth: int) -> Forest:
+def fit_forest(key: Key, rows: Array, *, trees: int, depth: int) -> Forest:
     """Trees whose splits halve the rows `[n, feature]` that come to them.
 
     A direction is one of chance among the differences of two rows; its threshold is the median, so
     that all leaves have as many rows. No label is looked at.
     """
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    chex.assert_rank(rows, 2)
+    rng, table = np.random.default_rng(np.asarray(jax.random.key_data(key))), np.asarray(rows)
     nodes = 2**depth - 1
     direction = np.zeros((trees, nodes, rows.shape[1]), np.float32)
     threshold = np.zeros((trees, nodes), np.float32)
@@ -65,9 +66,9 @@ def fit_forest(key: Key, rows: np.ndarray, *, trees: int, depth: int) -> Forest:
             mine = np.flatnonzero(place == node)
             if not len(mine):
                 continue
-            a, b = rows[rng.choice(mine, 2)]
+            a, b = table[rng.choice(mine, 2)]
             direction[tree, node] = (a - b) / max(float(np.linalg.norm(a - b)), 1e-9)
-            value = rows[mine] @ direction[tree, node]
+            value = table[mine] @ direction[tree, node]
             threshold[tree, node] = np.median(value)
             place[mine] = 2 * node + 1 + (value > threshold[tree, node])
     return Forest(jnp.asarray(direction), jnp.asarray(threshold))
