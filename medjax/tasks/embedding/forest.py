@@ -56,5 +56,7 @@ def fit(train: Split, preprocessing: Preprocessing, *, seed: int) -> Params:
     for i in draw.permutation(len(train))[:_MOST_IMAGES]:
         patches = np.asarray(cut(train.read(int(i))))
         rows.append(patches[draw.permutation(len(patches))[:_PATCHES_EACH]])
-    trees = forest.fit_forest(jax.random.key(seed), np.concatenate(rows), trees=TREES, depth=DEPTH)
+    trees = forest.fit_forest(
+        jax.random.key(seed), jnp.asarray(np.concatenate(rows)), trees=TREES, depth=DEPTH
+    )
     return {"direction": trees.direction, "threshold": trees.threshold}
