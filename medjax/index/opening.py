@@ -15,6 +15,7 @@ from medjax.index.case_index import CaseIndex, IndexSettings, Store, describe_im
 from medjax.index.postgres_store import PostgresStore
 from medjax.index.sqlite_store import SqliteStore
 from medjax.index.store import NETWORK, SETTINGS, TOTAL, pack_vector
+from medjax.index.vectors import WITH_GRAPH
 from medjax.outputs.base import PreparedImage
 from medjax.outputs.embeddings import EMBEDDINGS
 from medjax.train.record import dump_json
@@ -49,6 +50,11 @@ def make_index(
         raise UserError(
             f"{network}: its network, of `medjax {model.experiment}`, gives no vectors; an index "
             "needs one of `medjax retrieve` or `medjax pretrain`"
+        )
+    if approximate and find_distance_name(model) not in WITH_GRAPH:
+        raise UserError(
+            f"`approximate`: by {', '.join(WITH_GRAPH)} distance, and {network} has "
+            f"{find_distance_name(model)}; leave it out"
         )
     settings = IndexSettings(
         FORMAT,

@@ -22,7 +22,6 @@ class VectorSearch:
         self._distance, self._approximate = distance, approximate
         self.numbers = np.zeros(0, np.int64)
         self._index: Any = None
-        self._rows = np.zeros((0, 0), np.float32)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -31,17 +30,9 @@ class VectorSearch:
         """Adds the vectors `[n, feature]`, of bits `[n, byte]`, of these cases."""
         rows = _prepare(vectors, self._distance)
         if self._index is None:
-            self._index = self._make_index(rows.shape[1])
-        if self._distance == "chi_squared":
-            self._rows = np.concatenate([self._rows.reshape(-1, rows.shape[1]), rows])
-        else:
-            self._index.add(rows)
+            self._index = _make(self._distance, rows.shape[1], approximate=self._approximate)
+        self._index.add(rows)
         self.numbers = np.concatenate([self.numbers, numbers])
-
-    def _make_index(self, width: int) -> Any:
-        if self._distance == "chi_squared":
-            return "rows"
-        return _make(self._distance, width, approximate=self._approximate)
 
     def search(
         self, query: np.ndarray, *, k: int, among: np.ndarray | None = None
@@ -57,26 +48,15 @@ class VectorSearch:
         places = None if among is None else np.flatnonzero(np.isin(self.numbers, among))
         if places is not None and not len(places):
             return []
-        row, far = self._find(vector, min(k, len(self if places is None else places)), places)
-        where = row if places is None else places[row]
-        distances = _true(far, self._distance)
-        return list(zip(self.numbers[where].tolist(), distances, strict=True))
-
-    def _find(
-        self, vector: np.ndarray, k: int, places: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if self._distance == "chi_squared":
-            rows = self._rows if places is None else self._rows[places]
-            far = np.asarray(measure_distances(vector, rows, distance="chi_squared"))[0]
-            order = np.argsort(far, kind="stable")[:k]
-            return order, far[order]
-        index = self._index
+        index, numbers = self._index, self.numbers
         if places is not None:
             index = _make(self._distance, vector.shape[1], approximate=False)
             index.add(_stored(self._index, self._distance)[places])
-        far, row = index.search(vector, k)
+            numbers = numbers[places]
+        far, row = index.search(vector, min(k, len(numbers)))
         kept = row[0] >= 0  # a graph may find fewer
-        return row[0][kept], far[0][kept]
+        distances = _true(far[0][kept], self._distance)
+        return list(zip(numbers[row[0][kept]].tolist(), distances, strict=True))
 
     def measure_recall(self, *, k: int, queries: int = 100) -> float:
         """Which share of the `k` nearest the graph finds, of some vectors of its own."""
@@ -89,6 +69,23 @@ class VectorSearch:
         return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(right, near, strict=True)]))
 
 
+class ChiSquaredIndex:
+    """What faiss has no index for, with the methods of one."""
+
+    def __init__(self, width: int):
+        self.rows = np.zeros((0, width), np.float32)
+
+    def add(self, rows: np.ndarray) -> None:
+        """Adds rows `[n, width]`."""
+        self.rows = np.concatenate([self.rows, rows])
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The distances and places of the `k` nearest rows: `[q, k]`."""
+        far = np.asarray(measure_distances(queries, self.rows, distance="chi_squared"))
+        order = np.argsort(far, 1, kind="stable")[:, :k]
+        return np.take_along_axis(far, order, 1), order
+
+
 def _import_faiss() -> Any:
     try:
         import faiss
@@ -99,6 +96,8 @@ def _import_faiss() -> Any:
 
 def _make(distance: str, width: int, *, approximate: bool) -> Any:
     """An empty index of vectors that are so long: bytes of bits, or numbers."""
+    if distance == "chi_squared":
+        return ChiSquaredIndex(width)
     faiss = _import_faiss()
     if distance == BITS:
         bits = 8 * width
@@ -116,7 +115,9 @@ def _make(distance: str, width: int, *, approximate: bool) -> Any:
 
 
 def _stored(index: Any, distance: str) -> np.ndarray:
-    """The rows that an index of faiss holds."""
+    """The rows that an index holds."""
+    if isinstance(index, ChiSquaredIndex):
+        return index.rows
     faiss = _import_faiss()
     storage = index.storage if hasattr(index, "storage") else index
     if distance == BITS:
