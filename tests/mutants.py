@@ -17,6 +17,7 @@ class Mutant(NamedTuple):
 
 
 ANSWERS = "tests/bundle/test_answers.py::test_validation_chose_and_training_scaled"
+LEAK = "tests/experiments/test_retrieve.py::test_what_is_fitted_does_not_see_the_queries"
 MUTANTS = [
     Mutant(
         "the checkpoint is chosen on the test split",
@@ -24,6 +25,20 @@ MUTANTS = [
         'split = run.dataset.splits["validation"]',
         'split = run.dataset.splits["test"]',
         f"{ANSWERS}[classify]",
+    ),
+    Mutant(
+        "weights of metadata are chosen on the queries",
+        "experiments/retrieve.py",
+        'validation=run.dataset.splits["validation"] if is_test else None',
+        "validation=run.report_split",
+        f"{LEAK}[svm]",
+    ),
+    Mutant(
+        "what is fitted on the gallery sees the queries",
+        "experiments/retrieve.py",
+        "rivals.Gallery(predictor.plain, spec, train,",
+        "rivals.Gallery(predictor.plain, spec, run.report_split,",
+        f"{LEAK}[svm]",
     ),
     Mutant(
         "the checkpoint of agents is chosen on the test split",

@@ -91,15 +91,18 @@ def write_set(folder, rng, *, test_level):
     return folder
 
 
-def test_what_is_fitted_does_not_see_the_queries(tmp_path, cache_dir):
-    """Components, machines and weights of metadata are the same whatever the test images are."""
+@pytest.mark.parametrize("transform", ["svm", pytest.param("median", marks=pytest.mark.slow)])
+def test_what_is_fitted_does_not_see_the_queries(tmp_path, cache_dir, transform):
+    """Components, machines, medians and weights are the same whatever the test images are."""
     digests, chosen = [], []
     for level in (30, 150):
         data = write_set(tmp_path / f"{level}", np.random.default_rng(0), test_level=level)
-        given = {"data_dir": data, "features": "pca", "size": 5, "transform": "svm"}
-        given |= {"metadata_columns": "age", "metadata": "age", "known_classes": True}
+        given = {"data_dir": data, "features": "pca", "size": 5, "transform": transform}
+        given |= {"metadata_columns": "age", "metadata": "age"}
+        if transform == "svm":
+            given["known_classes"] = True
         workdir = tmp_path / f"run_{level}"
-        report = run_here(workdir, cache_dir, **given, distance="cosine", auto=False)
+        report = run_here(workdir, cache_dir, **given, auto=False)
         digests.append(report["weights_sha256"])
         chosen += [line for line in report["remarks"] if "weights of metadata" in line]
         copies = [line for line in report["remarks"] if "all but equal" in line]
