@@ -115,6 +115,23 @@ def test_what_is_fitted_does_not_see_the_queries(tmp_path, cache_dir, transform)
     assert report["model"] == "pca"
 
 
+@pytest.mark.slow
+def test_a_trained_network_is_evaluated_with_another_ranking(tmp_path, cache_dir):
+    data = write_set(tmp_path / "set", np.random.default_rng(0), test_level=30)
+    given = {**SMALL, "data_dir": data, "auto": False, "metadata_columns": "age"}
+    given.pop("subjects")
+    before = run_here(tmp_path / "w", cache_dir, **given)
+    more = {"transform": "means", "known_classes": True, "metadata": "age", "shortlist": 3}
+    after = run_here(tmp_path / "w", cache_dir, **given, **more, eval_only=True)
+    assert after["best_step"] == before["best_step"]
+    assert before["weights_sha256"] != after["weights_sha256"]  # with the means of classes
+    assert any("weights of metadata" in line for line in after["remarks"])
+    assert (
+        run_here(tmp_path / "w", cache_dir, **given, eval_only=True)["metrics"]
+        == (before["metrics"])
+    )
+
+
 def test_barcodes_of_volumes_are_refused_before_anything_is_written(tmp_path, cache_dir):
     with pytest.raises(UserError, match="`features=frozen`: of which network"):
         run_here(tmp_path / "w", cache_dir, features="frozen")

@@ -44,7 +44,10 @@ class RetrievalOptions:
         common=True,
     )
     distance: str = option(
-        "cosine", "by which cases are ranked; codes have hamming", choices=tuple(DISTANCES)
+        "cosine",
+        "by which cases are ranked; codes have hamming",
+        choices=tuple(DISTANCES),
+        answers=True,
     )
     transform: str = option(
         transforms.NONE,
@@ -52,17 +55,23 @@ class RetrievalOptions:
         "support vector machines (svm)",
         choices=transforms.TRANSFORMS,
         common=True,
+        answers=True,
     )
     size: int = option(64, "numbers or bits of trained features and of pca", least=2, common=True)
     code: bool = option(False, "train binary codes", common=True)
     metadata: tuple[str, ...] = option(
-        (), "compared beside the image, as age,sex; weights are chosen on validation", common=True
+        (),
+        "compared beside the image, as age,sex; weights are chosen on validation",
+        common=True,
+        answers=True,
     )
     known_classes: bool = option(
-        False, "with means or svm: first the cases of the class that a query most likely has"
+        False,
+        "with means or svm: first the cases of the class that a query most likely has",
+        answers=True,
     )
     shortlist: int = option(
-        0, "order so many nearest cases anew, by their barcodes; 0: none", least=0
+        0, "order so many nearest cases anew, by their barcodes; 0: none", least=0, answers=True
     )
     loss: str = option("contrastive", "of the training", choices=LOSSES, group="training")
     temperature: float = option(0.1, "of the contrastive and softmax loss", group="training")
