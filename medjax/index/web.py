@@ -171,6 +171,7 @@ def serve(app: Any, *, host: str, port: int) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()  # so that who reads the address can connect
         except OSError as e:
             raise UserError(f"`port={port}`: cannot be used ({e.strerror}); name another") from None
         shown = f"[{host}]" if ":" in host else host
