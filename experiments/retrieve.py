@@ -108,6 +108,8 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         further = rivals.compare_rivals(gallery, evaluation, others)
         if options.metadata:
             further["remarks"] = [chosen, *further["remarks"]]
+            weights = zip(predictor.metadata, predictor.metadata_weights, strict=True)
+            further["metadata_weights"] = dict(weights)
         if start:
             further["started_from"] = start.facts
         return experiment.write_report(

@@ -104,6 +104,7 @@ def test_what_is_fitted_does_not_see_the_queries(tmp_path, cache_dir, transform)
         workdir = tmp_path / f"run_{level}"
         report = run_here(workdir, cache_dir, **given, auto=False)
         digests.append(report["weights_sha256"])
+        assert set(report["metadata_weights"]) == {"age"}
         chosen += [line for line in report["remarks"] if "weights of metadata" in line]
         copies = [line for line in report["remarks"] if "all but equal" in line]
         assert copies and copies[0].startswith("1 queries")
