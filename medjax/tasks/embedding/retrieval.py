@@ -183,7 +183,8 @@ def make_answering(
     texts: dict[str, None] = {}
     if predictor.transform != transforms.NONE:
         described = describe_gallery(gallery, task, weights)
-        fitted = [transforms.fit(predictor.transform, rows, gallery.train) for rows in described]
+        kind, classes = predictor.transform, len(gallery.spec.info.classes)
+        fitted = [transforms.fit(kind, rows, gallery.train, classes=classes) for rows in described]
         stacked = jax.tree.map(lambda *x: np.stack(x), *[f.params for f in fitted])
         params = {**params, transforms.NAME: stacked}
         texts = dict.fromkeys(f.text for f in fitted)

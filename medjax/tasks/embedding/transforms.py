@@ -24,6 +24,7 @@ OF_CLASSES = (MEANS, SVM)  # that give probabilities of classes
 _PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C
 _FOLDS = 4
 _SHARPNESS = 10.0  # of cosines to the means of classes
+_NEVER = 100.0  # that a cosine is lowered by, or the logarithm of odds, for a class without cases
 
 
 class Fitted(NamedTuple):
@@ -42,7 +43,7 @@ def shape_params(kind: str, *, features: int, classes: int) -> Params:
     if kind == MEDIAN:
         return {"threshold": jnp.zeros(features)}
     if kind == MEANS:
-        return {"means": jnp.zeros((features, classes))}
+        return {"means": jnp.zeros((features, classes)), "absent": jnp.zeros(classes)}
     return {
         "kernel": jnp.zeros((features, classes)),
         **{name: jnp.zeros(classes) for name in ("bias", "slope", "offset")},
@@ -55,74 +56,84 @@ def apply(kind: str, params: Params, embedding: Array) -> Array:
         return (embedding > params["threshold"]).astype(jnp.float32)
     if kind == MEANS:
         cosine = jnp.matmul(jax.vmap(normalise)(embedding), params["means"], precision="highest")
-        return jax.nn.softmax(_SHARPNESS * cosine)
+        return jax.nn.softmax(_SHARPNESS * (cosine - _NEVER * params["absent"]))
     decision = embedding @ params["kernel"] + params["bias"]
     return jax.nn.sigmoid(decision * params["slope"] + params["offset"])
 
 
-def fit(kind: str, rows: np.ndarray, gallery: Split) -> Fitted:
-    """Fits a transform on descriptors `[n, feature]` of the gallery."""
+def fit(kind: str, rows: np.ndarray, gallery: Split, *, classes: int) -> Fitted:
+    """Fits a transform on descriptors `[n, feature]` of the gallery, which may lack classes."""
     if kind == MEDIAN:
         return Fitted({"threshold": np.median(rows, 0).astype(np.float32)}, "bits at the medians")
     if kind == MEANS:
-        return Fitted({"means": fit_means(rows, gallery)}, "cosines to the means of classes")
-    return fit_svm(rows, gallery)
+        params = fit_means(rows, gallery, classes=classes)
+        return Fitted(params, "cosines to the means of classes")
+    return fit_svm(rows, gallery, classes=classes)
 
 
-def fit_means(rows: np.ndarray, gallery: Split) -> np.ndarray:
-    """The mean of each class, of descriptors of length 1, brought to length 1: `[feature, class]`.
+def fit_means(rows: np.ndarray, gallery: Split, *, classes: int) -> Params:
+    """The parameters of `means`: the mean of each class, of descriptors of length 1, brought to
+    length 1, and which classes have none.
 
     Queries are of the class whose mean is nearest (Mensink et al. 2013, nearest class means): all
     classes count alike, however frequent they are.
     """
     label, tiny = gallery["label"], 1e-12
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), tiny)
-    means = np.stack([unit[label == c].mean(0) for c in range(int(label.max()) + 1)], 1)
-    return np.asarray(means / np.maximum(np.linalg.norm(means, axis=0), tiny), np.float32)
+    sums = np.stack([unit[label == c].sum(0) for c in range(classes)], 1)
+    means = sums / np.maximum(np.linalg.norm(sums, axis=0), tiny)
+    absent = np.bincount(label, minlength=classes) == 0
+    return {"means": means.astype(np.float32), "absent": absent.astype(np.float32)}
 
 
-def fit_svm(rows: np.ndarray, gallery: Split) -> Fitted:
+def fit_svm(rows: np.ndarray, gallery: Split, *, classes: int) -> Fitted:
     """A linear support vector machine for each class against the rest, its decisions as
     probabilities (Platt 1999): the vectors that Anavi et al. 2016 compare.
 
     Slope and offset are fitted on decisions about subjects that the machine was not fitted on; so
     is the penalty chosen, by the share that is told right.
     """
-    from sklearn.linear_model import LogisticRegression
-
-    label = gallery["label"]
-    classes = np.arange(int(label.max()) + 1)
+    label, names = gallery["label"], np.arange(classes)
     mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6)
     scaled = (rows - mean) / scale
     fold = np.array(number_folds(gallery, count=_FOLDS, seed=0))
 
     def hold_out(penalty: float) -> np.ndarray:
-        decision = np.zeros((len(rows), len(classes)))
+        decision = np.zeros((len(rows), classes))
         for number in range(_FOLDS):
             out = fold == number
-            machines = [_fit_machine(scaled[~out], label[~out] == c, penalty) for c in classes]
+            machines = [_fit_machine(scaled[~out], label[~out] == c, penalty) for c in names]
             decision[out] = np.stack([scaled[out] @ m.kernel + m.bias for m in machines], 1)
         return decision
 
     held = {penalty: hold_out(penalty) for penalty in _PENALTIES}
     best = max(held, key=lambda p: float((held[p].argmax(1) == label).mean()))
-    # Balanced, as the classes of queries need not be as frequent as those of the gallery.
-    platt = [
-        LogisticRegression(C=1e3, class_weight="balanced").fit(held[best][:, [c]], label == c)
-        for c in classes
-    ]
-    chosen = [_fit_machine(scaled, label == c, best) for c in classes]
+    platt = [_fit_platt(held[best][:, c], label == c) for c in names]
+    chosen = [_fit_machine(scaled, label == c, best) for c in names]
     kernel = np.stack([m.kernel for m in chosen], 1) / scale[:, None]
     params = {
         "kernel": kernel,
         "bias": np.array([m.bias for m in chosen]) - mean @ kernel,
-        "slope": np.concatenate([p.coef_[0] for p in platt]),
-        "offset": np.concatenate([p.intercept_ for p in platt]),
+        "slope": np.array([slope for slope, _ in platt]),
+        "offset": np.array([offset for _, offset in platt]),
     }
     return Fitted(
         {name: np.asarray(value, np.float32) for name, value in params.items()},
         f"support vector machines, C = {best:g} by cross-validation in the gallery",
     )
+
+
+def _fit_platt(decision: np.ndarray, is_class: np.ndarray) -> tuple[float, float]:
+    """Slope and offset, by which decisions `[n]` become the logarithm of odds.
+
+    Balanced, as the classes of queries need not be as frequent as those of the gallery.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if is_class.all() or not is_class.any():
+        return 0.0, _NEVER if is_class.all() else -_NEVER
+    fitted = LogisticRegression(C=1e3, class_weight="balanced").fit(decision[:, None], is_class)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
 class _Machine(NamedTuple):

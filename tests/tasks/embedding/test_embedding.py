@@ -107,7 +107,7 @@ def test_components_are_those_of_scikit_learn(rng):
 
 def test_bits_are_above_the_median_of_the_gallery(rng):
     rows = rng.normal(size=(7, 3)).astype(np.float32)
-    fitted = transforms.fit("median", rows, gallery_of([0] * 7))
+    fitted = transforms.fit("median", rows, gallery_of([0] * 7), classes=1)
     bits = np.asarray(transforms.apply("median", fitted.params, jnp.asarray(rows)))
     assert bits.sum(0).tolist() == [3, 3, 3]
 
@@ -117,7 +117,7 @@ def test_probabilities_are_those_of_scikit_learn(rng):
     label = np.repeat([0, 1, 2], 20)
     rows = rng.normal(size=(60, 5)) + np.eye(5)[label] * 2
     gallery = gallery_of(label)
-    fitted = transforms.fit_svm(rows, gallery)
+    fitted = transforms.fit_svm(rows, gallery, classes=3)
     penalty = float(fitted.text.split("C = ")[1].split()[0])
     scaled, fold = (
         (rows - rows.mean(0)) / rows.std(0),
@@ -142,7 +142,7 @@ def test_probabilities_are_those_of_scikit_learn(rng):
 
 def test_a_class_with_one_case_has_a_machine_too(rng):
     label = np.array([0] * 8 + [1] * 8 + [2])
-    fitted = transforms.fit_svm(rng.normal(size=(17, 3)), gallery_of(label))
+    fitted = transforms.fit_svm(rng.normal(size=(17, 3)), gallery_of(label), classes=3)
     assert all(np.isfinite(x).all() for x in fitted.params.values())
 
 
@@ -181,7 +181,7 @@ def test_barcodes_are_of_images():
 def test_the_nearest_mean_of_a_class_is_the_likeliest(rng):
     """Means at (1, 0) and (0, 1): a query at 30 degrees has cosines cos 30 and sin 30."""
     rows = np.array([[2.0, 0.0], [4.0, 0.0], [9.0, 0.0], [0.0, 3.0]])
-    fitted = transforms.fit("means", rows, gallery_of([0, 0, 0, 1]))
+    fitted = transforms.fit("means", rows, gallery_of([0, 0, 0, 1]), classes=2)
     np.testing.assert_allclose(fitted.params["means"], np.eye(2))
     angle = np.deg2rad(30)
     query = 7 * jnp.array([[np.cos(angle), np.sin(angle)]])
@@ -205,3 +205,15 @@ def test_an_image_is_the_leaves_of_its_patches(rng):
     found = task.predict(params, {}, {"image": jnp.asarray(images)})["embedding"]
     shares = np.asarray(found).reshape(6, forest.TREES, -1).sum(2)
     np.testing.assert_allclose(shares, 1 / forest.TREES, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", transforms.OF_CLASSES)
+def test_a_class_that_the_gallery_lacks_is_never_the_likeliest(rng, kind):
+    label = np.repeat([0, 2], 10)  # of four classes
+    rows = rng.normal(size=(20, 3)) + 2 * np.eye(3)[label]
+    fitted = transforms.fit(kind, rows, gallery_of(label), classes=4)
+    shapes = transforms.shape_params(kind, features=3, classes=4)
+    assert jax.tree.map(np.shape, fitted.params) == jax.tree.map(np.shape, shapes)
+    share = transforms.apply(kind, fitted.params, jnp.asarray(-5 * rows, jnp.float32))
+    assert float(share[:, [1, 3]].max()) < 1e-6
+    assert bool(jnp.isfinite(share).all())
