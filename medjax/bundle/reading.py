@@ -92,33 +92,39 @@ class Bundle:
         for name, size in (("spacing_mm", spacing_mm), ("frame_ms", frame_ms)):
             if not 0 <= size < np.inf:
                 raise UserError(f"`{name}={size}`: must not be negative, and finite")
+        first = {} if points_mm is None else {"image": points_mm}
+        hints = ImageHints(spacing_mm, frame_ms, resize, first, channels=channels, series=series)
+        return self.answers(1)([self.prepare(image, hints, affine=affine)])[0]
+
+    def prepare(
+        self,
+        image: np.ndarray | str | Path,
+        hints: ImageHints,
+        *,
+        affine: np.ndarray | None = None,
+    ) -> PreparedImage:
+        """One image, volume or sequence, ready for the network; arguments and errors as of
+        `predict`."""
         if isinstance(image, (str, Path)):
-            hints = ImageHints(spacing_mm, frame_ms, resize, channels=channels, series=series)
-            return self._predict_file(Path(image), hints)
+            return self._prepare_file(Path(image), hints)
         image = np.asarray(image)
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             raise UserError("image: has NaN or infinite pixels; mend it")
-        more = {} if affine is None else {"affine": affine}
-        if points_mm is not None and not self.spec.info.pose:
+        if hints.points_mm and not self.spec.info.pose:
             raise UserError("points_mm: this network takes images in any pose; leave it out")
-        first = {} if points_mm is None else {"image": points_mm}
-        ready = self.predictor.output.prepare.from_array(
-            image,
-            self.predictor,
-            self.spec,
-            hints=ImageHints(spacing_mm, frame_ms, resize, first, channels=channels),
-            **more,
+        more = {} if affine is None else {"affine": affine}
+        return self.predictor.output.prepare.from_array(
+            image, self.predictor, self.spec, hints=hints, **more
         )
-        return self.answers(1)([ready])[0]
 
-    def _predict_file(self, path: Path, hints: ImageHints) -> Answer:
+    def _prepare_file(self, path: Path, hints: ImageHints) -> PreparedImage:
         if not path.exists():
             raise UserError(f"{path}: no such file")
         read = self.predictor.output.prepare.read
         ready = read(path, self.predictor, self.spec, case_id=path.name, hints=hints)
         if len(ready) != 1:
             raise UserError(f"{path}: holds {len(ready)} sequences; use medjax predict")
-        return self.answers(1)(ready)[0]
+        return ready[0]
 
     def answers(self, batch: int) -> Callable[[Sequence[PreparedImage]], Sequence[Answer]]:
         """The compiled function for images of one shape, so many at a time."""

@@ -142,6 +142,9 @@ def one_value(rows: Iterable[TableRow], name: str, *, what: str) -> str:
     return values[0][0] if values else ""
 
 
+MISSING = ("", "na", "n/a", "nan", "none", "null")  # as tables write that nothing is known
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number."""
     try:

@@ -171,12 +171,17 @@ def flat(image: np.ndarray) -> np.ndarray:
 def save_image(path: Path, image: np.ndarray, *, side: int = 256) -> None:
     """Writes an image `[*space, channel]` as it is, of a volume its middle slice, enlarged by whole
     pixels to about `side`."""
+    enlarge(image, side=side).save(path)
+
+
+def enlarge(image: np.ndarray, *, side: int) -> Any:
+    """The picture (of Pillow) that `save_image` writes."""
     from PIL import Image
 
     pixels = (flat(image) * 255).round().astype(np.uint8)
     times = max(side // max(pixels.shape[:2]), 1)
     height, width = (times * n for n in pixels.shape[:2])
-    Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(path)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
 
 
 def image_with_bars(

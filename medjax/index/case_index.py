@@ -15,7 +15,7 @@ from medjax.index import listing
 from medjax.index.conditions import Condition
 from medjax.index.postgres_store import PostgresStore
 from medjax.index.sqlite_store import SqliteStore
-from medjax.index.store import NewCase, SimilarCase, pack_vector
+from medjax.index.store import COLUMNS, NewCase, SimilarCase, pack_vector
 from medjax.outputs.base import ImageHints, PreparedImage
 from medjax.outputs.embeddings.serve import Embedding
 
@@ -139,7 +139,7 @@ class CaseIndex:
             raise UserError(f"`k={k}`: must be at least 1")
         same = self._find_same(image)
         known = hints or ImageHints()
-        ready = self._prepare(image, known)
+        ready = self.model.prepare(image, known)
         vector = pack_vector(
             describe_images(self.model, [ready])[0], distance=self.settings.distance
         )
@@ -159,16 +159,6 @@ class CaseIndex:
         if isinstance(image, np.ndarray) or not Path(image).exists():
             return set()
         return set(self._store.find_image(listing.hash_file(Path(image))))
-
-    def _prepare(self, image: np.ndarray | str | Path, hints: ImageHints) -> PreparedImage:
-        prepare, model = self.model.predictor.output.prepare, self.model
-        if isinstance(image, np.ndarray):
-            return prepare.from_array(image, model.predictor, model.spec, hints=hints)
-        path = Path(image)
-        if not path.exists():
-            raise UserError(f"{path}: no such file")
-        (ready,) = prepare.read(path, model.predictor, model.spec, case_id=path.name, hints=hints)
-        return ready
 
     def add(
         self,
@@ -221,7 +211,7 @@ class CaseIndex:
                 if known.get(image.case_id, digest) != digest:
                     raise UserError("is in the index with other contents, and stays as it was")
                 if image.case_id not in known:
-                    yield image, digest, self._prepare(image.path, hints)
+                    yield image, digest, self.model.prepare(image.path, hints)
             except (UserError, OSError) as e:
                 complaint = str(e).removeprefix(f"{image.path}: ")
                 bad.append((image.case_id, complaint.removeprefix(f"{image.path.name}: ")))
@@ -250,7 +240,7 @@ class CaseIndex:
 
     def count_lacking(self, where: Sequence[Condition]) -> dict[str, int]:
         """How many cases lack the metadata of the conditions, and so do not meet them."""
-        names = dict.fromkeys(c.name for c in where if c.name not in ("subject_id", "case_id"))
+        names = dict.fromkeys(c.name for c in where if c.name not in COLUMNS)
         return {name: self._store.count_lacking(name) for name in names}
 
     def count_facts(self) -> dict[str, dict[str | float, int]]:

@@ -19,7 +19,6 @@ from medjax.index.conditions import as_fact
 from medjax.index.store import Fact
 
 LABEL, LABELLED = "label", DataOptions()
-_MISSING = ("", "na", "n/a", "nan", "none", "null")  # as tables write it
 _PICTURE_SIDE = 192
 _BLOCK_BYTES = 2**20
 
@@ -117,7 +116,7 @@ def _from_table(
         file = files.find(row[column], origin=row.origin)
         if first.setdefault(file, row.origin) != row.origin:
             raise UserError(f"{row.origin}: {file.name} is named twice, first in {first[file]}")
-        given = [name for name in names if row[name].lower() not in _MISSING]
+        given = [name for name in names if row[name].lower() not in table.MISSING]
         facts = {name: as_fact(row[name]) for name in given}
         case_id = file.relative_to(root).as_posix()
         listed.append(ListedImage(file, case_id, row.get(subject, ""), facts))
@@ -148,12 +147,7 @@ def hash_file(path: Path) -> str:
 def make_picture(image: np.ndarray) -> bytes:
     """An image `[*space, channel]` as a small PNG, of a volume its middle slice; a tiny one is
     enlarged by whole pixels."""
-    from PIL import Image
-
-    pixels = (plot.flat(image) * 255).round().astype(np.uint8)
-    picture, content = Image.fromarray(pixels), io.BytesIO()
-    times = max(_PICTURE_SIDE // max(picture.size), 1)
-    picture = picture.resize([times * n for n in picture.size], Image.Resampling.NEAREST)
+    picture, content = plot.enlarge(image, side=_PICTURE_SIDE), io.BytesIO()
     picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     picture.save(content, "PNG")
     return content.getvalue()

@@ -94,10 +94,6 @@ class PostgresStore(CaseStore):
                 f"{e}; who owns the database installs pgvector, and gives CREATE EXTENSION vector"
             ) from None
 
-    def prepare_search(self, distance: str, *, approximate: bool) -> None:
-        """Says how vectors are compared."""
-        self._distance = distance
-
     def failure(self, error: Exception) -> UserError:
         if isinstance(error, self._driver.errors.UndefinedTable):
             return UserError(f"{self.name}: no such index in the database; see medjax index make")
@@ -113,22 +109,19 @@ class PostgresStore(CaseStore):
     def search(
         self, vector: bytes, *, k: int, conditions: Sequence[Condition]
     ) -> list[tuple[int, float]]:
-        parts = [self.condition_sql(condition) for condition in conditions]
-        wanted = " AND ".join(["true", *(text for text, _ in parts)])
-        kind = "bit" if self._distance == BITS else "vector"
+        wanted, values = self.where_sql(conditions)
+        kind = "bit" if self.distance == BITS else "vector"
         text = self.write_vector(vector)
         rows = self.run(
-            f"SELECT number, vector {OPERATORS[self._distance].operator} "
+            f"SELECT number, vector {OPERATORS[self.distance].operator} "
             f"%s::{kind}{f'({len(text)})' if kind == 'bit' else ''} AS far "
             f"FROM cases WHERE {wanted} ORDER BY far, number LIMIT %s",
-            [text, *(v for _, values in parts for v in values), k],
+            [text, *values, k],
         )
         return [(int(number), float(far)) for number, far in rows]
 
     def condition_sql(self, condition: Condition) -> tuple[str, list[Any]]:
         relation, value = condition.relation, condition.value
-        if condition.name in ("subject_id", "case_id"):
-            return f"{condition.name} {relation} %s", [str(value)]
         path = f"$.{json.dumps(condition.name)}"
         sign = "==" if relation == "=" else relation
         if relation != "!=":
@@ -150,13 +143,13 @@ class PostgresStore(CaseStore):
         )
 
     def write_vector(self, vector: bytes) -> str:
-        (row,) = unpack_vectors([vector], distance=self._distance)
-        if self._distance == BITS:
+        (row,) = unpack_vectors([vector], distance=self.distance)
+        if self.distance == BITS:
             return "".join(map(str, np.unpackbits(row)))
         return f"[{','.join(repr(float(v)) for v in row)}]"
 
     def read_vector(self, value: Any) -> bytes:
-        if self._distance == BITS:
+        if self.distance == BITS:
             return np.packbits(np.array(list(value), np.uint8)).tobytes()
         return np.array(json.loads(value), "<f4").tobytes()
 

@@ -72,8 +72,7 @@ class SqliteStore(CaseStore):
             raise UserError(f"{self.name}: {FILE} is no index of medjax ({min(odd)})")
 
     def prepare_search(self, distance: str, *, approximate: bool) -> None:
-        """Says how vectors are compared; they are read when they are needed."""
-        self._distance = distance
+        super().prepare_search(distance, approximate=approximate)
         self._search = VectorSearch(distance, approximate=approximate)
 
     @contextlib.contextmanager
@@ -106,12 +105,10 @@ class SqliteStore(CaseStore):
     ) -> list[tuple[int, float]]:
         vectors, among = self.load_vectors(), None
         if conditions:
-            parts = [self.condition_sql(condition) for condition in conditions]
-            wanted = " AND ".join(text for text, _ in parts)
-            values = [value for _, values in parts for value in values]
+            wanted, values = self.where_sql(conditions)
             rows = self.run(f"SELECT number FROM cases WHERE {wanted}", values)
             among = np.array([number for (number,) in rows], np.int64)
-        (query,) = unpack_vectors([vector], distance=self._distance)
+        (query,) = unpack_vectors([vector], distance=self.distance)
         return vectors.search(query, k=k, among=among)
 
     def load_vectors(self) -> VectorSearch:
@@ -122,14 +119,12 @@ class SqliteStore(CaseStore):
             [int(self._search.numbers[-1]) if len(self._search) else 0, _BLOCK],
         ):
             numbers = np.array([number for number, _ in rows], np.int64)
-            vectors = unpack_vectors([v for _, v in rows], distance=self._distance)
+            vectors = unpack_vectors([v for _, v in rows], distance=self.distance)
             self._search.add(numbers, vectors)
         return self._search
 
     def condition_sql(self, condition: Condition) -> tuple[str, list[Any]]:
         relation, value = condition.relation, condition.value
-        if condition.name in ("subject_id", "case_id"):
-            return f"{condition.name} {relation} %s", [str(value)]
         kinds = "'text'" if isinstance(value, str) else "'integer', 'real'"
         path = self.path_of(condition.name)
         text = f"(json_type(facts, %s) IN ({kinds}) AND json_extract(facts, %s) {relation} %s)"

@@ -14,6 +14,7 @@ from medjax.index.conditions import Condition
 BITS = "hamming"
 _MODULUS = 2**256
 SETTINGS, NETWORK, TOTAL = "settings", "network", "total"
+COLUMNS = ("case_id", "subject_id")  # that conditions may name beside metadata
 Fact = str | float
 
 
@@ -96,6 +97,22 @@ class CaseStore:
     ) -> list[tuple[int, float]]:
         """The numbers of the `k` nearest cases that meet the conditions, and their distances."""
         raise NotImplementedError
+
+    def prepare_search(self, distance: str, *, approximate: bool) -> None:
+        """Says how vectors are compared."""
+        self.distance = distance
+
+    def where_sql(self, conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
+        """All conditions as SQL, and their values."""
+        texts, values = ["true"], list[Any]()
+        for condition in conditions:
+            if condition.name in COLUMNS:
+                text, more = f"{condition.name} {condition.relation} %s", [str(condition.value)]
+            else:
+                text, more = self.condition_sql(condition)
+            texts.append(text)
+            values += more
+        return " AND ".join(texts), values
 
     def condition_sql(self, condition: Condition) -> tuple[str, list[Any]]:
         """A condition on metadata as SQL, and its values."""

@@ -13,6 +13,7 @@ from medjax.index.case_index import CaseIndex
 from medjax.index.conditions import parse_conditions
 from medjax.outputs.base import ImageHints
 from medjax.page import cases as page
+from medjax.page.parts import embed_bytes
 from medjax.typing import Json
 
 _MOST_CASES = 50  # of an answer
@@ -138,7 +139,7 @@ class QueryDesk:
             lacking = index.count_lacking(where)
         return {
             "cases": [{**c._asdict(), "facts": _show_facts(c.facts)} for c in answer.cases],
-            "picture": page.embed_png(answer.picture),
+            "picture": embed_bytes(answer.picture),
             "notes": [f"{n:,} without {name} passed over" for name, n in lacking.items() if n]
             + [f"{answer.same:,} with the same file passed over"] * bool(answer.same),
         }

@@ -1,6 +1,5 @@
 """The pages of an index of cases: what queries find, and the one that is served."""
 
-import base64
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,11 +28,6 @@ class ShownQuery(NamedTuple):
     name: str
     picture: str
     cases: Sequence[ShownCase]
-
-
-def embed_png(content: bytes) -> str:
-    """A PNG as a data URL."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def write_similar(path: Path, *, name: str, population: str, queries: Sequence[ShownQuery]) -> None:

@@ -40,8 +40,12 @@ def load_template(name: str) -> Any:
 
 def embed(path: Path) -> str:
     """A picture as a data URL."""
-    content = base64.b64encode(path.read_bytes()).decode()
-    return f"data:{_SUFFIXES[path.suffix]};base64,{content}"
+    return embed_bytes(path.read_bytes(), kind=_SUFFIXES[path.suffix])
+
+
+def embed_bytes(content: bytes, *, kind: str = "image/png") -> str:
+    """The contents of a picture as a data URL."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def draw_bar(

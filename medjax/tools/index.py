@@ -27,6 +27,7 @@ from medjax.index.case_index import LookUp
 from medjax.index.listing import ListingOptions
 from medjax.outputs.base import ImageHints
 from medjax.page import cases as page
+from medjax.page.parts import embed_bytes
 
 _SHOWN_FACTS, _LONGEST = 5, 22  # columns of metadata in a table, characters of a cell
 _SHOWN_BAD = 20
@@ -165,7 +166,7 @@ def _show_query(index: CaseIndex, image: str, answer: LookUp) -> page.ShownQuery
     cases = [
         page.ShownCase(
             case.case_id,
-            page.embed_png(index.read_picture(case.number) or b""),
+            embed_bytes(index.read_picture(case.number) or b""),
             [
                 f"distance {case.distance:.4g}",
                 *[f"subject: {case.subject_id}"] * bool(case.subject_id),
@@ -174,7 +175,7 @@ def _show_query(index: CaseIndex, image: str, answer: LookUp) -> page.ShownQuery
         )
         for case in answer.cases
     ]
-    return page.ShownQuery(Path(image).name, page.embed_png(answer.picture), cases)
+    return page.ShownQuery(Path(image).name, embed_bytes(answer.picture), cases)
 
 
 def serve(config: Config, where: str) -> None:

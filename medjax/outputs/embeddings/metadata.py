@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.data.dataset import Split
-from medjax.data.table import is_number
+from medjax.data.table import MISSING, is_number
 from medjax.errors import unknown
 
-_MISSING = ("", "na", "n/a", "nan", "none", "null", "unknown")
+_MISSING = (*MISSING, "unknown")
 _PAIRS = 2000  # of the gallery, whose mean distance stands for what is not known
 
 

@@ -44,10 +44,27 @@ def infer(
       predictor: its `distance` ranks, and what `make_adjustment` does to that.
     """
     by_seed = predict_split(predict, weights, split, columns=columns, batch=batch)
-    joined = join_seeds(by_seed)
     if gallery is None:
-        return Inferred(by_seed, joined)
+        return Inferred(by_seed, join_seeds(by_seed))
     known = predict_split(predict, weights, gallery, columns=(), batch=batch)
+    return rank_embeddings(predictor, split, gallery, spec, by_seed, known, batch=batch)
+
+
+def rank_embeddings(
+    predictor: Any,
+    split: Split,
+    gallery: Split,
+    spec: ModelSpec,
+    by_seed: Predicted,
+    known: Predicted,
+    *,
+    batch: int,
+) -> Inferred:
+    """The same of embeddings that are there.
+
+    Args:
+      by_seed: of the split, as `predict_split` gives them; known: of the gallery.
+    """
     rank = Ranker(split, gallery, spec, predictor.distance)
     change = make_adjustment(predictor, split, rank.shuffled, spec, batch=batch)
     # While a network is trained there are no probabilities yet.
@@ -68,7 +85,7 @@ def infer(
     stacked = {name: np.stack([r[name] for r in ranked]) for name in ranked[0]}
     # Of one seed the ensemble is that one's.
     ensemble = ranked[0] if len(ranked) == 1 else rank_seeds(slice(None))
-    return Inferred({**by_seed, **stacked}, {**joined, **ensemble})
+    return Inferred({**by_seed, **stacked}, {**join_seeds(by_seed), **ensemble})
 
 
 def join_seeds(predicted: Predicted) -> Predicted:

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from medjax.data.dataset import Split
-from medjax.outputs.base import Weights
+from medjax.outputs.base import Predicted, Weights
 from medjax.outputs.embeddings.metadata import MetadataDistance, count_missing
 from medjax.outputs.embeddings.metrics import MEASURES, score_ranking
 from medjax.outputs.embeddings.predictions import RetrievalPredictions
-from medjax.outputs.embeddings.ranking import join_seeds, measure_rows
+from medjax.outputs.embeddings.ranking import join_seeds, measure_rows, rank_embeddings
 from medjax.tasks.embedding.predictor import EmbeddingPredictor
-from medjax.tasks.embedding.rivals import Gallery, answer_queries
+from medjax.tasks.embedding.rivals import Gallery
 from medjax.train.predict import compile_predict, predict_split
 from medjax.train.task import Task
 
@@ -56,11 +56,7 @@ def choose_weights(
     queries = asking.only(np.random.default_rng(0).permutation(len(asking))[:_MOST_QUERIES])
     names, train = predictor.metadata, gallery.train
     known = MetadataDistance(train, names)
-    compiled = compile_predict(task.predict)
-    asked, given = (
-        join_seeds(predict_split(compiled, weights, split, columns=(), batch=gallery.batch))
-        for split in (queries, train)
-    )
+    asked, given = map(join_seeds, _predict(gallery, task, weights, queries, train))
     images = np.stack([*measure_rows(asked["embedding"], given["embedding"], predictor.distance)])
     facts = np.stack([known.measure(row) for row in queries.metadata])  # [query, column, n]
     scale = images.mean() / np.maximum(facts.mean((0, 2)), 1e-9)
@@ -130,13 +126,19 @@ def ablate_metadata(
     for i, name in enumerate(predictor.metadata):
         if chosen[i] and np.count_nonzero(chosen) > 1:
             rows[f"without {name}"] = np.where(np.arange(len(chosen)) == i, 0.0, chosen)
-    return {
-        name: answer_queries(
-            gallery,
-            dataclasses.replace(predictor, metadata_weights=tuple(map(float, kept))),
-            task,
-            weights,
-            split,
+    by_seed, known = _predict(gallery, task, weights, split, gallery.train)
+
+    def rank(kept: np.ndarray) -> RetrievalPredictions:
+        changed = dataclasses.replace(predictor, metadata_weights=tuple(map(float, kept)))
+        ranked = rank_embeddings(
+            changed, split, gallery.train, gallery.spec, by_seed, known, batch=gallery.batch
         )
-        for name, kept in rows.items()
-    }
+        return predictor.output.tabulate(split, gallery.spec, ranked.ensemble)
+
+    return {name: rank(kept) for name, kept in rows.items()}
+
+
+def _predict(gallery: Gallery, task: Task, weights: Weights, *splits: Split) -> list[Predicted]:
+    """The embeddings of splits, by seed."""
+    compiled, batch = compile_predict(task.predict), gallery.batch
+    return [predict_split(compiled, weights, s, columns=(), batch=batch) for s in splits]
