@@ -17,6 +17,7 @@ _PLACES = {
             "heatmap",
             "open_dataset",
             "pretrain",
+            "register",
             "register_dataset",
             "retrieve",
             "search",
@@ -32,6 +33,7 @@ _PLACES = {
     "Bundle": "medjax.bundle",
     "load": "medjax.bundle",
     "Dataset": "medjax.data.dataset",
+    "DenseTransform": "medjax.data.dense_transform",
     "UserError": "medjax.errors",
     "register_loss": "medjax.losses",
     "register_network": "medjax.models",
@@ -40,6 +42,7 @@ __all__ = [
     "Bundle",
     "CaseIndex",
     "Dataset",
+    "DenseTransform",
     "Figure",
     "Result",
     "UserError",
@@ -55,6 +58,7 @@ __all__ = [
     "open_index",
     "open_run",
     "pretrain",
+    "register",
     "register_dataset",
     "register_loss",
     "register_network",
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
         heatmap,
         open_dataset,
         pretrain,
+        register,
         register_dataset,
         retrieve,
         search,
@@ -83,6 +88,7 @@ if TYPE_CHECKING:
     )
     from medjax.bundle import Bundle, load
     from medjax.data.dataset import Dataset
+    from medjax.data.dense_transform import DenseTransform
     from medjax.errors import UserError
     from medjax.index import CaseIndex, make_index, open_index
     from medjax.losses import register_loss

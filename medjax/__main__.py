@@ -27,6 +27,7 @@ PROGRAMS = {
     "temporal": Program("medjax.experiments.temporal", "train a network that finds key frames"),
     "segment": Program("medjax.experiments.segment", "train a network that segments images"),
     "detect": Program("medjax.experiments.detect", "train a network that detects things in boxes"),
+    "register": Program("medjax.experiments.register", "align images in pairs"),
     "transfer": Program("medjax.experiments.transfer", "measure what pre-trained weights add"),
     "pretrain": Program("medjax.experiments.pretrain", "train a network without labels"),
     "retrieve": Program("medjax.experiments.retrieve", "find the cases that look like one"),

@@ -17,12 +17,15 @@ reason.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
 
 from medjax.__main__ import load_program
 from medjax.config import check_ranges, list_settings, remember_given, replace_settings
 from medjax.data import catalogue, source
 from medjax.data.dataset import Dataset
+from medjax.data.dense_transform import DenseTransform
 from medjax.data.options import (
     BoxOptions,
     DataOptions,
@@ -30,6 +33,7 @@ from medjax.data.options import (
     MaskOptions,
     SequenceOptions,
 )
+from medjax.data.pair_options import PairOptions
 from medjax.errors import UserError, unknown
 from medjax.experiment import Finished
 from medjax.losses import LossFunction
@@ -38,12 +42,14 @@ from medjax.tasks.base import name_own
 from medjax.typing import Json
 
 Source = str | Path | Dataset
+Image = str | Path | np.ndarray
 _KINDS = {
     "labels": DataOptions,
     "landmarks": LandmarkOptions,
     "masks": MaskOptions,
     "boxes": BoxOptions,
     "frames": SequenceOptions,
+    "pairs": PairOptions,
 }
 
 
@@ -54,7 +60,8 @@ def open_dataset(
 
     Args:
       data: the folder or table, or the name; `medjax datasets` lists the names.
-      finds: `labels`, `landmarks`, `masks`, `boxes` or `frames`; empty: what the set looks like.
+      finds: `labels`, `landmarks`, `masks`, `boxes`, `frames` or `pairs`; empty: what the
+        set looks like.
       cache_dir: where it is prepared, once.
       options: those of `DataOptions`, `LandmarkOptions`, `MaskOptions` or `SequenceOptions`, as
         `image_size=64`.
@@ -201,6 +208,40 @@ def detect(data: Source = "", **settings: Any) -> Result:
       UserError: for whatever is wrong with set or settings.
     """
     return _run("detect", data, settings)
+
+
+@overload
+def register(data: Source = "", moving: None = None, **settings: Any) -> Result: ...
+
+
+@overload
+def register(data: Image, moving: Image, **settings: Any) -> DenseTransform: ...
+
+
+def register(
+    data: Source | Image = "", moving: Image | None = None, **settings: Any
+) -> Result | DenseTransform:
+    """Registers a set of pairs, as `medjax register` does; or, of two images, one pair.
+
+    Args:
+      data: as of `classify`; with `moving` the fixed image, a file or an array `[*space]`.
+      moving: the moving image, a file or an array; None: `data` is a set.
+      settings: the flags of `medjax register --helpfull`; `network=` one of your own. Of two images
+        those of `AlignmentOptions`, as `affine="rigid"` or `similarity="mi"`, `initial`, and of
+        arrays `fixed_affine` and `moving_affine`, from voxels `[i, j, k]` to RAS mm.
+
+    Returns:
+      The result; of two images the transform between them.
+
+    Raises:
+      UserError: for whatever is wrong with the images or settings.
+    """
+    if moving is None:
+        network = settings.pop("network", None)
+        return _run("register", data, settings, network=network)  # type: ignore[arg-type]
+    from medjax.tasks.registration.pair import register_images
+
+    return register_images(data, moving, **settings)
 
 
 def search(data: Source = "", **settings: Any) -> Result:

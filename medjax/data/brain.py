@@ -134,6 +134,12 @@ def make_subject(seed: int, index: int, *, variation: Variation | None = None) -
     )
 
 
+def undeformed() -> Subject:
+    """The template itself, as a subject."""
+    grid = tuple((2 * _HALF_MM / _GRID_MM).astype(int) + 2)
+    return Subject(np.eye(3), np.zeros(3), np.zeros((3, *grid)), np.zeros(grid), 1.0, 0.0, 0.0)
+
+
 def within_midplane(subject: Subject) -> Subject:
     """The same subject, altered so that its plane x = 0 shows the template's plane x = 0.
 

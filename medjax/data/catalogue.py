@@ -16,6 +16,7 @@ from medjax.data.options import (
     Options,
     SequenceOptions,
 )
+from medjax.data.pair_options import PairOptions
 from medjax.data.summaries import SUMMARIES
 from medjax.errors import UserError, check_own_name
 
@@ -127,6 +128,7 @@ def check_kind(options: Options, info: DatasetInfo) -> None:
         MaskOptions: "structures",
         BoxOptions: "box_classes",
         SequenceOptions: "frames",
+        PairOptions: "pairing",
     }
     what = wanted[type(options)]
     if not getattr(info, what) and not (what == "classes" and info.findings):
@@ -146,13 +148,14 @@ def find_kind(path: Path) -> type[Options]:
     if path.suffix.lower() == ".csv":
         with path.open(errors="replace") as f:
             header = {name.strip().lower() for name in f.readline().split(",")}
-        if {"name", "index"} <= header:
-            return SequenceOptions
-        if "mask" in header:
-            return MaskOptions
-        if "xmin" in header:
-            return BoxOptions
-        return LandmarkOptions if header & {"x", "landmark", "point"} else DataOptions
+        columns: list[tuple[type[Options], bool]] = [
+            (SequenceOptions, {"name", "index"} <= header),
+            (PairOptions, {"fixed", "moving"} <= header),
+            (MaskOptions, "mask" in header),
+            (BoxOptions, "xmin" in header),
+            (LandmarkOptions, bool(header & {"x", "landmark", "point"})),
+        ]
+        return next((kind for kind, has in columns if has), DataOptions)
     for kind in (LandmarkOptions, SequenceOptions, MaskOptions, BoxOptions, DataOptions):
         if path.is_dir() and _KINDS[kind].looks_like(path):
             return kind
@@ -198,6 +201,13 @@ def _has_masks(root: Path) -> bool:
     return looks_like(root)
 
 
+def _pairs() -> dict[str, type]:
+    from medjax.data.builders.pairs import Pairs
+    from medjax.data.pairs import READS
+
+    return _named(Pairs, READS)
+
+
 def _boxes() -> dict[str, type]:
     from medjax.data.boxes import READS
     from medjax.data.builders.boxes import Boxes
@@ -228,6 +238,11 @@ def _named(kind: type, reads: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
 
 def _holds(*patterns: str) -> Callable[[Path], bool]:
     return lambda path: any(next(iter(path.glob(pattern)), None) for pattern in patterns)
+
+
+def _has_images(root: Path) -> bool:
+    """Whether there are images in it, or in folders below it."""
+    return any(images.is_image(folder / n) for folder, names in walk.folders(root) for n in names)
 
 
 def _has_lists(root: Path) -> bool:
@@ -265,6 +280,12 @@ _KINDS: dict[type[Options], SetKind] = {
         _has_masks,
         "masks.csv with the columns image and mask, folders images/ and labels/, or NAME and "
         "NAME_mask beside one another",
+    ),
+    PairOptions: SetKind(
+        _pairs,
+        "image_pairs",
+        lambda path: _holds("pairs.csv")(path) or _has_images(path),
+        "images, with pairs.csv (columns fixed and moving) where not all are paired with all",
     ),
     BoxOptions: SetKind(
         _boxes,

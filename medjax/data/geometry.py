@@ -6,6 +6,8 @@ A world position is in millimetres: of a volume RAS (to the right, to the front,
 picture to the right and downwards from its first pixel. An affine is `[ndim + 1, ndim + 1]`.
 """
 
+import itertools
+
 import numpy as np
 
 from medjax.errors import UserError
@@ -236,6 +238,16 @@ def rigid(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
     out = np.eye(ndim + 1)
     out[:-1, :-1], out[:-1, -1] = turn, b.mean(0) - turn @ a.mean(0)
     return out
+
+
+def turn_between(axes: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """The rotation `[ndim, ndim]` that brings orthogonal axes (columns) onto others; of those that
+    differ in the signs of axes, the smallest."""
+    ndim = len(axes)
+    turns = [
+        onto @ np.diag(signs) @ axes.T for signs in itertools.product((1.0, -1.0), repeat=ndim)
+    ]
+    return max((t for t in turns if np.linalg.det(t) > 0), key=np.trace)
 
 
 def robust_rigid(points: np.ndarray, onto: np.ndarray, *, keep: float = 0.7) -> np.ndarray:

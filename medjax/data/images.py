@@ -186,11 +186,19 @@ def _shares(old: int, new: int) -> Any:
     return sparse.csr_array(entries, shape=(new, old))
 
 
+def black_and_white(pixels: np.ndarray) -> tuple[float, float]:
+    """The intensities of an image that 8 bits of it begin and end with where nobody says it."""
+    if pixels.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = np.quantile(pixels, [0.005, 0.995])
+    return float(low), float(high)
+
+
 def eight_bits(pixels: np.ndarray, window: tuple[float, ...]) -> np.ndarray:
     """Pixels from 0 to 255: the window's values, else (unless they have 8 bits already) from the
     0.5th to the 99.5th percentile of this image."""
     if pixels.dtype == np.uint8 and not window:
         return pixels
-    low, high = window or np.quantile(pixels, [0.005, 0.995])
+    low, high = window or black_and_white(pixels)
     unit = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
     return np.rint(255 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)

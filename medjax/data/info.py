@@ -40,6 +40,9 @@ class DatasetInfo:
       groups: the coarse class of each class, where a taxonomy has some.
       orientation: that all volumes were brought to, as RAS; empty: they are as they are stored.
       resampled: True where every volume has voxels of `spacing_mm`, whatever it had before.
+      pairing: how images are paired to be registered; empty: they are not.
+      initial: how the two images of a pair lie at first, as of `PairOptions`; empty: as their files
+        say, where these do.
       longest_side: that larger images were shrunk to, in voxels; 0: none were.
     """
 
@@ -72,6 +75,8 @@ class DatasetInfo:
     orientation: str = ""
     resampled: bool = False
     longest_side: int = 0
+    pairing: str = ""
+    initial: str = ""
 
     @property
     def unit(self) -> str:
@@ -81,17 +86,18 @@ class DatasetInfo:
     @property
     def summary(self) -> str:
         """What is to be found in it."""
-        if self.classes:
-            return f"{len(self.classes)} classes"
-        if self.findings:
-            return f"{len(self.findings)} findings"
-        if self.landmarks:
-            return f"{len(self.landmarks)} landmarks"
-        if self.structures:
-            return f"masks of {', '.join(self.structures)}"
-        if self.box_classes:
-            return f"boxes of {', '.join(self.box_classes)}"
-        return f"sequences, named frames {', '.join(self.frames)}"
+        if self.pairing:
+            named = f", masks of {len(self.structures)} structures" * bool(self.structures)
+            return f"pairs, {self.pairing}{named}"
+        shown = (
+            (self.classes, f"{len(self.classes)} classes"),
+            (self.findings, f"{len(self.findings)} findings"),
+            (self.landmarks, f"{len(self.landmarks)} landmarks"),
+            (self.structures, f"masks of {', '.join(self.structures)}"),
+            (self.box_classes, f"boxes of {', '.join(self.box_classes)}"),
+        )
+        frames = f"sequences, named frames {', '.join(self.frames)}"
+        return next((text for names, text in shown if names), frames)
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)

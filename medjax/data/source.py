@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 
 from medjax import lock, progress, runtime
-from medjax.data import catalogue, columns, subjects, volumes, walk
+from medjax.data import catalogue, columns, pairing, subjects, volumes, walk
 from medjax.data import splits as split_rules
 from medjax.data.columns import SplitColumns
 from medjax.data.dataset import Dataset, Split, digest_of
@@ -81,14 +81,16 @@ def load(
         f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
         for (a, b), n in again.items()
     ]
-    notes += note_missing(info.name, info.landmarks, opened)
-    return Dataset(
+    if not info.pairing:
+        notes += note_missing(info.name, info.landmarks, opened)
+    made = Dataset(
         info,
         opened,
         digest_of(opened, list(digests.values())),
         tuple(notes),
         splits_drawn=remarks["splits_drawn"] or info.synthetic,
     )
+    return pairing.open_pairs(made, options) if info.pairing else made
 
 
 def builder_of(name: str, options: Options) -> Any:

@@ -14,7 +14,7 @@ class SetSummary(NamedTuple):
     """A line of `medjax datasets`.
 
     Attributes:
-      finds: what is to be found in it: labels, landmarks, masks, boxes or frames.
+      finds: what is to be found in it: labels, landmarks, masks, pairs, boxes or frames.
       content: what it shows, and what is to be found.
       size: how many images and subjects.
       source: where the images come from.
@@ -126,6 +126,20 @@ SUMMARIES = {
     ),
     "brain_tissue": SetSummary(
         ("masks",), "brain MR, grey and white matter", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
+    ),
+    "brain_pairs": SetSummary(
+        ("pairs",), "brain MR and its deformations", "--subjects", _TEMPLATE, _TEMPLATE_LICENCE
+    ),
+    "image_pairs": SetSummary(("pairs",), "images to be registered", _YOURS, _OWN, _YOURS),
+    "hippocampus_pairs": SetSummary(
+        ("pairs",),
+        "MR of the hippocampus, 2 structures",
+        "29 pairs of 200",
+        "--data_dir",
+        "CC BY-SA 4.0",
+    ),
+    "mouse_brain": SetSummary(
+        ("pairs",), "MR of mouse brains, 37 structures", "8 volumes", "--data_dir", "GPL-3.0"
     ),
     "mask_folder": SetSummary(("masks",), "images, and a mask of each", _YOURS, _OWN, _YOURS),
     "decathlon": SetSummary(

@@ -17,6 +17,7 @@ from medjax.models.inception import InceptionV3
 from medjax.models.meshnet import MeshNet
 from medjax.models.own import accept_known, check_module, check_network, use_fast_convolutions
 from medjax.models.recurrent import RECURRENCES, FrameNetwork
+from medjax.models.registration import DualStreamPyramid, VoxelMorph
 from medjax.models.residual_unet import ResidualUNet
 from medjax.models.resnet import Bottleneck, ResNet
 from medjax.models.scn import SCN, SCN2019, ConvOnly, Downsampling
@@ -75,6 +76,11 @@ DETECTORS: dict[str, Callable[..., nn.Module]] = {
     name: partial(Detector, body=name) for name in BODIES
 }
 
+REGISTRATORS: dict[str, Callable[..., nn.Module]] = {
+    "dual_pyramid": DualStreamPyramid,
+    "voxelmorph": VoxelMorph,
+}
+
 SUMMARIES = {  # what each network is, and where it is described
     "mlp": "dense layers alone, a baseline",
     "cnn": "four convolutions, for small images",
@@ -105,6 +111,8 @@ SUMMARIES = {  # what each network is, and where it is described
     "resenc_unet": "U-Net with a residual encoder, 2-D and 3-D (Isensee et al. 2024)",
     "vnet": "V-Net, 5-wide residual convolutions, 2-D and 3-D (Milletari et al. 2016)",
     "meshnet": "dilated convolutions at full size, small (Fedorov et al. 2017)",
+    "dual_pyramid": "registration from coarse to fine, an encoder for each image (Hu et al. 2022)",
+    "voxelmorph": "registration by one U-Net (Balakrishnan et al. 2019)",
     "wnet": "two small U-Nets after one another (Galdran et al. 2022)",
     "scn": "SpatialConfiguration-Net (Payer et al. 2016)",
     "scn_local": "its local appearance alone (Payer et al. 2016)",
@@ -115,7 +123,9 @@ SUMMARIES = {  # what each network is, and where it is described
 HAVE_LEVELS = ("unet", "scn2019", "resenc_unet", "vnet")  # their depth is a setting
 ONLY_2D = ("inception_v3",)
 SUPERVISED = ("unet", "resenc_unet")  # coarser levels may have a loss of their own
-BUILT_IN = frozenset({**CLASSIFIERS, **LANDMARKERS, **SEGMENTERS})  # what everybody's medjax has
+BUILT_IN = frozenset(
+    {**CLASSIFIERS, **LANDMARKERS, **SEGMENTERS, **REGISTRATORS}
+)  # what everybody's medjax has
 
 __all__ = [
     "BUILT_IN",
@@ -124,6 +134,7 @@ __all__ = [
     "HAVE_LEVELS",
     "LANDMARKERS",
     "ONLY_2D",
+    "REGISTRATORS",
     "SEGMENTERS",
     "SUPERVISED",
     "check_module",
@@ -135,6 +146,7 @@ __all__ = [
     "landmarker",
     "over_time",
     "register_network",
+    "registrator",
     "segmenter",
     "smallest_side",
     "use_fast_convolutions",
@@ -153,12 +165,18 @@ def register_network(
         `dropout` and `dtype` that it has.
       finds: `labels`, for `classify` and the encoders of `temporal`: it answers with logits
         `[batch, num_classes]`; `landmarks`, for `heatmap`, or `masks`, for `segment`: with maps
-        `[batch, *space, num_outputs]` of the size of the image.
+        `[batch, *space, num_outputs]` of the size of the image; `pairs`, for `register`: with
+        displacements `[batch, *space / 2, ndim]`.
 
     Raises:
       UserError: for a name or a factory that cannot be.
     """
-    registries = {"labels": CLASSIFIERS, "landmarks": LANDMARKERS, "masks": SEGMENTERS}
+    registries = {
+        "labels": CLASSIFIERS,
+        "landmarks": LANDMARKERS,
+        "masks": SEGMENTERS,
+        "pairs": REGISTRATORS,
+    }
     if finds not in registries:
         raise unknown("kind of network", finds, registries)
     check_own_name("network", name, taken=BUILT_IN)
@@ -233,6 +251,15 @@ def segmenter(name: str, *, num_classes: int, dtype: str = "float32", **options:
       UserError: if there is no such network.
     """
     return _named(SEGMENTERS, name, dtype, num_outputs=num_classes, **options)
+
+
+def registrator(name: str, *, dtype: str = "float32", **options: Any) -> nn.Module:
+    """The network called `name` that gives the displacement field of a pair, in 2-D and 3-D.
+
+    Raises:
+      UserError: if there is no such network.
+    """
+    return _named(REGISTRATORS, name, dtype, **options)
 
 
 def detector(name: str, *, num_classes: int, dtype: str = "float32", **options: Any) -> nn.Module:

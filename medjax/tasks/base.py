@@ -130,7 +130,12 @@ def own_network_name(predictor: Any) -> str:
 def missing_network(predictor: Any) -> str:
     """The same, where it was neither handed over nor registered here."""
     given = getattr(predictor, "own_network", None) is not None
-    registries = {**models.CLASSIFIERS, **models.LANDMARKERS, **models.SEGMENTERS}
+    registries = {
+        **models.CLASSIFIERS,
+        **models.LANDMARKERS,
+        **models.SEGMENTERS,
+        **models.REGISTRATORS,
+    }
     name = own_network_name(predictor)
     return "" if given or name in registries else name
 

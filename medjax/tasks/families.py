@@ -8,6 +8,7 @@ from medjax.tasks.classification.predictor import ClassificationPredictor
 from medjax.tasks.detection.predictor import DetectionPredictor
 from medjax.tasks.embedding.predictor import EmbeddingPredictor
 from medjax.tasks.heatmap.predictor import HeatmapPredictor
+from medjax.tasks.registration.predictor import RegistrationPredictor
 from medjax.tasks.search.predictor import SearchPredictor
 from medjax.tasks.segmentation.predictor import SegmentationPredictor
 from medjax.tasks.temporal.predictor import TemporalPredictor
@@ -17,6 +18,7 @@ TASKS: dict[str, type[Any]] = {
     "detect": DetectionPredictor,
     "heatmap": HeatmapPredictor,
     "pretrain": EmbeddingPredictor,
+    "register": RegistrationPredictor,
     "retrieve": EmbeddingPredictor,
     "search": SearchPredictor,
     "segment": SegmentationPredictor,

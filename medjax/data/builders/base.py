@@ -291,7 +291,7 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
         out["label"] = tfds.features.ClassLabel(names=list(info.classes))
     if info.findings:
         out["findings"] = tensor(len(info.findings))
-    if info.landmarks:
+    if info.landmarks and not info.pairing:
         out |= {
             "landmarks": tensor(len(info.landmarks), ndim),
             "to_world": tensor(ndim + 1, ndim + 1),
@@ -302,7 +302,7 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
             "beyond": tfds.features.Scalar(dtype=np.int32),
             "box": tfds.features.Tensor(shape=(2, ndim), dtype=np.int32),
         }
-    if info.structures:
+    if info.structures or info.pairing:
         out |= {
             "size": tfds.features.Tensor(shape=(ndim,), dtype=np.int32),
             "to_index": tensor(ndim + 1, ndim + 1),
@@ -314,6 +314,8 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
             "packed_bytes": tfds.features.Scalar(dtype=np.int64),
             "mask_hash": tfds.features.Scalar(dtype=np.int64),
         }
+    if info.landmarks and info.pairing:
+        out["points_vox"] = tensor(len(info.landmarks), ndim)
     if info.box_classes:
         out |= {
             "boxes": tfds.features.Tensor(shape=(None, 2 * ndim), dtype=np.float64),

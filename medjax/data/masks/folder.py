@@ -61,7 +61,7 @@ def mask_folder(options: MaskOptions) -> MaskSet:
         raise UserError(f"`data_dir={root}`: no image with a mask; {WANTED}")
     things = options.instances
     names, values = (
-        one_structure(options.structures) if things else _structures(root, cases, options)
+        one_structure(options.structures) if things else find_structures(root, cases, options)
     )
     info = DatasetInfo(root.resolve().name, structures=names, instances=things)
     return MaskSet(info, cases, values, known_by, tuple(notes))
@@ -98,11 +98,14 @@ def _folders(root: Path) -> tuple[Path, Path] | None:
     return (first, second) if first and second else None
 
 
-def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, list[str]]:
+def pair_files(root: Path) -> Pairing:
+    """Images and masks below a folder, by their names."""
     folders = _folders(root)
-    pairing = (
-        _between(*folders) if folders else _same_folder(walk.find(root, images.is_image).files)
-    )
+    return _between(*folders) if folders else _same_folder(walk.find(root, images.is_image).files)
+
+
+def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, list[str]]:
+    pairing = pair_files(root)
     notes = _partners(pairing, root, options)
     more = Metadata(root, options)
     cases = [
@@ -223,7 +226,7 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
     return cases, known, walk.note_of(without, "image", "without a mask left out")
 
 
-def _structures(
+def find_structures(
     root: Path, cases: Sequence[MaskCase], options: MaskOptions
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names and values of what the masks show."""

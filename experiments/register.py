@@ -1,0 +1,104 @@
+"""Registration: from pairs of images to the transforms between them.
+
+    medjax register
+    medjax register MY_IMAGES --pairs=consecutive
+    medjax register MY_IMAGES --method=optimise
+
+Measured runs, with their commands: docs/results.md.
+"""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+
+from medjax import app, experiment
+from medjax.config import option, unique_names
+from medjax.data.catalogue import KnownSets
+from medjax.data.dataset import Dataset
+from medjax.data.pair_options import PairOptions
+from medjax.ops.augment import Augmentation
+from medjax.run_options import FileOptions, ReportOptions
+from medjax.tasks.base import with_network
+from medjax.tasks.registration.method import AlignmentOptions
+from medjax.tasks.registration.predictor import RegistrationPredictor
+from medjax.tasks.registration.suggest import suggest
+from medjax.tasks.registration.task import RegistrationLoss
+from medjax.train.options import FeedOptions, TrainingOptions
+
+
+@unique_names
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of one run; its fields are the flags."""
+
+    dataset: str = option(
+        "",
+        "the set; empty: what --data_dir is, without it brain_pairs",
+        choices=KnownSets("pairs"),
+        common=True,
+        group="data",
+    )
+    data: PairOptions = PairOptions()
+    alignment: AlignmentOptions = AlignmentOptions()
+    predictor: RegistrationPredictor = RegistrationPredictor()
+    losses: RegistrationLoss = RegistrationLoss()
+    training: TrainingOptions = TrainingOptions(steps=400, batch=0, learning_rate=1e-3)
+    feeding: FeedOptions = FeedOptions()
+    augmentation: Augmentation = Augmentation()
+    best: str = option(
+        "",
+        "what chooses the checkpoint, on validation; empty: dice where there are masks, else loss",
+        choices=("", "dice", "loss"),
+        group="training",
+    )
+    report: ReportOptions = ReportOptions()
+    files: FileOptions = FileOptions("runs/register")
+
+
+def main(
+    config: Config, *, dataset: Dataset | None = None, network: Any = None
+) -> experiment.Finished:
+    """Trains where there is a network, registers, and reports.
+
+    Args:
+      dataset, network: of one's own, in place of those that the settings name.
+    """
+    if not config.alignment.is_trained:
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, unsplit=bool(config.data.data_dir))
+        )
+    with experiment.open_run(
+        config, "register", default="brain_pairs", dataset=dataset, suggest=suggest
+    ) as opened:
+        config, train = opened.config, opened.dataset.splits["train"]
+        axes = len(train.image_shape) - 1
+        experiment.check_augmentation(config.augmentation, axes=axes)
+        width, batch = (16, 8) if axes == 2 else (8, 1)  # what two cores train in minutes
+        run = opened.with_training(batch=config.training.batch or batch)
+        predictor = dataclasses.replace(
+            with_network(config.predictor, network),
+            alignment=config.alignment,
+            width=config.predictor.width or width,
+            augmentation=config.augmentation,
+        )
+        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train.first(20)))
+        task = predictor.make_task(spec, weights=config.losses)
+        method, began = experiment.Method(predictor, spec, task), time.perf_counter()
+        score = config.best or ("dice" if spec.info.structures else "loss")
+        if config.alignment.is_trained:
+            learned = experiment.train(
+                run, method, train, feeding=config.feeding, score=score, higher=score == "dice"
+            )
+        else:
+            experiment.hold_workdir(run, predictor, spec)
+            empty = jax.tree.map(lambda x: x[None], task.init(jax.random.key(0)))
+            meta = experiment.untrained(time.perf_counter() - began)
+            learned = experiment.keep_weights(run, empty, meta)
+        evaluation = experiment.evaluate(run, method, train, learned)
+        return experiment.write_report(run, method, learned, evaluation, score=score)
+
+
+if __name__ == "__main__":
+    app.run(main, Config)

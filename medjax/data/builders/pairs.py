@@ -1,0 +1,66 @@
+"""Images that are registered in pairs: each by itself, as images with masks are."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from medjax.data import geometry, images, subjects
+from medjax.data.builders.base import Example, Part
+from medjax.data.builders.masks import Masks
+from medjax.data.found import RawImage
+from medjax.data.masks.case import MaskCase, MaskSet
+from medjax.data.pairs import SETS
+from medjax.data.pairs.case import PairSet
+
+
+class Pairs(Masks, skip_registration=True):  # type: ignore[call-arg]
+    """A set of `medjax.data.pairs`; the class attribute `name` says which.
+
+    Intensities stay as they are; `pairing.pair_images` makes pairs of the images. Where the set has
+    points, each example has `points_vox`, in voxels of the prepared image.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    @functools.cached_property
+    def pair_set(self) -> PairSet:
+        return SETS[self.name](self.options)
+
+    @functools.cached_property
+    def mask_set(self) -> MaskSet:
+        masks, initial = self.pair_set.with_partners(), self.options.initial
+        return masks._replace(
+            info=dataclasses.replace(
+                masks.info, pairing=self.pair_set.pairing, initial=initial or self.pair_set.initial
+            )
+        )
+
+    def parts(
+        self,
+        cases: Sequence[Any],
+        who: subjects.Subjects,
+        prepared: Callable[[list[Any]], Iterable[Example]],
+    ) -> dict[str, Part]:
+        """All in one, where nothing is trained."""
+        if not self.options.unsplit:
+            return super().parts(cases, who, prepared)
+        shown = [c._replace(subject=name) for c, name in zip(cases, who.shown, strict=True)]
+        self.notes += who.notes
+        return {"train": Part(len(shown), prepared(shown))}
+
+    def in_channels(self, pixels: np.ndarray) -> np.ndarray:
+        """Colours count by their luminance."""
+        return images.in_channels(pixels, "gray")
+
+    def _prepared(self, case: MaskCase, files: tuple[RawImage, RawImage]) -> Example:
+        made = super()._prepared(case, files)
+        points = self.pair_set.points.get(case.case_id)
+        if not self.mask_set.info.landmarks or points is None:
+            return made
+        to_prepared = np.linalg.inv(made.targets["to_index"])
+        targets = {**made.targets, "points_vox": geometry.apply(to_prepared, points)}
+        return dataclasses.replace(made, targets=targets)

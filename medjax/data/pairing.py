@@ -1,0 +1,262 @@
+"""Pairs of the images of a set, as the examples of its splits.
+
+An example is a fixed and a moving image, each on its own grid, padded about its centre to one size:
+`[*space, 2]`, 8 bits. `initial` `[ndim, ndim + 1]` is the affine from voxels of the fixed one to
+those of the moving one, of the padded arrays, before anything is registered.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medjax.data import geometry, images
+from medjax.data.dataset import Dataset, Split
+from medjax.data.info import DatasetInfo
+from medjax.data.pair_options import CENTRE, MASS, MOMENTS, WORLD
+from medjax.data.pairs.case import partners_of
+from medjax.errors import UserError
+
+_MOST_PAIRS = 20_000  # of the training
+GEOMETRY = ("size", "to_index", "file_shape", "file_world", "file_spacing", "oriented")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Partner:
+    """An image of a pair: the split that holds it, and its number there."""
+
+    split: Split
+    index: int
+
+    @property
+    def case_id(self) -> str:
+        return self.split.case_id[self.index]
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.split.read(self.index)
+
+    def row(self) -> dict[str, Any]:
+        """Its columns."""
+        return {name: values[self.index] for name, values in self.split.targets.items()}
+
+
+def pair_images(
+    splits: Mapping[str, Split],
+    info: DatasetInfo,
+    *,
+    window: tuple[float, ...] = (),
+    seed: int = 0,
+) -> tuple[dict[str, Split], list[str]]:
+    """The splits of pairs, and notes.
+
+    Pairs are those that the fixed images name; in a split of which none does all with all, of the
+    training at most 20,000 that are drawn by `seed`. A pair is of the split of its fixed image;
+    in training both images are of the training.
+
+    Args:
+      window: intensities that become black and white; empty: percentiles of each image.
+
+    Raises:
+      UserError: if a split has no pair.
+    """
+    known = {c: Partner(s, i) for s in splits.values() for i, c in enumerate(s.case_id)}
+    space = tuple(np.max([s.image_shape[:-1] for s in splits.values()], 0).tolist())
+    read = functools.cache(functools.partial(_limits, window=window))
+    out, notes = {}, []
+    for name, split in splits.items():
+        pairs, dropped = _list_pairs(name, split, known, seed)
+        if dropped:
+            notes.append(
+                f"{dropped} pairs of the training left out: their moving image is of another split"
+            )
+        if not pairs:
+            raise UserError(
+                f"{info.name}: no pair in the split {name}: it has {len(split)} images, and pairs "
+                f"are {info.pairing}; name pairs within it, or give `unsplit`"
+            )
+        out[name] = _as_split(pairs, space, info.initial, read)
+    return out, notes
+
+
+def _list_pairs(
+    name: str, split: Split, known: Mapping[str, Partner], seed: int
+) -> tuple[list[tuple[Partner, Partner]], int]:
+    mine = [known[case] for case in split.case_id]
+    named = [
+        (partner, known[other])
+        for partner, metadata in zip(mine, split.metadata, strict=True)
+        for other in partners_of(metadata)
+    ]
+    if named:
+        kept = [p for p in named if name != "train" or p[1].split is split]
+        return kept, len(named) - len(kept)
+    count = len(split)
+    numbers: Any = np.arange(count * (count - 1))
+    if name == "train" and len(numbers) > _MOST_PAIRS:
+        numbers = np.random.default_rng(seed).choice(numbers, _MOST_PAIRS, replace=False)
+    rows = [divmod(int(k), count - 1) for k in numbers]
+    return [(mine[i], mine[j + (j >= i)]) for i, j in rows], 0
+
+
+def _as_split(
+    pairs: Sequence[tuple[Partner, Partner]],
+    space: tuple[int, ...],
+    initial: str,
+    limits: Callable[[Partner], tuple[float, float]],
+) -> Split:
+    columns: dict[str, list[Any]] = {"initial": []}
+    moments = functools.cache(
+        lambda partner: moments_of(np.asarray(partner.image)[..., 0], partner.row())
+    )
+    for pair in pairs:
+        rows = [partner.row() for partner in pair]
+        find = [functools.partial(moments, partner) for partner in pair]
+        columns["initial"].append(initial_affine(rows, space, initial, find))
+        for side, row in zip(("fixed", "moving"), rows, strict=True):
+            for name in (*GEOMETRY, *(["points_vox"] if "points_vox" in row else [])):
+                columns.setdefault(f"{side}_{name}", []).append(row[name])
+
+    def read(index: int) -> np.ndarray:
+        shown = [_eight_bits(p, limits(p)) for p in pairs[index]]
+        return np.stack([pad(x, space) for x in shown], -1)
+
+    def masks(index: int) -> np.ndarray:
+        shown = [p.split.on_demand["mask"](p.index) for p in pairs[index]]
+        return np.stack([pad(np.asarray(x), space) for x in shown], -1)
+
+    def of(side: int, what: str, index: int) -> np.ndarray:
+        partner = pairs[index][side]
+        if what == "values":
+            return pad(partner.image[..., 0], space)
+        return partner.split.on_demand[what](partner.index)
+
+    return Split(
+        targets={name: np.stack(values) for name, values in columns.items()},
+        case_id=[f"{moving.case_id} to {fixed.case_id}" for fixed, moving in pairs],
+        subject_id=[fixed.split.subject_id[fixed.index] for fixed, _ in pairs],
+        metadata=[{"fixed": f.case_id, "moving": m.case_id} for f, m in pairs],
+        read=read,
+        image_shape=(*space, 2),
+        image_dtype=np.dtype(np.uint8),
+        on_demand={
+            "mask": masks,
+            **{
+                f"{side}_{what}": functools.partial(of, number, what)
+                for number, side in enumerate(("fixed", "moving"))
+                for what in ("values", "reference")
+            },
+        },
+    )
+
+
+def pad(array: np.ndarray, space: Sequence[int]) -> np.ndarray:
+    """An array `[*sides]` about the middle of a larger one, with zeros about it."""
+    margin = [(low := (n - m) // 2, n - m - low) for n, m in zip(space, array.shape, strict=True)]
+    return np.pad(array, margin)
+
+
+def offset_of(size: Sequence[int] | np.ndarray, space: Sequence[int]) -> np.ndarray:
+    """Where the first voxel of an image lies when it is padded."""
+    return (np.array(space) - np.array(size)) // 2
+
+
+def _limits(partner: Partner, *, window: tuple[float, ...]) -> tuple[float, float]:
+    """The intensities of an image that become black and white."""
+    low, high = window or images.black_and_white(partner.image)
+    return low, high
+
+
+def _eight_bits(partner: Partner, limits: tuple[float, float]) -> np.ndarray:
+    return images.eight_bits(partner.image[..., 0], limits)
+
+
+def initial_affine(
+    rows: Sequence[Mapping[str, Any]],
+    space: Sequence[int],
+    initial: str,
+    moments: Sequence[Callable[[], tuple[np.ndarray, np.ndarray]]],
+) -> np.ndarray:
+    """The affine `[ndim, ndim + 1]` from padded voxels of the fixed image to those of the moving
+    one; `initial` as of `PairOptions`.
+
+    Args:
+      rows: the columns of the two images.
+      moments: of each its centre of mass, in voxels, and its principal axes in mm.
+    """
+    if not initial:
+        initial = WORLD if all(row["oriented"] for row in rows) else CENTRE
+    to_world = [row["file_world"] @ row["to_index"] for row in rows]
+    back = np.linalg.inv(to_world[1])
+    middles = [(row["size"] + 1) // 2 for row in rows]  # whole, as of arrays padded to even sides
+    if initial == WORLD:
+        matrix = back @ to_world[0]
+    else:
+        turn = np.eye(len(space))
+        if initial in (MASS, MOMENTS):
+            (middles[0], axes), (middles[1], others) = (find() for find in moments)
+            turn = geometry.turn_between(axes, others) if initial == MOMENTS else turn
+        matrix = np.eye(len(space) + 1)
+        matrix[:-1, :-1] = back[:-1, :-1] @ turn @ to_world[0][:-1, :-1]
+        matrix[:-1, -1] = middles[1] - matrix[:-1, :-1] @ middles[0]
+    shifts = [offset_of(row["size"], space) for row in rows]
+    out = matrix[:-1].copy()
+    out[:, -1] += shifts[1] - matrix[:-1, :-1] @ shifts[0]
+    return out
+
+
+def moments_of(image: np.ndarray, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The centre of mass of an image `[*space]` in voxels, and its principal axes in mm as columns,
+    the longest first."""
+    weights = image.astype(np.float64) - image.min()
+    if not weights.sum():
+        weights = np.ones_like(weights)
+    places = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij"), -1)
+    share = weights / weights.sum()
+    centre = np.tensordot(share, places, axes=image.ndim)
+    away = (places - centre) @ (row["file_world"] @ row["to_index"])[:-1, :-1].T
+    spread = np.tensordot(share, away[..., :, None] * away[..., None, :], axes=image.ndim)
+    return centre, np.linalg.eigh(spread)[1][:, ::-1]
+
+
+def check_overlap(splits: Mapping[str, Split]) -> None:
+    """Raises UserError for a pair whose images do not meet where they lie at first."""
+    for split in splits.values():
+        for i, matrix in enumerate(split["initial"]):
+            apart = _gap(matrix, split, i)
+            if apart > 0:
+                facts = split.metadata[i]
+                raise UserError(
+                    f"{facts['moving']} and {facts['fixed']} do not overlap: their files say that "
+                    f"they lie {apart:.3g} mm apart; mend them, or give `initial=centre`"
+                )
+
+
+def _gap(matrix: np.ndarray, split: Split, index: int) -> float:
+    """How far the boxes of two images are from one another, in mm (voxels where their size is not
+    known); 0: they meet."""
+    space = split.image_shape[:-1]
+    sizes = [split[f"{side}_size"][index] for side in ("fixed", "moving")]
+    lows = [offset_of(size, space) for size in sizes]
+    corners = np.stack(np.meshgrid(*([0.0, 1.0] for _ in space)), -1).reshape(-1, len(space))
+    there = (lows[0] + corners * (sizes[0] - 1)) @ matrix[:, :-1].T + matrix[:, -1]
+    gaps = np.maximum(there.min(0) - (lows[1] + sizes[1] - 1), lows[1] - there.max(0))
+    linear = split["moving_file_world"][index][:-1, :-1] @ split["moving_to_index"][index][:-1, :-1]
+    return float(np.linalg.norm(np.maximum(gaps, 0) @ linear.T))
+
+
+def open_pairs(dataset: Dataset, options: Any) -> Dataset:
+    """The set with pairs as its examples; where no image is held back all are reported on."""
+    images_ = dataset.splits
+    splits, notes = pair_images(
+        images_,
+        dataset.info,
+        window=options.window,
+        seed=options.split_seed,
+    )
+    check_overlap(splits)
+    if set(splits) == {"train"}:
+        splits = dict.fromkeys(("train", "validation", "test"), splits["train"])
+    return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, *notes))

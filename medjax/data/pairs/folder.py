@@ -1,0 +1,121 @@
+"""One's own images, registered in pairs."""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from medjax.data import images, table, walk
+from medjax.data.info import DatasetInfo
+from medjax.data.masks import channels
+from medjax.data.masks.case import MaskCase, MaskSet, from_files
+from medjax.data.masks.folder import find_structures, pair_files
+from medjax.data.metadata import Metadata
+from medjax.data.pair_options import ALL, ATLAS, CONSECUTIVE, PairOptions
+from medjax.data.pairs.case import PairSet, check_pairs, without_mask
+from medjax.errors import UserError
+
+TABLE = "pairs.csv"
+
+
+def image_pairs(options: PairOptions) -> PairSet:
+    """Images below a folder, with masks where there are any: all pairs, those of a table,
+    consecutive ones, or each with an atlas."""
+    root = table.root_of(options)
+    pairing = pair_files(root)
+    more = Metadata(root, options)
+    masked = dict(pairing.pairs)
+    files = sorted([*masked, *channels.leave_first(pairing.images)])
+    cases = [_case(root, path, masked.get(path), more, options) for path in files]
+    if len(cases) < 2:
+        raise UserError(f"`data_dir={root}`: {walk.counted(len(cases), 'image')}; a pair needs two")
+    notes = list(more.notes())
+    if masked and pairing.images:
+        names = [path.relative_to(root).as_posix() for path in pairing.images]
+        notes += walk.note_of(names, "image", "without a mask: overlaps are not measured there")
+    names, values = find_structures(root, cases, options) if masked else ((), ())
+    info = DatasetInfo(root.resolve().name, structures=names)
+    text, moving = pair_cases(cases, root, options)
+    return PairSet(MaskSet(info, cases, values, more.known_by(), tuple(notes)), text, moving)
+
+
+def looks_like(root: Path) -> bool:
+    """Whether a folder says itself how its images are paired."""
+    return (root / TABLE).exists()
+
+
+def _case(
+    root: Path, image: Path, mask: Path | None, more: Metadata, options: PairOptions
+) -> MaskCase:
+    case = from_files(
+        root,
+        image,
+        mask or image,
+        limit_bytes=options.limit_bytes,
+        series=options.series,
+        **more.describe_image(image),
+    )
+    return case if mask else without_mask(case)
+
+
+def pair_cases(
+    cases: Sequence[MaskCase], root: Path, options: PairOptions
+) -> tuple[str, dict[str, list[str]]]:
+    """How cases are paired, in words, and the moving ones of each fixed one; all with all needs
+    none.
+
+    Raises:
+      UserError: for a table or an atlas that does not fit.
+    """
+    names = [case.case_id for case in cases]
+    path = Path(options.pairs) if options.pairs else root / TABLE
+    if options.pairs == ATLAS:
+        atlas = find_case(options.atlas, names, origin="`atlas`")
+        return f"all to {atlas}", {name: [atlas] for name in names if name != atlas}
+    if options.pairs == CONSECUTIVE:
+        return "consecutive images", {a: [b] for a, b in itertools.pairwise(names)}
+    if options.pairs == ALL or not path.is_file():
+        return "all with all", {}
+    moving = read_pairs(path, names)
+    check_pairs(moving, cases)
+    return f"by {path.name}", moving
+
+
+def read_pairs(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """The pairs of a table, by their fixed image.
+
+    Raises:
+      UserError: for one that has no such columns, or names an image that is not there.
+    """
+    rows = table.read_rows(path)
+    fixed, moving = (
+        table.column(path, rows[0], wish="", usual=(name,), what=f"{name} images", option="pairs")
+        for name in ("fixed", "moving")
+    )
+    find = functools.lru_cache(maxsize=None)(
+        lambda name, origin: find_case(name, names, origin=origin)
+    )
+    out: dict[str, list[str]] = {}
+    for row in rows:
+        out.setdefault(find(row[fixed], row.origin), []).append(find(row[moving], row.origin))
+    return out
+
+
+def find_case(name: str, names: Sequence[str], *, origin: str) -> str:
+    """The case that a name means: its path, or the end of it, with a suffix or without.
+
+    Raises:
+      UserError: if none does, or several do.
+    """
+    if name in names:
+        return name
+    stems = {case: images.stem(Path(case)) for case in names}
+    fits = [
+        case
+        for case in names
+        if f"/{case}".endswith(f"/{name}") or stems[case] == images.stem(Path(name))
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    several = f"{walk.such_as(fits)} fit" if fits else "no image of the set is called so"
+    raise UserError(f"{origin}: {name!r}: {several}; give its path below the folder")

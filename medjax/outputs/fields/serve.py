@@ -1,0 +1,144 @@
+"""The transform of one new pair."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax.data import images, pairing
+from medjax.data.builders.masks import place
+from medjax.data.dataset import Split
+from medjax.data.dense_transform import DenseTransform
+from medjax.data.found import tells_spacing
+from medjax.errors import UserError
+from medjax.outputs.base import NO_HINTS, ImageHints, Input, ModelSpec, PreparedImage, symbols
+from medjax.outputs.fields import metrics, plot
+from medjax.outputs.fields.predictions import FieldPredictions, PairFiles
+from medjax.outputs.masks.serve import form_of
+from medjax.typing import Json
+
+
+class FieldAnswer(NamedTuple):
+    """The transform of a pair.
+
+    Attributes:
+      case_id: the moving image.
+      transform: from the fixed to the moving image, mm.
+      pictures: the fixed image, the moving one before and after, on the grid of the fixed one.
+      writers: what writes its files, by folder and suffix.
+    """
+
+    case_id: str
+    transform: DenseTransform
+    pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
+    writers: dict[tuple[str, str], Callable[[Path], None]]
+
+    def rows(self) -> list[Json]:
+        """For `predictions.csv`."""
+        folding, deviation = metrics.score_jacobian(self.transform.jacobian_determinant())
+        length = np.linalg.norm(self.transform.displacement_mm, axis=-1)
+        return [
+            {
+                "case_id": self.case_id,
+                "mean_displacement_mm": float(length.mean()),
+                "folding": float(folding),
+                "log_jacobian_sd": float(deviation),
+            }
+        ]
+
+    def further_rows(self) -> Json:
+        """No other tables."""
+        return {}
+
+    def files(self) -> dict[tuple[str, str], Callable[[Path], None]]:
+        """The warped image, the field, and its affine part."""
+        return self.writers
+
+    def draw(self, path: Path, image: np.ndarray) -> None:
+        """The pair before and after."""
+        plot.draw_pair(path, *self.pictures, self.transform, title=self.case_id)
+
+
+def answers_of(predictions: FieldPredictions, split: Split) -> list[FieldAnswer]:
+    """One answer a pair."""
+    return [
+        FieldAnswer(case, transform, PairFiles(split, i, transform).show(), writers)
+        for i, (case, transform, writers) in enumerate(
+            zip(predictions.case_id, predictions.transforms, predictions.writers, strict=True)
+        )
+    ]
+
+
+def list_inputs(spec: ModelSpec) -> list[Input]:
+    """The pair, and how its images lie at first."""
+    *space, _ = spec.image_shape
+    shape, ndim = " x ".join(map(str, space)), len(space)
+    text = f"pairs of {shape} voxels, the fixed image and the moving one, uint8"
+    affine = "from voxels of the fixed image to those of the moving one, an affine"
+    return [
+        Input("images", "image", symbols(spec.image_shape), "uint8", text),
+        Input("initial", "initial", symbols((ndim, ndim + 1)), "float32", affine),
+    ]
+
+
+def read(
+    path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
+) -> list[PreparedImage]:
+    """The pair of the fixed image that `hints` name and a moving one; raises UserError if they do
+    not fit."""
+    if not hints.fixed:
+        raise UserError("`fixed`: to which image? Name the one that all others are registered to")
+    pair = [
+        images.read(Path(file), limit_bytes=hints.limit_bytes, series=hints.series)
+        for file in (hints.fixed, path)
+    ]
+    if Path(hints.fixed).resolve() == path.resolve():
+        raise UserError(f"{case_id}: is the fixed image itself")
+    return [prepare_pair(pair, spec, case_id=case_id, hints=hints)]
+
+
+def from_array(
+    image: np.ndarray,
+    predictor: Any,
+    spec: ModelSpec,
+    *,
+    hints: ImageHints = NO_HINTS,
+    affine: np.ndarray | None = None,
+) -> PreparedImage:
+    """A pair `[2, *space]`, the fixed image first; `affine` is that of both."""
+    if image.ndim != len(spec.image_shape) or len(image) != 2:
+        raise UserError(f"a pair has the shape [2, *space], this array {list(image.shape)}")
+    axes = "yx" if image.ndim == 3 else "zyx" if affine is None else "xyz"
+    pair = [images.RawImage(x[..., None], affine=affine, axes=axes) for x in image]
+    return prepare_pair(pair, spec, case_id="image", hints=hints)
+
+
+def prepare_pair(
+    pair: list[images.RawImage], spec: ModelSpec, *, case_id: str, hints: ImageHints
+) -> PreparedImage:
+    """A fixed and a moving image, ready; raises UserError if they do not fit."""
+    ndim, form = len(spec.image_shape) - 1, form_of(spec)._replace(scaling="set", integer_type="")
+    rows, values = [], []
+    for side, raw_image in zip(("the fixed image", case_id), pair, strict=True):
+        if raw_image.pixels.ndim != ndim + 1:
+            raise UserError(
+                f"{side}: has {raw_image.pixels.ndim - 1} axes, the images of the training had "
+                f"{ndim}: convert it"
+            )
+        gray = raw_image._replace(pixels=images.in_channels(raw_image.pixels, "gray")[..., :1])
+        known = None if tells_spacing(gray) else hints.spacing_mm or None
+        placed = place(gray, form, spacing_mm=known, origin=side)
+        rows.append(placed.targets)
+        values.append(placed.image[..., 0])
+    space = tuple(np.max([spec.image_shape[:-1], *(row["size"] for row in rows)], 0).tolist())
+    find = [
+        functools.partial(pairing.moments_of, *given) for given in zip(values, rows, strict=True)
+    ]
+    targets = {"initial": pairing.initial_affine(rows, space, spec.info.initial, find)}
+    for side, row, array in zip(("fixed", "moving"), rows, values, strict=True):
+        targets |= {f"{side}_{name}": row[name] for name in pairing.GEOMETRY}
+        targets[f"{side}_values"] = pairing.pad(array, space)
+    shown = [pairing.pad(images.eight_bits(x, spec.window), space) for x in values]
+    return PreparedImage(np.stack(shown, -1), case_id, targets)

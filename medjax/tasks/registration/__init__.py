@@ -1,0 +1,1 @@
+"""Registration: where each voxel of one image is in another one."""

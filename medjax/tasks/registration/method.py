@@ -1,0 +1,116 @@
+"""How a pair is registered, as settings that become flags."""
+
+import dataclasses
+from collections.abc import Callable
+
+from medjax.config import option
+from medjax.errors import UserError
+from medjax.ops import alignment, field
+from medjax.ops.alignment import AFFINE, BSPLINE, FORMS, RIGID, VELOCITY, Level
+from medjax.ops.similarity import SIMILARITIES
+from medjax.typing import Array
+
+NETWORK, OPTIMISE = "network", "optimise"
+NONE = "none"
+_AFFINE_LEVELS = (Level(4, 40), Level(2, 40))
+_FACTORS = (4, 2, 1)  # that images are shrunk by, the coarsest first
+DIVISOR = 2 * max(_FACTORS)  # of the sides of a pair
+_REGULARISERS = {"gradient": field.gradient_energy, "bending": field.bending_energy}
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignmentOptions:
+    """What makes two images alike, and which transforms do it."""
+
+    method: str = option(
+        NETWORK,
+        "network: one is trained for all pairs; optimise: each pair by itself, without training",
+        choices=(NETWORK, OPTIMISE),
+        kept=True,
+        common=True,
+    )
+    affine: str = option(
+        "",
+        "found by gradients before anything else; empty: affine with optimise, else none",
+        choices=("", NONE, RIGID, AFFINE),
+        answers=True,
+        common=True,
+    )
+    transform: str = option(
+        VELOCITY,
+        "velocity: integrated, does not fold; displacement; bspline: control points, with optimise",
+        choices=FORMS,
+        kept=True,
+        common=True,
+    )
+    similarity: str = option(
+        "lncc",
+        "what makes images alike: lncc: local correlation; mse; mi: mutual information, mind: "
+        "self-similarity, both of two modalities",
+        choices=tuple(SIMILARITIES),
+        answers=True,
+        common=True,
+    )
+    smoothness: float = option(1.0, "weight of the regulariser", least=0, answers=True, common=True)
+    regulariser: str = option(
+        "gradient",
+        "of fields: squared first differences, or second ones (bending)",
+        choices=tuple(_REGULARISERS),
+        answers=True,
+    )
+    iterations: int = option(
+        40, "of optimise: steps at each of three sizes; 0: affine alone", least=0, answers=True
+    )
+    refine: int = option(
+        0, "steps by which the answer of a network is refined", least=0, answers=True
+    )
+
+    def __post_init__(self) -> None:
+        if self.method == NETWORK and self.transform == BSPLINE:
+            raise UserError("`transform=bspline` is of `method=optimise`; choose another one")
+        if self.method == OPTIMISE and self.refine:
+            raise UserError("`refine`: of a network; with `method=optimise` give `iterations`")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is a network."""
+        return self.method == NETWORK
+
+    @property
+    def smoothness_of(self) -> Callable[[Array], Array]:
+        """The weighted regulariser of a field."""
+        energy, weight = _REGULARISERS[self.regulariser], self.smoothness
+        return lambda u: weight * energy(u)
+
+    def fit_affine(
+        self, fixed: Array, moving: Array, initial: Array, *, spacing: tuple[float, ...]
+    ) -> Array:
+        """The affine of a pair `[*space]`, from the initial one on."""
+        kind = self.affine or (NONE if self.is_trained else AFFINE)
+        if kind == NONE:
+            return initial
+        return alignment.fit_affine(
+            fixed,
+            moving,
+            initial,
+            similarity=SIMILARITIES[self.similarity],
+            kind=kind,
+            spacing=spacing,
+            levels=_AFFINE_LEVELS,
+        )
+
+    def fit_field(self, fixed: Array, moving: Array, matrix: Array, start: Array) -> Array:
+        """The displacement of a pair, from `start` on, on its grid."""
+        factors, steps = ((1,), self.refine) if self.is_trained else (_FACTORS, self.iterations)
+        if not steps:
+            return start
+        return alignment.fit_field(
+            fixed,
+            moving,
+            matrix,
+            start,
+            similarity=SIMILARITIES[self.similarity],
+            smoothness=self.smoothness_of,
+            form=self.transform,
+            levels=alignment.split_steps(steps, factors),
+        )

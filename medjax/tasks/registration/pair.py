@@ -1,0 +1,100 @@
+"""One pair of images, registered by itself."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax.config import check_ranges
+from medjax.data import images
+from medjax.data.dense_transform import DenseTransform
+from medjax.data.found import RawImage
+from medjax.data.info import DatasetInfo
+from medjax.errors import UserError, unknown
+from medjax.ops.preprocess import Preprocessing
+from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, split_of
+from medjax.outputs.fields import serve
+from medjax.outputs.fields.predictions import make_transform
+from medjax.tasks.registration.method import OPTIMISE, AlignmentOptions
+from medjax.tasks.registration.predictor import RegistrationPredictor
+from medjax.tasks.registration.task import NO_WEIGHTS
+
+_PREPROCESSING = Preprocessing(0.0, 255.0, (0.0, 0.0), (1.0, 1.0))
+
+
+def register_pair(
+    fixed: RawImage,
+    moving: RawImage,
+    *,
+    options: AlignmentOptions,
+    initial: str = "",
+    hints: ImageHints = NO_HINTS,
+) -> DenseTransform:
+    """The transform from places of the fixed image to those of the moving one, found by gradients;
+    pairs of one shape share a program.
+
+    Args:
+      options: with `method=optimise`.
+      initial: how the two lie at first, as of `PairOptions`.
+
+    Raises:
+      UserError: if the two do not go together.
+    """
+    if options.is_trained:
+        raise UserError("`method=network`: of trained networks; one pair is `method=optimise`")
+    ndim = fixed.pixels.ndim - 1
+    info = DatasetInfo("pair", pairing="one", initial=initial)
+    spec = ModelSpec(info, _PREPROCESSING, (*(1,) * ndim, 2), "uint8")
+    ready = serve.prepare_pair([fixed, moving], spec, case_id="the moving image", hints=hints)
+    split = split_of([ready])
+    found = _compile(options, spec)(*NO_WEIGHTS, split.batch([0], ["initial"]))
+    row = {name: values[0] for name, values in split.targets.items()}
+    displacement, matrix = (np.asarray(found[name][0]) for name in ("displacement", "matrix"))
+    return make_transform(displacement, matrix, row, split)
+
+
+def register_images(
+    fixed: str | Path | np.ndarray,
+    moving: str | Path | np.ndarray,
+    *,
+    fixed_affine: np.ndarray | None = None,
+    moving_affine: np.ndarray | None = None,
+    initial: str = "",
+    **settings: Any,
+) -> DenseTransform:
+    """As `register_pair`, of files, or of arrays `[*space]`.
+
+    Args:
+      fixed_affine, moving_affine: of arrays, from voxels `[i, j, k]` to RAS mm.
+      settings: of `AlignmentOptions`.
+
+    Raises:
+      UserError: if the two do not go together, or a setting is not known.
+    """
+    known = [f.name for f in dataclasses.fields(AlignmentOptions)]
+    odd = next((name for name in settings if name not in known), None)
+    if odd is not None:
+        raise unknown("setting", odd, [*known, "initial", "fixed_affine", "moving_affine"])
+    options = AlignmentOptions(**{"method": OPTIMISE, **settings})
+    check_ranges(options)
+    pair = _open_image(fixed, fixed_affine), _open_image(moving, moving_affine)
+    return register_pair(*pair, options=options, initial=initial)
+
+
+def _open_image(image: str | Path | np.ndarray, affine: np.ndarray | None) -> RawImage:
+    if isinstance(image, (str, Path)):
+        return images.read(Path(image).expanduser(), limit_bytes=images.LIMIT_BYTES)
+    pixels = np.asarray(image)
+    axes = "yx" if pixels.ndim == 2 else "zyx" if affine is None else "xyz"
+    return RawImage(
+        pixels[..., None], affine=None if affine is None else np.asarray(affine, float), axes=axes
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _compile(options: AlignmentOptions, spec: ModelSpec) -> Callable[..., Any]:
+    return jax.jit(RegistrationPredictor(alignment=options).make_task(spec).predict)
