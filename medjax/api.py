@@ -241,6 +241,8 @@ def register(
         return _run("register", data, settings, network=network)  # type: ignore[arg-type]
     from medjax.tasks.registration.pair import register_images
 
+    if isinstance(data, Dataset):
+        raise UserError("a set and `moving`: give two images, or the set alone")
     return register_images(data, moving, **settings)
 
 

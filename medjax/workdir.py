@@ -56,7 +56,7 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
     free = _may_differ(config, old)
     for facts_of in (old, new):  # how a network answers stands among the settings and here
         if isinstance(facts_of.get("how"), dict):
-            facts_of["how"] = {k: v for k, v in facts_of["how"].items() if k not in free}
+            facts_of["how"] = _leave_out(facts_of["how"], free)
     keys = (set(old) | set(new) if facts else set(new)) - free - _grown(config, old)
     before, now = (schema.flat({k: v[k] for k in keys if k in v}) for v in (old, new))
     differ = [
@@ -75,6 +75,15 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
             f"`workdir={folder}` holds a run with other settings: {'; '.join(differ)}; "
             "choose another `workdir` or the same settings (with `eval_only`, to report as it is)"
         )
+
+
+def _leave_out(values: Json, names: set[str]) -> Json:
+    """The values without those names, in sections too."""
+    return {
+        name: _leave_out(value, names) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name not in names
+    }
 
 
 def _is_newer_fact(name: str, before: Json, now: Json) -> bool:

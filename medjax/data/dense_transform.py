@@ -5,6 +5,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from medjax.data import geometry
@@ -134,15 +135,17 @@ class DenseTransform:
         """How a small volume about each voxel of the fixed image grows: `[*space]`; where it is not
         above 0 the transform folds."""
         to_voxel = np.linalg.inv(self.world_from_voxel)[:-1, :-1]
-        return np.asarray(field.jacobian_determinant(self.displacement_mm @ to_voxel.T))
+        return np.asarray(
+            field.jacobian_determinant(jnp.asarray(self.displacement_mm @ to_voxel.T))
+        )
 
     def write(self, path: Path | str) -> None:
         """Writes the displacement as ITK reads it (ANTs, SimpleITK, 3D Slicer): a NIfTI of vectors
-        in mm, in LPS. A picture is a volume of one slice then."""
+        in mm, in LPS; of a picture to the right and down."""
         from medjax.data import nifti
 
-        vectors, world = _in_volume(self.displacement_mm, self.world_from_voxel)
-        nifti.write_vectors(Path(path), vectors * np.array([-1.0, -1.0, 1.0]), world)
+        vectors, world = _in_lps(self.displacement_mm, self.world_from_voxel)
+        nifti.write_vectors(Path(path), vectors, world)
 
     def write_affine(self, path: Path | str) -> None:
         """Writes the affine part as ITK does, a text of LPS mm; of a picture in its own plane."""
@@ -180,19 +183,17 @@ def _voxels(space: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.meshgrid(*lines, indexing="ij"), -1)
 
 
-def _in_volume(
+def _in_lps(
     displacement_mm: np.ndarray, world_from_voxel: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors and affine of a volume; a picture becomes its one slice, with rows downwards."""
+    """Vectors `[i, j, k, ndim]` in LPS, and the affine to RAS; a picture is one slice, whose x is
+    to the right and y downwards, as left and posterior are."""
     if displacement_mm.shape[-1] == 3:
-        return displacement_mm, world_from_voxel
-    vectors = np.zeros((*displacement_mm.shape[1::-1], 1, 3), np.float32)
-    # Of a picture x is to the right and y downwards, as left and posterior are in LPS.
-    vectors[:, :, 0, :2] = -displacement_mm.transpose(1, 0, 2)
+        return displacement_mm * np.array([-1.0, -1.0, 1.0]), world_from_voxel
     world = np.eye(4)
     world[:2, :2] = -world_from_voxel[:2, 1::-1]
     world[:2, 3] = -world_from_voxel[:2, 2]
-    return vectors, world
+    return displacement_mm.transpose(1, 0, 2)[:, :, None], world
 
 
 def from_voxels(

@@ -104,7 +104,7 @@ def write(path: Path, values: np.ndarray, world: np.ndarray | None, *, kind: typ
 
 
 def write_vectors(path: Path, vectors: np.ndarray, world: np.ndarray) -> None:
-    """Writes vectors `[i, j, k, 3]` of each voxel, compressed, as ITK reads them: along a fifth
+    """Writes vectors `[i, j, k, ndim]` of each voxel, compressed, as ITK reads them: along a fifth
     axis, with the intent of vectors.
 
     Args:

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from medjax.ops import grid
 from medjax.typing import Array
 
+_ENDS = ((0, 1), (-1, None), (1, None), (0, -1))  # of differences: the first, the last, ...
+
 
 def positions(displacement: Array) -> Array:
     """Where the transform takes every voxel: `[ndim, *space]`."""
@@ -95,12 +97,9 @@ def _slope(values: Array, axis: int) -> Array:
     if values.shape[axis] == 1:
         return jnp.zeros_like(values)
     step = jnp.diff(values, axis=axis)
-    first, last = (jax.lax.slice_in_dim(step, *ends, axis=axis) for ends in ((0, 1), (-1, None)))
-    inner = (
-        jax.lax.slice_in_dim(step, 1, None, axis=axis)
-        + jax.lax.slice_in_dim(step, 0, -1, axis=axis)
-    ) / 2
-    return jnp.concatenate([first, inner, last], axis)
+    ends = [jax.lax.slice_in_dim(step, begin, end, axis=axis) for begin, end in _ENDS]
+    first, last, behind, before = ends
+    return jnp.concatenate([first, (behind + before) / 2, last], axis)
 
 
 def gradient_energy(field: Array) -> Array:

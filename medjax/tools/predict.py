@@ -58,6 +58,9 @@ class Config:
         "for a network of images in one pose: the predictions.csv of one that looks first",
         path=True,
     )
+    fixed: str = option(
+        "", "of a network that registers: the image that all others are registered to", path=True
+    )
     overlays: int = option(100, "draw so many cases; 0: none")
     batch: int = option(8, "images at a time")
     limit_gb: float = option(4.0, "refuse to read a larger bundle")
@@ -97,6 +100,7 @@ def main(config: Config) -> None:
         int(config.max_image_gb * 1e9),
         config.channels,
         config.series,
+        config.fixed,
     )
     with alone(output), progress.alive("predicting"):
         bad = answer(config, model, hints, paths, output)

@@ -31,9 +31,12 @@ def image_pairs(options: PairOptions) -> PairSet:
         raise UserError(f"`data_dir={root}`: {walk.counted(len(cases), 'image')}; a pair needs two")
     notes = list(more.notes())
     if masked and pairing.images:
-        names = [path.relative_to(root).as_posix() for path in pairing.images]
-        notes += walk.note_of(names, "image", "without a mask: overlaps are not measured there")
-    names, values = find_structures(root, cases, options) if masked else ((), ())
+        without = [path.relative_to(root).as_posix() for path in pairing.images]
+        notes += walk.note_of(without, "image", "without a mask: overlaps are not measured there")
+    names: tuple[str, ...] = ()
+    values: tuple[int, ...] = ()
+    if masked:
+        names, values = find_structures(root, cases, options)
     info = DatasetInfo(root.resolve().name, structures=names)
     text, moving = pair_cases(cases, root, options)
     return PairSet(MaskSet(info, cases, values, more.known_by(), tuple(notes)), text, moving)

@@ -44,7 +44,7 @@ class Columns(NamedTuple):
         return 2 * self.classes + 2
 
     @property
-    def count(self) -> int:
+    def width(self) -> int:
         return 2 * self.classes + 3
 
 
@@ -125,7 +125,8 @@ def declared(classes: Sequence[str], *, unit: str, points: bool) -> dict[str, Me
       unit: of distances, `mm`, or `vox` where the size of voxels is not known.
       points: whether there are points of both images.
     """
-    at, out = Columns(len(classes)), {}
+    at = Columns(len(classes))
+    out: dict[str, Metric] = {}
     if classes:
         out |= {
             "dice": partial(dice, places=at.dice),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from medjax.data import geometry, nifti
@@ -96,14 +97,17 @@ class FieldPredictions(Predictions):
             order += [f"tre_{unit}", *_FURTHER[1:]]
             scores = np.array([[float(r[n]) if r[n] else math.nan for n in order] for r in rows])
             return cls(
-                *([r[n] for r in rows] for n in ("case_id", "subject_id", "fixed", "moving")),
-                names,
-                unit,
-                ~np.isnan(scores[:, : len(names)]),
-                scores,
-                bool(np.isfinite(scores[:, 2 * len(names)]).any()),
-                [],
-                [],
+                case_id=[r["case_id"] for r in rows],
+                subject_id=[r["subject_id"] for r in rows],
+                fixed=[r["fixed"] for r in rows],
+                moving=[r["moving"] for r in rows],
+                names=names,
+                unit=unit,
+                present=~np.isnan(scores[:, : len(names)]),
+                scores=scores,
+                points=bool(np.isfinite(scores[:, 2 * len(names)]).any()),
+                transforms=[],
+                writers=[],
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as e:
             raise UserError(f"{path}: not a predictions.csv of registration ({e})") from None
@@ -131,7 +135,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
     """Transforms of pairs, scored where masks and points of both images are known."""
     unit, count = unit_of(info), len(info.structures)
     at, n = Columns(count), len(split)
-    scores, present = np.full((n, at.count), np.nan), np.zeros((n, count), bool)
+    scores, present = np.full((n, at.width), np.nan), np.zeros((n, count), bool)
     transforms, writers = [], []
     for i in range(n):
         row = {k: v[i] for k, v in split.targets.items()}
@@ -176,7 +180,9 @@ def make_transform(
     """
     space = split.image_shape[:-1]
     doubled = [2 * n for n in displacement.shape[:-1]]
-    full = np.asarray(field.resize(displacement, doubled))[tuple(slice(n) for n in space)]
+    full = np.asarray(field.resize(jnp.asarray(displacement), doubled))[
+        tuple(slice(n) for n in space)
+    ]
     to_index = {
         side: row[f"{side}_to_index"]
         @ geometry.scaling(np.ones(len(space)), -offset_of(row[f"{side}_size"], space))

@@ -1,0 +1,186 @@
+"""`experiments.register` through its real flags."""
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import medjax
+from experiments import register
+from medjax import app, bundle
+from medjax.bundle.card import Notes
+from medjax.errors import UserError
+from medjax.tools import predict
+from tests.conftest import REPORT, real_data, settings
+
+SMALL = {
+    "subjects": 14,
+    "steps": 2,
+    "batch": 2,
+    "eval_every": 1,
+    "log_every": 1,
+    "bootstrap": 50,
+    "width": 4,
+    "levels": 3,
+    "warmup_steps": 1,
+    "transform": "displacement",
+}
+
+
+def run_here(workdir, cache, **changes):
+    values = settings(SMALL, workdir=workdir, cache_dir=cache, **changes)
+    flags = [f"--{k}={v}" for k, v in values.items()]
+    register.main(app.parse(register.Config, ["register", *flags], "register"))
+    return json.loads((workdir / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, cache_dir):
+    workdir = tmp_path_factory.mktemp("run") / "w"
+    return run_here(workdir, cache_dir), workdir
+
+
+def rows_of(path):
+    with path.open() as f:
+        return list(csv.DictReader(f))
+
+
+def test_the_report_keeps_the_contract(done):
+    report, workdir = done
+    assert REPORT | {"structures"} <= set(report)
+    names = {"dice", "dice_worst_30", "hd95_mm", "tre_mm", "folding", "log_jacobian_sd"}
+    assert names == set(report["metrics"]) == set(report["baseline"])
+    assert "before registration" in report["baseline_is"]
+    assert 0 < report["baseline"]["dice"] < 1 and report["baseline"]["folding"] == 0
+    for name in ("before_and_after", "worst_1"):
+        assert (workdir / "figures" / f"{name}.png").stat().st_size > 5000
+    for folder in ("fields", "affines", "warped", "warped_masks"):
+        assert len(list((workdir / folder).iterdir())) == report["cases"]
+
+
+def test_the_predictions_add_up_to_the_report(done):
+    report, workdir = done
+    rows = rows_of(workdir / "predictions.csv")
+    assert len(rows) == report["cases"] and {r["moving"] for r in rows} == {"template"}
+    error = np.mean([float(r["tre_mm"]) for r in rows])
+    assert error == pytest.approx(report["metrics"]["tre_mm"]["value"], rel=1e-4)
+
+
+def test_a_run_goes_on_and_answers_otherwise(done, cache_dir):
+    """`refine` says how a trained network answers; its metric falls, its weights stay."""
+    report, workdir = done
+    weights = (workdir / "weights.safetensors").read_bytes()
+    again = run_here(workdir, cache_dir, eval_only=True, refine=20)
+    assert (workdir / "weights.safetensors").read_bytes() == weights
+    assert again["metrics"]["tre_mm"]["value"] < report["metrics"]["tre_mm"]["value"]
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Three small volumes with masks, one of other orientation and size of voxels."""
+    root, rng = tmp_path_factory.mktemp("scans"), np.random.default_rng(0)
+    for i, name in enumerate("abc"):
+        places = np.indices((20, 18, 16)) - np.array([9.0 + i, 8.0, 8.0]).reshape(3, 1, 1, 1)
+        radius = np.sqrt((places**2).sum(0))
+        image = 300 * (radius < 6) + ndimage.gaussian_filter(rng.normal(0, 40, radius.shape), 1)
+        world = np.diag([1.5, 1.5, 1.5, 1.0]) if name != "c" else np.diag([-1.5, 1.5, 1.2, 1.0])
+        for folder, values in (("images", image), ("labels", (radius < 6).astype(float))):
+            (root / folder).mkdir(exist_ok=True)
+            saved = nibabel.Nifti1Image(values.astype(np.int16), world)
+            saved.set_sform(world, 1)
+            saved.set_qform(world, 1)
+            nibabel.save(saved, root / folder / f"{name}.nii.gz")
+    return root
+
+
+@pytest.fixture(scope="module")
+def optimised(scans, tmp_path_factory, cache_dir):
+    workdir = tmp_path_factory.mktemp("optimised") / "w"
+    more = {"data_dir": scans, "method": "optimise", "initial": "mass", "pairs": "consecutive"}
+    return run_here(workdir, cache_dir, **more, iterations=5, affine="rigid"), workdir
+
+
+def test_ones_own_volumes_without_training(optimised, scans):
+    report, workdir = optimised
+    assert report["cases"] == 2 and report["split"] == "test"
+    assert report["metrics"]["dice"]["value"] > report["baseline"]["dice"]
+    for fixed in "ab":
+        name = next((workdir / "warped").glob(f"*to images_{fixed}*")).name
+        warped = nibabel.load(workdir / "warped" / name)
+        original = nibabel.load(scans / "images" / f"{fixed}.nii.gz")
+        assert warped.shape == original.shape
+        np.testing.assert_allclose(warped.affine, original.affine, atol=1e-5)
+        field = nibabel.load(workdir / "fields" / name)
+        assert field.shape == (*original.shape, 1, 3)
+        assert field.header.get_intent()[0] == "vector"
+
+
+def test_a_bundle_registers_new_images_to_a_fixed_one(optimised, scans, tmp_path, cache_dir):
+    """As the run did: the same displacement, of the same two files."""
+    _, workdir = optimised
+    made = bundle.make(workdir, notes=Notes("tiny"), export=True)
+    bundle.archive.write_zip(tmp_path / "b.zip", made)
+    flags = [f"--bundle={tmp_path / 'b.zip'}", f"--input={scans / 'images'}"]
+    flags += [f"--output={tmp_path / 'out'}", f"--cache_dir={cache_dir}"]
+
+    def answer(*more):
+        predict.main(app.parse(predict.Config, ["predict", *flags, *more], "predict"))
+
+    with pytest.raises(Exception, match="1"):  # the fixed image itself has no answer
+        answer(f"--fixed={scans / 'images' / 'a.nii.gz'}")
+    mine, theirs = (
+        nibabel.load(next((folder / "fields").glob(f"*b*{end}"))).get_fdata()
+        for folder, end in ((workdir, "to images_a*"), (tmp_path / "out", ""))
+    )
+    assert np.abs(mine).max() > 1
+    model = bundle.load(tmp_path / "b.zip")
+    assert model.spec.info.initial == "mass"
+    np.testing.assert_allclose(theirs, mine, atol=0.02)
+    with pytest.raises(UserError, match="`fixed`: to which image"):
+        model.predictor.output.prepare.read(
+            scans / "images" / "b.nii.gz",
+            model.predictor,
+            model.spec,
+            case_id="b",
+            hints=predict.ImageHints(),
+        )
+
+
+@pytest.mark.slow
+def test_volumes_with_masks_in_training(tmp_path, cache_dir):
+    report = run_here(
+        tmp_path / "w",
+        cache_dir,
+        ndim=3,
+        dice_weight=1.0,
+        inverse_weight=0.1,
+        model="voxelmorph",
+        transform="velocity",
+        seeds=2,
+        rotate_degrees=5.0,
+    )
+    assert report["of"] == "ensemble of 2 seeds"
+    field = nibabel.load(next((tmp_path / "w" / "fields").iterdir()))
+    assert field.shape == (40, 48, 40, 1, 3)
+
+
+@pytest.mark.slow
+def test_the_mice_go_through(tmp_path, cache_dir):
+    report = run_here(
+        tmp_path / "w",
+        cache_dir,
+        dataset="mouse_brain",
+        data_dir=real_data("mouse_brain"),
+        longest_side=48,
+        batch=1,
+    )
+    assert report["cases"] == 5 and len(report["structures"]) == 37
+    assert report["baseline"]["dice"] > 0.05
+
+
+def test_from_python(tmp_path, cache_dir):
+    with pytest.raises(UserError, match="two images, or the set alone"):
+        medjax.register(medjax.Dataset.from_arrays(np.zeros((9, 4, 4)), list("abc") * 3), "b.nii")
