@@ -24,7 +24,7 @@ from medjax.config import option
 from medjax.errors import UserError
 from medjax.evaluation import report
 
-EXPERIMENTS = ("classify", "heatmap", "search", "segment", "detect", "temporal")
+EXPERIMENTS = ("classify", "heatmap", "search", "segment", "detect", "register", "temporal")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ FAMILIES = {
     "search": "Landmark search",
     "segment": "Masks",
     "detect": "Boxes",
+    "register": "Pairs",
     "temporal": "Frames of sequences",
 }
 _KEPT = ("dataset", "split", "synthetic", "cases", "subjects", "subjects_known_by", "model", "of")

@@ -12,6 +12,7 @@ from medjax import models, usage
 from medjax.config import list_settings
 from medjax.data import catalogue, medmnist_sets
 from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
+from medjax.data.pair_options import PairOptions
 from medjax.data.summaries import SUMMARIES
 from medjax.tools import datasets
 from medjax.tools import models as models_tool
@@ -78,12 +79,17 @@ def test_version_and_help(capsys):
 def test_the_tables_name_all_sets_and_networks(capsys):
     datasets.main(datasets.Config())
     out = capsys.readouterr().out
-    for options in (DataOptions(), LandmarkOptions(), SequenceOptions()):
+    for options in (DataOptions(), LandmarkOptions(), SequenceOptions(), PairOptions()):
         assert set(catalogue.kind_of(options).builders()) <= set(SUMMARIES)
     assert all(name in out for name in set(SUMMARIES) - set(medmnist_sets.LARGER))
     models_tool.main(models_tool.Config())
     out = capsys.readouterr().out
-    names = {**models.CLASSIFIERS, **models.LANDMARKERS, **models.SEGMENTERS}
+    names = {
+        **models.CLASSIFIERS,
+        **models.LANDMARKERS,
+        **models.SEGMENTERS,
+        **models.REGISTRATORS,
+    }
     assert all(f" {name} " in out for name in names)
     assert set(names) == set(models.SUMMARIES)
     assert "97,650" in out  # the default network: 8,929 dense weights less than with ten classes

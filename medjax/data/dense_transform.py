@@ -82,8 +82,8 @@ class DenseTransform:
         """
         outside = float(image.min()) if fill is None else fill
         values = self._sample(image.astype(np.float32), world_from_voxel, order=1, fill=outside)
-        whole = image.dtype.kind in "iu"
-        return (np.rint(values) if whole else values).astype(image.dtype)
+        is_whole = image.dtype.kind in "iu"
+        return (np.rint(values) if is_whole else values).astype(image.dtype)
 
     def warp_mask(self, mask: np.ndarray, world_from_voxel: np.ndarray) -> np.ndarray:
         """The moving mask of whole numbers, by the nearest voxel; 0 outside."""
@@ -103,8 +103,8 @@ class DenseTransform:
         last = np.array(values.shape) - 1.0
         inside = np.all((index >= -0.5) & (index <= last + 0.5), -1)  # to the faces of voxels
         coordinates = np.moveaxis(np.clip(np.round(index, 5), 0, last), -1, 0)
-        seen = ndimage.map_coordinates(values, coordinates, order=order, prefilter=False)
-        return np.where(inside, seen, np.asarray(fill, values.dtype))
+        sampled = ndimage.map_coordinates(values, coordinates, order=order, prefilter=False)
+        return np.where(inside, sampled, np.asarray(fill, values.dtype))
 
     def compose(self, then: "DenseTransform") -> "DenseTransform":
         """This transform and another one after it, as one on the grid of this one."""

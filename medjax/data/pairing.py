@@ -127,7 +127,7 @@ def _as_split(
         shown = [p.split.on_demand["mask"](p.index) for p in pairs[index]]
         return np.stack([pad(np.asarray(x), space) for x in shown], -1)
 
-    def of(side: int, what: str, index: int) -> np.ndarray:
+    def read_side(side: int, what: str, index: int) -> np.ndarray:
         partner = pairs[index][side]
         if what == "values":
             return pad(partner.image[..., 0], space)
@@ -144,7 +144,7 @@ def _as_split(
         on_demand={
             "mask": masks,
             **{
-                f"{side}_{what}": functools.partial(of, number, what)
+                f"{side}_{what}": functools.partial(read_side, number, what)
                 for number, side in enumerate(("fixed", "moving"))
                 for what in ("values", "reference")
             },

@@ -110,7 +110,7 @@ class DualStreamPyramid(nn.Module):
         for level in reversed(range(FINEST, self.levels)):
             space = features[level].shape[1:-1]
             if u.shape[1:-1] != space:
-                u = jax.vmap(lambda v, space=space: field.resize(v, space))(u)
+                u = jax.vmap(lambda v, space=space: field.resize(v, space=space))(u)
             fixed, moving = features[level][:batch], features[level][batch:]
             moving = _warp(moving, u)
             x = jnp.concatenate([fixed, moving, (u * 0.1).astype(self.dtype)], -1)

@@ -31,7 +31,7 @@ class Level(NamedTuple):
     steps: int
 
 
-def see_through(moving: Array, matrix: Array, displacement: Array | None = None) -> Array:
+def see_through(moving: Array, matrix: Array, *, displacement: Array | None = None) -> Array:
     """The moving image `[*space]` on the grid of the fixed one, black beyond its border."""
     chex.assert_rank(moving, matrix.shape[0])
     place = grid.identity_grid(moving.shape)
@@ -40,20 +40,20 @@ def see_through(moving: Array, matrix: Array, displacement: Array | None = None)
     return grid.sample(moving[..., None], grid.transform_points(matrix, place), fill=0.0)[..., 0]
 
 
-def shrink(image: Array, factor: int) -> Array:
+def shrink(image: Array, *, factor: int) -> Array:
     """Means of blocks of `factor` voxels a side; the sides divide by it."""
     sides = [n for side in image.shape for n in (side // factor, factor)]
     return image.reshape(sides).mean(tuple(range(1, 2 * image.ndim, 2)))
 
 
-def shrink_affine(matrix: Array, factor: int) -> Array:
+def shrink_affine(matrix: Array, *, factor: int) -> Array:
     """The affine between images that are shrunk."""
     half = (factor - 1) / 2
     shift = matrix[:, -1] + half * matrix[:, :-1].sum(1) - half
     return jnp.concatenate([matrix[:, :-1], shift[:, None] / factor], 1)
 
 
-def pad_to(image: Array, divisor: int) -> Array:
+def pad_to(image: Array, *, divisor: int) -> Array:
     """An image `[*space]` with zeros behind it, so that its sides divide by the divisor."""
     return jnp.pad(image, [(0, -n % divisor) for n in image.shape])
 
@@ -78,8 +78,8 @@ def fit_affine(
     similarity: Similarity,
     kind: str = AFFINE,
     spacing: Sequence[float] = (),
-    levels: Sequence[Level] = (Level(4, 50), Level(2, 50)),
-    learning_rate: float = 0.02,
+    levels: Sequence[Level] = (Level(4, 60), Level(2, 60), Level(1, 60)),
+    learning_rate: float = 0.01,
 ) -> Array:
     """The affine `[ndim, ndim + 1]` from voxels of the fixed image to those of the moving one.
 
@@ -95,7 +95,7 @@ def fit_affine(
     ndim, largest = fixed.ndim, max(level.factor for level in levels)
     size = jnp.array(spacing or (1.0,) * ndim)
     half = max(fixed.shape) / 2
-    pair = [pad_to(image, largest) for image in (fixed, moving)]
+    pair = [pad_to(image, divisor=largest) for image in (fixed, moving)]
     centre = grid.centre_of(fixed.shape)
 
     def apply(params: dict[str, Array]) -> Array:
@@ -120,11 +120,11 @@ def fit_affine(
         "shift": jnp.zeros(ndim),
     }
     for level in levels:
-        small = [shrink(image, level.factor) for image in pair]
+        small = [shrink(image, factor=level.factor) for image in pair]
 
         def loss(params: dict[str, Array], small: Any = small, factor: int = level.factor) -> Array:
-            seen = see_through(small[1], shrink_affine(apply(params), factor))
-            return similarity(small[0], seen)
+            warped = see_through(small[1], shrink_affine(apply(params), factor=factor))
+            return similarity(small[0], warped)
 
         params = _descend(loss, params, steps=level.steps, learning_rate=learning_rate)
     return apply(params)
@@ -155,15 +155,15 @@ def fit_field(
     """
     chex.assert_equal_shape([fixed, moving])
     largest = 2 * max(level.factor for level in levels)
-    pair = [pad_to(image, largest) for image in (fixed, moving)]
+    pair = [pad_to(image, divisor=largest) for image in (fixed, moving)]
     space = pair[0].shape
     final = tuple(n // 2 for n in space)
-    u = field.resize(_extend(start, final), [n // largest for n in space])
+    u = field.resize(_extend(start, final), space=[n // largest for n in space])
     for level in levels:
-        small = [shrink(image, level.factor) for image in pair]
-        affine = shrink_affine(matrix, level.factor)
+        small = [shrink(image, factor=level.factor) for image in pair]
+        affine = shrink_affine(matrix, factor=level.factor)
         coarse = [n // 2 for n in small[0].shape]
-        before = field.resize(u, coarse)
+        before = field.resize(u, space=coarse)
 
         def move(residual: Array, before: Array = before) -> Array:
             return _add(residual, before, form)
@@ -172,13 +172,13 @@ def fit_field(
             residual: Array, small: Any = small, affine: Array = affine, move: Any = move
         ) -> Array:
             moved = move(residual)
-            full = field.resize(moved, small[0].shape)
-            seen = see_through(small[1], affine, full)
-            return similarity(small[0], seen) + smoothness(moved)
+            full = field.resize(moved, space=small[0].shape)
+            warped = see_through(small[1], affine, displacement=full)
+            return similarity(small[0], warped) + smoothness(moved)
 
         zero = jnp.zeros(_parameter_shape(coarse, form))
         u = move(_descend(loss, zero, steps=level.steps, learning_rate=learning_rate))
-    return field.resize(u, final)
+    return field.resize(u, space=final)
 
 
 def _extend(displacement: Array, space: Sequence[int]) -> Array:
@@ -206,11 +206,13 @@ def _add(residual: Array, before: Array, form: str) -> Array:
 def _spline(control: Array, space: Sequence[int]) -> Array:
     """The cubic B-spline `[*space, ndim]` through control points `[*count, ndim]`."""
     for n in space:
-        weights = warp.spline_weights(jnp.arange(n, dtype=jnp.float32), n, control.shape[0])
+        weights = warp.spline_weights(
+            jnp.arange(n, dtype=jnp.float32), size=n, count=control.shape[0]
+        )
         control = jnp.tensordot(control, weights, axes=(0, 1))  # the voxels of an axis go last
     return jnp.moveaxis(control, 0, -1)
 
 
-def split_steps(steps: int, factors: Sequence[int]) -> tuple[Level, ...]:
+def split_steps(*, steps: int, factors: Sequence[int]) -> tuple[Level, ...]:
     """So many steps at each of the factors."""
     return tuple(Level(int(f), steps) for f in np.asarray(factors))

@@ -62,7 +62,7 @@ def invert(displacement: Array, *, rounds: int = 20) -> Array:
     )
 
 
-def resize(displacement: Array, space: Sequence[int]) -> Array:
+def resize(displacement: Array, *, space: Sequence[int]) -> Array:
     """The same transform on a grid of other sides about the same centre, in its own voxels."""
     factor = jnp.array([new / old for new, old in zip(space, displacement.shape, strict=False)])
     return jax.image.resize(displacement, (*space, displacement.shape[-1]), "linear") * factor

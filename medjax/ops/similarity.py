@@ -12,6 +12,7 @@ import numpy as np
 from medjax.typing import Array
 
 _EPSILON = 1e-5  # of a variance, of intensities from 0 to 1
+_FLAT = 1e-3  # of two variances' geometric mean: below it a box is noise, and says nothing
 
 
 def squared_difference(fixed: Array, warped: Array) -> Array:
@@ -48,7 +49,7 @@ def local_correlation(fixed: Array, warped: Array, *, window: int = 9) -> Array:
     f, w, ff, ww, fw = (s / count for s in sums)
     cross = fw - f * w
     spread = jnp.maximum(ff - f * f, 0.0) * jnp.maximum(ww - w * w, 0.0)
-    return 1.0 - (cross * cross / (spread + _EPSILON**2)).mean()
+    return 1.0 - (cross * cross / (spread + _FLAT**2)).mean()
 
 
 def mutual_information(fixed: Array, warped: Array, *, bins: int = 32) -> Array:

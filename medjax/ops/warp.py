@@ -41,7 +41,7 @@ def place(transform: Transform, x: Array, *, shape: Shape, into: Shape | None = 
     u = transform.control
     if u is not None:
         for position, n in zip(x, into or shape, strict=True):
-            u = jnp.tensordot(u, spline_weights(position, n, u.shape[1]), axes=(1, 0))
+            u = jnp.tensordot(u, spline_weights(position, size=n, count=u.shape[1]), axes=(1, 0))
     return _affine(transform, x, u, shape, into)
 
 
@@ -51,7 +51,7 @@ def places(transform: Transform, *, shape: Shape, into: Shape | None = None) -> 
     if u is not None:
         for n in into or shape:
             # Each turn contracts the first space axis and puts its voxels last.
-            weights = spline_weights(jnp.arange(n, dtype=jnp.float32), n, u.shape[1])
+            weights = spline_weights(jnp.arange(n, dtype=jnp.float32), size=n, count=u.shape[1])
             u = jnp.tensordot(u, weights, axes=(1, 1))
     return _affine(transform, grid.identity_grid(into or shape), u, shape, into)
 
@@ -119,10 +119,11 @@ def fold_limit(shape: Shape, *, count: int) -> Array:
     return 0.4 * (jnp.asarray(shape) - 1.0) / (count - 1.0)
 
 
-def spline_weights(position: Array, n: int, count: int) -> Array:
-    """The cubic B-spline weights of `count` control points at positions: `[*any, count]`."""
+def spline_weights(position: Array, *, size: int, count: int) -> Array:
+    """The cubic B-spline weights of `count` control points at positions along `size` voxels:
+    `[*any, count]`."""
     inner = count - 2
-    knot = jnp.clip(position / max(n - 1, 1), 0.0, 1.0) * (inner - 1) + 1.0
+    knot = jnp.clip(position / max(size - 1, 1), 0.0, 1.0) * (inner - 1) + 1.0
     t = jnp.abs(knot[..., None] - jnp.arange(count))
     near = (4.0 - 6.0 * t**2 + 3.0 * t**3) / 6.0
     return jnp.where(t < 1.0, near, jnp.maximum(2.0 - t, 0.0) ** 3 / 6.0)

@@ -38,6 +38,7 @@ def main(config: Config) -> None:
             _row(n, _FINDS[n in models.LANDMARKERS, n in models.SEGMENTERS], make(num_outputs=2))
             for n, make in both.items()
         ),
+        *(_row(n, "pairs", make(), channels=2) for n, make in models.REGISTRATORS.items()),
     ]
     report.show(
         "networks",
@@ -48,10 +49,10 @@ def main(config: Config) -> None:
     )
 
 
-def _row(name: str, finds: str, network: Any) -> list[str]:
+def _row(name: str, finds: str, network: Any, *, channels: int = 1) -> list[str]:
     """A line of the table; the parameters are counted by tracing, nothing is computed."""
     side = 224 if name.startswith("sononet") else max(models.smallest_side(name), 224 // 7)
-    image = jnp.zeros((1, side, side, 1))
+    image = jnp.zeros((1, side, side, channels))
     shapes = jax.eval_shape(lambda key: network.init(key, image, train=False), jax.random.key(0))
     size = count_parameters(shapes["params"])
     summary = models.SUMMARIES.get(name, "your own network")

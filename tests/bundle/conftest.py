@@ -18,6 +18,7 @@ from experiments import (
     detect,
     heatmap,
     pretrain,
+    register,
     retrieve,
     search,
     segment,
@@ -43,6 +44,7 @@ PROGRAMS = {
     "detect": detect,
     "heatmap": heatmap,
     "pretrain": pretrain,
+    "register": register,
     "retrieve": retrieve,
     "search": search,
     "segment": segment,
@@ -60,8 +62,9 @@ class Shared(NamedTuple):
     files: dict
 
 
-# Transfer and pre-training leave what classification and retrieval do: the contract looks at them.
-OF_OTHERS = ("pretrain", "transfer")
+# Transfer and pre-training leave what classification and retrieval do, and registration takes two
+# images: the contract looks at them.
+OF_OTHERS = ("pretrain", "register", "transfer")
 
 
 @pytest.fixture(scope="session", params=[name for name in PROGRAMS if name not in OF_OTHERS])
@@ -285,11 +288,34 @@ def boxed(root: Path) -> dict:
     }
 
 
+def aligned(root: Path) -> dict:
+    """Pictures of a disc that is elsewhere in each, with masks; all are registered to the first."""
+    lines = ["path,split"]
+    for i in range(8):
+        away = np.hypot(*(np.indices((20, 17)) - np.array([8.0 + i % 3, 8.0]).reshape(2, 1, 1)))
+        split = "train" if i < 4 else "val" if i < 6 else "test"
+        for folder, pixels in (("images", 200 * (away < 5) + 3 * i), ("labels", away < 5)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{i}.png")
+        lines.append(f"images/{i}.png,{split}")
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return {
+        "dataset": "image_pairs",
+        "width": 4,
+        "levels": 3,
+        "batch": 2,
+        "seeds": 2,
+        "transform": "displacement",
+        "dice_weight": 1.0,
+    }
+
+
 DATA = {
     "classify": pictures,
     "detect": boxed,
     "heatmap": points,
     "pretrain": pictures_alone,
+    "register": aligned,
     "retrieve": pictures_to_find,
     "search": volumes,
     "segment": masked,

@@ -136,6 +136,8 @@ def test_predict_and_card_ask_the_output(made, cache_dir, tmp_path):
     archive.write_folder(tmp_path / "b", made.files)
     predictor, spec, _ = described(made)
     values = {"bundle": tmp_path / "b", "input": made.data, "output": tmp_path / "out"}
+    if made.experiment == "register":
+        values |= {"input": made.data / "images", "fixed": made.data / "labels" / "0.png"}
     flags = [
         f"--{k}={v}"
         for k, v in {**values, "cache_dir": cache_dir, "overlays": 1, "spacing_mm": 0.5}.items()

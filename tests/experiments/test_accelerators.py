@@ -11,7 +11,17 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import classify, detect, heatmap, pretrain, retrieve, search, segment, temporal
+from experiments import (
+    classify,
+    detect,
+    heatmap,
+    pretrain,
+    register,
+    retrieve,
+    search,
+    segment,
+    temporal,
+)
 from launch import scaling
 from medjax import models
 from tests.conftest import ROOT
@@ -21,6 +31,7 @@ from tests.experiments import (
     test_detect,
     test_heatmap,
     test_pretrain,
+    test_register,
     test_retrieve,
     test_search,
     test_segment,
@@ -32,6 +43,7 @@ EXPERIMENTS = {
     "detect": (detect, test_detect.SMALL),
     "heatmap": (heatmap, test_heatmap.SMALL),
     "pretrain": (pretrain, test_pretrain.SMALL),
+    "register": (register, test_register.SMALL),
     "retrieve": (retrieve, {**test_retrieve.SMALL, "code": True, "loss": "proxy"}),
     "search": (search, test_search.SMALL),
     "segment": (segment, test_segment.SMALL),

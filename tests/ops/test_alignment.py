@@ -29,7 +29,7 @@ def about_centre(linear, shift):
 
 def test_shrunk_affines_lead_to_the_same_places():
     matrix = about_centre(np.array([[1.1, 0.2], [-0.1, 0.9]]), [2.0, -1.0])
-    small = alignment.shrink_affine(matrix, 4)
+    small = alignment.shrink_affine(matrix, factor=4)
     place = np.array([[3.0], [5.0]])
     full = 4 * place + 1.5
     there = (np.asarray(grid.transform_points(matrix, jnp.asarray(full))) - 1.5) / 4
@@ -39,15 +39,17 @@ def test_shrunk_affines_lead_to_the_same_places():
 
 def test_shrinking_takes_means():
     image = jnp.arange(16.0).reshape(4, 4)
-    np.testing.assert_allclose(alignment.shrink(image, 2), [[2.5, 4.5], [10.5, 12.5]])
-    assert alignment.pad_to(jnp.ones((5, 8)), 4).shape == (8, 8)
+    np.testing.assert_allclose(alignment.shrink(image, factor=2), [[2.5, 4.5], [10.5, 12.5]])
+    assert alignment.pad_to(jnp.ones((5, 8)), divisor=4).shape == (8, 8)
 
 
 def test_seen_through_the_identity_nothing_moves(image):
     unit = jnp.eye(2, 3)
     np.testing.assert_allclose(alignment.see_through(image, unit), image, atol=1e-6)
     zero = jnp.zeros((*SPACE, 2))
-    np.testing.assert_allclose(alignment.see_through(image, unit, zero), image, atol=1e-6)
+    np.testing.assert_allclose(
+        alignment.see_through(image, unit, displacement=zero), image, atol=1e-6
+    )
     shifted = alignment.see_through(image, jnp.array([[1.0, 0, 40], [0, 1.0, 0]]))
     assert float(jnp.abs(shifted).max()) == 0  # black outside
 
@@ -103,11 +105,11 @@ def test_a_known_deformation_is_found(image, form):
         similarity=similarity.squared_difference,
         smoothness=lambda v: 0.002 * field.gradient_energy(v),
         form=form,
-        levels=alignment.split_steps(60, (2, 1)),
+        levels=alignment.split_steps(steps=60, factors=(2, 1)),
     )
     found = jax.jit(fit)(fixed, image, jnp.eye(2, 3), jnp.zeros((16, 16, 2)))
     assert found.shape == (16, 16, 2)
-    full = field.resize(found, SPACE)
+    full = field.resize(found, space=SPACE)
     inside = np.asarray(image) > 0.05
     apart = np.linalg.norm(np.asarray(full - u), axis=-1)[inside].mean()
     assert apart < 0.5 * np.linalg.norm(np.asarray(u), axis=-1)[inside].mean()

@@ -62,7 +62,7 @@ def test_resized_it_is_the_same_transform():
     """Twice the voxels are twice as many of them away; a linear field stays linear inside."""
     line = jnp.arange(8.0)
     u = jnp.stack(jnp.meshgrid(0.5 * line, -0.25 * line, indexing="ij"), -1)
-    large = field.resize(u, (16, 16))
+    large = field.resize(u, space=(16, 16))
     # The large voxel k has its centre at (k - 0.5) / 2 of the small ones.
     inside = slice(1, -1)
     expected = 2 * 0.5 * (np.arange(16) - 0.5) / 2

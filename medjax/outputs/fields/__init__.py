@@ -106,7 +106,7 @@ def _worst_first(after: FieldPredictions) -> np.ndarray:
     """Pairs by their Dice, else by the error of points, else by folds."""
     if after.names:
         return np.argsort(np.nan_to_num(nan_mean(after.dice, axis=1), nan=np.inf), kind="stable")
-    column = after.columns.tre if after.points else after.columns.folding
+    column = after.columns.tre if after.has_targets else after.columns.folding
     return np.argsort(-np.nan_to_num(after.scores[:, column]), kind="stable")
 
 
@@ -121,7 +121,7 @@ def _draw_pair(
     if after.names:
         before = nan_mean(evaluation.baseline.dice[i])
         parts.append(f"mean Dice {nan_mean(after.dice[i]):.3f}, before {before:.3f}")
-    if after.points:
+    if after.has_targets:
         parts.append(f"target registration error {after.scores[i, at.tre]:.2f} {after.unit}")
     parts.append(f"{after.scores[i, at.folding]:.2%} of the voxels fold")
     return Picture(name, "; ".join(parts), True, after.case_id[i], i + 2, True)

@@ -1,8 +1,8 @@
 """Registration metrics, each declared here once, with example weights for many weightings at once.
 
 Each takes `present` `[n, class]` (the fixed image has the structure), `scores` `[n, k]`, with the
-columns that `Columns` names, and `weight` `[b, n]`, and returns `[b]`. What is undefined is NaN and
-counts nowhere.
+columns that `ScoreColumns` names, and `weight` `[b, n]`, and returns `[b]`. What is undefined is
+NaN and counts nowhere.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from medjax.outputs.masks import metrics as mask_metrics
 _WORST = 0.3  # of the pairs
 
 
-class Columns(NamedTuple):
+class ScoreColumns(NamedTuple):
     """Where scores stand: Dice and HD95 of each structure, then the rest."""
 
     classes: int
@@ -125,7 +125,7 @@ def declared(classes: Sequence[str], *, unit: str, points: bool) -> dict[str, Me
       unit: of distances, `mm`, or `vox` where the size of voxels is not known.
       points: whether there are points of both images.
     """
-    at = Columns(len(classes))
+    at = ScoreColumns(len(classes))
     out: dict[str, Metric] = {}
     if classes:
         out |= {

@@ -21,7 +21,7 @@ from medjax.files import Names, read_records, write_table
 from medjax.ops import field
 from medjax.outputs.base import Predicted
 from medjax.outputs.fields import metrics
-from medjax.outputs.fields.metrics import Columns
+from medjax.outputs.fields.metrics import ScoreColumns
 
 _FURTHER = ("tre", "folding", "log_jacobian_sd")
 
@@ -35,8 +35,8 @@ class FieldPredictions(Predictions):
       names: of the structures.
       unit: of distances, `mm`, or `vox` where the size of voxels is not known.
       present: `[n, class]`, whether the fixed image has the structure.
-      scores: `[n, k]`, with the columns that `metrics.Columns` names.
-      points: whether both images have points.
+      scores: `[n, k]`, with the columns that `metrics.ScoreColumns` names.
+      has_targets: whether both images have points.
       transforms: `[n]`; empty where they were read from a table.
       writers: `[n]`, what writes the files of a pair, by folder and suffix.
     """
@@ -49,7 +49,7 @@ class FieldPredictions(Predictions):
     unit: str
     present: np.ndarray
     scores: np.ndarray
-    points: bool
+    has_targets: bool
     transforms: list[DenseTransform]
     writers: list[dict[tuple[str, str], Callable[[Path], None]]]
 
@@ -58,8 +58,8 @@ class FieldPredictions(Predictions):
         return self.present, self.scores
 
     @property
-    def columns(self) -> Columns:
-        return Columns(len(self.names))
+    def columns(self) -> ScoreColumns:
+        return ScoreColumns(len(self.names))
 
     @property
     def dice(self) -> np.ndarray:
@@ -105,7 +105,7 @@ class FieldPredictions(Predictions):
                 unit=unit,
                 present=~np.isnan(scores[:, : len(names)]),
                 scores=scores,
-                points=bool(np.isfinite(scores[:, 2 * len(names)]).any()),
+                has_targets=bool(np.isfinite(scores[:, 2 * len(names)]).any()),
                 transforms=[],
                 writers=[],
             )
@@ -134,7 +134,7 @@ def unit_of(info: DatasetInfo) -> str:
 def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPredictions:
     """Transforms of pairs, scored where masks and points of both images are known."""
     unit, count = unit_of(info), len(info.structures)
-    at, n = Columns(count), len(split)
+    at, n = ScoreColumns(count), len(split)
     scores, present = np.full((n, at.width), np.nan), np.zeros((n, count), bool)
     transforms, writers = [], []
     for i in range(n):
@@ -147,9 +147,9 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
         if count and "fixed_reference" in split.on_demand:
             fixed = split.on_demand["fixed_reference"](i)
             voxel = row["fixed_file_spacing"] if unit == "mm" else np.ones(fixed.ndim)
-            found = metrics.score_masks(files.warp_mask(), fixed, classes=count, spacing=voxel)
+            overlaps = metrics.score_masks(files.warp_mask(), fixed, classes=count, spacing=voxel)
             present[i] = np.isin(np.arange(1, count + 1), fixed)
-            scores[i, at.dice], scores[i, at.hd95] = found.T
+            scores[i, at.dice], scores[i, at.hd95] = overlaps.T
         scores[i, at.tre] = _point_error(transform, row, unit)
         transforms.append(transform)
         writers.append(files.writers())
@@ -180,7 +180,7 @@ def make_transform(
     """
     space = split.image_shape[:-1]
     doubled = [2 * n for n in displacement.shape[:-1]]
-    full = np.asarray(field.resize(jnp.asarray(displacement), doubled))[
+    full = np.asarray(field.resize(jnp.asarray(displacement), space=doubled))[
         tuple(slice(n) for n in space)
     ]
     to_index = {

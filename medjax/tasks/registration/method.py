@@ -6,13 +6,12 @@ from collections.abc import Callable
 from medjax.config import option
 from medjax.errors import UserError
 from medjax.ops import alignment, field
-from medjax.ops.alignment import AFFINE, BSPLINE, FORMS, RIGID, VELOCITY, Level
+from medjax.ops.alignment import AFFINE, BSPLINE, FORMS, RIGID, VELOCITY
 from medjax.ops.similarity import SIMILARITIES
 from medjax.typing import Array
 
 NETWORK, OPTIMISE = "network", "optimise"
 NONE = "none"
-_AFFINE_LEVELS = (Level(4, 40), Level(2, 40))
 _FACTORS = (4, 2, 1)  # that images are shrunk by, the coarsest first
 DIVISOR = 2 * max(_FACTORS)  # of the sides of a pair
 _REGULARISERS = {"gradient": field.gradient_energy, "bending": field.bending_energy}
@@ -96,7 +95,6 @@ class AlignmentOptions:
             similarity=SIMILARITIES[self.similarity],
             kind=kind,
             spacing=spacing,
-            levels=_AFFINE_LEVELS,
         )
 
     def fit_field(self, fixed: Array, moving: Array, matrix: Array, start: Array) -> Array:
@@ -112,5 +110,5 @@ class AlignmentOptions:
             similarity=SIMILARITIES[self.similarity],
             smoothness=self.smoothness_of,
             form=self.transform,
-            levels=alignment.split_steps(steps, factors),
+            levels=alignment.split_steps(steps=steps, factors=factors),
         )

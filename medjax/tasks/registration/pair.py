@@ -51,9 +51,9 @@ def register_pair(
     spec = ModelSpec(info, _PREPROCESSING, (*(1,) * ndim, 2), "uint8")
     ready = serve.prepare_pair([fixed, moving], spec, case_id="the moving image", hints=hints)
     split = split_of([ready])
-    found = _compile(options, spec)(*NO_WEIGHTS, split.batch([0], ["initial"]))
+    answer = _compile(options, spec)(*NO_WEIGHTS, split.batch([0], ["initial"]))
     row = {name: values[0] for name, values in split.targets.items()}
-    displacement, matrix = (np.asarray(found[name][0]) for name in ("displacement", "matrix"))
+    displacement, matrix = (np.asarray(answer[name][0]) for name in ("displacement", "matrix"))
     return make_transform(displacement, matrix, row, split)
 
 

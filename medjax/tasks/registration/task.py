@@ -129,8 +129,8 @@ class PairRegistration:
         self, params: Params, stats: Stats, pair: Array, matrix: Array, *, train: bool
     ) -> tuple[Array, Stats]:
         """The network's displacements `[batch, *half, ndim]`."""
-        seen = jax.vmap(alignment.see_through)(pair[..., 1], matrix)
-        inputs = jnp.stack([pair[..., 0], seen], -1)
+        warped = jax.vmap(alignment.see_through)(pair[..., 1], matrix)
+        inputs = jnp.stack([pair[..., 0], warped], -1)
         return apply_network(self.network, params, stats, inputs, train=train)
 
     def vary(self, key: Key, image: Array, mask: Array) -> tuple[Array, Array]:
@@ -142,10 +142,10 @@ class PairRegistration:
 
     def image_loss(self, u: Array, pair: Array, matrix: Array) -> dict[str, Array]:
         """What the images `[*space, 2]` alone say of a displacement `[*half, ndim]`."""
-        full = field.resize(u, pair.shape[:-1])
-        seen = alignment.see_through(pair[..., 1], matrix, full)
+        full = field.resize(u, space=pair.shape[:-1])
+        warped = alignment.see_through(pair[..., 1], matrix, displacement=full)
         return {
-            "similarity_loss": SIMILARITIES[self.options.similarity](pair[..., 0], seen),
+            "similarity_loss": SIMILARITIES[self.options.similarity](pair[..., 0], warped),
             "smoothness_loss": self.options.smoothness_of(u),
         }
 
@@ -154,7 +154,7 @@ class PairRegistration:
         parts = self.image_loss(u, pair, matrix)
         if self.weights.dice_weight and self.structures:
             classes = jax.nn.one_hot(masks, self.structures + 1)[..., 1:]
-            full = field.resize(u, pair.shape[:-1])
+            full = field.resize(u, space=pair.shape[:-1])
             place = grid.transform_points(matrix, field.positions(full))
             moved = grid.sample(classes[..., 1, :], place, fill=0.0)
             apart = soft_dice(classes[..., 0, :], moved)
