@@ -23,7 +23,7 @@ from medjax.tasks.registration.method import OPTIMISE, AlignmentOptions
 from medjax.tasks.registration.predictor import RegistrationPredictor
 from medjax.tasks.registration.task import NO_WEIGHTS
 
-_PREPROCESSING = Preprocessing(0.0, 255.0, (0.0, 0.0), (1.0, 1.0))
+PREPROCESSING = Preprocessing(0.0, 255.0, (0.0, 0.0), (1.0, 1.0))
 
 
 def register_pair(
@@ -48,7 +48,7 @@ def register_pair(
         raise UserError("`method=network`: of trained networks; one pair is `method=optimise`")
     ndim = fixed.pixels.ndim - 1
     info = DatasetInfo("pair", pairing="one", initial=initial)
-    spec = ModelSpec(info, _PREPROCESSING, (*(1,) * ndim, 2), "uint8")
+    spec = ModelSpec(info, PREPROCESSING, (*(1,) * ndim, 2), "uint8")
     ready = serve.prepare_pair([fixed, moving], spec, case_id="the moving image", hints=hints)
     split = split_of([ready])
     answer = _compile(options, spec)(*NO_WEIGHTS, split.batch([0], ["initial"]))
