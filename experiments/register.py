@@ -18,6 +18,7 @@ from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset
 from medjax.data.pair_options import PairOptions
+from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.run_options import FileOptions, ReportOptions
 from medjax.tasks.base import with_network
@@ -76,6 +77,10 @@ def main(
         axes = len(train.image_shape) - 1
         experiment.check_augmentation(config.augmentation, axes=axes)
         width, batch = (16, 8) if axes == 2 else (8, 1)  # what two cores train in minutes
+        if config.losses.dice_weight and not (
+            config.losses.shapes or opened.dataset.info.structures
+        ):
+            raise UserError("`dice_weight`: of masks, and the set has none; leave it out")
         run = opened.with_training(batch=config.training.batch or batch)
         predictor = dataclasses.replace(
             with_network(config.predictor, network),

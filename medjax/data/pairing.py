@@ -20,6 +20,7 @@ from medjax.data.pairs.case import partners_of
 from medjax.errors import UserError
 
 _MOST_PAIRS = 20_000  # of the training
+_KNOWN = ("points_vox", "voxels")  # where the set has them
 GEOMETRY = ("size", "to_index", "file_shape", "file_world", "file_spacing", "oriented")
 
 
@@ -114,9 +115,11 @@ def _as_split(
     for pair in pairs:
         rows = [partner.row() for partner in pair]
         find = [functools.partial(moments, partner) for partner in pair]
-        columns["initial"].append(initial_affine(rows, space, initial, find))
+        matrix = initial_affine(rows, space, initial, find)
+        check_overlap(rows, matrix, space, names=[partner.case_id for partner in pair])
+        columns["initial"].append(matrix)
         for side, row in zip(("fixed", "moving"), rows, strict=True):
-            for name in (*GEOMETRY, *(["points_vox"] if "points_vox" in row else [])):
+            for name in (*GEOMETRY, *(name for name in _KNOWN if name in row)):
                 columns.setdefault(f"{side}_{name}", []).append(row[name])
 
     def read(index: int) -> np.ndarray:
@@ -221,30 +224,31 @@ def moments_of(image: np.ndarray, row: Mapping[str, Any]) -> tuple[np.ndarray, n
     return centre, np.linalg.eigh(spread)[1][:, ::-1]
 
 
-def check_overlap(splits: Mapping[str, Split]) -> None:
-    """Raises UserError for a pair whose images do not meet where they lie at first."""
-    for split in splits.values():
-        for i, matrix in enumerate(split["initial"]):
-            apart = _gap(matrix, split, i)
-            if apart > 0:
-                facts = split.metadata[i]
-                raise UserError(
-                    f"{facts['moving']} and {facts['fixed']} do not overlap: their files say that "
-                    f"they lie {apart:.3g} mm apart; mend them, or give `initial=centre`"
-                )
+def check_overlap(
+    rows: Sequence[Mapping[str, Any]],
+    matrix: np.ndarray,
+    space: Sequence[int],
+    *,
+    names: Sequence[str],
+) -> None:
+    """Raises UserError for a pair whose images do not meet where they lie at first.
 
-
-def _gap(matrix: np.ndarray, split: Split, index: int) -> float:
-    """How far the boxes of two images are from one another, in mm (voxels where their size is not
-    known); 0: they meet."""
-    space = split.image_shape[:-1]
-    sizes = [split[f"{side}_size"][index] for side in ("fixed", "moving")]
+    Args:
+      rows: the columns of the fixed and the moving image; names: of them.
+      matrix: as of `initial_affine`.
+    """
+    sizes = [row["size"] for row in rows]
     lows = [offset_of(size, space) for size in sizes]
     corners = np.stack(np.meshgrid(*([0.0, 1.0] for _ in space)), -1).reshape(-1, len(space))
     there = (lows[0] + corners * (sizes[0] - 1)) @ matrix[:, :-1].T + matrix[:, -1]
     gaps = np.maximum(there.min(0) - (lows[1] + sizes[1] - 1), lows[1] - there.max(0))
-    linear = split["moving_file_world"][index][:-1, :-1] @ split["moving_to_index"][index][:-1, :-1]
-    return float(np.linalg.norm(np.maximum(gaps, 0) @ linear.T))
+    linear = (rows[1]["file_world"] @ rows[1]["to_index"])[:-1, :-1]
+    apart = float(np.linalg.norm(linear @ np.maximum(gaps, 0)))
+    if apart > 0:
+        raise UserError(
+            f"{names[1]} and {names[0]} do not overlap: their files say that they lie {apart:.3g} "
+            "mm apart; mend them, or give `initial=centre`"
+        )
 
 
 def open_pairs(dataset: Dataset, options: Any) -> Dataset:
@@ -256,7 +260,6 @@ def open_pairs(dataset: Dataset, options: Any) -> Dataset:
         window=options.window,
         seed=options.split_seed,
     )
-    check_overlap(splits)
     if set(splits) == {"train"}:
         splits = dict.fromkeys(("train", "validation", "test"), splits["train"])
     return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, *notes))

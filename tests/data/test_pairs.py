@@ -168,6 +168,18 @@ def test_intensities_stay_and_are_scaled_for_the_network(tmp_path):
     assert split.read(0).min() == 0 and split.read(0).max() == 255
 
 
+def test_landmarks_beside_the_images_are_those_of_both(tmp_path):
+    """In pixels x, y of a table; an image without any has none."""
+    for name in "abc":
+        Image.fromarray(blob((12, 16), (6, 8))).save(tmp_path / f"{name}.png")
+    rows = ["image,landmark,x,y", "a.png,p,3,2", "a.png,q,10.5,7", "b.png,p,4,2"]
+    (tmp_path / "landmarks.csv").write_text("\n".join(rows) + "\n")
+    split = opened(tmp_path, tmp_path / "cache", pairs="consecutive").splits["test"]
+    np.testing.assert_allclose(split["fixed_points_vox"][0], [[2.0, 3.0], [7.0, 10.5]])
+    np.testing.assert_allclose(split["moving_points_vox"][0], [[2.0, 4.0], [np.nan, np.nan]])
+    assert np.isnan(split["moving_points_vox"][1]).all()
+
+
 def test_splits_hold_pairs_of_their_own_images(volumes, tmp_path):
     """A pair is of the split of its fixed image; in training both are of the training."""
     rows = [

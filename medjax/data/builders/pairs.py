@@ -58,9 +58,11 @@ class Pairs(Masks, skip_registration=True):  # type: ignore[call-arg]
 
     def _prepared(self, case: MaskCase, files: tuple[RawImage, RawImage]) -> Example:
         made = super()._prepared(case, files)
-        points = self.pair_set.points.get(case.case_id)
-        if not self.mask_set.info.landmarks or points is None:
+        names = self.mask_set.info.landmarks
+        if not names:
             return made
+        unknown = np.full((len(names), made.image.ndim - 1), np.nan)
+        points = self.pair_set.points.get(case.case_id, unknown)
         to_prepared = np.linalg.inv(made.targets["to_index"])
         targets = {**made.targets, "points_vox": geometry.apply(to_prepared, points)}
         return dataclasses.replace(made, targets=targets)

@@ -32,21 +32,36 @@ def landmark_folder(options: LandmarkOptions) -> LandmarkSet:
     A `metadata.csv` may give split, subject and spacing where `landmarks.csv` does not.
     """
     root = table.root_of(options)
-    path = table.path_of(options, "landmarks.csv")
-    cases, known_by, notes = (
-        _from_table(path, options) if path.exists() else from_lists(root, options)
-    )
-    if not cases:
-        raise UserError(
-            f"`data_dir={root}`: neither landmarks.csv, nor images with "
-            f"{' or '.join(slicer.SUFFIXES)} beside them"
-        )
-    names = tuple(dict.fromkeys(name for case in cases for name in case.points))
-    table.check_alike(names, what="landmarks")
+    cases, known_by, notes = find_cases(options)
+    names = name_landmarks(cases)
     notes = [*notes, *_note_rare(cases, names)]
     info = DatasetInfo(root.resolve().name, landmarks=names, mirrored=pairs_of(names))
     case, first = _first_of(cases, lambda case: case.read(), options)
     return LandmarkSet(info, cases, _shape_of(case, first), 0.0, known_by, tuple(notes))
+
+
+def find_cases(options: LandmarkOptions) -> tuple[list[LandmarkCase], str, list[str]]:
+    """The images that have landmarks, how their subjects are known, and notes.
+
+    Raises:
+      UserError: if there are none.
+    """
+    root, path = table.root_of(options), table.path_of(options, "landmarks.csv")
+    made = _from_table(path, options) if path.exists() else from_lists(root, options)
+    if not made[0]:
+        raise UserError(
+            f"`data_dir={root}`: neither landmarks.csv, nor images with "
+            f"{' or '.join(slicer.SUFFIXES)} beside them"
+        )
+    return made
+
+
+def name_landmarks(cases: Sequence[LandmarkCase]) -> tuple[str, ...]:
+    """The names of the landmarks, in the order that they come in; raises UserError for two that
+    differ by case alone."""
+    names = tuple(dict.fromkeys(name for case in cases for name in case.points))
+    table.check_alike(names, what="landmarks")
+    return names
 
 
 def _note_rare(cases: Sequence[LandmarkCase], names: Sequence[str]) -> list[str]:

@@ -5,12 +5,17 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from medjax.data import images, table, walk
+import numpy as np
+
+from medjax.data import images, placing, slicer, table, walk
 from medjax.data.info import DatasetInfo
+from medjax.data.landmarks.case import LandmarkCase, index_of
+from medjax.data.landmarks.folder import find_cases, name_landmarks
 from medjax.data.masks import channels
 from medjax.data.masks.case import MaskCase, MaskSet, from_files
 from medjax.data.masks.folder import find_structures, pair_files
 from medjax.data.metadata import Metadata
+from medjax.data.options import LandmarkOptions, as_kind
 from medjax.data.pair_options import ALL, ATLAS, CONSECUTIVE, PairOptions
 from medjax.data.pairs.case import PairSet, check_pairs, without_mask
 from medjax.errors import UserError
@@ -37,9 +42,30 @@ def image_pairs(options: PairOptions) -> PairSet:
     values: tuple[int, ...] = ()
     if masked:
         names, values = find_structures(root, cases, options)
-    info = DatasetInfo(root.resolve().name, structures=names)
+    marks, points = read_points(root, options)
+    info = DatasetInfo(root.resolve().name, structures=names, landmarks=marks)
     text, moving = pair_cases(cases, root, options)
-    return PairSet(MaskSet(info, cases, values, more.known_by(), tuple(notes)), text, moving)
+    masks = MaskSet(info, cases, values, more.known_by(), tuple(notes))
+    return PairSet(masks, text, moving, points)
+
+
+def read_points(root: Path, options: PairOptions) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Names of the landmarks that are marked in images of a folder, and by case their positions
+    `[n, ndim]` in indices of the file's array; NaN is missing. Nothing where none are."""
+    lists = walk.find(root, slicer.is_list).files
+    if not (root / "landmarks.csv").exists() and not lists:
+        return (), {}
+    cases, *_ = find_cases(as_kind(options, LandmarkOptions))
+    names = name_landmarks(cases)
+    return names, {case.case_id: _to_indices(case, names) for case in cases}
+
+
+def _to_indices(case: LandmarkCase, names: Sequence[str]) -> np.ndarray:
+    raw_image = case.read()
+    world = np.eye(raw_image.pixels.ndim)
+    if case.system not in ("voxel", "pixel"):
+        world = placing.world_of(raw_image, spacing_mm=case.spacing_mm, origin=case.origin)
+    return np.array([index_of(case.points.get(n), case, raw_image, world) for n in names])
 
 
 def looks_like(root: Path) -> bool:

@@ -84,6 +84,9 @@ def _remarks(evaluation: Evaluation[FieldPredictions]) -> list[str]:
             f"{len(after.case_id)} pairs of {len(images_)} images: an image is in several pairs, "
             "and intervals are over the fixed ones"
         )
+    without = int(np.isnan(after.dice).all(1).sum()) if after.names else 0
+    if without:
+        out.append(f"{without} of {len(after.case_id)} pairs lack a mask: no overlap is known")
     worse = int((nan_mean(after.dice, axis=1) < nan_mean(before.dice, axis=1)).sum())
     if after.names and worse:
         out.append(f"{worse} of {len(after.case_id)} pairs overlap less than before")

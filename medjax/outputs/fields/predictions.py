@@ -144,7 +144,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
             transform.jacobian_determinant()
         )
         files = PairFiles(split, i, transform, info.structure_values)
-        if count and "fixed_reference" in split.on_demand:
+        if count and has_masks(row):
             fixed = split.on_demand["fixed_reference"](i)
             voxel = row["fixed_file_spacing"] if unit == "mm" else np.ones(fixed.ndim)
             overlaps = metrics.score_masks(files.warp_mask(), fixed, classes=count, spacing=voxel)
@@ -166,6 +166,11 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
         transforms,
         writers,
     )
+
+
+def has_masks(row: dict[str, Any]) -> bool:
+    """Whether both images of a pair have a mask that shows something."""
+    return all(row.get(f"{side}_voxels", np.zeros(1)).any() for side in ("fixed", "moving"))
 
 
 def make_transform(

@@ -136,7 +136,9 @@ def prepare_pair(
     find = [
         functools.partial(pairing.moments_of, *given) for given in zip(values, rows, strict=True)
     ]
-    targets = {"initial": pairing.initial_affine(rows, space, spec.info.initial, find)}
+    initial = pairing.initial_affine(rows, space, spec.info.initial, find)
+    pairing.check_overlap(rows, initial, space, names=("the fixed image", case_id))
+    targets = {"initial": initial}
     for side, row, array in zip(("fixed", "moving"), rows, values, strict=True):
         targets |= {f"{side}_{name}": row[name] for name in pairing.GEOMETRY}
         targets[f"{side}_values"] = pairing.pad(array, space)

@@ -79,6 +79,9 @@ def register_images(
     odd = next((name for name in settings if name not in known), None)
     if odd is not None:
         raise unknown("setting", odd, [*known, "initial", "fixed_affine", "moving_affine"])
+    paths = [Path(x).expanduser().resolve() for x in (fixed, moving) if isinstance(x, (str, Path))]
+    if len(paths) == 2 and paths[0] == paths[1]:
+        raise UserError(f"{fixed}: is both the fixed and the moving image; name two")
     options = AlignmentOptions(**{"method": OPTIMISE, **settings})
     check_ranges(options)
     pair = _open_image(fixed, fixed_affine), _open_image(moving, moving_affine)

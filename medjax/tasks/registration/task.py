@@ -5,6 +5,7 @@ Balakrishnan et al., VoxelMorph: a learning framework for deformable medical ima
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 from medjax.config import option
 from medjax.ops import alignment, field, grid
 from medjax.ops.augment import Augmentation, Sample, augment_together
+from medjax.ops.shapes import draw_pair
 from medjax.ops.similarity import SIMILARITIES, soft_dice
 from medjax.tasks.base import apply_network
 from medjax.tasks.registration.method import AlignmentOptions
@@ -29,6 +31,12 @@ class RegistrationLoss:
 
     dice_weight: float = option(
         0.0, "training: of soft Dice of masks (weakly supervised); 0: without masks", least=0
+    )
+    shapes: int = option(
+        0,
+        "training: on so many random shapes an image, deformed and painted twice, in place of the "
+        "set's images (SynthMorph); 0: on images",
+        least=0,
     )
     inverse_weight: float = option(
         0.0,
@@ -80,7 +88,13 @@ class PairRegistration:
     ) -> tuple[Array, tuple[Stats, Logs]]:
         """The mean over pairs; every part of it is logged."""
         pair, masks, matrix = self.unit(batch["image"]), self.pad(batch["mask"]), batch["initial"]
-        if self.augmentation != NO_AUGMENTATION:
+        key, shape_key = jax.random.split(key)
+        if self.weights.shapes:
+            keys = jax.random.split(shape_key, pair.shape[0])
+            draw = functools.partial(draw_pair, space=pair.shape[1:-1], count=self.weights.shapes)
+            pair, masks = jax.vmap(draw)(keys)
+            matrix = jnp.broadcast_to(jnp.eye(pair.ndim - 2, pair.ndim - 1), matrix.shape)
+        elif self.augmentation != NO_AUGMENTATION:
             keys = jax.random.split(key, (pair.shape[0], 2))
             over_both = jax.vmap(jax.vmap(self.vary, (0, -1, -1), -1))
             pair, masks = over_both(keys, pair, masks)
@@ -151,14 +165,19 @@ class PairRegistration:
 
     def pair_loss(self, u: Array, pair: Array, masks: Array, matrix: Array) -> dict[str, Array]:
         """The same, and what masks of both say."""
-        parts = self.image_loss(u, pair, matrix)
-        if self.weights.dice_weight and self.structures:
-            classes = jax.nn.one_hot(masks, self.structures + 1)[..., 1:]
+        parts, shapes = self.image_loss(u, pair, matrix), self.weights.shapes
+        if shapes:  # painted otherwise, so that shapes alone can be held against one another
+            del parts["similarity_loss"]
+        count = shapes or (self.structures if self.weights.dice_weight else 0)
+        if count:
+            classes = jax.nn.one_hot(masks, count + 1)[..., 1:]
             full = field.resize(u, space=pair.shape[:-1])
             place = grid.transform_points(matrix, field.positions(full))
             moved = grid.sample(classes[..., 1, :], place, fill=0.0)
             apart = soft_dice(classes[..., 0, :], moved)
-            parts["dice_loss"] = self.weights.dice_weight * apart
+            is_known = (masks > 0).any(tuple(range(masks.ndim - 1))).all()  # of both images
+            weight = self.weights.dice_weight or 1.0
+            parts["dice_loss"] = weight * jnp.where(is_known, apart, 0.0)
         return parts
 
 

@@ -43,6 +43,7 @@ def split():
         "oriented": np.bool_(True),
     }
     both = {f"{s}_{k}": np.stack([v] * 2) for s in ("fixed", "moving") for k, v in columns.items()}
+    both |= {f"{s}_voxels": np.array([[4, 4]] * 2) for s in ("fixed", "moving")}
     points = {"fixed_points_vox": [[1.0, 2.0]], "moving_points_vox": [[1.0, 3.0]]}
     images = {"fixed": 40 * fixed, "moving": 40 * moving}
     on_demand = {
@@ -93,6 +94,14 @@ def test_scores_by_hand(split):
     assert values["hd95_mm"] == pytest.approx((0.0 + 2.0) / 2)  # a column is 2 mm wide
     assert values["tre_mm"] == pytest.approx(1.0)
     assert values["folding"] == 0 == values["log_jacobian_sd"]
+
+
+def test_pairs_without_a_mask_have_no_overlap(split):
+    split.targets["moving_voxels"][1] = 0
+    made = registered(split, 1.0, 0.0)
+    np.testing.assert_array_equal(np.isnan(made.dice), [[False] * 2, [True] * 2])
+    assert made.values(FIELDS.metrics(SPEC, None))["dice"] == pytest.approx(1.0)
+    assert not made.present[1].any()
 
 
 def test_before_is_the_baseline(split):

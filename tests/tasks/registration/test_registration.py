@@ -73,6 +73,29 @@ def test_losses_by_hand():
     assert float(logs["loss"]) == pytest.approx(sum(parts))
 
 
+def test_a_mask_that_is_missing_says_nothing():
+    """Neither that of the fixed nor of the moving image pulls at the other one."""
+    image, empty = np.eye(6, 7, dtype=np.uint8), np.zeros((6, 7), np.uint8)
+    made = make(weights=RegistrationLoss(dice_weight=3.0))
+    for masks in ((image, empty), (empty, image)):
+        batch = batch_of(255 * image, 255 * image, *masks)
+        _, (_, logs) = made.loss(jax.random.key(1), *made.init(jax.random.key(0)), batch)
+        assert float(logs["dice_loss"]) == 0
+
+
+def test_random_shapes_need_no_images():
+    """Neither the images of the batch nor their masks matter."""
+    made = make(structures=0, space=(16, 24), weights=RegistrationLoss(shapes=5))
+    params, stats = made.init(jax.random.key(0))
+    losses = [
+        made.loss(jax.random.key(1), params, stats, batch_of(*2 * [np.full((16, 24), v)]))[0]
+        for v in (0, 200)
+    ]
+    assert losses[0] == losses[1] > 0.1
+    _, (_, logs) = made.loss(jax.random.key(1), params, stats, batch_of(*2 * [np.zeros((16, 24))]))
+    assert set(logs) == {"loss", "smoothness_loss", "dice_loss"}
+
+
 def test_without_masks_there_is_no_loss_of_them():
     made = make(structures=0, weights=RegistrationLoss(dice_weight=3.0))
     _, (_, logs) = made.loss(
@@ -215,5 +238,13 @@ def test_what_one_pair_needs():
         medjax.register(picture, picture, method="network")
     with pytest.raises(UserError, match="unknown setting"):
         medjax.register(picture, picture, iteration=3)
+    with pytest.raises(UserError, match=r"a\.png: is both the fixed and the moving image"):
+        medjax.register("a.png", "./a.png")
+    away = np.diag([1.0, 1.0, 1.0, 1.0])
+    away[:3, 3] = 300.0
+    with pytest.raises(UserError, match="do not overlap"):
+        medjax.register(
+            np.zeros((8, 8, 8)), np.zeros((8, 8, 8)), fixed_affine=np.eye(4), moving_affine=away
+        )
     with pytest.raises(UserError, match="has 3 axes"):
         medjax.register(picture, np.zeros((8, 8, 8)))
