@@ -7,12 +7,13 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+Writers = Mapping[tuple[str, str], Callable[[Path], None]]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 _LONGEST = 120  # bytes of a name, so that suffixes fit into what file systems take
 
@@ -84,6 +85,19 @@ class Names:
         return next(
             name for name in wanted if self._taken.setdefault(name.casefold(), case) == case
         )
+
+
+def write_cases(folder: Path, cases: Iterable[tuple[str, Writers]]) -> tuple[str, ...]:
+    """Writes the files of each case into folders of their own, which it names; of each case what
+    writes them, by folder and suffix."""
+    name_of, folders = Names().name_of, set()
+    for case, writers in cases:
+        name = name_of(case)
+        for (inner, suffix), write in writers.items():
+            (folder / inner).mkdir(exist_ok=True)
+            write(folder / inner / f"{name}{suffix}")
+            folders.add(f"{inner}/")
+    return tuple(sorted(folders))
 
 
 def _digest(text: str) -> str:

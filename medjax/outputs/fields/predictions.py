@@ -17,7 +17,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.pairing import offset_of
 from medjax.errors import UserError
 from medjax.evaluation.predictions import Predictions
-from medjax.files import Names, read_records, write_table
+from medjax.files import read_records, write_cases, write_table
 from medjax.ops import field
 from medjax.outputs.base import Predicted
 from medjax.outputs.fields import metrics
@@ -116,14 +116,7 @@ class FieldPredictions(Predictions):
         """Writes `predictions.csv`, and of each pair the warped image and mask, the field, and the
         affine."""
         self.write(folder / "predictions.csv")
-        name_of, folders = Names().name_of, set()
-        for case, writers in zip(self.case_id, self.writers, strict=True):
-            name = name_of(case)
-            for (inner, suffix), write in writers.items():
-                (folder / inner).mkdir(exist_ok=True)
-                write(folder / inner / f"{name}{suffix}")
-                folders.add(f"{inner}/")
-        return tuple(sorted(folders))
+        return write_cases(folder, zip(self.case_id, self.writers, strict=True))
 
 
 def unit_of(info: DatasetInfo) -> str:
@@ -292,5 +285,6 @@ class PairFiles:
             return
         from PIL import Image
 
-        small = values.dtype.kind in "iu" and values.max(initial=0) < 256
-        Image.fromarray(values.astype(np.uint8 if small else np.uint16)).save(path)
+        whole_numbers = np.clip(np.rint(values), 0, 65535)
+        is_small = values.dtype.kind in "iu" and whole_numbers.max(initial=0) < 256
+        Image.fromarray(whole_numbers.astype(np.uint8 if is_small else np.uint16)).save(path)

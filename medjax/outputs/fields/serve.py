@@ -26,14 +26,12 @@ class FieldAnswer(NamedTuple):
     Attributes:
       case_id: the moving image.
       transform: from the fixed to the moving image, mm.
-      pictures: the fixed image, the moving one before and after, on the grid of the fixed one.
-      writers: what writes its files, by folder and suffix.
+      pair: its images, and what writes its files.
     """
 
     case_id: str
     transform: DenseTransform
-    pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
-    writers: dict[tuple[str, str], Callable[[Path], None]]
+    pair: PairFiles
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
@@ -54,19 +52,19 @@ class FieldAnswer(NamedTuple):
 
     def files(self) -> dict[tuple[str, str], Callable[[Path], None]]:
         """The warped image, the field, and its affine part."""
-        return self.writers
+        return self.pair.writers()
 
     def draw(self, path: Path, image: np.ndarray) -> None:
         """The pair before and after."""
-        plot.draw_pair(path, *self.pictures, self.transform, title=self.case_id)
+        plot.draw_pair(path, *self.pair.show(), self.transform, title=self.case_id)
 
 
 def answers_of(predictions: FieldPredictions, split: Split) -> list[FieldAnswer]:
     """One answer a pair."""
     return [
-        FieldAnswer(case, transform, PairFiles(split, i, transform).show(), writers)
-        for i, (case, transform, writers) in enumerate(
-            zip(predictions.case_id, predictions.transforms, predictions.writers, strict=True)
+        FieldAnswer(case, transform, PairFiles(split, i, transform))
+        for i, (case, transform) in enumerate(
+            zip(predictions.case_id, predictions.transforms, strict=True)
         )
     ]
 

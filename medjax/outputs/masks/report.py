@@ -17,7 +17,7 @@ from medjax.data.masks.instances import classes_of
 from medjax.errors import UserError
 from medjax.evaluation.metrics import ratio
 from medjax.evaluation.predictions import Predictions, conformal_bound
-from medjax.files import Names, read_records, write_table
+from medjax.files import read_records, write_cases, write_table
 from medjax.outputs.base import Predicted
 from medjax.outputs.masks import ellipses, instances, metrics
 
@@ -161,14 +161,7 @@ class MaskPredictions(Predictions):
     def write_files(self, folder: Path) -> tuple[str, ...]:
         """Writes `predictions.csv`, and each mask as a file that lies on its image."""
         self.write(folder / "predictions.csv")
-        name_of, folders = Names().name_of, set()
-        for i, case in enumerate(self.case_id):
-            name = name_of(case)
-            for (inner, suffix), write in self.writers(i).items():
-                (folder / inner).mkdir(exist_ok=True)
-                write(folder / inner / f"{name}{suffix}")
-                folders.add(f"{inner}/")
-        return tuple(sorted(folders))
+        return write_cases(folder, ((c, self.writers(i)) for i, c in enumerate(self.case_id)))
 
     def writers(self, index: int) -> dict[tuple[str, str], Callable[[Path], None]]:
         """What writes the files of a case, by their folder and suffix."""
