@@ -181,6 +181,17 @@ def test_the_mice_go_through(tmp_path, cache_dir):
     assert report["baseline"]["dice"] > 0.05
 
 
+def test_masks_that_are_asked_for_must_be_there(scans, tmp_path, cache_dir):
+    (tmp_path / "set").mkdir()
+    for file in (scans / "images").iterdir():
+        (tmp_path / "set" / file.name).symlink_to(file)
+    rows = [f"{n}.nii.gz,{s}" for n, s in zip("abc", ("train", "train", "val"), strict=True)]
+    (tmp_path / "set" / "metadata.csv").write_text("\n".join(["path,split", *rows]) + "\n")
+    (tmp_path / "set" / "pairs.csv").write_text("fixed,moving\na,b\nc,a\n")
+    with pytest.raises(UserError, match="`dice_weight`: of masks, and the set has none"):
+        run_here(tmp_path / "w", cache_dir, data_dir=tmp_path / "set", dice_weight=1.0)
+
+
 def test_from_python(tmp_path, cache_dir):
     with pytest.raises(UserError, match="two images, or the set alone"):
         medjax.register(medjax.Dataset.from_arrays(np.zeros((9, 4, 4)), list("abc") * 3), "b.nii")

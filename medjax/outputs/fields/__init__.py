@@ -106,11 +106,12 @@ def draw(folder: Path, evaluation: Evaluation[FieldPredictions]) -> list[Picture
 
 
 def _worst_first(after: FieldPredictions) -> np.ndarray:
-    """Pairs by their Dice, else by the error of points, else by folds."""
+    """Pairs by their Dice, else by the error of points, else by their correlation."""
     if after.names:
         return np.argsort(np.nan_to_num(nan_mean(after.dice, axis=1), nan=np.inf), kind="stable")
-    column = after.columns.tre if after.has_targets else after.columns.folding
-    return np.argsort(-np.nan_to_num(after.scores[:, column]), kind="stable")
+    at, scores = after.columns, after.scores
+    badness = scores[:, at.tre] if after.has_targets else -scores[:, at.correlation]
+    return np.argsort(-np.nan_to_num(badness), kind="stable")
 
 
 def _draw_pair(
@@ -126,6 +127,8 @@ def _draw_pair(
         parts.append(f"mean Dice {nan_mean(after.dice[i]):.3f}, before {before:.3f}")
     if after.has_targets:
         parts.append(f"target registration error {after.scores[i, at.tre]:.2f} {after.unit}")
+    if not (after.names or after.has_targets):
+        parts.append(f"correlation {after.scores[i, at.correlation]:.3f}")
     parts.append(f"{after.scores[i, at.folding]:.2%} of the voxels fold")
     return Picture(name, "; ".join(parts), True, after.case_id[i], i + 2, True)
 

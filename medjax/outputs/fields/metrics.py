@@ -44,8 +44,12 @@ class ScoreColumns(NamedTuple):
         return 2 * self.classes + 2
 
     @property
-    def width(self) -> int:
+    def correlation(self) -> int:
         return 2 * self.classes + 3
+
+    @property
+    def width(self) -> int:
+        return 2 * self.classes + 4
 
 
 def score_masks(
@@ -117,6 +121,13 @@ def log_jacobian_sd(present, scores, weight, *, place: int) -> Floats:
     return mean_defined(scores[:, place], weight)
 
 
+@marked(bounds=(-1.0, 1.0))
+def correlation(present, scores, weight, *, place: int) -> Floats:
+    """correlation of the intensities of the fixed and the warped image, where neither masks nor
+    points tell more; what looks alike need not be the same place"""
+    return mean_defined(scores[:, place], weight)
+
+
 def declared(classes: Sequence[str], *, unit: str, points: bool) -> dict[str, Metric]:
     """All metrics by name.
 
@@ -135,6 +146,8 @@ def declared(classes: Sequence[str], *, unit: str, points: bool) -> dict[str, Me
         }
     if points:
         out[f"tre_{unit}"] = partial(tre, place=at.tre)
+    if not classes and not points:
+        out["correlation"] = partial(correlation, place=at.correlation)
     out |= {
         "folding": partial(folding, place=at.folding),
         "log_jacobian_sd": partial(log_jacobian_sd, place=at.log_jacobian_sd),

@@ -23,7 +23,7 @@ from medjax.outputs.base import Predicted
 from medjax.outputs.fields import metrics
 from medjax.outputs.fields.metrics import ScoreColumns
 
-_FURTHER = ("tre", "folding", "log_jacobian_sd")
+_FURTHER = ("tre", "folding", "log_jacobian_sd", "correlation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +144,8 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
             present[i] = np.isin(np.arange(1, count + 1), fixed)
             scores[i, at.dice], scores[i, at.hd95] = overlaps.T
         scores[i, at.tre] = _point_error(transform, row, unit)
+        if not (count or info.landmarks):
+            scores[i, at.correlation] = correlate(files.show_fixed(), files.warp_image())
         transforms.append(transform)
         writers.append(files.writers())
     return FieldPredictions(
@@ -159,6 +161,13 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
         transforms,
         writers,
     )
+
+
+def correlate(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two images, NaN where one of them is flat."""
+    if a.std() == 0 or b.std() == 0:
+        return math.nan
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
 def has_masks(row: dict[str, Any]) -> bool:
@@ -243,15 +252,19 @@ class PairFiles:
 
     def show(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The fixed image, and the moving one before and after, on the grid of the fixed file."""
-        image, to_index = self.values("fixed")
         space = self.transform.space
-        fixed = geometry.interpolate(image.astype(np.float32), np.linalg.inv(to_index), shape=space)
         row = {name: values[self.index] for name, values in self.split.targets.items()}
         still = np.zeros((*(-(-n // 2) for n in self.split.image_shape[:-1]), len(space)))
         before = dataclasses.replace(
             self, transform=make_transform(still, row["initial"], row, self.split)
         )
-        return fixed, before.warp_image(), self.warp_image()
+        return self.show_fixed(), before.warp_image(), self.warp_image()
+
+    def show_fixed(self) -> np.ndarray:
+        """The prepared fixed image on the grid of its file."""
+        image, to_index = self.values("fixed")
+        back = np.linalg.inv(to_index)
+        return geometry.interpolate(image.astype(np.float32), back, shape=self.transform.space)
 
     def warp_mask(self) -> np.ndarray:
         """The mask of the moving file: structure numbers."""

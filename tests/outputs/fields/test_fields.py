@@ -104,6 +104,21 @@ def test_pairs_without_a_mask_have_no_overlap(split):
     assert not made.present[1].any()
 
 
+def test_without_masks_and_points_the_images_are_compared(split):
+    """Of both images the first pair is equal after a shift of one column, but for the border."""
+    import dataclasses
+
+    info = dataclasses.replace(INFO, structures=(), structure_values=(), landmarks=())
+    spec = dataclasses.replace(SPEC, info=info)
+    u = np.zeros((2, 4, 4, 2), np.float32)
+    u[0, ..., 1] = 0.5
+    made = FIELDS.tabulate(split, spec, {"displacement": u, "matrix": split["initial"]})
+    assert list(FIELDS.metrics(spec, None)) == ["correlation", "folding", "log_jacobian_sd"]
+    fixed, moving = (split.on_demand[f"{s}_values"](0).ravel() for s in ("fixed", "moving"))
+    expected = [1.0, np.corrcoef(fixed, moving)[0, 1]]
+    np.testing.assert_allclose(made.scores[:, made.columns.correlation], expected, atol=1e-6)
+
+
 def test_before_is_the_baseline(split):
     before, text = FIELDS.baseline(split, split, SPEC)
     np.testing.assert_allclose(before.dice, 0.5)
