@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax import runtime
 from medjax.config import check_ranges
 from medjax.data import images
 from medjax.data.dense_transform import DenseTransform
@@ -64,12 +65,14 @@ def register_images(
     fixed_affine: np.ndarray | None = None,
     moving_affine: np.ndarray | None = None,
     initial: str = "",
+    cache_dir: str | Path = "~/.cache/medjax",
     **settings: Any,
 ) -> DenseTransform:
     """As `register_pair`, of files, or of arrays `[*space]`.
 
     Args:
       fixed_affine, moving_affine: of arrays, from voxels `[i, j, k]` to RAS mm.
+      cache_dir: of compiled programs, so that images of one shape wait for none a second time.
       settings: of `AlignmentOptions`.
 
     Raises:
@@ -78,12 +81,15 @@ def register_images(
     known = [f.name for f in dataclasses.fields(AlignmentOptions)]
     odd = next((name for name in settings if name not in known), None)
     if odd is not None:
-        raise unknown("setting", odd, [*known, "initial", "fixed_affine", "moving_affine"])
+        raise unknown(
+            "setting", odd, [*known, "initial", "fixed_affine", "moving_affine", "cache_dir"]
+        )
     paths = [Path(x).expanduser().resolve() for x in (fixed, moving) if isinstance(x, (str, Path))]
     if len(paths) == 2 and paths[0] == paths[1]:
         raise UserError(f"{fixed}: is both the fixed and the moving image; name two")
     options = AlignmentOptions(**{"method": OPTIMISE, **settings})
     check_ranges(options)
+    runtime.setup(Path(cache_dir).expanduser())
     pair = _open_image(fixed, fixed_affine), _open_image(moving, moving_affine)
     return register_pair(*pair, options=options, initial=initial)
 
