@@ -104,15 +104,17 @@ class DualStreamPyramid(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         ndim, batch = x.ndim - 2, x.shape[0]
-        both = jnp.concatenate([x[..., :1], x[..., 1:]])  # the images of a batch share a program
+        # Both images go through one program: in turn, as all fixed ones before all moving ones
+        # would have to be exchanged between the devices that a batch is split over.
+        both = jnp.moveaxis(x, -1, 1).reshape(2 * batch, *x.shape[1:-1], 1)
         features = self._encode(both.astype(self.dtype))
         u = jnp.zeros((batch, *features[-1].shape[1:-1], ndim))
         for level in reversed(range(FINEST, self.levels)):
             space = features[level].shape[1:-1]
             if u.shape[1:-1] != space:
                 u = jax.vmap(lambda v, space=space: field.resize(v, space=space))(u)
-            fixed, moving = features[level][:batch], features[level][batch:]
-            moving = _warp(moving, u)
+            pair = features[level].reshape(batch, 2, *space, -1)
+            fixed, moving = pair[:, 0], _warp(pair[:, 1], u)
             x = jnp.concatenate([fixed, moving, (u * 0.1).astype(self.dtype)], -1)
             for i in range(2):
                 x = ConvBlock(2 * self.width, self.dtype, name=f"match{level}_{i}")(x)
