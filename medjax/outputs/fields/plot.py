@@ -37,9 +37,9 @@ def before_and_after(path: Path, after: FieldPredictions, before: FieldPredictio
         ax.set(xlabel="Dice overlap (line: median)", xlim=(-0.02, 1.02))
         ax.set_ylim(-0.6, len(names) - 0.4)
         ax.grid(axis="y", visible=False)
-        ax.legend(loc="lower left")
+        figure.legend(loc="outside lower center", ncols=2)
 
-    new_figure(path, 1, 1, (5.6, 1.2 + 0.5 * len(names)), draw)
+    new_figure(path, 1, 1, (5.6, 1.4 + 0.5 * len(names)), draw)
 
 
 def draw_pair(
