@@ -15,6 +15,7 @@ import jax
 
 from medjax import app, experiment
 from medjax.config import option, unique_names
+from medjax.data import catalogue
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset
 from medjax.data.pair_options import PairOptions
@@ -27,6 +28,8 @@ from medjax.tasks.registration.predictor import RegistrationPredictor
 from medjax.tasks.registration.suggest import suggest
 from medjax.tasks.registration.task import RegistrationLoss
 from medjax.train.options import FeedOptions, TrainingOptions
+
+OWN_SET = catalogue.kind_of(PairOptions()).folder_set
 
 
 @unique_names
@@ -66,10 +69,9 @@ def main(
     Args:
       dataset, network: of one's own, in place of those that the settings name.
     """
-    if not config.alignment.is_trained:
-        config = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, unsplit=bool(config.data.data_dir))
-        )
+    own = config.data.data_dir and not catalogue.is_named(config.data)
+    if own and not config.alignment.is_trained and config.dataset in ("", OWN_SET):
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, unsplit=True))
     with experiment.open_run(
         config, "register", default="brain_pairs", dataset=dataset, suggest=suggest
     ) as opened:

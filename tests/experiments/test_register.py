@@ -167,6 +167,17 @@ def test_volumes_with_masks_in_training(tmp_path, cache_dir):
     assert field.shape == (40, 48, 40, 1, 3)
 
 
+def test_a_set_that_knows_its_splits_keeps_them(tmp_path, cache_dir):
+    """Without training too: the deformations, of which there is a validation."""
+    more = {"method": "optimise", "iterations": 2, "affine": "none"}
+    report = run_here(tmp_path / "w", cache_dir, dataset="brain_pairs", **more)
+    assert report["data"]["splits"]["train"]["cases"] > report["cases"]
+    (tmp_path / "set").mkdir()
+    more |= {"dataset": "hippocampus_pairs", "data_dir": tmp_path / "set"}
+    with pytest.raises(UserError, match=r"landmarks\.csv: not a CSV file"):
+        run_here(tmp_path / "v", cache_dir, **more)
+
+
 @pytest.mark.slow
 def test_the_mice_go_through(tmp_path, cache_dir):
     report = run_here(

@@ -298,6 +298,6 @@ class PairFiles:
             return
         from PIL import Image
 
-        whole_numbers = np.clip(np.rint(values), 0, 65535)
+        whole_numbers = np.clip(np.rint(values.astype(np.float64)), 0, 65535)
         is_small = values.dtype.kind in "iu" and whole_numbers.max(initial=0) < 256
         Image.fromarray(whole_numbers.astype(np.uint8 if is_small else np.uint16)).save(path)
