@@ -106,6 +106,7 @@ def optimised(scans, tmp_path_factory, cache_dir):
 def test_ones_own_volumes_without_training(optimised, scans):
     report, workdir = optimised
     assert report["cases"] == 2 and report["split"] == "test"
+    assert report["model"] == "each pair optimised (displacement, lncc)"
     assert report["metrics"]["dice"]["value"] > report["baseline"]["dice"]
     for fixed in "ab":
         name = next((workdir / "warped").glob(f"*to images_{fixed}*")).name

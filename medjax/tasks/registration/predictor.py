@@ -73,6 +73,13 @@ class RegistrationPredictor:
         return network
 
     @property
+    def network_name(self) -> str:
+        """What registers, as reports name it."""
+        if self.alignment.is_trained:
+            return self.model
+        return f"each pair optimised ({self.alignment.transform}, {self.alignment.similarity})"
+
+    @property
     def divisor(self) -> int:
         """What each side of the network's input divides by."""
         return 2 ** (self.levels - 1)
