@@ -1,7 +1,6 @@
 """How unlike two images `[*space]` on one grid are: losses of registration, of one pair each."""
 
 import itertools
-import math
 from collections.abc import Callable
 
 import chex
@@ -141,17 +140,3 @@ def soft_dice(fixed: Array, warped: Array) -> Array:
     there = total > 0
     dice = jnp.where(there, 2 * both / jnp.where(there, total, 1.0), 0.0)
     return 1.0 - dice.sum() / jnp.maximum(there.sum(), 1)
-
-
-def centre_of_mass(image: Array) -> Array:
-    """The mean position of the intensities of `[*space]`, in voxels; of an empty one its centre."""
-    total = image.sum()
-    count = math.prod(image.shape)
-    weights = jnp.where(total > 0, image / jnp.where(total > 0, total, 1.0), 1.0 / count)
-    lines = [jnp.arange(n, dtype=jnp.float32) for n in image.shape]
-    return jnp.stack(
-        [
-            (weights.sum(tuple(a for a in range(image.ndim) if a != axis)) * line).sum()
-            for axis, line in enumerate(lines)
-        ]
-    )

@@ -85,6 +85,11 @@ def fit_channels(
 def _raw_of_array(image: np.ndarray, spec: ModelSpec, affine: np.ndarray | None) -> images.RawImage:
     """An image `[*space, channel]`, or of one channel `[*space]`, as a file would have it; `affine`
     is that of a volume `[i, j, k]`, from voxels to RAS mm."""
-    pixels = image if image.ndim == len(spec.image_shape) else image[..., None]
+    return wrap_pixels(image if image.ndim == len(spec.image_shape) else image[..., None], affine)
+
+
+def wrap_pixels(pixels: np.ndarray, affine: np.ndarray | None) -> images.RawImage:
+    """Pixels `[*space, channel]` in memory as a file would have them; `affine` is that of a volume
+    `[i, j, k]`, from voxels to RAS mm."""
     axes = "yx" if pixels.ndim == 3 else "zyx" if affine is None else "xyz"
     return images.RawImage(pixels, affine=affine, axes=axes)

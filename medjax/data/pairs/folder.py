@@ -68,11 +68,6 @@ def _to_indices(case: LandmarkCase, names: Sequence[str]) -> np.ndarray:
     return np.array([index_of(case.points.get(n), case, raw_image, world) for n in names])
 
 
-def looks_like(root: Path) -> bool:
-    """Whether a folder says itself how its images are paired."""
-    return (root / TABLE).exists()
-
-
 def _case(
     root: Path, image: Path, mask: Path | None, more: Metadata, options: PairOptions
 ) -> MaskCase:

@@ -68,11 +68,8 @@ def details(evaluation: Evaluation[FieldPredictions]) -> Json:
         }
         for j, name in enumerate(after.names)
     }
-    return (
-        {"structures": rows, "remarks": _remarks(evaluation)}
-        if rows
-        else {"remarks": _remarks(evaluation)}
-    )
+    structures = {"structures": rows} if rows else {}
+    return {**structures, "remarks": _remarks(evaluation)}
 
 
 def _remarks(evaluation: Evaluation[FieldPredictions]) -> list[str]:

@@ -17,6 +17,7 @@ from medjax.outputs.base import NO_HINTS, ImageHints, Input, ModelSpec, Prepared
 from medjax.outputs.fields import metrics, plot
 from medjax.outputs.fields.predictions import FieldPredictions, PairFiles
 from medjax.outputs.masks.serve import form_of
+from medjax.outputs.preparing import wrap_pixels
 from medjax.typing import Json
 
 
@@ -108,8 +109,7 @@ def from_array(
     """A pair `[2, *space]`, the fixed image first; `affine` is that of both."""
     if image.ndim != len(spec.image_shape) or len(image) != 2:
         raise UserError(f"a pair has the shape [2, *space], this array {list(image.shape)}")
-    axes = "yx" if image.ndim == 3 else "zyx" if affine is None else "xyz"
-    pair = [images.RawImage(x[..., None], affine=affine, axes=axes) for x in image]
+    pair = [wrap_pixels(x[..., None], affine) for x in image]
     return prepare_pair(pair, spec, case_id="image", hints=hints)
 
 

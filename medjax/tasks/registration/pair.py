@@ -20,6 +20,7 @@ from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, split_of
 from medjax.outputs.fields import serve
 from medjax.outputs.fields.predictions import make_transform
+from medjax.outputs.preparing import wrap_pixels
 from medjax.tasks.registration.method import OPTIMISE, AlignmentOptions
 from medjax.tasks.registration.predictor import RegistrationPredictor
 from medjax.tasks.registration.task import NO_WEIGHTS
@@ -97,11 +98,8 @@ def register_images(
 def _open_image(image: str | Path | np.ndarray, affine: np.ndarray | None) -> RawImage:
     if isinstance(image, (str, Path)):
         return images.read(Path(image).expanduser(), limit_bytes=images.LIMIT_BYTES)
-    pixels = np.asarray(image)
-    axes = "yx" if pixels.ndim == 2 else "zyx" if affine is None else "xyz"
-    return RawImage(
-        pixels[..., None], affine=None if affine is None else np.asarray(affine, float), axes=axes
-    )
+    world = None if affine is None else np.asarray(affine, float)
+    return wrap_pixels(np.asarray(image)[..., None], world)
 
 
 @functools.lru_cache(maxsize=16)

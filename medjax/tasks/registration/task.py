@@ -79,8 +79,8 @@ class PairRegistration:
         """Weights and batch statistics; where each pair is optimised, none that matter."""
         if self.network is None:
             return NO_WEIGHTS
-        padded = (-(-n // self.divisor) * self.divisor for n in self.space)
-        variables = dict(self.network.init(key, jnp.zeros((1, *padded, 2)), train=False))
+        pair = self.pad(jnp.zeros((1, *self.space, 2)))
+        variables = dict(self.network.init(key, pair, train=False))
         return variables["params"], variables.get("batch_stats", {})
 
     def loss(
@@ -165,10 +165,12 @@ class PairRegistration:
 
     def pair_loss(self, u: Array, pair: Array, masks: Array, matrix: Array) -> dict[str, Array]:
         """The same, and what masks of both say."""
-        parts, shapes = self.image_loss(u, pair, matrix), self.weights.shapes
-        if shapes:  # painted otherwise, so that shapes alone can be held against one another
-            del parts["similarity_loss"]
+        shapes = self.weights.shapes
         count = shapes or (self.structures if self.weights.dice_weight else 0)
+        if shapes:  # painted otherwise, so that shapes alone can be held against one another
+            parts = {"smoothness_loss": self.options.smoothness_of(u)}
+        else:
+            parts = self.image_loss(u, pair, matrix)
         if count:
             classes = jax.nn.one_hot(masks, count + 1)[..., 1:]
             full = field.resize(u, space=pair.shape[:-1])
