@@ -70,6 +70,8 @@ def main(
       dataset, network: of one's own, in place of those that the settings name.
     """
     own = config.data.data_dir and not catalogue.is_named(config.data)
+    if config.data.unsplit and config.alignment.is_trained:
+        raise UserError("`unsplit`: all pairs are reported on; give `method=optimise`")
     if own and not config.alignment.is_trained and config.dataset in ("", OWN_SET):
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, unsplit=True))
     with experiment.open_run(

@@ -67,6 +67,11 @@ class DenseTransform:
         moved = geometry.apply(self.affine, points_mm) + residual
         return moved if self.forward is None else _take_back(self.forward, points_mm, moved)
 
+    def move_points_back(self, points_mm: np.ndarray) -> np.ndarray:
+        """Where places of the moving image `[..., ndim]` are in the fixed one; NaN stays so."""
+        guess = geometry.apply(np.linalg.inv(self.affine), points_mm)
+        return _take_back(self, points_mm, guess)
+
     def places_mm(self) -> np.ndarray:
         """Where every voxel of the fixed image is in the moving one: `[*space, ndim]`."""
         return geometry.apply(self.world_from_voxel, _voxels(self.space)) + self.displacement_mm
@@ -114,9 +119,7 @@ class DenseTransform:
             total.astype(np.float32), self.world_from_voxel, then.affine @ self.affine
         )
 
-    def invert(
-        self, space: tuple[int, ...], world_from_voxel: np.ndarray, *, rounds: int = 50
-    ) -> "DenseTransform":
+    def invert(self, space: tuple[int, ...], world_from_voxel: np.ndarray) -> "DenseTransform":
         """From the moving to the fixed image, on a grid of the moving one.
 
         By fixed-point iteration (Chen et al., Medical Physics 35, 2008), of the part beside the
@@ -125,11 +128,9 @@ class DenseTransform:
         Args:
           space, world_from_voxel: of the moving image.
         """
-        back = np.linalg.inv(self.affine)
         targets = geometry.apply(world_from_voxel, _voxels(space))
-        places = _take_back(self, targets, geometry.apply(back, targets), rounds=rounds)
-        inverse = (places - targets).astype(np.float32)
-        return DenseTransform(inverse, world_from_voxel, back, self)
+        inverse = (self.move_points_back(targets) - targets).astype(np.float32)
+        return DenseTransform(inverse, world_from_voxel, np.linalg.inv(self.affine), self)
 
     def jacobian_determinant(self) -> np.ndarray:
         """How a small volume about each voxel of the fixed image grows: `[*space]`; where it is not

@@ -62,7 +62,7 @@ class ImageHints(NamedTuple):
       series: of folders with several DICOM series the one that is meant.
       points_mm: by case, `[landmark, ndim]`, where a first look has found the landmarks of a
         network that was trained on images in one pose.
-      fixed: of networks that register, the image that all others are registered to.
+      fixed: of networks that register, by case the file that it is registered to.
     """
 
     spacing_mm: float = 0.0
@@ -72,7 +72,7 @@ class ImageHints(NamedTuple):
     limit_bytes: int = images.LIMIT_BYTES
     channels: str = ""
     series: str = ""
-    fixed: str = ""
+    fixed: Mapping[str, Path] = {}
 
 
 NO_HINTS = ImageHints()

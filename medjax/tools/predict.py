@@ -22,6 +22,7 @@ from medjax import app, bundle, lock, progress, runtime
 from medjax.config import option
 from medjax.data import walk
 from medjax.data.landmarks import pose
+from medjax.data.pairs.folder import read_pairs
 from medjax.errors import ExitError, UserError, first_line
 from medjax.evaluation import report
 from medjax.files import Names, write_table
@@ -61,6 +62,11 @@ class Config:
     fixed: str = option(
         "", "of a network that registers: the image that all others are registered to", path=True
     )
+    pairs: str = option(
+        "",
+        "of a network that registers: a table of files, columns fixed and moving",
+        path=True,
+    )
     overlays: int = option(100, "draw so many cases; 0: none")
     batch: int = option(8, "images at a time")
     limit_gb: float = option(4.0, "refuse to read a larger bundle")
@@ -92,6 +98,7 @@ def main(config: Config) -> None:
             public_key=config.public_key,
         )
     paths = inputs(config.input, model.predictor.output.prepare, model.spec)
+    paths, fixed = pair_up(paths, fixed=config.fixed, pairs=config.pairs)
     hints = ImageHints(
         config.spacing_mm,
         config.frame_ms,
@@ -100,7 +107,7 @@ def main(config: Config) -> None:
         int(config.max_image_gb * 1e9),
         config.channels,
         config.series,
-        config.fixed,
+        fixed,
     )
     with alone(output), progress.alive("predicting"):
         bad = answer(config, model, hints, paths, output)
@@ -124,6 +131,27 @@ def inputs(name: str, prepare: Preparation, spec: ModelSpec) -> list[tuple[Path,
     for note in walk.note_left_out(Counter(left_out)):
         print(f"note: {note}")
     return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in files]
+
+
+def pair_up(
+    paths: Sequence[tuple[Path, str]], *, fixed: str, pairs: str
+) -> tuple[list[tuple[Path, str]], dict[str, Path]]:
+    """What is answered, and by its name the file that it is registered to: every file to `fixed`,
+    the pairs of a table, or none to any."""
+    if fixed and pairs:
+        raise UserError("`fixed`: of all images; with `pairs` each has its own: leave one out")
+    if not pairs:
+        return [*paths], dict.fromkeys((name for _, name in paths), Path(fixed)) if fixed else {}
+    if not Path(pairs).is_file():
+        raise UserError(f"`pairs={pairs}`: no such file")
+    files = {name: path for path, name in paths}
+    moving, to = [], {}
+    for first, others in read_pairs(Path(pairs), [*files]).items():
+        for other in others:
+            name = f"{other} to {first}"
+            moving.append((files[other], name))
+            to[name] = files[first]
+    return moving, to
 
 
 def check_empty(output: str) -> None:

@@ -57,7 +57,7 @@ def test_the_report_keeps_the_contract(done):
     assert 0 < report["baseline"]["dice"] < 1 and report["baseline"]["folding"] == 0
     for name in ("before_and_after", "worst_1"):
         assert (workdir / "figures" / f"{name}.png").stat().st_size > 5000
-    for folder in ("fields", "affines", "warped", "warped_masks"):
+    for folder in ("fields", "affines", "warped", "warped_masks", "warped_points"):
         assert len(list((workdir / folder).iterdir())) == report["cases"]
 
 
@@ -140,6 +140,19 @@ def test_a_bundle_registers_new_images_to_a_fixed_one(optimised, scans, tmp_path
     model = bundle.load(tmp_path / "b.zip")
     assert model.spec.info.initial == "mass"
     np.testing.assert_allclose(theirs, mine, atol=0.02)
+    table = tmp_path / "pairs.csv"
+    table.write_text("fixed,moving\nb,c\na.nii.gz,b\n")
+    flags[2] = f"--output={tmp_path / 'listed'}"
+    answer(f"--pairs={table}")
+    rows = rows_of(tmp_path / "listed" / "predictions.csv")
+    assert [row["case_id"] for row in rows] == ["c.nii.gz to b.nii.gz", "b.nii.gz to a.nii.gz"]
+    listed = nibabel.load(next((tmp_path / "listed" / "fields").glob("b*"))).get_fdata()
+    np.testing.assert_allclose(listed, theirs, atol=1e-5)
+    flags[2] = f"--output={tmp_path / 'refused'}"
+    with pytest.raises(UserError, match="leave one out"):
+        answer(f"--pairs={table}", "--fixed=a.nii.gz")
+    with pytest.raises(UserError, match="no such file"):
+        answer("--pairs=lost.csv")
     with pytest.raises(UserError, match="`fixed`: to which image"):
         model.predictor.output.prepare.read(
             scans / "images" / "b.nii.gz",
@@ -204,6 +217,18 @@ def test_masks_that_are_asked_for_must_be_there(scans, tmp_path, cache_dir):
         run_here(tmp_path / "w", cache_dir, data_dir=tmp_path / "set", dice_weight=1.0)
 
 
+def test_pairs_that_are_all_reported_on_train_no_network(scans, tmp_path, cache_dir):
+    with pytest.raises(UserError, match="`unsplit`"):
+        run_here(tmp_path / "w", cache_dir, data_dir=scans, unsplit=True)
+    assert not (tmp_path / "w").exists()
+
+
 def test_from_python(tmp_path, cache_dir):
     with pytest.raises(UserError, match="two images, or the set alone"):
         medjax.register(medjax.Dataset.from_arrays(np.zeros((9, 4, 4)), list("abc") * 3), "b.nii")
+
+
+def test_a_training_that_diverges_ends_with_one_line(tmp_path, cache_dir):
+    with pytest.raises(UserError, match="not finite"):
+        run_here(tmp_path / "w", cache_dir, learning_rate=1e30, warmup_steps=0, steps=4)
+    assert not (tmp_path / "w" / "report.json").exists()

@@ -18,7 +18,7 @@ from medjax.data.options import LandmarkOptions, MaskOptions, as_kind
 from medjax.errors import UserError
 
 _ENDS = ("ofd_left", "ofd_right", "bpd_top", "bpd_bottom")  # of the axes of a head
-_VOLUMES = {"image": "images/{case}.nii.gz", "mask": "labels/{case}.nii.gz"}
+VOLUMES = {"image": "images/{case}.nii.gz", "mask": "labels/{case}.nii.gz"}
 _DECATHLON = (
     "Antonelli et al., The Medical Segmentation Decathlon. Nature Communications 13:4128, 2022."
 )
@@ -28,7 +28,7 @@ def hippocampus(options: MaskOptions) -> MaskSet:
     """Crops of T1-weighted MR about the hippocampus (Decathlon, task 4), split by a table."""
     root = table.root_of(options)
     rows = {row["case"]: row for row in table.read_rows(root / "landmarks.csv")}
-    cases = _cases(root, rows.values(), options, **_VOLUMES, subject="case")
+    cases = read_cases(root, rows.values(), options, **VOLUMES, subject="case")
     info = DatasetInfo(
         "hippocampus",
         subjects=f"patients, {len(cases)}",
@@ -63,7 +63,7 @@ def acdc(options: MaskOptions) -> MaskSet:
     """
     root = table.root_of(options)
     rows = table.read_rows(root / "volumes.csv")
-    cases = _without_lost_spacing(_cases(root, rows, options, **_VOLUMES, subject="patient"))
+    cases = _without_lost_spacing(read_cases(root, rows, options, **VOLUMES, subject="patient"))
     info = DatasetInfo(
         "acdc",
         subjects=f"patients, {len({c.subject for c in cases})}",
@@ -82,7 +82,7 @@ def chasedb1(options: MaskOptions) -> MaskSet:
     root = table.root_of(options)
     rows = table.read_rows(root / "images.csv")
     files = {"image": "images/{image}.jpg", "mask": "observer1/{image}.png"}
-    cases = _cases(root, rows, options, **files, subject="child")
+    cases = read_cases(root, rows, options, **files, subject="child")
     info = DatasetInfo(
         "chasedb1",
         subjects=f"children, {len({c.subject for c in cases})}",
@@ -136,7 +136,7 @@ def nuclei_dsb2018(options: MaskOptions) -> MaskSet:
         case._replace(
             read=functools.partial(_in_colours, case.read), metadata={"kind": row["kind"]}
         )
-        for row, case in zip(rows, _cases(root, rows, options, **files), strict=True)
+        for row, case in zip(rows, read_cases(root, rows, options, **files), strict=True)
     ]
     info = DatasetInfo(
         "nuclei_dsb2018",
@@ -187,7 +187,7 @@ def _without_lost_spacing(cases: list[MaskCase]) -> list[MaskCase]:
     ]
 
 
-def _cases(
+def read_cases(
     root: Path,
     rows: Iterable[table.TableRow],
     options: MaskOptions,

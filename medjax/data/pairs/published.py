@@ -8,7 +8,7 @@ import numpy as np
 from medjax.data import table
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import published as mask_sets
-from medjax.data.masks.case import MaskSet, from_files
+from medjax.data.masks.case import MaskSet
 from medjax.data.pair_options import CENTRE, WORLD, PairOptions
 from medjax.data.pairs.case import PairSet, check_pairs
 from medjax.data.pairs.folder import read_pairs
@@ -47,17 +47,8 @@ def mouse_brain(options: PairOptions) -> PairSet:
         int(r["label"]): f"{r['structure']} {r.get('side', '')}".strip()
         for r in table.read_rows(root / "labels.csv")
     }
-    cases = [
-        from_files(
-            root,
-            root / "images" / f"{row['case']}.nii.gz",
-            root / "labels" / f"{row['case']}.nii.gz",
-            limit_bytes=options.limit_bytes,
-            subject=row["case"],
-            split={"val": "validation"}.get(row["split"], row["split"]),
-        )._replace(case_id=row["case"])
-        for row in rows
-    ]
+    cases = mask_sets.read_cases(root, rows, options, **mask_sets.VOLUMES, subject="case")
+    cases = [case._replace(case_id=case.subject) for case in cases]
     there = np.unique(cases[0].read_mask().pixels)  # three of the table are in no mask
     names = {value: name for value, name in named.items() if value in there}
     info = DatasetInfo(
@@ -72,5 +63,7 @@ def mouse_brain(options: PairOptions) -> PairSet:
     train = [case.case_id for case in cases if case.split == "train"]
     moving = {case.case_id: train for case in cases if case.split != "train"}
     text = "training mice all with all, each other mouse with all of these"
+    if options.unsplit:  # leave one out: nothing is trained
+        moving, text = {}, "all with all"
     masks = MaskSet(info, cases, tuple(names))
     return PairSet(masks, text, moving, initial=WORLD)

@@ -24,7 +24,7 @@ from medjax.outputs.base import (
     mean_over_seeds,
 )
 from medjax.outputs.fields import metrics, pairs, plot, predictions, serve
-from medjax.outputs.fields.predictions import FieldPredictions, PairFiles
+from medjax.outputs.fields.predictions import FieldPredictions
 from medjax.outputs.preparing import list_images
 from medjax.typing import Json
 
@@ -115,9 +115,8 @@ def _draw_pair(
     folder: Path, name: str, i: int, evaluation: Evaluation[FieldPredictions]
 ) -> Picture:
     after, at = evaluation.ensemble, evaluation.ensemble.columns
-    transform = after.transforms[i]
-    files = PairFiles(evaluation.split, i, transform)
-    plot.draw_pair(folder / name, *files.show(), transform, title=after.case_id[i])
+    pair = after.pairs[i]
+    plot.draw_pair(folder / name, *pair.show(), pair.transform, title=after.case_id[i])
     parts = []
     if after.names:
         before = nan_mean(evaluation.baseline.dice[i])

@@ -15,24 +15,27 @@ from medjax.data.found import tells_spacing
 from medjax.errors import UserError
 from medjax.outputs.base import NO_HINTS, ImageHints, Input, ModelSpec, PreparedImage, symbols
 from medjax.outputs.fields import metrics, plot
-from medjax.outputs.fields.predictions import FieldPredictions, PairFiles
+from medjax.outputs.fields.predictions import FieldPredictions
+from medjax.outputs.fields.registered_pair import RegisteredPair
 from medjax.outputs.masks.serve import form_of
 from medjax.outputs.preparing import wrap_pixels
 from medjax.typing import Json
 
 
 class FieldAnswer(NamedTuple):
-    """The transform of a pair.
+    """The transform of a pair; its name is that of the moving image.
 
     Attributes:
-      case_id: the moving image.
-      transform: from the fixed to the moving image, mm.
-      pair: its images, and what writes its files.
+      pair: its images and transform, and what writes its files.
     """
 
     case_id: str
-    transform: DenseTransform
-    pair: PairFiles
+    pair: RegisteredPair
+
+    @property
+    def transform(self) -> DenseTransform:
+        """From the fixed to the moving image, mm."""
+        return self.pair.transform
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
@@ -62,12 +65,7 @@ class FieldAnswer(NamedTuple):
 
 def answers_of(predictions: FieldPredictions, split: Split) -> list[FieldAnswer]:
     """One answer a pair."""
-    return [
-        FieldAnswer(case, transform, PairFiles(split, i, transform))
-        for i, (case, transform) in enumerate(
-            zip(predictions.case_id, predictions.transforms, strict=True)
-        )
-    ]
+    return [FieldAnswer(*row) for row in zip(predictions.case_id, predictions.pairs, strict=True)]
 
 
 def list_inputs(spec: ModelSpec) -> list[Input]:
@@ -87,13 +85,16 @@ def read(
 ) -> list[PreparedImage]:
     """The pair of the fixed image that `hints` name and a moving one; raises UserError if they do
     not fit."""
-    if not hints.fixed:
-        raise UserError("`fixed`: to which image? Name the one that all others are registered to")
+    fixed = hints.fixed.get(case_id)
+    if fixed is None:
+        raise UserError(
+            "`fixed`: to which image? Name the one that all others are registered to, or `pairs`"
+        )
     pair = [
-        images.read(Path(file), limit_bytes=hints.limit_bytes, series=hints.series)
-        for file in (hints.fixed, path)
+        images.read(file, limit_bytes=hints.limit_bytes, series=hints.series)
+        for file in (fixed, path)
     ]
-    if Path(hints.fixed).resolve() == path.resolve():
+    if fixed.resolve() == path.resolve():
         raise UserError(f"{case_id}: is the fixed image itself")
     return [prepare_pair(pair, spec, case_id=case_id, hints=hints)]
 

@@ -19,7 +19,7 @@ from medjax.errors import UserError, unknown
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, split_of
 from medjax.outputs.fields import serve
-from medjax.outputs.fields.predictions import make_transform
+from medjax.outputs.fields.registered_pair import make_transform
 from medjax.outputs.preparing import wrap_pixels
 from medjax.tasks.registration.method import OPTIMISE, AlignmentOptions
 from medjax.tasks.registration.predictor import RegistrationPredictor

@@ -146,15 +146,24 @@ def test_folds_count_and_do_not_reach_the_deviation():
 def test_files_read_as_they_were_written(split, tmp_path):
     made = registered(split, 1.0, 0.0)
     wrote = made.write_files(tmp_path)
-    assert wrote == ("affines/", "fields/", "warped/", "warped_masks/")
+    assert wrote == ("affines/", "fields/", "warped/", "warped_masks/", "warped_points/")
     assert len(list((tmp_path / "fields").iterdir())) == 2
     again = FieldPredictions.read(tmp_path / "predictions.csv")
     np.testing.assert_allclose(again.scores, made.scores, rtol=1e-5)
     assert (again.fixed, again.moving, again.unit) == (["f", "g"], ["m", "m"], "mm")
     from PIL import Image
 
+    points = (tmp_path / "warped_points" / "m to f.csv").read_text().splitlines()
+    assert points == ["landmark,x_px,y_px", "p,2,1"]  # of row 1, column 3, one to the left
     mask = np.asarray(Image.open(tmp_path / "warped_masks" / "m to f.png"))
     np.testing.assert_array_equal(mask, np.array([0, 3, 5])[square(1, 2, 1) + square(3, 4, 2)])
+
+
+def test_a_pair_without_points_has_no_error(split):
+    split.targets["moving_points_vox"][1] = np.nan
+    made = registered(split, 0.5, 0.5)
+    np.testing.assert_allclose(made.scores[:, made.columns.tre], [1.0, np.nan])
+    assert made.values(FIELDS.metrics(SPEC, None))["tre_mm"] == pytest.approx(1.0)
 
 
 def test_two_runs_are_compared(split, tmp_path):

@@ -1,0 +1,160 @@
+"""One pair that is registered: its images on the grid of the fixed file, and its files."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.data import geometry, nifti, slicer
+from medjax.data.dataset import Split
+from medjax.data.dense_transform import DenseTransform, from_voxels
+from medjax.data.info import DatasetInfo
+from medjax.data.pairing import offset_of
+from medjax.files import write_table
+from medjax.ops import field
+
+
+def make_transform(
+    displacement: np.ndarray, matrix: np.ndarray, row: dict[str, Any], split: Split
+) -> DenseTransform:
+    """The transform of two files, of what a network or an optimisation has found.
+
+    Args:
+      displacement: `[*half, ndim]`, on a grid of half of the padded sides, in its voxels.
+      matrix: `[ndim, ndim + 1]`, as of `tasks.registration.task.make`.
+      row: the columns of the pair.
+    """
+    space = split.image_shape[:-1]
+    doubled = [2 * n for n in displacement.shape[:-1]]
+    full = np.asarray(field.resize(jnp.asarray(displacement), space=doubled))[
+        tuple(slice(n) for n in space)
+    ]
+    to_index = {
+        side: row[f"{side}_to_index"]
+        @ geometry.scaling(np.ones(len(space)), -offset_of(row[f"{side}_size"], space))
+        for side in ("fixed", "moving")
+    }
+    return from_voxels(
+        full,
+        matrix.astype(np.float64),
+        fixed_world=row["fixed_file_world"],
+        fixed_to_index=to_index["fixed"],
+        moving_world=row["moving_file_world"],
+        moving_to_index=to_index["moving"],
+        space=tuple(map(int, row["fixed_file_shape"])),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RegisteredPair:
+    """A pair of a split, and its transform.
+
+    Attributes:
+      info: of the set, where it has masks or points.
+    """
+
+    split: Split
+    index: int
+    transform: DenseTransform
+    info: DatasetInfo | None = None
+
+    def column(self, name: str) -> Any:
+        """Of the pair."""
+        return self.split[name][self.index]
+
+    def warp_image(self) -> np.ndarray:
+        """The prepared moving image, in its own intensities."""
+        image, to_index = self.values("moving")
+        return self.transform.warp_image(image, self.column("moving_file_world") @ to_index)
+
+    def values(self, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """A prepared image `[*space]` of the pair, and the affine from its voxels to indices of its
+        file."""
+        name, on_demand = f"{side}_values", self.split.on_demand
+        padded = on_demand[name](self.index) if name in on_demand else self.column(name)
+        size = self.column(f"{side}_size")
+        begin = offset_of(size, padded.shape)
+        inside = tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))
+        return padded[inside], self.column(f"{side}_to_index")
+
+    def show(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The fixed image, and the moving one before and after, on the grid of the fixed file."""
+        space = self.transform.space
+        row = {name: values[self.index] for name, values in self.split.targets.items()}
+        still = np.zeros((*(-(-n // 2) for n in self.split.image_shape[:-1]), len(space)))
+        before = dataclasses.replace(
+            self, transform=make_transform(still, row["initial"], row, self.split)
+        )
+        return self.show_fixed(), before.warp_image(), self.warp_image()
+
+    def show_fixed(self) -> np.ndarray:
+        """The prepared fixed image on the grid of its file."""
+        image, to_index = self.values("fixed")
+        back = np.linalg.inv(to_index)
+        return geometry.interpolate(image.astype(np.float32), back, shape=self.transform.space)
+
+    @property
+    def has_points(self) -> bool:
+        """Whether both images have points."""
+        return bool(self.info and self.info.landmarks and "moving_points_vox" in self.split.targets)
+
+    def points_mm(self, side: str) -> np.ndarray:
+        """The points of an image of the pair, `[n, ndim]`; NaN is missing."""
+        to_world = self.column(f"{side}_file_world") @ self.column(f"{side}_to_index")
+        return geometry.apply(to_world, self.column(f"{side}_points_vox"))
+
+    def warp_mask(self) -> np.ndarray:
+        """The mask of the moving file: structure numbers."""
+        mask = self.split.on_demand["moving_reference"](self.index)
+        return self.transform.warp_mask(mask, self.column("moving_file_world"))
+
+    def writers(self) -> dict[tuple[str, str], Callable[[Path], None]]:
+        """What writes each file, by folder and suffix."""
+        end = ".nii.gz" if len(self.transform.space) == 3 else ".png"
+        out: dict[tuple[str, str], Callable[[Path], None]] = {
+            ("fields", ".nii.gz"): self.transform.write,
+            ("affines", ".tfm"): self.transform.write_affine,
+            ("warped", end): self._write_image,
+        }
+        if self.info and self.info.structures and "moving_reference" in self.split.on_demand:
+            out["warped_masks", end] = self._write_mask
+        if self.has_points:
+            end = ".mrk.json" if len(self.transform.space) == 3 else ".csv"
+            out["warped_points", end] = self._write_points
+        return out
+
+    def _write_image(self, path: Path) -> None:
+        self._write(path, self.warp_image())
+
+    def _write_mask(self, path: Path) -> None:
+        mask = self.warp_mask()
+        assert self.info is not None
+        self._write(path, np.array([0, *self.info.structure_values], np.uint16)[mask])
+
+    def _write_points(self, path: Path) -> None:
+        """Of a volume as 3D Slicer's list, of a picture in pixels of the fixed file."""
+        assert self.info is not None
+        places = self.transform.move_points_back(self.points_mm("moving"))
+        if len(self.transform.space) == 3:
+            slicer.write_json(
+                path, dict(zip(self.info.landmarks, places, strict=True)), system="RAS"
+            )
+            return
+        pixels = geometry.apply(np.linalg.inv(self.column("fixed_file_world")), places)
+        rows = [[name, x, y] for name, (y, x) in zip(self.info.landmarks, pixels, strict=True)]
+        write_table(path, ["landmark", "x_px", "y_px"], rows)
+
+    def _write(self, path: Path, values: np.ndarray) -> None:
+        if values.ndim == 3:
+            known = bool(self.column("fixed_oriented"))
+            world = self.column("fixed_file_world") if known else None
+            nifti.write(path, values, world, kind=values.dtype.type)
+            return
+        from PIL import Image
+
+        whole_numbers = np.clip(np.rint(values.astype(np.float64)), 0, 65535)
+        is_small = values.dtype.kind in "iu" and whole_numbers.max(initial=0) < 256
+        Image.fromarray(whole_numbers.astype(np.uint8 if is_small else np.uint16)).save(path)
