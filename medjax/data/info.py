@@ -43,6 +43,8 @@ class DatasetInfo:
       pairing: how images are paired to be registered; empty: they are not.
       initial: how the two images of a pair lie at first, as of `PairOptions`; empty: as their files
         say, where these do.
+      known_places: how many places beside landmarks are known in all images, of a deformation that
+        was made: what tells the error of a field itself.
       longest_side: that larger images were shrunk to, in voxels; 0: none were.
     """
 
@@ -77,6 +79,7 @@ class DatasetInfo:
     longest_side: int = 0
     pairing: str = ""
     initial: str = ""
+    known_places: int = 0
 
     @property
     def unit(self) -> str:

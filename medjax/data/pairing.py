@@ -20,7 +20,7 @@ from medjax.data.pairs.case import partners_of
 from medjax.errors import UserError
 
 _MOST_PAIRS = 20_000  # of the training
-_KNOWN = ("points_vox", "voxels")  # where the set has them
+_KNOWN = ("places_vox", "points_vox", "voxels")  # where the set has them
 GEOMETRY = ("size", "to_index", "file_shape", "file_world", "file_spacing", "oriented")
 
 

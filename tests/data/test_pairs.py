@@ -203,10 +203,15 @@ def test_known_fields_take_points_to_the_template(ndim):
     made = brain_pairs(PairOptions(subjects=4, ndim=ndim))
     template, subject = made.masks.cases[:2]
     labels = [case.read_mask().pixels[..., 0] for case in (template, subject)]
-    where = [np.rint(made.points[c.case_id]).astype(int) for c in (template, subject)]
+    where = [np.rint(made.places[c.case_id]).astype(int) for c in (template, subject)]
     tissue = [mask[tuple(p.T)] for mask, p in zip(labels, where, strict=True)]
     assert (tissue[0] == tissue[1]).mean() > 0.75
-    assert np.abs(made.points["template"] - made.points[subject.case_id]).max() > 1
+    for known in (made.places, made.points):
+        assert np.abs(known["template"] - known[subject.case_id]).max() > 1
+    assert made.masks.info.landmarks[0] == "AC" and len(made.places["template"]) == 100
+    ac = {2: [79 - (74 - 4.8172) / 2, 95 - (112 + 2.5521) / 2],
+          3: [(78 - 0.1198) / 4, (114 + 2.5521) / 4, (74 - 4.8172) / 4]}  # fmt: skip
+    np.testing.assert_allclose(made.points["template"][0], ac[ndim], atol=1e-6)
     still = brain.undeformed()
     points = np.array([[10.0, -20.0, 5.0]]).T
     np.testing.assert_allclose(still.to_template(points), points)

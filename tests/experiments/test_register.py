@@ -51,7 +51,8 @@ def rows_of(path):
 def test_the_report_keeps_the_contract(done):
     report, workdir = done
     assert REPORT | {"structures"} <= set(report)
-    names = {"dice", "dice_worst_30", "hd95_mm", "tre_mm", "folding", "log_jacobian_sd"}
+    names = {"dice", "dice_worst_30", "hd95_mm", "tre_mm", "field_error_vox"}
+    names |= {"folding", "log_jacobian_sd"}
     assert names == set(report["metrics"]) == set(report["baseline"])
     assert "before registration" in report["baseline_is"]
     assert 0 < report["baseline"]["dice"] < 1 and report["baseline"]["folding"] == 0

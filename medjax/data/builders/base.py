@@ -316,6 +316,8 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
         }
     if info.landmarks and info.pairing:
         out["points_vox"] = tensor(len(info.landmarks), ndim)
+    if info.known_places:
+        out["places_vox"] = tensor(info.known_places, ndim)
     if info.box_classes:
         out |= {
             "boxes": tfds.features.Tensor(shape=(None, 2 * ndim), dtype=np.float64),

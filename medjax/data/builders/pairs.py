@@ -21,10 +21,11 @@ class Pairs(Masks, skip_registration=True):  # type: ignore[call-arg]
     """A set of `medjax.data.pairs`; the class attribute `name` says which.
 
     Intensities stay as they are; `pairing.pair_images` makes pairs of the images. Where the set has
-    points, each example has `points_vox`, in voxels of the prepared image.
+    points, each example has `points_vox`, in voxels of the prepared image; where the deformation is
+    known, `places_vox`.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
 
     @functools.cached_property
     def pair_set(self) -> PairSet:
@@ -58,11 +59,15 @@ class Pairs(Masks, skip_registration=True):  # type: ignore[call-arg]
 
     def _prepared(self, case: MaskCase, files: tuple[RawImage, RawImage]) -> Example:
         made = super()._prepared(case, files)
-        names = self.mask_set.info.landmarks
-        if not names:
-            return made
-        unknown = np.full((len(names), made.image.ndim - 1), np.nan)
-        points = self.pair_set.points.get(case.case_id, unknown)
+        info, ndim = self.mask_set.info, made.image.ndim - 1
+        known = {
+            "points_vox": (len(info.landmarks), self.pair_set.points),
+            "places_vox": (info.known_places, self.pair_set.places),
+        }
         to_prepared = np.linalg.inv(made.targets["to_index"])
-        targets = {**made.targets, "points_vox": geometry.apply(to_prepared, points)}
-        return dataclasses.replace(made, targets=targets)
+        marks = {
+            name: geometry.apply(to_prepared, by.get(case.case_id, np.full((count, ndim), np.nan)))
+            for name, (count, by) in known.items()
+            if count
+        }
+        return dataclasses.replace(made, targets={**made.targets, **marks})

@@ -23,6 +23,7 @@ class PairSet(NamedTuple):
         paired all with all.
       points: by case id, positions `[n, ndim]` in indices of the file's array of the points that
         all images show; NaN is missing.
+      places: by case id, other positions that all images have, where the deformation is known.
       initial: as of `PairOptions`.
     """
 
@@ -30,6 +31,7 @@ class PairSet(NamedTuple):
     pairing: str
     moving: Mapping[str, Sequence[str]]
     points: Mapping[str, np.ndarray] = {}
+    places: Mapping[str, np.ndarray] = {}
     initial: str = ""
 
     def with_partners(self) -> MaskSet:

@@ -5,13 +5,14 @@ import functools
 import numpy as np
 
 from medjax.data import brain, geometry, images, splits
+from medjax.data.afids import AFIDS_RAS_MM, CITATION, MIDLINE
 from medjax.data.info import DatasetInfo
 from medjax.data.masks.case import MaskCase, MaskSet
 from medjax.data.pair_options import WORLD, PairOptions
 from medjax.data.pairs.case import PairSet
 
 SEED = 23
-_POINTS = 100  # of the brain, where the deformation is known
+_PLACES = 100  # of the brain, where the deformation is known
 _SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
 _TEMPLATE = "template"
 _GRIDS = {  # by the axes of an image: its first voxel, the step and the sides, RAS mm
@@ -23,34 +24,49 @@ _GRIDS = {  # by the axes of an image: its first voxel, the step and the sides, 
 def brain_pairs(options: PairOptions) -> PairSet:
     """The ICBM-152 template is registered to each of its own deformations, which are known.
 
-    Volumes of 4 mm, or the midsagittal plane of 2 mm with deformations that do not leave it. The
-    points of a set are where the deformation takes 100 places of the brain: the target registration
-    error is that of the field itself.
+    Volumes of 4 mm, or the midsagittal plane of 2 mm with deformations that do not leave it.
+    Landmarks are the anatomical fiducials (in the plane, those of the midline), where the
+    deformation takes them; 100 other places of the brain tell the error of the field itself.
     """
     ndim = options.ndim
     names = [f"subject_{i:04d}" for i in range(options.subjects)]
     chosen = splits.assign(names, [0] * len(names), seed=SEED, shares=_SHARES)
     places = _draw_places(ndim)
+    marks = _place_fiducials(ndim)
     cases = [_case(_TEMPLATE, "train", brain.undeformed(), 0, ndim)]
-    points = {_TEMPLATE: _to_index(places, ndim)}
+    moved = {_TEMPLATE: (marks, places)}
     for i, (name, split) in enumerate(zip(names, chosen, strict=True)):
         subject = brain.make_subject(SEED, i)
         subject = brain.within_midplane(subject) if ndim == 2 else subject
         cases.append(_case(name, split, subject, i + 1, ndim))
-        points[name] = _to_index(subject.from_template(places.T).T, ndim)
+        moved[name] = tuple(subject.from_template(x.T).T for x in (marks, places))
     info = DatasetInfo(
         "brain_pairs",
         subjects=f"synthetic, {len(cases)}",
         structures=brain.TISSUES,
-        landmarks=tuple(f"place {k + 1}" for k in range(_POINTS)),
+        landmarks=_fiducials(ndim),
+        known_places=_PLACES,
         modality="T1-weighted MR, simulated from a template",
         synthetic=True,
         licence="permissive (McGill)",
-        citation=brain.CITATION,
+        citation=f"{brain.CITATION} {CITATION}",
     )
     masks = MaskSet(info, cases, tuple(range(1, len(brain.TISSUES) + 1)))
     moving = {name: [_TEMPLATE] for name in names}
-    return PairSet(masks, f"all to {_TEMPLATE}", moving, points, WORLD)
+    points, known = (
+        {name: _to_index(both[k], ndim) for name, both in moved.items()} for k in (0, 1)
+    )
+    return PairSet(masks, f"all to {_TEMPLATE}", moving, points, known, WORLD)
+
+
+def _fiducials(ndim: int) -> tuple[str, ...]:
+    return MIDLINE if ndim == 2 else tuple(AFIDS_RAS_MM)
+
+
+def _place_fiducials(ndim: int) -> np.ndarray:
+    """Of the template, `[n, 3]`, RAS mm; of a plane within it."""
+    places = np.array([AFIDS_RAS_MM[name] for name in _fiducials(ndim)])
+    return places * [0.0, 1.0, 1.0] if ndim == 2 else places
 
 
 def _case(name: str, split: str, subject: brain.Subject, index: int, ndim: int) -> MaskCase:
@@ -96,7 +112,7 @@ def _draw_places(ndim: int) -> np.ndarray:
     grid = _grid(ndim)
     inside = grid[:, brain.undeformed().tissue(grid) > 0].T
     rng = np.random.default_rng([SEED, ndim])
-    return inside[rng.choice(len(inside), _POINTS, replace=False)]
+    return inside[rng.choice(len(inside), _PLACES, replace=False)]
 
 
 def _to_index(points_mm: np.ndarray, ndim: int) -> np.ndarray:

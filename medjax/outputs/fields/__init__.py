@@ -53,6 +53,7 @@ def declare_metrics(spec: ModelSpec, measures: Any) -> dict[str, Metric]:
         spec.info.structures,
         unit=predictions.unit_of(spec.info),
         points=bool(spec.info.landmarks),
+        places=bool(spec.info.known_places),
     )
 
 
@@ -107,7 +108,7 @@ def _worst_first(after: FieldPredictions) -> np.ndarray:
     if after.names:
         return np.argsort(np.nan_to_num(nan_mean(after.dice, axis=1), nan=np.inf), kind="stable")
     at, scores = after.columns, after.scores
-    badness = scores[:, at.tre] if after.has_targets else -scores[:, at.correlation]
+    badness = scores[:, at.tre] if after.has_points else -scores[:, at.correlation]
     return np.argsort(-np.nan_to_num(badness), kind="stable")
 
 
@@ -121,9 +122,9 @@ def _draw_pair(
     if after.names:
         before = nan_mean(evaluation.baseline.dice[i])
         parts.append(f"mean Dice {nan_mean(after.dice[i]):.3f}, before {before:.3f}")
-    if after.has_targets:
+    if after.has_points:
         parts.append(f"target registration error {after.scores[i, at.tre]:.2f} {after.unit}")
-    if not (after.names or after.has_targets):
+    if not (after.names or after.has_points):
         parts.append(f"correlation {after.scores[i, at.correlation]:.3f}")
     parts.append(f"{after.scores[i, at.folding]:.2%} of the voxels fold")
     return Picture(name, "; ".join(parts), True, after.case_id[i], i + 2, True)

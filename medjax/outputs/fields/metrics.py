@@ -36,20 +36,24 @@ class ScoreColumns(NamedTuple):
         return 2 * self.classes
 
     @property
-    def folding(self) -> int:
+    def field_error(self) -> int:
         return 2 * self.classes + 1
 
     @property
-    def log_jacobian_sd(self) -> int:
+    def folding(self) -> int:
         return 2 * self.classes + 2
 
     @property
-    def correlation(self) -> int:
+    def log_jacobian_sd(self) -> int:
         return 2 * self.classes + 3
 
     @property
-    def width(self) -> int:
+    def correlation(self) -> int:
         return 2 * self.classes + 4
+
+    @property
+    def width(self) -> int:
+        return 2 * self.classes + 5
 
 
 def score_masks(
@@ -109,6 +113,13 @@ def tre(present, scores, weight, *, place: int) -> Floats:
     return mean_defined(scores[:, place], weight)
 
 
+@marked(bounds=(0.0, np.inf))
+def field_error(present, scores, weight, *, place: int) -> Floats:
+    """error of the field itself, where the deformation was made and is known: mean distance of
+    where places of the fixed image are taken from where they are, in voxels of the moving one"""
+    return mean_defined(scores[:, place], weight)
+
+
 @marked(scale="share", bounds=(0.0, 1.0))
 def folding(present, scores, weight, *, place: int) -> Floats:
     """share of voxels of the fixed image where the transform folds (its Jacobian is not above 0)"""
@@ -128,13 +139,13 @@ def correlation(present, scores, weight, *, place: int) -> Floats:
     return mean_defined(scores[:, place], weight)
 
 
-def declared(classes: Sequence[str], *, unit: str, points: bool) -> dict[str, Metric]:
+def declared(classes: Sequence[str], *, unit: str, points: bool, places: bool) -> dict[str, Metric]:
     """All metrics by name.
 
     Args:
       classes: the names of the structures; without any there are no overlaps.
       unit: of distances, `mm`, or `vox` where the size of voxels is not known.
-      points: whether there are points of both images.
+      points, places: whether both images have landmarks, and other places that are known.
     """
     at = ScoreColumns(len(classes))
     out: dict[str, Metric] = {}
@@ -146,7 +157,9 @@ def declared(classes: Sequence[str], *, unit: str, points: bool) -> dict[str, Me
         }
     if points:
         out[f"tre_{unit}"] = partial(tre, place=at.tre)
-    if not classes and not points:
+    if places:
+        out["field_error_vox"] = partial(field_error, place=at.field_error)
+    if not (classes or points or places):
         out["correlation"] = partial(correlation, place=at.correlation)
     out |= {
         "folding": partial(folding, place=at.folding),

@@ -19,5 +19,10 @@ def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
     if (a.names, a.unit) != (b.names, b.unit):
         raise UserError("the structures differ, or the unit of their distances")
     rows = match_cases(a.case_id, b.case_id)
-    declared = metrics.declared(a.names, unit=a.unit, points=a.has_targets and b.has_targets)
+    declared = metrics.declared(
+        a.names,
+        unit=a.unit,
+        points=a.has_points and b.has_points,
+        places=a.has_places and b.has_places,
+    )
     return PairedAnswers(a.present, a.scores, b.scores[rows], a.subject_id, declared)

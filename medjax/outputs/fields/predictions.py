@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from medjax.outputs.fields import metrics
 from medjax.outputs.fields.metrics import ScoreColumns
 from medjax.outputs.fields.registered_pair import RegisteredPair, make_transform
 
-_FURTHER = ("tre", "folding", "log_jacobian_sd", "correlation")
+_FURTHER = ("field_error_vox", "folding", "log_jacobian_sd", "correlation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,6 @@ class FieldPredictions(Predictions):
       unit: of distances, `mm`, or `vox` where the size of voxels is not known.
       present: `[n, class]`, whether the fixed image has the structure.
       scores: `[n, k]`, with the columns that `metrics.ScoreColumns` names.
-      has_targets: whether both images have points.
       pairs: `[n]`, with their transforms; empty where they were read from a table.
     """
 
@@ -44,7 +44,6 @@ class FieldPredictions(Predictions):
     unit: str
     present: np.ndarray
     scores: np.ndarray
-    has_targets: bool
     pairs: list[RegisteredPair]
 
     @property
@@ -56,13 +55,23 @@ class FieldPredictions(Predictions):
         return ScoreColumns(len(self.names))
 
     @property
+    def has_points(self) -> bool:
+        """Whether the error of points is known of a pair."""
+        return bool(np.isfinite(self.scores[:, self.columns.tre]).any())
+
+    @property
+    def has_places(self) -> bool:
+        """Whether the error of the field itself is."""
+        return bool(np.isfinite(self.scores[:, self.columns.field_error]).any())
+
+    @property
     def dice(self) -> np.ndarray:
         """`[n, class]`."""
         return self.scores[:, self.columns.dice]
 
     def write(self, path: Path) -> None:
         """One row a pair."""
-        further = [f"tre_{self.unit}", *_FURTHER[1:]]
+        further = [f"tre_{self.unit}", *_FURTHER]
         names = [f"{what} {name}" for what in ("dice", f"hd95_{self.unit}") for name in self.names]
         write_table(
             path,
@@ -88,7 +97,7 @@ class FieldPredictions(Predictions):
             names = tuple(n.removeprefix("dice ") for n in rows[0] if n.startswith("dice "))
             unit = "mm" if "tre_mm" in rows[0] else "vox"
             order = [f"{what} {name}" for what in ("dice", f"hd95_{unit}") for name in names]
-            order += [f"tre_{unit}", *_FURTHER[1:]]
+            order += [f"tre_{unit}", *_FURTHER]
             scores = np.array([[float(r[n]) if r[n] else math.nan for n in order] for r in rows])
             return cls(
                 case_id=[r["case_id"] for r in rows],
@@ -99,7 +108,6 @@ class FieldPredictions(Predictions):
                 unit=unit,
                 present=~np.isnan(scores[:, : len(names)]),
                 scores=scores,
-                has_targets=bool(np.isfinite(scores[:, 2 * len(names)]).any()),
                 pairs=[],
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as e:
@@ -137,9 +145,8 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
             overlaps = metrics.score_masks(pair.warp_mask(), fixed, classes=count, spacing=voxel)
             present[i] = np.isin(np.arange(1, count + 1), fixed)
             scores[i, at.dice], scores[i, at.hd95] = overlaps.T
-        if pair.has_points:
-            scores[i, at.tre] = _point_error(pair, unit)
-        if not (count or info.landmarks):
+        scores[i, [at.tre, at.field_error]] = _errors(pair, unit)
+        if not (count or info.landmarks or info.known_places):
             scores[i, at.correlation] = correlate(pair.show_fixed(), pair.warp_image())
         pairs.append(pair)
     return FieldPredictions(
@@ -151,7 +158,6 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
         unit,
         present,
         scores,
-        any(pair.has_points for pair in pairs),
         pairs,
     )
 
@@ -168,9 +174,10 @@ def has_masks(row: dict[str, Any]) -> bool:
     return all(row.get(f"{side}_voxels", np.zeros(1)).any() for side in ("fixed", "moving"))
 
 
-def _point_error(pair: RegisteredPair, unit: str) -> float:
-    """The mean distance of points, NaN without any."""
-    apart = pair.transform.move_points(pair.points_mm("fixed")) - pair.points_mm("moving")
-    if unit == "vox":
-        apart = apart @ np.linalg.inv(pair.column("moving_file_world"))[:-1, :-1].T
-    return float(nan_mean(np.linalg.norm(apart, axis=1)))
+def _errors(pair: RegisteredPair, unit: str) -> tuple[float, float]:
+    """Mean distances of points, and of known places in voxels; NaN without any."""
+    points, places = (pair.misplace_mm(what) for what in ("points", "places"))
+    to_voxel = np.linalg.inv(pair.column("moving_file_world"))[:-1, :-1].T
+    points = points @ to_voxel if unit == "vox" else points
+    length_of = functools.partial(np.linalg.norm, axis=1)
+    return float(nan_mean(length_of(points))), float(nan_mean(length_of(places @ to_voxel)))

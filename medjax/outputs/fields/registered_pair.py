@@ -96,15 +96,18 @@ class RegisteredPair:
         back = np.linalg.inv(to_index)
         return geometry.interpolate(image.astype(np.float32), back, shape=self.transform.space)
 
-    @property
-    def has_points(self) -> bool:
-        """Whether both images have points."""
-        return bool(self.info and self.info.landmarks and "moving_points_vox" in self.split.targets)
-
-    def points_mm(self, side: str) -> np.ndarray:
-        """The points of an image of the pair, `[n, ndim]`; NaN is missing."""
+    def points_mm(self, side: str, what: str = "points") -> np.ndarray:
+        """The points of an image of the pair, or its known places, `[n, ndim]`; NaN is missing."""
         to_world = self.column(f"{side}_file_world") @ self.column(f"{side}_to_index")
-        return geometry.apply(to_world, self.column(f"{side}_points_vox"))
+        return geometry.apply(to_world, self.column(f"{side}_{what}_vox"))
+
+    def misplace_mm(self, what: str) -> np.ndarray:
+        """By how much points or places of the fixed image are moved wrongly, `[n, ndim]`; nothing
+        where the split has none."""
+        if f"fixed_{what}_vox" not in self.split.targets:
+            return np.zeros((0, len(self.transform.space)))
+        fixed, moving = (self.points_mm(side, what) for side in ("fixed", "moving"))
+        return self.transform.move_points(fixed) - moving
 
     def warp_mask(self) -> np.ndarray:
         """The mask of the moving file: structure numbers."""
@@ -121,7 +124,7 @@ class RegisteredPair:
         }
         if self.info and self.info.structures and "moving_reference" in self.split.on_demand:
             out["warped_masks", end] = self._write_mask
-        if self.has_points:
+        if self.info and self.info.landmarks and "moving_points_vox" in self.split.targets:
             end = ".mrk.json" if len(self.transform.space) == 3 else ".csv"
             out["warped_points", end] = self._write_points
         return out

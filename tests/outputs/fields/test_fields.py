@@ -166,6 +166,25 @@ def test_a_pair_without_points_has_no_error(split):
     assert made.values(FIELDS.metrics(SPEC, None))["tre_mm"] == pytest.approx(1.0)
 
 
+def test_the_error_of_a_known_field_is_in_voxels(split):
+    """A column is 2 mm wide, a row 1 mm: two columns off are 2 voxels."""
+    import dataclasses
+
+    split.targets["fixed_places_vox"] = np.array([[[1.0, 2.0]]] * 2)
+    split.targets["moving_places_vox"] = np.array([[[1.0, 3.0]]] * 2)
+    made = registered(split, 3.0, 1.0)
+    spec = dataclasses.replace(SPEC, info=dataclasses.replace(INFO, known_places=1))
+    assert "field_error_vox" in FIELDS.metrics(spec, None)
+    np.testing.assert_allclose(made.scores[:, made.columns.field_error], [2.0, 0.0], atol=1e-6)
+    assert made.has_places and not registered_without_places(split).has_places
+
+
+def registered_without_places(split):
+    for side in ("fixed", "moving"):
+        del split.targets[f"{side}_places_vox"]
+    return registered(split, 3.0, 1.0)
+
+
 def test_two_runs_are_compared(split, tmp_path):
     for name, shift in (("a", 1.0), ("b", 0.0)):
         (tmp_path / name).mkdir()
