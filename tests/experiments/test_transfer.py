@@ -125,11 +125,12 @@ def test_the_best_arm_is_what_is_shared(done, tmp_path):
 def test_arms_of_tables_stand_beside_networks_and_are_not_shared(tmp_path, cache_dir, weights):
     workdir = tmp_path / "run"
     given = {"init_from": weights, "init_scaling": "set", "train_sizes": "4", "head": "corn"}
-    run_here(workdir, cache_dir, arms="svm,frozen,knn,late_fusion", **given)
+    names = ["svm", "frozen", "knn", "late_fusion", "frozen_and_saliency", "windows"]
+    run_here(workdir, cache_dir, arms=",".join(names), **given)
     report = json.loads((workdir / "report.json").read_text())
-    assert [a["arm"] for a in report["arms"]] == ["svm", "frozen", "knn", "late_fusion"]
+    assert [a["arm"] for a in report["arms"]] == names
     assert report["best_arm"] == {"arm": "frozen", "size": "4"}
-    assert all(a["examples"] == 140 for a in report["arms"])
+    assert [a["examples"] for a in report["arms"]] == [*[140] * 4, 2 * 140, 9 * 140]
     assert all(a["metrics"]["mae"]["value"] < 10 for a in report["arms"])
     assert report["remarks"][0].startswith("By auc, against svm: frozen ")
     assert not (workdir / "svm_4" / "weights.safetensors").exists()

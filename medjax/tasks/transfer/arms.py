@@ -23,10 +23,14 @@ SCRATCH, FROZEN, PROBED, FINETUNED = "scratch", "frozen", "probe_then_finetune",
 SVM, NEIGHBOURS, PIXELS = "svm", "knn", "pixels"
 CLASSICAL, EARLY, LATE = "classical", "early_fusion", "late_fusion"
 METADATA, WITH_METADATA = "metadata", "frozen_and_metadata"
+SALIENCY, WITH_SALIENCY, WINDOWS = "saliency", "frozen_and_saliency", "windows"
+OF_PLANES = (CLASSICAL, EARLY, LATE, SALIENCY, WITH_SALIENCY, WINDOWS)
 USUAL = (SCRATCH, FROZEN, PROBED, FINETUNED)
-WITHOUT_NETWORK = (PIXELS, CLASSICAL, METADATA)
 # Which are no network, and so leave no weights.
-TABLES = (SVM, NEIGHBOURS, EARLY, LATE, WITH_METADATA, *WITHOUT_NETWORK)
+TABLES = (
+    SVM, NEIGHBOURS, SALIENCY, WITH_SALIENCY, WINDOWS, EARLY, LATE, WITH_METADATA,
+    PIXELS, CLASSICAL, METADATA,
+)  # fmt: skip
 ARMS = (*USUAL, *TABLES)
 NEED_PROBES = (FROZEN, PROBED)
 _FOLDS = 5
@@ -56,8 +60,9 @@ def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: Da
         raise UserError("`arms`: the set has no metadata; name columns with `metadata_columns`")
     if {CLASSICAL, EARLY, LATE} & set(names):
         classical.find_skimage()
-        if len(train.image_shape) != 3:
-            raise UserError("`arms`: classical features are of 2-D images; leave those arms out")
+    planar = [name for name in names if name in OF_PLANES]
+    if planar and len(train.image_shape) != 3:
+        raise UserError(f"`arms`: {', '.join(planar)}: of 2-D images; leave out what is not")
     if info.findings and {SVM, NEIGHBOURS} & set(names):
         raise UserError(f"`arms`: {SVM} and {NEIGHBOURS} are of classes; leave those arms out")
     number, groups = group_images(train, info)
@@ -130,12 +135,22 @@ def fit_size(
     """The probe of each seed `[seed, ...]`, and the decays that were chosen.
 
     Args:
-      features: of all training images, `[n, feature]`; target: `[n, class]`, as a head encodes it.
+      features: of all training images, `[n, view, feature]`; each view has the target of its image.
+      target: `[n, class]`, as a head encodes it.
       group: that sizes count by, `[n]`.
       keys: that draw the examples, one a seed; head: whose values a probe gives.
     """
     rows, fold, folds = _draw_once(keys, group, size)
-    probes, decay = fit_probes(features, target, rows, fold, folds=folds, head=head)
+    views = features.shape[1]
+    rows = (rows[..., None] * views + np.arange(views)).reshape(len(rows), -1)
+    probes, decay = fit_probes(
+        features.reshape(-1, features.shape[-1]),
+        np.repeat(target, views, 0),
+        rows,
+        np.repeat(fold, views, 1),
+        folds=folds,
+        head=head,
+    )
     every = jax.tree.map(lambda x: np.broadcast_to(x, (len(keys), *x.shape[1:])), probes)
     return every, np.asarray(decay).tolist()
 
@@ -149,8 +164,8 @@ def predict_tables(
     *,
     asked: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
-    """Probabilities `[seed, n, class]` for each table that is asked of, by an arm without a probe;
-    arguments as of `fit_size`, of classes."""
+    """Probabilities `[seed, n, class]` for each table `[n, feature]` that is asked of, by an arm
+    without a probe; arguments as of `fit_size`, of classes."""
     from medjax.tasks.transfer import tables  # here, as scikit-learn takes a second to load
 
     predict = {SVM: tables.predict_svm, NEIGHBOURS: tables.predict_neighbours}[name]

@@ -13,7 +13,7 @@ from medjax.data.dataset import Split
 from medjax.heads import HEADS
 from medjax.outputs.base import Inferred, ModelSpec
 from medjax.tasks.base import Predictor
-from medjax.tasks.transfer import arms, plan
+from medjax.tasks.transfer import arms, plan, views
 from medjax.tasks.transfer.arms import Init
 from medjax.tasks.transfer.classical import describe_images, encode_metadata, fit_encoding
 from medjax.tasks.transfer.features import compute_features, pool_pixels
@@ -22,7 +22,7 @@ from medjax.train.optim import LayerRate
 from medjax.train.options import TrainingOptions
 from medjax.train.run import Plan
 from medjax.train.task import Task
-from medjax.typing import Batch, Tree
+from medjax.typing import Array, Batch, Tree
 
 
 class ClassPredictor(Predictor, Protocol):
@@ -68,7 +68,7 @@ class Bench(NamedTuple):
     made: dict[tuple[str, str], np.ndarray]
 
 
-Tabulate = Callable[[Bench, Split, str], np.ndarray]
+Tabulate = Callable[[Bench, Split, str], np.ndarray]  # to `[n, view, feature]`
 
 
 def set_up(
@@ -167,8 +167,10 @@ def _recall(bench: Bench, part: Tabulate, split: Split, what: str) -> np.ndarray
     return bench.made[key]
 
 
-def _tabulate(bench: Bench, split: Split, what: str) -> np.ndarray:
-    """What the network that arms start from makes of images as they are: `[n, feature]`."""
+def _tabulate(
+    bench: Bench, split: Split, what: str, *, show: Callable[[Array], Array] = views.show_image
+) -> np.ndarray:
+    """What the network that arms start from makes of images as they are shown."""
     return compute_features(
         bench.predictor.make_network(bench.spec),
         bench.variables,
@@ -178,13 +180,24 @@ def _tabulate(bench: Bench, split: Split, what: str) -> np.ndarray:
         what=what,
         cache=bench.cache,
         known_by=bench.known_by,
+        show=show,
     )
 
 
+def _tabulate_saliency(bench: Bench, split: Split, what: str) -> np.ndarray:
+    """The same of what stands out in them."""
+    return _tabulate(bench, split, what, show=views.show_saliency)
+
+
+def _tabulate_windows(bench: Bench, split: Split, what: str) -> np.ndarray:
+    """The same of windows of them."""
+    return _tabulate(bench, split, what, show=views.show_windows)
+
+
 def _tabulate_pixels(bench: Bench, split: Split, what: str) -> np.ndarray:
-    """The images themselves: `[n, feature]`."""
+    """The images themselves."""
     scaling, batch = bench.spec.preprocessing, bench.options.batch
-    return pool_pixels(scaling, split, batch=batch, what=f"{what}, pixels")
+    return pool_pixels(scaling, split, batch=batch, what=f"{what}, pixels")[:, None]
 
 
 def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, str]:
@@ -195,13 +208,13 @@ def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, s
 
 
 def _tabulate_classical(bench: Bench, split: Split, what: str) -> np.ndarray:
-    """Classical features of images: `[n, feature]`."""
-    return describe_images(bench.spec.preprocessing, split, what=what)
+    """Classical features of images."""
+    return describe_images(bench.spec.preprocessing, split, what=what)[:, None]
 
 
 def _tabulate_metadata(bench: Bench, split: Split, what: str) -> np.ndarray:
-    """What the table of the set says of cases: `[n, feature]`."""
-    return encode_metadata(split.metadata, fit_encoding(bench.train.metadata))
+    """What the table of the set says of cases."""
+    return encode_metadata(split.metadata, fit_encoding(bench.train.metadata))[:, None]
 
 
 # What arms with a probe know of a case; several parts stand beside one another.
@@ -212,7 +225,12 @@ _PARTS: dict[str, tuple[Tabulate, ...]] = {
     arms.METADATA: (_tabulate_metadata,),
     arms.EARLY: (_tabulate, _tabulate_classical),
     arms.WITH_METADATA: (_tabulate, _tabulate_metadata),
+    arms.SALIENCY: (_tabulate_saliency,),
+    arms.WITH_SALIENCY: (_tabulate, _tabulate_saliency),
+    arms.WINDOWS: (_tabulate_windows,),
 }
+# How often parts show an image to a network.
+_SHOWN = {_tabulate: 1, _tabulate_saliency: 1, _tabulate_windows: views.WINDOWS}
 _LATE = (arms.FROZEN, arms.CLASSICAL)  # whose probabilities are averaged
 
 
@@ -227,11 +245,11 @@ def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[s
         bench = table.bench
         answers = arms.predict_tables(
             name,
-            _recall(bench, _tabulate, bench.train, "train"),
+            _recall(bench, _tabulate, bench.train, "train")[:, 0],
             bench.train["label"],
             plan.data_keys(bench.options),
             table.size,
-            asked=[_recall(bench, _tabulate, split, what) for what, split in asked.items()],
+            asked=[_recall(bench, _tabulate, split, what)[:, 0] for what, split in asked.items()],
         )
     return {
         what: Inferred({"probability": p}, {"probability": p.mean(0)})
@@ -244,15 +262,21 @@ def _answer_probes(table: Table, name: str, asked: Mapping[str, Split]) -> list[
     bench, probes = table.bench, table.probes if name == arms.FROZEN else None
 
     def tabulate(split: Split, what: str) -> np.ndarray:
-        return np.concatenate([_recall(bench, part, split, what) for part in _PARTS[name]], 1)
+        return np.concatenate([_recall(bench, part, split, what) for part in _PARTS[name]], -1)
 
     if probes is None:
         probes, _ = _fit_probes(bench, tabulate(bench.train, "train"), table.size)
+    return [_answer_views(bench, probes, tabulate(split, what)) for what, split in asked.items()]
+
+
+def _answer_views(bench: Bench, probes: Probe, features: np.ndarray) -> np.ndarray:
+    """Probabilities `[seed, n, class]`; of several views each class has its highest (Chen et al.,
+    Standard plane localization in fetal ultrasound, IEEE JBHI 19, 2015)."""
+    count, shown, width = features.shape
     classes, head = bench.target.shape[1], HEADS[bench.predictor.head]
-    return [
-        np.asarray(predict_probes(probes, tabulate(split, what), classes=classes, head=head))
-        for what, split in asked.items()
-    ]
+    flat = predict_probes(probes, features.reshape(-1, width), classes=classes, head=head)
+    highest = np.asarray(flat).reshape(-1, count, shown, classes).max(2)
+    return highest / highest.sum(-1, keepdims=True) if bench.spec.info.classes else highest
 
 
 def plan_arm(table: Table, name: str) -> Plan:
@@ -271,5 +295,6 @@ def count_examples(table: Table, name: str) -> int:
     """How many images go through a network for an arm, all seeds."""
     options = table.bench.options
     if name in (arms.FROZEN, *arms.TABLES):
-        return len(table.bench.train) * (name not in arms.WITHOUT_NETWORK)
+        parts = _PARTS.get(name, (_tabulate,))
+        return len(table.bench.train) * sum(_SHOWN.get(part, 0) for part in parts)
     return options.steps * options.batch * options.seeds

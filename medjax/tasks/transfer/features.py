@@ -15,6 +15,7 @@ from medjax.files import write_bytes
 from medjax.models.features import extract_features
 from medjax.ops.grid import flatten_small
 from medjax.ops.preprocess import Preprocessing
+from medjax.tasks.transfer.views import show_image
 from medjax.train.feed import padded
 from medjax.typing import Array, Tree
 
@@ -29,8 +30,9 @@ def compute_features(
     what: str,
     cache: Path,
     known_by: tuple[str, ...],
+    show: Callable[[Array], Array] = show_image,
 ) -> np.ndarray:
-    """What the last layer is given of every image as it is, `[n, feature]`, float32.
+    """What the last layer is given of every image as it is shown, `[n, view, feature]`, float32.
 
     They are kept in the cache: arms, seeds and sizes share them, and so do runs.
 
@@ -38,8 +40,10 @@ def compute_features(
       network: a classifier; variables: its `params` and `batch_stats`.
       what: the split, for the bar; cache: the folder.
       known_by: what they depend on: digests of the set and of the weights, the network's name.
+      show: of an image from 0 to 1, the views that the network is given.
     """
-    name = hashlib.sha256(repr((known_by, what, preprocessing)).encode()).hexdigest()[:24]
+    known = repr((known_by, what, preprocessing, show.__name__))
+    name = hashlib.sha256(known.encode()).hexdigest()[:24]
     path = cache / runtime.FEATURES / f"{name}.npy"
     if path.exists():
         kept = np.load(path, allow_pickle=False)
@@ -48,8 +52,9 @@ def compute_features(
 
     @jax.jit
     def compute(variables: Tree, images: Array) -> Array:
-        scaled = preprocessing.standardise(preprocessing.unit(images))
-        return extract_features(network, variables, scaled)
+        views = jax.vmap(show)(preprocessing.unit(images))
+        scaled = preprocessing.standardise(views.reshape(-1, *views.shape[2:]))
+        return extract_features(network, variables, scaled).reshape(*views.shape[:2], -1)
 
     features = _by_batch(lambda images: compute(variables, images), split, batch, what)
     buffer = io.BytesIO()
