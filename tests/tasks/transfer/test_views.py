@@ -12,7 +12,7 @@ from medjax.train.options import TrainingOptions
 
 
 def test_windows_of_a_ramp():
-    """Half of the sides, from 0, a quarter and a half on; enlarged, means stay those of the part."""
+    """Half of the sides, from 0, a quarter and a half on; enlarged, their means stay."""
     rows, columns = np.indices((8, 16)).astype(np.float32)
     image = np.stack([rows, columns], -1)
     shown = np.asarray(views.show_windows(image))
