@@ -123,13 +123,13 @@ def measure_pairs(config: Config, pairs: Sequence[Pair]) -> None:
     """A row a side: scores and seconds."""
     rows = []
     for name, register in list_sides(config, pairs[0].images[0].shape).items():
-        say(f"{name} ...")
         seconds, scores = [], []
         for pair in pairs:
             begun = time.perf_counter()
             displacement = register(*pair.images)
             seconds.append(time.perf_counter() - begun)
             scores.append(score(pair, displacement))
+            say(f"{name}: {seconds[-1]:.2f} s, Dice {scores[-1][0]:.3f}")
         rows.append(_row(name, np.array(scores), seconds))
     still = np.zeros((*pairs[0].images[0].shape, 3))
     before = np.mean([score(pair, still)[0] for pair in pairs])

@@ -34,12 +34,13 @@ def brain_pairs(options: PairOptions) -> PairSet:
     places = _draw_places(ndim)
     marks = _place_fiducials(ndim)
     cases = [_case(_TEMPLATE, "train", brain.undeformed(), 0, ndim)]
-    moved = {_TEMPLATE: (marks, places)}
+    points, known = ({_TEMPLATE: _to_index(x, ndim)} for x in (marks, places))
     for i, (name, split) in enumerate(zip(names, chosen, strict=True)):
         subject = brain.make_subject(SEED, i)
         subject = brain.within_midplane(subject) if ndim == 2 else subject
         cases.append(_case(name, split, subject, i + 1, ndim))
-        moved[name] = tuple(subject.from_template(x.T).T for x in (marks, places))
+        points[name] = _to_index(subject.from_template(marks.T).T, ndim)
+        known[name] = _to_index(subject.from_template(places.T).T, ndim)
     info = DatasetInfo(
         "brain_pairs",
         subjects=f"synthetic, {len(cases)}",
@@ -53,9 +54,6 @@ def brain_pairs(options: PairOptions) -> PairSet:
     )
     masks = MaskSet(info, cases, tuple(range(1, len(brain.TISSUES) + 1)))
     moving = {name: [_TEMPLATE] for name in names}
-    points, known = (
-        {name: _to_index(both[k], ndim) for name, both in moved.items()} for k in (0, 1)
-    )
     return PairSet(masks, f"all to {_TEMPLATE}", moving, points, known, WORLD)
 
 

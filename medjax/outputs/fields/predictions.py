@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -179,5 +178,8 @@ def _errors(pair: RegisteredPair, unit: str) -> tuple[float, float]:
     points, places = (pair.misplace_mm(what) for what in ("points", "places"))
     to_voxel = np.linalg.inv(pair.column("moving_file_world"))[:-1, :-1].T
     points = points @ to_voxel if unit == "vox" else points
-    length_of = functools.partial(np.linalg.norm, axis=1)
-    return float(nan_mean(length_of(points))), float(nan_mean(length_of(places @ to_voxel)))
+    return _mean_length(points), _mean_length(places @ to_voxel)
+
+
+def _mean_length(vectors: np.ndarray) -> float:
+    return float(nan_mean(np.sqrt((vectors**2).sum(1))))

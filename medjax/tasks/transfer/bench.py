@@ -230,7 +230,11 @@ _PARTS: dict[str, tuple[Tabulate, ...]] = {
     arms.WINDOWS: (_tabulate_windows,),
 }
 # How often parts show an image to a network.
-_SHOWN = {_tabulate: 1, _tabulate_saliency: 1, _tabulate_windows: views.WINDOWS}
+_SHOWN: dict[Tabulate, int] = {
+    _tabulate: 1,
+    _tabulate_saliency: 1,
+    _tabulate_windows: views.WINDOWS,
+}
 _LATE = (arms.FROZEN, arms.CLASSICAL)  # whose probabilities are averaged
 
 
