@@ -35,7 +35,7 @@ ALL = Augmentation(
 )
 
 
-@pytest.mark.parametrize("shape", [(9, 8, 1), (9, 8, 3), (6, 7, 8, 1)])
+@pytest.mark.parametrize("shape", [(9, 8, 3), (6, 7, 8, 1)])
 def test_everything_at_once_keeps_shape_and_is_finite(shape):
     image = jax.random.uniform(jax.random.key(0), shape)
     keys = jax.random.split(jax.random.key(1), 8)
