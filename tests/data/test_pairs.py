@@ -241,3 +241,16 @@ def test_the_hippocampus_before_registration(tmp_path):
             for k in (1, 2)
         ]
         assert np.mean(dice) == pytest.approx(float(rows[i]["dice_identity"]), abs=2e-4)
+
+
+def test_each_mouse_is_registered_to_each_other_one(tmp_path):
+    """Leave one out: of six mice thirty pairs; with a training only the validation's are shown."""
+    root = str(real_data("mouse_brain"))
+    options = PairOptions(data_dir=root, longest_side=32, unsplit=True)
+    made = source.load("mouse_brain", options=options, cache_dir=tmp_path / "cache")
+    pairs = [(m["fixed"], m["moving"]) for m in made.splits["test"].metadata]
+    assert len(pairs) == len(set(pairs)) == 30 and len({fixed for fixed, _ in pairs}) == 6
+    assert made.info.pairing == "all with all"
+    options = PairOptions(data_dir=root, longest_side=32)
+    kept = source.load("mouse_brain", options=options, cache_dir=tmp_path / "cache")
+    assert len(kept.splits["validation"]) == 5 and len(kept.splits["train"]) == 20

@@ -35,5 +35,5 @@ READS = {  # which options each set reads
     "brain_pairs": ("subjects", "ndim", *_FORM),
     "image_pairs": _LISTS,
     "hippocampus_pairs": ("pairs", *_FILES),
-    "mouse_brain": _FILES,
+    "mouse_brain": ("unsplit", *_FILES),
 }
