@@ -3,7 +3,7 @@
     python -m benchmarks.registration --data_dir=HIPPOCAMPUS_PAIRS
     python -m benchmarks.registration --sizes=32,48,64,96,128,160 --figure=registration.png
 
-Each pair is registered by each of them in turn; the first pair, which compiles, is timed apart. All
+Each of them registers one pair after the other; the first, which compiles, is timed apart. All
 see the same arrays from 0 to 1, the moving image where it lies at first, and are scored by the same
 code: Dice of the moving mask as it is warped, and folds. With `--sizes` one pair is brought to
 cubes of these sides. SimpleITK comes with medjax[parity], ANTs as the package antspyx; what is not
@@ -13,7 +13,7 @@ installed is left out.
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks import common, registration_sides
+from benchmarks.registration_sides import Register
 from medjax import app, runtime
 from medjax.config import option
 from medjax.data import source
@@ -37,7 +38,6 @@ from medjax.tasks.registration.pair import PREPROCESSING
 from medjax.tasks.registration.predictor import RegistrationPredictor
 from medjax.tasks.registration.task import NO_WEIGHTS
 
-Register = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _FORMS = ("displacement", "velocity", "bspline")
 
 
@@ -152,13 +152,10 @@ def score(pair: Pair, displacement: np.ndarray) -> tuple[float, float, float]:
     """Mean Dice, the share of folds, and the deviation of the Jacobian's logarithm."""
     transform = DenseTransform(displacement, np.eye(4), np.eye(4))
     fixed, moving = pair.masks
-    warped = transform.warp_mask(moving, np.eye(4))
-    labels = np.unique(fixed[fixed > 0])
-    overlaps = [
-        2 * ((warped == k) & (fixed == k)).sum() / ((warped == k).sum() + (fixed == k).sum())
-        for k in labels
-    ]
-    return float(np.mean(overlaps)), *metrics.score_jacobian(transform.jacobian_determinant())
+    warped, classes = transform.warp_mask(moving, np.eye(4)), int(fixed.max())
+    overlaps = metrics.score_masks(warped, fixed, classes=classes, spacing=np.ones(fixed.ndim))
+    evenness = metrics.score_jacobian(transform.jacobian_determinant())
+    return float(np.nanmean(overlaps[:, 0])), *evenness
 
 
 def measure_sizes(config: Config, pairs: Sequence[Pair]) -> None:

@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from medjax.data import geometry
-from medjax.ops import field
+from medjax.outputs.fields.registered_pair import enlarge
 
 Register = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _RADIUS = 4  # of the boxes of local correlation: 9 voxels, as in medjax
@@ -39,11 +38,9 @@ def installed(iterations: int) -> dict[str, Register]:
 
 def from_half(displacement: np.ndarray, matrix: np.ndarray, space: tuple[int, ...]) -> np.ndarray:
     """Of T(x) = M (x + u(x)), u on a grid of half of the (padded) sides."""
-    full = field.resize(jnp.asarray(displacement), space=[2 * n for n in displacement.shape[:-1]])
-    u = np.asarray(full)[tuple(map(slice, space))]
     places = np.moveaxis(np.indices(space), 0, -1)
     square = np.vstack([matrix, [0, 0, 0, 1]])
-    return geometry.apply(square, places + u) - places
+    return geometry.apply(square, places + enlarge(displacement, space)) - places
 
 
 def _two(fixed: np.ndarray, moving: np.ndarray) -> tuple[Any, Any, Any]:

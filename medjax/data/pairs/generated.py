@@ -31,16 +31,15 @@ def brain_pairs(options: PairOptions) -> PairSet:
     ndim = options.ndim
     names = [f"subject_{i:04d}" for i in range(options.subjects)]
     chosen = splits.assign(names, [0] * len(names), seed=SEED, shares=_SHARES)
-    places = _draw_places(ndim)
     marks = _place_fiducials(ndim)
+    places = np.concatenate([marks, _draw_places(ndim)])
     cases = [_case(_TEMPLATE, "train", brain.undeformed(), 0, ndim)]
-    points, known = ({_TEMPLATE: _to_index(x, ndim)} for x in (marks, places))
+    moved = {_TEMPLATE: _to_index(places, ndim)}
     for i, (name, split) in enumerate(zip(names, chosen, strict=True)):
         subject = brain.make_subject(SEED, i)
         subject = brain.within_midplane(subject) if ndim == 2 else subject
         cases.append(_case(name, split, subject, i + 1, ndim))
-        points[name] = _to_index(subject.from_template(marks.T).T, ndim)
-        known[name] = _to_index(subject.from_template(places.T).T, ndim)
+        moved[name] = _to_index(subject.from_template(places.T).T, ndim)
     info = DatasetInfo(
         "brain_pairs",
         subjects=f"synthetic, {len(cases)}",
@@ -54,6 +53,8 @@ def brain_pairs(options: PairOptions) -> PairSet:
     )
     masks = MaskSet(info, cases, tuple(range(1, len(brain.TISSUES) + 1)))
     moving = {name: [_TEMPLATE] for name in names}
+    points = {name: at[: len(marks)] for name, at in moved.items()}
+    known = {name: at[len(marks) :] for name, at in moved.items()}
     return PairSet(masks, f"all to {_TEMPLATE}", moving, points, known, WORLD)
 
 

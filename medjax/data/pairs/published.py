@@ -63,7 +63,7 @@ def mouse_brain(options: PairOptions) -> PairSet:
     train = [case.case_id for case in cases if case.split == "train"]
     moving = {case.case_id: train for case in cases if case.split != "train"}
     text = "training mice all with all, each other mouse with all of these"
-    if options.unsplit:  # leave one out: nothing is trained
-        moving, text = {}, "all with all"
     masks = MaskSet(info, cases, tuple(names))
+    if options.unsplit:  # leave one out: nothing is trained
+        return PairSet(masks, "all with all", {}, initial=WORLD)
     return PairSet(masks, text, moving, initial=WORLD)

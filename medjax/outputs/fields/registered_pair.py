@@ -28,17 +28,13 @@ def make_transform(
       row: the columns of the pair.
     """
     space = split.image_shape[:-1]
-    doubled = [2 * n for n in displacement.shape[:-1]]
-    full = np.asarray(field.resize(jnp.asarray(displacement), space=doubled))[
-        tuple(slice(n) for n in space)
-    ]
     to_index = {
         side: row[f"{side}_to_index"]
         @ geometry.scaling(np.ones(len(space)), -offset_of(row[f"{side}_size"], space))
         for side in ("fixed", "moving")
     }
     return from_voxels(
-        full,
+        enlarge(displacement, space),
         matrix.astype(np.float64),
         fixed_world=row["fixed_file_world"],
         fixed_to_index=to_index["fixed"],
@@ -48,18 +44,23 @@ def make_transform(
     )
 
 
+def enlarge(displacement: np.ndarray, space: tuple[int, ...]) -> np.ndarray:
+    """A displacement on a grid of half of the padded sides, on that of images: `[*space, ndim]`,
+    in voxels of it."""
+    doubled = [2 * n for n in displacement.shape[:-1]]
+    return np.asarray(field.resize(jnp.asarray(displacement), space=doubled))[
+        tuple(slice(n) for n in space)
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class RegisteredPair:
-    """A pair of a split, and its transform.
-
-    Attributes:
-      info: of the set, where it has masks or points.
-    """
+    """A pair of a split, and its transform; `info` is of the set."""
 
     split: Split
     index: int
     transform: DenseTransform
-    info: DatasetInfo | None = None
+    info: DatasetInfo
 
     def column(self, name: str) -> Any:
         """Of the pair."""
@@ -122,9 +123,9 @@ class RegisteredPair:
             ("affines", ".tfm"): self.transform.write_affine,
             ("warped", end): self._write_image,
         }
-        if self.info and self.info.structures and "moving_reference" in self.split.on_demand:
+        if self.info.structures and "moving_reference" in self.split.on_demand:
             out["warped_masks", end] = self._write_mask
-        if self.info and self.info.landmarks and "moving_points_vox" in self.split.targets:
+        if self.info.landmarks and "moving_points_vox" in self.split.targets:
             end = ".mrk.json" if len(self.transform.space) == 3 else ".csv"
             out["warped_points", end] = self._write_points
         return out
@@ -134,12 +135,10 @@ class RegisteredPair:
 
     def _write_mask(self, path: Path) -> None:
         mask = self.warp_mask()
-        assert self.info is not None
         self._write(path, np.array([0, *self.info.structure_values], np.uint16)[mask])
 
     def _write_points(self, path: Path) -> None:
         """Of a volume as 3D Slicer's list, of a picture in pixels of the fixed file."""
-        assert self.info is not None
         places = self.transform.move_points_back(self.points_mm("moving"))
         if len(self.transform.space) == 3:
             slicer.write_json(

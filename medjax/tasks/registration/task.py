@@ -154,15 +154,10 @@ class PairRegistration:
         assert varied.mask is not None
         return varied.image[..., 0], jnp.maximum(varied.mask - 1, 0).astype(mask.dtype)
 
-    def places(self, u: Array, matrix: Array, space: tuple[int, ...]) -> Array:
-        """Where voxels of the fixed image are in the moving one, of a displacement `[*half, ndim]`:
-        `[ndim, *space]`."""
-        return grid.transform_points(matrix, field.positions(field.resize(u, space=space)))
-
     def image_loss(self, u: Array, pair: Array, matrix: Array) -> dict[str, Array]:
-        """What the images `[*space, 2]` alone say of a displacement."""
-        place = self.places(u, matrix, pair.shape[:-1])
-        warped = grid.sample(pair[..., 1:], place, fill=0.0)[..., 0]
+        """What the images `[*space, 2]` alone say of a displacement `[*half, ndim]`."""
+        full = field.resize(u, space=pair.shape[:-1])
+        warped = alignment.see_through(pair[..., 1], matrix, displacement=full)
         return {
             "similarity_loss": SIMILARITIES[self.options.similarity](pair[..., 0], warped),
             "smoothness_loss": self.options.smoothness_of(u),
@@ -171,14 +166,15 @@ class PairRegistration:
     def pair_loss(self, u: Array, pair: Array, masks: Array, matrix: Array) -> dict[str, Array]:
         """The same, and what masks of both say."""
         shapes = self.weights.shapes
+        count = shapes or (self.structures if self.weights.dice_weight else 0)
         if shapes:  # painted otherwise, so that shapes alone can be held against one another
             parts = {"smoothness_loss": self.options.smoothness_of(u)}
         else:
             parts = self.image_loss(u, pair, matrix)
-        count = shapes or (self.structures if self.weights.dice_weight else 0)
         if count:
             classes = jax.nn.one_hot(masks, count + 1)[..., 1:]
-            place = self.places(u, matrix, pair.shape[:-1])
+            full = field.resize(u, space=pair.shape[:-1])
+            place = grid.transform_points(matrix, field.positions(full))
             moved = grid.sample(classes[..., 1, :], place, fill=0.0)
             apart = soft_dice(classes[..., 0, :], moved)
             is_known = (masks > 0).any(tuple(range(masks.ndim - 1))).all()  # of both images
