@@ -170,6 +170,7 @@ def test_what_is_no_set_is_one_line(data):
     assert repr(data).startswith("medjax set arrays: 2 classes;")
 
 
+@pytest.mark.slow
 def test_a_bundle_of_a_registered_network(data, tmp_path, cache_dir):
     medjax.register_network("rows", make_row_net)
     options = {"workdir": str(tmp_path / "w"), "cache_dir": str(cache_dir), "bootstrap": 20}

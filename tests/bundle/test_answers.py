@@ -200,6 +200,7 @@ def drawn(split, config):
     )
 
 
+@pytest.mark.slow
 def test_the_card_tells_how_to_do_without_medjax(shared, tmp_path):
     """Its code is run as it stands, where medjax cannot be imported."""
     folder = tmp_path / "bundle"

@@ -63,6 +63,7 @@ def test_which_device_an_update_fits():
     assert told == ["fits a device of 16 GB", "fits a device of 40 GB", "fits no device of 80 GB"]
 
 
+@pytest.mark.slow
 def test_a_run_shows_it_and_trains_the_same(tmp_path, cache_dir, capsys):
     def run(name, **more):
         flags = settings(SMALL, workdir=tmp_path / name, cache_dir=cache_dir, **more)

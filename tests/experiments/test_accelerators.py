@@ -49,6 +49,7 @@ EXPERIMENTS = {
     "segment": (segment, test_segment.SMALL),
     "temporal": (temporal, test_temporal.SMALL),
 }
+QUICK = ("classify", "register", "search", "segment")  # the rest share their kinds of layers
 ON_DEVICE = {  # XLA's own, for small systems of equations
     "cuda": {"cusolver_getrf_ffi", "cu_lu_pivots_to_permutation"},
     "tpu": {"LuDecomposition"},
@@ -56,7 +57,10 @@ ON_DEVICE = {  # XLA's own, for small systems of equations
 
 
 @pytest.mark.parametrize("take", [programs.take_update, programs.take_prediction])
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS],
+)
 def test_programs_lower_for_gpu_and_tpu_without_the_host(
     name, take, monkeypatch, tmp_path, cache_dir
 ):

@@ -233,6 +233,7 @@ def test_published_weights_and_a_frozen_trunk(tmp_path, cache_dir, folder_of_ima
     assert report_of(tmp_path / "run")["train"]["steps"] == 1
 
 
+@pytest.mark.slow
 def test_findings_are_trained_on_shared_and_told_of_new_images(tmp_path, cache_dir, rng):
     """Several an image, some not known: by the real flags, to answers of a bundle."""
     folder = tmp_path / "set"
@@ -262,6 +263,7 @@ def test_findings_are_trained_on_shared_and_told_of_new_images(tmp_path, cache_d
     assert set(answer.rows()[0]) == {"case_id", "p_bright", "p_dark"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["regression"])
 def test_grades_are_shared_as_they_were_learnt(head, tmp_path, cache_dir, rng):
     workdir = tmp_path / "run"
@@ -366,6 +368,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, cache_dir):
     assert not (tmp_path / "run" / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_the_best_of_several_learning_rates_is_that_run_alone(done, tmp_path, cache_dir):
     """Beside one that is not finite; evaluated again, it is chosen again."""
     workdir = tmp_path / "run"

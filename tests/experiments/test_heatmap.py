@@ -122,6 +122,7 @@ def test_networks_of_other_kinds_go_through(tmp_path, cache_dir, model):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_point_of_little_confidence_is_absent(tmp_path, cache_dir):
     report = run_here(tmp_path / "w", cache_dir, absent_below=2.0, learning_rates="1e-3,3e-3")
     assert len(report["choices"]) == 2 and report["seeds"]["each"].keys() == {"0"}

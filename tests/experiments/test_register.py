@@ -120,6 +120,7 @@ def test_ones_own_volumes_without_training(optimised, scans):
         assert field.header.get_intent()[0] == "vector"
 
 
+@pytest.mark.slow
 def test_a_bundle_registers_new_images_to_a_fixed_one(optimised, scans, tmp_path, cache_dir):
     """As the run did: the same displacement, of the same two files."""
     _, workdir = optimised
@@ -182,6 +183,7 @@ def test_volumes_with_masks_in_training(tmp_path, cache_dir):
     assert field.shape == (40, 48, 40, 1, 3)
 
 
+@pytest.mark.slow
 def test_a_set_that_knows_its_splits_keeps_them(tmp_path, cache_dir):
     """Without training too: the deformations, of which there is a validation."""
     more = {"method": "optimise", "iterations": 2, "affine": "none"}

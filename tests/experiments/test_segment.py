@@ -168,6 +168,7 @@ def test_folds_of_images_of_several_sizes(tmp_path, cache_dir):
     assert report["cases"] == 9 and len(list((tmp_path / "w").glob("fold_*"))) == 3
 
 
+@pytest.mark.slow
 def test_single_things_from_a_folder_to_new_images(tmp_path, cache_dir):
     root = discs(tmp_path / "set")
     learning = {"steps": 150, "eval_every": 150, "log_every": 50, "batch": 4, "width": 8}

@@ -122,6 +122,7 @@ def test_the_best_arm_is_what_is_shared(done, tmp_path):
     assert json.loads(files["bundle.json"])["experiment"] == "transfer"
 
 
+@pytest.mark.slow
 def test_arms_of_tables_stand_beside_networks_and_are_not_shared(tmp_path, cache_dir, weights):
     workdir = tmp_path / "run"
     given = {"init_from": weights, "init_scaling": "set", "train_sizes": "4", "head": "corn"}
@@ -171,6 +172,7 @@ def test_bad_flags_are_told_in_one_line_and_leave_nothing(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_findings_are_transferred_too(tmp_path, cache_dir, weights, rng):
     folder, workdir = tmp_path / "set", tmp_path / "run"
     folder.mkdir()

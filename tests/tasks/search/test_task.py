@@ -164,7 +164,14 @@ def searched(task, game, params, volumes, cases=8):
 
 @pytest.mark.parametrize(
     ("variant", "learning"),
-    [("double", {}), ("dueling", {"n_step": 2, "priority": 0.6, "explore_spread": 2.0})],
+    [
+        ("double", {}),
+        pytest.param(
+            "dueling",
+            {"n_step": 2, "priority": 0.6, "explore_spread": 2.0},
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_agents_learn_to_find_a_blob(blobs, variant, learning):
     task, game, create, advance = built(variant, **learning)

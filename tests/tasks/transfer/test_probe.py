@@ -42,6 +42,7 @@ def test_what_is_held_out_has_no_part_in_it(rng):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_noise_is_given_a_strong_decay_and_signal_a_weak_one(rng):
     x, _, target = draw_set(rng, count=90)
     fold = jnp.arange(90) // 3 % 5
