@@ -106,7 +106,7 @@ def main(
         spec = experiment.describe_model(run, scaling)
         predictor = dataclasses.replace(
             with_network(config.predictor, network),
-            head=heads.FINDINGS if spec.info.findings else config.predictor.head,
+            head=heads.name_head(spec.info, config.predictor.head),
             augmentation=config.augmentation,
             image_size=config.data.image_size,
             fit=config.data.fit,
@@ -160,8 +160,8 @@ def choose_loss(
 
 def balance(train: Split, info: DatasetInfo) -> tuple[float, ...]:
     """Weights with which all classes count alike."""
-    if info.findings:
-        raise UserError("`class_weights` is for classes; an image may have several findings")
+    if not info.classes:
+        raise UserError("`class_weights` is for classes; the set has findings or quantities")
     classes = len(info.classes)
     frequency = np.bincount(train["label"], minlength=classes) / len(train)
     return tuple((1 / (classes * frequency)).tolist())

@@ -18,8 +18,9 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.run_options import FileOptions, ReportOptions
 from medjax.tasks.embedding import objectives, retrieval, rivals
-from medjax.tasks.embedding.predictor import EmbeddingPredictor
+from medjax.tasks.embedding.predictor import EmbeddingPredictor, check_classes
 from medjax.train.options import FeedOptions, TrainingOptions
+from medjax.typing import Json
 
 SIMCLR, MAE = "simclr", "mae"
 
@@ -70,6 +71,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
     """
     with experiment.open_run(config, "pretrain", default="brain_planes", dataset=dataset) as run:
         config = run.config
+        check_classes(run.dataset.info, fewest=1)
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         scaling = experiment.fit_preprocessing(run, train)
@@ -90,9 +92,11 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         learned = experiment.keep_weights(run, answering.weights, learned.meta)
         method = method._replace(task=answering.task)
         evaluation = experiment.evaluate(run, method, train, learned)
-        fresh = rivals.init_weights(task, seed=run.training.seed)
-        untrained = rivals.answer_queries(gallery, predictor, task, fresh, run.report_split)
-        further = rivals.compare_rivals(gallery, evaluation, {"before training": untrained})
+        further: Json = {}
+        if spec.info.has_labels:
+            fresh = rivals.init_weights(task, seed=run.training.seed)
+            untrained = rivals.answer_queries(gallery, predictor, task, fresh, run.report_split)
+            further = rivals.compare_rivals(gallery, evaluation, {"before training": untrained})
         if start:
             further["started_from"] = start.facts
         return experiment.write_report(

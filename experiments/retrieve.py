@@ -18,7 +18,7 @@ from medjax.data.options import DataOptions
 from medjax.ops.augment import Augmentation
 from medjax.run_options import AUGMENTATION, FileOptions, ReportOptions
 from medjax.tasks.embedding import retrieval, rivals, weighting
-from medjax.tasks.embedding.predictor import EmbeddingPredictor
+from medjax.tasks.embedding.predictor import EmbeddingPredictor, check_classes
 from medjax.tasks.embedding.retrieval import TRAINED, RetrievalOptions
 from medjax.train.options import FeedOptions, TrainingOptions
 
@@ -59,6 +59,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
     )
     with experiment.open_run(config, "retrieve", default="brain_planes", dataset=dataset) as run:
         config = run.config
+        check_classes(run.dataset.info, fewest=2)
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         scaling = experiment.fit_preprocessing(run, train)

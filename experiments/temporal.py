@@ -16,7 +16,7 @@ from medjax import app, experiment
 from medjax.config import option, replace_settings, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset, Split
-from medjax.data.options import SequenceOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.experiment import Learned, Method, Run
 from medjax.ops.augment import Augmentation
 from medjax.outputs.frames import FrameMeasures

@@ -88,7 +88,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         predictor = dataclasses.replace(
             config.predictor,
-            head=heads.FINDINGS if spec.info.findings else config.predictor.head,
+            head=heads.name_head(spec.info, config.predictor.head),
             augmentation=config.augmentation,
             image_size=config.data.image_size,
             fit=config.data.fit,
@@ -175,7 +175,7 @@ def write_comparison(
 ) -> experiment.Finished:
     """The report of the arm that is best on validation, with all arms beside it."""
     declared, n = method.metrics, run.config.report.bootstrap
-    metric = score if score in declared else "accuracy"
+    metric = next(name for name in (score, "accuracy", "r2") if name in declared)
     best = choose_best(done, declared, metric)
     if mesh.is_first():
         showing.copy_best(run.workdir, best.arm)

@@ -26,14 +26,9 @@ from medjax.config import check_ranges, list_settings, remember_given, replace_s
 from medjax.data import catalogue, source
 from medjax.data.dataset import Dataset
 from medjax.data.dense_transform import DenseTransform
-from medjax.data.options import (
-    BoxOptions,
-    DataOptions,
-    LandmarkOptions,
-    MaskOptions,
-    SequenceOptions,
-)
+from medjax.data.options import BoxOptions, DataOptions, LandmarkOptions, MaskOptions
 from medjax.data.pair_options import PairOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.errors import UserError, unknown
 from medjax.experiment import Finished
 from medjax.losses import LossFunction

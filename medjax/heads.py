@@ -1,24 +1,28 @@
 """What the last layer of a classifier answers, and what that says of each class.
 
-An image has one of several classes, or each of several findings or not. Grades, classes with an
-order, may be learnt as classes, as a number, as both, or as a chain of questions whether they are
-beyond each grade. Whichever is learnt, the answer is the probability of each class, so that
-metrics, tables and bundles are the same.
+An image has one of several classes, each of several findings or not, or stands for quantities.
+Grades, classes with an order, may be learnt as classes, as a number, as both, or as a chain of
+questions whether they are beyond each grade. Whichever is learnt, the answer is the probability of
+each class, so that metrics, tables and bundles are the same.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.losses import LossFunction, cross_entropy, smooth_labels
 from medjax.typing import Array
 
 CLASSES, REGRESSION, JOINT, CORN = "classes", "regression", "joint", "corn"
-FINDINGS = "findings"
+FINDINGS, QUANTITIES = "findings", "quantities"
+NOT_OF_CLASSES = (FINDINGS, QUANTITIES)
 OF_GRADES = (REGRESSION, JOINT, CORN)
 _LEAST = 1e-12  # probability, of which a logarithm is taken
 
@@ -39,23 +43,28 @@ class ClassHead(NamedTuple):
     Attributes:
       size: the number of values for so many classes.
       loss: of the values `[size]` and the target `[num_classes]`: a distribution over the classes;
-        of findings 1, 0, or NaN where it is not known.
-      probability: `probability(values, num_classes)`: of each class.
-      values: the other way: values that mean this probability.
+        of findings 1, 0, or NaN where it is not known; of quantities standard deviations from the
+        mean of the training, or NaN.
+      decode: `decode(values, num_classes)`: the answer: of each class its probability, of
+        quantities each in its unit.
+      values: the other way: values that mean this answer.
       column: of a batch, that the target comes from.
       encode: `encode(column, num_classes)`: targets `[batch, num_classes]`.
       smooth: `smooth(target, amount=)`: a target with less certainty.
-      hit: of a probability and a target: whether the answer is right.
+      rate: of an answer and a target: how good it is, as logs show it under the name `rated`.
+      answer: what answers are called.
     """
 
     size: Callable[[int], int]
     loss: LossFunction
-    probability: Callable[[Array, int], Array]
+    decode: Callable[[Array, int], Array]
     values: Callable[[Array], Array]
     column: str = "label"
     encode: Callable[[Array, int], Array] = mark_class
     smooth: Callable[..., Array] = smooth_labels
-    hit: Callable[[Array, Array], Array] = is_likeliest
+    rate: Callable[[Array, Array], Array] = is_likeliest
+    rated: str = "accuracy"
+    answer: str = "probability"
 
 
 def soften_findings(target: Array, *, amount: float) -> Array:
@@ -198,14 +207,71 @@ HEADS = {
 }
 
 
-def check_head(name: str, *, ordered: bool, findings: bool, dataset: str) -> None:
-    """Raises UserError for a head of grades and classes that have no order, and one of findings
-    where there are classes, or the other way round."""
-    if findings != (name == FINDINGS):
-        has = "findings" if findings else "classes"
-        raise UserError(f"`head={name}`: {dataset} has {has}; leave `head` out")
-    if name in OF_GRADES and not ordered:
+NAMES = (*HEADS, QUANTITIES)
+
+
+@functools.lru_cache(maxsize=64)  # so that what is compiled for a head is found again
+def quantity_head(scale: tuple[tuple[float, float], ...]) -> ClassHead:
+    """The head of quantities: regression by squared error, in standard deviations.
+
+    Args:
+      scale: of each quantity its mean and standard deviation in the training.
+    """
+    mean, deviation = np.asarray(scale, np.float32).T
+
+    def error(answer: Array, target: Array) -> Array:
+        known = jnp.isfinite(target)
+        off = jnp.abs((answer - mean) / deviation - jnp.where(known, target, 0.0))
+        return jnp.where(known, off, 0.0).sum() / jnp.maximum(known.sum(), 1)
+
+    return ClassHead(
+        lambda n: n,
+        masked_squared_error,
+        lambda values, count: values.astype(jnp.float32) * deviation + mean,
+        lambda answer: (answer - mean) / deviation,
+        QUANTITIES,
+        lambda column, count: (column.astype(jnp.float32) - mean) / deviation,
+        lambda target, amount: target,
+        error,
+        "error",
+        "quantity",
+    )
+
+
+def masked_squared_error(values: Array, target: Array) -> Array:
+    """Half of the mean squared difference over quantities that are known; zero where none is.
+
+    Args:
+      values: `[num_quantities]`; target: the same, NaN where it is not known.
+    """
+    chex.assert_equal_shape([values, target])
+    known = jnp.isfinite(target)
+    apart = values.astype(jnp.float32) - jnp.where(known, target, 0.0)
+    return jnp.where(known, apart**2, 0.0).sum() / (2 * jnp.maximum(known.sum(), 1))
+
+
+def make_head(name: str, scale: tuple[tuple[float, float], ...] = ()) -> ClassHead:
+    """The head of this name; `scale` is that of quantities."""
+    return quantity_head(scale) if name == QUANTITIES else HEADS[name]
+
+
+def name_head(info: DatasetInfo, wish: str) -> str:
+    """The head for what the images of a set are labelled with; `wish` where these are classes."""
+    return FINDINGS if info.findings else QUANTITIES if info.quantities else wish
+
+
+def check_head(name: str, info: DatasetInfo) -> None:
+    """Raises UserError for a set without labels, for a head of something else than what it has, and
+    for one of grades where classes have no order."""
+    if not info.has_labels:
         raise UserError(
-            f"`head={name}`: the classes of {dataset} have no order; declare it with "
+            f"{info.name} has no labels to learn; `medjax pretrain` takes images without"
+        )
+    fitting = name_head(info, CLASSES)
+    if name != fitting and {name, fitting} & set(NOT_OF_CLASSES):
+        raise UserError(f"`head={name}`: {info.name} has {fitting}; leave `head` out")
+    if name in OF_GRADES and not info.ordered:
+        raise UserError(
+            f"`head={name}`: the classes of {info.name} have no order; declare it with "
             f"`class_order`, or give `head={CLASSES}`"
         )

@@ -9,7 +9,8 @@ import medjax
 from medjax import losses, models
 from medjax.api import configure
 from medjax.data import catalogue
-from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
+from medjax.data.options import DataOptions, LandmarkOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.errors import UserError
 from tests.bundle import conftest as shared
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medjax import heads
+from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 
 LOG2 = float(np.log(2))
@@ -46,7 +47,7 @@ def test_values_mean_what_they_were_made_of(name, seed, classes):
     p = jnp.asarray(np.random.default_rng(seed).dirichlet(np.ones(classes)), jnp.float32)
     values = head.values(p)
     assert values.shape == (head.size(classes),)
-    again = np.asarray(head.probability(values, classes))
+    again = np.asarray(head.decode(values, classes))
     assert again.sum() == pytest.approx(1, abs=1e-5)
     assert heads.mean_grade(again) == pytest.approx(float(heads.mean_grade(p)), abs=1e-3)
     if name != heads.REGRESSION:  # which knows the mean alone
@@ -63,5 +64,35 @@ def test_the_loss_is_least_where_the_answer_is_right(name):
 
 def test_grades_need_an_order():
     with pytest.raises(UserError, match=r"head=corn.*no order.*class_order"):
-        heads.check_head("corn", ordered=False, findings=False, dataset="cats")
-    heads.check_head("classes", ordered=False, findings=False, dataset="cats")
+        heads.check_head("corn", DatasetInfo("cats", ("tabby", "calico")))
+    heads.check_head("classes", DatasetInfo("cats", ("tabby", "calico")))
+
+
+@pytest.mark.parametrize(
+    ("head", "info", "has"),
+    [
+        ("corn", DatasetInfo("ages", quantities=("age",)), "quantities"),
+        ("classes", DatasetInfo("ages", quantities=("age",)), "quantities"),
+        ("quantities", DatasetInfo("chests", findings=("mass",)), "findings"),
+        ("quantities", DatasetInfo("cats", ("tabby", "calico")), "classes"),
+    ],
+)
+def test_a_head_of_something_else_is_told(head, info, has):
+    with pytest.raises(UserError, match=f"`head={head}`: {info.name} has {has}; leave"):
+        heads.check_head(head, info)
+    heads.check_head(heads.name_head(info, "classes"), info)
+
+
+def test_quantities_are_learnt_in_standard_deviations_and_told_in_their_unit():
+    head = heads.quantity_head(((50.0, 10.0), (4.0, 2.0)))
+    target = head.encode(jnp.array([[60.0, jnp.nan]]), 2)[0]
+    assert target[0] == 1 and jnp.isnan(target[1])
+    assert head.decode(jnp.array([1.0, -1.0]), 2) == pytest.approx([60, 2])
+    assert head.values(jnp.array([60.0, 2.0])) == pytest.approx([1, -1])
+    # One known quantity, two deviations off: half of its square.
+    assert head.loss(jnp.array([3.0, 9.0]), target) == pytest.approx(2)
+    assert head.rate(jnp.array([80.0, 0.0]), target) == pytest.approx(2)
+    unknown = jnp.full(2, jnp.nan)
+    assert head.loss(jnp.ones(2), unknown) == 0
+    assert np.isfinite(jax.grad(head.loss)(jnp.ones(2), target)).all()
+    assert heads.quantity_head(((50.0, 10.0), (4.0, 2.0))) is head  # so that nothing compiles twice

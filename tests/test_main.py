@@ -11,8 +11,9 @@ from medjax import __main__ as command
 from medjax import models, usage
 from medjax.config import list_settings
 from medjax.data import catalogue, medmnist_sets
-from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
+from medjax.data.options import DataOptions, LandmarkOptions
 from medjax.data.pair_options import PairOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.data.summaries import SUMMARIES
 from medjax.tools import datasets
 from medjax.tools import models as models_tool

@@ -8,15 +8,9 @@ from typing import Any, NamedTuple
 from medjax.data import images, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.medmnist_sets import LARGER, SETS
-from medjax.data.options import (
-    BoxOptions,
-    DataOptions,
-    LandmarkOptions,
-    MaskOptions,
-    Options,
-    SequenceOptions,
-)
+from medjax.data.options import BoxOptions, DataOptions, LandmarkOptions, MaskOptions, Options
 from medjax.data.pair_options import PairOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.data.summaries import SUMMARIES
 from medjax.errors import UserError, check_own_name
 
@@ -123,7 +117,7 @@ def is_named(options: Options) -> bool:
 def check_kind(options: Options, info: DatasetInfo) -> None:
     """Raises UserError unless a set has what sets that are read with these options have."""
     wanted = {
-        DataOptions: "classes",
+        DataOptions: "targets",
         LandmarkOptions: "landmarks",
         MaskOptions: "structures",
         BoxOptions: "box_classes",
@@ -131,7 +125,7 @@ def check_kind(options: Options, info: DatasetInfo) -> None:
         PairOptions: "pairing",
     }
     what = wanted[type(options)]
-    if not getattr(info, what) and not (what == "classes" and info.findings):
+    if not getattr(info, what):
         raise UserError(
             f"the set {info.name} has no {what}; choose another set, or another command"
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+UNLABELLED = "unlabelled"  # the one class of images whose labels nobody knows
 NOTES = "notes.json"  # beside the examples of a prepared set
 
 
@@ -13,6 +14,7 @@ class DatasetInfo:
       name: short name.
       classes: class names, in the order of the labels.
       findings: names of what each image has or has not, where it may have several.
+      quantities: names of the numbers that each image stands for, as an age.
       landmarks: landmark names, in the order of the points.
       mirrored: pairs of landmarks that change places in a mirror image, as left and right do.
       unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
@@ -52,6 +54,7 @@ class DatasetInfo:
     classes: tuple[str, ...] = ()
     _: dataclasses.KW_ONLY
     findings: tuple[str, ...] = ()
+    quantities: tuple[str, ...] = ()
     landmarks: tuple[str, ...] = ()
     mirrored: tuple[tuple[str, str], ...] = ()
     unordered: tuple[tuple[str, str], ...] = ()
@@ -82,6 +85,16 @@ class DatasetInfo:
     known_places: int = 0
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """What an exam image is labelled with: one of classes, findings, or quantities."""
+        return self.classes or self.findings or self.quantities
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether anything tells exam images apart."""
+        return self.targets != (UNLABELLED,)
+
+    @property
     def unit(self) -> str:
         """What intervals are over."""
         return "subjects" if self.subjects else "images"
@@ -95,6 +108,7 @@ class DatasetInfo:
         shown = (
             (self.classes, f"{len(self.classes)} classes"),
             (self.findings, f"{len(self.findings)} findings"),
+            (self.quantities, f"quantities {', '.join(self.quantities)}"),
             (self.landmarks, f"{len(self.landmarks)} landmarks"),
             (self.structures, f"masks of {', '.join(self.structures)}"),
             (self.box_classes, f"boxes of {', '.join(self.box_classes)}"),

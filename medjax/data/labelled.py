@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from medjax.data import images, splits, table, taxonomy, walk
 from medjax.data import subjects as subject_rules
+from medjax.data.info import UNLABELLED
 from medjax.data.options import COARSE, DataOptions
 from medjax.errors import UserError
 
@@ -20,7 +21,7 @@ _USUAL_LABELS = ("class", "diagnosis", "target", "category", "finding")
 @dataclasses.dataclass(frozen=True)
 class LabelRow:
     """One image file, before its pixels are read; `subject` is empty where nothing says it, and the
-    label where there are findings."""
+    label where there are findings or quantities."""
 
     path: Path
     label: str
@@ -29,6 +30,7 @@ class LabelRow:
     metadata: dict[str, str]
     origin: str = ""
     findings: tuple[float, ...] = ()
+    quantities: tuple[float, ...] = ()
 
 
 class Scan(NamedTuple):
@@ -54,12 +56,13 @@ def scan(options: DataOptions, *, usual: str = TABLE) -> Scan:
     if not scan.rows:
         raise UserError(
             f"`data_dir={root}`: no images found; expected {TABLE}, or a folder "
-            f"a class with {', '.join(images.SUFFIXES)} files"
+            f"a class with {', '.join(images.SUFFIXES)} files (`medjax pretrain` needs no classes, "
+            "with `unlabelled=true`)"
         )
-    if len({row.label for row in scan.rows}) < 2 and not options.finding_columns:
+    if len({row.label for row in scan.rows}) < 2 and options.has_classes:
         raise UserError(
             f"`data_dir={root}`: only the class {scan.rows[0].label!r}; "
-            "a classifier needs two or more"
+            "a classifier needs two or more (`medjax pretrain` needs none, with `unlabelled=true`)"
         )
     walk.check_single(row.path for row in scan.rows)
     return _regroup(scan, options) if options.taxonomy else scan
@@ -107,11 +110,9 @@ def _columns_of(path: Path, header: Mapping[str, str], options: DataOptions) -> 
     """The columns of the files and of the classes: those that are named, or else usual ones."""
     defaults = DataOptions()
     columns = []
-    if options.finding_columns and options.taxonomy:
-        raise UserError("`taxonomy` is a tree of classes; `finding_columns` are none")
     for name, usual in (("path_column", USUAL_PATHS), ("label_column", _USUAL_LABELS)):
         wish, default = getattr(options, name), getattr(defaults, name)
-        if name == "label_column" and options.finding_columns:
+        if name == "label_column" and not options.has_classes:
             columns.append("")
             continue
         if wish == default and wish not in header:
@@ -123,14 +124,19 @@ def _columns_of(path: Path, header: Mapping[str, str], options: DataOptions) -> 
 def _from_table(path: Path, options: DataOptions) -> Scan:
     lines = table.read_rows(path)
     path_column, label_column = _columns_of(path, lines[0], options)
-    for wish in (*options.metadata_columns, *options.leaf_columns, *options.finding_columns):
+    for wish in (
+        *options.metadata_columns,
+        *options.leaf_columns,
+        *options.finding_columns,
+        *options.quantity_columns,
+    ):
         table.optional_column(path, lines[0], wish=wish, usual=())
     split = table.optional_column(path, lines[0], wish=options.split_column, usual=("split",))
     subject = subject_rules.column_of(path, lines[0], wish=options.subject_column, rows=lines)
     files = table.FileIndex(path.parent, options, suffixes=images.SUFFIXES, what="image")
-    rows, first = [], dict[str, str]()
+    rows, first, other = [], dict[str, str](), UNLABELLED * options.unlabelled
     for line in lines:
-        name, label = line[path_column], table.tidy(line[label_column]) if label_column else ""
+        name, label = line[path_column], table.tidy(line[label_column]) if label_column else other
         if not name or (label_column and not label):
             raise UserError(f"{line.origin}: path or label is empty")
         if subject and not line[subject]:
@@ -152,6 +158,7 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
                     {c: line[c] for c in (*options.metadata_columns, *options.leaf_columns)},
                     line.origin,
                     tuple(_finding(line, column) for column in options.finding_columns),
+                    tuple(_quantity(line, column) for column in options.quantity_columns),
                 )
             )
     notes = [
@@ -174,6 +181,20 @@ def _finding(line: table.TableRow, column: str) -> float:
             "is not known"
         )
     return known[line[column]]
+
+
+def _quantity(line: table.TableRow, column: str) -> float:
+    """A finite number, or NaN of an empty cell."""
+    try:
+        value = float(line[column] or "nan")
+    except ValueError:
+        value = math.inf
+    if math.isinf(value):
+        raise UserError(
+            f"{line.origin}: {column} is {line[column]!r}; a quantity is a number, or empty where "
+            "it is not known"
+        )
+    return value
 
 
 def _in_blocks(scan: Scan, size: int) -> Scan:
@@ -202,11 +223,17 @@ def _from_folders(root: Path, options: DataOptions) -> Scan:
         "metadata_columns",
         "leaf_columns",
         "finding_columns",
+        "quantity_columns",
     ):
         if getattr(options, name) != getattr(defaults, name):
             raise UserError(f"`{name}`: {root} holds folders and no {TABLE}, which it is for")
-    rows, left_out = _of_folder(root)
+    rows, left_out = _of_any_folder(root) if options.unlabelled else _of_folder(root)
     return _in_blocks(Scan(rows, walk.note_left_out(left_out), ""), options.subject_block)
+
+
+def _of_any_folder(root: Path) -> tuple[list[LabelRow], Counter[str]]:
+    files, left_out = walk.find(root, images.is_image)
+    return [LabelRow(file, UNLABELLED, "", None, {}, str(file)) for file in files], left_out
 
 
 def _of_folder(root: Path, *, split: str | None = None) -> tuple[list[LabelRow], Counter[str]]:

@@ -130,6 +130,9 @@ class DataOptions(Options):
       positive_class: of two classes the one that is looked for; empty: the second.
       path_column, label_column: columns of `metadata.csv`.
       finding_columns: columns of 1, 0 and empty (not known), in place of classes.
+      quantity_columns: columns of numbers, or empty (not known), in place of classes.
+      unlabelled: images need no classes, and all files below the folder are taken; for trainings
+        without labels.
       metadata_columns: further columns to keep.
       taxonomy: a CSV file with the columns child and parent: a tree above the classes.
       leaf_columns: whose values part each class into leaves of the tree.
@@ -158,6 +161,10 @@ class DataOptions(Options):
     finding_columns: tuple[str, ...] = option(
         (), "metadata.csv: columns of 1 and 0, where an image may have several findings"
     )
+    quantity_columns: tuple[str, ...] = option(
+        (), "metadata.csv: columns of numbers to be predicted, such as age (regression)"
+    )
+    unlabelled: bool = option(False, "of pretrain: images without labels, in folders of any names")
     metadata_columns: tuple[str, ...] = option((), "metadata.csv: further columns to keep")
     taxonomy: str = option("", "CSV of child and parent: a tree above the classes", path=True)
     leaf_columns: tuple[str, ...] = option((), "taxonomy: columns that part classes into leaves")
@@ -176,9 +183,23 @@ class DataOptions(Options):
             raise UserError(
                 "`leaf_columns`, `max_class_size` and `class_level` are for a tree: give `taxonomy`"
             )
+        columns = [name for name in _NO_CLASSES if getattr(self, name)]
+        if self.taxonomy and columns:
+            raise UserError(f"`taxonomy` is a tree of classes; `{columns[0]}` are none")
+        if len(columns) > 1:
+            raise UserError(f"`{columns[0]}` with `{columns[1]}`: give one of the two")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether images are labelled with classes."""
+        return not any(getattr(self, name) for name in _NO_CLASSES)
 
     def others(self) -> list:
         return _state_of(self.taxonomy)
+
+
+# What stands in place of classes.
+_NO_CLASSES = ("finding_columns", "quantity_columns", "unlabelled")
 
 
 def _state_of(*files: str) -> list:
@@ -237,37 +258,6 @@ class LandmarkOptions(Options):
 
     def others(self) -> list:
         return _state_of(self.pose_from and str(Path(self.pose_from, "predictions.csv")))
-
-
-@dataclasses.dataclass(frozen=True)
-class SequenceOptions(Options):
-    """How to find and read a set of sequences.
-
-    Attributes:
-      path_column: column of `frames.csv` with the file; empty: the first of the usual names.
-      image_shape: height and width that every frame is brought to; empty: the set's own.
-      grid_mm: size of a pixel then; 0: each frame is scaled to fit into the shape.
-      window: intensities that become black and white; empty: percentiles of each sequence.
-      frame_ms: from one frame to the next, where neither file nor table tells it.
-      cyclic: each sequence is one whole cycle (sequence_folder; other sets know).
-      published_fold: sunnybrook_cine: the patient that is left out.
-    """
-
-    subjects: int = option(400, "generated sets: how many subjects", least=1)
-
-    path_column: str = option("", "table: column of the files; empty: the usual names")
-    image_shape: tuple[int, ...] = shape_option()
-    grid_mm: float = option(0.0, "size of a voxel then; 0: each image is scaled to fit", least=0)
-    window: tuple[float, ...] = window_option()
-    frame_ms: float = option(0.0, "from one frame to the next, where no file tells it", least=0)
-    cyclic: bool = option(False, "sequence_folder: each sequence is one whole cycle")
-    published_fold: int = option(
-        1, "sunnybrook_cine: the patient that is left out, from 1", least=1, formerly="fold"
-    )
-
-    def __post_init__(self) -> None:
-        check_shape(self.image_shape, sides=(0, 2))
-        check_window(self.window)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medjax.data.info import UNLABELLED
 from medjax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -169,7 +170,7 @@ def check_classes(
     Raises:
       UserError: if a class has none in train, or there is one class alone.
     """
-    if len(classes) == 1:
+    if len(classes) == 1 and classes[0] != UNLABELLED:
         raise UserError(
             f"all images are of one class, {classes[0]}: there is nothing to tell apart"
         )

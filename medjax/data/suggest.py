@@ -8,14 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.data import exams, images
-from medjax.data.options import (
-    BoxOptions,
-    DataOptions,
-    LandmarkOptions,
-    MaskOptions,
-    Options,
-    SequenceOptions,
-)
+from medjax.data.options import BoxOptions, DataOptions, LandmarkOptions, MaskOptions, Options
+from medjax.data.sequence_options import SequenceOptions
 
 _SAMPLE = 40  # files that are looked at
 _SIDES = (28, 32, 48, 64, 96, 128, 160, 224)

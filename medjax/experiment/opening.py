@@ -221,6 +221,8 @@ def _describe(dataset: Dataset) -> None:
         say(f"classes: {_count_classes(dataset)}")
     if info.findings:
         say(f"findings: {_count_findings(dataset)}")
+    if info.quantities:
+        say(f"quantities: {_sum_up_quantities(dataset)}")
     for note in dataset.notes:
         say(f"note: {note}")
 
@@ -244,6 +246,18 @@ def _count_findings(dataset: Dataset) -> str:
     missing = sum(int(np.isnan(split["findings"]).any(1).sum()) for split in splits)
     note = f"; in {missing} cases some are not known" * bool(missing)
     return _list_counts(dataset, dataset.info.findings, counts) + note
+
+
+def _sum_up_quantities(dataset: Dataset) -> str:
+    """The range of each and its median; in how many cases it is not known."""
+    values = np.concatenate([split["quantities"] for split in dataset.splits.values()])
+    shown = []
+    for name, column in zip(dataset.info.quantities, values.T, strict=True):
+        known = column[np.isfinite(column)]
+        missing = f", {len(column) - len(known)} not known" * (len(known) < len(column))
+        low, middle, high = np.quantile(known, [0, 0.5, 1]) if len(known) else [np.nan] * 3
+        shown.append(f"{name} {low:.4g} to {high:.4g}, median {middle:.4g}{missing}")
+    return "; ".join(shown)
 
 
 def _list_counts(dataset: Dataset, names: Sequence[str], counts: Sequence[np.ndarray]) -> str:
@@ -297,4 +311,20 @@ def describe_model(run: Run, preprocessing: Preprocessing) -> ModelSpec:
         tuple(getattr(run.config.data, "window", ())),
         run.training.seeds,
         run.config.data.channels,
+        _scale_quantities(train, run.dataset.info.quantities),
     )
+
+
+def _scale_quantities(train: Split, names: Sequence[str]) -> tuple[tuple[float, float], ...]:
+    """Mean and standard deviation of each; raises UserError for one that tells cases not apart."""
+    columns = [train["quantities"][:, place] for place in range(len(names))]
+    scale = []
+    for name, column in zip(names, columns, strict=True):
+        known = column[np.isfinite(column)]
+        if len(np.unique(known)) < 2:
+            raise UserError(
+                f"`quantity_columns`: {name} has fewer than two values in the training; leave it "
+                "out"
+            )
+        scale.append((float(known.mean()), float(known.std())))
+    return tuple(scale)

@@ -245,6 +245,9 @@ def count_cases(split: Split, info: DatasetInfo) -> Json:
     if info.findings:
         present = np.nansum(split["findings"], 0)
         counts |= {name: int(n) for name, n in zip(info.findings, present, strict=True)}
+    if info.quantities:
+        known = np.isfinite(split["quantities"]).sum(0)
+        counts |= {name: int(n) for name, n in zip(info.quantities, known, strict=True)}
     return counts
 
 

@@ -38,6 +38,7 @@ class ModelSpec:
       window: intensities that become black and white; empty: percentiles of each image.
       seeds: so many models answer together.
       channels: `gray` or `rgb`, that all images were converted to; empty: none were.
+      quantity_scale: of each quantity its mean and standard deviation in the training.
     """
 
     info: DatasetInfo
@@ -47,6 +48,7 @@ class ModelSpec:
     window: tuple[float, ...] = ()
     seeds: int = 1
     channels: str = ""
+    quantity_scale: tuple[tuple[float, float], ...] = ()
 
 
 class ImageHints(NamedTuple):
@@ -333,6 +335,15 @@ def split_of(ready: Sequence[PreparedImage]) -> Split:
         image_shape=ready[0].image.shape,
         image_dtype=ready[0].image.dtype,
     )
+
+
+def read_number(entry: Any, name: str) -> float | None:
+    """The finite number of this name in a report, which may be a stranger's; None where there is
+    none."""
+    value = entry.get(name) if isinstance(entry, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if np.isfinite(value) else None
 
 
 def match_cases(a: Sequence[str], b: Sequence[str]) -> list[int]:

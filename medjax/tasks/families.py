@@ -4,6 +4,7 @@ from typing import Any
 
 from medjax.outputs.base import Output
 from medjax.outputs.findings import FINDINGS
+from medjax.outputs.quantities import QUANTITIES
 from medjax.tasks.classification.predictor import ClassificationPredictor
 from medjax.tasks.detection.predictor import DetectionPredictor
 from medjax.tasks.embedding.predictor import EmbeddingPredictor
@@ -28,5 +29,5 @@ TASKS: dict[str, type[Any]] = {
 
 
 def known_outputs() -> list[Output[Any]]:
-    """What networks answer with: of each method as it is, and findings in place of classes."""
-    return [*(predictor().output for predictor in TASKS.values()), FINDINGS]
+    """What networks answer with, of each method, and what may stand in place of classes."""
+    return [*(predictor().output for predictor in TASKS.values()), FINDINGS, QUANTITIES]

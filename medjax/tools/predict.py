@@ -98,6 +98,7 @@ def main(config: Config) -> None:
             public_key=config.public_key,
         )
     paths = inputs(config.input, model.predictor.output.prepare, model.spec)
+    check_pairs(config, model.spec)
     paths, fixed = pair_up(paths, fixed=config.fixed, pairs=config.pairs)
     hints = ImageHints(
         config.spacing_mm,
@@ -131,6 +132,15 @@ def inputs(name: str, prepare: Preparation, spec: ModelSpec) -> list[tuple[Path,
     for note in walk.note_left_out(Counter(left_out)):
         print(f"note: {note}")
     return [(p, p.relative_to(path).as_posix() if p != path else p.name) for p in files]
+
+
+def check_pairs(config: Config, spec: ModelSpec) -> None:
+    """Raises UserError if pairs are named and the network registers none."""
+    given = next((name for name in ("fixed", "pairs") if getattr(config, name)), None)
+    if given and not spec.info.pairing:
+        raise UserError(
+            f"`{given}`: of a network that registers, and this one does not; leave it out"
+        )
 
 
 def pair_up(

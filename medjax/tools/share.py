@@ -131,7 +131,7 @@ def _show(source: str, model: bundle.Bundle) -> None:
         [
             f"{numbers['split']}: {report.population(numbers)}"
             f"{', synthetic' if info.synthetic else ''}",
-            f"knows: {', '.join(info.classes or info.landmarks or info.frames)}",
+            f"knows: {', '.join(info.targets or info.landmarks or info.frames)}",
             f"{numbers['parameters']:,} parameters; "
             f"{walk.counted(model.spec.seeds, 'network')}{' together' * (model.spec.seeds > 1)}",
             *numbers.get("notes", []),

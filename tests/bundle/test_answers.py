@@ -506,6 +506,8 @@ def _png(shape):
         ({"batch": 0}, "`batch=0`"),
         ({"spacing_mm": -1}, "`spacing_mm=-1.0`"),
         ({"input": "."}, "holds no images"),
+        ({"fixed": "a.png"}, "`fixed`: of a network that registers, and this one does not"),
+        ({"pairs": "p.csv"}, "`pairs`: of a network that registers, and this one does not"),
     ],
 )
 def test_bad_flags_get_one_clear_line(classifier, tmp_path, cache_dir, monkeypatch, changes, words):

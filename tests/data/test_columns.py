@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from medjax.data import columns, source
-from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
+from medjax.data.options import DataOptions, LandmarkOptions
+from medjax.data.sequence_options import SequenceOptions
 
 SETS = {
     "brain_planes": DataOptions(subjects=4),

@@ -48,6 +48,11 @@ def test_findings_are_there_absent_or_not_known(findings, cache_dir):
     [
         ({"finding_columns": ("mass", "tumour")}, "unknown column of .* 'tumour'"),
         ({"finding_columns": ("patient_id",)}, "line 2: patient_id is 'p0'; a finding is 1, 0"),
+        ({"quantity_columns": ("patient_id",)}, "line 2: patient_id is 'p0'; a quantity is a num"),
+        (
+            {"finding_columns": ("mass",), "quantity_columns": ("mass",)},
+            "`finding_columns` with `quantity_columns`: give one of the two",
+        ),
         (
             {"finding_columns": ("mass",), "taxonomy": "tree.csv"},
             "`taxonomy` is a tree of classes; `finding_columns` are none",

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from medjax.data import catalogue, slicer, source
-from medjax.data.options import DataOptions, LandmarkOptions, SequenceOptions
+from medjax.data.options import DataOptions, LandmarkOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.data.subjects import UNKNOWN
 from medjax.errors import UserError
 

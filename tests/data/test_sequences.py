@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medjax.data import source
-from medjax.data.options import SequenceOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.data.sequences import SETS, files, heart, published, sweep
 from medjax.errors import UserError
 from tests.conftest import real_data

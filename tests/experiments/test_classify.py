@@ -260,7 +260,8 @@ def test_findings_are_trained_on_shared_and_told_of_new_images(tmp_path, cache_d
     assert "Each finding" in (workdir / "report.html").read_text()
     opened = bundle.opened(bundle.make(workdir, notes=Notes("tiny")), where="tiny")
     answer = opened.predict(rng.integers(0, 255, (12, 12), dtype=np.uint8))
-    assert set(answer.rows()[0]) == {"case_id", "p_bright", "p_dark"}
+    columns = {f"{what}_{name}" for what in ("p", "calibrated") for name in ("bright", "dark")}
+    assert set(answer.rows()[0]) == {"case_id", *columns, "bright at Youden", "dark at Youden"}
 
 
 @pytest.mark.slow

@@ -5,8 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
-from experiments import pretrain
+from experiments import classify, pretrain, retrieve
 from medjax import app, experiment, models
 from medjax.errors import UserError
 from tests.bundle import conftest as shared
@@ -74,3 +75,46 @@ def test_hidden_patches_are_filled_in_better_and_better(tmp_path, cache_dir):
     lines = [json.loads(x) for x in (tmp_path / "w" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_images_without_labels_are_enough(tmp_path, cache_dir, rng, capsys):
+    for i in range(20):
+        folder = tmp_path / "set" / f"scanner {i % 3}" / "day"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (12, 12), np.uint8)).save(folder / f"{i}.png")
+    values = {"data_dir": tmp_path / "set", "cache_dir": cache_dir, "unlabelled": True}
+    flags = {k: v for k, v in SMALL.items() if k != "subjects"} | values
+
+    def run(program, name, **more):
+        given = {**flags, "workdir": tmp_path / name, **more}
+        argv = [name, *(f"--{k}={v}" for k, v in given.items())]
+        program.main(app.parse(program.Config, argv, name))
+
+    run(pretrain, "pretrain")
+    report = json.loads((tmp_path / "pretrain" / "report.json").read_text())
+    assert all(entry["value"] is None for entry in report["metrics"].values())
+    assert any("images have no labels" in line for line in report["remarks"])
+    assert "classes: unlabelled 1" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"set has no labels to learn; `medjax pretrain` takes"):
+        run(classify, "classify")
+    with pytest.raises(UserError, match="set has no labels; images are compared by classes"):
+        run(retrieve, "retrieve")
+    one = tmp_path / "set" / "scanner 0"  # whose only folder is taken for a class
+    with pytest.raises(UserError, match=r"only the class 'day'.*`medjax pretrain` needs none"):
+        run(classify, "classify", unlabelled=False, data_dir=one)
+    assert {p.name for p in tmp_path.iterdir()} == {"set", "pretrain"}
+
+
+def test_findings_are_no_classes(tmp_path, cache_dir, rng):
+    folder, rows = tmp_path / "set", ["path,a,b"]
+    folder.mkdir()
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,{i % 2},1")
+    (folder / "metadata.csv").write_text("\n".join(rows))
+    for program, more in ((pretrain, ", or `unlabelled`"), (retrieve, "")):
+        flags = {"data_dir": folder, "finding_columns": "a,b", "cache_dir": cache_dir}
+        flags["workdir"] = tmp_path / "run"
+        with pytest.raises(UserError, match=f"has findings; images are .*`label_column`{more}$"):
+            given = ["x", *(f"--{k}={v}" for k, v in flags.items())]
+            program.main(app.parse(program.Config, given, "x"))

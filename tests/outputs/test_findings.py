@@ -10,7 +10,8 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.outputs import findings
-from medjax.outputs.findings import metrics
+from medjax.outputs.base import Evaluation, ModelSpec
+from medjax.outputs.findings import metrics, operating
 from medjax.outputs.findings.predictions import FindingPredictions
 
 NAMES = ("effusion", "mass", "nodule")
@@ -131,3 +132,46 @@ def test_a_finding_by_itself():
     assert found["a"]["auc"].value == 0.75 and found["b"]["auc"].value == 0
     assert (found["a"]["present"], found["a"]["known"]) == (2, 4)
     assert (found["b"]["present"], found["b"]["known"]) == (1, 2)
+
+
+def evaluate(tuned, ensemble):
+    return Evaluation(None, None, None, ensemble, [], tuned, None, "", {}, None, 20)
+
+
+def test_a_threshold_comes_from_validation_where_the_finding_is_known():
+    present = np.array([[0.0, 0, 1, 1, np.nan]] * 3).T
+    present[:, 1], present[2, 2] = 0, np.nan  # the second is never there
+    p = np.tile([[0.1], [0.3], [0.6], [0.9], [0.0]], (1, 3))
+    tuned = as_table(present, p)
+    shown = as_table(np.array([[1.0, 0, 0], [0, 1, 1]]), np.array([[0.5] * 3, [0.5] * 3]))
+    found = operating.describe_findings(evaluate(tuned, shown))
+    assert set(found) == {"effusion", "nodule"}
+    youden = found["effusion"]["operating_points"][0]
+    assert youden["threshold"] == pytest.approx(0.45)  # between 0.3 and 0.6
+    assert youden["sensitivity"].value == 1 and youden["specificity"].value == 0
+    table = operating.tabulate_findings(found, on_same=False)
+    assert [row[0] for row in table["rows"]] == ["effusion", "nodule"]
+
+
+def test_new_images_are_called_by_what_the_report_has_and_by_nothing_else():
+    spec = ModelSpec(DatasetInfo("x", findings=NAMES), None, (1, 1, 1), "uint8")
+    point = {"chosen_by": "Youden", "threshold": 0.3}
+    rows = {
+        "effusion": {"operating_points": [point], "calibration": {"temperature": 2.0}},
+        "mass": {"operating_points": [{"chosen_by": "Youden", "threshold": "low"}, 3]},
+        "nodule": {"operating_points": point, "calibration": {"temperature": -1}},
+    }
+    answer = findings.FindingProbabilities("c", {"effusion": 0.4, "mass": 0.9, "nodule": 0.1})
+    (row,) = findings.decide(answer, spec, {"findings": rows}).rows()
+    # Logits halved: the odds 2 : 3 become their square roots.
+    calibrated = np.sqrt(2) / (np.sqrt(2) + np.sqrt(3))
+    assert row == {
+        "case_id": "c",
+        "p_effusion": 0.4,
+        "p_mass": 0.9,
+        "p_nodule": 0.1,
+        "calibrated_effusion": pytest.approx(calibrated),
+        "effusion at Youden": 1,
+    }
+    for other in ({}, {"findings": [1]}, {"findings": {"mass": 3}}):
+        assert findings.decide(answer, spec, other) == answer

@@ -291,6 +291,8 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
         out["label"] = tfds.features.ClassLabel(names=list(info.classes))
     if info.findings:
         out["findings"] = tensor(len(info.findings))
+    if info.quantities:
+        out["quantities"] = tensor(len(info.quantities))
     if info.landmarks and not info.pairing:
         out |= {
             "landmarks": tensor(len(info.landmarks), ndim),

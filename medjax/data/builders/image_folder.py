@@ -3,6 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -11,7 +12,7 @@ from medjax.data import exams, images, splits
 from medjax.data import subjects as subject_rules
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.found import RawImage
-from medjax.data.info import DatasetInfo
+from medjax.data.info import UNLABELLED, DatasetInfo
 from medjax.data.labelled import LabelRow, Scan, scan
 from medjax.errors import UserError
 
@@ -37,6 +38,8 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         "keep_spacing",
         "class_order",
         "finding_columns",
+        "quantity_columns",
+        "unlabelled",
         "taxonomy",
         "leaf_columns",
         "max_class_size",
@@ -71,7 +74,9 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def classes(self) -> tuple[tuple[str, ...], bool]:
-        if self.options.finding_columns:
+        if self.options.unlabelled:
+            return (UNLABELLED,), False
+        if not self.options.has_classes:
             return (), False
         return exams.order_classes([row.label for row in self.rows], self.options.class_order)
 
@@ -164,6 +169,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
             name,
             classes,
             findings=self.options.finding_columns,
+            quantities=self.options.quantity_columns,
             ordered=ordered,
             spacing_mm=self._spacing_mm(pixels.shape[:-1]),
             positive=exams.positive_of(classes, self.options.positive_class),
@@ -194,7 +200,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
     def examples(self, download: Callable) -> dict[str, Part]:
         self.notes += [*self.scan.notes, *self.subjects.notes]
         classes, _ = self.classes
-        # Of findings no class has to be in every split.
+        # Of findings and quantities no class has to be in every split.
         labels = [classes.index(row.label) if classes else 0 for row in self.rows]
         given = splits.check_all_or_none(self.rows)
         self.splits_drawn = not given
@@ -215,6 +221,13 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
         }
         return {name: Part(len(rows), self._read(rows)) for name, rows in parts.items()}
 
+    def _target(self, row: LabelRow, label: int) -> dict[str, Any]:
+        if self.classes[0]:
+            return {"label": label}
+        if row.findings:
+            return {"findings": np.array(row.findings)}
+        return {"quantities": np.array(row.quantities)}
+
     def _read(self, rows: list[tuple[LabelRow, int, str]]) -> Iterator[Example]:
         arrangement = self.arrangement
 
@@ -222,7 +235,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
             row, label, who = item
             return Example(
                 exams.arrange(raw_image, arrangement, origin=str(row.path)),
-                {"label": label} if self.classes[0] else {"findings": np.array(row.findings)},
+                self._target(row, label),
                 self._case(row),
                 who,
                 str(row.path),

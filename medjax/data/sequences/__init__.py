@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from medjax.data.options import SequenceOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.data.sequences import generated, published
 from medjax.data.sequences.case import SequenceSet
 from medjax.data.sequences.folder import sequence_folder

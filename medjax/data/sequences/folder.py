@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from medjax.data import images, subjects, table, walk
 from medjax.data.info import DatasetInfo
-from medjax.data.options import SequenceOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.data.sequences import files
 from medjax.data.sequences.case import (
     SequenceCase,

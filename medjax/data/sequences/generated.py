@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.data import brain, splits
 from medjax.data.info import DatasetInfo
-from medjax.data.options import SequenceOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.data.sequences import heart, sweep
 from medjax.data.sequences.case import Clip, SequenceCase, SequenceSet
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.data import splits, table, walk
 from medjax.data.info import DatasetInfo
-from medjax.data.options import SequenceOptions
+from medjax.data.sequence_options import SequenceOptions
 from medjax.data.sequences import files
 from medjax.data.sequences.case import (
     Clip,

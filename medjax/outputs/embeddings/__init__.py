@@ -65,13 +65,15 @@ def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[RetrievalPred
 
 
 def declare_metrics(spec: ModelSpec, measures: Any = None) -> dict[str, Metric]:
-    """The metrics, which are the same for all classes."""
+    """The metrics, which are the same for all classes; without labels all are undefined."""
     return dict(metrics.METRICS)
 
 
 def details(evaluation: Evaluation[RetrievalPredictions]) -> Json:
     """Each class by itself, and what was passed over."""
     answers, names = evaluation.ensemble, evaluation.spec.info.classes
+    if not evaluation.spec.info.has_labels:
+        return {"remarks": ["images have no labels, so that nothing tells which ones are alike"]}
     gallery = np.bincount(evaluation.train["label"], minlength=len(names))
     shown = ("precision_at_1", "ap_at_5", "map")
     rows = []
@@ -126,8 +128,12 @@ def _remark(answers: RetrievalPredictions, gallery: np.ndarray) -> list[str]:
 
 
 def draw(folder: Path, evaluation: Evaluation[RetrievalPredictions]) -> list[Picture]:
-    """A map of the embeddings, precision by rank, and the queries that found least."""
+    """A map of the embeddings, precision by rank, and the queries that found least; without labels
+    the map, and some queries."""
     plot.draw_map(folder / "map.png", evaluation)
+    if not evaluation.spec.info.has_labels:
+        text = "Embeddings in two dimensions (t-SNE)."
+        return [Picture("map.png", text), *plot.draw_worst(folder, evaluation)]
     plot.draw_ranks(folder / "neighbours.png", evaluation)
     bits = []
     if evaluation.ensemble.by_bits.shape[1]:

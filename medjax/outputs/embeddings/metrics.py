@@ -32,9 +32,12 @@ def score_ranking(ranking: np.ndarray, label: int, *, classes: int, ordered: boo
     Args:
       ranking: the classes of the gallery, the nearest case first, `[n]`.
       label: the class of the query.
-      classes: how many there are; ordered: whether a class near that of the query is relevant too,
-        for `ndcg`: 1 - its distance over the largest one.
+      classes: how many there are; with one alone nothing can be told, and all is NaN.
+      ordered: whether a class near that of the query is relevant too, for `ndcg`: 1 - its distance
+        over the largest one.
     """
+    if classes < 2:
+        return np.full(len(MEASURES), np.nan)
     hit, k = ranking == label, min(K, len(ranking))
     relevant, hits = int(hit.sum()), int(hit[:k].sum())
     precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)

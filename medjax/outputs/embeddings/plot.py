@@ -97,6 +97,8 @@ def draw_worst(folder: Path, evaluation: Evaluation[RetrievalPredictions]) -> li
         draw_row(folder / name, evaluation, i)
         hits = int((ranked.neighbour_label[i] == ranked.label[i]).sum())
         text = f"{ranked.label[i]}: {hits} of {K} nearest are of this class"
+        if not evaluation.spec.info.has_labels:
+            text = "A query and its nearest images."
         pictures.append(Picture(name, text, True, ranked.case_id[i], i + 2, wide=True))
     return pictures
 

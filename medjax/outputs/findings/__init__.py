@@ -1,6 +1,6 @@
 """Findings: several labels for each image, each present, absent or not known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.errors import UserError
 from medjax.evaluation import plot, report
 from medjax.evaluation.metrics import Metric
 from medjax.outputs import exam_images
@@ -22,13 +21,13 @@ from medjax.outputs.base import (
     PairReader,
     Picture,
     Predicted,
-    match_cases,
     mean_over_seeds,
 )
-from medjax.outputs.findings import metrics
-from medjax.outputs.findings.predictions import FindingPredictions
+from medjax.outputs.findings import metrics, operating
+from medjax.outputs.findings.predictions import COLUMNS, FindingPredictions, recognises
 from medjax.outputs.preparing import prepare_images
-from medjax.typing import Json
+from medjax.outputs.value_pairs import read_values
+from medjax.typing import Json, JsonView
 
 _CURVES = 12  # findings that a figure shows, those with most cases
 
@@ -79,8 +78,15 @@ def details(evaluation: Evaluation[FindingPredictions]) -> Json:
     ]
     columns = ["finding", "auc [95 % interval]", "average precision", "present", "known"]
     note = f"{missing} of {p.present.size} findings are not known, and are left out"
-    table = {"title": "Each finding", "columns": columns, "rows": rows, "remarks": []}
-    return {"findings": by_name, "tables": [table], "remarks": [note] if missing else []}
+    tables = [{"title": "Each finding", "columns": columns, "rows": rows, "remarks": []}]
+    chosen = operating.describe_findings(evaluation)
+    if chosen:
+        tables.append(operating.tabulate_findings(chosen, on_same=evaluation.tuned is p))
+    return {
+        "findings": {name: {**row, **chosen.get(name, {})} for name, row in by_name.items()},
+        "tables": tables,
+        "remarks": [note] if missing else [],
+    }
 
 
 def draw(folder: Path, evaluation: Evaluation[FindingPredictions]) -> list[Picture]:
@@ -128,15 +134,29 @@ def _draw_curves(path: Path, predictions: FindingPredictions) -> None:
 
 
 class FindingProbabilities(NamedTuple):
-    """What one image shows."""
+    """What one image shows.
+
+    Attributes:
+      probability: of each finding.
+      calibrated: the same with the temperatures of validation, and called: whether each is present,
+        at Youden's point; of those findings that the run has chosen these for.
+    """
 
     case_id: str
     probability: dict[str, float]
+    calibrated: Mapping[str, float] = {}
+    called: Mapping[str, bool] = {}
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
-        shares = {f"p_{name}": p for name, p in self.probability.items()}
-        return [{"case_id": self.case_id, **shares}]
+        return [
+            {
+                "case_id": self.case_id,
+                **{f"p_{name}": p for name, p in self.probability.items()},
+                **{f"calibrated_{name}": p for name, p in self.calibrated.items()},
+                **{f"{name} at Youden": int(called) for name, called in self.called.items()},
+            }
+        ]
 
     def further_rows(self) -> Json:
         """No other tables."""
@@ -159,25 +179,18 @@ def answers_of(predictions: FindingPredictions, split: Split) -> list[FindingPro
     ]
 
 
-def recognises(header: Sequence[str]) -> bool:
-    """Whether a table has findings."""
-    return any(name.startswith("present_") for name in header)
-
-
 def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
-    """Two `predictions.csv`, the second in the order of the first.
+    """As of `outputs.value_pairs.read_values`."""
+    return read_values(
+        first, other, COLUMNS, what="findings", metrics_of=lambda names: metrics.METRICS
+    )
 
-    Raises:
-      UserError: unless both hold the same cases with the same findings.
-    """
-    a, b = FindingPredictions.read(first), FindingPredictions.read(other)
-    if a.names != b.names:
-        raise UserError(f"the findings differ: {', '.join(a.names)} and {', '.join(b.names)}")
-    rows = match_cases(a.case_id, b.case_id)
-    if not np.array_equal(a.present, b.present[rows], equal_nan=True):
-        raise UserError("the findings of some cases differ; these are not the same data")
-    return PairedAnswers(
-        a.present, a.probability, b.probability[rows], a.subject_id, metrics.METRICS
+
+def decide(answer: FindingProbabilities, spec: ModelSpec, report: JsonView) -> FindingProbabilities:
+    """The answer with what its run has chosen on validation."""
+    return answer._replace(
+        calibrated=operating.read_calibrated(report, answer.probability),
+        called=operating.read_calls(report, answer.probability),
     )
 
 
@@ -192,5 +205,6 @@ FINDINGS: Output[FindingPredictions] = Output(
     details=details,
     draw=draw,
     answer=answers_of,
+    decide=decide,
     compare=PairReader(recognises, read_pair),
 )

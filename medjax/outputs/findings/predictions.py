@@ -1,15 +1,15 @@
 """Cases with their findings and the probability of each."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from medjax.errors import UserError
-from medjax.evaluation.predictions import Predictions, read_predictions
-from medjax.files import write_table
+from medjax.evaluation import value_table
+from medjax.evaluation.predictions import Predictions
 
-_PRESENT, _PROBABILITY = "present_", "p_"
+COLUMNS = value_table.Prefixes("present_", "p_")
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -31,38 +31,15 @@ class FindingPredictions(Predictions):
 
     def write(self, path: Path) -> None:
         """One row a case: case_id, subject_id, `present_NAME` (empty: not known) and `p_NAME`."""
-        header = ["case_id", "subject_id", *(_PRESENT + n for n in self.names)]
-        rows = (
-            [case, who, *("" if np.isnan(x) else int(x) for x in truth), *p]
-            for case, who, truth, p in zip(
-                self.case_id, self.subject_id, self.present, self.probability, strict=True
-            )
-        )
-        write_table(path, [*header, *(_PROBABILITY + n for n in self.names)], rows)
+        table = value_table.ValueTable(*(getattr(self, f.name) for f in dataclasses.fields(self)))
+        value_table.write(path, table, COLUMNS)
 
     @classmethod
     def read(cls, path: Path) -> "FindingPredictions":
-        """Reads what `write` wrote.
+        """Reads what `write` wrote; raises UserError if the file is not of that form."""
+        return cls(*value_table.read(path, COLUMNS))
 
-        Raises:
-          UserError: if the file is not of that form; it names the line.
-        """
-        head, rows = read_predictions(path)
-        names = tuple(h.removeprefix(_PRESENT) for h in head if h.startswith(_PRESENT))
-        marks = [prefix + name for prefix in (_PRESENT, _PROBABILITY) for name in names]
-        if head != ["case_id", "subject_id", *marks] or not names or not rows:
-            raise UserError(
-                f"{path}: expected the columns case_id, subject_id, present_NAME and p_NAME of "
-                "each finding, and one row a case"
-            )
-        values = []
-        for number, row in enumerate(rows, start=2):
-            try:
-                values.append([float(v) if v else np.nan for v in row[2:]])
-                if len(row) != len(head) or not np.isfinite(values[-1][len(names) :]).all():
-                    raise ValueError("a value is missing or not finite")
-            except ValueError as e:
-                raise UserError(f"{path}, line {number}: {e}") from None
-        table = np.array(values)
-        present, probability = table[:, : len(names)], table[:, len(names) :]
-        return cls([r[0] for r in rows], [r[1] for r in rows], present, probability, names)
+
+def recognises(header: Sequence[str]) -> bool:
+    """Whether a table has findings."""
+    return any(name.startswith(COLUMNS.reference) for name in header)

@@ -8,7 +8,7 @@ import numpy as np
 
 from medjax.data.dataset import Split
 from medjax.evaluation import plot
-from medjax.outputs.base import ModelSpec
+from medjax.outputs.base import ModelSpec, read_number
 from medjax.outputs.labels import operating
 from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.typing import Json, JsonView
@@ -71,7 +71,7 @@ def decide(answer: ClassProbabilities, spec: ModelSpec, report: JsonView) -> Cla
     """The answer with the temperature and the operating points that its run chose on validation;
     those of a report that does not have them, or not as numbers, are left out."""
     names, probability = list(answer.probability), list(answer.probability.values())
-    temperature = _number(report.get("calibration"), "temperature")
+    temperature = read_number(report.get("calibration"), "temperature")
     calibrated = (
         dict(
             zip(
@@ -91,18 +91,10 @@ def decide(answer: ClassProbabilities, spec: ModelSpec, report: JsonView) -> Cla
     thresholds = {
         str(point["chosen_by"]): threshold
         for point in points
-        if (threshold := _number(point, "threshold")) is not None and "chosen_by" in point
+        if (threshold := read_number(point, "threshold")) is not None and "chosen_by" in point
     }
     decisions = {
         name: positive if answer.probability[positive] >= threshold else other
         for name, threshold in thresholds.items()
     }
     return answer._replace(calibrated=calibrated, decisions=decisions)
-
-
-def _number(entry: Any, name: str) -> float | None:
-    """The finite number of this name; None where there is none."""
-    value = entry.get(name) if isinstance(entry, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Exam images to the probability of each class."""
+"""Exam images to the probability of each class, or to quantities."""
 
 import dataclasses
 from typing import Any
@@ -12,6 +12,8 @@ from medjax.outputs.base import ModelSpec, Output
 from medjax.outputs.findings import FINDINGS
 from medjax.outputs.findings import metrics as findings
 from medjax.outputs.labels import LABELS, metrics
+from medjax.outputs.quantities import QUANTITIES
+from medjax.outputs.quantities import metrics as quantities
 from medjax.tasks.base import check_views, tta_option
 from medjax.tasks.classification import task as classification
 from medjax.train.task import Task
@@ -44,7 +46,7 @@ class ClassificationPredictor:
     head: str = option(
         heads.CLASSES,
         "what the last layer answers; of grades also the grade, both, or a chain of questions",
-        choices=tuple(heads.HEADS),
+        choices=heads.NAMES,
     )
     tta: int = tta_option("answers")
     augmentation: Augmentation = classification.NO_AUGMENTATION
@@ -54,8 +56,12 @@ class ClassificationPredictor:
 
     @property
     def output(self) -> Output[Any]:
-        """One class an image, or several findings."""
-        return FINDINGS if self.head == heads.FINDINGS else LABELS
+        """One class an image, several findings, or quantities."""
+        outputs: dict[str, Output[Any]] = {
+            heads.FINDINGS: FINDINGS,
+            heads.QUANTITIES: QUANTITIES,
+        }
+        return outputs.get(self.head, LABELS)
 
     def __post_init__(self) -> None:
         check_views(self.tta)
@@ -79,14 +85,12 @@ class ClassificationPredictor:
           UserError: if the images are too small for the network, or the head is for grades and the
             classes have no order.
         """
-        info, head = spec.info, heads.HEADS[self.head]
-        heads.check_head(
-            self.head, ordered=info.ordered, findings=bool(info.findings), dataset=info.name
-        )
+        info, head = spec.info, self.make_head(spec)
+        heads.check_head(self.head, info)
         return classification.make(
             self.make_network(spec, dropout=dropout),
             image_shape=spec.image_shape,
-            num_classes=len(info.classes or info.findings),
+            num_classes=len(info.targets),
             head=head._replace(loss=loss_function) if loss_function else head,
             preprocessing=spec.preprocessing,
             augmentation=self.augmentation,
@@ -95,9 +99,13 @@ class ClassificationPredictor:
             **training,
         )
 
+    def make_head(self, spec: ModelSpec) -> heads.ClassHead:
+        """What the last layer answers."""
+        return heads.make_head(self.head, spec.quantity_scale)
+
     def make_network(self, spec: ModelSpec, *, dropout: float = 0.0) -> Any:
         """The module; errors as of `make_task`."""
-        count = heads.HEADS[self.head].size(len(spec.info.classes or spec.info.findings))
+        count = self.make_head(spec).size(len(spec.info.targets))
         if self.own_network is not None:
             models.check_network(self.own_network, image_shape=spec.image_shape, answers=(count,))
             return self.own_network
@@ -110,6 +118,9 @@ class ClassificationPredictor:
         return network
 
     def choose_score(self, wish: str, validation: Split, info: DatasetInfo) -> str:
-        """The metric that chooses the checkpoint, of classes or of findings; errors as of these."""
-        choose = findings.choose_score if info.findings else metrics.choose_score
-        return choose(wish, validation, info)
+        """The metric that chooses the checkpoint, of what the images are labelled with; errors as
+        of these."""
+        kinds = {heads.FINDINGS: findings, heads.QUANTITIES: quantities}
+        kind: Any = kinds.get(heads.name_head(info, heads.CLASSES), metrics)
+        chosen: str = kind.choose_score(wish, validation, info)
+        return chosen

@@ -38,14 +38,14 @@ def make(
     Args:
       model: a network with `apply`, from `[batch, *space, channel]` to the values of `head`.
       image_shape: of one example, `[*space, channel]`.
-      num_classes: how many classes.
+      num_classes: how many classes, findings or quantities.
       preprocessing: what is done to pixels first.
       augmentation: how images vary in training.
       label_smoothing: share of the target that is spread over all classes.
       mixup_alpha: parameter of mixup; 0 is off.
       class_weights: the weight of each class in the loss.
       head: what the network answers, and its loss; on validation the target is not smoothed, and
-        the values are those of the mean probability.
+        the values are those of the mean answer.
       frozen: the last layer alone is trained, and the network is used as it is at prediction:
         batch statistics stay, no dropout.
       keep_statistics: the same, but all layers are trained.
@@ -53,7 +53,7 @@ def make(
       voxel: its size along each axis, so that images turn as they do in the world; empty: alike.
     """
     vary = functools.partial(augment, augmentation=augmentation, voxel=voxel)
-    probability_of = jax.vmap(lambda values: head.probability(values, num_classes))
+    answer_of = jax.vmap(lambda values: head.decode(values, num_classes))
     weight_of = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights)
 
     def init(key: Key) -> tuple[Params, Stats]:
@@ -86,8 +86,8 @@ def make(
         losses_by_example = jax.vmap(head.loss)(values, smooth)
         weight = jnp.ones(len(target)) if class_weights is None else target @ weight_of
         value = jnp.sum(weight * losses_by_example) / jnp.sum(weight)
-        hits = jax.vmap(head.hit)(probability_of(values), truth).mean()
-        return value, (after, {"loss": value, "accuracy": hits})
+        rated = jax.vmap(head.rate)(answer_of(values), truth).mean()
+        return value, (after, {"loss": value, head.rated: rated})
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
         unit = preprocessing.unit(batch["image"])
@@ -105,13 +105,13 @@ def make(
                 preprocessing.standardise(inputs),
                 train=False,
             )
-            return probability_of(values)
+            return answer_of(values)
 
-        probability = jax.lax.map(view, jnp.arange(views)).mean(0)
+        answer = jax.lax.map(view, jnp.arange(views)).mean(0)
         if head.column not in batch:
-            return {"probability": probability}
+            return {head.answer: answer}
         target = head.encode(batch[head.column], num_classes)
-        values = jax.vmap(head.values)(probability)
-        return {"probability": probability, "loss": jax.vmap(head.loss)(values, target)}
+        values = jax.vmap(head.values)(answer)
+        return {head.answer: answer, "loss": jax.vmap(head.loss)(values, target)}
 
     return Task(init, loss, predict, ("fc",) if frozen else ())

@@ -5,6 +5,8 @@ from typing import Any
 
 from medjax import models
 from medjax.config import option
+from medjax.data.info import DatasetInfo
+from medjax.errors import UserError
 from medjax.outputs.base import ModelSpec, Output
 from medjax.outputs.embeddings import EMBEDDINGS
 from medjax.tasks.embedding import forest, task, transforms
@@ -101,3 +103,14 @@ class EmbeddingPredictor:
         """The module; errors as of `make_task`."""
         models.check_size(self.model, spec.image_shape)
         return models.classifier(self.model, num_classes=1, dtype=self.dtype)
+
+
+def check_classes(info: DatasetInfo, *, fewest: int) -> None:
+    """Raises UserError for a set with fewer classes than that, by which images are compared."""
+    if len(info.classes) >= fewest:
+        return
+    has = "no labels" if info.classes else f"{'findings' if info.findings else 'quantities'}"
+    raise UserError(
+        f"{info.name} has {has}; images are compared by classes: give `label_column`"
+        + ", or `unlabelled`" * (fewest == 1)
+    )

@@ -143,7 +143,9 @@ def note_duplicates(pixels: RetrievalPredictions) -> list[str]:
 
 
 def show_rivals(result: JsonView) -> None:
-    """Prints the table."""
+    """Prints the table, where there is one."""
+    if "beside" not in result:
+        return
     estimates: Mapping[str, Mapping[str, Estimate]] = result["beside"]
     columns = ["ap_at_5", "ap_at_5_published", "precision_at_1", "map"]
     rows: list[list[Any]] = [

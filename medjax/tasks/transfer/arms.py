@@ -63,8 +63,10 @@ def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: Da
     planar = [name for name in names if name in OF_PLANES]
     if planar and len(train.image_shape) != 3:
         raise UserError(f"`arms`: {', '.join(planar)}: of 2-D images; leave out what is not")
-    if info.findings and {SVM, NEIGHBOURS} & set(names):
+    if not info.classes and {SVM, NEIGHBOURS} & set(names):
         raise UserError(f"`arms`: {SVM} and {NEIGHBOURS} are of classes; leave those arms out")
+    if info.quantities and WINDOWS in names:
+        raise UserError(f"`arms`: {WINDOWS} has the highest probability; it is not of quantities")
     number, groups = group_images(train, info)
     counts = np.bincount(number, minlength=len(groups))
     for size in sizes:
@@ -83,11 +85,14 @@ def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: Da
 def group_images(train: Split, info: DatasetInfo) -> tuple[np.ndarray, Sequence[str]]:
     """What training sizes count images by: the number of each image's group, and their names.
 
-    Groups are the classes. Of several findings an image is in the group of that one, of those that
-    it has, that the fewest images have; those without one are a group of their own.
+    Groups are the classes; with quantities all images are one. Of several findings an image is in
+    the group of that one, of those that it has, that the fewest images have; those without one are
+    a group of their own.
     """
     if info.classes:
         return train["label"], info.classes
+    if info.quantities:
+        return np.zeros(len(train), int), ("image",)
     present = train["findings"] == 1
     count = np.where(present, present.sum(0), len(train) + 1)
     rarest = np.where(present.any(1), count.argmin(1), len(info.findings))

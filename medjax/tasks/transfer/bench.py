@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.data.dataset import Split
-from medjax.heads import HEADS
+from medjax.heads import ClassHead
 from medjax.outputs.base import Inferred, ModelSpec
 from medjax.tasks.base import Predictor
 from medjax.tasks.transfer import arms, plan, views
@@ -26,14 +26,9 @@ from medjax.typing import Array, Batch, Tree
 
 
 class ClassPredictor(Predictor, Protocol):
-    """The predictor of a classifier, which can make its network too.
+    """The predictor of a classifier, which can make its network too."""
 
-    Attributes:
-      head: the name of what its last layer answers.
-    """
-
-    @property
-    def head(self) -> str: ...
+    def make_head(self, spec: ModelSpec) -> ClassHead: ...
 
     def make_network(self, spec: ModelSpec) -> Any: ...
 
@@ -97,7 +92,7 @@ def set_up(
       cache: the folder for features; known_by: what they depend on, beside the scaling: digests of
         the set and of the weights.
     """
-    head, info = HEADS[predictor.head], spec.info
+    head = predictor.make_head(spec)
     plan_for = functools.partial(
         plan.plan_arms,
         train=train,
@@ -123,10 +118,8 @@ def set_up(
         arms.begin_variables(task.init, replace),
         cache,
         (*known_by, predictor.model),
-        np.asarray(
-            head.encode(jnp.asarray(train[head.column]), len(info.classes or info.findings))
-        ),
-        arms.group_images(train, info)[0],
+        np.asarray(head.encode(jnp.asarray(train[head.column]), len(spec.info.targets))),
+        arms.group_images(train, spec.info)[0],
         {},
     )
 
@@ -202,7 +195,7 @@ def _tabulate_pixels(bench: Bench, split: Split, what: str) -> np.ndarray:
 
 def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, str]:
     """The probe of each seed, on features of the training set, and the decays that they have."""
-    keys, head = plan.data_keys(bench.options), HEADS[bench.predictor.head]
+    keys, head = plan.data_keys(bench.options), bench.predictor.make_head(bench.spec)
     probes, decays = arms.fit_size(features, bench.target, bench.group, keys, size, head=head)
     return probes, ", ".join(f"{d:g}" for d in decays)
 
@@ -235,14 +228,15 @@ _SHOWN: dict[Tabulate, int] = {
     _tabulate_saliency: 1,
     _tabulate_windows: views.WINDOWS,
 }
-_LATE = (arms.FROZEN, arms.CLASSICAL)  # whose probabilities are averaged
+_LATE = (arms.FROZEN, arms.CLASSICAL)  # whose answers are averaged
 
 
 def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[str, Inferred]:
     """What an arm that trains no network answers to splits, by their names."""
+    kind = table.bench.predictor.make_head(table.bench.spec).answer
     if name == arms.LATE:
         pair = [answer_tables(table, part, asked) for part in _LATE]
-        answers = [np.mean([p[what].by_seed["probability"] for p in pair], 0) for what in asked]
+        answers = [np.mean([p[what].by_seed[kind] for p in pair], 0) for what in asked]
     elif name in _PARTS:
         answers = _answer_probes(table, name, asked)
     else:
@@ -256,13 +250,12 @@ def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[s
             asked=[_recall(bench, _tabulate, split, what)[:, 0] for what, split in asked.items()],
         )
     return {
-        what: Inferred({"probability": p}, {"probability": p.mean(0)})
-        for what, p in zip(asked, answers, strict=True)
+        what: Inferred({kind: p}, {kind: p.mean(0)}) for what, p in zip(asked, answers, strict=True)
     }
 
 
 def _answer_probes(table: Table, name: str, asked: Mapping[str, Split]) -> list[np.ndarray]:
-    """Probabilities `[seed, n, class]` of each split."""
+    """Answers `[seed, n, class]` of each split."""
     bench, probes = table.bench, table.probes if name == arms.FROZEN else None
 
     def tabulate(split: Split, what: str) -> np.ndarray:
@@ -274,10 +267,10 @@ def _answer_probes(table: Table, name: str, asked: Mapping[str, Split]) -> list[
 
 
 def _answer_views(bench: Bench, probes: Probe, features: np.ndarray) -> np.ndarray:
-    """Probabilities `[seed, n, class]`; of several views each class has its highest (Chen et al.,
+    """Answers `[seed, n, class]`; of several views each class has its highest (Chen et al.,
     Standard plane localization in fetal ultrasound, IEEE JBHI 19, 2015)."""
     count, shown, width = features.shape
-    classes, head = bench.target.shape[1], HEADS[bench.predictor.head]
+    classes, head = bench.target.shape[1], bench.predictor.make_head(bench.spec)
     flat = predict_probes(probes, features.reshape(-1, width), classes=classes, head=head)
     highest = np.asarray(flat).reshape(-1, count, shown, classes).max(2)
     return highest / highest.sum(-1, keepdims=True) if bench.spec.info.classes else highest

@@ -36,11 +36,11 @@ class Arm(NamedTuple):
 
     @property
     def reference(self) -> np.ndarray:
-        """Labels `[n]`, or findings `[n, finding]`."""
+        """Labels `[n]`, findings or quantities `[n, name]`."""
         return self.by_seed[0].table[0]
 
     @property
-    def probability(self) -> np.ndarray:
+    def answers(self) -> np.ndarray:
         """`[n, class, seed]`."""
         return np.stack([table.table[1] for table in self.by_seed], -1)
 
@@ -86,11 +86,11 @@ def estimate(arm: Arm, metrics: Mapping[str, Metric], *, samples: int) -> dict[s
     for name, metric in metrics.items():
         mean = mean_of_seeds(metric)
         if traits_of(metric).of_errors:  # whose interval looks at one network's answers
-            value = float(mean(reference, arm.probability, np.ones((1, len(reference))))[0])
+            value = float(mean(reference, arm.answers, np.ones((1, len(reference))))[0])
             out[name] = without_interval(value, "a mean over networks")
         else:
             out[name] = stats.bootstrap(
-                mean, reference, arm.probability, arm.by_seed[0].subject_id, samples=samples
+                mean, reference, arm.answers, arm.by_seed[0].subject_id, samples=samples
             )
     return out
 
@@ -131,26 +131,26 @@ def _compare(a: Arm, b: Arm, metric: Metric, *, samples: int) -> stats.Compariso
     return stats.compare(
         mean_of_seeds(metric),
         a.reference,
-        a.probability,
-        b.probability,
+        a.answers,
+        b.answers,
         a.by_seed[0].subject_id,
         samples=samples,
     )
 
 
-def conclude(compared: Sequence[Json], *, metric: str, against: str) -> str:
+def conclude(compared: Sequence[Json], *, metric: str, against: str, higher: bool = True) -> str:
     """One sentence: at which sizes which arms differ from `against`, and where the data do not
-    say."""
+    say; `higher` values of the metric are better, or lower ones."""
     rows = [
         (row if row["a"] == against else _turned(row))
         for row in compared
         if row["metric"] == metric and against in (row["a"], row["b"])
     ]
-    parts = [_of_arm(arm, [r for r in rows if r["b"] == arm]) for arm in _names(rows, "b")]
+    parts = [_of_arm(arm, [r for r in rows if r["b"] == arm], higher) for arm in _names(rows, "b")]
     return f"By {metric}, against {against}: {'; '.join(parts)}." if parts else ""
 
 
-def _of_arm(arm: str, rows: Sequence[Json]) -> str:
+def _of_arm(arm: str, rows: Sequence[Json], higher: bool) -> str:
     """What the data say of one arm, size by size."""
 
     def sizes(chosen: Callable[[Json], bool]) -> str:
@@ -160,8 +160,9 @@ def _of_arm(arm: str, rows: Sequence[Json]) -> str:
     def clear(row: Json) -> bool:
         return bool(row["p_holm"] <= _CLEAR)
 
-    better = sizes(lambda r: clear(r) and r["difference"].value > 0)
-    worse = sizes(lambda r: clear(r) and r["difference"].value < 0)
+    sign = 1 if higher else -1
+    better = sizes(lambda r: clear(r) and sign * r["difference"].value > 0)
+    worse = sizes(lambda r: clear(r) and sign * r["difference"].value < 0)
     unclear = sizes(lambda r: not clear(r))
     parts = [
         *([f"better at {better}"] if better else []),

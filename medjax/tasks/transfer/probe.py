@@ -72,7 +72,7 @@ def predict_probes(
 
     def predict_one(probe: Probe) -> Array:
         values = features @ probe.kernel + probe.bias
-        return jax.vmap(lambda v: head.probability(v, classes))(values)
+        return jax.vmap(lambda v: head.decode(v, classes))(values)
 
     return jax.vmap(predict_one)(probes)
 

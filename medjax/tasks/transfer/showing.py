@@ -12,11 +12,12 @@ from medjax.evaluation.intervals import Estimate
 from medjax.evaluation.metrics import Metric
 from medjax.files import write_bytes
 from medjax.outputs.base import Picture
+from medjax.outputs.labels.metrics import is_higher_better
 from medjax.tasks.transfer.comparing import ALL, Arm, compare_arms, conclude, estimate
 from medjax.typing import Json
 
 FIGURE = "training_size.png"
-_NAMES = {"auc": "AUC", "mae": "mean absolute error"}
+_NAMES = {"auc": "AUC", "mae": "mean absolute error", "r2": "R²"}
 
 
 class Summary(NamedTuple):
@@ -37,20 +38,25 @@ class Summary(NamedTuple):
 def summarise(
     arms: Sequence[Arm], declared: Mapping[str, Metric], *, metric: str, samples: int
 ) -> Summary:
-    """Compares all arms, by `metric` and balanced accuracy, the first being what the others are
-    held against.
+    """Compares all arms, by `metric`, and balanced accuracy or R2 where there is that, the first
+    being what the others are held against.
 
     Args:
       declared: all metrics; samples: exchanges of a paired test.
     """
-    shown = [n for n in dict.fromkeys((metric, "balanced_accuracy")) if n in declared]
+    shown = [n for n in dict.fromkeys((metric, "balanced_accuracy", "r2")) if n in declared]
     compared = compare_arms(arms, {name: declared[name] for name in shown}, samples=samples)
     return Summary(
         arms,
         [estimate(arm, declared, samples=samples) for arm in arms],
         shown,
         compared,
-        conclude(compared, metric=metric, against=arms[0].name),
+        conclude(
+            compared,
+            metric=metric,
+            against=arms[0].name,
+            higher=is_higher_better(metric),
+        ),
     )
 
 

@@ -80,6 +80,8 @@ def test_one_sentence_says_what_the_data_show_and_what_they_do_not():
         "finetune better at all (+0.300), not told apart at 10 (+0.010)."
     )
     assert comparing.conclude(compared, metric="accuracy", against="scratch") == ""
+    of_errors = comparing.conclude(compared, metric="auc", against="scratch", higher=False)
+    assert "frozen better at all (-0.100), worse at 10 (+0.200)" in of_errors
 
 
 def test_tables_and_figure_have_every_arm(tmp_path):

@@ -1,0 +1,80 @@
+"""The metrics of quantities: numbers that an image stands for, such as an age.
+
+Each takes `reference` `[n, quantity]`, NaN where it is not known, `answer` `[n, quantity]` and
+`weight` `[b, n]`, and returns `[b]`. What is not known has no part in it.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from medjax.data.dataset import Split
+from medjax.data.info import DatasetInfo
+from medjax.errors import UserError
+from medjax.evaluation.metrics import Floats, Metric, marked, mean_defined, ratio
+
+Array = np.ndarray
+_UNTOLD = "auc"  # what `best` is where nobody has said it: of classes
+
+
+@marked(bounds=(0.0, np.inf))
+def mae(reference: Array, answer: Array, weight: Array, *, place: int) -> Floats:
+    """mean absolute error, in the unit of the quantity"""
+    return mean_defined(np.abs(answer - reference)[:, place], weight)
+
+
+@marked(bounds=(0.0, np.inf))
+def mse(reference: Array, answer: Array, weight: Array, *, place: int) -> Floats:
+    """mean squared error"""
+    return mean_defined(((answer - reference) ** 2)[:, place], weight)
+
+
+@marked(bounds=(-np.inf, 1.0))
+def r2(reference: Array, answer: Array, weight: Array, *, places: Sequence[int]) -> Floats:
+    """coefficient of determination: 1 minus the squared errors over those of the mean of the cases
+    themselves; of several quantities the mean"""
+    return np.mean([_r2_of_one(reference[:, j], answer[:, j], weight) for j in places], 0)
+
+
+def _r2_of_one(reference: Array, answer: Array, weight: Array) -> Floats:
+    known = np.isfinite(reference)
+    truth, weights = reference[known], weight[:, known]
+    error = weights @ (answer[known] - truth) ** 2
+    centre = ratio(weights @ truth, weights.sum(1))
+    spread = (weights * (truth - centre[:, None]) ** 2).sum(1)
+    return 1.0 - ratio(error, spread)
+
+
+def declared(names: Sequence[str]) -> dict[str, Metric]:
+    """All metrics by name: of one quantity `mae`, `mse` and `r2`; of several, which have units of
+    their own, those of each, and the mean of all R2."""
+    if len(names) == 1:
+        return {"mae": partial(mae, place=0), "mse": partial(mse, place=0)} | _mean_r2(names)
+    out: dict[str, Metric] = _mean_r2(names)
+    for place, name in enumerate(names):
+        out |= {
+            f"mae_{name}": partial(mae, place=place),
+            f"mse_{name}": partial(mse, place=place),
+            f"r2_{name}": partial(r2, places=(place,)),
+        }
+    return out
+
+
+def _mean_r2(names: Sequence[str]) -> dict[str, Metric]:
+    return {"r2": partial(r2, places=tuple(range(len(names))))}
+
+
+def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
+    """The metric that chooses the checkpoint; the loss where none of quantities is wished for.
+
+    Raises:
+      UserError: for a metric of classes.
+    """
+    if wish in declared(info.quantities):
+        return wish
+    if wish != _UNTOLD:
+        raise UserError(
+            f"`best={wish}`: of quantities: mae or mse, of a single one; leave it out for the loss"
+        )
+    return "loss"
