@@ -199,6 +199,7 @@ def draw_sizes(path: Path, sizes: Sequence[int], found: dict[str, list[float]]) 
         ax.set(xlabel="side of the volume, voxels", ylabel="seconds a pair")
         ax.set_xticks(sizes, [str(s) for s in sizes])
         ax.minorticks_off()
+        plot.plain_numbers(ax.yaxis)
         figure.legend(loc="outside right upper", fontsize=8)
 
     plot.new_figure(path, 1, 1, (7.0, 3.8), draw)

@@ -129,7 +129,7 @@ def train_arms(
     if table.probes:
         experiment.say(f"\nprobes of {size}: weight decay {table.decays}, by cross-validation")
     for name in run.config.arms:
-        experiment.say(f"\n{name}, {size} training images{' of each class' * (size != ALL)}")
+        experiment.say(f"\n{name}, {arms.describe_size(size, method.spec.info)}")
         with experiment.open_beside(run, f"{name}_{size}") as inner:
             if name in (arms.FROZEN, *arms.TABLES):
                 learned, evaluation, seconds = ask(inner, method, table, name)
@@ -180,10 +180,10 @@ def write_comparison(
     if mesh.is_first():
         showing.copy_best(run.workdir, best.arm)
     experiment.say("\ncomparing the arms")
+    shown = {"metric": metric, "samples": n, "of_class": not method.spec.info.quantities}
     with progress.alive("comparing the arms"):
-        summary = showing.summarise([c.arm for c in done], declared, metric=metric, samples=n)
-    train = run.dataset.splits["train"]
-    of_all = len(train) / len(arms.group_images(train, method.spec.info)[1])
+        summary = showing.summarise([c.arm for c in done], declared, **shown)
+    of_all = arms.count_of_group(run.dataset.splits["train"], method.spec.info)
     return experiment.write_report(
         run,
         method,

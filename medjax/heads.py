@@ -1,6 +1,6 @@
 """What the last layer of a classifier answers, and what that says of each class.
 
-An image has one of several classes, each of several findings or not, or stands for quantities.
+An image has one of several classes, each of several findings or not, or quantities, numbers.
 Grades, classes with an order, may be learnt as classes, as a number, as both, or as a chain of
 questions whether they are beyond each grade. Whichever is learnt, the answer is the probability of
 each class, so that metrics, tables and bundles are the same.
@@ -211,7 +211,7 @@ NAMES = (*HEADS, QUANTITIES)
 
 
 @functools.lru_cache(maxsize=64)  # so that what is compiled for a head is found again
-def quantity_head(scale: tuple[tuple[float, float], ...]) -> ClassHead:
+def make_quantity_head(scale: tuple[tuple[float, float], ...]) -> ClassHead:
     """The head of quantities: regression by squared error, in standard deviations.
 
     Args:
@@ -252,7 +252,7 @@ def masked_squared_error(values: Array, target: Array) -> Array:
 
 def make_head(name: str, scale: tuple[tuple[float, float], ...] = ()) -> ClassHead:
     """The head of this name; `scale` is that of quantities."""
-    return quantity_head(scale) if name == QUANTITIES else HEADS[name]
+    return make_quantity_head(scale) if name == QUANTITIES else HEADS[name]
 
 
 def name_head(info: DatasetInfo, wish: str) -> str:

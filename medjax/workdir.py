@@ -14,7 +14,7 @@ from medjax.train.record import plain, write_json
 from medjax.typing import Json
 
 _LOCK = ".lock"
-_FACTS = "trained.info."  # of the set, as they stand among the settings of a run
+_FACTS = "trained."  # of the set, as they stand among the settings of a run
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:

@@ -119,6 +119,7 @@ def test_facts_that_an_older_version_did_not_know_change_nothing(tmp_path):
     with workdir.open_workdir(tmp_path / "w", "e", Config(), **older):
         pass
     workdir.check_workdir(tmp_path / "w", "e", Config(), **newer)
+    workdir.check_workdir(tmp_path / "w", "e", Config(), trained={**newer["trained"], "scale": []})
     newer["trained"]["info"]["side"] = 512
     with pytest.raises(UserError, match=r"trained.info.side was None, is 512"):
         workdir.check_workdir(tmp_path / "w", "e", Config(), **newer)

@@ -84,7 +84,7 @@ def test_a_head_of_something_else_is_told(head, info, has):
 
 
 def test_quantities_are_learnt_in_standard_deviations_and_told_in_their_unit():
-    head = heads.quantity_head(((50.0, 10.0), (4.0, 2.0)))
+    head = heads.make_quantity_head(((50.0, 10.0), (4.0, 2.0)))
     target = head.encode(jnp.array([[60.0, jnp.nan]]), 2)[0]
     assert target[0] == 1 and jnp.isnan(target[1])
     assert head.decode(jnp.array([1.0, -1.0]), 2) == pytest.approx([60, 2])
@@ -95,4 +95,6 @@ def test_quantities_are_learnt_in_standard_deviations_and_told_in_their_unit():
     unknown = jnp.full(2, jnp.nan)
     assert head.loss(jnp.ones(2), unknown) == 0
     assert np.isfinite(jax.grad(head.loss)(jnp.ones(2), target)).all()
-    assert heads.quantity_head(((50.0, 10.0), (4.0, 2.0))) is head  # so that nothing compiles twice
+    assert (
+        heads.make_quantity_head(((50.0, 10.0), (4.0, 2.0))) is head
+    )  # so that nothing compiles twice

@@ -85,7 +85,8 @@ def infer(options: Options) -> str:
     known = sorted(names & set(kind.builders()))
     if len(known) == 1:
         return known[0]
-    if options.is_table or (path.is_dir() and kind.looks_like(path)):
+    loose = getattr(options, "unlabelled", False) and _has_images(path)  # in no folder of a class
+    if options.is_table or (path.is_dir() and (loose or kind.looks_like(path))):
         return kind.folder_set
     raise UserError(
         f"`data_dir={path}`: no set of this kind; looked for {kind.wanted}, or the .npz of a known "
@@ -117,7 +118,7 @@ def is_named(options: Options) -> bool:
 def check_kind(options: Options, info: DatasetInfo) -> None:
     """Raises UserError unless a set has what sets that are read with these options have."""
     wanted = {
-        DataOptions: "targets",
+        DataOptions: "classes",
         LandmarkOptions: "landmarks",
         MaskOptions: "structures",
         BoxOptions: "box_classes",
@@ -125,7 +126,7 @@ def check_kind(options: Options, info: DatasetInfo) -> None:
         PairOptions: "pairing",
     }
     what = wanted[type(options)]
-    if not getattr(info, what):
+    if not (info.targets if what == "classes" else getattr(info, what)):
         raise UserError(
             f"the set {info.name} has no {what}; choose another set, or another command"
         )

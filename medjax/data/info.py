@@ -14,7 +14,7 @@ class DatasetInfo:
       name: short name.
       classes: class names, in the order of the labels.
       findings: names of what each image has or has not, where it may have several.
-      quantities: names of the numbers that each image stands for, as an age.
+      quantities: names of numbers that are predicted from an image, such as an age.
       landmarks: landmark names, in the order of the points.
       mirrored: pairs of landmarks that change places in a mirror image, as left and right do.
       unordered: pairs of landmarks that have no order of their own, as the two ends of an axis.
@@ -91,8 +91,8 @@ class DatasetInfo:
 
     @property
     def has_labels(self) -> bool:
-        """Whether anything tells exam images apart."""
-        return self.targets != (UNLABELLED,)
+        """Whether exam images have labels, or are no exam images."""
+        return self.classes != (UNLABELLED,)
 
     @property
     def unit(self) -> str:
@@ -105,6 +105,8 @@ class DatasetInfo:
         if self.pairing:
             named = f", masks of {len(self.structures)} structures" * bool(self.structures)
             return f"pairs, {self.pairing}{named}"
+        if not self.has_labels:
+            return "images without labels"
         shown = (
             (self.classes, f"{len(self.classes)} classes"),
             (self.findings, f"{len(self.findings)} findings"),

@@ -183,16 +183,19 @@ def _finding(line: table.TableRow, column: str) -> float:
     return known[line[column]]
 
 
+_LARGEST = 1e30  # quantity, as float32 holds it
+
+
 def _quantity(line: table.TableRow, column: str) -> float:
-    """A finite number, or NaN of an empty cell."""
-    try:
-        value = float(line[column] or "nan")
-    except ValueError:
-        value = math.inf
-    if math.isinf(value):
+    """A number, or NaN of a cell that is empty, or `NA`."""
+    text = line[column].strip()
+    if text.lower() in table.MISSING:
+        return math.nan
+    value = float(text) if table.is_number(text) else math.inf
+    if abs(value) > _LARGEST:
         raise UserError(
-            f"{line.origin}: {column} is {line[column]!r}; a quantity is a number, or empty where "
-            "it is not known"
+            f"{line.origin}: {column} is {line[column]!r}; a quantity is a number, with a point "
+            "before its decimals, or empty where it is not known"
         )
     return value
 
@@ -232,8 +235,22 @@ def _from_folders(root: Path, options: DataOptions) -> Scan:
 
 
 def _of_any_folder(root: Path) -> tuple[list[LabelRow], Counter[str]]:
+    """All images below the folder; where all of its folders name splits, these are kept."""
     files, left_out = walk.find(root, images.is_image)
-    return [LabelRow(file, UNLABELLED, "", None, {}, str(file)) for file in files], left_out
+    tops = [file.relative_to(root).parts[:-1][:1] for file in files]
+    are_splits = all(top and splits.is_split_name(top[0]) for top in tops)
+    rows = [
+        LabelRow(
+            file,
+            UNLABELLED,
+            "",
+            splits.split_name(top[0], origin=str(file)) if are_splits else None,
+            {},
+            str(file),
+        )
+        for file, top in zip(files, tops, strict=True)
+    ]
+    return rows, left_out
 
 
 def _of_folder(root: Path, *, split: str | None = None) -> tuple[list[LabelRow], Counter[str]]:

@@ -164,7 +164,7 @@ class DataOptions(Options):
     quantity_columns: tuple[str, ...] = option(
         (), "metadata.csv: columns of numbers to be predicted, such as age (regression)"
     )
-    unlabelled: bool = option(False, "of pretrain: images without labels, in folders of any names")
+    unlabelled: bool = option(False, "for pretrain: take all images, without labels")
     metadata_columns: tuple[str, ...] = option((), "metadata.csv: further columns to keep")
     taxonomy: str = option("", "CSV of child and parent: a tree above the classes", path=True)
     leaf_columns: tuple[str, ...] = option((), "taxonomy: columns that part classes into leaves")
@@ -188,6 +188,16 @@ class DataOptions(Options):
             raise UserError(f"`taxonomy` is a tree of classes; `{columns[0]}` are none")
         if len(columns) > 1:
             raise UserError(f"`{columns[0]}` with `{columns[1]}`: give one of the two")
+        for name in OF_CLASSES:
+            if columns and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise UserError(f"`{name}` is for classes; with `{columns[0]}` leave it out")
+        learnt = (*self.finding_columns, *self.quantity_columns)
+        again = [c for i, c in enumerate(learnt) if c in learnt[:i] or c in self.metadata_columns]
+        if again:
+            raise UserError(
+                f"`{columns[0]}`: {again[0]} is named twice, or is in `metadata_columns` too; what "
+                "is learnt is named once"
+            )
 
     @property
     def has_classes(self) -> bool:
@@ -198,6 +208,7 @@ class DataOptions(Options):
         return _state_of(self.taxonomy)
 
 
+OF_CLASSES = ("label_column", "class_order", "positive_class")
 # What stands in place of classes.
 _NO_CLASSES = ("finding_columns", "quantity_columns", "unlabelled")
 

@@ -14,7 +14,7 @@ from medjax.evaluation.stats import Comparison, Estimate, bootstrap
 from medjax.files import read_table
 
 Kind = TypeVar("Kind", bound="Predictions")
-_LEVEL = 0.9  # share of further subjects whose error a bound is to hold
+LEVEL = 0.9  # share of further subjects whose error a bound is to hold
 
 
 class Predictions:
@@ -101,7 +101,11 @@ class ConformalBound(NamedTuple):
 
 
 def conformal_bound(
-    error: Callable[[Kind], np.ndarray], tuned: Kind, predictions: Kind
+    error: Callable[[Kind], np.ndarray],
+    tuned: Kind,
+    predictions: Kind,
+    *,
+    level: float = LEVEL,
 ) -> ConformalBound:
     """As of `stats.conformal_radius`, for 90 % of further subjects.
 
@@ -110,7 +114,7 @@ def conformal_bound(
       tuned: the table on validation, which chooses; predictions: that of the report, which may be
         the same.
     """
-    radius = stats.conformal_radius(error(tuned), level=_LEVEL, subjects=tuned.subject_id)
+    radius = stats.conformal_radius(error(tuned), level=level, subjects=tuned.subject_id)
     held = np.nan if tuned is predictions else share_within(error(predictions), radius)
     return ConformalBound(radius, held)
 

@@ -116,6 +116,11 @@ def show(
         console.print(note, soft_wrap=True, markup=False)
 
 
+def digits(value: float, *, count: int) -> str:
+    """A number with so many digits that count, and without an exponent."""
+    return np.format_float_positional(value, precision=count, fractional=False, trim="-")
+
+
 def with_interval(estimate: Estimate) -> str:
     """`0.986 [0.979, 0.992]`."""
     if np.isnan(estimate.low):

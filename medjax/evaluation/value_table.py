@@ -68,7 +68,12 @@ def read(path: Path, prefixes: Prefixes) -> ValueTable:
     for number, row in enumerate(rows, start=2):
         try:
             values.append([float(v) if v else np.nan for v in row[2:]])
-            if len(row) != len(head) or not np.isfinite(values[-1][len(names) :]).all():
+            answers = values[-1][len(names) :]
+            if (
+                len(row) != len(head)
+                or not np.isfinite(answers).all()
+                or np.isinf(values[-1]).any()
+            ):
                 raise ValueError("a value is missing or not finite")
         except ValueError as e:
             raise UserError(f"{path}, line {number}: {e}") from None

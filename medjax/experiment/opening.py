@@ -217,7 +217,7 @@ def _describe(dataset: Dataset) -> None:
     modality = "" if info.modality == "unknown" else f"{info.modality}; "
     say(f"{info.name}: {kind}{modality}{info.summary}; {sizes}")
     say(f"subjects: {info.subjects or _UNKNOWN_SUBJECTS}")
-    if info.classes:
+    if info.classes and info.has_labels:
         say(f"classes: {_count_classes(dataset)}")
     if info.findings:
         say(f"findings: {_count_findings(dataset)}")
@@ -311,12 +311,13 @@ def describe_model(run: Run, preprocessing: Preprocessing) -> ModelSpec:
         tuple(getattr(run.config.data, "window", ())),
         run.training.seeds,
         run.config.data.channels,
-        _scale_quantities(train, run.dataset.info.quantities),
+        _scale_quantities(run.dataset.pool or train, run.dataset.info.quantities),
     )
 
 
 def _scale_quantities(train: Split, names: Sequence[str]) -> tuple[tuple[float, float], ...]:
-    """Mean and standard deviation of each; raises UserError for one that tells cases not apart."""
+    """Mean and standard deviation of each, of all folds alike, so that their networks can answer
+    together; raises UserError for a quantity that is the same in all cases."""
     columns = [train["quantities"][:, place] for place in range(len(names))]
     scale = []
     for name, column in zip(names, columns, strict=True):

@@ -239,15 +239,12 @@ def _describe_data(run: Run) -> Json:
 def count_cases(split: Split, info: DatasetInfo) -> Json:
     """Cases, subjects, and the cases of each class."""
     counts = {"cases": len(split), "subjects": len(set(split.subject_id))}
-    if info.classes:
+    if info.classes and info.has_labels:
         frequency = np.bincount(split["label"], minlength=len(info.classes))
         counts |= {name: int(n) for name, n in zip(info.classes, frequency, strict=True)}
     if info.findings:
         present = np.nansum(split["findings"], 0)
         counts |= {name: int(n) for name, n in zip(info.findings, present, strict=True)}
-    if info.quantities:
-        known = np.isfinite(split["quantities"]).sum(0)
-        counts |= {name: int(n) for name, n in zip(info.quantities, known, strict=True)}
     return counts
 
 

@@ -9,6 +9,7 @@ writes them as JSON, `--html=FILE` as a page. The test's hypothesis is that the 
 models are exchangeable, subject by subject.
 """
 
+import csv
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -203,10 +204,10 @@ def read_pair(config: Config, first: Path, other: Path) -> PairedAnswers:
     Raises:
       UserError: unless both files hold the same cases.
     """
-    with first.open(errors="replace") as f:
-        header = f.readline().strip().split(",")
+    with first.open(errors="replace", newline="") as f:
+        header = next(csv.reader(f), [])
     kinds = [output.compare for output in known_outputs()]
     known = next((c for c in kinds if c and c.recognises(header)), None)
     if known is None:
-        raise UserError(f"{first}: holds none of classes, findings and landmarks")
+        raise UserError(f"{first}: no predictions.csv of a kind that is compared")
     return known.read_pair(first, other, config)

@@ -4,9 +4,10 @@
 
 The images are a file or a folder: pictures, NIfTI, DICOM (pip install pydicom), and of sequences
 also GIF, videos (pip install av) and folders of pictures. `answers/` then holds `predictions.csv`
-(probabilities; or landmarks in pixels and mm; or frames), `overlays/` to look at, of volumes with
-landmarks a `.mrk.json` each for 3D Slicer, and of sequences `scores.csv`. A file that cannot be
-read does not stop the rest: such files are listed at the end, and the exit code is then 1.
+(probabilities; or quantities; or landmarks in pixels and mm; or frames), `overlays/` to look at, of
+volumes with landmarks a `.mrk.json` each for 3D Slicer, and of sequences `scores.csv`. A file that
+cannot be read does not stop the rest: such files are listed at the end, and the exit code is then
+1.
 """
 
 import contextlib
@@ -139,7 +140,7 @@ def check_pairs(config: Config, spec: ModelSpec) -> None:
     given = next((name for name in ("fixed", "pairs") if getattr(config, name)), None)
     if given and not spec.info.pairing:
         raise UserError(
-            f"`{given}`: of a network that registers, and this one does not; leave it out"
+            f"`{given}` is for networks that register images, which this one does not; leave it out"
         )
 
 

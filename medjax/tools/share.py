@@ -116,6 +116,7 @@ def show(config: Config, source: str) -> None:
 
 def _show(source: str, model: bundle.Bundle) -> None:
     info, numbers = model.spec.info, model.report
+    known = model.predictor.output.describe(info).names
     rows = [
         [
             name,
@@ -131,7 +132,7 @@ def _show(source: str, model: bundle.Bundle) -> None:
         [
             f"{numbers['split']}: {report.population(numbers)}"
             f"{', synthetic' if info.synthetic else ''}",
-            f"knows: {', '.join(info.targets or info.landmarks or info.frames)}",
+            *([f"knows: {', '.join(known)}"] if known else []),
             f"{numbers['parameters']:,} parameters; "
             f"{walk.counted(model.spec.seeds, 'network')}{' together' * (model.spec.seeds > 1)}",
             *numbers.get("notes", []),

@@ -506,8 +506,8 @@ def _png(shape):
         ({"batch": 0}, "`batch=0`"),
         ({"spacing_mm": -1}, "`spacing_mm=-1.0`"),
         ({"input": "."}, "holds no images"),
-        ({"fixed": "a.png"}, "`fixed`: of a network that registers, and this one does not"),
-        ({"pairs": "p.csv"}, "`pairs`: of a network that registers, and this one does not"),
+        ({"fixed": "a.png"}, "`fixed` is for networks that register images, which this"),
+        ({"pairs": "p.csv"}, "`pairs` is for networks that register images, which this"),
     ],
 )
 def test_bad_flags_get_one_clear_line(classifier, tmp_path, cache_dir, monkeypatch, changes, words):

@@ -1,5 +1,6 @@
 """Reading a bundle that a stranger made, or that was damaged on the way, does no harm."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -13,9 +14,12 @@ import numpy as np
 import pytest
 
 from medjax import bundle, weights
-from medjax.bundle import archive, manifest
+from medjax.bundle import archive, limits, manifest
+from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
-from medjax.outputs.base import Description
+from medjax.ops.preprocess import Preprocessing
+from medjax.outputs.base import Description, ModelSpec
+from medjax.tasks.classification.predictor import ClassificationPredictor
 from tests.bundle.conftest import made, rewritten
 from tests.conftest import ROOT
 
@@ -212,6 +216,8 @@ def test_what_is_missing_or_too_many_is_named(classifier):
         ({"trained__preprocessing__sd": [1.0, 1.0]}, "preprocessing does not fit"),
         ({"trained__window": [1.0]}, "window is no range"),
         ({"trained__image_shape": [17_000, 17_000, 1]}, "image_shape .* out of range"),
+        ({"trained__quantity_scale": [[0.0, 1.0]]}, "quantity_scale does not fit the quantities"),
+        ({"trained__info__quantities": ["age"]}, "more than one of classes, findings and quant"),
     ],
 )
 def test_settings_that_no_bundle_has(classifier, changes, words):
@@ -219,6 +225,20 @@ def test_settings_that_no_bundle_has(classifier, changes, words):
     with pytest.raises(UserError, match=words) as e:
         bundle.opened(rewritten(classifier.files, **changes), where="b")
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [(), ((1.0, 0.0),), ((1.0, -1.0),), ((1.0, 1e-38),), ((1e38, 1.0),), ((1.0, 1.0),) * 2],
+)
+def test_a_scale_that_quantities_cannot_have(scale):
+    scaling = Preprocessing(0.0, 1.0, (0.0,), (1.0,))
+    info = DatasetInfo("x", quantities=("age",))
+    spec = ModelSpec(info, scaling, (8, 8, 1), "uint8", quantity_scale=scale)
+    with pytest.raises(UserError, match="b: quantity_scale does not fit"):
+        limits.check_sizes(ClassificationPredictor(head="quantities"), spec, "b")
+    fit = dataclasses.replace(spec, quantity_scale=((50.0, 10.0),))
+    limits.check_sizes(ClassificationPredictor(head="quantities"), fit, "b")
 
 
 def test_weights_that_are_pickles_or_others_are_refused(classifier):

@@ -9,6 +9,8 @@ from PIL import Image
 
 from experiments import classify, pretrain, retrieve
 from medjax import app, experiment, models
+from medjax.data import catalogue, source
+from medjax.data.options import DataOptions
 from medjax.errors import UserError
 from tests.bundle import conftest as shared
 from tests.conftest import REPORT
@@ -94,15 +96,25 @@ def test_images_without_labels_are_enough(tmp_path, cache_dir, rng, capsys):
     report = json.loads((tmp_path / "pretrain" / "report.json").read_text())
     assert all(entry["value"] is None for entry in report["metrics"].values())
     assert any("images have no labels" in line for line in report["remarks"])
-    assert "classes: unlabelled 1" in capsys.readouterr().out
+    assert "images without labels" in capsys.readouterr().out
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in (tmp_path / "set").rglob("*.png"):
+        (flat / file.name).write_bytes(file.read_bytes())
+    found = source.load(
+        catalogue.infer(DataOptions(str(flat), unlabelled=True)),
+        options=DataOptions(str(flat), unlabelled=True),
+        cache_dir=cache_dir,
+    )
+    assert sum(map(len, found.splits.values())) == 20
     with pytest.raises(UserError, match=r"set has no labels to learn; `medjax pretrain` takes"):
         run(classify, "classify")
-    with pytest.raises(UserError, match="set has no labels; images are compared by classes"):
+    with pytest.raises(UserError, match="set has no labels, and images are compared by classes"):
         run(retrieve, "retrieve")
     one = tmp_path / "set" / "scanner 0"  # whose only folder is taken for a class
     with pytest.raises(UserError, match=r"only the class 'day'.*`medjax pretrain` needs none"):
         run(classify, "classify", unlabelled=False, data_dir=one)
-    assert {p.name for p in tmp_path.iterdir()} == {"set", "pretrain"}
+    assert {p.name for p in tmp_path.iterdir()} == {"set", "flat", "pretrain"}
 
 
 def test_findings_are_no_classes(tmp_path, cache_dir, rng):
@@ -112,9 +124,9 @@ def test_findings_are_no_classes(tmp_path, cache_dir, rng):
         Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(folder / f"{i}.png")
         rows.append(f"{i}.png,{i % 2},1")
     (folder / "metadata.csv").write_text("\n".join(rows))
-    for program, more in ((pretrain, ", or `unlabelled`"), (retrieve, "")):
+    for program, more in ((pretrain, ", or give `unlabelled`"), (retrieve, "")):
         flags = {"data_dir": folder, "finding_columns": "a,b", "cache_dir": cache_dir}
         flags["workdir"] = tmp_path / "run"
-        with pytest.raises(UserError, match=f"has findings; images are .*`label_column`{more}$"):
+        with pytest.raises(UserError, match=f"has findings, and images .*`label_column`{more}$"):
             given = ["x", *(f"--{k}={v}" for k, v in flags.items())]
             program.main(app.parse(program.Config, given, "x"))

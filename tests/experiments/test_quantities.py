@@ -36,12 +36,12 @@ def bright(tmp_path_factory):
     """Pictures, whose quantity is how bright they are; of some it is not known."""
     folder, rng = tmp_path_factory.mktemp("bright") / "set", np.random.default_rng(0)
     folder.mkdir()
-    rows = ["path,brightness,constant"]
+    rows = ["path,brightness,constant,side"]
     for i in range(60):
         level = int(rng.integers(20, 200))
         pixels = (level + rng.integers(0, 30, (12, 12))).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{i:02d}.png")
-        rows.append(f"{i:02d}.png,{'' if i % 10 == 0 else level / 2},7")
+        rows.append(f"{i:02d}.png,{'' if i % 10 == 0 else level / 2},7,{level > 100}")
     (folder / "metadata.csv").write_text("\n".join(rows))
     return folder
 
@@ -56,27 +56,36 @@ def test_a_quantity_is_learnt_shared_and_told_of_new_images(bright, tmp_path, ca
     assert about["known"] < found["cases"] and 0 <= about["coverage"] <= 1
     assert any("quantities are not known" in line for line in found["remarks"])
     page = (workdir / "report.html").read_text()
-    assert "Each quantity" in page and "told as" in page
+    assert "Each quantity" in page and "predicted" in page
     assert {"agreement.png", "coverage.png"} <= {p.name for p in (workdir / "figures").iterdir()}
     opened = bundle.opened(bundle.make(workdir, notes=Notes("tiny")), where="tiny")
     rows = [
         opened.predict(np.full((12, 12), level, np.uint8)).rows()[0] for level in (40, 110, 180)
     ]
-    told = [row["brightness"] for row in rows]
+    told = [row["predicted_brightness"] for row in rows]
     assert told == sorted(told) and told[0] < 45 and told[2] > 65
     radius = about["conformal_radius"]
     for row in rows:
-        assert row["brightness_high"] - row["brightness"] == pytest.approx(radius, rel=1e-4)
+        reach = row["high_brightness"] - row["predicted_brightness"]
+        assert reach == pytest.approx(radius, rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({"quantity_columns": "constant"}, "constant has fewer than two values in the training"),
-        ({"quantity_columns": "brightness", "best": "kappa"}, "`best=kappa`: of quantities"),
+        ({"quantity_columns": "brightness", "best": "kappa"}, "`best=kappa` is for classes"),
         ({"quantity_columns": "brightness", "class_weights": "balanced"}, "is for classes"),
         ({"quantity_columns": "brightness", "loss": "focal"}, "`loss` is for `head=classes`"),
         ({"quantity_columns": "darkness"}, "unknown column of .* 'darkness'"),
+        ({"quantity_columns": "brightness,brightness"}, "brightness is named twice"),
+        (
+            {"quantity_columns": "brightness", "metadata_columns": "brightness"},
+            "brightness is named twice, or is in `metadata_columns` too",
+        ),
+        ({"quantity_columns": "brightness", "class_order": "a"}, "`class_order` is for classes"),
+        ({"label_column": "constant", "head": "quantities"}, "only the class '7'"),
+        ({"label_column": "side", "head": "quantities"}, "`head=quantities`: set has classes"),
     ],
 )
 def test_bad_flags_are_told_in_one_line(bright, tmp_path, cache_dir, flags, message):
@@ -84,6 +93,20 @@ def test_bad_flags_are_told_in_one_line(bright, tmp_path, cache_dir, flags, mess
     with pytest.raises(UserError, match=message) as error:
         run_here(classify, data_dir=bright, workdir=workdir, cache_dir=cache_dir, **flags)
     assert "\n" not in str(error.value) and not workdir.exists()
+
+
+@pytest.mark.slow
+def test_networks_of_folds_answer_in_one_unit(bright, tmp_path, cache_dir):
+    flags = {"quantity_columns": "brightness", "folds": 2, "subject_column": ""}
+    found = run_here(
+        classify, data_dir=bright, workdir=tmp_path / "run", cache_dir=cache_dir, **flags
+    )
+    assert found["metrics"]["mae"]["value"] < found["baseline"]["mae"] / 2
+    scales = [
+        json.loads((tmp_path / "run" / f"fold_{k}" / "config.json").read_text())["trained"]
+        for k in range(2)
+    ]
+    assert scales[0]["quantity_scale"] == scales[1]["quantity_scale"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from sklearn import metrics as reference
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
-from medjax.evaluation.predictions import conformal_bound
 from medjax.outputs import quantities
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.quantities import conformal, metrics, serve
@@ -36,7 +35,7 @@ def as_table(truth, answer, names=NAMES):
 def test_metrics_equal_scikit_learn_on_what_is_known(seed):
     truth, answer = draw_cases(seed)
     w = np.random.default_rng(seed).integers(1, 4, len(truth)).astype(float)
-    found = {k: m(truth, answer, w[None])[0] for k, m in metrics.declared(NAMES).items()}
+    found = {k: m(truth, answer, w[None])[0] for k, m in metrics.declare_metrics(NAMES).items()}
     known = np.isfinite(truth).T
     for name, function in (
         ("mae", reference.mean_absolute_error),
@@ -51,8 +50,8 @@ def test_metrics_equal_scikit_learn_on_what_is_known(seed):
 
 
 def test_one_quantity_has_plain_names_and_several_have_none_that_mix_units():
-    assert list(metrics.declared(("age",))) == ["mae", "mse", "r2"]
-    assert not {"mae", "mse"} & set(metrics.declared(NAMES))
+    assert list(metrics.declare_metrics(("age",))) == ["mae", "mse", "r2"]
+    assert not {"mae", "mse"} & set(metrics.declare_metrics(NAMES))
 
 
 def test_of_equal_references_nothing_is_explained():
@@ -64,24 +63,34 @@ def test_of_equal_references_nothing_is_explained():
 def test_the_interval_is_the_error_that_so_many_stay_below():
     # Errors 1 to 19: with 19 subjects the 0.9 (19 + 1) = 18th smallest.
     tuned = as_table(np.zeros((19, 1)), np.arange(1.0, 20.0)[:, None], ("age",))
-    assert conformal.find_radius(tuned, 0) == 18
-    assert np.isinf(conformal.find_radius(tuned, 0, level=0.99))
     shown = as_table(np.array([[0.0], [0], [np.nan], [0]]), np.array([[18.0], [19], [99], [-2]]))
-    assert conformal.find_coverage(shown, 0, 18.0) == pytest.approx(2 / 3)
-    assert conformal_bound(lambda t: t.errors(0), tuned, shown).coverage == pytest.approx(2 / 3)
-    held = conformal.cover_levels(tuned, shown, 0)
-    assert held[-1] == pytest.approx(2 / 3) and held[0] == pytest.approx(1 / 3)
+    bound = conformal.find_bound(tuned, shown, 0)
+    assert bound.radius == 18 and bound.coverage == pytest.approx(2 / 3)
+    assert conformal.find_bound(tuned, shown, 0, level=0.1).coverage == pytest.approx(1 / 3)
+    assert np.isinf(conformal.find_bound(tuned, shown, 0, level=0.99).radius)
+    assert np.isnan(conformal.find_bound(tuned, tuned, 0).coverage)
 
 
 @given(seed=st.integers(0, 10**6))
 def test_intervals_hold_for_further_subjects_as_often_as_they_say(seed):
     rng = np.random.default_rng(seed)
     error = rng.standard_t(3, (400, 1, 39))
-    share = [
-        abs(e[0, 0]) <= conformal.find_radius(as_table(np.zeros((38, 1)), e[0, 1:, None]), 0)
-        for e in error
-    ]
-    assert np.mean(share) == pytest.approx(0.9, abs=0.07)
+    held = []
+    for further, *known in error[:, 0]:
+        tuned = as_table(np.zeros((38, 1)), np.array(known)[:, None])
+        held.append(abs(further) <= conformal.find_bound(tuned, tuned, 0).radius)
+    assert np.mean(held) == pytest.approx(0.9, abs=0.07)
+
+
+def test_intervals_are_over_the_subjects_whose_quantity_is_known():
+    truth, answer = draw_cases(4, n=40, unknown=0.0)
+    truth[9:, 0] = np.nan  # nine are known, one too few for an interval
+    found = as_table(truth, answer).estimates(metrics.declare_metrics(NAMES), samples=50)
+    assert np.isnan(found["mae_age"].low) and np.isfinite(found["mae_age"].value)
+    assert np.isfinite(found["mae_weight"].low)
+    nothing = as_table(np.full((9, 2), np.nan), np.zeros((9, 2)))
+    found = nothing.estimates(metrics.declare_metrics(NAMES), samples=50)
+    assert all(np.isnan(estimate.value) for estimate in found.values())
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
@@ -122,10 +131,10 @@ def test_a_stranger_s_report_gives_no_interval_that_is_none(radius):
     row = serve.decide(answer, spec, {"quantities": rows}).rows()[0]
     assert row == {
         "case_id": "case",
-        "age": 50.0,
-        "weight": 70.0,
-        "weight_low": 68.0,
-        "weight_high": 72.0,
+        "predicted_age": 50.0,
+        "predicted_weight": 70.0,
+        "low_weight": 68.0,
+        "high_weight": 72.0,
     }
     for other in ({}, {"quantities": [1]}, {"quantities": {"weight": 3}}):
         assert serve.decide(answer, spec, other) == answer
@@ -136,5 +145,5 @@ def test_the_loss_chooses_the_checkpoint_unless_something_else_is_said():
     split = Split({}, [""], [""], [{}], None, (1, 1, 1), np.uint8)
     assert metrics.choose_score("auc", split, info) == "loss"
     assert metrics.choose_score("mae", split, info) == "mae"
-    with pytest.raises(UserError, match="`best=kappa`: of quantities"):
+    with pytest.raises(UserError, match="`best=kappa` is for classes"):
         metrics.choose_score("kappa", split, info)

@@ -26,7 +26,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     name = "image_folder"
     VERSION = tfds.core.Version("1.3.0")  # 1.2.0 rounded a few resized pixels otherwise
-    READS = (
+    READS: tuple[str, ...] = (
         "data_dir",
         "path_folder",
         "path_suffix",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from medjax.data.builders.image_folder import ImageFolder
 from medjax.data.found import RawImage
 from medjax.data.labelled import LabelRow, Scan, scan
-from medjax.data.options import DataOptions
+from medjax.data.options import OF_CLASSES, DataOptions
 
 # Where the zones of the Brixia score lie in a picture, as shares of its height and its width: from
 # the top of the lungs to their base, the patient's right side on the left. Films show more or less
@@ -100,6 +100,12 @@ class PublishedExams(ImageFolder, skip_registration=True):  # type: ignore[call-
             for name, value in PUBLICATIONS[self.name].options.items()
             if getattr(given, name) == getattr(usual, name)
         }
+        if not given.has_classes:
+            wished = {k: v for k, v in wished.items() if k not in OF_CLASSES}
+        learnt = (*given.finding_columns, *given.quantity_columns)  # and so no metadata
+        if "metadata_columns" in wished:
+            kept = [name for name in wished["metadata_columns"] if name not in learnt]
+            wished["metadata_columns"] = tuple(kept)
         return dataclasses.replace(given, **wished)
 
     @functools.cached_property
@@ -120,6 +126,11 @@ class BrixiaZones(PublishedExams, skip_registration=True):  # type: ignore[call-
     """
 
     name = "brixia_cxr"
+    READS: tuple[str, ...] = tuple(
+        name
+        for name in PublishedExams.READS
+        if name not in ("finding_columns", "quantity_columns", "unlabelled")
+    )
 
     @functools.cached_property
     def scan(self) -> Scan:

@@ -21,13 +21,21 @@ class OperatingOptions:
     """What operating points are to hold, on validation."""
 
     least_sensitivity: float = option(
-        0.95, "two classes: of the operating point with most specificity", least=0, below=1
+        0.95,
+        "two classes, findings: of the operating point with most specificity",
+        least=0,
+        below=1,
     )
     least_specificity: float = option(
-        0.95, "two classes: of the operating point with most sensitivity", least=0, below=1
+        0.95,
+        "two classes, findings: of the operating point with most sensitivity",
+        least=0,
+        below=1,
     )
     miss_cost: float = option(
-        1.0, "two classes: of a missed case against a false alarm, of the cheapest point", least=0
+        1.0,
+        "two classes, findings: of a missed case against a false alarm, of the cheapest point",
+        least=0,
     )
 
 
@@ -60,10 +68,12 @@ def choose_points(
         return []
     values = np.unique(score)
     thresholds = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2, [1.0]])
-    called = score >= thresholds[:, None]  # [threshold, n]
-    sensitivity = (called & true).sum(1) / true.sum()
-    specificity = (~called & ~true).sum(1) / (~true).sum()
-    misses, alarms = (~called & true).sum(1), (called & ~true).sum(1)
+    # Below each threshold; by order, as a table of thresholds by cases grows with their square.
+    misses, rejected = (
+        np.searchsorted(np.sort(score[side]), thresholds, side="left") for side in (true, ~true)
+    )
+    alarms = (~true).sum() - rejected
+    sensitivity, specificity = 1 - misses / true.sum(), rejected / (~true).sum()
 
     def best(name: str, gain: np.ndarray) -> OperatingPoint:
         # Of equal ones the middle one: as far from either side as can be.

@@ -1,5 +1,6 @@
-"""Quantities: numbers that an image stands for, as an age or a density (regression)."""
+"""Quantities: numbers that are predicted from an image, such as an age (regression)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import numpy as np
 
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.evaluation import report, stats
+from medjax.evaluation import report
 from medjax.evaluation.metrics import Metric
 from medjax.evaluation.plot import save_image
+from medjax.evaluation.predictions import LEVEL
 from medjax.outputs import exam_images
 from medjax.outputs.base import (
     WORST_CASES,
@@ -25,7 +27,7 @@ from medjax.outputs.base import (
 )
 from medjax.outputs.preparing import prepare_images
 from medjax.outputs.quantities import metrics, plot, serve
-from medjax.outputs.quantities.conformal import LEVEL, find_coverage, find_radius
+from medjax.outputs.quantities.conformal import find_bound
 from medjax.outputs.quantities.predictions import COLUMNS, QuantityPredictions, recognises
 from medjax.outputs.value_pairs import read_values
 from medjax.typing import Json
@@ -33,7 +35,7 @@ from medjax.typing import Json
 
 def describe(info: DatasetInfo) -> Description:
     """What such a network does."""
-    return Description("tells quantities of an exam image", info.quantities)
+    return Description("estimates quantities from an exam image", info.quantities)
 
 
 def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> QuantityPredictions:
@@ -58,44 +60,67 @@ def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[QuantityPredi
 
 def declare_metrics(spec: ModelSpec, measures: Any = None) -> dict[str, Metric]:
     """The metrics of the set's quantities."""
-    return metrics.declared(spec.info.quantities)
+    return metrics.declare_metrics(spec.info.quantities)
 
 
 def details(evaluation: Evaluation[QuantityPredictions]) -> Json:
     """Each quantity by itself, with the interval that holds for further subjects, and how many
     were not known."""
-    p, tuned, samples = evaluation.ensemble, evaluation.tuned, evaluation.samples
-    rows, shown = {}, []
+    p, tuned = evaluation.ensemble, evaluation.tuned
+    rows = {}
     for place, name in enumerate(p.names):
-        known, radius = np.isfinite(p.reference[:, place]), find_radius(tuned, place)
-        absolute = metrics.declared(p.names)["mae" if len(p.names) == 1 else f"mae_{name}"]
-        error = stats.bootstrap(absolute, *p.table, p.subject_id, samples=samples)
-        held = np.nan if tuned is p else find_coverage(p, place, radius)
+        error = {"mae": metrics.declare_metrics(p.names)["mae" + f"_{name}" * (len(p.names) > 1)]}
+        bound = find_bound(tuned, p, place)
         rows[name] = {
-            "mae": error,
-            "conformal_radius": radius,
-            "coverage": held,
-            "known": int(known.sum()),
+            **p.estimates(error, samples=evaluation.samples),
+            "conformal_radius": bound.radius,
+            "coverage": bound.coverage,
+            "known": int(np.isfinite(p.reference[:, place]).sum()),
         }
-        shown.append(
-            [name, report.with_interval(error), f"± {radius:.4g}", f"{held:.1%}", str(known.sum())]
-        )
     missing = int(np.isnan(p.reference).sum())
     note = f"{missing} of {p.reference.size} quantities are not known, and are left out"
     return {
         "quantities": rows,
-        "tables": [_tabulate(shown)],
+        "tables": [_tabulate(rows, on_same=tuned is p)],
         "remarks": [note] if missing else [],
     }
 
 
-def _tabulate(rows: list[list[str]]) -> Json:
-    columns = ["quantity", "mae [95 % interval]", f"{LEVEL:.0%} interval", "held", "known"]
+def _tabulate(rows: Mapping[str, Json], *, on_same: bool) -> Json:
+    """A row for each quantity.
+
+    Args:
+      on_same: intervals were chosen on the cases of the report, so that what they hold tells
+        nothing.
+    """
+    shown = [
+        [
+            name,
+            report.with_interval(row["mae"]),
+            f"± {report.digits(row['conformal_radius'], count=3)}"
+            if np.isfinite(row["conformal_radius"])
+            else "none",
+            *([] if on_same else [f"{row['coverage']:.1%}"]),
+            str(row["known"]),
+        ]
+        for name, row in rows.items()
+    ]
     remark = (
         f"The {LEVEL:.0%} interval about an answer is chosen on validation (split conformal "
-        "prediction); held: the share of the cases of this table that it holds."
+        "prediction); none: validation has too few subjects for it"
     )
-    return {"title": "Each quantity", "columns": columns, "rows": rows, "remarks": [remark]}
+    return {
+        "title": "Each quantity",
+        "columns": [
+            "quantity",
+            "mae [95 % interval]",
+            f"{LEVEL:.0%} interval",
+            *([] if on_same else ["test cases in it"]),
+            "known",
+        ],
+        "rows": shown,
+        "remarks": [remark],
+    }
 
 
 def draw(folder: Path, evaluation: Evaluation[QuantityPredictions]) -> list[Picture]:
@@ -120,15 +145,16 @@ def _draw_worst(folder: Path, evaluation: Evaluation[QuantityPredictions]) -> li
     for number, case in enumerate(order[off[order].max(1) >= 0].tolist(), start=1):
         place, file = int(off[case].argmax()), f"worst_{number}.png"
         save_image(folder / file, evaluation.split.read(case))
-        truth, answer = p.reference[case, place], p.answer[case, place]
-        text = f"{p.names[place]} {truth:.4g}, told as {answer:.4g}"
+        values = p.reference[case, place], p.answer[case, place]
+        truth, answer = (report.digits(value, count=4) for value in values)
+        text = f"{p.names[place]} {truth}, predicted {answer}"
         pictures.append(Picture(file, text, True, p.case_id[case], case + 2))
     return pictures
 
 
 def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
     """As of `outputs.value_pairs.read_values`."""
-    return read_values(first, other, COLUMNS, what="quantities", metrics_of=metrics.declared)
+    return read_values(first, other, COLUMNS, what="quantities", metrics_of=metrics.declare_metrics)
 
 
 QUANTITIES: Output[QuantityPredictions] = Output(

@@ -1,4 +1,4 @@
-"""The metrics of quantities: numbers that an image stands for, such as an age.
+"""The metrics of quantities: numbers that are predicted from an image, such as an age.
 
 Each takes `reference` `[n, quantity]`, NaN where it is not known, `answer` `[n, quantity]` and
 `weight` `[b, n]`, and returns `[b]`. What is not known has no part in it.
@@ -15,19 +15,19 @@ from medjax.errors import UserError
 from medjax.evaluation.metrics import Floats, Metric, marked, mean_defined, ratio
 
 Array = np.ndarray
-_UNTOLD = "auc"  # what `best` is where nobody has said it: of classes
+_DEFAULT_SCORE = "auc"  # what `best` is where it is not given
 
 
 @marked(bounds=(0.0, np.inf))
-def mae(reference: Array, answer: Array, weight: Array, *, place: int) -> Floats:
+def mae(reference: Array, answer: Array, weight: Array, *, places: Sequence[int]) -> Floats:
     """mean absolute error, in the unit of the quantity"""
-    return mean_defined(np.abs(answer - reference)[:, place], weight)
+    return mean_defined(np.abs(answer - reference)[:, places], weight)
 
 
 @marked(bounds=(0.0, np.inf))
-def mse(reference: Array, answer: Array, weight: Array, *, place: int) -> Floats:
+def mse(reference: Array, answer: Array, weight: Array, *, places: Sequence[int]) -> Floats:
     """mean squared error"""
-    return mean_defined(((answer - reference) ** 2)[:, place], weight)
+    return mean_defined(((answer - reference) ** 2)[:, places], weight)
 
 
 @marked(bounds=(-np.inf, 1.0))
@@ -46,23 +46,16 @@ def _r2_of_one(reference: Array, answer: Array, weight: Array) -> Floats:
     return 1.0 - ratio(error, spread)
 
 
-def declared(names: Sequence[str]) -> dict[str, Metric]:
+def declare_metrics(names: Sequence[str]) -> dict[str, Metric]:
     """All metrics by name: of one quantity `mae`, `mse` and `r2`; of several, which have units of
     their own, those of each, and the mean of all R2."""
+    kinds = {"mae": mae, "mse": mse, "r2": r2}
     if len(names) == 1:
-        return {"mae": partial(mae, place=0), "mse": partial(mse, place=0)} | _mean_r2(names)
-    out: dict[str, Metric] = _mean_r2(names)
+        return {name: partial(metric, places=[0]) for name, metric in kinds.items()}
+    out: dict[str, Metric] = {"r2": partial(r2, places=range(len(names)))}
     for place, name in enumerate(names):
-        out |= {
-            f"mae_{name}": partial(mae, place=place),
-            f"mse_{name}": partial(mse, place=place),
-            f"r2_{name}": partial(r2, places=(place,)),
-        }
+        out |= {f"{kind}_{name}": partial(m, places=[place]) for kind, m in kinds.items()}
     return out
-
-
-def _mean_r2(names: Sequence[str]) -> dict[str, Metric]:
-    return {"r2": partial(r2, places=tuple(range(len(names))))}
 
 
 def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
@@ -71,10 +64,11 @@ def choose_score(wish: str, validation: Split, info: DatasetInfo) -> str:
     Raises:
       UserError: for a metric of classes.
     """
-    if wish in declared(info.quantities):
+    if wish in declare_metrics(info.quantities):
         return wish
-    if wish != _UNTOLD:
+    if wish != _DEFAULT_SCORE:
         raise UserError(
-            f"`best={wish}`: of quantities: mae or mse, of a single one; leave it out for the loss"
+            f"`best={wish}` is for classes; with one quantity give mae or mse, or leave it out: "
+            "the loss chooses the checkpoint"
         )
     return "loss"

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from medjax.evaluation.plot import flat, new_figure, short
-from medjax.outputs.quantities.conformal import LEVEL, LEVELS, cover_levels, find_radius
+from medjax.evaluation.predictions import LEVEL
+from medjax.outputs.quantities.conformal import LEVELS, find_bound
 from medjax.outputs.quantities.predictions import QuantityPredictions
 
 _SHOWN = 6  # quantities of a figure, the first
@@ -25,15 +26,15 @@ def draw_agreement(
             return
         low, high = min(truth[known].min(), answer.min()), max(truth[known].max(), answer.max())
         ends = np.array([low, high]) + np.array([-0.04, 0.04]) * max(high - low, 1e-9)
-        radius = find_radius(tuned, place)
+        radius = find_bound(tuned, predictions, place).radius
         if np.isfinite(radius):
-            text = f"interval of {LEVEL:.0%}"
+            text = f"{LEVEL:.0%} interval"
             axes.fill_between(ends, ends - radius, ends + radius, color="0.92", lw=0, label=text)
+            axes.legend(loc="upper left")
         axes.plot(ends, ends, color="0.6", ls=":", lw=1)
         axes.plot(truth[known], answer[known], "o", ms=3, alpha=0.5, mew=0, color="C0")
         name = short(predictions.names[place], most=24)
         axes.set(xlim=ends, ylim=ends, xlabel=name, ylabel=f"{name}, predicted", aspect="equal")
-        axes.legend(loc="upper left")
 
     def draw(figure: Any, axes: Any) -> None:
         for place in range(count):
@@ -49,7 +50,8 @@ def draw_coverage(path: Path, predictions: QuantityPredictions, tuned: QuantityP
         ax = axes[0][0]
         ax.plot([0, 1], [0, 1], color="0.6", ls=":", lw=1)
         for place, name in enumerate(predictions.names[:_SHOWN]):
-            held = cover_levels(tuned, predictions, place)
+            bounds = [find_bound(tuned, predictions, place, level=level) for level in LEVELS]
+            held = [b.coverage if np.isfinite(b.radius) else np.nan for b in bounds]
             ax.plot(LEVELS, held, "o-", ms=3.5, lw=1.4, label=short(name, most=24))
         ax.set(
             xlim=(0, 1), ylim=(0, 1), xlabel="share to hold", ylabel="share held", aspect="equal"

@@ -1,12 +1,15 @@
 """Cases with their quantities and the answer to each."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medjax.evaluation import value_table
+from medjax.evaluation.intervals import Estimate, bootstrap, without_interval
+from medjax.evaluation.metrics import Metric
 from medjax.evaluation.predictions import Predictions
 
 COLUMNS = value_table.Prefixes("reference_", "predicted_")
@@ -28,6 +31,18 @@ class QuantityPredictions(Predictions):
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         return self.reference, self.answer
+
+    def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
+        """Each metric with its interval over the subjects whose quantities it looks at."""
+        return {name: self._estimate(metric, samples) for name, metric in metrics.items()}
+
+    def _estimate(self, metric: Any, samples: int) -> Estimate:
+        places = list(metric.keywords["places"])
+        known = np.flatnonzero(np.isfinite(self.reference[:, places]).any(1))
+        if not len(known):
+            return without_interval(np.nan, "no such case")
+        who = [self.subject_id[i] for i in known]
+        return bootstrap(metric, self.reference[known], self.answer[known], who, samples=samples)
 
     def errors(self, place: int) -> np.ndarray:
         """How far the answers to one quantity are off, `[n]`; NaN where it is not known."""

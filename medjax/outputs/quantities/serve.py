@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.data.dataset import Split
+from medjax.evaluation import report
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.quantities import plot
 from medjax.outputs.quantities.conformal import read_radii
@@ -15,7 +16,7 @@ from medjax.typing import Json, JsonView
 
 
 class Quantities(NamedTuple):
-    """What one image stands for.
+    """What is predicted from one image.
 
     Attributes:
       quantity: the answer to each, in its own unit.
@@ -31,10 +32,10 @@ class Quantities(NamedTuple):
         """For `predictions.csv`."""
         row: Json = {"case_id": self.case_id}
         for name, value in self.quantity.items():
-            row[name] = value
+            row[f"predicted_{name}"] = value
             if name in self.radius:
-                low, high = value - self.radius[name], value + self.radius[name]
-                row |= {f"{name}_low": low, f"{name}_high": high}
+                row[f"low_{name}"] = value - self.radius[name]
+                row[f"high_{name}"] = value + self.radius[name]
         return [row]
 
     def further_rows(self) -> Json:
@@ -48,7 +49,8 @@ class Quantities(NamedTuple):
     def draw(self, path: Path, image: np.ndarray) -> None:
         """The image, and the answers with their intervals."""
         shown = {
-            name: f"{value:.4g}" + (f" ± {self.radius[name]:.2g}" if name in self.radius else "")
+            name: report.digits(value, count=4)
+            + (f" ± {report.digits(self.radius[name], count=2)}" if name in self.radius else "")
             for name, value in self.quantity.items()
         }
         plot.draw_answer(path, image, shown, title=self.case_id)
@@ -62,6 +64,6 @@ def answers_of(predictions: QuantityPredictions, split: Split) -> list[Quantitie
     ]
 
 
-def decide(answer: Quantities, spec: ModelSpec, report: JsonView) -> Quantities:
+def decide(answer: Quantities, spec: ModelSpec, result: JsonView) -> Quantities:
     """The answer with the intervals that its run has found on validation."""
-    return answer._replace(radius=read_radii(report, spec.info.quantities))
+    return answer._replace(radius=read_radii(result, spec.info.quantities))

@@ -82,11 +82,12 @@ class ClassificationPredictor:
           training: options of `tasks.classification.task.make`.
 
         Raises:
-          UserError: if the images are too small for the network, or the head is for grades and the
-            classes have no order.
+          UserError: if the images are too small for the network, or the head is for something else
+            than the labels of the set.
         """
-        info, head = spec.info, self.make_head(spec)
+        info = spec.info
         heads.check_head(self.head, info)
+        head = self.make_head(spec)
         return classification.make(
             self.make_network(spec, dropout=dropout),
             image_shape=spec.image_shape,

@@ -109,8 +109,9 @@ def check_classes(info: DatasetInfo, *, fewest: int) -> None:
     """Raises UserError for a set with fewer classes than that, by which images are compared."""
     if len(info.classes) >= fewest:
         return
-    has = "no labels" if info.classes else f"{'findings' if info.findings else 'quantities'}"
+    has = "findings" if info.findings else "quantities" if info.quantities else "no labels"
+    hint = ", or give `unlabelled`" * (fewest == 1)
     raise UserError(
-        f"{info.name} has {has}; images are compared by classes: give `label_column`"
-        + ", or `unlabelled`" * (fewest == 1)
+        f"{info.name} has {has}, and images are compared by classes: choose a set with classes, of "
+        f"one's own images by folders or `label_column`{hint}"
     )

@@ -66,7 +66,7 @@ def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: Da
     if not info.classes and {SVM, NEIGHBOURS} & set(names):
         raise UserError(f"`arms`: {SVM} and {NEIGHBOURS} are of classes; leave those arms out")
     if info.quantities and WINDOWS in names:
-        raise UserError(f"`arms`: {WINDOWS} has the highest probability; it is not of quantities")
+        raise UserError(f"`arms`: {WINDOWS} is for classes and findings; leave it out")
     number, groups = group_images(train, info)
     counts = np.bincount(number, minlength=len(groups))
     for size in sizes:
@@ -76,9 +76,10 @@ def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: Da
             raise UserError(f"`train_sizes={size}`: give numbers from 2 on, and `{ALL}`")
         least = int(counts.argmin())
         if int(size) > counts[least]:
+            where = f"class {groups[least]}" if len(groups) > 1 else "the set"
             raise UserError(
-                f"`train_sizes={size}`: class {groups[least]} has {counts[least]} training "
-                f"images; give no more, or `{ALL}`"
+                f"`train_sizes={size}`: {where} has {counts[least]} training images; give no more, "
+                f"or `{ALL}`"
             )
 
 
@@ -98,6 +99,17 @@ def group_images(train: Split, info: DatasetInfo) -> tuple[np.ndarray, Sequence[
     rarest = np.where(present.any(1), count.argmin(1), len(info.findings))
     known, number = np.unique(rarest, return_inverse=True)
     return number, [(*info.findings, "no finding")[i] for i in known]
+
+
+def count_of_group(train: Split, info: DatasetInfo) -> float:
+    """How many training images a group has, in the mean."""
+    return len(train) / len(group_images(train, info)[1])
+
+
+def describe_size(size: str, info: DatasetInfo) -> str:
+    """A size in words."""
+    of_each = " of each class" * (size != ALL and not info.quantities)
+    return f"{size} training images{of_each}"
 
 
 def choose_rows(keys: Key, label: np.ndarray, size: str) -> np.ndarray:

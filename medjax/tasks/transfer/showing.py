@@ -26,6 +26,7 @@ class Summary(NamedTuple):
     Attributes:
       estimates: the metrics of each arm; shown: those that tables and figures have.
       compared: as of `comparing.compare_arms`; verdict: what they say, in a sentence.
+      of_class: sizes count images of each class, or all of them.
     """
 
     arms: Sequence[Arm]
@@ -33,16 +34,22 @@ class Summary(NamedTuple):
     shown: Sequence[str]
     compared: Sequence[Json]
     verdict: str
+    of_class: bool = True
 
 
 def summarise(
-    arms: Sequence[Arm], declared: Mapping[str, Metric], *, metric: str, samples: int
+    arms: Sequence[Arm],
+    declared: Mapping[str, Metric],
+    *,
+    metric: str,
+    samples: int,
+    of_class: bool = True,
 ) -> Summary:
     """Compares all arms, by `metric`, and balanced accuracy or R2 where there is that, the first
     being what the others are held against.
 
     Args:
-      declared: all metrics; samples: exchanges of a paired test.
+      declared: all metrics; samples: exchanges of a paired test; of_class: as of `Summary`.
     """
     shown = [n for n in dict.fromkeys((metric, "balanced_accuracy", "r2")) if n in declared]
     compared = compare_arms(arms, {name: declared[name] for name in shown}, samples=samples)
@@ -57,6 +64,7 @@ def summarise(
             against=arms[0].name,
             higher=is_higher_better(metric),
         ),
+        of_class,
     )
 
 
@@ -96,7 +104,7 @@ def tabulate_arms(summary: Summary) -> Json:
     """A row for each arm and size: metrics, mean of seeds, and what it has cost."""
     rows = [
         [
-            f"{arm.size} a class" if arm.size != ALL else ALL,
+            arm.size if arm.size == ALL or not summary.of_class else f"{arm.size} a class",
             arm.name,
             *(report.with_interval(values[name]) for name in summary.shown),
             f"{arm.examples:,}",
@@ -172,7 +180,8 @@ def draw_sizes(folder: Path, summary: Summary, *, of_all: float) -> list[Picture
         places = {of_all if size == ALL else float(size): size for size in sizes}
         plot.named_numbers(axes.xaxis, places)
         axes.set(
-            xlabel="training images of a class", ylabel=_NAMES.get(metric, metric.replace("_", " "))
+            xlabel="training images" + " of a class" * summary.of_class,
+            ylabel=_NAMES.get(metric, metric.replace("_", " ")),
         )
 
     def draw(figure: Any, axes: Any) -> None:

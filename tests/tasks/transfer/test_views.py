@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from medjax import heads
 from medjax.data.info import DatasetInfo
 from medjax.ops.saliency import find_salient
 from medjax.tasks.transfer import arms, bench, plan, views
@@ -33,10 +34,10 @@ def test_the_map_stands_in_every_channel(rng):
 def answer(info, features):
     """Of one seed whose probe takes features for logits."""
     probes = Probe(np.eye(2, dtype=np.float32)[None], np.zeros((1, 2), np.float32))
-    head = "findings" if info.findings else "classes"
+    head = heads.make_head(heads.name_head(info, heads.CLASSES))
     made = SimpleNamespace(
         target=np.zeros((1, 2)),
-        predictor=SimpleNamespace(head=head),
+        predictor=SimpleNamespace(make_head=lambda spec: head),
         spec=SimpleNamespace(info=info),
     )
     return bench._answer_views(made, probes, np.array(features, np.float32))
