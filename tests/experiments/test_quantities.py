@@ -97,16 +97,16 @@ def test_bad_flags_are_told_in_one_line(bright, tmp_path, cache_dir, flags, mess
 
 @pytest.mark.slow
 def test_networks_of_folds_answer_in_one_unit(bright, tmp_path, cache_dir):
-    flags = {"quantity_columns": "brightness", "folds": 2, "subject_column": ""}
+    flags = {"quantity_columns": "brightness", "folds": 3}
     found = run_here(
         classify, data_dir=bright, workdir=tmp_path / "run", cache_dir=cache_dir, **flags
     )
     assert found["metrics"]["mae"]["value"] < found["baseline"]["mae"] / 2
     scales = [
         json.loads((tmp_path / "run" / f"fold_{k}" / "config.json").read_text())["trained"]
-        for k in range(2)
+        for k in range(3)
     ]
-    assert scales[0]["quantity_scale"] == scales[1]["quantity_scale"]
+    assert len({str(scale["quantity_scale"]) for scale in scales}) == 1
 
 
 @pytest.mark.slow
