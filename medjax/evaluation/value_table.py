@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from medjax.errors import UserError
-from medjax.evaluation.predictions import read_predictions
+from medjax.evaluation.predictions import Predictions, read_predictions
 from medjax.files import write_table
 
 
@@ -79,3 +79,27 @@ def read(path: Path, prefixes: Prefixes) -> ValueTable:
             raise UserError(f"{path}, line {number}: {e}") from None
     reference, answer = np.split(np.array(values), 2, 1)
     return ValueTable([r[0] for r in rows], [r[1] for r in rows], reference, answer, names)
+
+
+class ValuePredictions(Predictions):
+    """Base of dataclasses whose fields are those of a `ValueTable`, in its order, by names of their
+    own."""
+
+    COLUMNS: ClassVar[Prefixes]
+
+    def write(self, path: Path) -> None:
+        """One row a case: case_id, subject_id, the reference of each name (empty: not known), and
+        each answer."""
+        write(path, ValueTable(*vars(self).values()), self.COLUMNS)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads what `write` wrote; raises UserError if the file is not of that form."""
+        make: Any = cls  # a dataclass, which this base is not
+        made: Self = make(*read(path, cls.COLUMNS))
+        return made
+
+    @classmethod
+    def recognises(cls, header: Sequence[str]) -> bool:
+        """Whether a table is one of these."""
+        return any(name.startswith(cls.COLUMNS.reference) for name in header)

@@ -75,7 +75,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(again.present, table.present)
     np.testing.assert_allclose(again.probability, table.probability)
     assert again.names == NAMES and again.case_id == table.case_id
-    assert findings.recognises(
+    assert FindingPredictions.recognises(
         (tmp_path / "predictions.csv").read_text().splitlines()[0].split(",")
     )
 

@@ -101,7 +101,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     np.testing.assert_allclose(again.answer, table.answer, rtol=1e-6)
     assert again.names == NAMES and again.case_id == table.case_id
     header = (tmp_path / "predictions.csv").read_text().splitlines()[0].split(",")
-    assert quantities.recognises(header)
+    assert QuantityPredictions.recognises(header)
 
 
 def test_two_tables_are_compared_case_by_case(tmp_path):

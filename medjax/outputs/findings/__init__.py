@@ -24,7 +24,7 @@ from medjax.outputs.base import (
     mean_over_seeds,
 )
 from medjax.outputs.findings import metrics, operating
-from medjax.outputs.findings.predictions import COLUMNS, FindingPredictions, recognises
+from medjax.outputs.findings.predictions import FindingPredictions
 from medjax.outputs.preparing import prepare_images
 from medjax.outputs.value_pairs import read_values
 from medjax.typing import Json, JsonView
@@ -182,7 +182,11 @@ def answers_of(predictions: FindingPredictions, split: Split) -> list[FindingPro
 def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
     """As of `outputs.value_pairs.read_values`."""
     return read_values(
-        first, other, COLUMNS, what="findings", metrics_of=lambda names: metrics.METRICS
+        first,
+        other,
+        FindingPredictions.COLUMNS,
+        what="findings",
+        metrics_of=lambda names: metrics.METRICS,
     )
 
 
@@ -206,5 +210,5 @@ FINDINGS: Output[FindingPredictions] = Output(
     draw=draw,
     answer=answers_of,
     decide=decide,
-    compare=PairReader(recognises, read_pair),
+    compare=PairReader(FindingPredictions.recognises, read_pair),
 )

@@ -28,7 +28,7 @@ from medjax.outputs.base import (
 from medjax.outputs.preparing import prepare_images
 from medjax.outputs.quantities import metrics, plot, serve
 from medjax.outputs.quantities.conformal import find_bound
-from medjax.outputs.quantities.predictions import COLUMNS, QuantityPredictions, recognises
+from medjax.outputs.quantities.predictions import QuantityPredictions
 from medjax.outputs.value_pairs import read_values
 from medjax.typing import Json
 
@@ -154,7 +154,13 @@ def _draw_worst(folder: Path, evaluation: Evaluation[QuantityPredictions]) -> li
 
 def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
     """As of `outputs.value_pairs.read_values`."""
-    return read_values(first, other, COLUMNS, what="quantities", metrics_of=metrics.declare_metrics)
+    return read_values(
+        first,
+        other,
+        QuantityPredictions.COLUMNS,
+        what="quantities",
+        metrics_of=metrics.declare_metrics,
+    )
 
 
 QUANTITIES: Output[QuantityPredictions] = Output(
@@ -169,5 +175,5 @@ QUANTITIES: Output[QuantityPredictions] = Output(
     draw=draw,
     answer=serve.answers_of,
     decide=serve.decide,
-    compare=PairReader(recognises, read_pair),
+    compare=PairReader(QuantityPredictions.recognises, read_pair),
 )

@@ -1,26 +1,24 @@
 """Cases with their quantities and the answer to each."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from medjax.evaluation import value_table
 from medjax.evaluation.intervals import Estimate, bootstrap, without_interval
 from medjax.evaluation.metrics import Metric
-from medjax.evaluation.predictions import Predictions
-
-COLUMNS = value_table.Prefixes("reference_", "predicted_")
+from medjax.evaluation.value_table import Prefixes, ValuePredictions
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class QuantityPredictions(Predictions):
+class QuantityPredictions(ValuePredictions):
     """Attributes:
     reference: `[n, quantity]`, NaN where it is not known.
     answer: `[n, quantity]`; names: of the quantities.
     """
+
+    COLUMNS = Prefixes("reference_", "predicted_")
 
     case_id: list[str]
     subject_id: list[str]
@@ -47,19 +45,3 @@ class QuantityPredictions(Predictions):
     def errors(self, place: int) -> np.ndarray:
         """How far the answers to one quantity are off, `[n]`; NaN where it is not known."""
         return np.abs(self.answer - self.reference)[:, place]
-
-    def write(self, path: Path) -> None:
-        """One row a case: case_id, subject_id, `reference_NAME` (empty: not known) and
-        `predicted_NAME`."""
-        table = value_table.ValueTable(*(getattr(self, f.name) for f in dataclasses.fields(self)))
-        value_table.write(path, table, COLUMNS)
-
-    @classmethod
-    def read(cls, path: Path) -> "QuantityPredictions":
-        """Reads what `write` wrote; raises UserError if the file is not of that form."""
-        return cls(*value_table.read(path, COLUMNS))
-
-
-def recognises(header: Sequence[str]) -> bool:
-    """Whether a table has quantities."""
-    return any(name.startswith(COLUMNS.reference) for name in header)
