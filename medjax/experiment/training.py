@@ -297,10 +297,11 @@ def evaluate_tables(
     run: Run, method: Method, train: Split, tables: Callable[[str], tuple[list[Any], Any]]
 ) -> Evaluation[Any]:
     """The same of answers that are there: `tables(split)` gives what `predict` does."""
-    name = run.dataset.report_split
-    by_seed, ensemble = tables(name)
-    tuned = ensemble if name == "validation" else tables("validation")[1]
-    split = run.report_split
+    split, validation = run.report_split, run.dataset.splits["validation"]
+    by_seed, ensemble = tables(run.dataset.report_split)
+    # The same cases where there is no test split, or where nothing is split.
+    is_same = list(split.case_id) == list(validation.case_id)
+    tuned = ensemble if is_same else tables("validation")[1]
     baseline, baseline_is = method.predictor.output.baseline(train, split, method.spec)
     return Evaluation(
         method.spec,

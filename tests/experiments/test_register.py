@@ -13,6 +13,7 @@ from experiments import register
 from medjax import app, bundle
 from medjax.bundle.card import Notes
 from medjax.errors import UserError
+from medjax.experiment import training
 from medjax.tools import predict
 from tests.conftest import REPORT, real_data, settings
 
@@ -101,7 +102,12 @@ def scans(tmp_path_factory):
 def optimised(scans, tmp_path_factory, cache_dir):
     workdir = tmp_path_factory.mktemp("optimised") / "w"
     more = {"data_dir": scans, "method": "optimise", "initial": "mass", "pairs": "consecutive"}
-    return run_here(workdir, cache_dir, **more, iterations=5, affine="rigid"), workdir
+    answered, predict_split = [], training.predict
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "predict", lambda *a: answered.append(a[-1]) or predict_split(*a))
+        report = run_here(workdir, cache_dir, **more, iterations=5, affine="rigid")
+    assert answered == ["test"]  # which has the pairs of validation too: once is enough
+    return report, workdir
 
 
 def test_ones_own_volumes_without_training(optimised, scans):

@@ -63,6 +63,9 @@ def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: Da
     planar = [name for name in names if name in OF_PLANES]
     if planar and len(train.image_shape) != 3:
         raise UserError(f"`arms`: {', '.join(planar)}: of 2-D images; leave out what is not")
+    if SVM in names and info.classes:
+        subject, every = np.array(train.subject_id), np.arange(len(train))[None]
+        _check_classes(train["label"], every, *choose_folds(train["label"], every, subject))
     if not info.classes and {SVM, NEIGHBOURS} & set(names):
         raise UserError(f"`arms`: {SVM} and {NEIGHBOURS} are of classes; leave those arms out")
     if info.quantities and WINDOWS in names:
@@ -124,11 +127,25 @@ def choose_rows(keys: Key, label: np.ndarray, size: str) -> np.ndarray:
     return np.stack([feed.subset(key, label, per_class=int(size)) for key in keys])
 
 
-def choose_folds(label: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, int]:
-    """The fold of each row, in which its classes have equal shares, and how many there are."""
-    least = int(np.bincount(label[rows[0]]).min())
+def choose_folds(
+    label: np.ndarray, rows: np.ndarray, subject: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """The fold of each row, and how many there are: subjects are whole, and classes have equal
+    shares of them, as far as that goes.
+
+    Args:
+      label: `[n]`; rows: `[seed, m]`.
+      subject: of each example, `[n]`; where all are of one, each example is its own.
+    """
+    found = [np.unique(subject[mine], return_index=True, return_inverse=True) for mine in rows]
+    several = [len(names) > 1 for names, _, _ in found]
+    firsts = [
+        (mine[first], who) if many else (mine, np.arange(len(mine)))
+        for mine, (_, first, who), many in zip(rows, found, several, strict=True)
+    ]
+    least = min(int(np.bincount(label[first]).min()) for first, _ in firsts)
     folds = int(np.clip(least, 2, _FOLDS))
-    return np.stack([_rank_in_class(label[mine]) % folds for mine in rows]), folds
+    return np.stack([_rank_in_class(label[first])[who] % folds for first, who in firsts]), folds
 
 
 def _rank_in_class(label: np.ndarray) -> np.ndarray:
@@ -147,6 +164,7 @@ def fit_size(
     keys: Key,
     size: str,
     *,
+    subject: np.ndarray,
     head: ClassHead,
 ) -> tuple[Probe, list[float]]:
     """The probe of each seed `[seed, ...]`, and the decays that were chosen.
@@ -155,9 +173,10 @@ def fit_size(
       features: of all training images, `[n, view, feature]`; each view has the target of its image.
       target: `[n, class]`, as a head encodes it.
       group: that sizes count by, `[n]`.
-      keys: that draw the examples, one a seed; head: whose values a probe gives.
+      keys: that draw the examples, one a seed.
+      subject: of each image, whom no fold parts; head: whose values a probe gives.
     """
-    rows, fold, folds = _draw_once(keys, group, size)
+    rows, fold, folds = _draw_once(keys, group, size, subject)
     views = features.shape[1]
     rows = (rows[..., None] * views + np.arange(views)).reshape(len(rows), -1)
     probes, decay = fit_probes(
@@ -179,6 +198,7 @@ def predict_tables(
     keys: Key,
     size: str,
     *,
+    subject: np.ndarray,
     asked: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
     """Probabilities `[seed, n, class]` for each table `[n, feature]` that is asked of, by an arm
@@ -186,7 +206,9 @@ def predict_tables(
     from medjax.tasks.transfer import tables  # here, as scikit-learn takes a second to load
 
     predict = {SVM: tables.predict_svm, NEIGHBOURS: tables.predict_neighbours}[name]
-    rows, fold, _ = _draw_once(keys, label, size)
+    rows, fold, folds = _draw_once(keys, label, size, subject)
+    if name == SVM:
+        _check_classes(label, rows, fold, folds)
     by_seed = [
         predict(features[mine], label[mine], my_fold, asked)
         for mine, my_fold in zip(rows, fold, strict=True)
@@ -195,10 +217,23 @@ def predict_tables(
     return [np.broadcast_to(x, (len(keys), *x.shape[1:])) for x in stacked]
 
 
-def _draw_once(keys: Key, label: np.ndarray, size: str) -> tuple[np.ndarray, np.ndarray, int]:
+def _draw_once(
+    keys: Key, label: np.ndarray, size: str, subject: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Rows and folds of each seed; of one alone where all have the same examples."""
     rows = choose_rows(keys[:1] if size == ALL else keys, label, size)
-    return rows, *choose_folds(label, rows)
+    return rows, *choose_folds(label, rows, subject)
+
+
+def _check_classes(label: np.ndarray, rows: np.ndarray, fold: np.ndarray, folds: int) -> None:
+    """Raises UserError if a class is missing where a fold is held out."""
+    for mine, my_fold in zip(rows, fold, strict=True):
+        for number in range(folds):
+            if set(label[mine]) - set(label[mine][my_fold != number]):
+                raise UserError(
+                    f"`arms`: {SVM} is fitted without each fifth of the subjects in turn, and a "
+                    f"class has too few for that: leave {SVM} out, or the class"
+                )
 
 
 def begin_variables(init: Init, replace: Callable[[Tree], Tree]) -> Tree:

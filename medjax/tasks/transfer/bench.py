@@ -196,7 +196,10 @@ def _tabulate_pixels(bench: Bench, split: Split, what: str) -> np.ndarray:
 def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, str]:
     """The probe of each seed, on features of the training set, and the decays that they have."""
     keys, head = plan.data_keys(bench.options), bench.predictor.make_head(bench.spec)
-    probes, decays = arms.fit_size(features, bench.target, bench.group, keys, size, head=head)
+    subject = np.array(bench.train.subject_id)
+    probes, decays = arms.fit_size(
+        features, bench.target, bench.group, keys, size, subject=subject, head=head
+    )
     return probes, ", ".join(f"{d:g}" for d in decays)
 
 
@@ -247,6 +250,7 @@ def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[s
             bench.train["label"],
             plan.data_keys(bench.options),
             table.size,
+            subject=np.array(bench.train.subject_id),
             asked=[_recall(bench, _tabulate, split, what)[:, 0] for what, split in asked.items()],
         )
     return {

@@ -19,6 +19,7 @@ from medjax.train import feed
 from medjax.train.options import TrainingOptions
 
 LABEL = np.array([0, 1, 2] * 8 + [0] * 6)
+EACH = np.arange(len(LABEL))  # every image is its own subject
 OPTIONS = TrainingOptions(steps=6, batch=4, seeds=2, seed=3)
 KEYS = plan.data_keys(OPTIONS)
 PIXELS = Preprocessing(0.0, 255.0, (0.5,), (0.25,))
@@ -65,12 +66,36 @@ def test_an_update_sees_examples_of_its_size_in_the_order_of_any_training(size):
 def test_folds_have_equal_shares_of_each_class():
     for size in ("5", "all"):
         rows = arms.choose_rows(KEYS, LABEL, size)
-        fold, folds = arms.choose_folds(LABEL, rows)
+        fold, folds = arms.choose_folds(LABEL, rows, EACH)
         assert folds == 5 and fold.shape == rows.shape
         counts = np.array(
             [np.bincount(LABEL[rows[0]][fold[0] == f], minlength=3) for f in range(folds)]
         )
         assert (counts.max(0) - counts.min(0) <= 1).all()
+
+
+def test_no_fold_parts_a_subject():
+    subject = np.arange(len(LABEL)) // 2  # pairs in a row, of one class
+    for size in ("4", "all"):
+        rows = arms.choose_rows(KEYS, LABEL, size)
+        fold, folds = arms.choose_folds(LABEL, rows, subject)
+        assert folds > 1
+        for mine, my_fold in zip(rows, fold, strict=True):
+            assert len(set(my_fold)) == folds
+            for who in set(subject[mine]):
+                assert len(set(my_fold[subject[mine] == who])) == 1
+    one = np.zeros(len(LABEL), int)
+    np.testing.assert_array_equal(
+        arms.choose_folds(LABEL, rows, one)[0],
+        arms.choose_folds(LABEL, rows, EACH)[0],
+    )
+
+
+def test_a_machine_needs_every_class_in_every_fold():
+    subject = np.where(LABEL == 0, -1, np.arange(len(LABEL)))  # the first class is of one subject
+    x = np.zeros((len(LABEL), 2))
+    with pytest.raises(UserError, match="svm is fitted without each fifth of the subjects"):
+        arms.predict_tables("svm", x, LABEL, KEYS, "all", subject=subject, asked=[x])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +204,7 @@ def test_no_probe_learns_from_rows_that_are_not_its_own(rng):
     """Test rows, or those of a larger size, change neither the scaling, nor the decay, nor it."""
     x = rng.normal(size=(len(LABEL), 5)).astype(np.float32)
     rows = arms.choose_rows(KEYS, LABEL, "4")
-    fold, folds = arms.choose_folds(LABEL, rows)
+    fold, folds = arms.choose_folds(LABEL, rows, EACH)
     others = np.setdiff1d(np.arange(len(LABEL)), rows[0])
     wild = x.copy()
     wild[others] += 1000
@@ -198,9 +223,11 @@ def test_no_table_learns_from_rows_that_are_not_its_own(name, rng):
     rows = arms.choose_rows(KEYS, LABEL, "6")
     wild, test = x.copy(), rng.normal(size=(7, 5))
     wild[np.setdiff1d(np.arange(len(LABEL)), rows)] += 1000
-    p, own = arms.predict_tables(name, x, LABEL, KEYS, "6", asked=[test, x])
-    (again,) = arms.predict_tables(name, wild, LABEL, KEYS, "6", asked=[test])
-    with_more = arms.predict_tables(name, x, LABEL, KEYS, "6", asked=[np.r_[test, 1e3 + test]])
+    p, own = arms.predict_tables(name, x, LABEL, KEYS, "6", subject=EACH, asked=[test, x])
+    (again,) = arms.predict_tables(name, wild, LABEL, KEYS, "6", subject=EACH, asked=[test])
+    with_more = arms.predict_tables(
+        name, x, LABEL, KEYS, "6", subject=EACH, asked=[np.r_[test, 1e3 + test]]
+    )
     np.testing.assert_array_equal(p, again)
     np.testing.assert_array_equal(p, with_more[0][:, :7])
     assert p.shape == (2, 7, 3) and p.sum(-1) == pytest.approx(1)
@@ -235,7 +262,7 @@ def test_a_decision_that_says_nothing_turns_no_order_round():
 def test_a_neighbour_is_near_by_its_angle_and_not_by_its_length(size):
     x = np.eye(3)[LABEL] * np.arange(1, 1 + len(LABEL))[:, None]
     asked = np.array([[9.0, 1, 0], [0, 0.01, 0], [1, 0, 400]])
-    (p,) = arms.predict_tables("knn", x, LABEL, KEYS, size, asked=[asked])
+    (p,) = arms.predict_tables("knn", x, LABEL, KEYS, size, subject=EACH, asked=[asked])
     assert (p.argmax(-1) == [0, 1, 2]).all()
 
 

@@ -63,10 +63,10 @@ def test_every_window_has_the_target_and_the_fold_of_its_image(monkeypatch):
     label = np.array([0, 1, 2] * 4)
     features = np.repeat(np.arange(12.0), 4).reshape(12, 2, 2)  # of image i all values are i
     keys = plan.data_keys(TrainingOptions(seeds=1))
-    arms.fit_size(features, np.eye(3)[label], label, keys, "3", head=None)
+    arms.fit_size(features, np.eye(3)[label], label, keys, "3", subject=np.arange(12), head=None)
     shown = given["features"][given["rows"][0]][:, 0].astype(int)  # of each row its image
     images = arms.choose_rows(keys, label, "3")
     np.testing.assert_array_equal(shown, np.repeat(images[0], 2))
     np.testing.assert_array_equal(given["target"][given["rows"][0]].argmax(1), label[shown])
-    fold, _ = arms.choose_folds(label, images)
+    fold, _ = arms.choose_folds(label, images, np.arange(12))
     np.testing.assert_array_equal(given["fold"][0], np.repeat(fold[0], 2))
