@@ -70,6 +70,10 @@ def main(
       dataset, network: of one's own, in place of those that the settings name.
     """
     own = config.data.data_dir and not catalogue.is_named(config.data)
+    if config.training.seeds > 1 and not config.alignment.is_trained:
+        raise UserError("`seeds`: of trained networks; with `method=optimise` leave it out")
+    if not config.alignment.is_trained and config.losses != RegistrationLoss():
+        raise UserError("`dice_weight`, `shapes`, `inverse_weight` are for `method=network`")
     if config.data.unsplit and config.alignment.is_trained:
         raise UserError("`unsplit`: all pairs are reported on; give `method=optimise`")
     if own and not config.alignment.is_trained and config.dataset in ("", OWN_SET):
@@ -80,6 +84,8 @@ def main(
         config, train = opened.config, opened.dataset.splits["train"]
         axes = len(train.image_shape) - 1
         experiment.check_augmentation(config.augmentation, axes=axes)
+        if config.augmentation.flip:
+            raise UserError("`flip` would mirror one image of a pair alone; leave it out")
         width, batch = (16, 8) if axes == 2 else (8, 1)  # what two cores train in minutes
         if config.losses.dice_weight and not (
             config.losses.shapes or opened.dataset.info.structures

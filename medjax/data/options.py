@@ -205,7 +205,7 @@ class DataOptions(Options):
         return not any(getattr(self, name) for name in _NO_CLASSES)
 
     def others(self) -> list:
-        return _state_of(self.taxonomy)
+        return state_of(self.taxonomy)
 
 
 OF_CLASSES = ("label_column", "class_order", "positive_class")
@@ -213,7 +213,7 @@ OF_CLASSES = ("label_column", "class_order", "positive_class")
 _NO_CLASSES = ("finding_columns", "quantity_columns", "unlabelled")
 
 
-def _state_of(*files: str) -> list:
+def state_of(*files: str) -> list:
     """Size and time of each file that is there."""
     stats = [Path(name).stat() for name in files if name and Path(name).is_file()]
     return [x for s in stats for x in (s.st_size, s.st_mtime_ns)]
@@ -268,7 +268,7 @@ class LandmarkOptions(Options):
             raise UserError(f"`ndim={self.ndim}`: images have 2 or 3 axes")
 
     def others(self) -> list:
-        return _state_of(self.pose_from and str(Path(self.pose_from, "predictions.csv")))
+        return state_of(self.pose_from and str(Path(self.pose_from, "predictions.csv")))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from medjax.config import option
-from medjax.data.options import MaskOptions
+from medjax.data.options import MaskOptions, state_of
 from medjax.errors import UserError
 
 ALL, CONSECUTIVE, ATLAS = "all", "consecutive", "atlas"
@@ -41,6 +41,9 @@ class PairOptions(MaskOptions):
     )
     scaling: str = option("set", "of pairs: values stay as they are", choices=("set",))
     unsplit: bool = option(False, "register all pairs; none is held for training")
+
+    def others(self) -> list:
+        return state_of(self.pairs)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,10 +16,10 @@ from medjax.data import geometry, images
 from medjax.data.dataset import Dataset, Split
 from medjax.data.info import DatasetInfo
 from medjax.data.pair_options import CENTRE, MASS, MOMENTS, WORLD
-from medjax.data.pairs.case import partners_of
+from medjax.data.pairs.case import ALL_PAIRS, partners_of
 from medjax.errors import UserError
 
-_MOST_PAIRS = 20_000  # of the training
+_MOST_PAIRS = 20_000  # of a split
 _KNOWN = ("places_vox", "points_vox", "voxels")  # where the set has them
 GEOMETRY = ("size", "to_index", "file_shape", "file_world", "file_spacing", "oriented")
 
@@ -53,9 +53,10 @@ def pair_images(
 ) -> tuple[dict[str, Split], list[str]]:
     """The splits of pairs, and notes.
 
-    Pairs are those that the fixed images name; in a split of which none does all with all, of the
-    training at most 20,000 that are drawn by `seed`. A pair is of the split of its fixed image;
-    in training both images are of the training.
+    Pairs are those that the set names, each in the later split of its two images (training,
+    validation, test), so that no image of the others is trained on; an image that all pairs share,
+    such as an atlas, does not count. Sets that say so have all with all in a split without any, at
+    most 20,000 that are drawn by `seed`.
 
     Args:
       window: intensities that become black and white; empty: percentiles of each image.
@@ -66,13 +67,15 @@ def pair_images(
     known = {c: Partner(s, i) for s in splits.values() for i, c in enumerate(s.case_id)}
     space = tuple(np.max([s.image_shape[:-1] for s in splits.values()], 0).tolist())
     read = functools.cache(functools.partial(_limits, window=window))
+    named = _assign_pairs(splits, known)
     out, notes = {}, []
     for name, split in splits.items():
-        pairs, dropped = _list_pairs(name, split, known, seed)
-        if dropped:
-            notes.append(
-                f"{dropped} pairs of the training left out: their moving image is of another split"
-            )
+        pairs = named.get(name, [])
+        if not pairs and ALL_PAIRS in info.pairing:
+            pairs = _pair_all(split, seed)
+            most = len(split) * (len(split) - 1)
+            if len(pairs) < most:
+                notes.append(f"{len(pairs):,} of {most:,} pairs of the split {name} drawn")
         if not pairs:
             raise UserError(
                 f"{info.name}: no pair in the split {name}: it has {len(split)} images, and pairs "
@@ -82,24 +85,38 @@ def pair_images(
     return out, notes
 
 
-def _list_pairs(
-    name: str, split: Split, known: Mapping[str, Partner], seed: int
-) -> tuple[list[tuple[Partner, Partner]], int]:
-    mine = [known[case] for case in split.case_id]
+Pairs = list[tuple[Partner, Partner]]
+
+
+def _assign_pairs(splits: Mapping[str, Split], known: Mapping[str, Partner]) -> dict[str, Pairs]:
+    """The pairs that the set names, by split."""
     named = [
-        (partner, known[other])
-        for partner, metadata in zip(mine, split.metadata, strict=True)
+        (Partner(split, i), known[other])
+        for split in splits.values()
+        for i, metadata in enumerate(split.metadata)
         for other in partners_of(metadata)
     ]
-    if named:
-        kept = [p for p in named if name != "train" or p[1].split is split]
-        return kept, len(named) - len(kept)
+    order = {id(split): rank for rank, split in enumerate(splits.values())}
+    cases = [{fixed.case_id, moving.case_id} for fixed, moving in named]
+    shared = set.intersection(*cases) if len(cases) > 1 else set()
+    others = [[p for p in pair if p.case_id not in shared] or list(pair) for pair in named]
+    latest = [max(order[id(p.split)] for p in counted) for counted in others]
+    if len(set(latest)) == 1:  # what all share is of another split than the rest, and does count
+        latest = [max(order[id(p.split)] for p in pair) for pair in named]
+    out: dict[str, Pairs] = {}
+    for pair, rank in zip(named, latest, strict=True):
+        out.setdefault(list(splits)[rank], []).append(pair)
+    return out
+
+
+def _pair_all(split: Split, seed: int) -> Pairs:
+    """All pairs of a split, both ways, or as many as are drawn."""
     count = len(split)
     numbers: Any = np.arange(count * (count - 1))
-    if name == "train" and len(numbers) > _MOST_PAIRS:
+    if len(numbers) > _MOST_PAIRS:
         numbers = np.random.default_rng(seed).choice(numbers, _MOST_PAIRS, replace=False)
     rows = [divmod(int(k), count - 1) for k in numbers]
-    return [(mine[i], mine[j + (j >= i)]) for i, j in rows], 0
+    return [(Partner(split, i), Partner(split, j + (j >= i))) for i, j in rows]
 
 
 def _as_split(
@@ -139,7 +156,7 @@ def _as_split(
     return Split(
         targets={name: np.stack(values) for name, values in columns.items()},
         case_id=[f"{moving.case_id} to {fixed.case_id}" for fixed, moving in pairs],
-        subject_id=[fixed.split.subject_id[fixed.index] for fixed, _ in pairs],
+        subject_id=_name_subjects(pairs),
         metadata=[{"fixed": f.case_id, "moving": m.case_id} for f, m in pairs],
         read=read,
         image_shape=(*space, 2),
@@ -153,6 +170,12 @@ def _as_split(
             },
         },
     )
+
+
+def _name_subjects(pairs: Sequence[tuple[Partner, Partner]]) -> list[str]:
+    """Of the fixed images; of the moving ones where all are registered to one."""
+    side = 1 if len(pairs) > 1 and len({fixed.case_id for fixed, _ in pairs}) == 1 else 0
+    return [str(pair[side].split.subject_id[pair[side].index]) for pair in pairs]
 
 
 def pad(array: np.ndarray, space: Sequence[int]) -> np.ndarray:

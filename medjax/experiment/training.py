@@ -114,7 +114,7 @@ def train(
             "read as they are needed"
         )
     own = own or bool(own_network_name(method.predictor))
-    further = {"own_code": _trace(method.task, train, run.training.batch)} if own else {}
+    further = {"own_code": _trace(method, train, run.training.batch)} if own else {}
     return carry_out(run, plan, method.predictor, method.spec, **further)
 
 
@@ -185,11 +185,11 @@ def untrained(seconds: float) -> Json:
     return {"step": 0, "seconds": seconds, "chosen_by": None}
 
 
-def _trace(task: Task, train: Split, batch: int) -> str:
+def _trace(method: Method, train: Split, batch: int) -> str:
     """What the loss and the network of a task compute, as a number that changes with it."""
-    keys = jax.random.key(0)
-    columns = {name: train.targets[name][:1] for name in train.targets}
-    example = {"image": train.images([0]), **columns}
+    keys, task = jax.random.key(0), method.task
+    made = [c for c in method.predictor.output.columns if c in train.on_demand]
+    example = train.batch([0], [*train.targets, *made])
     shapes = {
         name: jax.ShapeDtypeStruct((batch, *value.shape[1:]), _device_type(value.dtype))
         for name, value in example.items()

@@ -181,7 +181,7 @@ def test_landmarks_beside_the_images_are_those_of_both(tmp_path):
 
 
 def test_splits_hold_pairs_of_their_own_images(volumes, tmp_path):
-    """A pair is of the split of its fixed image; in training both are of the training."""
+    """A pair is of the later split of its images; what all pairs share has no part in it."""
     rows = [
         f"images/{n}.nii.gz,{s}"
         for n, s in zip("abcd", ("train", "train", "val", "test"), strict=True)
@@ -190,8 +190,15 @@ def test_splits_hold_pairs_of_their_own_images(volumes, tmp_path):
     (volumes / "pairs.csv").write_text("fixed,moving\na,b\nb,c\nc,a\nd,b\n")
     made = opened(volumes, tmp_path / "cache", unsplit=False)
     assert names(made.splits["train"]) == [("b", "a")]
-    assert names(made.splits["validation"]) == [("a", "c")]
-    assert any("1 pairs of the training left out" in note for note in made.notes)
+    assert names(made.splits["validation"]) == [("c", "b"), ("a", "c")]
+    assert names(made.splits["test"]) == [("b", "d")]
+    (volumes / "pairs.csv").write_text("fixed,moving\nc,a\nc,b\nc,d\n")
+    with pytest.raises(UserError, match="no pair in the split validation"):  # nothing is made up
+        opened(volumes, tmp_path / "cache", unsplit=False)
+    (volumes / "pairs.csv").write_text("fixed,moving\na,b\na,c\na,d\n")
+    made = opened(volumes, tmp_path / "cache", unsplit=False)
+    shown = [names(made.splits[name]) for name in ("train", "validation", "test")]
+    assert shown == [[("b", "a")], [("c", "a")], [("d", "a")]]
     (volumes / "pairs.csv").unlink()
     with pytest.raises(UserError, match="no pair in the split validation"):
         opened(volumes, tmp_path / "other", unsplit=False)

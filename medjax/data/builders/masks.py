@@ -80,14 +80,18 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
         return info, shape, example.image.dtype
 
     def _spacing(self, example: Example) -> tuple[float, ...] | None:
-        """The size of a voxel, where every file tells it."""
+        """The size of a prepared voxel, along the axes of the prepared array, where every file
+        tells its own."""
         files = (case for case in self.mask_set.cases if case.path)
         spacings = (
             case.spacing_mm or (layout.spacing_mm if layout else None)
             for case, layout in zip(files, self.layouts, strict=True)
         )
         known = all(spacings) and np.isfinite(example.targets["file_spacing"]).all()
-        return tuple(example.targets["file_spacing"].tolist()) if known else None
+        if not known:
+            return None
+        to_world = example.targets["file_world"] @ example.targets["to_index"]
+        return tuple(np.round(geometry.spacing_mm(to_world), 6).tolist())
 
     def describe(self):
         return self._description

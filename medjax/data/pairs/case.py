@@ -12,6 +12,8 @@ from medjax.errors import UserError
 MOVING = "moving"  # of a case's metadata: the cases that are registered to it
 _MARK = "\n"  # between them
 
+ALL_PAIRS = "all with all"  # how the images of a set are paired, or those of one split
+
 
 class PairSet(NamedTuple):
     """The images of a set, and how they are paired.

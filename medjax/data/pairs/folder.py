@@ -1,5 +1,6 @@
 """One's own images, registered in pairs."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from medjax.data.masks.folder import find_structures, pair_files
 from medjax.data.metadata import Metadata
 from medjax.data.options import LandmarkOptions, as_kind
 from medjax.data.pair_options import ALL, ATLAS, CONSECUTIVE, PairOptions
-from medjax.data.pairs.case import PairSet, check_pairs, without_mask
+from medjax.data.pairs.case import ALL_PAIRS, PairSet, check_pairs, without_mask
 from medjax.errors import UserError
 
 TABLE = "pairs.csv"
@@ -30,7 +31,7 @@ def image_pairs(options: PairOptions) -> PairSet:
     pairing = pair_files(root)
     more = Metadata(root, options)
     masked = dict(pairing.pairs)
-    files = sorted([*masked, *channels.leave_first(pairing.images)])
+    files = walk.in_order([*masked, *channels.leave_first(pairing.images)])
     cases = [_case(root, path, masked.get(path), more, options) for path in files]
     if len(cases) < 2:
         raise UserError(f"`data_dir={root}`: {walk.counted(len(cases), 'image')}; a pair needs two")
@@ -41,7 +42,8 @@ def image_pairs(options: PairOptions) -> PairSet:
     names: tuple[str, ...] = ()
     values: tuple[int, ...] = ()
     if masked:
-        names, values = find_structures(root, cases, options)
+        marked = [case for case, path in zip(cases, files, strict=True) if path in masked]
+        names, values = find_structures(root, marked, options)
     marks, points = read_points(root, options)
     info = DatasetInfo(root.resolve().name, structures=names, landmarks=marks)
     text, moving = pair_cases(cases, root, options)
@@ -55,7 +57,8 @@ def read_points(root: Path, options: PairOptions) -> tuple[tuple[str, ...], dict
     lists = walk.find(root, slicer.is_list).files
     if not (root / "landmarks.csv").exists() and not lists:
         return (), {}
-    cases, *_ = find_cases(as_kind(options, LandmarkOptions))
+    of_folder = dataclasses.replace(options, data_dir=str(root))  # which may be a table of pairs
+    cases, *_ = find_cases(as_kind(of_folder, LandmarkOptions))
     names = name_landmarks(cases)
     return names, {case.case_id: _to_indices(case, names) for case in cases}
 
@@ -92,14 +95,14 @@ def pair_cases(
       UserError: for a table or an atlas that does not fit.
     """
     names = [case.case_id for case in cases]
-    path = Path(options.pairs) if options.pairs else root / TABLE
+    path = Path(options.pairs) if options.pairs else table.path_of(options, TABLE)
     if options.pairs == ATLAS:
         atlas = find_case(options.atlas, names, origin="`atlas`")
         return f"all to {atlas}", {name: [atlas] for name in names if name != atlas}
     if options.pairs == CONSECUTIVE:
         return "consecutive images", {a: [b] for a, b in itertools.pairwise(names)}
     if options.pairs == ALL or not path.is_file():
-        return "all with all", {}
+        return ALL_PAIRS, {}
     moving = read_pairs(path, names)
     check_pairs(moving, cases)
     return f"by {path.name}", moving
@@ -121,8 +124,18 @@ def read_pairs(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
     )
     out: dict[str, list[str]] = {}
     for row in rows:
-        out.setdefault(find(row[fixed], row.origin), []).append(find(row[moving], row.origin))
+        others = out.setdefault(find(row[fixed], row.origin), [])
+        other = find(row[moving], row.origin)
+        if other in others:
+            raise UserError(f"{row.origin}: this pair stands in the table twice")
+        others.append(other)
     return out
+
+
+def _without_suffix(name: str) -> str:
+    """A path without the suffix of an image, where it has one."""
+    path = Path(name)
+    return (path.parent / images.stem(path)).as_posix()
 
 
 def find_case(name: str, names: Sequence[str], *, origin: str) -> str:
@@ -133,12 +146,8 @@ def find_case(name: str, names: Sequence[str], *, origin: str) -> str:
     """
     if name in names:
         return name
-    stems = {case: images.stem(Path(case)) for case in names}
-    fits = [
-        case
-        for case in names
-        if f"/{case}".endswith(f"/{name}") or stems[case] == images.stem(Path(name))
-    ]
+    stem = _without_suffix(name)
+    fits = [case for case in names if f"/{_without_suffix(case)}".endswith(f"/{stem}")]
     if len(fits) == 1:
         return fits[0]
     several = f"{walk.such_as(fits)} fit" if fits else "no image of the set is called so"

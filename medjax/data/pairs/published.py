@@ -10,7 +10,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.masks import published as mask_sets
 from medjax.data.masks.case import MaskSet
 from medjax.data.pair_options import CENTRE, WORLD, PairOptions
-from medjax.data.pairs.case import PairSet, check_pairs
+from medjax.data.pairs.case import ALL_PAIRS, PairSet, check_pairs
 from medjax.data.pairs.folder import read_pairs
 from medjax.errors import UserError
 
@@ -65,5 +65,5 @@ def mouse_brain(options: PairOptions) -> PairSet:
     text = "training mice all with all, each other mouse with all of these"
     masks = MaskSet(info, cases, tuple(names))
     if options.unsplit:  # leave one out: nothing is trained
-        return PairSet(masks, "all with all", {}, initial=WORLD)
+        return PairSet(masks, ALL_PAIRS, {}, initial=WORLD)
     return PairSet(masks, text, moving, initial=WORLD)

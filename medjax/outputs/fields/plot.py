@@ -97,7 +97,8 @@ def _views(fixed: np.ndarray) -> list[tuple[Callable[[np.ndarray], np.ndarray], 
     out: list[tuple[Callable[[np.ndarray], np.ndarray], tuple[int, int]]] = []
     for view in _VIEWS:
         (drop,) = {0, 1, 2} - set(view)
-        at = int(np.average(np.arange(fixed.shape[drop]), weights=fixed.sum(view) + 1e-9))
+        above = (fixed - fixed.min()).sum(view) + 1e-9
+        at = int(np.average(np.arange(fixed.shape[drop]), weights=above))
         out.append((functools.partial(_take, axis=drop, at=at), view))
     return out
 

@@ -126,6 +126,8 @@ def prepare_pair(
                 f"{side}: has {raw_image.pixels.ndim - 1} axes, the images of the training had "
                 f"{ndim}: convert it"
             )
+        if not np.isfinite(raw_image.pixels).all():
+            raise UserError(f"{side}: has values that are not finite; replace them, by 0 perhaps")
         gray = raw_image._replace(pixels=images.in_channels(raw_image.pixels, "gray")[..., :1])
         known = None if tells_spacing(gray) else hints.spacing_mm or None
         placed = place(gray, form, spacing_mm=known, origin=side)

@@ -103,8 +103,8 @@ class PairRegistration:
         if self.weights.inverse_weight:
             inverse = jax.vmap(invert_affine)(matrix)
             back, _ = self.estimate(params, stats, jnp.flip(pair, -1), inverse, train=True)
-            apart = jnp.square(jax.vmap(field.compose)(u, back))
-            parts["inverse_loss"] = self.weights.inverse_weight * apart
+            apart = jax.vmap(return_error)(u, back, matrix)
+            parts["inverse_loss"] = self.weights.inverse_weight * jnp.square(apart)
         parts = jax.tree.map(jnp.mean, parts)
         value = sum(parts.values(), jnp.zeros(()))
         return value, (stats, {"loss": value, **parts})
@@ -150,7 +150,7 @@ class PairRegistration:
     def vary(self, key: Key, image: Array, mask: Array) -> tuple[Array, Array]:
         """An augmented image `[*space]` and its mask."""
         sample = Sample(image[..., None], jnp.zeros((0, image.ndim)), mask.astype(jnp.int32) + 1)
-        varied = augment_together(key, sample, augmentation=self.augmentation)
+        varied = augment_together(key, sample, augmentation=self.augmentation, voxel=self.spacing)
         assert varied.mask is not None
         return varied.image[..., 0], jnp.maximum(varied.mask - 1, 0).astype(mask.dtype)
 
@@ -181,6 +181,14 @@ class PairRegistration:
             weight = self.weights.dice_weight or 1.0
             parts["dice_loss"] = weight * jnp.where(is_known, apart, 0.0)
         return parts
+
+
+def return_error(u: Array, back: Array, matrix: Array) -> Array:
+    """How far a place is from where it was, there by M (x + u(x)) and back by M^-1 (y + v(y)), in
+    voxels of the fields: `[*half, ndim]` of u and v, which are on the grids of either image."""
+    half = alignment.shrink_affine(matrix, factor=2)
+    v = grid.sample(back, grid.transform_points(half, field.positions(u)), fill=None)
+    return u + v @ jnp.linalg.inv(matrix[:, :-1]).T
 
 
 def make(network: Any, **settings: Any) -> Task:
