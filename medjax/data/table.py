@@ -145,13 +145,17 @@ def one_value(rows: Iterable[TableRow], name: str, *, what: str) -> str:
 MISSING = ("", "na", "n/a", "nan", "none", "null")  # as tables write that nothing is known
 
 
+def is_missing(text: str) -> bool:
+    """Whether a cell says nothing."""
+    return text.strip().lower() in (*MISSING, "unknown")
+
+
 def is_number(text: str) -> bool:
-    """Whether a text is a number."""
+    """Whether a text is a finite number."""
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def positive(text: str | None, *, what: str, origin: str) -> float | None:

@@ -12,10 +12,10 @@ from medjax.bundle import Bundle
 from medjax.data import images, subjects, walk
 from medjax.errors import UserError
 from medjax.index import listing
-from medjax.index.conditions import Condition
+from medjax.index.conditions import COLUMNS, Condition
 from medjax.index.postgres_store import PostgresStore
 from medjax.index.sqlite_store import SqliteStore
-from medjax.index.store import COLUMNS, NewCase, SimilarCase, pack_vector
+from medjax.index.store import NewCase, SimilarCase, pack_vector
 from medjax.outputs.base import ImageHints, PreparedImage
 from medjax.outputs.embeddings.serve import Embedding
 
@@ -129,7 +129,8 @@ class CaseIndex:
           image: a file, or an array as of `Bundle.predict`.
           k: how many.
           where: conditions on metadata, of `parse_conditions`.
-          subject_id: of the image, whose other cases are passed over; empty: not known.
+          subject_id: of the image, whose other cases are passed over; empty: by the header of a
+            DICOM file, of others not known.
           hints: of what the file does not say.
 
         Raises:
@@ -144,8 +145,9 @@ class CaseIndex:
             describe_images(self.model, [ready])[0], distance=self.settings.distance
         )
         conditions = list(where)
-        if subject_id:
-            conditions.append(Condition("subject_id", "!=", subject_id))
+        conditions += [
+            Condition("subject_id", "!=", name) for name in self._names_of(image, subject_id)
+        ]
         hits = self._store.search(vector, k=k + len(same), conditions=conditions)
         kept = [(number, far) for number, far in hits if number not in same]
         picture = (
@@ -154,6 +156,15 @@ class CaseIndex:
             else listing.picture_file(Path(image), ready.image, limit_bytes=known.limit_bytes)
         )
         return LookUp(self._store.read_cases(kept[:k]), picture, len(same))
+
+    def _names_of(self, image: np.ndarray | str | Path, subject_id: str) -> list[str]:
+        """What the subject of an image may be called in the index: as it is, or by a pseudonym."""
+        if subject_id:
+            secret = bytes.fromhex(self.settings.subject_key)
+            return [subject_id, subjects.pseudonym(subject_id, secret=secret)]
+        if isinstance(image, np.ndarray) or not Path(image).exists():
+            return []
+        return list(filter(None, [self._find_patient(Path(image))]))
 
     def _find_same(self, image: np.ndarray | str | Path) -> set[int]:
         if isinstance(image, np.ndarray) or not Path(image).exists():
@@ -184,7 +195,10 @@ class CaseIndex:
         """
         with self._store.hold():
             listed, notes = listing.list_images(
-                Path(root), self.model, options or listing.ListingOptions()
+                Path(root),
+                self.model,
+                options or listing.ListingOptions(),
+                secret=lambda: bytes.fromhex(self.settings.subject_key),
             )
             for note in notes:
                 say(f"note: {note}")

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from medjax.data import table
 from medjax.errors import UserError
 
+COLUMNS = ("case_id", "subject_id")  # that conditions may name beside metadata; always texts
 RELATIONS = ("!=", ">=", "<=", "=", ">", "<")
+_PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _FORM = re.compile(rf"([^{{}}=<>!]+?)\s*({'|'.join(RELATIONS)})\s*([^=<>!].*)")
 
 
@@ -34,12 +36,12 @@ def _parse(text: str) -> Condition:
     if form is None:
         raise UserError(f"`where={text}`: give a name, one of {' '.join(RELATIONS)}, and a value")
     name, relation, value = form.groups()
-    condition = Condition(name, relation, as_fact(value))
+    condition = Condition(name, relation, value if name in COLUMNS else as_fact(value))
     if relation not in ("=", "!=") and isinstance(condition.value, str):
         raise UserError(f"`where={text}`: {relation} is for numbers, and {value!r} is none")
     return condition
 
 
 def as_fact(text: str) -> str | float:
-    """A cell of a table as a number where it is one."""
-    return float(text) if table.is_number(text) else text
+    """A cell of a table as a number where it is one that loses nothing so: `007` is a text."""
+    return float(text) if _PLAIN.fullmatch(text) and table.is_number(text) else text

@@ -56,12 +56,12 @@ class ListedImage(NamedTuple):
 
 
 def list_images(
-    root: Path, model: Bundle, options: ListingOptions
+    root: Path, model: Bundle, options: ListingOptions, *, secret: subjects.Secret | None = None
 ) -> tuple[list[ListedImage], list[str]]:
     """The images below a folder, or the one that a file is, and notes on what is left out.
 
     Metadata are the columns of `metadata.csv` in it; without one the name of the folder that an
-    image lies in is its `label`.
+    image lies in is its `label`. PatientIDs are pseudonyms, by `secret`.
 
     Raises:
       UserError: if there is no image, or the table does not fit the files.
@@ -70,7 +70,7 @@ def list_images(
         raise UserError(f"{root}: no such file or folder")
     path = Path(options.table) if options.table else root / labelled.TABLE
     if root.is_dir() and (options.table or path.exists()):
-        listed, notes = _from_table(root, path, options)
+        listed, notes = _from_table(root, path, options, secret)
     else:
         given = next((name for name, value in vars(options).items() if value), "")
         if given:
@@ -95,7 +95,7 @@ def _from_folder(root: Path, model: Bundle) -> tuple[list[ListedImage], list[str
 
 
 def _from_table(
-    root: Path, path: Path, options: ListingOptions
+    root: Path, path: Path, options: ListingOptions, secret: subjects.Secret | None
 ) -> tuple[list[ListedImage], list[str]]:
     rows = table.read_rows(path)
     usual = (LABELLED.path_column, *labelled.USUAL_PATHS)
@@ -116,10 +116,11 @@ def _from_table(
         file = files.find(row[column], origin=row.origin)
         if first.setdefault(file, row.origin) != row.origin:
             raise UserError(f"{row.origin}: {file.name} is named twice, first in {first[file]}")
+        shown = subjects.hide({name: row[name] for name in (*names, subject) if name}, secret)
         given = [name for name in names if row[name].lower() not in table.MISSING]
-        facts = {name: as_fact(row[name]) for name in given}
+        facts = {name: as_fact(shown[name]) for name in given}
         case_id = file.relative_to(root).as_posix()
-        listed.append(ListedImage(file, case_id, row.get(subject, ""), facts))
+        listed.append(ListedImage(file, case_id, shown.get(subject, ""), facts))
     known = [image.path for image in listed]
     walk.check_single(known)
     notes = table.note_unnamed(path, walk.find(root, images.is_image).files, known)

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from medjax.errors import UserError
-from medjax.index.conditions import Condition
+from medjax.index.conditions import COLUMNS, Condition
 
 BITS = "hamming"
 _MODULUS = 2**256
 SETTINGS, NETWORK, TOTAL = "settings", "network", "total"
-COLUMNS = ("case_id", "subject_id")  # that conditions may name beside metadata
 Fact = str | float
 
 

@@ -145,12 +145,18 @@ def _is_coco(path: Path) -> bool:
 def _of_coco(root: Path, by_name: ByName) -> list[Boxed]:
     out = []
     for path in _coco(root):
-        word = re.search(r"train|val|test", path.stem)
-        split = splits.split_name(word[0], origin=str(path)) if word else None
+        split = _split_of(path, root)
         for name, boxes in formats.read_coco(path).items():
             image = _image_of(by_name, (name,), origin=str(path))
             out.append(Boxed(image, keep_boxes(boxes), [b.label for b in boxes], split))
     return out
+
+
+def _split_of(path: Path, root: Path) -> str | None:
+    """The split that a word of a file's name is, or else one of its folders."""
+    words = [re.split(r"[^a-z]+", part.lower()) for part in path.relative_to(root).parts]
+    named = [w for part in reversed(words) for w in part if splits.is_split_name(w)]
+    return splits.split_name(named[0], origin=str(path)) if named else None
 
 
 def _yolo(root: Path) -> list[Path]:
@@ -189,6 +195,8 @@ def _images_by_name(root: Path) -> ByName:
 def _image_of(by_name: ByName, names: Sequence[str], *, origin: str) -> Path:
     """The image of a list of boxes; raises UserError if there is none, or more than one."""
     paths = next((by_name[Path(n).name] for n in names if Path(n).name in by_name), [])
+    if len(paths) > 1:  # those that lie in the folder that is named
+        paths = [p for p in paths if f"/{p.as_posix()}".endswith(f"/{names[0]}")] or paths
     if len(paths) != 1:
         what = "no image" if not paths else f"{len(paths)} images"
         raise UserError(f"{origin}: {what} of the name {names[0]!r}; give each image its own name")

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+import numpy as np
+
 from medjax.errors import UserError, first_line
+
+_MOST_SHARE = 1.5  # of an image: a box may reach beyond it
 
 
 class NamedBox(NamedTuple):
@@ -70,7 +74,9 @@ def read_coco(path: Path) -> dict[str, list[NamedBox]]:
         classes = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         out: dict[str, list[NamedBox]] = {name: [] for name in images.values()}
         for entry in content["annotations"]:
-            x, y, width, height = map(float, entry["bbox"])
+            if entry.get("iscrowd"):  # a region of many things, none of which it parts
+                continue
+            x, y, width, height = map(float, entry.get("bbox") or _box_of(entry["segmentation"]))
             label = classes[entry["category_id"]]
             box = NamedBox(label, (x, y), (x + width, y + height))
             out[images[entry["image_id"]]].append(box)
@@ -79,6 +85,13 @@ def read_coco(path: Path) -> dict[str, list[NamedBox]]:
     for boxes in out.values():
         _check(path, boxes)
     return out
+
+
+def _box_of(polygons: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Corner and size of the box about polygons of COCO."""
+    corners = np.concatenate([np.asarray(p, float).reshape(-1, 2) for p in polygons])
+    low, high = corners.min(0), corners.max(0)
+    return (*low.tolist(), *(high - low).tolist())
 
 
 def read_yolo(path: Path, names: Sequence[str], *, size: tuple[int, int]) -> list[NamedBox]:
@@ -96,18 +109,33 @@ def read_yolo(path: Path, names: Sequence[str], *, size: tuple[int, int]) -> lis
             continue
         try:
             label, *rest = line.split()
-            x, y, width, height = (float(v) for v in rest[:4])
+            low, high = _shares_of([float(v) for v in rest])
             name = names[_class_number(label)]
         except (ValueError, IndexError) as e:
             raise UserError(
                 f"{path}, line {number}: give the number of a class (0 to {len(names) - 1}) and "
-                f"four shares of the image, x y width height ({e})"
+                f"four shares of the image, x y width height, or the corners of a polygon ({e})"
             ) from None
-        low = ((x - width / 2) * size[0], (y - height / 2) * size[1])
-        high = ((x + width / 2) * size[0], (y + height / 2) * size[1])
-        boxes.append(NamedBox(name, low, high))
+        (x0, x1), (y0, y1) = ((a * n, b * n) for a, b, n in zip(low, high, size, strict=True))
+        boxes.append(NamedBox(name, (x0, y0), (x1, y1)))
     _check(path, boxes)
     return boxes
+
+
+def _shares_of(values: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The corners of a box, in shares of the image: of its middle and size, with a confidence or
+    without, or of the corners of a polygon."""
+    if not all(abs(v) <= _MOST_SHARE for v in values):
+        raise ValueError("these are no shares from 0 to 1: pixels, or percent?")
+    if len(values) in (4, 5):
+        middle, half = np.array(values[:2]), np.array(values[2:4]) / 2
+        low, high = middle - half, middle + half
+    elif len(values) >= 6 and len(values) % 2 == 0:
+        corners = np.array(values).reshape(-1, 2)
+        low, high = corners.min(0), corners.max(0)
+    else:
+        raise ValueError(f"{len(values)} numbers")
+    return tuple(low.tolist()), tuple(high.tolist())
 
 
 def _class_number(text: str) -> int:
@@ -175,6 +203,11 @@ def sort_out(boxes: Sequence[NamedBox], size: Sequence[float], *, image: str) ->
     out = SortedBoxes([], [], [])
     for number, box in enumerate(boxes, start=1):
         where = f"{image}, box {number} ({box.label})"
+        if len(box.low) != len(size):
+            raise UserError(
+                f"{where}: has {len(box.low)} axes, its image {len(size)}; of volumes give zmin "
+                "and zmax too"
+            )
         low = tuple(max(v, 0.0) for v in box.low)
         high = tuple(min(v, float(n)) for v, n in zip(box.high, size, strict=True))
         if not _has_size(box.low, box.high):

@@ -11,6 +11,7 @@ from medjax.data.masks.case import MaskCase, MaskSet, numbered
 from medjax.data.masks.folder import looks_like as has_masks
 from medjax.data.masks.folder import mask_folder
 from medjax.data.masks.instances import numbered_things
+from medjax.data.masks.one_grid import check_one_grid, turned_like
 from medjax.data.options import BoxOptions, MaskOptions, as_kind
 
 __all__ = ["boxes_about", "boxes_of_masks", "has_masks"]
@@ -44,14 +45,18 @@ def _boxes_of(case: MaskCase, mask_set: MaskSet) -> BoxesOfSize:
 
     @functools.cache
     def read() -> list[NamedBox]:
-        raw = case.read_mask()
+        raw_image = case.read()
+        raw = turned_like(raw_image, case.read_mask())
+        check_one_grid(raw_image, raw, origin=case.origin)
         pixels = raw.pixels[..., 0]
         if mask_set.info.instances:
-            return boxes_about(numbered_things(pixels, origin=case.origin), names[0], raw.axes)
+            return boxes_about(
+                numbered_things(pixels, origin=case.origin), names[0], raw_image.axes
+            )
         mask, out = numbered(pixels, mask_set.values, origin=case.origin), []
         for number, name in enumerate(names, start=1):
             pieces, _ = ndimage.label(mask == number, np.ones((3,) * mask.ndim))
-            out += boxes_about(pieces, name, raw.axes)
+            out += boxes_about(pieces, name, raw_image.axes)
         return out
 
     return lambda size: read()

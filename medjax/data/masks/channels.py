@@ -13,6 +13,7 @@ from medjax.errors import UserError
 
 _NUMBER = re.compile(r"_(\d{4})$")
 FIRST = "_0000"
+_MOST = 16  # channels
 
 
 def leave_first(files: Iterable[Path]) -> list[Path]:
@@ -22,7 +23,13 @@ def leave_first(files: Iterable[Path]) -> list[Path]:
 
 def _is_further(path: Path) -> bool:
     number = _NUMBER.search(images.stem(path))
-    return bool(number and int(number[1])) and _sibling(path, 0).exists()
+    first = _sibling(path, 0) if number and int(number[1]) else None
+    return first is not None and first.exists() and path in files_of(first)
+
+
+def first_of(path: Path) -> Path:
+    """The first channel of the image that a further one is of."""
+    return _sibling(path, 0)
 
 
 def _sibling(path: Path, channel: int) -> Path:
@@ -31,13 +38,14 @@ def _sibling(path: Path, channel: int) -> Path:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of all channels of an image, the given one first."""
+    """The files of all channels of an image, the given one first; files that are numbered further
+    than channels are, as the frames of a video, are images of their own."""
     if not images.stem(path).endswith(FIRST):
         return [path]
     paths = [path]
-    while (further := _sibling(path, len(paths))).exists():
+    while (further := _sibling(path, len(paths))).exists() and len(paths) <= _MOST:
         paths.append(further)
-    return paths
+    return paths if len(paths) <= _MOST else [path]
 
 
 def read(path: Path, *, limit_bytes: int, series: str = "") -> RawImage:

@@ -126,7 +126,14 @@ def _between(image_folder: Path, mask_folder: Path) -> Pairing:
     """Of two folders, by names: the mask has that of its image, with an ending of masks or without;
     of nnU-Net's images without the number of the channel; of a DICOM series that of its folder."""
     masks = {_key(p, mask_folder): p for p in walk.find(mask_folder, images.is_image).files}
-    files = channels.leave_first(walk.find(image_folder, images.is_image).files)
+    found = walk.find(image_folder, images.is_image).files
+    files = channels.leave_first(found)
+    own = next((p for p in found if p not in set(files) and _key(p, image_folder) in masks), None)
+    if own is not None:
+        raise UserError(
+            f"{own}: its name is that of a further channel of {channels.first_of(own).name}, and "
+            "it has a mask of its own; images of one channel must not end in _0000, _0001, ..."
+        )
     paths = dict.fromkeys(_series_of(p, image_folder, masks) or p for p in files)
     return _paired([(p, _key(p, image_folder)) for p in paths], masks)
 

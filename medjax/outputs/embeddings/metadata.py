@@ -8,16 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.data.dataset import Split
-from medjax.data.table import MISSING, is_number
+from medjax.data.table import is_missing, is_number
 from medjax.errors import unknown
 
-_MISSING = (*MISSING, "unknown")
 _PAIRS = 2000  # of the gallery, whose mean distance stands for what is not known
-
-
-def is_missing(value: str) -> bool:
-    """Whether a cell says nothing."""
-    return value.strip().lower() in _MISSING
 
 
 class MetadataDistance:

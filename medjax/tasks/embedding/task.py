@@ -145,10 +145,11 @@ def make_barcode(image_shape: tuple[int, ...], preprocessing: Preprocessing) -> 
 
 
 def fit_components(rows: np.ndarray, *, size: int) -> Params:
-    """The first principal components of `rows` `[n, pixel]`, which are of the gallery alone."""
+    """The first principal components of `rows` `[n, pixel]`, which are of the gallery alone; where
+    it has fewer, the rest are zero, and change no distance."""
     mean = rows.mean(0)
     centred = (rows - mean).astype(float)
     variance, axes = np.linalg.eigh(centred.T @ centred)  # ascending
-    size = min(size, int((variance > 1e-9 * max(variance[-1], 1e-12)).sum()))
-    components = axes[:, ::-1][:, : max(size, 1)]
+    known = min(size, int((variance > 1e-9 * max(variance[-1], 1e-12)).sum()))
+    components = np.pad(axes[:, ::-1][:, :known], [(0, 0), (0, size - known)])
     return {"mean": mean.astype(np.float32), "components": components.astype(np.float32)}

@@ -28,6 +28,9 @@ from medjax.typing import Array, Batch, Tree
 class ClassPredictor(Predictor, Protocol):
     """The predictor of a classifier, which can make its network too."""
 
+    @property
+    def dtype(self) -> str: ...
+
     def make_head(self, spec: ModelSpec) -> ClassHead: ...
 
     def make_network(self, spec: ModelSpec) -> Any: ...
@@ -117,7 +120,7 @@ def set_up(
         layers,
         arms.begin_variables(task.init, replace),
         cache,
-        (*known_by, predictor.model),
+        (*known_by, predictor.model, predictor.dtype),
         np.asarray(head.encode(jnp.asarray(train[head.column]), len(spec.info.targets))),
         arms.group_images(train, spec.info)[0],
         {},

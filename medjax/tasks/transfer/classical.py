@@ -88,7 +88,7 @@ def fit_encoding(metadata: Sequence[Mapping[str, str]]) -> list[Encoding]:
     """The columns of the training set: numbers as they are, of texts one value each."""
     out = []
     for column in metadata[0] if metadata else ():
-        known = {row[column] for row in metadata if row[column]}
+        known = {row[column] for row in metadata if not table.is_missing(row[column])}
         numbers = all(map(table.is_number, known))
         out.append(Encoding(column, () if numbers else tuple(sorted(known))))
     return out
@@ -102,7 +102,7 @@ def encode_metadata(
     columns = []
     for column, values in encoding:
         cells = [row[column] for row in metadata]
-        columns.append([float(not cell) for cell in cells])
+        columns.append([float(table.is_missing(cell)) for cell in cells])
         if values:
             columns += [[float(cell == value) for cell in cells] for value in values]
         else:
