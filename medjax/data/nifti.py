@@ -98,6 +98,8 @@ def write(path: Path, values: np.ndarray, world: np.ndarray | None, *, kind: typ
     code = 0 if world is None else 1
     image.set_sform(image.affine, code)
     image.set_qform(image.affine, code, strip_shears=True)
+    if not np.allclose(image.get_qform(), image.affine, atol=1e-3):
+        image.set_qform(None, 0)  # of a sheared grid, which a qform cannot hold
     image.header.set_xyzt_units("mm")
     image.header.set_data_dtype(kind)
     nibabel.save(image, path)

@@ -74,7 +74,8 @@ def _of_landmarks(options: LandmarkOptions, accelerated: bool) -> list[Suggestio
     if options.grid_mm or options.image_shape:
         return []
     if len(landmark_set.shape) == 3:
-        return _common_grid([c.path for c in landmark_set.cases if c.path], accelerated)
+        paths = [c.path for c in landmark_set.cases if c.path]
+        return _common_grid(paths, _POINT_SIDE[3], accelerated)
     return _shrink(landmark_set.shape, _POINT_SIDE, accelerated)
 
 
@@ -83,10 +84,16 @@ def _of_boxes(options: BoxOptions, accelerated: bool) -> list[Suggestion]:
 
     if options.grid_mm or options.image_shape:
         return []
-    return _shrink(box_folder(options).shape, _BOX_SIDE, accelerated)
+    box_set = box_folder(options)
+    if len(box_set.shape) == 3:
+        paths = [case.path for case in box_set.cases if case.path]
+        return _common_grid(paths, _BOX_SIDE[3], accelerated)
+    return _shrink(box_set.shape, _BOX_SIDE, accelerated)
 
 
-def _common_grid(paths: Sequence[Path], accelerated: bool) -> list[Suggestion]:
+def _common_grid(
+    paths: Sequence[Path], longest: tuple[int, int], accelerated: bool
+) -> list[Suggestion]:
     """Voxels of one size for all volumes, of their usual size, and a grid that holds the largest
     within what a device takes."""
     layouts = [x for path in paths if (x := images.layout(path)) and x.affine is not None]
@@ -96,7 +103,7 @@ def _common_grid(paths: Sequence[Path], accelerated: bool) -> list[Suggestion]:
     spacing = np.array([x.spacing_mm for x in turned], float)
     extent = np.array([x.shape for x in turned]) * spacing
     usual = float(np.median(spacing))
-    grid_mm = usual * max(1.0, extent.max() / usual / _POINT_SIDE[3][accelerated])
+    grid_mm = usual * max(1.0, extent.max() / usual / longest[accelerated])
     grid_mm = float(f"{grid_mm:.3g}")
     sides = tuple((np.ceil(extent.max(0) / grid_mm / 16).astype(int) * 16).tolist())
     why = f"volumes of up to {extent.max():.0f} mm, voxels of {usual:.3g} mm"

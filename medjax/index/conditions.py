@@ -9,7 +9,7 @@ from medjax.errors import UserError
 
 COLUMNS = ("case_id", "subject_id")  # that conditions may name beside metadata; always texts
 RELATIONS = ("!=", ">=", "<=", "=", ">", "<")
-_PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+_PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?")
 _FORM = re.compile(rf"([^{{}}=<>!]+?)\s*({'|'.join(RELATIONS)})\s*([^=<>!].*)")
 
 

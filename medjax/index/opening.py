@@ -103,7 +103,9 @@ def _create(where: str, address: str, settings: IndexSettings, network: bytes) -
 def _create_folder(folder: Path, settings: IndexSettings, network: bytes) -> SqliteStore:
     """All or nothing: beside, then renamed."""
     if folder.exists() or folder.is_symlink():
-        raise UserError(f"{folder}: is there already; choose another name, or remove it")
+        raise UserError(
+            f"{folder}: is there already; choose another name, or go on with `medjax index add`"
+        )
     partial_path = folder.with_name(f"{folder.name}.part")
     archive.remove_folder(partial_path)  # of a process that was killed
     partial_path.mkdir(parents=True)

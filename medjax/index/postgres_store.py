@@ -103,8 +103,11 @@ class PostgresStore(CaseStore):
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        with self.connection.transaction():  # type: ignore[attr-defined]
-            yield
+        try:
+            with self.connection.transaction():  # type: ignore[attr-defined]
+                yield
+        except self.errors as e:
+            raise self.failure(e) from None
 
     def search(
         self, vector: bytes, *, k: int, conditions: Sequence[Condition]

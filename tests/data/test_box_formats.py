@@ -48,11 +48,28 @@ def test_coco(tmp_path):
             formats.read_coco(path)
 
 
+def test_coco_crowds_and_polygons(tmp_path):
+    shape = [10, 5, 20, 6, 12, 10]
+    some = [{"image_id": 7, "category_id": 3, "segmentation": [shape]}]
+    some.append({"image_id": 7, "category_id": 3, "bbox": [0, 0, 40, 20], "iscrowd": 1})
+    (tmp_path / "a.json").write_text(coco(annotations=some))
+    assert formats.read_coco(tmp_path / "a.json") == {"a.png": [BOX], "b.png": []}
+
+
 def test_yolo(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("1 0.375 0.375 0.25 0.25\n\n")
     assert formats.read_yolo(path, ("other", "cell"), size=(40, 20)) == [BOX]
-    for text in ("2 0.3 0.3 0.2 0.2", "-1 0.3 0.3 0.2 0.2", "1 0.3 0.3", "cell 0.3 0.3 0.2 0.2"):
+    path.write_text("1 0.25 0.25 0.5 0.3 0.3 0.5\n1 0.375 0.375 0.25 0.25 0.9")
+    assert formats.read_yolo(path, ("other", "cell"), size=(40, 20)) == [BOX, BOX]
+    for text in (
+        "1 15 7.5 10 5",
+        "1 0.1 0.1 0.2 0.2 0.3 0.3 0.1",
+        "2 0.3 0.3 0.2 0.2",
+        "-1 0.3 0.3 0.2 0.2",
+        "1 0.3 0.3",
+        "cell 0.3 0.3 0.2 0.2",
+    ):
         path.write_text(text)
         with pytest.raises(UserError, match=r"line 1: give the number of a class \(0 to 1\)"):
             formats.read_yolo(path, ("other", "cell"), size=(40, 20))
@@ -85,3 +102,5 @@ def test_boxes_without_a_size_and_outside_are_named():
     assert made.usable == [BOX, NamedBox("cell", (0.0, 15.0), (9.0, 20.0))]
     assert made.empty == ["a.png, box 2 (cell)"]
     assert made.outside == ["a.png, box 3 (cell)"]
+    with pytest.raises(UserError, match=r"box 1 \(cell\): has 2 axes, its image 3; .* zmin"):
+        formats.sort_out([BOX], (40, 20, 9), image="a.nii.gz")

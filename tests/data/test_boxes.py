@@ -16,6 +16,7 @@ from medjax.data.builders.boxes import prepare
 from medjax.data.catalogue import find_kind
 from medjax.data.images import RawImage
 from medjax.data.options import BoxOptions, MaskOptions
+from medjax.data.suggest import suggest_form
 from medjax.errors import UserError
 from tests.conftest import real_data
 
@@ -168,6 +169,35 @@ def test_the_blood_smears():
     assert len(made.cases) == 292
     counts = [len(c.boxes((640, 480))) for c in made.cases]
     assert sum(counts) > 3000 and made.cases[0].read().pixels.shape == (480, 640, 3)
+
+
+def test_volumes_get_voxels_of_their_usual_size(tmp_path):
+    """Slices 4 mm apart: the grid is as large as the volume, not as its count of voxels."""
+    image = nibabel.Nifti1Image(np.zeros((64, 48, 16), np.int16), np.diag([1.0, 1, 4, 1]))
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    text = "image,label,xmin,ymin,zmin,xmax,ymax,zmax\na.nii.gz,b,3,3,3,9,9,9\n"
+    (tmp_path / "boxes.csv").write_text(text)
+    made = suggest_form(BoxOptions(data_dir=str(tmp_path)), accelerated=False)
+    chosen = {s.name: s.value for s in made}
+    assert chosen == {"grid_mm": 1.0, "image_shape": (64, 48, 64)}
+
+
+def test_a_mask_lies_as_its_image_does(tmp_path):
+    """Stored from left to right beside an image from right to left; and one that is elsewhere."""
+    mask = np.zeros((9, 8, 7), np.uint8)
+    mask[1:3, 2:4, 3:6] = 1
+    world, mirrored = np.diag([-1.0, 1, 1, 1]), np.diag([1.0, 1, 1, 1])
+    mirrored[0, 3] = -8
+    for folder, values, affine in (("images", mask, world), ("labels", mask[::-1], mirrored)):
+        (tmp_path / folder).mkdir()
+        nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / folder / "a.nii.gz")
+    (case,) = box_folder(BoxOptions(data_dir=str(tmp_path))).cases
+    assert case.boxes(()) == [NamedBox("foreground", (1.0, 2.0, 3.0), (3.0, 4.0, 6.0))]
+    mirrored[1, 3] = 5
+    nibabel.save(nibabel.Nifti1Image(mask[::-1], mirrored), tmp_path / "labels" / "a.nii.gz")
+    (case,) = box_folder(BoxOptions(data_dir=str(tmp_path))).cases
+    with pytest.raises(UserError, match="mm"):
+        case.boxes(())
 
 
 def test_boxes_about_pieces_of_a_volume_and_about_touching_things(tmp_path):

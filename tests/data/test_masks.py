@@ -12,13 +12,14 @@ from scipy.spatial.transform import Rotation
 from sklearn.metrics import f1_score, roc_auc_score
 
 from medjax.data import geometry, images, volumes
-from medjax.data.builders.masks import Form, check_one_grid, place, prepare
+from medjax.data.builders.masks import Form, place, prepare
 from medjax.data.catalogue import find_kind
 from medjax.data.dataset import Dataset, Split
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import SETS
 from medjax.data.masks.case import MaskCase, numbered
 from medjax.data.masks.folder import mask_folder
+from medjax.data.masks.one_grid import check_one_grid
 from medjax.data.options import MaskOptions
 from medjax.data.patches import UNKNOWN, cut, draw_patches
 from medjax.errors import UserError
@@ -70,6 +71,33 @@ def test_images_are_paired(tmp_path, layout):
     assert find_kind(tmp_path) is MaskOptions
     for case in made.cases:
         assert (case.read().pixels > 0).sum() == (case.read_mask().pixels > 0).sum() == 12
+
+
+def test_numbered_frames_are_images_of_their_own(tmp_path):
+    names = [f"f_{i:04d}.png" for i in range(20)]
+    make_set(tmp_path, *(f"images/{n}" for n in names), *(f"labels/{n}" for n in names))
+    made = mask_folder(MaskOptions(data_dir=str(tmp_path)))
+    assert [Path(case.case_id).name for case in made.cases] == names
+    assert made.cases[0].read().pixels.shape[-1] == 1
+    for n in names[9:]:  # so few might be channels
+        (tmp_path / "images" / n).unlink()
+        (tmp_path / "labels" / n).unlink()
+    with pytest.raises(UserError, match=r"f_0001.png: its name is that of a further channel"):
+        mask_folder(MaskOptions(data_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [(range(1, 80), r"79 values\. Do they number single things"), ([1, 70_000], "from 1 to 70000")],
+)
+def test_values_that_are_no_structures(tmp_path, values, words):
+    mask = np.zeros((10, 10, 2), np.int32)
+    mask.reshape(-1)[: len(values)] = list(values)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), tmp_path / folder / "a.nii.gz")
+    with pytest.raises(UserError, match=words):
+        mask_folder(MaskOptions(data_dir=str(tmp_path)))
 
 
 def test_a_table_pairs_them_and_knows_subjects(tmp_path):

@@ -14,6 +14,8 @@ def test_texts_and_numbers():
         Condition("t", "<", -1.5),
         Condition("x", "=", 1000.0),
     ]
+    kept = parse_conditions(["subject_id!=12", "case_id=7", "ward=007", "code=12E4", "side=INF"])
+    assert [c.value for c in kept] == ["12", "7", "007", "12E4", "INF"]
 
 
 @pytest.mark.parametrize("text", ["", "sex", "=F", "age>=", "age>=old", "a==b=", "sex<F"])

@@ -80,6 +80,20 @@ def test_other_cases_of_the_subject_are_passed_over(made, pictures):
     assert sorted(c.case_id for c in found) == ["case_4.png", "case_6.png"]
 
 
+def test_patients_of_a_table_are_pseudonyms_and_found_by_their_names(
+    network, pictures, tmp_path, cache_dir
+):
+    text = (pictures / "metadata.csv").read_text().replace("subject_id", "PatientID")
+    for letter, number in zip("abcd", "1234", strict=True):
+        text = text.replace(f",{letter},", f",77{number},")
+    (pictures / "metadata.csv").write_text(text)
+    run_here("make", network.workdir, tmp_path / "i", pictures, cache_dir=cache_dir)
+    index = medjax.open_index(tmp_path / "i")
+    found = index.search(pictures / "case_0.png", k=8, subject_id="771")
+    assert sorted(c.case_id for c in found) == [f"case_{i}.png" for i in range(2, 8)]
+    assert not any("77" in str((c.subject_id, c.facts)) for c in found)
+
+
 def test_metadata_that_some_lack_are_counted(made, pictures, cache_dir, capsys):
     run_here("search", made, pictures / "case_0.png", where="age>=43", cache_dir=cache_dir)
     out = capsys.readouterr().out

@@ -126,9 +126,10 @@ def _between(image_folder: Path, mask_folder: Path) -> Pairing:
     """Of two folders, by names: the mask has that of its image, with an ending of masks or without;
     of nnU-Net's images without the number of the channel; of a DICOM series that of its folder."""
     masks = {_key(p, mask_folder): p for p in walk.find(mask_folder, images.is_image).files}
-    found = walk.find(image_folder, images.is_image).files
-    files = channels.leave_first(found)
-    own = next((p for p in found if p not in set(files) and _key(p, image_folder) in masks), None)
+    all_files = walk.find(image_folder, images.is_image).files
+    files = channels.leave_first(all_files)
+    further = sorted(set(all_files) - set(files))
+    own = next((p for p in further if _key(p, image_folder) in masks), None)
     if own is not None:
         raise UserError(
             f"{own}: its name is that of a further channel of {channels.first_of(own).name}, and "
@@ -233,10 +234,25 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
     return cases, known, walk.note_of(without, "image", "without a mask left out")
 
 
+_MOST_STRUCTURES, _MOST_UNNAMED = 254, 50  # a mask is kept in 8 bits, where 255 is not known
+
+
 def find_structures(
     root: Path, cases: Sequence[MaskCase], options: MaskOptions
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and values of what the masks show."""
+    """Names and values of what the masks show; raises UserError for those that cannot be kept."""
+    names, values = _find_structures(root, cases, options)
+    if len(values) > _MOST_STRUCTURES or not all(0 < v < 2**16 for v in values):
+        raise UserError(
+            f"`data_dir={root}`: masks have {len(values)} values from {min(values)} to "
+            f"{max(values)}; at most {_MOST_STRUCTURES} structures, of values from 1 to 65535"
+        )
+    return names, values
+
+
+def _find_structures(
+    root: Path, cases: Sequence[MaskCase], options: MaskOptions
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
     if options.structures:
         return options.structures, tuple(range(1, len(options.structures) + 1))
     declared = _declared(root / "dataset.json")
@@ -247,6 +263,12 @@ def find_structures(
         raise UserError(
             f"`data_dir={root}`: the masks that were read are empty; name their values with "
             "`structures`"
+        )
+    if len(values) > _MOST_UNNAMED:
+        raise UserError(
+            f"`data_dir={root}`: the masks that were read have {len(values)} values. Do they "
+            "number single things (`instances=true`)? Or are they JPEG, or smoothed? Structures of "
+            "so many values are named in dataset.json"
         )
     if len(values) == 1:
         return ("foreground",), values

@@ -115,7 +115,7 @@ def details(evaluation: Evaluation[BoxPredictions]) -> Json:
             **_by_size(*predictions.sizes_and_hits(c, score=score)),
             **_conformal_count(evaluation, c),
         }
-    return {"boxes": rows}
+    return {"boxes": rows, "least_score": score}
 
 
 def _by_size(sizes: np.ndarray, hits: np.ndarray) -> dict[str, float]:
@@ -236,5 +236,6 @@ BOXES: Output[BoxPredictions] = Output(
     details=details,
     draw=draw,
     answer=serve.answers_of,
+    decide=serve.decide,
     compare=PairReader(recognises, read_pair),
 )

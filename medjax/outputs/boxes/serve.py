@@ -10,11 +10,11 @@ from medjax.data import images
 from medjax.data.builders.boxes import moved, place
 from medjax.data.dataset import Split
 from medjax.data.found import tells_spacing
-from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage
+from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage, read_number
 from medjax.outputs.boxes import plot
 from medjax.outputs.boxes.report import BoxPredictions
 from medjax.outputs.preparing import fit_channels
-from medjax.typing import Json
+from medjax.typing import Json, JsonView
 
 
 class BoxAnswer(NamedTuple):
@@ -26,6 +26,7 @@ class BoxAnswer(NamedTuple):
         border of the first one.
       scores, labels: `[k]`.
       boxes_vox: the same in voxels of the prepared image.
+      least_score: of boxes that count, as those of the run's report did.
     """
 
     case_id: str
@@ -34,6 +35,7 @@ class BoxAnswer(NamedTuple):
     scores: np.ndarray
     labels: np.ndarray
     boxes_vox: np.ndarray
+    least_score: float = 0.0
 
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
@@ -44,6 +46,7 @@ class BoxAnswer(NamedTuple):
                 "case_id": self.case_id,
                 "label": self.names[label],
                 "score": float(score),
+                "counted": int(score >= self.least_score),
                 **dict(zip(edges, map(float, box), strict=True)),
             }
             for box, label, score in zip(self.boxes_px, self.labels, self.scores, strict=True)
@@ -58,8 +61,10 @@ class BoxAnswer(NamedTuple):
         return {}
 
     def draw(self, path: Path, image: np.ndarray) -> None:
-        """The boxes over the image."""
-        plot.over(path, image, self.names, self.boxes_vox, self.labels, title=self.case_id)
+        """The boxes that count, over the image."""
+        shown = self.scores >= self.least_score
+        boxes, labels = self.boxes_vox[shown], self.labels[shown]
+        plot.over(path, image, self.names, boxes, labels, title=self.case_id)
 
 
 def answers_of(predictions: BoxPredictions, split: Split) -> list[BoxAnswer]:
@@ -76,6 +81,12 @@ def answers_of(predictions: BoxPredictions, split: Split) -> list[BoxAnswer]:
         )
         for i, case in enumerate(predictions.case_id)
     ]
+
+
+def decide(answer: BoxAnswer, spec: ModelSpec, report: JsonView) -> BoxAnswer:
+    """The answer with the score from which on the report of the run has counted boxes."""
+    score = read_number(report, "least_score")
+    return answer if score is None else answer._replace(least_score=score)
 
 
 def prepare(

@@ -137,11 +137,11 @@ def choose_folds(
       label: `[n]`; rows: `[seed, m]`.
       subject: of each example, `[n]`; where all are of one, each example is its own.
     """
-    found = [np.unique(subject[mine], return_index=True, return_inverse=True) for mine in rows]
-    several = [len(names) > 1 for names, _, _ in found]
+    unique = [np.unique(subject[mine], return_index=True, return_inverse=True) for mine in rows]
+    several = [len(names) > 1 for names, _, _ in unique]
     firsts = [
         (mine[first], who) if many else (mine, np.arange(len(mine)))
-        for mine, (_, first, who), many in zip(rows, found, several, strict=True)
+        for mine, (_, first, who), many in zip(rows, unique, several, strict=True)
     ]
     least = min(int(np.bincount(label[first]).min()) for first, _ in firsts)
     folds = int(np.clip(least, 2, _FOLDS))

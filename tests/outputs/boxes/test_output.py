@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medjax.outputs.boxes import _by_size, _merge, metrics
+from medjax.outputs.boxes import _by_size, _merge, metrics, serve
 from medjax.outputs.boxes.report import BoxPredictions
 
 
@@ -43,6 +43,18 @@ def test_classes_are_averaged_and_those_without_a_box_left_out():
     np.testing.assert_allclose(metrics.average_precision(counts, boxes, weight), by_hand)
     one = metrics.declared(score=0.3, classes=("red", "white"))["ap_50_white"]
     np.testing.assert_allclose(one(counts, boxes, weight), [0.0, np.nan])
+
+
+def test_only_boxes_that_count_are_drawn(tmp_path, monkeypatch):
+    boxes = np.array([[0.0, 0, 9, 9], [5, 5, 9, 9]])
+    answer = serve.BoxAnswer("x", ("red",), boxes, np.array([0.9, 0.2]), np.zeros(2, int), boxes)
+    drawn = []
+    monkeypatch.setattr(serve.plot, "over", lambda *a, **k: drawn.append(len(a[3])))
+    for report, counted in (({"least_score": 0.3}, [1, 0]), ({"least_score": "x"}, [1, 1])):
+        chosen = serve.decide(answer, None, report)
+        assert [row["counted"] for row in chosen.rows()] == counted
+        chosen.draw(tmp_path / "x.png", np.zeros((9, 9, 1)))
+        assert drawn.pop() == sum(counted)
 
 
 def test_sensitivity_by_size_and_hits_by_hand():

@@ -1,5 +1,7 @@
 """Registration: losses by hand, pairs of any size, and one pair by itself."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -232,6 +234,32 @@ def test_one_pair_of_pictures():
     assert (transform.jacobian_determinant() > 0).all()
 
 
+def test_a_turn_is_one_in_the_world(rng):
+    """Of flat voxels too: distances between points stay as they are."""
+    image = ndimage.gaussian_filter(rng.uniform(size=(24, 20, 8)), (3, 3, 1)) * 1e4
+    world = np.diag([1.0, 1.0, 4.0, 1.0])
+    moving = ndimage.rotate(image, 8, axes=(0, 2), reshape=False)
+    transform = medjax.register(
+        image, moving, fixed_affine=world, moving_affine=world, affine="rigid", iterations=0
+    )
+    points = np.array([[2.0, 3, 4], [20, 3, 4], [2, 16, 4], [2, 3, 28]])
+    moved = transform.move_points(points)
+    for i, j in itertools.combinations(range(4), 2):
+        before, after = (np.linalg.norm(p[i] - p[j]) for p in (points, moved))
+        assert after == pytest.approx(before, rel=1e-3)
+    assert np.abs(moved - points).max() > 0.2
+
+
+def test_there_and_back_is_the_identity_in_frames_of_any_kind():
+    """A shift by t of the fixed image is one by -L t of the moving one."""
+    matrix = np.array([[0, -2.0, 0, 30], [1.0, 0, 0, 2], [0, 0, 0.5, 3]])
+    shift = np.array([0.3, -0.4, 0.2])
+    u = np.broadcast_to(shift, (6, 5, 4, 3)).astype(np.float32)
+    back = np.broadcast_to(-matrix[:, :3] @ shift, (5, 6, 7, 3)).astype(np.float32)
+    found = task.return_error(jnp.asarray(u), jnp.asarray(back), jnp.asarray(matrix, jnp.float32))
+    np.testing.assert_allclose(found, 0, atol=1e-5)
+
+
 def test_what_one_pair_needs():
     picture = np.zeros((16, 16))
     with pytest.raises(UserError, match="`method=network`: of trained networks"):
@@ -246,5 +274,8 @@ def test_what_one_pair_needs():
         medjax.register(
             np.zeros((8, 8, 8)), np.zeros((8, 8, 8)), fixed_affine=np.eye(4), moving_affine=away
         )
+    unknown = np.full((8, 8, 8), np.nan)
+    with pytest.raises(UserError, match="the moving image: has values that are not finite"):
+        medjax.register(np.zeros((8, 8, 8)), unknown)
     with pytest.raises(UserError, match="has 3 axes"):
         medjax.register(picture, np.zeros((8, 8, 8)))

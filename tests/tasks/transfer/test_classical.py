@@ -64,3 +64,11 @@ def test_without_scikit_image_the_extra_is_named(module, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "skimage", None)
     with pytest.raises(classical.UserError, match=r"pip install 'medjax\[instances\]'"):
         classical.find_skimage()
+
+
+def test_what_says_nothing_is_missing_whatever_it_is_called():
+    ages = ("45", "NA", "nan", "unknown", "", "60")
+    table = [{"age": age} for age in ages]
+    assert fit_encoding(table) == [Encoding("age", ())]
+    found = encode_metadata(table, fit_encoding(table))
+    np.testing.assert_array_equal(found.T, [[0, 1, 1, 1, 1, 0], [45, 0, 0, 0, 0, 60]])
