@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from sklearn.metrics import f1_score, roc_auc_score
 
-from medjax.data import geometry, images, volumes
+from medjax.data import geometry, images, source, volumes
 from medjax.data.builders.masks import Form, place, prepare
 from medjax.data.catalogue import find_kind
 from medjax.data.dataset import Dataset, Split
@@ -71,6 +71,26 @@ def test_images_are_paired(tmp_path, layout):
     assert find_kind(tmp_path) is MaskOptions
     for case in made.cases:
         assert (case.read().pixels > 0).sum() == (case.read_mask().pixels > 0).sum() == 12
+
+
+def test_a_channel_of_fractions_keeps_them(tmp_path, cache_dir):
+    """Beside one of whole numbers, whose type is that of the first file."""
+    mask, kinds = np.zeros((9, 8, 6), np.uint8), (np.int16, np.float32)
+    mask[2:5, 2:5, 2:4] = 1
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+    for name in "abcdef":
+        nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), tmp_path / f"labelsTr/{name}.nii.gz")
+        for number, kind in enumerate(kinds):
+            image = nibabel.Nifti1Image(
+                (mask * (100 if number == 0 else 0.25)).astype(kind), np.eye(4)
+            )
+            nibabel.save(image, tmp_path / f"imagesTr/{name}_{number:04d}.nii.gz")
+    options = MaskOptions(data_dir=str(tmp_path), scaling="set")
+    made = source.load("mask_folder", options=options, cache_dir=cache_dir)
+    image = made.splits["train"].read(0)
+    assert sorted(np.unique(image[..., 1]).tolist()) == [0, 0.25]
+    assert image[..., 0].max() == 100
 
 
 def test_numbered_frames_are_images_of_their_own(tmp_path):

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from medjax.data import exams, geometry, images, placing, subjects, volumes
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.found import Layout, RawImage, known_spacing
-from medjax.data.masks import SETS
+from medjax.data.masks import SETS, channels
 from medjax.data.masks.case import MaskCase, MaskSet, numbered
 from medjax.data.masks.instances import depth_map, numbered_things
 from medjax.data.masks.one_grid import check_one_grid, turned_like
@@ -55,8 +55,14 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
         scaling = self.options.scaling or _scaling_of(first.pixels)
         longest = self.options.longest_side
         voxel_mm = () if longest else tuple(self.options.voxel_mm) or usual_voxel(self.layouts)
-        kept = _common_type(self.layouts) if scaling == "set" else ""
+        kept = _common_type([*self.layouts, *self._further]) if scaling == "set" else ""
         return Form(voxel_mm, scaling, self.options.window, kept, longest)
+
+    @property
+    def _further(self) -> list[Layout | None]:
+        """How further channels lie, which have files of their own."""
+        files = [p for c in self.mask_set.cases if c.path for p in channels.files_of(c.path)[1:]]
+        return [images.layout(path, stacked=True) for path in files]
 
     @functools.cached_property
     def layouts(self) -> list[Layout | None]:
