@@ -87,6 +87,7 @@ def main(
         if config.augmentation.flip:
             raise UserError("`flip` would mirror one image of a pair alone; leave it out")
         width, batch = (16, 8) if axes == 2 else (8, 1)  # what two cores train in minutes
+        batch = batch if config.alignment.is_trained else 1  # else each pair is by itself anyway
         if config.losses.dice_weight and not (
             config.losses.shapes or opened.dataset.info.structures
         ):

@@ -165,14 +165,21 @@ class DenseTransform:
 
 
 def _take_back(
-    transform: DenseTransform, targets_mm: np.ndarray, places_mm: np.ndarray, *, rounds: int = 50
+    transform: DenseTransform, targets_mm: np.ndarray, places_mm: np.ndarray, *, rounds: int = 100
 ) -> np.ndarray:
     """The places that the transform takes to the targets, from a guess on; at most so many rounds
-    of fixed-point iteration of what is left beside its affine part."""
+    of fixed-point iteration of what is left beside its affine part.
+
+    Where the transform stretches much a whole step goes too far, and the next one comes back: there
+    they are halved.
+    """
     back = np.linalg.inv(transform.affine)[:-1, :-1]
+    share, before = np.ones((*places_mm.shape[:-1], 1)), np.zeros_like(places_mm)
     for _ in range(rounds):
         step = (targets_mm - transform.move_points(places_mm)) @ back.T
-        places_mm = places_mm + step
+        turns = (step * before).sum(-1, keepdims=True) < -(before**2).sum(-1, keepdims=True) / 2
+        share = np.where(turns, share / 2, share)
+        places_mm, before = places_mm + share * step, step
         if np.nanmax(np.abs(step), initial=0.0) < 1e-4:
             break
     return places_mm

@@ -128,6 +128,9 @@ def _drawn(subjects: Sequence[str], *, samples: int, seed: int) -> np.ndarray:
     )
 
 
+_EXCHANGES = 256  # drawn at a time
+
+
 def _permuted(
     metric: Metric,
     label: np.ndarray,
@@ -139,13 +142,16 @@ def _permuted(
     seed: int,
 ) -> float:
     _, index = np.unique(np.asarray(subjects), return_inverse=True)
-    rng = np.random.default_rng(seed + 1)
-    swap = rng.integers(0, 2, (samples, int(index.max()) + 1))[:, index].astype(float)
+    rng, count = np.random.default_rng(seed + 1), int(index.max()) + 1
     # Both answers to every case stand side by side, and the weights choose one of each.
     labels, both = np.concatenate([label, label]), np.concatenate([a, b])
-    chance = blockwise(metric, labels, both, np.concatenate([swap, 1 - swap], 1)) - blockwise(
-        metric, labels, both, np.concatenate([1 - swap, swap], 1)
-    )
+    differences = []
+    for begin in range(0, samples, _EXCHANGES):  # all at once would take gigabytes
+        swap = rng.integers(0, 2, (min(_EXCHANGES, samples - begin), count))[:, index].astype(float)
+        there, back = (np.concatenate([s, 1 - s], 1) for s in (swap, 1 - swap))
+        values = [blockwise(metric, labels, both, weight) for weight in (there, back)]
+        differences.append(values[0] - values[1])
+    chance = np.concatenate(differences)
     observed = evaluate(metric, label, b) - evaluate(metric, label, a)
     as_large = int((~(np.abs(chance) < abs(observed) - 1e-12)).sum())  # undefined counts as large
     return (1 + as_large) / (1 + samples)

@@ -57,6 +57,19 @@ def test_an_affine_holds_beyond_the_grid():
     np.testing.assert_allclose(transform.move_points(far), geometry.apply(affine, far), rtol=1e-5)
 
 
+@pytest.mark.parametrize("stretch", [1.5, 3.0, 6.0])
+def test_points_come_back_where_much_is_stretched(stretch):
+    """A band of rows that grows by a factor, and pushes what lies about it aside: no fold."""
+    rows = np.arange(40.0)
+    pushed = (stretch - 1) * (np.clip(rows, 15, 25) - 20)
+    displacement = np.zeros((40, 12, 2), np.float32)
+    displacement[..., 0] = pushed[:, None]
+    transform = DenseTransform(displacement, np.eye(3), np.eye(3))
+    points = np.stack([np.linspace(14, 26, 25), np.full(25, 6.0)], -1)
+    back = transform.move_points_back(transform.move_points(points))
+    np.testing.assert_allclose(back, points, atol=0.01)
+
+
 @pytest.mark.parametrize("affine", [None, affine_of((4.0, 0.0, -6.0), (1.1, 0.9, 1.0))])
 def test_points_come_back_within_a_twentieth_of_a_voxel(affine):
     transform = made(affine=affine)

@@ -45,7 +45,7 @@ class RegistrationPredictor:
           UserError: if the images do not fit the network.
         """
         space = spec.image_shape[:-1]
-        divisor = max(DIVISOR, self.divisor)
+        divisor = max(DIVISOR, self.divisor) if self.alignment.is_trained else DIVISOR
         padded = tuple(-(-n // divisor) * divisor for n in space)
         return registration.make(
             self._network(padded) if self.alignment.is_trained else None,
