@@ -72,6 +72,20 @@ class LookUp(NamedTuple):
 Store = SqliteStore | PostgresStore
 
 
+class ReadImage(NamedTuple):
+    """An image that is to be added, as far as its file tells.
+
+    Attributes:
+      digest: sha256 of the file; picture: what is shown of it; ready: for the network.
+    """
+
+    image: listing.ListedImage
+    digest: str
+    subject_id: str
+    picture: bytes
+    ready: PreparedImage
+
+
 class CaseIndex:
     """An open index; close it, or use it as a context."""
 
@@ -217,33 +231,36 @@ class CaseIndex:
         known: dict[str, str],
         hints: ImageHints,
         bad: list[tuple[str, str]],
-    ) -> Iterator[tuple[listing.ListedImage, str, PreparedImage]]:
-        """Those that are new, with the sha256 of their file; what cannot be goes to `bad`."""
+    ) -> Iterator[ReadImage]:
+        """Those that are new; what cannot be read goes to `bad`."""
         for image in listed:
             try:
                 digest = listing.hash_file(image.path)
                 if known.get(image.case_id, digest) != digest:
                     raise UserError("is in the index with other contents, and stays as it was")
-                if image.case_id not in known:
-                    yield image, digest, self.model.prepare(image.path, hints)
+                if image.case_id in known:
+                    continue
+                ready = self.model.prepare(image.path, hints)
+                limit = images.LIMIT_BYTES
+                picture = listing.picture_file(image.path, ready.image, limit_bytes=limit)
+                subject = image.subject_id or self._find_patient(image.path)
+                yield ReadImage(image, digest, subject, picture, ready)
             except (UserError, OSError) as e:
                 complaint = str(e).removeprefix(f"{image.path}: ")
                 bad.append((image.case_id, complaint.removeprefix(f"{image.path.name}: ")))
 
-    def _make_cases(
-        self, group: Sequence[tuple[listing.ListedImage, str, PreparedImage]]
-    ) -> list[NewCase]:
-        vectors = describe_images(self.model, [ready for *_, ready in group], batch=_AT_A_TIME)
+    def _make_cases(self, group: Sequence[ReadImage]) -> list[NewCase]:
+        vectors = describe_images(self.model, [read.ready for read in group], batch=_AT_A_TIME)
         return [
             NewCase(
-                image.case_id,
-                digest,
-                image.subject_id or self._find_patient(image.path),
-                image.facts,
+                read.image.case_id,
+                read.digest,
+                read.subject_id,
+                read.image.facts,
                 pack_vector(vector, distance=self.settings.distance),
-                listing.picture_file(image.path, ready.image, limit_bytes=images.LIMIT_BYTES),
+                read.picture,
             )
-            for (image, digest, ready), vector in zip(group, vectors, strict=True)
+            for read, vector in zip(group, vectors, strict=True)
         ]
 
     def _find_patient(self, path: Path) -> str:

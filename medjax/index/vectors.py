@@ -59,13 +59,20 @@ class VectorSearch:
         return list(zip(numbers[row[0][kept]].tolist(), distances, strict=True))
 
     def measure_recall(self, *, k: int, queries: int = 100) -> float:
-        """Which share of the `k` nearest the graph finds, of some vectors of its own."""
+        """Which share of the `k` nearest others the graph finds, of some vectors of its own; NaN of
+        fewer than two."""
+        if len(self) < 2:
+            return np.nan
         rows = _stored(self._index, self._distance)
         exact = _make(self._distance, rows.shape[1], approximate=False)
         exact.add(rows)
-        some = rows[np.random.default_rng(0).permutation(len(rows))[:queries]]
-        k = min(k, len(rows))
-        (_, right), (_, near) = exact.search(some, k), self._index.search(some, k)
+        own = np.random.default_rng(0).permutation(len(rows))[:queries].tolist()
+        k = min(k, len(rows) - 1)
+        answers = (index.search(rows[own], k + 1)[1].tolist() for index in (exact, self._index))
+        right, near = (
+            [[x for x in row if x != i][:k] for i, row in zip(own, some, strict=True)]
+            for some in answers
+        )
         return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(right, near, strict=True)]))
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 import medjax
 from medjax import app
 from medjax.errors import ExitError, UserError
-from medjax.index import parse_conditions
+from medjax.index import listing, parse_conditions
 from medjax.index.sqlite_store import FILE
 from medjax.tools import index as tool
 
@@ -91,7 +91,7 @@ def test_patients_of_a_table_are_pseudonyms_and_found_by_their_names(
     index = medjax.open_index(tmp_path / "i")
     found = index.search(pictures / "case_0.png", k=8, subject_id="771")
     assert sorted(c.case_id for c in found) == [f"case_{i}.png" for i in range(2, 8)]
-    assert not any("77" in str((c.subject_id, c.facts)) for c in found)
+    assert not {"772", "773", "774"} & {v for c in found for v in (c.subject_id, *c.facts.values())}
 
 
 def test_metadata_that_some_lack_are_counted(made, pictures, cache_dir, capsys):
@@ -120,6 +120,22 @@ def test_one_bad_image_does_not_stop_the_rest(network, pictures, tmp_path, cache
     assert "case_3.png" in err
     assert "case_4.png" in err
     assert "--channels=gray" in err
+
+
+def test_a_file_that_goes_away_meanwhile_costs_no_other(made, pictures, monkeypatch):
+    for name in ("x.png", "y.png"):
+        write_picture(pictures / name, len(name))
+    (pictures / "metadata.csv").unlink()
+    picture_file = listing.picture_file
+
+    def read(path, *given, **more):
+        if path.name == "x.png":
+            path.unlink()
+        return picture_file(path, *given, **more)
+
+    monkeypatch.setattr(listing, "picture_file", read)
+    count = medjax.open_index(made).add(pictures)
+    assert count.added == 1 and [name for name, _ in count.bad] == ["x.png"]
 
 
 def test_a_file_that_has_changed_stays_as_it_was(made, pictures, cache_dir, capsys):

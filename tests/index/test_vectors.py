@@ -65,5 +65,9 @@ def test_vectors_that_are_added_later_are_found(values):
     assert len(search) == 11
 
 
+def test_of_nothing_there_is_no_recall():
+    assert np.isnan(VectorSearch("euclidean", approximate=True).measure_recall(k=5))
+
+
 def test_an_empty_search_finds_nothing():
     assert VectorSearch("cosine").search(np.ones(3), k=5) == []
