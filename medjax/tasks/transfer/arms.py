@@ -1,5 +1,6 @@
 """The ways to use weights of another set, and what each trains on."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -131,21 +132,37 @@ def choose_folds(
     label: np.ndarray, rows: np.ndarray, subject: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """The fold of each row, and how many there are: subjects are whole, and classes have equal
-    shares of them, as far as that goes.
+    shares, as far as that goes.
 
     Args:
       label: `[n]`; rows: `[seed, m]`.
       subject: of each example, `[n]`; where all are of one, each example is its own.
     """
-    unique = [np.unique(subject[mine], return_index=True, return_inverse=True) for mine in rows]
-    several = [len(names) > 1 for names, _, _ in unique]
-    firsts = [
-        (mine[first], who) if many else (mine, np.arange(len(mine)))
-        for mine, (_, first, who), many in zip(rows, unique, several, strict=True)
-    ]
-    least = min(int(np.bincount(label[first]).min()) for first, _ in firsts)
+    least = min(_count_subjects(label[mine], subject[mine]) for mine in rows)
     folds = int(np.clip(least, 2, _FOLDS))
-    return np.stack([_rank_in_class(label[first])[who] % folds for first, who in firsts]), folds
+    return np.stack([_part_subjects(label[mine], subject[mine], folds) for mine in rows]), folds
+
+
+def _count_subjects(label: np.ndarray, subject: np.ndarray) -> int:
+    """The fewest subjects that a class has."""
+    if len(set(subject)) == 1:
+        return int(np.bincount(label)[np.unique(label)].min())
+    return min(len(set(subject[label == c])) for c in np.unique(label))
+
+
+def _part_subjects(label: np.ndarray, subject: np.ndarray, folds: int) -> np.ndarray:
+    """The fold of each example."""
+    if len(set(subject)) in (1, len(subject)):
+        return _rank_in_class(label) % folds
+    from sklearn.model_selection import StratifiedGroupKFold  # here, as it takes a second to load
+
+    out = np.empty(len(label), int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a class with few examples
+        parts = list(StratifiedGroupKFold(folds).split(label, label, subject))
+    for number, (_, held_out) in enumerate(parts):
+        out[held_out] = number
+    return out
 
 
 def _rank_in_class(label: np.ndarray) -> np.ndarray:

@@ -91,6 +91,17 @@ def test_no_fold_parts_a_subject():
     )
 
 
+def test_subjects_of_several_classes_are_whole_too():
+    """As slices of a volume, a class each: every class is in every fold all the same."""
+    subject, label = np.repeat(np.arange(6), 3), np.tile([0, 1, 2], 6)
+    rows = np.arange(18)[None]
+    fold, folds = arms.choose_folds(label, rows, subject)
+    assert folds == 5
+    for number in range(folds):
+        assert set(label[fold[0] != number]) == {0, 1, 2}
+    assert all(len(set(fold[0][subject == who])) == 1 for who in range(6))
+
+
 def test_a_machine_needs_every_class_in_every_fold():
     subject = np.where(LABEL == 0, -1, np.arange(len(LABEL)))  # the first class is of one subject
     x = np.zeros((len(LABEL), 2))
