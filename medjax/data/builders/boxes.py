@@ -26,7 +26,7 @@ class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
     it is not known).
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 read polygons as boxes
 
     def __init__(self, **options: Any):
         self._empty: list[str] = []

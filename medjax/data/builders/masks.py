@@ -33,7 +33,7 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
     `mask_hash` of that mask.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 had spacings in the order of the file
 
     @functools.cached_property
     def mask_set(self) -> MaskSet:

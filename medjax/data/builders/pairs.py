@@ -25,7 +25,7 @@ class Pairs(Masks, skip_registration=True):  # type: ignore[call-arg]
     known, `places_vox`.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
 
     @functools.cached_property
     def pair_set(self) -> PairSet:
