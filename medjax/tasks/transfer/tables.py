@@ -14,6 +14,7 @@ from sklearn.svm import LinearSVC
 
 _COSTS = tuple(10.0**power for power in range(-4, 2))
 _MOST = 10.0  # deviations of a standardised feature
+_ABSENT = "y_pred contains classes not in y_true"  # of a fold without cases of a class
 _NEIGHBOURS = (1, 3, 5, 10, 20)
 
 
@@ -36,6 +37,7 @@ def predict_svm(
     search = GridSearchCV(machine, {"linearsvc__C": _COSTS}, cv=folds, scoring="balanced_accuracy")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of the largest costs
+        warnings.filterwarnings("ignore", _ABSENT)
         best = search.fit(features, label).best_estimator_
         held_out = cross_val_predict(best, features, label, cv=folds, method="decision_function")
     sigmoids = fit_sigmoids(_by_class(held_out), label)
@@ -85,5 +87,7 @@ def predict_neighbours(
         cv=PredefinedSplit(fold),
         scoring="balanced_accuracy",
     )
-    search.fit(features, label)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _ABSENT)
+        search.fit(features, label)
     return [search.predict_proba(table) for table in asked]
