@@ -74,9 +74,12 @@ def soften_findings(target: Array, *, amount: float) -> Array:
 
 def share_right(probability: Array, target: Array) -> Array:
     """The share of known findings that are called right from one half on."""
-    known = jnp.isfinite(target)
-    right = known & ((probability >= 0.5) == (target == 1))
-    return right.sum() / jnp.maximum(known.sum(), 1)
+    return _mean_known((probability >= 0.5) == (target == 1), jnp.isfinite(target))
+
+
+def _mean_known(values: Array, known: Array) -> Array:
+    """The mean of the values that are known; zero where none is."""
+    return jnp.where(known, values, 0.0).sum() / jnp.maximum(known.sum(), 1)
 
 
 def masked_binary_loss(values: Array, target: Array) -> Array:
@@ -89,7 +92,7 @@ def masked_binary_loss(values: Array, target: Array) -> Array:
     known, wide = jnp.isfinite(target), values.astype(jnp.float32)
     truth = jnp.where(known, target, 0.0)
     loss = -(truth * jax.nn.log_sigmoid(wide) + (1 - truth) * jax.nn.log_sigmoid(-wide))
-    return jnp.where(known, loss, 0.0).sum() / jnp.maximum(known.sum(), 1)
+    return _mean_known(loss, known)
 
 
 def mean_grade(probability: Array) -> Array:
@@ -199,7 +202,7 @@ HEADS = {
         masked_binary_loss,
         lambda values, num_classes: jax.nn.sigmoid(values),
         _logit,
-        "findings",
+        FINDINGS,
         lambda column, num_classes: column.astype(jnp.float32),
         soften_findings,
         share_right,
@@ -219,18 +222,19 @@ def make_quantity_head(scale: tuple[tuple[float, float], ...]) -> ClassHead:
     """
     mean, deviation = np.asarray(scale, np.float32).T
 
+    def standardise(quantity: Array) -> Array:
+        return (quantity.astype(jnp.float32) - mean) / deviation
+
     def error(answer: Array, target: Array) -> Array:
-        known = jnp.isfinite(target)
-        off = jnp.abs((answer - mean) / deviation - jnp.where(known, target, 0.0))
-        return jnp.where(known, off, 0.0).sum() / jnp.maximum(known.sum(), 1)
+        return _mean_known(jnp.abs(standardise(answer) - target), jnp.isfinite(target))
 
     return ClassHead(
         lambda n: n,
         masked_squared_error,
         lambda values, count: values.astype(jnp.float32) * deviation + mean,
-        lambda answer: (answer - mean) / deviation,
+        standardise,
         QUANTITIES,
-        lambda column, count: (column.astype(jnp.float32) - mean) / deviation,
+        lambda column, count: standardise(column),
         lambda target, amount: target,
         error,
         "error",
@@ -247,7 +251,7 @@ def masked_squared_error(values: Array, target: Array) -> Array:
     chex.assert_equal_shape([values, target])
     known = jnp.isfinite(target)
     apart = values.astype(jnp.float32) - jnp.where(known, target, 0.0)
-    return jnp.where(known, apart**2, 0.0).sum() / (2 * jnp.maximum(known.sum(), 1))
+    return _mean_known(apart**2, known) / 2
 
 
 def make_head(name: str, scale: tuple[tuple[float, float], ...] = ()) -> ClassHead:

@@ -189,7 +189,7 @@ class DataOptions(Options):
         if len(columns) > 1:
             raise UserError(f"`{columns[0]}` with `{columns[1]}`: give one of the two")
         for name in OF_CLASSES:
-            if columns and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+            if columns and getattr(self, name) != getattr(DataOptions, name):
                 raise UserError(f"`{name}` is for classes; with `{columns[0]}` leave it out")
         learnt = (*self.finding_columns, *self.quantity_columns)
         again = [c for i, c in enumerate(learnt) if c in learnt[:i] or c in self.metadata_columns]

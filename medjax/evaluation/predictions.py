@@ -115,11 +115,8 @@ def conformal_bound(
         the same.
     """
     radius = stats.conformal_radius(error(tuned), level=level, subjects=tuned.subject_id)
-    held = np.nan if tuned is predictions else share_within(error(predictions), radius)
-    return ConformalBound(radius, held)
-
-
-def share_within(error: np.ndarray, radius: float) -> float:
-    """The share of errors `[n]` up to a radius; NaN is not known, and has no part in it."""
-    known = ~np.isnan(error)
-    return float((error[known] <= radius).mean()) if known.any() else np.nan
+    if tuned is predictions:
+        return ConformalBound(radius, np.nan)
+    reported = error(predictions)  # NaN is not known, and has no part in it
+    held = np.where(np.isnan(reported), np.nan, reported <= radius)
+    return ConformalBound(radius, float(stats.nan_mean(held)))

@@ -174,8 +174,7 @@ class CaseIndex:
     def _names_of(self, image: np.ndarray | str | Path, subject_id: str) -> list[str]:
         """What the subject of an image may be called in the index: as it is, or by a pseudonym."""
         if subject_id:
-            secret = bytes.fromhex(self.settings.subject_key)
-            return [subject_id, subjects.pseudonym(subject_id, secret=secret)]
+            return [subject_id, subjects.pseudonym(subject_id, secret=self._read_secret())]
         if isinstance(image, np.ndarray) or not Path(image).exists():
             return []
         return list(filter(None, [self._find_patient(Path(image))]))
@@ -212,7 +211,7 @@ class CaseIndex:
                 Path(root),
                 self.model,
                 options or listing.ListingOptions(),
-                secret=lambda: bytes.fromhex(self.settings.subject_key),
+                secret=self._read_secret,
             )
             for note in notes:
                 say(f"note: {note}")
@@ -266,8 +265,10 @@ class CaseIndex:
     def _find_patient(self, path: Path) -> str:
         """By the header of a DICOM file, as a pseudonym; empty of others."""
         name = subjects.patient_of(path)
-        secret = bytes.fromhex(self.settings.subject_key)
-        return subjects.pseudonym(name, secret=secret) if name else ""
+        return subjects.pseudonym(name, secret=self._read_secret()) if name else ""
+
+    def _read_secret(self) -> bytes:
+        return bytes.fromhex(self.settings.subject_key)
 
     def count_lacking(self, where: Sequence[Condition]) -> dict[str, int]:
         """How many cases lack the metadata of the conditions, and so do not meet them."""

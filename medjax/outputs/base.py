@@ -337,10 +337,12 @@ def split_of(ready: Sequence[PreparedImage]) -> Split:
     )
 
 
-def read_number(entry: Any, name: str) -> float | None:
-    """The finite number of this name in a report, which may be a stranger's; None where there is
-    none."""
-    value = entry.get(name) if isinstance(entry, Mapping) else None
+def read_number(entry: Any, *names: str) -> float | None:
+    """The finite number in a report, which may be a stranger's, that these names lead to; None
+    where there is none."""
+    value = entry
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if np.isfinite(value) else None

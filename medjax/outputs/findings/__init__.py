@@ -12,7 +12,6 @@ from medjax.evaluation import plot, report
 from medjax.evaluation.metrics import Metric
 from medjax.outputs import exam_images
 from medjax.outputs.base import (
-    WORST_CASES,
     Description,
     Evaluation,
     ModelSpec,
@@ -27,6 +26,7 @@ from medjax.outputs.findings import metrics, operating
 from medjax.outputs.findings.predictions import FindingPredictions
 from medjax.outputs.preparing import prepare_images
 from medjax.outputs.value_pairs import read_values
+from medjax.outputs.worst import draw_worst, find_worst
 from medjax.typing import Json, JsonView
 
 _CURVES = 12  # findings that a figure shows, those with most cases
@@ -92,23 +92,17 @@ def details(evaluation: Evaluation[FindingPredictions]) -> Json:
 def draw(folder: Path, evaluation: Evaluation[FindingPredictions]) -> list[Picture]:
     """A curve for each finding, and the images whose findings were most surely told wrong."""
     _draw_curves(folder / "roc.png", evaluation.ensemble)
-    pictures = [Picture("roc.png", "Receiver operating characteristic of each finding.")]
-    for number, (case, finding) in enumerate(_find_worst(evaluation.ensemble), start=1):
-        predictions, name = evaluation.ensemble, f"worst_{number}.png"
-        plot.save_image(folder / name, evaluation.split.read(case))
-        there = "has" if predictions.present[case, finding] else "has no"
-        share = predictions.probability[case, finding]
-        text = f"{there} {predictions.names[finding]}, told at {share:.0%}"
-        pictures.append(Picture(name, text, True, predictions.case_id[case], case + 2))
-    return pictures
+    picture = Picture("roc.png", "Receiver operating characteristic of each finding.")
+    p = evaluation.ensemble
+    worst = find_worst(np.abs(p.probability - p.present), least=0.5)
+    cases = ((case, _tell_mistake(p, case, place)) for case, place in worst)
+    return [picture, *draw_worst(folder, evaluation, cases)]
 
 
-def _find_worst(predictions: FindingPredictions) -> list[tuple[int, int]]:
-    """Case and finding of the answers that are furthest off, the worst of each case."""
-    off = np.nan_to_num(np.abs(predictions.probability - predictions.present), nan=-1.0)
-    worst = off.argmax(1)
-    order = np.argsort(-off.max(1), kind="stable")[:WORST_CASES]
-    return [(int(i), int(worst[i])) for i in order if off[i, worst[i]] >= 0.5]
+def _tell_mistake(predictions: FindingPredictions, case: int, finding: int) -> str:
+    there = "has" if predictions.present[case, finding] else "has no"
+    share = predictions.probability[case, finding]
+    return f"{there} {predictions.names[finding]}, told at {share:.0%}"
 
 
 def _draw_curves(path: Path, predictions: FindingPredictions) -> None:

@@ -2,7 +2,6 @@
 classes."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -73,9 +72,11 @@ def tabulate_findings(described: Mapping[str, Json], *, on_same: bool) -> Json:
 def read_calls(result: JsonView, probability: Mapping[str, float]) -> dict[str, bool]:
     """Which findings are called present, by the thresholds in a report, which may be a stranger's;
     those without one are left out."""
-    calls = {}
+    calls, rows = {}, result.get("findings")
     for name, value in probability.items():
-        threshold = _read_threshold(_entry(result, name))
+        entry = rows.get(name) if isinstance(rows, Mapping) else None
+        points = entry.get("operating_points") if isinstance(entry, Mapping) else None
+        threshold = operating.read_thresholds(points).get(_USED)
         if threshold is not None:
             calls[name] = value >= threshold
     return calls
@@ -85,21 +86,7 @@ def read_calibrated(result: JsonView, probability: Mapping[str, float]) -> dict[
     """The probabilities with the temperatures of a report; likewise."""
     out = {}
     for name, value in probability.items():
-        temperature = read_number(_entry(result, name).get("calibration"), "temperature")
+        temperature = read_number(result, "findings", name, "calibration", "temperature")
         if temperature is not None and temperature > 0:
             out[name] = float(operating.soften(np.array([[1 - value, value]]), temperature)[0, 1])
     return out
-
-
-def _entry(result: JsonView, name: str) -> Mapping[str, Any]:
-    rows: Any = result.get("findings")
-    entry = rows.get(name) if isinstance(rows, Mapping) else None
-    return entry if isinstance(entry, Mapping) else {}
-
-
-def _read_threshold(entry: Mapping[str, Any]) -> float | None:
-    points = entry.get("operating_points")
-    for point in points if isinstance(points, list) else ():
-        if isinstance(point, Mapping) and point.get("chosen_by") == _USED:
-            return read_number(point, "threshold")
-    return None

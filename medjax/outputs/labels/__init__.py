@@ -1,6 +1,6 @@
 """Labels: one of several classes for each image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.evaluation import report
 from medjax.evaluation.metrics import Metric
-from medjax.evaluation.plot import save_image
 from medjax.outputs import exam_images
 from medjax.outputs.base import (
     WORST_CASES,
@@ -29,6 +28,7 @@ from medjax.outputs.labels import metrics, operating, pairs, plot, serve
 from medjax.outputs.labels.operating import OperatingOptions
 from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.outputs.preparing import prepare_images
+from medjax.outputs.worst import draw_worst
 from medjax.typing import Json
 
 
@@ -150,22 +150,17 @@ def draw(folder: Path, evaluation: Evaluation[LabelPredictions]) -> list[Picture
             "reliability.png",
             "Reliability: accuracy against confidence in bins, and the cases in each bin.",
         ),
-        *_draw_worst(folder, evaluation),
+        *draw_worst(folder, evaluation, _tell_mistakes(evaluation.ensemble)),
     ]
 
 
-def _draw_worst(folder: Path, evaluation: Evaluation[LabelPredictions]) -> list[Picture]:
-    """The wrong answers that were given with most confidence, as pictures."""
-    predictions, cases = evaluation.ensemble, []
-    for number, i in enumerate(plot.find_mistakes(predictions)[:WORST_CASES], start=1):
-        name = f"worst_{number}.png"
-        save_image(folder / name, evaluation.split.read(int(i)))
+def _tell_mistakes(predictions: LabelPredictions) -> Iterator[tuple[int, str]]:
+    """The wrong answers that were given with most confidence, in words."""
+    for i in map(int, plot.find_mistakes(predictions)[:WORST_CASES]):
         guess = int(predictions.probability[i].argmax())
         true = predictions.classes[predictions.label[i]]
         share = predictions.probability[i, guess]
-        text = f"{true}, taken for {predictions.classes[guess]} at {share:.0%}"
-        cases.append(Picture(name, text, True, predictions.case_id[i], int(i) + 2))
-    return cases
+        yield i, f"{true}, taken for {predictions.classes[guess]} at {share:.0%}"
 
 
 def recognises(header: Sequence[str]) -> bool:

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from medjax.config import option
 from medjax.evaluation import report
+from medjax.outputs.base import read_number
 from medjax.outputs.labels.metrics import rate_of
 from medjax.outputs.labels.predictions import LabelPredictions
 from medjax.typing import Json
@@ -93,6 +94,16 @@ def choose_points(
         ),
         best(f"a miss costs {options.miss_cost:g} alarms", -(options.miss_cost * misses + alarms)),
     ]
+
+
+def read_thresholds(points: Any) -> dict[str, float]:
+    """The thresholds of points in a report, which may be a stranger's, by what chose them; those
+    that are no numbers are left out."""
+    return {
+        str(point["chosen_by"]): threshold
+        for point in (points if isinstance(points, list) else ())
+        if (threshold := read_number(point, "threshold")) is not None and "chosen_by" in point
+    }
 
 
 def describe_point(point: OperatingPoint, predictions: LabelPredictions, positive: int) -> Json:

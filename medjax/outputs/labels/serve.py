@@ -71,7 +71,7 @@ def decide(answer: ClassProbabilities, spec: ModelSpec, report: JsonView) -> Cla
     """The answer with the temperature and the operating points that its run chose on validation;
     those of a report that does not have them, or not as numbers, are left out."""
     names, probability = list(answer.probability), list(answer.probability.values())
-    temperature = read_number(report.get("calibration"), "temperature")
+    temperature = read_number(report, "calibration", "temperature")
     calibrated = (
         dict(
             zip(
@@ -84,15 +84,10 @@ def decide(answer: ClassProbabilities, spec: ModelSpec, report: JsonView) -> Cla
         else {}
     )
     positive = spec.info.positive
-    points = report.get("operating_points")
-    if not positive or not isinstance(points, list):
+    if not positive:
         return answer._replace(calibrated=calibrated)
     other = next(name for name in names if name != positive)
-    thresholds = {
-        str(point["chosen_by"]): threshold
-        for point in points
-        if (threshold := read_number(point, "threshold")) is not None and "chosen_by" in point
-    }
+    thresholds = operating.read_thresholds(report.get("operating_points"))
     decisions = {
         name: positive if answer.probability[positive] >= threshold else other
         for name, threshold in thresholds.items()

@@ -10,11 +10,9 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.evaluation import report
 from medjax.evaluation.metrics import Metric
-from medjax.evaluation.plot import save_image
 from medjax.evaluation.predictions import LEVEL
 from medjax.outputs import exam_images
 from medjax.outputs.base import (
-    WORST_CASES,
     Description,
     Evaluation,
     ModelSpec,
@@ -30,6 +28,7 @@ from medjax.outputs.quantities import metrics, plot, serve
 from medjax.outputs.quantities.conformal import find_bound
 from medjax.outputs.quantities.predictions import QuantityPredictions
 from medjax.outputs.value_pairs import read_values
+from medjax.outputs.worst import draw_worst, find_worst
 from medjax.typing import Json
 
 
@@ -132,24 +131,17 @@ def draw(folder: Path, evaluation: Evaluation[QuantityPredictions]) -> list[Pict
         plot.draw_coverage(folder / "coverage.png", predictions, tuned)
         text = "The share of cases that intervals hold, against the share that they are to hold."
         pictures.append(Picture("coverage.png", text))
-    return pictures + _draw_worst(folder, evaluation)
-
-
-def _draw_worst(folder: Path, evaluation: Evaluation[QuantityPredictions]) -> list[Picture]:
-    """The cases that are furthest off, errors in standard deviations of the training."""
-    p = evaluation.ensemble
+    # Furthest off in standard deviations of the training, as units differ.
     spread = np.array([sd for _, sd in evaluation.spec.quantity_scale])
-    off = np.nan_to_num(np.abs(p.answer - p.reference) / spread, nan=-1.0)
-    order = np.argsort(-off.max(1), kind="stable")[:WORST_CASES]
-    pictures = []
-    for number, case in enumerate(order[off[order].max(1) >= 0].tolist(), start=1):
-        place, file = int(off[case].argmax()), f"worst_{number}.png"
-        save_image(folder / file, evaluation.split.read(case))
-        values = p.reference[case, place], p.answer[case, place]
-        truth, answer = (report.digits(value, count=4) for value in values)
-        text = f"{p.names[place]} {truth}, predicted {answer}"
-        pictures.append(Picture(file, text, True, p.case_id[case], case + 2))
-    return pictures
+    worst = find_worst(np.abs(predictions.answer - predictions.reference) / spread, least=0.0)
+    cases = ((case, _tell_error(predictions, case, place)) for case, place in worst)
+    return [*pictures, *draw_worst(folder, evaluation, cases)]
+
+
+def _tell_error(predictions: QuantityPredictions, case: int, place: int) -> str:
+    values = predictions.reference[case, place], predictions.answer[case, place]
+    truth, answer = (report.digits(value, count=4) for value in values)
+    return f"{predictions.names[place]} {truth}, predicted {answer}"
 
 
 def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:

@@ -1,9 +1,6 @@
 """Intervals about quantities that hold for a share of further subjects, by what validation has
 shown (split conformal prediction)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from medjax.evaluation.predictions import LEVEL, ConformalBound, conformal_bound
@@ -33,7 +30,5 @@ def find_bound(
 def read_radii(report: JsonView, names: tuple[str, ...]) -> dict[str, float]:
     """The radius of each quantity in a report, which may be a stranger's: those that are numbers
     from 0 on."""
-    rows: Any = report.get("quantities")
-    known = rows if isinstance(rows, Mapping) else {}
-    radii = {name: read_number(known.get(name), "conformal_radius") for name in names}
+    radii = {name: read_number(report, "quantities", name, "conformal_radius") for name in names}
     return {name: radius for name, radius in radii.items() if radius is not None and radius >= 0}

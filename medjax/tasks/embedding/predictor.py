@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from medjax import models
+from medjax import heads, models
 from medjax.config import option
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
@@ -109,7 +109,7 @@ def check_classes(info: DatasetInfo, *, fewest: int) -> None:
     """Raises UserError for a set with fewer classes than that, by which images are compared."""
     if len(info.classes) >= fewest:
         return
-    has = "findings" if info.findings else "quantities" if info.quantities else "no labels"
+    has = heads.name_head(info, "no labels")
     hint = ", or give `unlabelled`" * (fewest == 1)
     raise UserError(
         f"{info.name} has {has}, and images are compared by classes: choose a set with classes, of "

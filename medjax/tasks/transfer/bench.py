@@ -65,6 +65,16 @@ class Bench(NamedTuple):
     group: np.ndarray
     made: dict[tuple[str, str], np.ndarray]
 
+    @property
+    def head(self) -> ClassHead:
+        """What the last layer answers."""
+        return self.predictor.make_head(self.spec)
+
+    @property
+    def subject(self) -> np.ndarray:
+        """Of each image of the training, `[n]`."""
+        return np.array(self.train.subject_id)
+
 
 Tabulate = Callable[[Bench, Split, str], np.ndarray]  # to `[n, view, feature]`
 
@@ -198,10 +208,14 @@ def _tabulate_pixels(bench: Bench, split: Split, what: str) -> np.ndarray:
 
 def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, str]:
     """The probe of each seed, on features of the training set, and the decays that they have."""
-    keys, head = plan.data_keys(bench.options), bench.predictor.make_head(bench.spec)
-    subject = np.array(bench.train.subject_id)
     probes, decays = arms.fit_size(
-        features, bench.target, bench.group, keys, size, subject=subject, head=head
+        features,
+        bench.target,
+        bench.group,
+        plan.data_keys(bench.options),
+        size,
+        subject=bench.subject,
+        head=bench.head,
     )
     return probes, ", ".join(f"{d:g}" for d in decays)
 
@@ -239,7 +253,7 @@ _LATE = (arms.FROZEN, arms.CLASSICAL)  # whose answers are averaged
 
 def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[str, Inferred]:
     """What an arm that trains no network answers to splits, by their names."""
-    kind = table.bench.predictor.make_head(table.bench.spec).answer
+    kind = table.bench.head.answer
     if name == arms.LATE:
         pair = [answer_tables(table, part, asked) for part in _LATE]
         answers = [np.mean([p[what].by_seed[kind] for p in pair], 0) for what in asked]
@@ -253,7 +267,7 @@ def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[s
             bench.train["label"],
             plan.data_keys(bench.options),
             table.size,
-            subject=np.array(bench.train.subject_id),
+            subject=bench.subject,
             asked=[_recall(bench, _tabulate, split, what)[:, 0] for what, split in asked.items()],
         )
     return {
@@ -277,7 +291,7 @@ def _answer_views(bench: Bench, probes: Probe, features: np.ndarray) -> np.ndarr
     """Answers `[seed, n, class]`; of several views each class has its highest (Chen et al.,
     Standard plane localization in fetal ultrasound, IEEE JBHI 19, 2015)."""
     count, shown, width = features.shape
-    classes, head = bench.target.shape[1], bench.predictor.make_head(bench.spec)
+    classes, head = bench.target.shape[1], bench.head
     flat = predict_probes(probes, features.reshape(-1, width), classes=classes, head=head)
     highest = np.asarray(flat).reshape(-1, count, shown, classes).max(2)
     return highest / highest.sum(-1, keepdims=True) if bench.spec.info.classes else highest

@@ -37,7 +37,7 @@ def answer(info, features):
     head = heads.make_head(heads.name_head(info, heads.CLASSES))
     made = SimpleNamespace(
         target=np.zeros((1, 2)),
-        predictor=SimpleNamespace(make_head=lambda spec: head),
+        head=head,
         spec=SimpleNamespace(info=info),
     )
     return bench._answer_views(made, probes, np.array(features, np.float32))
