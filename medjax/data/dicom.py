@@ -68,6 +68,7 @@ class Slice(NamedTuple):
       plane_mm: the size of a pixel, row and column; None where it is not known.
       turn: directions of rows and columns, `[6]`; place: of the first pixel, `[3]`, LPS mm; None
         where the file does not say.
+      integer_type: as of `Layout`: whole numbers in the units of the modality.
     """
 
     path: Path
@@ -77,6 +78,7 @@ class Slice(NamedTuple):
     plane_mm: tuple[float, float] | None
     turn: np.ndarray | None
     place: np.ndarray | None
+    integer_type: str = ""
 
     @property
     def uid(self) -> str:
@@ -99,7 +101,31 @@ def read_slice(path: Path) -> Slice:
         _plane_mm(path, record),
         turns[0] if len(turns) else None,
         np.array(place, float) if place else None,
+        _integer_type(record),
     )
+
+
+def _integer_type(record: Any) -> str:
+    """The type of 16 bits that all values may have, in the units of the modality; else empty."""
+    if record.get("ModalityLUTSequence") or int(record.get("SamplesPerPixel", 1)) != 1:
+        return ""
+    try:
+        ends = _modality(_ends(record), record, record)
+        steps = _modality(np.arange(2), record, record)
+    except (AttributeError, TypeError, ValueError):  # without bits, or a scaling that is no number
+        return ""
+    if not (np.mod(ends, 1) == 0).all() or np.diff(steps)[0] % 1:
+        return ""
+    for kind in (np.int16, np.uint16):
+        if np.iinfo(kind).min <= ends.min() and ends.max() <= np.iinfo(kind).max:
+            return np.dtype(kind).name
+    return ""
+
+
+def _ends(record: Any) -> np.ndarray:
+    """The least and the largest number that its bits can store."""
+    bits, signed = int(record.BitsStored), bool(record.get("PixelRepresentation", 0))
+    return np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
 
 
 def _record(path: Path, *, other: bool = False, **options: Any) -> Any:
@@ -150,10 +176,8 @@ def _gray(path: Path, stored: np.ndarray, record: Any, scaling: Any, kind: str) 
         raise UserError(
             f"{path}: is MONOCHROME1 of float values, which have no range to invert; convert it"
         )
-    bits, signed = int(record.BitsStored), bool(record.get("PixelRepresentation", 0))
     # Against the range of the stored type: that of the image would differ from one to the next.
-    ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
-    low, high = _modality(ends.astype(np.int64), record, scaling).astype(float)
+    low, high = _modality(_ends(record), record, scaling)
     return low + high - _modality(stored, record, scaling)
 
 

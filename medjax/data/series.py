@@ -77,7 +77,9 @@ def _stack(folder: Path, files: Iterable[Path], series: str) -> tuple[list[Slice
     affine = dicom.stacked(places, first.turn, first.plane_mm)
     step = float(np.linalg.norm(affine[:3, 0]))
     shape = (len(slices), *first.shape)
-    return slices, Layout(shape, (step, *first.plane_mm), affine, "zyx")
+    types = {item.integer_type for item in slices}
+    kind = types.pop() if len(types) == 1 else ""
+    return slices, Layout(shape, (step, *first.plane_mm), affine, "zyx", kind)
 
 
 def _chosen(folder: Path, slices: Sequence[Slice], series: str) -> list[Slice]:

@@ -20,9 +20,13 @@ from pathlib import Path
 from medjax.errors import UserError, first_line
 
 CALLS = [  # the functions of the library, as XLA knows them
-    f"medjax_{kind}_{what}"
-    for kind in ("conv", "depthwise")
-    for what in ("forward", "kernel_gradient")
+    "medjax_conv_forward",
+    "medjax_conv_kernel_gradient",
+    "medjax_depthwise_forward",
+    "medjax_depthwise_kernel_gradient",
+    "medjax_sample_forward",
+    "medjax_sample_image_gradient",
+    "medjax_sample_place_gradient",
 ]
 _SOURCES = sorted(Path(__file__).parent.glob("*.cc"))
 _FILES = [*_SOURCES, *sorted(Path(__file__).parent.glob("*.h"))]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax.ops import field, grid, warp
+from medjax.ops import field, grid, interpolation, warp
 from medjax.typing import Array
 
 Similarity = Callable[[Array, Array], Array]
@@ -37,7 +37,9 @@ def see_through(moving: Array, matrix: Array, *, displacement: Array | None = No
     place = grid.identity_grid(moving.shape)
     if displacement is not None:
         place = field.positions(displacement)
-    return grid.sample(moving[..., None], grid.transform_points(matrix, place), fill=0.0)[..., 0]
+    return interpolation.sample(moving[..., None], grid.transform_points(matrix, place), fill=0.0)[
+        ..., 0
+    ]
 
 
 def shrink(image: Array, *, factor: int) -> Array:

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.ops import grid
+from medjax.ops import interpolation
 from medjax.typing import Array
 
 SIDE, PROJECTIONS = 32, 8
@@ -31,7 +31,7 @@ def project(image: Array, *, angle_degrees: Array) -> Array:
             row * jnp.sin(theta) + column * jnp.cos(theta),
         ]
     )
-    return grid.sample(padded[..., None], turned + centre)[..., 0].sum(0)
+    return interpolation.sample(padded[..., None], turned + centre)[..., 0].sum(0)
 
 
 def barcode(image: Array, *, between_extrema: bool = False) -> Array:

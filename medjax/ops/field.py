@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from medjax.ops import grid
+from medjax.ops import grid, interpolation
 from medjax.typing import Array
 
 _ENDS = ((0, 1), (-1, None), (1, None), (0, -1))  # of differences: the first, the last, ...
@@ -30,7 +30,7 @@ def warp(image: Array, displacement: Array, *, fill: float | None = None) -> Arr
     Args:
       fill: the value outside; None: the border repeats.
     """
-    return grid.sample(image, positions(displacement), fill=fill)
+    return interpolation.sample(image, positions(displacement), fill=fill)
 
 
 def compose(first: Array, second: Array) -> Array:

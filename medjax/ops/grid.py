@@ -1,11 +1,9 @@
-"""Voxel grids, linear interpolation and affine maps.
+"""Voxel grids and affine maps.
 
 Coordinates are voxel indices in array order (`[row, column]` or `[i, j, k]`), voxel centres at
 whole numbers, so the corners of an image of n voxels lie at -0.5 and n - 0.5.
 """
 
-import functools
-import itertools
 from collections.abc import Sequence
 
 import chex
@@ -25,36 +23,6 @@ def column(vector: Array, *, ndim: int) -> Array:
     """`[n]` as `[n, 1, ..., 1]`, with `ndim` ones: to meet coordinates `[n, *space]`."""
     chex.assert_rank(vector, 1)
     return vector.reshape((-1,) + (1,) * ndim)
-
-
-def sample(image: Array, coordinates: Array, *, fill: float | None = 0.0) -> Array:
-    """Linear interpolation of `image` at `coordinates`.
-
-    Args:
-      image: `[*space, channel]`.
-      coordinates: `[ndim, *out]`, voxel indices, fractional.
-      fill: the value outside the image, or None to repeat the nearest border voxel.
-
-    Returns:
-      `[*out, channel]`, in the dtype of `image`.
-    """
-    ndim = coordinates.shape[0]
-    chex.assert_rank(image, ndim + 1)
-    shape = image.shape[:-1]
-    low = jnp.floor(coordinates)
-    part = coordinates - low
-    low = low.astype(jnp.int32)
-    total = jnp.zeros((*coordinates.shape[1:], image.shape[-1]), jnp.float32)
-    for corner in itertools.product((0, 1), repeat=ndim):
-        index = [low[d] + corner[d] for d in range(ndim)]
-        side = [part[d] if corner[d] else 1.0 - part[d] for d in range(ndim)]
-        weight = functools.reduce(jnp.multiply, side)
-        value = image[tuple(jnp.clip(i, 0, n - 1) for i, n in zip(index, shape, strict=True))]
-        if fill is not None:
-            inside = jnp.stack([(i >= 0) & (i < n) for i, n in zip(index, shape, strict=True)])
-            value = jnp.where(inside.all(0)[..., None], value, fill)
-        total += weight[..., None] * value
-    return total.astype(image.dtype)
 
 
 def affine_matrix(rotation: Array, scale: Array, shear: Array, translation: Array) -> Array:

@@ -15,7 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from medjax.ops import grid
+from medjax.ops import grid, interpolation
 from medjax.typing import Array
 
 _NEWTON_STEPS = 12
@@ -75,7 +75,9 @@ def image(
       into: space of the output; None: as the input.
     """
     chex.assert_rank(picture, transform.matrix.shape[0] + 1)
-    return grid.sample(picture, places(transform, shape=picture.shape[:-1], into=into), fill=fill)
+    return interpolation.sample(
+        picture, places(transform, shape=picture.shape[:-1], into=into), fill=fill
+    )
 
 
 def mask(labels: Array, transform: Transform, *, fill: int = 0, into: Shape | None = None) -> Array:

@@ -46,6 +46,26 @@ def test_slices_lie_in_order_of_their_places(tmp_path):
     assert where.shape == (4, 3, 2) and np.array_equal(where.affine, found.affine)
 
 
+@pytest.mark.parametrize(
+    ("tags", "kind"),
+    [
+        ({"bits": 12, "RescaleSlope": 1, "RescaleIntercept": -1024}, "int16"),  # as of CT
+        ({"bits": 16}, "uint16"),
+        ({"bits": 16, "PixelRepresentation": 1}, "int16"),
+        ({"bits": 16, "RescaleSlope": 1, "RescaleIntercept": -1024}, ""),  # up to 64,511
+        ({"bits": 12, "RescaleSlope": 0.5, "RescaleIntercept": 0}, ""),
+        ({"bits": 12, "RescaleSlope": 2, "RescaleIntercept": 0.5}, ""),
+    ],
+)
+def test_whole_numbers_of_a_series_keep_a_type_of_16_bits(tmp_path, tags, kind):
+    """All that its bits may hold has to fit, in the units of the modality."""
+    folder = save_series(tmp_path / "scan", **tags)
+    assert images.layout(folder).integer_type == kind
+    if kind:
+        pixels = images.read(folder).pixels
+        np.testing.assert_array_equal(pixels.astype(kind), pixels)
+
+
 def test_positions_are_rounded_in_headers(tmp_path):
     found = images.read(save_series(tmp_path, heights=[0.0, 0.63, 1.25, 1.88]))
     assert found.spacing_mm[0] == pytest.approx(1.88 / 3)

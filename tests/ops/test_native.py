@@ -1,4 +1,4 @@
-"""The compiled convolutions, against XLA's own; skipped where there is no C++ compiler."""
+"""What is compiled, against XLA's own; skipped where there is no C++ compiler."""
 
 import functools
 import shutil
@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from medjax import native
+from medjax import lock, native
 from medjax.errors import UserError
-from medjax.ops import compiled_conv, conv
+from medjax.ops import compiled_conv, conv, interpolation
 from medjax.tools import build, cache
+from tests.conftest import common
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler"
@@ -25,8 +26,11 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module", autouse=True)
 def library(tmp_path_factory):
     """Built once, and forgotten at the end: other tests are of XLA's convolutions."""
-    path = native.library_path(tmp_path_factory.mktemp("cache"))
-    native.build(path)
+    path = native.library_path(common(tmp_path_factory))
+    path.parent.mkdir(exist_ok=True)
+    with lock.hold(path.parent / "lock", wait=True):  # one worker builds it for all
+        if not path.exists():
+            native.build(path)
     native.register(path)
     yield path
     native._loaded.clear()
@@ -259,3 +263,54 @@ def test_set_aside_a_program_holds_nothing_of_this_machine():
     with native.set_aside():
         assert b"medjax_conv" not in exported()
     assert native.is_loaded()
+
+
+@pytest.mark.parametrize("fill", [None, 0.0, 2.5])
+@pytest.mark.parametrize(("shape", "channels"), [((30, 41), 1), ((30, 20, 23), 3), ((9, 8, 7), 37)])
+def test_interpolation_equals_xla(shape, channels, fill):
+    """Several parts of points, a last one of fewer than a block, and slabs of the image."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    image = jax.random.normal(keys[0], (*shape, channels))
+    where = jax.random.uniform(keys[1], (len(shape), 9_001), minval=-4.0, maxval=45.0)
+    where = where.at[0, :2].set(jnp.array([-1e9, 1e9]))
+    g = jax.random.normal(keys[2], (where.shape[1], channels))
+
+    def all_of():
+        @jax.jit
+        def values(image, where, g):
+            value, back = jax.vjp(lambda i, w: interpolation.sample(i, w, fill=fill), image, where)
+            return value, *back(g)
+
+        return values
+
+    assert all_of().lower(image, where, g).as_text().count("medjax_sample_") == 3
+    with native.set_aside():
+        expected = all_of()(image, where, g)
+    for ours, theirs in zip(all_of()(image, where, g), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * float(jnp.abs(theirs).max()))
+
+
+def test_a_place_that_is_no_number_has_no_value():
+    where = jnp.array([[1.5, jnp.nan, 0.5], [1.0, 1.0, 1.0]])
+    value = jax.jit(lambda w: interpolation.sample(jnp.ones((3, 3, 1)), w, fill=None))(where)
+    np.testing.assert_array_equal(value[:, 0], [1.0, jnp.nan, 1.0])
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None)])
+def test_interpolation_of_a_batch_equals_xla(axes):
+    """Of images and places, or one of either for all; mapped over twice."""
+    images = jax.random.normal(jax.random.key(0), (2, 3, 6, 7, 2))
+    where = jax.random.uniform(jax.random.key(1), (2, 3, 2, 11), maxval=6.0)
+    images, where = (x if a == 0 else x[0, 0] for x, a in zip((images, where), axes, strict=True))
+
+    def all_of(i, w):
+        form = jax.vmap(jax.vmap(lambda i, w: interpolation.sample(i, w, fill=None), axes), axes)
+        value, back = jax.vjp(form, i, w)
+        return value, *back(jnp.arange(value.size, dtype=value.dtype).reshape(value.shape))
+
+    ours = jax.jit(all_of)(images, where)
+    jax.clear_caches()
+    with native.set_aside():
+        expected = jax.jit(all_of)(images, where)
+    for our, theirs in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(our, theirs, atol=1e-5 * float(jnp.abs(theirs).max()))

@@ -55,7 +55,7 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
         scaling = self.options.scaling or _scaling_of(first.pixels)
         longest = self.options.longest_side
         voxel_mm = () if longest else tuple(self.options.voxel_mm) or usual_voxel(self.layouts)
-        kept = _common_type([*self.layouts, *self._further]) if scaling == "set" else ""
+        kept = exams.common_type([*self.layouts, *self._further]) if scaling == "set" else ""
         return Form(voxel_mm, scaling, self.options.window, kept, longest)
 
     @property
@@ -302,12 +302,6 @@ def _shrunk(
 def _scaling_of(pixels: np.ndarray) -> str:
     """`set` for Hounsfield units, else `image`."""
     return "set" if pixels.dtype.kind in "if" and pixels.min() < _LOWEST_OF_MR else "image"
-
-
-def _common_type(layouts: Sequence[Layout | None]) -> str:
-    """The type of whole numbers that all files store, by name; empty where there is none."""
-    types = {layout.integer_type if layout else "" for layout in layouts}
-    return types.pop() if len(types) == 1 else ""
 
 
 def usual_voxel(layouts: Sequence[Layout | None]) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.config import option
-from medjax.ops import alignment, field, grid
+from medjax.ops import alignment, field, grid, interpolation
 from medjax.ops.augment import Augmentation, Sample, augment_together
 from medjax.ops.shapes import draw_pair
 from medjax.ops.similarity import SIMILARITIES, soft_dice
@@ -175,7 +175,7 @@ class PairRegistration:
             classes = jax.nn.one_hot(masks, count + 1)[..., 1:]
             full = field.resize(u, space=pair.shape[:-1])
             place = grid.transform_points(matrix, field.positions(full))
-            moved = grid.sample(classes[..., 1, :], place, fill=0.0)
+            moved = interpolation.sample(classes[..., 1, :], place, fill=0.0)
             apart = soft_dice(classes[..., 0, :], moved)
             is_known = (masks > 0).any(tuple(range(masks.ndim - 1))).all()  # of both images
             weight = self.weights.dice_weight or 1.0
@@ -187,7 +187,7 @@ def return_error(u: Array, back: Array, matrix: Array) -> Array:
     """How far a place is from where it was, there by M (x + u(x)) and back by M^-1 (y + v(y)), in
     voxels of the fields: `[*half, ndim]` of u and v, which are on the grids of either image."""
     half = alignment.shrink_affine(matrix, factor=2)
-    v = grid.sample(back, grid.transform_points(half, field.positions(u)), fill=None)
+    v = interpolation.sample(back, grid.transform_points(half, field.positions(u)), fill=None)
     return u + v @ jnp.linalg.inv(matrix[:, :-1]).T
 
 
