@@ -16,6 +16,7 @@ from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset
 from medjax.data.landmarks.folder import check_mirror
+from medjax.data.landmarks.pose import check_pose
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 from medjax.losses import LossFunction, check_loss
@@ -64,6 +65,7 @@ class Config:
     files: FileOptions = FileOptions("runs/heatmap")
 
     def __post_init__(self) -> None:
+        check_pose(self.data, folds=self.cross_validation.folds)
         if self.predictor.loss == "l2" and self.coordinate_weight:
             raise UserError("`coordinate_weight` is for `loss=cross_entropy`")
         if self.predictor.loss != "l2" and self.learn_sigma:

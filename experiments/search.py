@@ -18,6 +18,7 @@ from medjax import app, experiment, progress
 from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset
+from medjax.data.landmarks.pose import check_pose
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
@@ -92,6 +93,7 @@ class Config:
             raise UserError(f"`{varied[0]}` varies the copies of training volumes; give `copies`")
         if not self.landmarks or len(set(self.landmarks)) < len(self.landmarks):
             raise UserError("`landmarks`: give one or more names, each once")
+        check_pose(self.data, folds=self.cross_validation.folds)
         if self.outlier_sd and len(self.landmarks) < 4:
             raise UserError(
                 "`outlier_sd` needs four `landmarks` or more: three lay the shape model, and one "
@@ -131,13 +133,13 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             training=config.training,
             augmentation=config.augmentation,
             copies=config.copies,
+            info=run.dataset.info,
             validation_starts=config.validation_starts,
             radii_mm=config.radii_mm,
             score=config.best,
         )
         learned = experiment.carry_out(run, plan, agents.predictor, spec)
-        starts = config.predictor.starts
-        print(f"searching {len(split)} volumes from {starts} places each", flush=True)
+        print(f"searching {len(split)} volumes, {agents.predictor.starts} times each", flush=True)
         with progress.alive("searching"):
             explored = results.explore(
                 agents, learned.weights[0], split, train, outlier_sd=config.outlier_sd

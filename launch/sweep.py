@@ -33,7 +33,7 @@ from medjax.data import table
 from medjax.errors import UserError
 from medjax.evaluation import report
 from medjax.evaluation.plot import new_figure, plain_numbers
-from medjax.train.record import write_table
+from medjax.train.record import write_json, write_table
 
 from . import points, slurm
 from .points import Point, values_of_flag
@@ -84,6 +84,7 @@ def main(config: Config) -> None:
             )
         )
         return
+    keep_record(folder, experiment, runs)
     waiting = [name for name in runs if not is_done(folder / name)]
     print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them done")
     commands = {name: command(experiment, runs[name], folder / name) for name in waiting}
@@ -104,6 +105,25 @@ def command(experiment: str, point: Point, workdir: Path) -> list[str]:
         *(f"--{k}={v}" for k, v in point.items()),
         f"--workdir={workdir}",
     ]
+
+
+def keep_record(folder: Path, experiment: str, runs: Mapping[str, Point]) -> None:
+    """Writes down what each run is; raises UserError if one that is done was another, since it
+    would stand in the table for this one."""
+    path = folder / "sweep.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    now = {
+        name: [experiment, *(f"--{k}={v}" for k, v in sorted(runs[name].items()))] for name in runs
+    }
+    for name, call in now.items():
+        if is_done(folder / name) and before.get(name, call) != call:
+            differ = sorted(set(before[name]) ^ set(call))
+            raise UserError(
+                f"{folder / name}: is of a sweep with other settings ({', '.join(differ)}); "
+                "choose another --workdir"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**before, **now})
 
 
 def is_done(workdir: Path) -> bool:

@@ -255,7 +255,8 @@ def robust_rigid(points: np.ndarray, onto: np.ndarray, *, keep: float = 0.7) -> 
     pose = rigid(points, onto)
     for _ in range(10):
         away = np.linalg.norm(apply(pose, points) - onto, axis=1)
-        near = away <= np.nanquantile(away, keep)
+        least = np.sort(away)[points.shape[1] - 1]  # as many as a pose needs; NaN comes last
+        near = away <= max(np.nanquantile(away, keep), least)
         pose = rigid(np.where(near[:, None], points, np.nan), onto)
     return pose
 

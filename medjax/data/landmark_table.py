@@ -61,11 +61,8 @@ def read(
     groups = _groups(path, list(rows[0]), ndim)
     long = "" in {name for name, _ in groups}
     system = _choose(path, {s for name, s in groups if not long or name == ""}, coordinates, ndim)
-    chosen = {
-        name: c
-        for (name, s), c in groups.items()
-        if s in (system, "world") and (name == "") == long
-    }
+    source = _source({s for _, s in groups}, system)
+    chosen = {name: c for (name, s), c in groups.items() if s == source and (name == "") == long}
     lost = {name for name, _ in groups} - set(chosen) - {""}
     if lost and not long:
         raise UserError(
@@ -105,7 +102,8 @@ def read(
 
 
 def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], list[str]]:
-    """(landmark or "", system) to its coordinate columns; `world` is mm of no known system.
+    """(landmark or "", system) to its coordinate columns; `mm` are of no known system, `world` are
+    x, y, z of volumes, which may be anything.
 
     Raises:
       UserError: if a landmark has some of its columns, but not all.
@@ -117,7 +115,7 @@ def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], 
             letter = match["axis"].lower()
             voxel = letter in "ijk"
             axis = "xyz"["ijk".index(letter)] if voxel else letter
-            bare = "world" if match["mm"] or ndim == 3 else "pixel"
+            bare = "mm" if match["mm"] else "world" if ndim == 3 else "pixel"
             system = (match["world"] or "").upper() or ("voxel" if voxel else bare)
             groups.setdefault((match["name"] or "", system), {})[axis] = column
     needed = set("xyz"[:ndim])
@@ -137,8 +135,14 @@ def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], 
     return complete
 
 
+def _source(systems: set[str], wish: str) -> str:
+    """The columns that hold coordinates of that system: its own before those that do not say."""
+    unclear = ("mm", "world") if wish in ("LPS", "RAS") else ("world", "mm")
+    return next((s for s in (wish, *unclear) if s in systems), "")
+
+
 def _choose(path: Path, systems: set[str], wish: str, ndim: int) -> str:
-    if wish and (wish in systems or "world" in systems):
+    if wish and _source(systems, wish):
         return wish
     if wish:
         raise UserError(
@@ -148,12 +152,12 @@ def _choose(path: Path, systems: set[str], wish: str, ndim: int) -> str:
     for system in ("voxel", "pixel", "RAS", "LPS"):
         if system in systems:
             return system
-    if "world" in systems and ndim == 2:
+    if "mm" in systems and ndim == 2:
         raise UserError(
             f"{path}: points of pictures are given in pixels, in the columns x and y "
             "(NAME_x, NAME_y), not in mm"
         )
-    if "world" in systems:
+    if systems & {"mm", "world"}:
         raise UserError(
             f"{path}: x, y, z of volumes can be LPS or RAS millimetres or voxels; say "
             "which: `coordinates=LPS`, RAS, pixel or voxel, or call the columns "

@@ -268,7 +268,7 @@ class LandmarkOptions(Options):
             raise UserError(f"`ndim={self.ndim}`: images have 2 or 3 axes")
 
     def others(self) -> list:
-        return state_of(self.pose_from and str(Path(self.pose_from, "predictions.csv")))
+        return state_of(self.pose_from, self.pose_from and f"{self.pose_from}/predictions.csv")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,11 @@ def join_folds(config: Any, done: Sequence[Finished], *, split: Split) -> Iterat
         first.run,
         config=replace_settings(first.run.config, fold=ALL_FOLDS, workdir=config.files.workdir),
         workdir=Path(config.files.workdir),
-        dataset=dataclasses.replace(first.run.dataset, splits={"train": split, "test": split}),
+        dataset=dataclasses.replace(
+            first.run.dataset,
+            splits={"train": split, "test": split},
+            notes=tuple(n for n in first.run.dataset.notes if not n.startswith("fold 0 of ")),
+        ),
     )
     digests = "".join(f.run.dataset.digest for f in done)
     facts = {
@@ -141,12 +145,14 @@ def join_folds(config: Any, done: Sequence[Finished], *, split: Split) -> Iterat
 
 def _pool_evaluations(parts: Sequence[Evaluation[Any]]) -> Evaluation[Any]:
     kind = type(parts[0].ensemble)
+    ensemble = kind.concatenate([p.ensemble for p in parts])
     return parts[0]._replace(
         split=Split.concatenate([p.split for p in parts]),
-        ensemble=kind.concatenate([p.ensemble for p in parts]),
+        ensemble=ensemble,
         by_seed=[
             kind.concatenate([p.by_seed[s] for p in parts]) for s in range(len(parts[0].by_seed))
         ],
-        tuned=kind.concatenate([p.tuned for p in parts]),
+        # What validated one fold is reported by another: all together, they are the same cases.
+        tuned=ensemble,
         baseline=kind.concatenate([p.baseline for p in parts]),
     )

@@ -167,7 +167,7 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "weights_sha256": hashlib.sha256((run.workdir / weights.NAME).read_bytes()).hexdigest(),
         "train": _timing(run, meta),
         "unit": unit,
-        "notes": dataset.notes,
+        "notes": list(dataset.notes),
         "data": _describe_data(run),
         "settings": _settings(run),
         "command": _command(run),

@@ -1,8 +1,8 @@
-"""Convolutions compiled on this machine, for a CPU, where XLA's own are slow: an extra.
+"""Convolutions and interpolation compiled on this machine, for a CPU, where XLA's own are slow: an
+extra.
 
 `medjax build` compiles the files beside this one once, with the C++ compiler and for the processor
-at hand; every run from then on uses it. Without it, and on accelerators, XLA's own convolutions are
-used.
+at hand; every run from then on uses it. Without it, and on accelerators, XLA's own are used.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ def _find_compiler() -> str:
 
 
 def load(path: Path) -> bool:
-    """Has convolutions computed by the library from here on, if it is there; says whether it is.
+    """Has the library compute what it can from here on, if it is there; says whether it is.
 
     Raises:
       UserError: if it cannot be loaded.
@@ -131,7 +131,7 @@ def set_aside() -> Iterator[None]:
 
 
 def is_loaded() -> bool:
-    """Whether convolutions are computed by the library."""
+    """Whether the library computes convolutions and interpolation."""
     return bool(_loaded) and not _aside.get()
 
 

@@ -1,4 +1,4 @@
-// What the convolutions share: vectors, threads, sizes.
+// What all files share: vectors, threads; and the sizes of a convolution.
 
 #ifndef MEDJAX_NATIVE_COMMON_H_
 #define MEDJAX_NATIVE_COMMON_H_

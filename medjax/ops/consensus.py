@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from medjax.typing import Array
@@ -30,6 +31,24 @@ def median(places: Array, *, near: float = 2.0) -> Consensus:
     gone = jnp.isnan(places).any(1)
     middle = jnp.where(gone.mean() > 0.5, jnp.nan, jnp.nanmedian(places, axis=0))
     return Consensus(middle, (jnp.linalg.norm(places - middle, axis=1) <= near).mean())
+
+
+def in_one_order(
+    points: Array, confidence: Array, *, pairs: Sequence[tuple[int, int]]
+) -> tuple[Array, Array]:
+    """Points and confidence of several answers to the same images, their pairs named as the first
+    answer names them.
+
+    Args:
+      points: `[answer, image, n, ndim]`; confidence: `[answer, image, n]`.
+      pairs: as of `align_pairs`.
+    """
+    chex.assert_rank([points, confidence], [4, 3])
+    order = jax.vmap(lambda p: align_pairs(p, pairs=pairs), 1, 1)(points)
+    return (
+        jnp.take_along_axis(points, order[..., None], 2),
+        jnp.take_along_axis(confidence, order, 2),
+    )
 
 
 def align_pairs(points: Array, *, pairs: Sequence[tuple[int, int]]) -> Array:

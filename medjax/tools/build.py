@@ -1,12 +1,13 @@
-"""Compile the fast convolutions for this CPU, once: an extra that needs a C++ compiler.
+"""Compile fast convolutions and warps for this CPU, once: an extra that needs a C++ compiler.
 
     medjax build
 
-XLA's own convolutions are slow on a CPU. This compiles a little C++ for the processor at hand,
-checks it against XLA, and says how much faster it is; every run from then on uses it. Nothing else
+XLA's own are slow on a CPU. This compiles a little C++ for the processor at hand, checks it against
+XLA, and says how much faster its convolutions are; every run from then on uses it. Nothing else
 is installed, an accelerator has no use for it, and `medjax cache --empty=native` removes it.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from medjax import native, progress, runtime
 from medjax.config import option
 from medjax.errors import UserError
 from medjax.experiment.profiling import best_seconds
-from medjax.ops import compiled_conv, conv
+from medjax.ops import compiled_conv, conv, interpolation
 from medjax.typing import Array
 
 _STRIDES, _PADS = (1, 1, 1), ((1, 1),) * 3
@@ -67,9 +68,27 @@ def _check() -> tuple[float, float]:
         return jax.jit(jax.value_and_grad(energy, argnums=(0, 1)))
 
     forms = [all_of(form) for form in (compiled_conv.convolve, conv.conv3d)]
-    ours, theirs = (jax.tree.leaves(form(x, w)) for form in forms)
-    for a, b in zip(ours, theirs, strict=True):
-        if not np.allclose(a, b, rtol=1e-3, atol=1e-5):
-            raise UserError("the compiled convolution differs from XLA's: it was not kept")
+    _check_equal(*(form(x, w) for form in forms), what="convolution")
+    _check_equal(_warp(), _warp(by_xla=True), what="interpolation")
     compiled, plain = (best_seconds(form, x, w) for form in forms)
     return compiled, plain
+
+
+def _warp(*, by_xla: bool = False) -> tuple[Array, Any]:
+    """An image sampled at some places, and the gradients to both."""
+    keys = jax.random.split(jax.random.key(0))
+    image = jax.random.normal(keys[0], (9, 8, 7, 3))
+    where = jax.random.uniform(keys[1], (3, 5000), minval=-2.0, maxval=10.0)
+
+    @jax.jit
+    def energy(image: Array, where: Array) -> Array:
+        return jnp.sum(interpolation.sample(image, where) ** 2) / where.size
+
+    with native.set_aside() if by_xla else contextlib.nullcontext():
+        return jax.value_and_grad(energy, argnums=(0, 1))(image, where)
+
+
+def _check_equal(ours: Any, theirs: Any, *, what: str) -> None:
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        if not np.allclose(a, b, rtol=1e-3, atol=1e-5):
+            raise UserError(f"the compiled {what} differs from XLA's: it was not kept")

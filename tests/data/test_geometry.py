@@ -128,3 +128,11 @@ def test_the_mean_shape_does_not_depend_on_poses(rng):
     mean = geometry.mean_shape(shapes)
     back = geometry.apply(geometry.rigid(mean, shape), mean)
     np.testing.assert_allclose(back, shape, atol=0.05)
+
+
+def test_a_pose_of_three_points_needs_all_of_them():
+    """The best seven tenths of three would be two."""
+    points = np.array([[0.0, 0, 0], [4, 0, 0], [0, 3, 0]])
+    onto = points[:, [1, 0, 2]] * [1, 1, -1] + [1.0, 2, 3]
+    pose = geometry.robust_rigid(points, onto)
+    np.testing.assert_allclose(geometry.apply(pose, points), onto, atol=1e-6)

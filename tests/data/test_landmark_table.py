@@ -84,3 +84,25 @@ def test_of_several_systems_one_can_be_chosen(tmp_path):
 def test_unclear_tables_are_refused(tmp_path, text, options, words):
     with pytest.raises(UserError, match=words):
         read(tmp_path, text, **options)
+
+
+@pytest.mark.parametrize(
+    ("header", "ndim", "wish", "system"),
+    [
+        ("x,y,x_mm,y_mm", 2, "", "pixel"),
+        ("x_mm,y_mm,x,y", 2, "", "pixel"),
+        ("i,j,k,x,y,z", 3, "", "voxel"),
+        ("i,j,k,x_mm,y_mm,z_mm", 3, "", "voxel"),
+        ("x,y,z,x_mm,y_mm,z_mm", 3, "voxel", "voxel"),
+    ],
+)
+def test_millimetres_beside_pixels_are_not_taken_for_them(tmp_path, header, ndim, wish, system):
+    """Whichever stand last."""
+    columns = header.split(",")
+    values = [
+        "10.5" if c.endswith("_mm") or (c in "xyz" and "i" in columns) else "2" for c in columns
+    ]
+    path = tmp_path / "landmarks.csv"
+    path.write_text(f"image,landmark,{header}\na.png,tip,{','.join(values)}\n")
+    entry = landmark_table.read(path, coordinates=wish, ndim=ndim)["a.png"]
+    assert (entry.system, entry.points["tip"]) == (system, (2.0,) * ndim)

@@ -79,3 +79,19 @@ def test_a_folder_with_another_run_is_refused_before_any_fold_is_trained(tmp_pat
     with pytest.raises(UserError, match="holds a run without folds; choose another"):
         classify.main(app.parse(classify.Config, ["classify", *given], "classify"))
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_what_is_chosen_on_the_cases_of_all_folds_is_called_optimistic(done):
+    """Thresholds: each case validated one fold and is reported by another."""
+    _, finished = done
+    assert finished.evaluation.tuned is finished.evaluation.ensemble
+
+
+def test_the_notes_of_the_set_stand_in_the_report_of_all_folds(done):
+    workdir, _ = done
+    notes = json.loads((workdir / "report.json").read_text())["notes"]
+    first = json.loads((workdir / "fold_0" / "report.json").read_text())["notes"]
+    assert any(note.startswith("fold 0 of 3") for note in first)
+    of_set = [note for note in first if not note.startswith("fold 0 of 3")]
+    assert notes[: len(of_set)] == of_set and "shared as one ensemble" in notes[-1]
+    assert not any(note.startswith("fold 0") for note in notes)

@@ -178,6 +178,18 @@ def test_printed_as_commands(tmp_path, capsys):
     assert not (tmp_path / "s").exists()
 
 
+def test_what_is_done_with_other_settings_is_not_shown_for_these(tmp_path):
+    """Its folder has the same name, which holds what is varied alone."""
+    runs = {"model=cnn": {"model": "cnn", "steps": "5"}}
+    sweep.keep_record(tmp_path, "classify", runs)
+    (tmp_path / "model=cnn").mkdir()
+    (tmp_path / "model=cnn" / "report.json").write_text("{}")
+    sweep.keep_record(tmp_path, "classify", runs)
+    others = {"model=cnn": {"model": "cnn", "steps": "9"}}
+    with pytest.raises(UserError, match=r"--steps=5, --steps=9\); choose another"):
+        sweep.keep_record(tmp_path, "classify", others)
+
+
 @pytest.mark.slow
 def test_run_stopped_and_run_again(tmp_path, cache_dir):
     """Two runs; stopped in the second, of which the first is then skipped."""

@@ -30,3 +30,12 @@ def test_the_median_of_searches():
     assert float(found.confidence) == 0.5
     lost = consensus.median(jnp.array([[1.0, 1], [jnp.nan] * 2, [jnp.nan] * 2]))
     assert np.isnan(lost.points).all()
+
+
+def test_answers_that_name_a_pair_otherwise_are_put_in_one_order():
+    first = jnp.array([[[0.0, 0.0], [9.0, 9.0], [4.0, 4.0]]])  # one image
+    points = jnp.stack([first, first[:, jnp.array([1, 0, 2])] + 0.5])
+    confidence = jnp.array([[[0.1, 0.2, 0.3]], [[0.5, 0.6, 0.7]]])
+    places, certain = consensus.in_one_order(points, confidence, pairs=((0, 1),))
+    np.testing.assert_allclose(places[1], first + 0.5)
+    np.testing.assert_allclose(certain[1, 0], [0.6, 0.5, 0.7])

@@ -241,7 +241,7 @@ def test_the_command_builds_checks_and_says_so_and_the_cache_empties_it(once, tm
 
 def test_a_library_that_differs_is_not_kept(once, monkeypatch, tmp_path):
     monkeypatch.setattr(compiled_conv, "convolve", lambda x, w, **how: conv.conv3d(x, 2 * w, **how))
-    with pytest.raises(UserError, match="differs from XLA's: it was not kept"):
+    with pytest.raises(UserError, match="compiled convolution differs from XLA's: it was not kept"):
         build.main(build.Config(cache_dir=str(tmp_path)))
     assert not native.library_path(tmp_path).exists()
 
@@ -285,6 +285,7 @@ def test_interpolation_equals_xla(shape, channels, fill):
 
     assert all_of().lower(image, where, g).as_text().count("medjax_sample_") == 3
     with native.set_aside():
+        assert "medjax_" not in all_of().lower(image, where, g).as_text()
         expected = all_of()(image, where, g)
     for ours, theirs in zip(all_of()(image, where, g), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * float(jnp.abs(theirs).max()))
@@ -314,3 +315,15 @@ def test_interpolation_of_a_batch_equals_xla(axes):
         expected = jax.jit(all_of)(images, where)
     for our, theirs in zip(ours, expected, strict=True):
         np.testing.assert_allclose(our, theirs, atol=1e-5 * float(jnp.abs(theirs).max()))
+
+
+def test_a_library_that_interpolates_otherwise_is_not_kept(once, monkeypatch, tmp_path):
+    def halved_by_the_library(image, where):
+        value = sample(image, where)
+        return value / 2 if native.is_loaded() else value
+
+    sample = interpolation.sample
+    monkeypatch.setattr(interpolation, "sample", halved_by_the_library)
+    with pytest.raises(UserError, match="compiled interpolation differs from XLA's"):
+        build.main(build.Config(cache_dir=str(tmp_path)))
+    assert not native.library_path(tmp_path).exists()

@@ -9,6 +9,7 @@ from sklearn import metrics as reference
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
+from medjax.evaluation import stats
 from medjax.outputs import findings
 from medjax.outputs.base import Evaluation, ModelSpec
 from medjax.outputs.findings import metrics, operating
@@ -175,3 +176,16 @@ def test_new_images_are_called_by_what_the_report_has_and_by_nothing_else():
     }
     for other in ({}, {"findings": [1]}, {"findings": {"mass": 3}}):
         assert findings.decide(answer, spec, other) == answer
+
+
+def test_scores_on_another_scale_are_exchanged_by_their_ranks():
+    """A shift of one model's logits changes no AUC, and so no p-value."""
+    rng = np.random.default_rng(0)
+    present = rng.integers(0, 2, (60, 2)).astype(float)
+    a, b = (present + rng.normal(0, s, (60, 2)) for s in (1.0, 1.4))
+    subjects = [str(i) for i in range(60)]
+    for metric in (metrics.macro_auc, metrics.macro_average_precision):
+        once, shifted = (
+            stats.compare(metric, present, a, other, subjects, samples=300) for other in (b, b + 3)
+        )
+        assert once.p_value == shifted.p_value

@@ -7,9 +7,19 @@ import numpy as np
 
 from medjax.data import geometry
 from medjax.data.landmarks.case import LandmarkSet, world_points
+from medjax.data.options import LandmarkOptions
 from medjax.data.placing import Turn
 from medjax.errors import UserError
 from medjax.files import read_records
+
+
+def check_pose(options: LandmarkOptions, *, folds: int) -> None:
+    """Raises UserError where cases that were turned by their own reference would be reported."""
+    if options.pose_from and folds:
+        raise UserError(
+            "`pose_from` turns training cases by their reference, and with `folds` every case is "
+            "reported: leave out one of them"
+        )
 
 
 def common(landmark_set: LandmarkSet) -> np.ndarray:
@@ -73,9 +83,13 @@ def read_points(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         form = "pred_{}_mm" if "pred_x_mm" in rows[0] else "{}_mm"
         axes = [a for a in "xyz" if form.format(a) in rows[0]]
         out = {row["case_id"]: np.full((len(names), len(axes)), np.nan) for row in rows}
+        done = set()
         for row in rows:
             if row["landmark"] not in names:
                 continue
+            if (key := (row["case_id"], row["landmark"])) in done:
+                raise ValueError(f"{key[1]} of {key[0]} stands there twice, as of single searches")
+            done.add(key)
             out[row["case_id"]][names.index(row["landmark"])] = [
                 float(row[form.format(a)] or math.nan) for a in axes
             ]

@@ -64,6 +64,7 @@ def mouse_skull(options: LandmarkOptions) -> LandmarkSet:
             system="LPS",
             subject=name,
             split=splits.split_name(facts[name]["split"], origin=name),
+            limit_bytes=options.limit_bytes,
         )
         for name, entry in entries.items()
         if name in facts
@@ -103,6 +104,7 @@ def hippocampus(options: LandmarkOptions) -> LandmarkSet:
             subject=name,
             points={n: entry.points[n] for n in names},
             split=splits.split_name(entry.row["split"], origin=name),
+            limit_bytes=options.limit_bytes,
         )
         for name, entry in entries.items()
     ]
@@ -128,7 +130,9 @@ def afids(options: LandmarkOptions) -> LandmarkSet:
         volume = path.with_name(path.name.replace("_landmarks.csv", "_T1w.nii.gz"))
         rows = table.read_rows(path)
         points = {r["name"]: [float(r[f"{a}_ras_mm"]) for a in "xyz"] for r in rows}
-        cases.append(from_file(root, volume, points=points, system="RAS"))
+        cases.append(
+            from_file(root, volume, points=points, system="RAS", limit_bytes=options.limit_bytes)
+        )
     known = [
         c._replace(points={n: p for n, p in c.points.items() if n in AFIDS_RAS_MM}) for c in cases
     ]
@@ -205,6 +209,7 @@ def isbi2015(options: LandmarkOptions) -> LandmarkSet:
                 split=split,
                 spacing_mm=0.1,
                 metadata={"rater_error_mm": " ".join(f"{d:.4f}" for d in apart)},
+                limit_bytes=options.limit_bytes,
             )
         )
     info = DatasetInfo(
@@ -260,7 +265,7 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
             raise UserError(
                 f"{listed}: has no points of {name}, which cv{options.published_fold} names"
             )
-        path = find_image(root / "images", LandmarkOptions(), name, str(fold))
+        path = find_image(root / "images", options, name, str(fold))
         wide = float(np.linalg.norm(points[name][a] - points[name][b]))
         cases.append(
             from_file(
@@ -271,6 +276,7 @@ def hand_xray(options: LandmarkOptions) -> LandmarkSet:
                 subject=name,
                 split=split,
                 spacing_mm=50.0 / wide,
+                limit_bytes=options.limit_bytes,
             )
         )
     info = DatasetInfo(

@@ -30,13 +30,13 @@ def _over_findings(metric: Binary, present: Array, probability: Array, weight: A
     return np.mean(by_finding, axis=0)
 
 
-@marked(bounds=(0.0, 1.0))
+@marked(bounds=(0.0, 1.0), ranks=True)
 def macro_auc(present: Array, probability: Array, weight: Array) -> Floats:
     """area under the ROC curve, mean over findings"""
     return _over_findings(binary_auc, present, probability, weight)
 
 
-@marked(bounds=(0.0, 1.0))
+@marked(bounds=(0.0, 1.0), ranks=True)
 def macro_average_precision(present: Array, probability: Array, weight: Array) -> Floats:
     """area under precision over recall, mean over findings"""
     return _over_findings(binary_precision, present, probability, weight)

@@ -60,7 +60,7 @@ def tabulate_findings(described: Mapping[str, Json], *, on_same: bool) -> Json:
         shown = (report.with_interval(point[rate]) for rate in ("sensitivity", "specificity"))
         temperature = entry["calibration"]["temperature"]
         rows.append([name, f"{point['threshold']:.3f}", *shown, f"{temperature:.2f}"])
-    same = "; there is no test split, so these are optimistic" * on_same
+    same = "; on the very cases that are reported, so these are optimistic" * on_same
     return {
         "title": f"Operating point of each finding ({_USED})",
         "columns": ["finding", "threshold", "sensitivity", "specificity", "temperature"],

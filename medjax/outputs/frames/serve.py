@@ -148,7 +148,7 @@ def prepare(
         {
             "marks": np.zeros((size, len(spec.info.frames)), np.uint8),
             "length": np.int32(len(frames)),
-            "frame_ms": np.float64(hints.frame_ms or clip.frame_ms or predictor.frame_ms or np.nan),
+            "frame_ms": np.float64(clip.frame_ms or hints.frame_ms or predictor.frame_ms or np.nan),
         },
     )
 

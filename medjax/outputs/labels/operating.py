@@ -193,7 +193,7 @@ def tabulate_points(points: list[Json], *, positive: str, on_same: bool) -> Json
         ]
         for point in points
     ]
-    same = "; there is no test split, so these are optimistic" * on_same
+    same = "; on the very cases that are reported, so these are optimistic" * on_same
     return {
         "title": f"Operating points of {positive}",
         "columns": ["chosen by", "threshold", "sensitivity", "specificity", "PPV", "NPV"],

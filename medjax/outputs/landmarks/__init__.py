@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,7 +13,7 @@ from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.evaluation import lengths
 from medjax.evaluation.metrics import Metric, definitions
-from medjax.ops.consensus import align_pairs
+from medjax.ops.consensus import in_one_order
 from medjax.outputs.base import (
     WORST_CASES,
     Description,
@@ -70,9 +69,7 @@ def ensemble(predicted: Predicted, spec: ModelSpec) -> Predicted:
     if len(points) == 1:
         return {"points": points[0], "confidence": confidence[0]}
     pairs_of = spec.info.pairs(spec.info.unordered)
-    order = jax.vmap(lambda p: align_pairs(p, pairs=pairs_of), 1, 1)(points)
-    points = jnp.take_along_axis(points, order[..., None], 2)
-    confidence = jnp.take_along_axis(confidence, order, 2)
+    points, confidence = in_one_order(points, confidence, pairs=pairs_of)
     missing = jnp.isnan(points).any(-1, keepdims=True).mean(0)
     return {
         "points": jnp.where(missing <= 0.5, jnp.nanmean(points, 0), jnp.nan),

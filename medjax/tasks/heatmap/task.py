@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from medjax import losses
 from medjax.ops import heatmap
 from medjax.ops.augment import Augmentation, Sample, augment, augment_together, swap
+from medjax.ops.consensus import in_one_order
 from medjax.ops.preprocess import Preprocessing
 from medjax.ops.window import tiled
 from medjax.tasks.base import apply_network
@@ -153,10 +154,12 @@ def make(
             return jax.vmap(back)(places), certain
 
         others, certain = jax.lax.map(view, jnp.arange(1, views))
-        return (
-            jnp.nanmean(jnp.concatenate([points[None], others]), 0),
-            jnp.concatenate([confidence[None], certain]).mean(0),
+        places, certain = in_one_order(
+            jnp.concatenate([points[None], others]),
+            jnp.concatenate([confidence[None], certain]),
+            pairs=unordered,
         )
+        return jnp.nanmean(places, 0), certain.mean(0)
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
         unit = preprocessing.unit(batch["image"])
@@ -232,7 +235,8 @@ def example_loss(
     first = jnp.moveaxis(maps, -1, 0)
     values = by_landmark(first, points, known, log_sigmas)
     if unordered:
-        other = by_landmark(first, swap(points, pairs=unordered), known, log_sigmas)
+        turned, also_known = (swap(x, pairs=unordered) for x in (points, known[:, None]))
+        other = by_landmark(first, turned, also_known[:, 0], log_sigmas)
         for a, b in unordered:
             pair = jnp.array([a, b])
             best = jnp.where(values[pair].sum() <= other[pair].sum(), values[pair], other[pair])

@@ -207,6 +207,14 @@ def from_run(path: Path, like: Searches) -> Searches:
             raise UserError(f"{path}: has no {kind} {lacking!r}; run it on the same set and split")
     rows = [there.case_id.index(name) for name in like.case_id]
     columns = [there.names.index(name) for name in like.names]
+    there_mm = there.true_mm[rows][:, columns]
+    if there_mm.shape != like.true_mm.shape or not np.allclose(
+        there_mm, like.true_mm, atol=1e-3, equal_nan=True
+    ):
+        raise UserError(
+            f"{path}: has other reference points for these cases; run it on the same set, in as "
+            "many axes"
+        )
     every = as_searches(there)
     return dataclasses.replace(
         like,

@@ -108,15 +108,25 @@ def check_memory(world: search.World, *, learners: int) -> None:
         )
 
 
-def vary(key: Key, split: Split, *, copies: int, augmentation: Augmentation) -> Split:
+def vary(
+    key: Key,
+    split: Split,
+    *,
+    copies: int,
+    augmentation: Augmentation,
+    mirrored: tuple[tuple[int, int], ...] = (),
+) -> Split:
     """A split with 8-bit images, and behind it so many random versions of each, points and all.
 
-    A version whose points do not all lie within what was image is left out.
+    A version whose points do not all lie within what was image is left out. Points of the pairs
+    `mirrored` change places in a mirror image.
     """
 
     @jax.jit
     def augment_volume(key: Key, image: Array, points: Array) -> tuple[Array, Array]:
-        moved = augment_together(key, Sample(image / 255.0, points), augmentation=augmentation)
+        moved = augment_together(
+            key, Sample(image / 255.0, points), augmentation=augmentation, mirrored=mirrored
+        )
         return jnp.rint(255.0 * jnp.clip(moved.image, 0.0, 1.0)).astype(jnp.uint8), moved.points
 
     if not copies:

@@ -12,6 +12,8 @@ import numpy as np
 from medjax.config import list_settings
 from medjax.data import geometry
 from medjax.data.dataset import Dataset, Split
+from medjax.data.info import DatasetInfo
+from medjax.data.landmarks.folder import check_mirror
 from medjax.errors import UserError, unknown
 from medjax.models import qnet
 from medjax.ops.augment import Augmentation
@@ -85,7 +87,8 @@ def narrow_to(dataset: Dataset, landmarks: tuple[str, ...]) -> Dataset:
             "of train"
         )
     splits["train"] = splits["train"].only(np.flatnonzero(~lacking))
-    info = dataclasses.replace(info, landmarks=landmarks, mirrored=(), unordered=())
+    mirrored = tuple(pair for pair in info.mirrored if set(pair) <= set(landmarks))
+    info = dataclasses.replace(info, landmarks=landmarks, mirrored=mirrored, unordered=())
     return dataclasses.replace(dataset, splits=splits, info=info)
 
 
@@ -159,6 +162,7 @@ def plan_search(
     training: TrainingOptions,
     augmentation: Augmentation,
     copies: int,
+    info: DatasetInfo,
     validation_starts: int,
     radii_mm: tuple[float, ...],
     score: str,
@@ -167,6 +171,7 @@ def plan_search(
 
     Args:
       copies: random versions of each training volume that are searched too.
+      info: of the set, which tells what changes places in a mirror image.
       validation_starts: searches of each volume of `validation`, while training.
       radii_mm: of the success rates; score: the metric that chooses the checkpoint.
     """
@@ -174,7 +179,11 @@ def plan_search(
     devices = mesh.make()
     mesh.check_batch(learning.agents, mesh=devices, option="agents")
     key = jax.random.key(training.seed)
-    data = run.on_device(run.vary(key, train, copies=copies, augmentation=augmentation), game=game)
+    if augmentation.flip:
+        check_mirror(info)
+    mirrored = info.pairs(info.mirrored)
+    varied = run.vary(key, train, copies=copies, augmentation=augmentation, mirrored=mirrored)
+    data = run.on_device(varied, game=game)
     held = run.on_device(validation, game=game)
     kit: Json = {"game": game, "optimizer": make_optimizer(training)}
     init = functools.partial(run.create, data=data, task=agent, **kit)

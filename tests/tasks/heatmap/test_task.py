@@ -208,3 +208,14 @@ def test_a_loss_of_ones_own_takes_a_map_and_its_target():
     logits = params["net"]["maps"]
     expected = np.mean([np.abs(logits[..., i] - t).sum() for i, t in enumerate(targets)])
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_of_a_pair_without_order_one_end_may_be_unknown():
+    """The map that shows the known end is right, whichever of the two it is."""
+    first = jnp.array([True, False])
+    there = targets(POINTS)
+    other = targets(POINTS[::-1])
+    for shown in (there, other):
+        assert score(shown, POINTS, first, unordered=((0, 1),)) == pytest.approx(0.0, abs=1e-6)
+    empty = jnp.zeros_like(there)
+    assert score(empty, POINTS, first, unordered=((0, 1),)) > 0.1

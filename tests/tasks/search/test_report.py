@@ -111,3 +111,11 @@ def test_another_run_stands_beside_for_the_same_cases(searches, tmp_path):
     with pytest.raises(UserError, match="has no landmark 'heel'"):
         heel = dataclasses.replace(mean, names=("heel",))
         search_report.from_run(tmp_path / "predictions.csv", heel)
+
+
+def test_a_run_of_other_references_is_not_put_beside(tmp_path):
+    mean = search_report.as_searches(search_report.at_voxels(split(TRUE), ["tip"], TRUE))
+    moved = search_report.at_voxels(split(TRUE + 1.0), ["tip"], TRUE)
+    moved.write(tmp_path / "predictions.csv")
+    with pytest.raises(UserError, match="has other reference points"):
+        search_report.from_run(tmp_path / "predictions.csv", mean)

@@ -284,3 +284,25 @@ def test_random_versions_stand_behind_the_originals():
         image, point = every.read(i)[..., 0], every["landmarks"][i, 0]
         assert np.abs(np.unravel_index(image.argmax(), image.shape) - point).max() <= 0.51
     assert len({p.tobytes() for p in every["landmarks"]}) == len(every)
+
+
+def test_points_of_both_sides_change_places_in_a_mirror_image():
+    image = np.zeros((1, 16, 16, 1), np.uint8)
+    image[0, 8, 2], image[0, 8, 13] = 255, 128  # left is bright
+    split = Split(
+        {"box": np.array([[[0, 0], [16, 16]]]), "landmarks": np.array([[[8.0, 2.0], [8.0, 13.0]]])},
+        ["a"],
+        ["a"],
+        [{}],
+        lambda i: image[i],
+        (16, 16, 1),
+        image.dtype,
+    )
+    how = Augmentation(flip=(1,))
+    every = search_run.vary(
+        jax.random.key(0), split, copies=8, augmentation=how, mirrored=((0, 1),)
+    )
+    mirrored = [i for i in range(1, 9) if every.read(i)[8, 13, 0] == 255]
+    assert 0 < len(mirrored) < 8
+    for i in range(9):
+        np.testing.assert_allclose(every["landmarks"][i], [[8, 2], [8, 13]], atol=1e-4)
