@@ -114,8 +114,8 @@ MUTANTS = [
     ),
     Mutant(
         "a seed names the ends of an axis otherwise, and they cancel",
-        "medjax/outputs/landmarks/__init__.py",
-        "order = jax.vmap(lambda p: align_pairs(p, pairs=pairs_of), 1, 1)(points)",
+        "medjax/ops/consensus.py",
+        "order = jax.vmap(lambda p: align_pairs(p, pairs=pairs), 1, 1)(points)",
         "order = jnp.tile(jnp.arange(points.shape[2]), (*points.shape[:2], 1))",
         "tests/bundle/test_unordered.py",
     ),

@@ -24,7 +24,7 @@ def median(places: Array, *, near: float = 2.0) -> Consensus:
     """The median along each axis of the searches that found something, where most did.
 
     Args:
-      found: `[search, ndim]`, voxels; NaN where nothing was found.
+      places: `[search, ndim]`, voxels; NaN where nothing was found.
       near: so many voxels off still agrees with it.
     """
     chex.assert_rank(places, 2)
