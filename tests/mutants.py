@@ -98,7 +98,7 @@ MUTANTS = [
     ),
     Mutant(
         "subjects are images",
-        "medjax/evaluation/intervals.py",
+        "medjax/evaluation/spread.py",
         "_, index = np.unique(np.asarray(subjects), return_inverse=True)\n"
         "    count = int(index.max()) + 1\n    if count > _MOST_PARTS",
         "index = np.arange(len(subjects))\n"

@@ -26,6 +26,17 @@ def apply_each(affines: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.stack([apply(a, p) for a, p in zip(affines, points, strict=True)])
 
 
+def farthest_corner(affine: np.ndarray, shape: tuple[int, ...], points: np.ndarray) -> np.ndarray:
+    """The corner voxel, in the world, that is farthest from each of `points` `[..., ndim]` there.
+
+    Args:
+      affine: from voxels to the world; shape: of the image.
+    """
+    corners = apply(affine, np.array([*itertools.product(*((0.0, n - 1.0) for n in shape))]))
+    away = np.linalg.norm(points[..., None, :] - corners, axis=-1)
+    return corners[away.argmax(-1)]
+
+
 def inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Which points `[n, ndim]`, in voxels, lie in an image of this shape; NaN does not."""
     return np.all((points >= -0.5) & (points <= np.array(shape) - 0.5), axis=1)

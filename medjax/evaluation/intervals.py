@@ -11,12 +11,18 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv, expit, logit, stdtrit  # scipy.stats takes a second to import
 
-from medjax.evaluation.metrics import Metric, Traits, calibration_gaps, evaluate, traits_of
+from medjax.evaluation.metrics import (
+    FEWEST,
+    Metric,
+    Traits,
+    calibration_gaps,
+    evaluate,
+    traits_of,
+)
+from medjax.evaluation.spread import Spread, blockwise, jackknife, left_out, without_value
 
-_BLOCK = 200  # weightings held in memory at once
 _FEWEST_OF_KIND = 5  # subjects of a class, or that are in error, or as many of one size
 _LEAST_FREEDOM = 5.0  # of a share: with less, a few wrong answers make intervals needlessly wide
-_MOST_PARTS = 500  # of more subjects groups are left out, not single ones
 TAIL = 0.975
 
 
@@ -38,60 +44,6 @@ class Estimate(NamedTuple):
 def without_interval(value: float, reason: str, *, undefined: int = 0) -> Estimate:
     """A value, and why it has no interval."""
     return Estimate(value, np.nan, np.nan, undefined, reason)
-
-
-class Spread(NamedTuple):
-    """How a metric varies from subject to subject.
-
-    Attributes:
-      value: with all subjects.
-      influence: what each subject, or group of them, adds to it; their mean is 0: `[parts]`.
-    """
-
-    value: float
-    influence: np.ndarray
-
-    @property
-    def error(self) -> float:
-        """The standard error of the value."""
-        return float(
-            np.sqrt((self.influence**2).sum() * (len(self.influence) - 1) / len(self.influence))
-        )
-
-    @property
-    def freedom(self) -> float:
-        """How many degrees of freedom that standard error has: by the kurtosis of the influences,
-        as few subjects may make most of it (after Satterthwaite 1946)."""
-        return _freedom(self.influence, len(self.influence) - 1)
-
-    @property
-    def skewness(self) -> float:
-        square = (self.influence**2).mean()
-        return float((self.influence**3).mean() / square**1.5) if square > 0 else 0.0
-
-
-def _freedom(influence: np.ndarray, most: float) -> float:
-    square = (influence**2).sum()
-    if square <= 0:
-        return 1.0
-    kurtosis = len(influence) * (influence**4).sum() / square**2
-    return float(np.clip(2 * len(influence) / max(kurtosis - 1, 1e-9), 1.0, max(most, 1.0)))
-
-
-def jackknife(values: np.ndarray, value: float) -> Spread:
-    """The spread of a metric, from its values without each part of the subjects."""
-    return Spread(value, values.mean() - values)
-
-
-def left_out(subjects: Sequence[str]) -> np.ndarray:
-    """Weights that leave each subject out in turn, or of many subjects each of 500 groups of them:
-    `[parts, n]`."""
-    _, index = np.unique(np.asarray(subjects), return_inverse=True)
-    count = int(index.max()) + 1
-    if count > _MOST_PARTS:
-        index = np.random.default_rng(0).permutation(np.arange(count) % _MOST_PARTS)[index]
-        count = _MOST_PARTS
-    return (index[None] != np.arange(count)[:, None]).astype(float)
 
 
 def bootstrap(
@@ -124,16 +76,35 @@ def bootstrap(
         return calibration(label, probability, subjects, samples=samples, seed=seed)
     if traits.scale == "median":
         return median_interval(label, probability, subjects)
-    values = blockwise(metric, label, probability, left_out(subjects))
+    return _jackknifed(metric, label, probability, subjects, value)
+
+
+def _jackknifed(
+    metric: Metric,
+    label: np.ndarray,
+    probability: np.ndarray,
+    subjects: Sequence[str],
+    value: float,
+) -> Estimate:
+    traits, weights = traits_of(metric), left_out(subjects)
+    values = blockwise(metric, label, probability, weights)
     undefined = int(np.isnan(values).sum())
     if undefined:
         return without_interval(
             value, f"undefined without {undefined} of the subjects", undefined=undefined
         )
-    spread = jackknife(values, value)
     if traits.scale == "auc" and probability.shape[1] == 2:
-        return _auc_interval(spread, label, subjects)
-    return interval(spread, traits, count=len(set(subjects)))
+        return _auc_interval(jackknife(values, value), label, subjects)
+    known = ~without_value(metric, label, [probability], weights, values - value)
+    count = round(known.mean() * len(set(subjects)))
+    if count < traits.fewest:
+        return too_few(value, traits.fewest)
+    return interval(jackknife(values[known], value), traits, count=count)
+
+
+def too_few(value: float, fewest: int) -> Estimate:
+    """A value that too few subjects have."""
+    return without_interval(value, f"fewer than {fewest} subjects with a value")
 
 
 def why_none(traits: Traits, subjects: Sequence[str]) -> str:
@@ -304,10 +275,12 @@ def median_interval(present: np.ndarray, error: np.ndarray, subjects: Sequence[s
     case, _ = np.nonzero(present & ~np.isnan(error))
     values = error[present & ~np.isnan(error)]
     order = np.argsort(values, kind="stable")
-    _, index = np.unique(np.asarray(subjects), return_inverse=True)
-    who, values = index[case][order], values[order]
+    names, index = np.unique(np.asarray(subjects)[case], return_inverse=True)
+    count, size = len(names), len(values)
+    if count < FEWEST:
+        return too_few(float(np.median(values)), FEWEST)
+    who, values = index[order], values[order]
     below = values <= np.median(values)
-    count, size = int(index.max()) + 1, len(values)
     rest = np.bincount(who, below - below.mean(), count)
     error_of_share = np.sqrt(count / (count - 1) * (rest**2).sum()) / size
     half = stdtrit(count - 1, TAIL) * error_of_share
@@ -348,13 +321,3 @@ def calibration(
         return float(low * observed)
 
     return Estimate(multiple(0.5), multiple(TAIL), multiple(1 - TAIL))
-
-
-def blockwise(
-    metric: Metric, label: np.ndarray, probability: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """The metric for each row of weights, a few rows at a time."""
-    parts = [
-        metric(label, probability, weights[i : i + _BLOCK]) for i in range(0, len(weights), _BLOCK)
-    ]
-    return np.concatenate(parts)

@@ -7,9 +7,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.evaluation import stats
-from medjax.evaluation.metrics import Metric, evaluate
+from medjax.evaluation.metrics import Metric, evaluate, traits_of
 from medjax.evaluation.stats import Comparison, Estimate, bootstrap
 from medjax.files import read_table
 
@@ -35,6 +36,11 @@ class Predictions:
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """What metrics take: the reference and the answers, `[n, ...]` each."""
         raise NotImplementedError
+
+    def at_worst(self: Kind, split: Split) -> Kind:
+        """These as they choose a checkpoint: what was not found counts as if it was found at the
+        worst place, so that nothing is gained by finding less."""
+        return self
 
     def write(self, path: Path) -> None:
         """Writes `predictions.csv`."""
@@ -66,6 +72,11 @@ class Predictions:
         """Each metric without interval."""
         table = self.table
         return {name: evaluate(metric, *table) for name, metric in metrics.items()}
+
+    def judged(self, metrics: Mapping[str, Metric], split: Split) -> dict[str, float]:
+        """Each metric as it chooses a checkpoint, by `at_worst`; counts are as they are."""
+        counts = {name: m for name, m in metrics.items() if traits_of(m).scale == "count"}
+        return {**self.at_worst(split).values(metrics), **self.values(counts)}
 
     def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
         """Each metric with its interval over subjects."""

@@ -12,15 +12,14 @@ from scipy.special import stdtrit  # scipy.stats takes a second to import
 from medjax.evaluation.intervals import (
     TAIL,
     Estimate,
-    blockwise,
     bootstrap,
     interval,
-    jackknife,
-    left_out,
+    too_few,
     why_none,
     without_interval,
 )
 from medjax.evaluation.metrics import Metric, Traits, evaluate, traits_of
+from medjax.evaluation.spread import blockwise, jackknife, left_out, without_value
 
 __all__ = ["Estimate", "bootstrap"]  # what others find here
 
@@ -113,8 +112,11 @@ def _difference(
     if resampled:  # percentiles (Efron 1979)
         low, high = np.quantile(values, [1 - TAIL, TAIL])
         return Estimate(observed, float(low), float(high))
+    known = ~without_value(metric, label, [a, b], weights, values - observed)
+    if round(known.mean() * len(set(subjects))) < traits.fewest:
+        return too_few(observed, traits.fewest)
     scale = "mean" if traits.scale == "mean" else "difference"  # which is skewed little
-    return interval(jackknife(values, observed), Traits(scale), count=len(set(subjects)))
+    return interval(jackknife(values[known], observed), Traits(scale), count=int(known.sum()))
 
 
 def _drawn(subjects: Sequence[str], *, samples: int, seed: int) -> np.ndarray:

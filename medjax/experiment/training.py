@@ -267,7 +267,8 @@ def validate(run: Run, method: Method, predict: Callable, weights: Weights) -> d
     split = run.dataset.splits["validation"]
     predicted = _infer(run, method, predict, weights, split).by_seed
     loss = {"loss": float(predicted.pop("loss").mean())} if "loss" in predicted else {}
-    values = [table.values(method.metrics) for table in _tabulate_seeds(method, predicted, split)]
+    tables = _tabulate_seeds(method, predicted, split)
+    values = [table.judged(method.metrics, split) for table in tables]
     return {**loss, **{name: float(np.mean([v[name] for v in values])) for name in values[0]}}
 
 

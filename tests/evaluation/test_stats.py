@@ -1,3 +1,4 @@
+import functools
 import time
 
 import numpy as np
@@ -329,3 +330,24 @@ def test_the_rate_of_independent_cases_has_the_exact_interval():
     twice = [np.repeat(x, 2, 0) for x in (label, probability, np.arange(37).astype(str))]
     again = stats.bootstrap(metrics.accuracy, *twice)
     np.testing.assert_allclose((again.low, again.high), (exact.low, exact.high), rtol=1e-9)
+
+
+def test_subjects_without_a_value_do_not_make_an_interval(rng):
+    """A point that few images show: the interval is that of those alone, or there is none."""
+    radius = functools.partial(landmark_metrics.sdr, radius_mm=2.0)
+    present, error = np.zeros((60, 1), bool), np.full((60, 1), np.nan)
+    names = list(map(str, range(60)))
+    present[:3], error[:3] = True, 1.0
+    few = stats.bootstrap(radius, present, error, names)
+    assert (few.value, few.reason) == (1.0, "fewer than 10 subjects with a value")
+    for near in (20, 17):  # all of 20 images, and some
+        present[:20], error[:20] = True, np.where(np.arange(20) < near, 1.0, 5.0)[:, None]
+        found = stats.bootstrap(radius, present, error, names)
+        alone = stats.bootstrap(radius, present[:20], error[:20], names[:20])
+        assert found == alone
+        assert not np.isnan(found.low)
+    median = landmark_metrics.error_mm_median
+    present[:], error[3:] = True, np.nan
+    assert stats.bootstrap(median, present, error, names).reason == few.reason
+    compared = stats.compare(radius, present[:, :1] & (error < 9), error, error + 9, names)
+    assert compared.difference.reason == few.reason

@@ -52,6 +52,11 @@ class LandmarkPredictions(Predictions):
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         return self.present, self.error_mm
 
+    def at_worst(self, split: Split) -> "LandmarkPredictions":
+        return dataclasses.replace(
+            self, points_mm=found_at_worst(self.points_mm, self.true_mm, split)
+        )
+
     def only(self, index: Sequence[int]) -> "LandmarkPredictions":
         """The cases at `index`."""
         fields: Json = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -185,6 +190,19 @@ def reference(split: Split) -> tuple[np.ndarray, np.ndarray]:
             "to_world",
         )
     )
+
+
+def found_at_worst(points_mm: np.ndarray, true_mm: np.ndarray, split: Split) -> np.ndarray:
+    """Found points `[n, ..., ndim]`, those that are missing where the image is farthest from the
+    reference, `true_mm`, whose shape is the same up to axes of length 1."""
+    shape = split.image_shape[:-1]
+    corner = np.stack(
+        [
+            geometry.farthest_corner(affine, shape, true)
+            for affine, true in zip(split["to_world"], true_mm, strict=True)
+        ]
+    )
+    return np.where(np.isnan(points_mm), corner, points_mm)
 
 
 def from_voxels(

@@ -16,7 +16,12 @@ from medjax.evaluation.predictions import Predictions
 from medjax.ops import shape_model
 from medjax.ops.consensus import median
 from medjax.outputs.landmarks import metrics as landmark_metrics
-from medjax.outputs.landmarks.report import LandmarkPredictions, from_voxels, reference
+from medjax.outputs.landmarks.report import (
+    LandmarkPredictions,
+    found_at_worst,
+    from_voxels,
+    reference,
+)
 from medjax.tasks.search import metrics as search_metrics
 from medjax.tasks.search.environment import LEFT, RESTED, STATUS
 from medjax.train.record import write_table
@@ -60,6 +65,10 @@ class Searches(Predictions):
         )
         outcomes = np.stack([self.error_mm, self.steps, self.status], -1)
         return present.reshape(cases, -1), outcomes.reshape(cases, -1, 3)
+
+    def at_worst(self, split: Split) -> "Searches":
+        true = self.true_mm[:, :, None, None]
+        return dataclasses.replace(self, points_mm=found_at_worst(self.points_mm, true, split))
 
     def select(self, *, landmark: int | None = None, seed: int | None = None) -> "Searches":
         """Those for one landmark, or of one seed, alone."""

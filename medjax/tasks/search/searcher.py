@@ -196,7 +196,7 @@ def plan_search(
     def evaluate(weights: Tree) -> dict[str, float]:
         walk = functools.partial(searcher.walk, weights[0])
         outcome = searcher.explore(validation, held, walk, count=validation_starts)
-        return outcome.values(metrics.declared(radii_mm))
+        return outcome.judged(metrics.declared(radii_mm), validation)
 
     return plan_learners(
         training,

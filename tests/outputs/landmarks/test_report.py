@@ -40,6 +40,21 @@ def test_errors_are_in_millimetres():
     np.testing.assert_allclose(found.true_mm[0, 0], [12, 14, 16])
 
 
+def test_a_checkpoint_gains_nothing_by_points_that_are_not_found():
+    """A point that is not found counts at the corner farthest from it: of (1, 2, 3) in 4^3 voxels
+    of 2 mm that is (3, 0, 0)."""
+    truth = np.array([[[1.0, 2, 3], [1, 1, 1]], [[2, 2, 2], [np.nan] * 3]])
+    volumes = split(truth)
+    found = landmark_report.from_voxels(volumes, ("a", "b"), truth, np.full((2, 2), 0.5))
+    fewer = found.without(np.array([[True, False], [False, True]]))
+    metrics = landmark_metrics.declared([2.0])
+    assert found.judged(metrics, volumes) == found.values(metrics)
+    assert fewer.values(metrics)["error_mm"] == 0
+    judged = fewer.judged(metrics, volumes)
+    assert judged["error_mm"] == pytest.approx(2 * np.sqrt(4 + 4 + 9) / 3)
+    assert judged["not_found"] == fewer.values(metrics)["not_found"] == 1
+
+
 def test_predictions_survive_their_file(tmp_path):
     found = predictions().without(np.array([[False, True], [False, False]]))
     found.write(tmp_path / "predictions.csv")

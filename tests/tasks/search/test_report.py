@@ -44,6 +44,14 @@ def test_metrics_by_hand(searches):
     assert values["never_rested"] == pytest.approx(1 / 6)
 
 
+def test_a_checkpoint_gains_nothing_by_agents_that_leave(searches):
+    """The one that left counts as if it ended at the first voxel, farthest from (4, 2)."""
+    metrics, volumes = search_metrics.declared([2.5]), split(TRUE)
+    judged, values = searches.judged(metrics, volumes), searches.values(metrics)
+    assert judged["error_mm"] == pytest.approx(2 * (0 + 1 + 2 + 3 + np.hypot(4, 2) + 1) / 6)
+    assert judged["left_volume"] == values["left_volume"]
+
+
 def test_every_metric_has_an_interval_from_ten_subjects_on(rng):
     count, starts = 14, 5
     true = rng.uniform(2, 6, (count, 1, 2))
