@@ -106,7 +106,9 @@ def mass_near(chance: Array, point: Array, *, radius: int) -> Array:
     return jnp.where(_away(point, chance.shape) <= radius, chance, 0.0).sum()
 
 
-def centre_of_mass(heatmap: Array, *, radius: int, sigma: float = 0.0) -> tuple[Array, Array]:
+def centre_of_mass(
+    heatmap: Array, *, radius: int, sigma: Array | float | None = None
+) -> tuple[Array, Array]:
     """The centre of mass of the positive values in a box about the highest voxel.
 
     The box is not centred on the point, and ends with the image: both pull the centre away from it.
@@ -115,7 +117,7 @@ def centre_of_mass(heatmap: Array, *, radius: int, sigma: float = 0.0) -> tuple[
     Args:
       heatmap: `[*space]`.
       radius: the box is `2 radius + 1` voxels a side.
-      sigma: of the Gaussian that the map is meant to be, voxels; 0: the plain centre of mass.
+      sigma: of the Gaussian that the map is meant to be, voxels; None: the plain centre of mass.
 
     Returns:
       The point `[ndim]`, and the height of the highest voxel: a confidence.
@@ -126,7 +128,7 @@ def centre_of_mass(heatmap: Array, *, radius: int, sigma: float = 0.0) -> tuple[
     mass = jnp.where(near, jnp.maximum(heatmap, 0.0), 0.0)
     total = mass.sum()
     centre = _first_moment(mass) / jnp.where(total > 0, total, 1.0)
-    if sigma:
+    if sigma is not None:
         centre = jnp.stack(
             [
                 uncut_mean(c, t, radius=radius, size=n, sigma=sigma)
@@ -136,7 +138,7 @@ def centre_of_mass(heatmap: Array, *, radius: int, sigma: float = 0.0) -> tuple[
     return jnp.where(total > 0, centre, top), heatmap[tuple(top)]
 
 
-def uncut_mean(mean: Array, top: Array, *, radius: int, size: int, sigma: float) -> Array:
+def uncut_mean(mean: Array, top: Array, *, radius: int, size: int, sigma: Array | float) -> Array:
     """The centre of a Gaussian along one axis, from its mean over a window that cuts it.
 
     The centre of which a Gaussian has this mean over the voxels at most `radius` from `top` that

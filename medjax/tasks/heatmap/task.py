@@ -150,7 +150,7 @@ def make(
             # All images in one way, so that no answer depends on which others it is asked with.
             key = jax.random.fold_in(jax.random.key(0), number)
             varied, back = view_and_way_back(key, unit, augmentation=augmentation)
-            places, certain = jax.vmap(locate)(maps(params, stats, varied))
+            places, certain = locate(params, maps(params, stats, varied))
             return jax.vmap(back)(places), certain
 
         others, certain = jax.lax.map(view, jnp.arange(1, views))
@@ -164,7 +164,7 @@ def make(
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
         unit = preprocessing.unit(batch["image"])
         heatmaps = maps(params, stats, unit)
-        points, confidence = jax.vmap(locate)(heatmaps)
+        points, confidence = locate(params, heatmaps)
         if views > 1:
             points, confidence = mean_over_views(params, stats, unit, points, confidence)
         # Not `<`: a map that is not finite has found nothing.
@@ -176,7 +176,13 @@ def make(
         losses = jax.vmap(score, (None, 0, 0, 0))(params, heatmaps, batch["landmarks"], known)
         return {**located, "loss": losses}
 
-    locate = functools.partial(decode_maps, loss=loss, decoder=decoder, sigma=sigma)
+    decode = functools.partial(
+        decode_maps, loss=loss, decoder=decoder, radius=max(2, round(2 * sigma))
+    )
+
+    def locate(params: Params, heatmaps: Array) -> tuple[Array, Array]:
+        return jax.vmap(decode, (0, None))(heatmaps, jnp.exp(params["log_sigma"]))
+
     return Task(init, batch_loss, predict)
 
 
@@ -208,11 +214,18 @@ def view_and_way_back(
     return varied, back
 
 
-def decode_maps(maps: Array, *, loss: str, decoder: str, sigma: float) -> tuple[Array, Array]:
-    """Maps `[*space, landmark]` to points `[landmark, ndim]` and their confidence `[landmark]`;
-    the options are those of `make`."""
-    chex.assert_rank(maps, {3, 4})
-    return jax.vmap(lambda m: _decode(m, loss, decoder, sigma), in_axes=-1)(maps)
+def decode_maps(
+    maps: Array, sigmas: Array, *, loss: str, decoder: str, radius: int
+) -> tuple[Array, Array]:
+    """Maps `[*space, landmark]` to points `[landmark, ndim]` and their confidence `[landmark]`.
+
+    Args:
+      sigmas: of the Gaussians that the maps are meant to be, voxels: `[landmark]`.
+      loss, decoder: as of `make`.
+      radius: of what counts as near the highest voxel, voxels.
+    """
+    chex.assert_rank([maps, sigmas], [{3, 4}, 1])
+    return jax.vmap(lambda m, s: _decode(m, s, loss, decoder, radius), (-1, 0))(maps, sigmas)
 
 
 def example_loss(
@@ -279,12 +292,13 @@ def landmark_loss(
     return jnp.where(known, value, 0.0)
 
 
-def _decode(logits: Array, loss: str, decoder: str, sigma: float) -> tuple[Array, Array]:
+def _decode(
+    logits: Array, sigma: Array, loss: str, decoder: str, radius: int
+) -> tuple[Array, Array]:
     if decoder == "soft_argmax":
         return heatmap.soft_argmax(logits)
     if loss == "cross_entropy":
         logits = jax.nn.softmax(logits.reshape(-1)).reshape(logits.shape)
-    radius = max(2, round(2 * sigma))
     point, height = (
         heatmap.peak(logits)
         if decoder == "peak"

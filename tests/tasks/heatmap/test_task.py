@@ -136,6 +136,18 @@ def test_sigma_is_learned_where_it_is_asked_for():
         assert (np.abs(slope["log_sigma"]).max() > 1e-3) == bool(weight)
 
 
+def test_points_near_the_border_are_found_by_the_width_that_was_learned():
+    """The centre of mass of a Gaussian that the image cuts depends on how wide it is."""
+    points = jnp.array([[0.6, 4.0], [10.0, 9.3]])
+    params = {
+        "net": {"maps": targets(points, (20, 18), 1.8)},
+        "log_sigma": jnp.log(1.8 * jnp.ones(2)),
+    }
+    task = make((20, 18, 2), learn_sigma=0.1, decoder="mass", sigma=1.5)
+    found = task.predict(params, {}, {"image": jnp.zeros((1, 20, 18, 1))})
+    np.testing.assert_allclose(found["points"][0], points, atol=0.02)
+
+
 def test_the_regulariser_keeps_sigma_small_and_the_spread_of_the_points_keeps_it_large():
     """2019, section 3: where annotators differ the best sigma lies between zero and infinity."""
     spread = jax.random.normal(jax.random.key(1), (16, 2, 2))
