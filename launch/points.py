@@ -9,6 +9,7 @@ import numpy as np
 from medjax import app
 from medjax.__main__ import load_program
 from medjax.errors import UserError
+from medjax.run_options import ALL_FOLDS
 
 Point = dict[str, str]  # the flags of one run
 # Settings that one program can have several of, and the flag that takes them.
@@ -16,8 +17,8 @@ _MANY = {"learning_rate": "learning_rates", "weight_decay": "weight_decays"}
 
 
 def parse(experiment: str, flags: Sequence[str]) -> dict[str, list[str]]:
-    """The values of each flag, in the order given; each is tried on the experiment first."""
-    module = load_program(experiment)
+    """The values of each flag, in the order given."""
+    load_program(experiment)
     values: dict[str, list[str]] = {}
     for flag in flags:
         name, equal, value = flag.removeprefix("--").partition("=")
@@ -30,17 +31,32 @@ def parse(experiment: str, flags: Sequence[str]) -> dict[str, list[str]]:
                 f"--{name}: the sweep gives it; for several seeds, rates or decays "
                 "give --seed, --learning_rate or --weight_decay several times"
             )
-        for part in value.split("~"):
-            app.parse(module.Config, [experiment, f"--{name}={part}"], experiment)
         values.setdefault(name, []).append(value)
     if not values:
         raise UserError("give flags of the experiment, those to vary several times")
     return values
 
 
+def check(experiment: str, points: Sequence[Point]) -> None:
+    """Raises UserError unless the experiment takes the flags of every run, as they stand
+    together."""
+    module = load_program(experiment)
+    for point in points:
+        app.parse(module.Config, [experiment, *as_flags(point)], experiment)
+
+
+def as_flags(point: Point) -> list[str]:
+    return [f"--{name}={value}" for name, value in point.items()]
+
+
+def is_range(value: str) -> bool:
+    """`1e-4~1e-2`, but not a path such as `~/images`."""
+    return "~" in value and "/" not in value
+
+
 def grid(values: Mapping[str, Sequence[str]]) -> Iterator[Point]:
     """All combinations."""
-    ranged = next((name for name, given in values.items() if any("~" in v for v in given)), None)
+    ranged = next((name for name, given in values.items() if any(map(is_range, given))), None)
     if ranged is not None:
         raise UserError(f"--{ranged}: a range is for --random=N")
     for combination in itertools.product(*values.values()):
@@ -65,9 +81,9 @@ def drawn(values: Mapping[str, Sequence[str]], *, count: int, seed: int) -> list
 
 def value(rng: np.random.Generator, given: str) -> str:
     """A value, or one from the range that it is."""
-    low, is_range, high = given.partition("~")
-    if not is_range:
+    if not is_range(given):
         return given
+    low, _, high = given.partition("~")
     try:
         ends = float(low), float(high)
     except ValueError:
@@ -90,12 +106,12 @@ def merge_seeds(points: Sequence[Point]) -> list[Point]:
 
 
 def merge_rates(points: Sequence[Point], *, at_most: int) -> list[Point]:
-    """Runs that differ in learning rate and weight decay alone as one, at most so many in each."""
-    parts = [
-        group[i : i + at_most]
-        for group in _alike_but(_MANY, points)
-        for i in range(0, len(group), at_most)
-    ]
+    """Runs that differ in learning rate and weight decay alone as one, at most so many in each;
+    but not those of all folds, of which each fold might choose another."""
+    parts = []
+    for group in _alike_but(_MANY, points):
+        size = 1 if group[0].get("fold") == ALL_FOLDS else at_most
+        parts += [group[i : i + size] for i in range(0, len(group), size)]
     return [
         part[0]
         if len(part) == 1

@@ -72,8 +72,9 @@ def main(config: Config) -> None:
         if config.random
         else list(points.grid(values))
     )
+    points.check(experiment, every)
     programs = points.merge_rates(points.merge_seeds(every), at_most=config.together)
-    varied = [name for name, given in values.items() if len(given) > 1 or "~" in given[0]]
+    varied = [name for name, given in values.items() if len(given) > 1 or points.is_range(given[0])]
     runs = points.named(programs, varied)
     folder = Path(config.workdir)
     if config.where == "print":
@@ -102,7 +103,7 @@ def command(experiment: str, point: Point, workdir: Path) -> list[str]:
         "-m",
         "medjax",
         experiment.removeprefix("experiments."),
-        *(f"--{k}={v}" for k, v in point.items()),
+        *points.as_flags(point),
         f"--workdir={workdir}",
     ]
 
@@ -112,9 +113,7 @@ def keep_record(folder: Path, experiment: str, runs: Mapping[str, Point]) -> Non
     would stand in the table for this one."""
     path = folder / "sweep.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    now = {
-        name: [experiment, *(f"--{k}={v}" for k, v in sorted(runs[name].items()))] for name in runs
-    }
+    now = {name: [experiment, *sorted(points.as_flags(runs[name]))] for name in runs}
     for name, call in now.items():
         if is_done(folder / name) and before.get(name, call) != call:
             differ = sorted(set(before[name]) ^ set(call))

@@ -150,9 +150,11 @@ def parse(config: type[Config], argv: list[str], name: str) -> Config:
             raise UserError(f"unknown flag '--{e.flagname}': did you mean --{known}?") from None
         raise unknown("flag", f"--{e.flagname}", [f"--{f}" for f in values]) from None
     except flags.Error as e:
-        raise UserError(
-            re.sub(r"invalid literal for int\(\).*|could not convert .*", "give a number", str(e))
-        ) from None
+        plain = re.sub(
+            r"invalid literal for int\(\).*|could not convert .*", "give a number", str(e)
+        )
+        plain = re.sub(r"\('Non-boolean argument.*", "give true or false", plain)
+        raise UserError(plain) from None
     if values["help"].value or values["helpfull"].value:
         summary = sys.modules[config.__module__].__doc__ or ""
         print(usage.describe(config, name, summary, full=bool(values["helpfull"].value)))

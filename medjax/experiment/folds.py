@@ -105,7 +105,7 @@ def join_folds(config: Any, done: Sequence[Finished], *, split: Split) -> Iterat
     """
     first, learned = done[0], [f.learned for f in done]
     stacked = jax.tree.map(lambda *x: np.concatenate(x), *(part.weights for part in learned))
-    ensemble = Learned(stacked, learned[0].meta)
+    ensemble = Learned(stacked, _meta_of_folds([part.meta for part in learned]))
     networks = len(done) * first.method.spec.seeds
     method = first.method._replace(spec=dataclasses.replace(first.method.spec, seeds=networks))
     run = dataclasses.replace(
@@ -133,7 +133,8 @@ def join_folds(config: Any, done: Sequence[Finished], *, split: Split) -> Iterat
         "data": {"splits": {"all folds": count_cases(split, first.run.dataset.info)}},
         "notes": [
             f"the {networks} networks of all folds, shared as one ensemble, have seen every case: "
-            "no number here is of that ensemble"
+            "no number here is of that ensemble",
+            *_choices_of_folds([part.meta for part in learned]),
         ],
     }
     with open_workdir(run.workdir, run.family, run.config, **facts):
@@ -141,6 +142,24 @@ def join_folds(config: Any, done: Sequence[Finished], *, split: Split) -> Iterat
             weights.write(run.workdir / weights.NAME, ensemble.weights)
         score = str((first.report["validation"] or {}).get("metric"))
         yield Folds(run, method, ensemble, further, score)
+
+
+def _meta_of_folds(metas: Sequence[Json]) -> Json:
+    """That of all: the mean of the values that chose the checkpoints, and no fold's own choice."""
+    meta = {k: v for k, v in metas[0].items() if k not in ("choice", "chosen", "choices")}
+    if meta["chosen_by"]:
+        values = [m["chosen_by"]["value"] for m in metas]
+        mean = None if None in values else float(np.mean(values))
+        meta["chosen_by"] = {**meta["chosen_by"], "value": mean}
+    return meta
+
+
+def _choices_of_folds(metas: Sequence[Json]) -> list[str]:
+    """A note of what each fold has chosen, where there was a choice."""
+    if "chosen" not in metas[0]:
+        return []
+    chosen = [", ".join(f"{k} {v:g}" for k, v in m["chosen"].items()) for m in metas]
+    return ["chosen by each fold: " + "; ".join(chosen)]
 
 
 def _pool_evaluations(parts: Sequence[Evaluation[Any]]) -> Evaluation[Any]:

@@ -10,7 +10,15 @@ from medjax import app, bundle, weights
 from medjax.errors import UserError
 from tests.conftest import settings
 
-SMALL = {"subjects": 24, "model": "mlp", "batch": 8, "bootstrap": 20, "steps": 3, "seeds": 2}
+SMALL = {
+    "subjects": 24,
+    "model": "mlp",
+    "batch": 8,
+    "bootstrap": 20,
+    "steps": 3,
+    "seeds": 2,
+    "learning_rates": "1e-4,1e-2",
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,5 +101,21 @@ def test_the_notes_of_the_set_stand_in_the_report_of_all_folds(done):
     first = json.loads((workdir / "fold_0" / "report.json").read_text())["notes"]
     assert any(note.startswith("fold 0 of 3") for note in first)
     of_set = [note for note in first if not note.startswith("fold 0 of 3")]
-    assert notes[: len(of_set)] == of_set and "shared as one ensemble" in notes[-1]
+    assert notes[: len(of_set)] == of_set and "shared as one ensemble" in notes[-2]
     assert not any(note.startswith("fold 0") for note in notes)
+
+
+def test_each_fold_has_its_own_choice(done):
+    """No fold's choice, nor its value on validation, stands for all."""
+    workdir, _ = done
+    report = json.loads((workdir / "report.json").read_text())
+    folds = [json.loads((workdir / f"fold_{i}" / "report.json").read_text()) for i in range(3)]
+    assert not {"choice", "chosen", "choices"} & set(report)
+    values = [fold["validation"]["value"] for fold in folds]
+    assert report["validation"] == {
+        **folds[0]["validation"],
+        "value": pytest.approx(np.mean(values)),
+    }
+    rates = "; ".join(f"learning_rate {f['chosen']['learning_rate']:g}" for f in folds)
+    assert report["notes"][-1].startswith("chosen by each fold: ")
+    assert "; ".join(p.split(",")[0] for p in report["notes"][-1][21:].split("; ")) == rates

@@ -32,9 +32,11 @@ def config(*arguments):
     return app.parse(sweep.Config, ["sweep", *map(str, arguments)], "sweep")
 
 
-def made(*flags, random=0):
-    values = points.parse("experiments.classify", flags)
-    return points.drawn(values, count=random, seed=0) if random else list(points.grid(values))
+def made(*flags, random=0, experiment="experiments.classify"):
+    values = points.parse(experiment, flags)
+    out = points.drawn(values, count=random, seed=0) if random else list(points.grid(values))
+    points.check(experiment, out)
+    return out
 
 
 def test_all_combinations():
@@ -127,12 +129,28 @@ def test_each_setting_of_a_program_has_its_line():
         ([], "give flags"),
         (["--learning_rate=1e-4~1e-2"], "a range is for --random"),
         (["--batch=x"], "batch"),
+        (["--auto=perhaps"], "give true or false"),
+        (["--learning_rate=1e-3", "--learning_rate=x"], "learning_rate"),
         (["--data_dir=a\nrm -r b"], "has control characters"),
     ],
 )
 def test_bad_flags_are_told_before_anything_runs(flags, words):
     with pytest.raises(UserError, match=words):
         made(*flags)
+
+
+def test_flags_that_need_each_other_are_checked_together():
+    """A width is learned by the squared error; `~/` is a path, not a range."""
+    given = ["--loss=l2", "--learn_sigma=0.1", "--data_dir=~/images"]
+    every = made(*given, "--batch=4", "--batch=8", experiment="experiments.heatmap")
+    assert [p["batch"] for p in every] == ["4", "8"]
+    with pytest.raises(UserError, match="learn_sigma"):
+        made(*given[1:], experiment="experiments.heatmap")
+
+
+def test_folds_choose_their_own_rate_so_that_each_rate_is_a_program():
+    every = made("--learning_rate=1e-3", "--learning_rate=3e-3", "--folds=3", "--fold=all")
+    assert points.merge_rates(every, at_most=4) == every
 
 
 @pytest.mark.parametrize(
