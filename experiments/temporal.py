@@ -64,8 +64,13 @@ def main(
     with_rival = config.learning.rival and config.predictor.recurrence != "none"
     if with_rival:
         temporal.check_rival(config.learning)
+    given_task = config.predictor.task if "task" in config.files.given else ""
     with experiment.open_run(
-        config, "temporal", default="beating_heart", dataset=dataset, suggest=suggest
+        config,
+        "temporal",
+        default="beating_heart",
+        dataset=dataset,
+        suggest=functools.partial(suggest, given_task=given_task),
     ) as run:
         config = run.config  # with what was chosen for it
         learning = config.learning

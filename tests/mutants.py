@@ -108,7 +108,7 @@ MUTANTS = [
     Mutant(
         "probabilities of two models are exchanged as they are",
         "medjax/evaluation/stats.py",
-        "(ranks(a), ranks(b)) if traits.ranks else (a, b)",
+        "(traits.ranks(a), traits.ranks(b)) if traits.ranks else (a, b)",
         "(a, b)",
         "tests/evaluation/test_stats.py::test_scores_on_another_scale_are_compared_by_their_ranks",
     ),

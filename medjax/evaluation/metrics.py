@@ -30,7 +30,8 @@ class Traits(NamedTuple):
         two classes, `median`, `calibration`, or `count`, which has no interval.
       top: the largest value of a share.
       by_class: averages over classes, and so needs subjects of each.
-      ranks: depends on the order of each model's scores alone.
+      ranks: answers whose scores are replaced by their order, of a metric that depends on nothing
+        else: so those of two models have one scale. None: it depends on more.
       of_found: counts only points that were found, so that two models may count others.
       of_errors: most of it comes from wrong answers, of which a few tell nothing.
       fewest: subjects, below which its interval does not keep its level.
@@ -40,7 +41,7 @@ class Traits(NamedTuple):
     scale: str = "mean"
     top: float = 1.0
     by_class: bool = False
-    ranks: bool = False
+    ranks: Callable[[np.ndarray], np.ndarray] | None = None
     of_found: bool = False
     of_errors: bool = False
     fewest: int = FEWEST
@@ -61,6 +62,22 @@ def traits_of(metric: Callable[..., Any]) -> Traits:
     """Those of a metric, or of what it is a part of."""
     function = getattr(metric, "func", metric)  # of `functools.partial`
     return getattr(function, "traits", Traits())
+
+
+def by_order(scores: np.ndarray) -> np.ndarray:
+    """Minus the number of higher scores of the same column (the last axis) of all cases, of which
+    equal ones count one half; NaN stays.
+
+    From the highest on, so that models that give other numbers of scores are alike there.
+    """
+    out = np.full(scores.shape, np.nan)
+    for c in range(scores.shape[-1]):
+        column = scores[..., c]
+        known = ~np.isnan(column)
+        values, place, size = np.unique(column[known], return_inverse=True, return_counts=True)
+        higher = size.sum() - np.cumsum(size) + (size - 1) / 2
+        out[known, c] = -higher[place] if len(values) else 0.0
+    return out
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> Floats:
@@ -124,14 +141,14 @@ def _one_vs_rest(
     return np.mean(by_class, axis=0)
 
 
-@marked(scale="auc", by_class=True, ranks=True)
+@marked(scale="auc", by_class=True, ranks=by_order)
 @_of_finite
 def auc(label: Array, probability: Array, weight: Array) -> Floats:
     """area under the ROC curve; of more than two classes, the mean of each against the rest"""
     return _one_vs_rest(binary_auc, label, probability, weight, 1)
 
 
-@marked(scale="share", by_class=True, ranks=True)
+@marked(scale="share", by_class=True, ranks=by_order)
 @_of_finite
 def average_precision(
     label: Array, probability: Array, weight: Array, *, positive: int = 1

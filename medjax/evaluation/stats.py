@@ -79,7 +79,7 @@ def compare(
     if len(set(subjects)) < 2 or np.isnan(observed):
         none = without_interval(observed, why_none(traits, subjects) or "undefined")
         return Comparison(value_a, value_b, none, np.nan, common, points)
-    ranked = (ranks(a), ranks(b)) if traits.ranks else (a, b)
+    ranked = (traits.ranks(a), traits.ranks(b)) if traits.ranks else (a, b)
     p_value = _permuted(metric, label, ranked[0], ranked[1], subjects, samples=samples, seed=seed)
     difference = _difference(metric, label, a, b, observed, subjects, samples=samples, seed=seed)
     return Comparison(value_a, value_b, difference, p_value, common, points)
@@ -157,18 +157,6 @@ def _permuted(
     observed = evaluate(metric, label, b) - evaluate(metric, label, a)
     as_large = int((~(np.abs(chance) < abs(observed) - 1e-12)).sum())  # undefined counts as large
     return (1 + as_large) / (1 + samples)
-
-
-def ranks(scores: np.ndarray) -> np.ndarray:
-    """The rank of each score among those of its column, over their number, ties sharing one."""
-    out = np.empty(scores.shape)
-    for c in np.ndindex(scores.shape[1:]):
-        _, place, size = np.unique(
-            scores[(slice(None), *c)], return_inverse=True, return_counts=True
-        )
-        last = np.cumsum(size)
-        out[(slice(None), *c)] = (last - (size - 1) / 2)[place] / len(scores)
-    return out
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -206,8 +206,11 @@ def test_scores_on_another_scale_are_compared_by_their_ranks(rng):
     ]
     assert found[0].p_value == found[1].p_value < 0.05
     np.testing.assert_array_equal(
-        stats.ranks(np.array([[3.0], [1], [3], [2]]))[:, 0], [0.875, 0.25, 0.875, 0.5]
+        metrics.by_order(np.array([[3.0], [1], [np.nan], [3], [2]]))[:, 0],
+        [-0.5, -3, np.nan, -0.5, -2],
     )
+    frames = np.array([[[3.0], [1.0]], [[2.0], [5.0]]])  # all frames of all sequences together
+    assert metrics.by_order(frames).ravel().tolist() == [-1, -3, -2, 0]
 
 
 def test_models_are_compared_on_points_that_both_found():

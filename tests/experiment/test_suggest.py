@@ -1,6 +1,7 @@
 """What is chosen where nobody says it."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ from PIL import Image
 
 from experiments import classify
 from medjax import app
-from medjax.data.dataset import Dataset
+from medjax.data.dataset import Dataset, Split
 from medjax.data.options import DataOptions, LandmarkOptions
 from medjax.data.suggest import Suggestion, suggest_batch, suggest_form, suggest_steps
 from medjax.errors import UserError
 from medjax.experiment.suggest import apply
 from medjax.tasks.classification.suggest import suggest
+from medjax.tasks.temporal.suggest import suggest as suggest_of_sequences
+from medjax.tasks.temporal.task import LOSSES
 
 
 def pictures(root, sizes, mode="L"):
@@ -68,6 +71,18 @@ def test_the_network_follows_the_images_and_the_device():
         images = np.zeros((20, side, side), np.uint8)
         data = Dataset.from_arrays(images, [0, 1] * 10)
         assert suggest(data, accelerated)[0].value == model
+
+
+def test_the_loss_of_sequences_is_one_of_the_task_that_was_given():
+    marks = np.zeros((9, 6, 1))
+    marks[:, [1, 4]] = 1.0  # a name twice in a sequence: planes, unless the task is given
+    names = list(map(str, range(9)))
+    targets = {"marks": marks, "frame_ms": np.ones(9)}
+    split = Split(targets, names, names, [{}] * 9, lambda i: None, (6, 4, 4, 1), np.dtype("uint8"))
+    data = types.SimpleNamespace(splits={"train": split})
+    for given, task in (("", "planes"), ("frames", "frames"), ("planes", "planes")):
+        suggested = {s.name: s.value for s in suggest_of_sequences(data, False, given_task=given)}
+        assert (suggested["task"], suggested["loss"]) == (task, LOSSES[task][0])
 
 
 def test_what_was_given_is_not_chosen():

@@ -15,11 +15,19 @@ from functools import partial
 
 import numpy as np
 
-from medjax.evaluation.metrics import Floats, Metric, marked, ratio
+from medjax.evaluation.metrics import Floats, Metric, by_order, marked, ratio
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))  # intersection over union
 FROC_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives a case
 _RECALLS = np.linspace(0.0, 1.0, 101)
+
+
+def by_order_of_boxes(boxes: np.ndarray) -> np.ndarray:
+    """The boxes with the order of their scores within their class in place of these."""
+    out = boxes.copy()
+    for c in range(boxes.shape[1]) if boxes.ndim == 4 else [slice(None)]:
+        out[:, c, ..., 0] = by_order(boxes[:, c, ..., :1])[..., 0]
+    return out
 
 
 def _over_classes(metric: Callable[..., Floats]) -> Callable[..., Floats]:
@@ -109,14 +117,14 @@ def _interpolated(counts, boxes, weight, threshold: int) -> Floats:
     return np.where(weight @ counts > 0, np.mean(at, 1), np.nan)
 
 
-@marked(scale="share", bounds=(0.0, 1.0))
+@marked(scale="share", bounds=(0.0, 1.0), ranks=by_order_of_boxes)
 @_over_classes
 def average_precision(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
     """area under precision over recall at one intersection over union, at 101 recalls (COCO)"""
     return _interpolated(counts, boxes, weight, THRESHOLDS.index(threshold))
 
 
-@marked(scale="share", bounds=(0.0, 1.0))
+@marked(scale="share", bounds=(0.0, 1.0), ranks=by_order_of_boxes)
 @_over_classes
 def average_precision_voc(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
     """the same area without steps, as in VOC since 2010"""
@@ -125,7 +133,7 @@ def average_precision_voc(counts, boxes, weight, *, threshold: float = 0.5) -> F
     return np.where(weight @ counts > 0, (rise * precision).sum(1), np.nan)
 
 
-@marked(scale="share", bounds=(0.0, 1.0))
+@marked(scale="share", bounds=(0.0, 1.0), ranks=by_order_of_boxes)
 @_over_classes
 def average_precision_all(counts, boxes, weight) -> Floats:
     """mean of the area at intersections over union of 0.5 to 0.95 (COCO)"""
@@ -140,7 +148,7 @@ def froc_curve(counts, boxes, weight, *, threshold: float = 0.5) -> Floats:
     return ratio(np.stack(allowed, 1), np.repeat((weight @ counts)[:, None], len(FROC_RATES), 1))
 
 
-@marked(scale="share", bounds=(0.0, 1.0))
+@marked(scale="share", bounds=(0.0, 1.0), ranks=by_order_of_boxes)
 @_over_classes
 def froc(counts, boxes, weight) -> Floats:
     """mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives a case"""

@@ -13,7 +13,7 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.evaluation.intervals import bootstrap, without_interval
-from medjax.evaluation.metrics import Floats, Metric, auc, binary_auc, marked, ratio
+from medjax.evaluation.metrics import Floats, Metric, auc, binary_auc, by_order, marked, ratio
 from medjax.evaluation.metrics import binary_average_precision as binary_precision
 
 Array = np.ndarray
@@ -30,13 +30,13 @@ def _over_findings(metric: Binary, present: Array, probability: Array, weight: A
     return np.mean(by_finding, axis=0)
 
 
-@marked(bounds=(0.0, 1.0), ranks=True)
+@marked(bounds=(0.0, 1.0), ranks=by_order)
 def macro_auc(present: Array, probability: Array, weight: Array) -> Floats:
     """area under the ROC curve, mean over findings"""
     return _over_findings(binary_auc, present, probability, weight)
 
 
-@marked(bounds=(0.0, 1.0), ranks=True)
+@marked(bounds=(0.0, 1.0), ranks=by_order)
 def macro_average_precision(present: Array, probability: Array, weight: Array) -> Floats:
     """area under precision over recall, mean over findings"""
     return _over_findings(binary_precision, present, probability, weight)

@@ -67,7 +67,8 @@ def metrics_of_frames(spec: ModelSpec, measures: FrameMeasures) -> dict[str, Met
 
 def metrics_of_planes(spec: ModelSpec, measures: FrameMeasures) -> dict[str, Metric]:
     """Detection of frames that bear a name."""
-    return metrics.of_planes(spec.info.frames, frames=measures.hit_frames)
+    info = spec.info
+    return metrics.of_planes(info.frames, frames=measures.hit_frames, cyclic=info.cyclic)
 
 
 def details(evaluation: Evaluation[SequencePredictions]) -> Json:

@@ -15,6 +15,7 @@ from medjax.evaluation.metrics import (
     Floats,
     Metric,
     binary_average_precision,
+    by_order,
     marked,
     mean_defined,
     ratio,
@@ -104,7 +105,7 @@ def f1(marks, score, weight, *, name: int | None = None) -> Floats:
     return _mean(frame_f1, marks, score, weight, name)
 
 
-@marked(scale="share", ranks=True)
+@marked(scale="share", ranks=by_order)
 def average_precision(marks, score, weight, *, name: int | None = None) -> Floats:
     """area under precision over recall of the frames' scores; the mean over names"""
 
@@ -116,37 +117,45 @@ def average_precision(marks, score, weight, *, name: int | None = None) -> Float
     return _mean(frame_average_precision, marks, score, weight, name)
 
 
-def off(marks: np.ndarray, score: np.ndarray) -> np.ndarray:
+def off(marks: np.ndarray, score: np.ndarray, *, cyclic: bool = False) -> np.ndarray:
     """From the frame with the highest score to the nearest true one: `[n, name]`, signed, frames.
 
     NaN where no frame has the name, or none a score.
+
+    Args:
+      cyclic: whether the first frame follows the last, so that there are two ways.
     """
     out = np.full(marks[:, 0].shape, np.nan)
     for i, j in np.ndindex(*out.shape):
         true = np.flatnonzero(marks[i, :, j] > 0)
         if len(true) and not np.isnan(score[i, :, j]).all():
             apart = np.nanargmax(score[i, :, j]) - true
+            if cyclic:
+                length = int((~np.isnan(marks[i, :, j])).sum())
+                apart = (apart + length // 2) % length - length // 2
             out[i, j] = apart[np.abs(apart).argmin()]
     return out
 
 
 @marked(scale="rate")
-def hit_rate(marks, score, weight, *, name: int | None = None, frames: int) -> Floats:
+def hit_rate(
+    marks, score, weight, *, name: int | None = None, frames: int, cyclic: bool = False
+) -> Floats:
     """share of sequences in which the best frame lies at most so many frames from a true one"""
 
     def within_frames(true, value, weight) -> Floats:
-        away = np.abs(off(true[..., None], value[..., None]))[:, 0]
+        away = np.abs(off(true[..., None], value[..., None], cyclic=cyclic))[:, 0]
         return mean_defined(np.where(np.isnan(away), np.nan, away <= frames), weight)
 
     return _mean(within_frames, marks, score, weight, name)
 
 
-def of_planes(names: Sequence[str], *, frames: int) -> dict[str, Metric]:
-    """All metrics of `planes` by name; `frames` as of `hit_rate`."""
+def of_planes(names: Sequence[str], *, frames: int, cyclic: bool = False) -> dict[str, Metric]:
+    """All metrics of `planes` by name; `frames` and `cyclic` as of `hit_rate`."""
     declared: dict[str, Callable] = {
         "f1": f1,
         "average_precision": average_precision,
-        "hit_rate": partial(hit_rate, frames=frames),
+        "hit_rate": partial(hit_rate, frames=frames, cyclic=cyclic),
     }
     return {
         **declared,

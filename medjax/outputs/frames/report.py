@@ -53,8 +53,7 @@ class SequencePredictions(Predictions):
     @property
     def off_cyclic(self) -> np.ndarray:
         """The same, the short way round where there is a cycle."""
-        off, length = self.off, self.length[:, None]
-        return (off + length // 2) % length - length // 2 if self.cyclic else off
+        return temporal_metrics.off(self.marks, self.score, cyclic=self.cyclic)
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:

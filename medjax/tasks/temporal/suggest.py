@@ -7,11 +7,12 @@ from medjax.data.suggest import Suggestion, suggest_batch, suggest_steps
 from medjax.tasks.temporal.task import LOSSES
 
 
-def suggest(dataset: Dataset, accelerated: bool) -> list[Suggestion]:
-    """The task by how often a name stands in a sequence, batch and steps by how many there are."""
+def suggest(dataset: Dataset, accelerated: bool, *, given_task: str = "") -> list[Suggestion]:
+    """The task, unless it is given, by how often a name stands in a sequence; the loss by the task,
+    batch and steps by how many sequences there are."""
     train = dataset.splits["train"]
     often = max(int(split["marks"].sum(1).max()) for split in dataset.splits.values())
-    task = "frames" if often <= 1 else "planes"
+    task = given_task or ("frames" if often <= 1 else "planes")
     unknown = any(np.isnan(split["frame_ms"]).any() for split in dataset.splits.values())
     batch = suggest_batch(len(train), most=8)
     return [

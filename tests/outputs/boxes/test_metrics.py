@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from medjax.evaluation import stats
 from medjax.outputs.boxes import metrics
 
 
@@ -87,3 +88,26 @@ def test_no_box_anywhere():
     assert metrics.average_precision(COUNTS, nothing, ONE) == 0.0
     assert metrics.froc(COUNTS, nothing, ONE) == 0.0
     assert np.isnan(metrics.average_precision(np.array([0, 0]), BOXES, ONE))
+
+
+def test_scores_on_another_scale_are_exchanged_by_their_order():
+    """Half of all scores of one model changes no average precision, and so no p-value."""
+    rng = np.random.default_rng(0)
+    counts, names = np.full(40, 2), [str(i) for i in range(40)]
+
+    def boxes(noise):
+        hit = rng.random((40, 3)) < 0.6
+        score = np.clip(0.3 + 0.4 * hit + rng.normal(0, noise, hit.shape), 0.01, 1.0)
+        return table(*(list(zip(s, h, strict=True)) for s, h in zip(score, hit, strict=True)))
+
+    a, b = boxes(0.05), boxes(0.6)
+    half = b.copy()
+    half[..., 0] /= 2
+    classes = (np.stack([counts] * 2, 1), *(np.stack([x] * 2, 1) for x in (a, b, half)))
+    for reference, one, other, halved in ((counts, a, b, half), classes):
+        for metric in (metrics.average_precision, metrics.froc):
+            found = [
+                stats.compare(metric, reference, one, x, names, samples=200)
+                for x in (other, halved)
+            ]
+            assert found[0].p_value == found[1].p_value < 1

@@ -123,6 +123,19 @@ def test_a_hit_is_near_any_true_frame_and_undefined_without_one():
         )
 
 
+def test_in_a_cycle_the_nearest_true_frame_may_lie_round_the_cut():
+    """Of 8 frames, then padding: frame 7 is one before 0, and further from 4 than from 0."""
+    marks, score = np.full((1, 10, 1), np.nan), np.full((1, 10, 1), np.nan)
+    marks[:, :8], score[:, :8] = 0.0, 0.0
+    marks[0, [0, 4], 0] = 1.0
+    score[0, 7, 0] = 1.0
+    assert temporal_metrics.off(marks, score)[0, 0] == 3
+    assert temporal_metrics.off(marks, score, cyclic=True)[0, 0] == -1
+    for cyclic, rate in ((False, 0.0), (True, 1.0)):
+        declared = temporal_metrics.of_planes(("x",), frames=1, cyclic=cyclic)
+        assert evaluate(declared["hit_rate"], marks, score) == rate
+
+
 def test_otsu_parts_two_heaps(rng):
     low, high = rng.normal(50, 3, 500), rng.normal(180, 5, 300)
     assert low.max() <= otsu(np.concatenate([low, high])) <= high.min()
