@@ -14,8 +14,9 @@ from medjax.tasks.embedding.objectives import Objective
 from medjax.train.task import Task
 
 BODY, HEAD, CODE = "body", "head", "code"
-PIXELS, COMPONENTS, BARCODE, FOREST = "pixels", "pca", "barcode", "forest"
-WITHOUT_NETWORK = (PIXELS, COMPONENTS, BARCODE, FOREST)
+PIXELS, COMPONENTS, FOREST = "pixels", "pca", "forest"
+MEDIAN_BARCODE, MINMAX_BARCODE = BARCODES = ("barcode", "minmax_barcode")
+WITHOUT_NETWORK = (PIXELS, COMPONENTS, *BARCODES, FOREST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,8 @@ class EmbeddingPredictor:
       model, dtype: the network.
       answers: `body`: its features below the last layer; `head`: what a linear layer makes of them;
         `code`: the bits of that; without a network `pixels`, `pca`, components of them,
-        `barcode`, bits of their projections, and `forest`, leaves of trees over patches.
+        `barcode` and `minmax_barcode`, bits of their projections, and `forest`, leaves of trees
+        over patches.
       transform: what is done to that, one of `transforms.TRANSFORMS`.
       size: numbers or bits of what is not as long as the network has it.
       distance: by which embeddings are ranked, one of `ops.neighbours.DISTANCES`.
@@ -83,8 +85,9 @@ class EmbeddingPredictor:
 
     def _make_plain(self, spec: ModelSpec, objective: Objective | None) -> Task:
         shape, scaling = spec.image_shape, spec.preprocessing
-        if self.answers == BARCODE:
-            return task.make_barcode(shape, scaling)
+        if self.answers in BARCODES:
+            between_extrema = self.answers == MINMAX_BARCODE
+            return task.make_barcode(shape, scaling, between_extrema=between_extrema)
         if self.answers == FOREST:
             return forest.make_forest(shape, scaling)
         if self.answers in WITHOUT_NETWORK:

@@ -15,7 +15,7 @@ from medjax.outputs.base import Weights
 from medjax.tasks.embedding import forest, transforms
 from medjax.tasks.embedding.objectives import LOSSES, Objective, learn_classes
 from medjax.tasks.embedding.predictor import (
-    BARCODE,
+    BARCODES,
     BODY,
     CODE,
     COMPONENTS,
@@ -28,7 +28,7 @@ from medjax.tasks.embedding.rivals import Gallery, describe_gallery, fit_linear,
 from medjax.train.task import Task
 
 TRAINED, FROZEN = "trained", "frozen"
-FEATURES = (TRAINED, FROZEN, PIXELS, COMPONENTS, BARCODE, FOREST)
+FEATURES = (TRAINED, FROZEN, PIXELS, COMPONENTS, *BARCODES, FOREST)
 _BITS = "hamming"
 
 
@@ -39,7 +39,8 @@ class RetrievalOptions:
     features: str = option(
         TRAINED,
         "what describes an image: a network that is trained on classes, or frozen; its pixels; "
-        "principal components (pca); a Radon barcode; leaves of trees over patches (forest)",
+        "principal components (pca); Radon barcodes by medians, or by minima and maxima; leaves "
+        "of trees over patches (forest)",
         choices=FEATURES,
         common=True,
     )
@@ -94,7 +95,7 @@ class RetrievalOptions:
     @property
     def has_bits(self) -> bool:
         """Whether cases are compared by bits."""
-        bits = self.features == BARCODE and self.transform == transforms.NONE
+        bits = self.features in BARCODES and self.transform == transforms.NONE
         return bits or self.code or self.transform == transforms.MEDIAN
 
     def describe(self, predictor: EmbeddingPredictor) -> EmbeddingPredictor:

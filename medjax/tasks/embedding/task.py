@@ -1,5 +1,6 @@
 """Networks, pixels and principal components as embeddings."""
 
+import functools
 from typing import Any
 
 import jax
@@ -125,8 +126,13 @@ def refuse_training(key: Key, params: Params, stats: Stats, batch: Batch) -> Any
     raise NotImplementedError("there is nothing to train")
 
 
-def make_barcode(image_shape: tuple[int, ...], preprocessing: Preprocessing) -> Task:
+def make_barcode(
+    image_shape: tuple[int, ...], preprocessing: Preprocessing, *, between_extrema: bool = False
+) -> Task:
     """The bits of the projections of 2-D images, coloured ones as their mean; nothing to train.
+
+    Args:
+      between_extrema: as of `barcode`.
 
     Raises:
       UserError: for volumes.
@@ -139,7 +145,8 @@ def make_barcode(image_shape: tuple[int, ...], preprocessing: Preprocessing) -> 
 
     def predict(params: Params, stats: Stats, batch: Batch) -> dict[str, Array]:
         unit = preprocessing.unit(batch["image"]).mean(-1)
-        return {"embedding": jax.vmap(barcode)(unit) * params["scale"]}
+        bits = jax.vmap(functools.partial(barcode, between_extrema=between_extrema))(unit)
+        return {"embedding": bits * params["scale"]}
 
     return Task(init, refuse_training, predict)
 

@@ -1,6 +1,7 @@
 """What embeddings are trained to do, and what is fitted on a gallery."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,10 @@ from medjax.data.dataset import Split
 from medjax.data.folds import number_folds
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
+from medjax.ops.barcode import barcode
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.embedding import forest, objectives, task, transforms
+from medjax.tasks.embedding.predictor import EmbeddingPredictor
 from medjax.tasks.embedding.retrieval import RetrievalOptions, check_options
 
 NOTHING = Augmentation()
@@ -177,6 +180,22 @@ def test_starts_and_seeds_that_do_not_go_together(features, start, seeds, match)
 def test_barcodes_are_of_images():
     with pytest.raises(UserError, match="2-D"):
         task.make_barcode((8, 8, 8, 1), None)
+
+
+def test_both_barcodes_describe_an_image(rng):
+    images = rng.integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)
+    scaling = Preprocessing(0.0, 255.0, (0.0,), (1.0,))
+    info = types.SimpleNamespace(classes=("a", "b"))
+    spec = types.SimpleNamespace(image_shape=(16, 16, 1), preprocessing=scaling, info=info)
+    for features, between_extrema in (("barcode", False), ("minmax_barcode", True)):
+        options = RetrievalOptions(features=features)
+        predictor = options.describe(EmbeddingPredictor())
+        assert options.has_bits and predictor.distance == "hamming"
+        described = predictor.make_task(spec)
+        params, stats = described.init(jax.random.key(0))
+        found = described.predict(params, stats, {"image": images})["embedding"]
+        expected = [barcode(x[..., 0] / 255, between_extrema=between_extrema) for x in images]
+        assert np.mean(found == np.array(expected)) > 0.99  # but where rounding meets a median
 
 
 def test_the_nearest_mean_of_a_class_is_the_likeliest(rng):
