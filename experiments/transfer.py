@@ -75,7 +75,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
     Args:
       dataset: of one's own, in place of the one that the settings name.
     """
-    arms.check_arms(config.arms, config.train_sizes, config.training)
+    arms.check_arms(config.arms, config.train_sizes, config.training, views=config.predictor.tta)
     with experiment.open_run(config, "transfer", default="brain_planes", dataset=dataset) as run:
         config = run.config
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))

@@ -245,7 +245,7 @@ def _classes_too_few(label: np.ndarray, probability: np.ndarray, subjects: Seque
 
     Of two classes each needs subjects with it, so of every class those without it as well.
     """
-    for c in range(probability.shape[1] if probability.ndim == 2 else 0):
+    for c in range(probability.shape[1] if probability.ndim >= 2 else 0):
         has = np.asarray(label) == c
         if min(_count(subjects, has), _count(subjects, ~has)) < _FEWEST_OF_KIND:
             return f"fewer than {_FEWEST_OF_KIND} subjects of a class"

@@ -118,16 +118,18 @@ def binary_average_precision(score: np.ndarray, positive: np.ndarray, weight: np
     return ratio((pos * precision).sum(1), pos.sum(1))
 
 
-def _of_finite(metric: AnyMetric) -> AnyMetric:
-    """The metric, NaN where an example with weight has a probability that is not finite."""
+def of_finite(metric: AnyMetric) -> AnyMetric:
+    """The metric, NaN where an example with weight has a probability that is not finite; of several
+    references an example, `[n, finding]`, at one that is known."""
 
     @functools.wraps(metric)
     def checked(label: Array, probability: Array, weight: Array, **options: Any) -> Floats:
-        bad = ~np.asarray(np.isfinite(probability).all(1))
+        finite = np.isfinite(probability)
+        bad = ~finite & np.isfinite(label) if label.ndim == 2 else ~finite
         if not bad.any():
             return metric(label, probability, weight, **options)
-        value = metric(label, np.where(bad[:, None], 0.0, probability), weight, **options)
-        return np.where(weight @ bad > 0, np.nan, value)
+        value = metric(label, np.where(finite, probability, 0.0), weight, **options)
+        return np.where(weight @ bad.any(1) > 0, np.nan, value)
 
     return checked  # type: ignore[return-value]
 
@@ -142,14 +144,14 @@ def _one_vs_rest(
 
 
 @marked(scale="auc", by_class=True, ranks=by_order)
-@_of_finite
+@of_finite
 def auc(label: Array, probability: Array, weight: Array) -> Floats:
     """area under the ROC curve; of more than two classes, the mean of each against the rest"""
     return _one_vs_rest(binary_auc, label, probability, weight, 1)
 
 
 @marked(scale="share", by_class=True, ranks=by_order)
-@_of_finite
+@of_finite
 def average_precision(
     label: Array, probability: Array, weight: Array, *, positive: int = 1
 ) -> Floats:
@@ -165,14 +167,14 @@ def confusion(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) ->
 
 
 @marked(scale="rate")
-@_of_finite
+@of_finite
 def accuracy(label: Array, probability: Array, weight: Array) -> Floats:
     """share of cases whose most probable class is the true one"""
     return ratio(weight @ (probability.argmax(1) == label), weight.sum(1))
 
 
 @marked(scale="share", by_class=True)
-@_of_finite
+@of_finite
 def balanced_accuracy(label: Array, probability: Array, weight: Array) -> Floats:
     """mean over classes of the share that is found (sensitivity)"""
     table = confusion(label, probability, weight)
@@ -181,7 +183,7 @@ def balanced_accuracy(label: Array, probability: Array, weight: Array) -> Floats
 
 
 @marked(scale="share", by_class=True)
-@_of_finite
+@of_finite
 def f1(label: Array, probability: Array, weight: Array, *, positive: int = 1) -> Floats:
     """2 TP / (2 TP + FP + FN); of more than two classes, the mean over classes"""
     table = confusion(label, probability, weight)
@@ -200,14 +202,14 @@ def _kappa(label: Array, probability: Array, weight: Array, power: float) -> Flo
 
 
 @marked(bounds=(-1.0, 1.0))
-@_of_finite
+@of_finite
 def kappa(label: Array, probability: Array, weight: Array) -> Floats:
     """Cohen's kappa (1960): agreement beyond chance, every confusion counting alike"""
     return _kappa(label, probability, weight, 0.0)
 
 
 @marked(bounds=(-1.0, 1.0))
-@_of_finite
+@of_finite
 def kappa_quadratic(label: Array, probability: Array, weight: Array) -> Floats:
     """kappa of ordered classes, confusions weighted by their squared distance (Cohen 1968)"""
     return _kappa(label, probability, weight, 2.0)
@@ -222,14 +224,14 @@ def median_grade(probability: np.ndarray) -> np.ndarray:
 
 
 @marked()
-@_of_finite
+@of_finite
 def mae(label: Array, probability: Array, weight: Array) -> Floats:
     """mean absolute error of the grade, the median of its probabilities"""
     return ratio(weight @ np.abs(median_grade(probability) - label), weight.sum(1))
 
 
 @marked()
-@_of_finite
+@of_finite
 def mse(label: Array, probability: Array, weight: Array) -> Floats:
     """mean squared error of the grade, the median of its probabilities"""
     return ratio(weight @ (median_grade(probability) - label) ** 2, weight.sum(1))
@@ -248,7 +250,7 @@ def reliability(
 
 
 @marked(scale="calibration", of_errors=True)
-@_of_finite
+@of_finite
 def ece(label: Array, probability: Array, weight: Array) -> Floats:
     """expected calibration error over 15 bins (Guo et al. 2017); with its interval, less what noise
     alone would give"""
@@ -265,7 +267,7 @@ def calibration_gaps(label: np.ndarray, probability: np.ndarray) -> Floats:
 
 
 @marked(scale="share", top=2.0, of_errors=True)
-@_of_finite
+@of_finite
 def brier(label: Array, probability: Array, weight: Array) -> Floats:
     """mean squared error of the probabilities; of more than two classes, summed over them"""
     truth = np.eye(probability.shape[1])[label]

@@ -303,6 +303,7 @@ def fit_preprocessing(
 def describe_model(run: Run, preprocessing: Preprocessing) -> ModelSpec:
     """What is known of a network when its training begins."""
     train = run.dataset.splits["train"]
+    _check_findings(train, run.dataset.info.findings)
     return ModelSpec(
         run.dataset.info,
         preprocessing,
@@ -313,6 +314,15 @@ def describe_model(run: Run, preprocessing: Preprocessing) -> ModelSpec:
         run.config.data.channels,
         _scale_quantities(run.dataset.pool or train, run.dataset.info.quantities),
     )
+
+
+def _check_findings(train: Split, names: Sequence[str]) -> None:
+    """Raises UserError for a finding that no training case tells of."""
+    for place, name in enumerate(names):
+        if not np.isfinite(train["findings"][:, place]).any():
+            raise UserError(
+                f"`finding_columns`: {name} is known of no training image; leave it out"
+            )
 
 
 def _scale_quantities(train: Split, names: Sequence[str]) -> tuple[tuple[float, float], ...]:

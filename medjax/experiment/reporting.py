@@ -83,7 +83,7 @@ def write_report(
             "definitions": metrics.definitions(dict(declared)),
             "seeds": by_seed(run, [table.values(declared) for table in evaluation.by_seed]),
         },
-        {**details, **further, "remarks": remarks},
+        {**extend(dict(details), further), "remarks": remarks},
     )
     finished = Finished(run.workdir, result, evaluation, run, method, learned)
     if not mesh.is_first():

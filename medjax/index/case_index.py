@@ -173,11 +173,11 @@ class CaseIndex:
 
     def _names_of(self, image: np.ndarray | str | Path, subject_id: str) -> list[str]:
         """What the subject of an image may be called in the index: as it is, or by a pseudonym."""
-        if subject_id:
-            return [subject_id, subjects.pseudonym(subject_id, secret=self._read_secret())]
-        if isinstance(image, np.ndarray) or not Path(image).exists():
+        if not subject_id and not isinstance(image, np.ndarray):
+            subject_id = subjects.patient_of(Path(image))
+        if not subject_id:
             return []
-        return list(filter(None, [self._find_patient(Path(image))]))
+        return [subject_id, subjects.pseudonym(subject_id, secret=self._read_secret())]
 
     def _find_same(self, image: np.ndarray | str | Path) -> set[int]:
         if isinstance(image, np.ndarray) or not Path(image).exists():

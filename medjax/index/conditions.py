@@ -10,6 +10,7 @@ from medjax.errors import UserError
 COLUMNS = ("case_id", "subject_id")  # that conditions may name beside metadata; always texts
 RELATIONS = ("!=", ">=", "<=", "=", ">", "<")
 _PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?")
+_MOST_DIGITS = 15
 _FORM = re.compile(rf"([^{{}}=<>!]+?)\s*({'|'.join(RELATIONS)})\s*([^=<>!].*)")
 
 
@@ -43,5 +44,8 @@ def _parse(text: str) -> Condition:
 
 
 def as_fact(text: str) -> str | float:
-    """A cell of a table as a number where it is one that loses nothing so: `007` is a text."""
-    return float(text) if _PLAIN.fullmatch(text) and table.is_number(text) else text
+    """A cell of a table as a number where it is one that loses nothing so: `007` is a text, and so
+    is a number with more digits than a float keeps, as an accession number."""
+    digits = re.sub(r"e.*|\D", "", text).lstrip("0")
+    is_plain = _PLAIN.fullmatch(text) and len(digits) <= _MOST_DIGITS
+    return float(text) if is_plain and table.is_number(text) else text

@@ -73,6 +73,12 @@ def make_index(
     return CaseIndex(_create(where, store, settings, content), settings, model)
 
 
+def list_left_out(model: Bundle) -> list[str]:
+    """Settings of the run by which it ranks its own gallery, and an index does not."""
+    names = ("known_classes", "metadata", "shortlist")
+    return [name for name in names if getattr(model.predictor, name, False)]
+
+
 def find_distance_name(model: Bundle) -> str:
     """By which the network's vectors are compared."""
     return str(getattr(model.predictor, "distance", _DISTANCE))

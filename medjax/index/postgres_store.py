@@ -28,6 +28,7 @@ OPERATORS = {
 }
 _MOST_NUMBERS = {False: 16_000, True: 2_000}  # of a vector; with a graph
 _TIMEOUT_SECONDS = 10
+_CANDIDATES = 40  # that a graph gives, as pgvector sets it
 
 
 class PostgresStore(CaseStore):
@@ -115,12 +116,16 @@ class PostgresStore(CaseStore):
         wanted, values = self.where_sql(conditions)
         kind = "bit" if self.distance == BITS else "vector"
         text = self.write_vector(vector)
-        rows = self.run(
-            f"SELECT number, vector {OPERATORS[self.distance].operator} "
-            f"%s::{kind}{f'({len(text)})' if kind == 'bit' else ''} AS far "
-            f"FROM cases WHERE {wanted} ORDER BY far, number LIMIT %s",
-            [text, *values, k],
-        )
+        with self.transaction():
+            if conditions or k > _CANDIDATES:
+                # A graph gives so many candidates, and conditions would apply to these alone.
+                self.run("SET LOCAL enable_indexscan = off")
+            rows = self.run(
+                f"SELECT number, vector {OPERATORS[self.distance].operator} "
+                f"%s::{kind}{f'({len(text)})' if kind == 'bit' else ''} AS far "
+                f"FROM cases WHERE {wanted} ORDER BY far, number LIMIT %s",
+                [text, *values, k],
+            )
         return [(int(number), float(far)) for number, far in rows]
 
     def condition_sql(self, condition: Condition) -> tuple[str, list[Any]]:

@@ -25,6 +25,7 @@ from medjax.evaluation import plot, report
 from medjax.index import AddedCount, CaseIndex, make_index, open_index, parse_conditions
 from medjax.index.case_index import LookUp
 from medjax.index.listing import ListingOptions
+from medjax.index.opening import list_left_out
 from medjax.outputs.base import ImageHints
 from medjax.page import cases as page
 from medjax.page.parts import embed_bytes
@@ -91,6 +92,12 @@ def make(config: Config, network: str, where: str, images: str = "") -> None:
         index = make_index(network, where, store=config.store, approximate=config.approximate)
     with index:
         print(f"wrote {where}: an index by {index.settings.distance} distance; no cases yet")
+        left_out = list_left_out(index.model)
+        if left_out:
+            print(
+                f"note: the run ranks by {', '.join(left_out)} too, and an index does not: its "
+                "report is not about what the index answers"
+            )
         if images:
             _add(config, index, where, images)
 

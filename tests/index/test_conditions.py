@@ -16,6 +16,9 @@ def test_texts_and_numbers():
     ]
     kept = parse_conditions(["subject_id!=12", "case_id=7", "ward=007", "code=12E4", "side=INF"])
     assert [c.value for c in kept] == ["12", "7", "007", "12E4", "INF"]
+    # A float would keep 15 digits of it, and so find others.
+    (number,) = parse_conditions(["accession=123456789012345678"])
+    assert number.value == "123456789012345678"
 
 
 @pytest.mark.parametrize("text", ["", "sex", "=F", "age>=", "age>=old", "a==b=", "sex<F"])

@@ -8,6 +8,7 @@ from PIL import Image
 
 import medjax
 from medjax import app
+from medjax.data import subjects
 from medjax.errors import ExitError, UserError
 from medjax.index import listing, parse_conditions
 from medjax.index.sqlite_store import FILE
@@ -78,6 +79,14 @@ def test_other_cases_of_the_subject_are_passed_over(made, pictures):
     assert sorted(c.case_id for c in found) == [f"case_{i}.png" for i in range(2, 8)]
     found = index.search(pictures / "case_0.png", k=8, where=parse_conditions(["sex=F", "age>=43"]))
     assert sorted(c.case_id for c in found) == ["case_4.png", "case_6.png"]
+
+
+def test_the_patient_of_a_dicom_file_is_passed_over_by_either_name(made, pictures, monkeypatch):
+    """A table may name patients as they are, and a header is read as it is."""
+    monkeypatch.setattr(subjects, "patient_of", lambda path: "a")
+    with medjax.open_index(made) as index:
+        found = index.search(pictures / "case_0.png", k=8)
+    assert found and "a" not in {case.subject_id for case in found}
 
 
 def test_patients_of_a_table_are_pseudonyms_and_found_by_their_names(

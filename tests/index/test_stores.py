@@ -238,6 +238,12 @@ def test_a_graph_of_the_database(server, rng):
     store.add(new_cases(values, distance="cosine"))
     hits = store.search(pack_vector(values[7], distance="cosine"), k=3, conditions=[])
     assert hits[0] == (8, pytest.approx(0, abs=1e-6))
+    # Whom a graph would not come by: far away, but the only ones that meet the conditions.
+    store.add(new_cases(100 * np.eye(12)[:5], distance="cosine", name="far"))
+    query = pack_vector(np.ones(12), distance="cosine")
+    wanted = parse_conditions(["case_id=far_3.png"])
+    assert [number for number, _ in store.search(query, k=3, conditions=wanted)] == [204]
+    assert len(store.search(query, k=150, conditions=[])) == 150
 
 
 @pytest.mark.parametrize("size", [0, 100, 9000])

@@ -63,6 +63,19 @@ def test_what_is_not_known_has_no_part():
         assert metric(present, p, one) == metric(present, wild, one)
 
 
+def test_an_answer_that_is_not_finite_is_undefined_where_the_finding_is_known():
+    present = np.array([[1.0, 0.0], [0.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
+    probability = np.array([[0.9, 0.1], [0.2, np.nan], [0.6, 0.8], [0.3, 0.4]])
+    weight = np.array([[1.0, 1, 1, 1], [1.0, 1, 0, 1]])
+    for name, metric in metrics.METRICS.items():
+        assert np.isfinite(metric(present, probability, weight)[0]), name
+        lost = probability.copy()
+        lost[2, 1] = np.nan
+        value = metric(present, lost, weight)
+        assert np.isnan(value[0]), name
+        assert np.isfinite(value[1]) or name not in ("accuracy", "brier"), name
+
+
 def test_a_finding_that_nobody_has_leaves_the_mean_undefined():
     present, p = draw_cases(1)
     present[:, 1] = 0

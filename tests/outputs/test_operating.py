@@ -29,6 +29,14 @@ def thresholds(predictions=CASES, **options):
     return {point.name.split()[0]: point.threshold for point in points}
 
 
+def test_of_probabilities_that_are_1_none_may_be_called():
+    """A network that is sure of cases without the class too: only a threshold that calls nobody
+    keeps every one of them out."""
+    found = thresholds(table([0] * 20 + [1] * 4, [1.0] * 3 + [0.2] * 17 + [0.3, 0.5, 1.0, 1.0]))
+    assert found["specificity"] > 1
+    assert found["sensitivity"] == pytest.approx(0.25)
+
+
 def test_thresholds_lie_between_the_cases_that_they_part():
     found = thresholds()
     # 2/3 + 1 at .65 is as good as 1 + 2/3 at .3, and the middle of what is alike is taken.

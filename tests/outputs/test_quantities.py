@@ -49,6 +49,20 @@ def test_metrics_equal_scikit_learn_on_what_is_known(seed):
     assert found["r2"] == pytest.approx((found["r2_age"] + found["r2_weight"]) / 2)
 
 
+def test_an_answer_that_is_none_leaves_the_metric_undefined():
+    truth, answer = draw_cases(0)
+    answer[5, 0], truth[5, 0] = np.nan, 50.0
+    found = {
+        k: m(truth, answer, np.ones((1, 30)))[0] for k, m in metrics.declare_metrics(NAMES).items()
+    }
+    assert {k for k, v in found.items() if np.isnan(v)} == {"r2", "mae_age", "mse_age", "r2_age"}
+    truth[5, 0] = np.nan
+    found = {
+        k: m(truth, answer, np.ones((1, 30)))[0] for k, m in metrics.declare_metrics(NAMES).items()
+    }
+    assert np.isfinite(list(found.values())).all()
+
+
 def test_one_quantity_has_plain_names_and_several_have_none_that_mix_units():
     assert list(metrics.declare_metrics(("age",))) == ["mae", "mse", "r2"]
     assert not {"mae", "mse"} & set(metrics.declare_metrics(NAMES))

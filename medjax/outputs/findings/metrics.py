@@ -13,7 +13,16 @@ from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.evaluation.intervals import bootstrap, without_interval
-from medjax.evaluation.metrics import Floats, Metric, auc, binary_auc, by_order, marked, ratio
+from medjax.evaluation.metrics import (
+    Floats,
+    Metric,
+    auc,
+    binary_auc,
+    by_order,
+    marked,
+    of_finite,
+    ratio,
+)
 from medjax.evaluation.metrics import binary_average_precision as binary_precision
 
 Array = np.ndarray
@@ -31,18 +40,21 @@ def _over_findings(metric: Binary, present: Array, probability: Array, weight: A
 
 
 @marked(bounds=(0.0, 1.0), ranks=by_order)
+@of_finite
 def macro_auc(present: Array, probability: Array, weight: Array) -> Floats:
     """area under the ROC curve, mean over findings"""
     return _over_findings(binary_auc, present, probability, weight)
 
 
 @marked(bounds=(0.0, 1.0), ranks=by_order)
+@of_finite
 def macro_average_precision(present: Array, probability: Array, weight: Array) -> Floats:
     """area under precision over recall, mean over findings"""
     return _over_findings(binary_precision, present, probability, weight)
 
 
 @marked(bounds=(0.0, 1.0))
+@of_finite
 def macro_f1(present: Array, probability: Array, weight: Array) -> Floats:
     """2 TP / (2 TP + FP + FN) from a probability of 0.5 on, mean over findings"""
 
@@ -61,12 +73,14 @@ def _over_known(value: Array, present: Array, weight: Array) -> Floats:
 
 
 @marked(bounds=(0.0, 1.0))
+@of_finite
 def accuracy(present: Array, probability: Array, weight: Array) -> Floats:
     """share of known findings that are called right from a probability of 0.5 on"""
     return _over_known((probability >= _CALLED) == (present == 1), present, weight)
 
 
 @marked(bounds=(0.0, 1.0))
+@of_finite
 def brier(present: Array, probability: Array, weight: Array) -> Floats:
     """mean squared difference of probability and finding, over known findings"""
     return _over_known((probability - present) ** 2, present, weight)

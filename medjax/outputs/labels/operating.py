@@ -68,7 +68,9 @@ def choose_points(
     if not 0 < true.sum() < len(true):
         return []
     values = np.unique(score)
-    thresholds = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2, [1.0]])
+    # Above the last one nothing is called, though a probability may be 1 exactly.
+    nothing = np.nextafter(1.0, 2.0)
+    thresholds = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2, [nothing]])
     # Below each threshold; by order, as a table of thresholds by cases grows with their square.
     misses, rejected = (
         np.searchsorted(np.sort(score[side]), thresholds, side="left") for side in (true, ~true)

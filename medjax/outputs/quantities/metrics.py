@@ -21,13 +21,19 @@ _DEFAULT_SCORE = "auc"  # what `best` is where it is not given
 @marked(bounds=(0.0, np.inf))
 def mae(reference: Array, answer: Array, weight: Array, *, places: Sequence[int]) -> Floats:
     """mean absolute error, in the unit of the quantity"""
-    return mean_defined(np.abs(answer - reference)[:, places], weight)
+    return _mean_of_known(np.abs(answer - reference)[:, places], reference[:, places], weight)
 
 
 @marked(bounds=(0.0, np.inf))
 def mse(reference: Array, answer: Array, weight: Array, *, places: Sequence[int]) -> Floats:
     """mean squared error"""
-    return mean_defined(((answer - reference) ** 2)[:, places], weight)
+    return _mean_of_known(((answer - reference) ** 2)[:, places], reference[:, places], weight)
+
+
+def _mean_of_known(error: Array, reference: Array, weight: Array) -> Floats:
+    """The mean of errors, NaN where a case with weight has a reference and no answer."""
+    bad = (np.isnan(error) & ~np.isnan(reference)).any(1)
+    return np.where(weight @ bad > 0, np.nan, mean_defined(error, weight))
 
 
 @marked(bounds=(-np.inf, 1.0))

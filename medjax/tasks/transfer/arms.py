@@ -39,8 +39,10 @@ _FOLDS = 5
 Init = Callable[[Key], tuple[Params, Stats]]
 
 
-def check_arms(names: Sequence[str], sizes: Sequence[str], options: TrainingOptions) -> None:
-    """Raises UserError for settings that do not go together."""
+def check_arms(
+    names: Sequence[str], sizes: Sequence[str], options: TrainingOptions, *, views: int = 1
+) -> None:
+    """Raises UserError for settings that do not go together; `views` is `tta`."""
     odd = next((name for name in names if name not in ARMS), None)
     if odd is not None:
         raise unknown("arm", odd, ARMS)
@@ -52,6 +54,12 @@ def check_arms(names: Sequence[str], sizes: Sequence[str], options: TrainingOpti
         raise UserError(f"`arms`: name one that is a network too, of {', '.join(USUAL)}")
     if len(options.choices) > 1:
         raise UserError("`learning_rates`, `weight_decays`: every arm has the same; give one")
+    plain = [name for name in names if name in (FROZEN, *TABLES)]
+    if views > 1 and plain:
+        raise UserError(
+            f"`tta`: {', '.join(plain)}: their features are of the images as they are; leave out "
+            "`tta`, or those arms"
+        )
 
 
 def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: DatasetInfo) -> None:

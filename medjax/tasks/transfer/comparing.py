@@ -72,7 +72,14 @@ def mean_of_seeds(metric: Metric) -> Metric:
     An ensemble of seeds would have seen several draws of the few labels that a size stands for.
     """
 
-    @marked(**traits_of(metric)._asdict())
+    traits = traits_of(metric)
+
+    def order(probability: np.ndarray) -> np.ndarray:
+        """Of each seed by itself."""
+        by_seed = np.moveaxis(probability, -1, 0)
+        return np.stack([traits.ranks(p) for p in by_seed], -1)  # type: ignore[misc]
+
+    @marked(**traits._replace(ranks=order if traits.ranks else None)._asdict())
     def mean(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> Floats:
         seeds = range(probability.shape[-1])
         return np.mean([metric(label, probability[..., s], weight) for s in seeds], 0)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,9 @@ def compute_features(
     known = repr((known_by, what, preprocessing, show.__name__))
     name = hashlib.sha256(known.encode()).hexdigest()[:24]
     path = cache / runtime.FEATURES / f"{name}.npy"
-    if path.exists():
-        kept = np.load(path, allow_pickle=False)
-        if len(kept) == len(split):
-            return kept
+    kept = _read_kept(path)
+    if kept is not None and len(kept) == len(split):
+        return kept
 
     @jax.jit
     def compute(variables: Tree, images: Array) -> Array:
@@ -60,8 +60,18 @@ def compute_features(
     buffer = io.BytesIO()
     np.save(buffer, features)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, buffer.getvalue())
+    own = path.with_name(f"{name}.{os.getpid()}")  # another run may be writing the same
+    write_bytes(own, buffer.getvalue())
+    own.replace(path)
     return features
+
+
+def _read_kept(path: Path) -> np.ndarray | None:
+    """The features in a file; None where there is none that can be read."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def pool_pixels(preprocessing: Preprocessing, split: Split, *, batch: int, what: str) -> np.ndarray:

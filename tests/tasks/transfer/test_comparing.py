@@ -35,6 +35,29 @@ def test_a_metric_is_the_mean_of_the_networks_not_that_of_their_ensemble():
     assert np.isnan(found["brier"].low) and found["brier"].reason == "a mean over networks"
 
 
+def test_scores_of_arms_are_exchanged_by_their_order_and_need_subjects_of_each_class():
+    """As of single networks: a shift of one arm's logits changes no AUC, and so no p-value."""
+    rng = np.random.default_rng(0)
+    label, names = (np.arange(60) % 3 == 0).astype(int), [str(i) for i in range(60)]
+
+    def arm(name, logit, label=label):
+        ill = 1 / (1 + np.exp(-logit))
+        table = LabelPredictions(names, names, label, np.stack([1 - ill, ill], 1), CLASSES)
+        return Arm(name, "10", [table], 1.5, 300)
+
+    a, b = (label * 1.5 + rng.normal(0, s, 60) for s in (1.0, 2.0))
+    p_values = [
+        comparing.compare_arms(
+            [arm("a", a), arm("b", b + shift)], {"auc": metrics.auc}, samples=200
+        )
+        for shift in (0, -4)
+    ]
+    assert p_values[0][0]["p_value"] == p_values[1][0]["p_value"] < 1
+    few = (np.arange(60) < 3).astype(int)
+    found = comparing.estimate(arm("few", a, few), {"auc": metrics.auc}, samples=50)["auc"]
+    assert found.reason == "fewer than 5 subjects of a class"
+
+
 def test_every_pair_of_a_size_is_compared_and_all_tests_are_corrected():
     arms = [
         make_arm(name, size, hits)
