@@ -71,6 +71,17 @@ def facts_of_rows(rows: Sequence[table.TableRow], columns: Facts, *, image: str)
     }
 
 
+def join_facts(here: dict[str, Any], there: dict[str, Any], origin: str) -> dict[str, Any]:
+    """What two tables say of an image; raises UserError if they contradict each other."""
+    for name, value in there.items():
+        if value and here[name] and value != here[name]:
+            raise UserError(
+                f"{origin}: {name} {here[name]!r} here, but {value!r} in metadata.csv; "
+                "the tables must agree"
+            )
+    return {name: value or there.get(name) or value for name, value in here.items()}
+
+
 class Metadata:
     """`metadata.csv`: what it says of images, each of which it names once."""
 

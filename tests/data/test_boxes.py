@@ -111,6 +111,32 @@ def test_lists_without_their_image_are_refused(tmp_path, spoil, words):
         box_folder(BoxOptions(data_dir=str(tmp_path)))
 
 
+@pytest.mark.parametrize("write", [table, voc, coco, yolo])
+def test_images_that_no_list_names_are_told(tmp_path, write):
+    write(tmp_path)
+    draw(tmp_path, "images/left.png")
+    made = box_folder(BoxOptions(data_dir=str(tmp_path)))
+    assert len(made.cases) == 2
+    assert any("1 image" in note and "images/left.png" in note for note in made.notes)
+
+
+def test_a_table_of_boxes_takes_subject_split_and_spacing_from_metadata(tmp_path):
+    table(tmp_path)
+    text = (tmp_path / "boxes.csv").read_text().replace(",split", "")
+    (tmp_path / "boxes.csv").write_text(text.replace(",train", "").replace(",val", ""))
+    (tmp_path / "metadata.csv").write_text(
+        "path,subject_id,split,spacing_mm\na.png,P1,test,0.5\nb.png,P1,test,0.5\n"
+    )
+    made = box_folder(BoxOptions(data_dir=str(tmp_path)))
+    assert [(c.subject, c.split, c.spacing_mm) for c in made.cases] == [("P1", "test", 0.5)] * 2
+    assert "subject_id of metadata.csv" in made.known_by
+    (tmp_path / "boxes.csv").write_text(
+        "image,label,xmin,ymin,xmax,ymax,split\na.png,red,10,5,20,10,train\n"
+    )
+    with pytest.raises(UserError, match="the tables must agree"):
+        box_folder(BoxOptions(data_dir=str(tmp_path)))
+
+
 def test_a_table_without_edges_or_with_words_is_refused(tmp_path):
     table(tmp_path)
     for text, words in (

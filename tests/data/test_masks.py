@@ -175,6 +175,33 @@ def test_what_has_no_partner_is_named(tmp_path, files, words):
         mask_folder(MaskOptions(data_dir=str(tmp_path)))
 
 
+def test_a_table_of_masks_takes_the_rest_from_metadata_and_names_what_it_leaves_out(tmp_path):
+    make_set(tmp_path, "a.png", "b.png", "a_mask.png", "left.png")
+    (tmp_path / "masks.csv").write_text("image,mask\na.png,a_mask.png\n")
+    (tmp_path / "metadata.csv").write_text(
+        "path,subject_id,split,spacing_mm\n"
+        + "".join(f"{name}.png,P1,test,0.5\n" for name in ("a", "b", "left"))
+    )
+    made = mask_folder(MaskOptions(data_dir=str(tmp_path)))
+    (case,) = made.cases
+    assert (case.subject, case.split, case.spacing_mm) == ("P1", "test", 0.5)
+    assert any("2 images left out that no row of masks.csv names" in n for n in made.notes)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images/a.png", "labels/a_seg.png", "labels/a_label.png"),
+        ("a.png", "a_seg.png", "a_mask.png"),
+        ("images/a.nii.gz", "labels/a.nii.gz", "labels/a.nii"),
+    ],
+)
+def test_two_masks_of_one_image_are_refused(tmp_path, names):
+    make_set(tmp_path, *names)
+    with pytest.raises(UserError, match="is a mask of the same image"):
+        mask_folder(MaskOptions(data_dir=str(tmp_path)))
+
+
 def test_a_fourth_axis_of_volumes_holds_channels(tmp_path):
     """As `imagesTr` of the Decathlon's brain tumours."""
     pixels = np.arange(2 * 8 * 10 * 4).reshape(8, 10, 4, 2) % 250

@@ -12,7 +12,7 @@ from medjax.data.boxes import formats, of_masks
 from medjax.data.boxes.case import BoxCase, BoxesOfSize, BoxSet
 from medjax.data.boxes.formats import NamedBox
 from medjax.data.info import DatasetInfo
-from medjax.data.metadata import Metadata, columns_of, facts_of_rows
+from medjax.data.metadata import Metadata, columns_of, facts_of_rows, join_facts
 from medjax.data.options import BoxOptions
 from medjax.errors import UserError
 
@@ -92,7 +92,11 @@ def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
         facts["split"] = facts.get("split") or item.split
         cases.append(case_of(root, item.image, item.boxes, options, facts))
     names = [name for item in listed for name in item.names]
-    return cases, names, more.known_by(), more.notes()
+    there = {item.image for item in listed}
+    alone = [p for p in walk.find(root, images.is_image).files if p not in there]
+    left = [p.relative_to(root).as_posix() for p in alone]
+    notes = walk.note_of(left if listed else [], "image", "without a list of boxes left out")
+    return cases, names, more.known_by(), [*notes, *more.notes()]
 
 
 def case_of(
@@ -214,15 +218,20 @@ def _from_table(path: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
         what="images",
         option="path_column",
     )
-    columns, cases, names = columns_of(path, rows, options), [], []
+    more = Metadata(root, options, other=rows[0])
+    columns = columns_of(path, rows, options, other=more.header)
+    cases, names, named = [], [], []
     for name, some in group_rows(rows, image).items():
         boxes = boxes_of_rows(path, some, label_column=options.label_column)
-        facts = facts_of_rows(some, columns, image=name)
         file = files.find(name, origin=some[0].origin)
+        here = facts_of_rows(some, columns, image=name)
+        facts = join_facts(here, more.describe_image(file), some[0].origin)
         cases.append(case_of(root, file, keep_boxes(boxes), options, facts))
         names += [b.label for b in boxes]
-    known = f"column {columns.subject} of {path.name}" if columns.subject else ""
-    return cases, names, known, []
+        named.append(file)
+    known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
+    unnamed = table.note_unnamed(path, walk.find(root, images.is_image).files, named)
+    return cases, names, known, [*unnamed, *more.notes()]
 
 
 def group_rows(rows: Sequence[table.TableRow], image: str) -> dict[str, list[table.TableRow]]:

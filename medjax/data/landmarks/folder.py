@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from medjax.data.landmarks.case import (
     from_file,
     from_lists,
 )
-from medjax.data.metadata import Metadata, columns_of, facts_of_rows
+from medjax.data.metadata import Metadata, columns_of, facts_of_rows, join_facts
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
 
@@ -197,7 +197,7 @@ def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[LandmarkCase
         file = files.find_if_there(image, origin=entry.row.origin)
         if file is None:
             continue
-        facts = _joined(
+        facts = join_facts(
             facts_of_rows(entry.rows, columns, image=image),
             more.describe_image(file),
             entry.row.origin,
@@ -220,14 +220,3 @@ def _from_table(path: Path, options: LandmarkOptions) -> tuple[list[LandmarkCase
     ]
     known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
     return cases, known, [*notes, *more.notes()]
-
-
-def _joined(here: dict[str, Any], there: dict[str, Any], origin: str) -> dict[str, Any]:
-    """What two tables say of an image; raises UserError if they contradict each other."""
-    for name, value in there.items():
-        if value and here[name] and value != here[name]:
-            raise UserError(
-                f"{origin}: {name} {here[name]!r} here, but {value!r} in metadata.csv; "
-                "the tables must agree"
-            )
-    return {name: value or there.get(name) or value for name, value in here.items()}

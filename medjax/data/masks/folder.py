@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.masks import channels
 from medjax.data.masks.case import BACKGROUND, MaskCase, MaskSet, from_files
 from medjax.data.masks.instances import one_structure
-from medjax.data.metadata import Metadata, columns_of, facts_of_rows
+from medjax.data.metadata import Metadata, columns_of, facts_of_rows, join_facts
 from medjax.data.options import MaskOptions
 from medjax.errors import UserError
 
@@ -125,7 +125,9 @@ def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
 def _between(image_folder: Path, mask_folder: Path) -> Pairing:
     """Of two folders, by names: the mask has that of its image, with an ending of masks or without;
     of nnU-Net's images without the number of the channel; of a DICOM series that of its folder."""
-    masks = {_key(p, mask_folder): p for p in walk.find(mask_folder, images.is_image).files}
+    masks = _by_key(
+        (_key(p, mask_folder), p) for p in walk.find(mask_folder, images.is_image).files
+    )
     all_files = walk.find(image_folder, images.is_image).files
     files = channels.leave_first(all_files)
     further = sorted(set(all_files) - set(files))
@@ -139,6 +141,19 @@ def _between(image_folder: Path, mask_folder: Path) -> Pairing:
     return _paired([(p, _key(p, image_folder)) for p in paths], masks)
 
 
+def _by_key(masks: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Masks by the name of their image; raises UserError for two of one image."""
+    out: dict[str, Path] = {}
+    for key, path in masks:
+        first = out.setdefault(key, path)
+        if first != path:
+            raise UserError(
+                f"{path}: {first.name} is a mask of the same image; leave one of them in the "
+                "folder, or name the masks in masks.csv"
+            )
+    return out
+
+
 def _series_of(path: Path, image_folder: Path, masks: Mapping[str, Path]) -> Path | None:
     """The folder of DICOM slices that a file is one of: one that a mask is named after."""
     if not images.is_dicom(path):
@@ -149,12 +164,12 @@ def _series_of(path: Path, image_folder: Path, masks: Mapping[str, Path]) -> Pat
 
 def _same_folder(files: Sequence[Path]) -> Pairing:
     """Of one folder: `NAME` and `NAME_mask`."""
-    masks = {
-        str(p.with_name(images.stem(p).removesuffix(end))): p
+    masks = _by_key(
+        (str(p.with_name(images.stem(p).removesuffix(end))), p)
         for p in files
         for end in MASK_ENDINGS
         if images.stem(p).endswith(end)
-    }
+    )
     of_masks = set(masks.values())
     others = [(p, str(p.with_name(images.stem(p)))) for p in files if p not in of_masks]
     return _paired(others, masks)
@@ -209,20 +224,25 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
             (options.mask_column, _MASK_COLUMNS, "masks", "mask_column"),
         )
     )
-    columns = columns_of(path, rows, options)
-    cases, without = [], []
+    more = Metadata(root, options, other=rows[0])
+    columns = columns_of(path, rows, options, other=more.header)
+    cases, without, named = [], [], []
     for row in rows:
+        file = files.find(row[image], origin=row.origin)
+        named.append(file)
         if not row[mask]:
             without.append(row[image])
             continue
+        named.append(files.find(row[mask], origin=row.origin))
+        here = facts_of_rows([row], columns, image=row[image])
+        facts = join_facts(here, more.describe_image(file), row.origin)
         cases.append(
             from_files(
                 root,
-                files.find(row[image], origin=row.origin),
-                files.find(row[mask], origin=row.origin),
+                *named[-2:],
                 limit_bytes=options.limit_bytes,
                 series=options.series,
-                **facts_of_rows([row], columns, image=row[image]),
+                **facts,
             )
         )
     if without and not options.unlabelled:
@@ -230,8 +250,24 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
             f"{path}: {walk.note_of(without, 'image', 'without a mask')[0]}; `unlabelled=true` "
             "leaves such images out"
         )
-    known = f"column {columns.subject} of {path.name}" if columns.subject else ""
-    return cases, known, walk.note_of(without, "image", "without a mask left out")
+    known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
+    unnamed = table.note_unnamed(path, channels.leave_first(_files_beside(root, named)), named)
+    return (
+        cases,
+        known,
+        [*walk.note_of(without, "image", "without a mask left out"), *unnamed, *more.notes()],
+    )
+
+
+def _files_beside(root: Path, named: Sequence[Path]) -> list[Path]:
+    """The images below a folder, without those that lie in a folder that is named as a whole, as a
+    DICOM series, and without masks."""
+    folders = [p for p in named if p.is_dir()]
+    return [
+        p
+        for p in walk.find(root, images.is_image).files
+        if not is_mask(p) and not any(p.is_relative_to(folder) for folder in folders)
+    ]
 
 
 _MOST_STRUCTURES, _MOST_UNNAMED = 254, 50  # a mask is kept in 8 bits, where 255 is not known
