@@ -43,7 +43,13 @@ def arrange(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np
     """
     pixels = _place(raw_image, arrangement, origin=origin)
     kept = arrangement.integer_type
-    return np.rint(pixels).astype(kept) if kept else pixels
+    return round_to(pixels, kept) if kept else pixels
+
+
+def round_to(pixels: np.ndarray, integer_type: str) -> np.ndarray:
+    """Values as whole numbers of that type; those beyond its range are its ends."""
+    ends = np.iinfo(integer_type)
+    return np.clip(np.rint(pixels), ends.min, ends.max).astype(integer_type)
 
 
 def _place(raw_image: RawImage, arrangement: Arrangement, *, origin: str) -> np.ndarray:

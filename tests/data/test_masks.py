@@ -25,7 +25,7 @@ from medjax.data.patches import UNKNOWN, cut, draw_patches
 from medjax.errors import UserError
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import ModelSpec
-from medjax.outputs.masks import MASKS, ellipses, infer, report, voxels
+from medjax.outputs.masks import MASKS, ellipses, infer, report, serve, voxels
 from tests.conftest import real_data
 
 PLAIN = Form((), "image", ())
@@ -91,6 +91,39 @@ def test_a_channel_of_fractions_keeps_them(tmp_path, cache_dir):
     image = made.splits["train"].read(0)
     assert sorted(np.unique(image[..., 1]).tolist()) == [0, 0.25]
     assert image[..., 0].max() == 100
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "form"),
+    [
+        (np.uint8, {"scaling": "set"}, ("set", "int16")),
+        (np.int16, {}, ("set", "int16")),
+        (np.int16, {"window": (-100.0, 300.0)}, ("image", "uint8")),
+    ],
+)
+def test_new_images_are_scaled_as_those_of_the_training(tmp_path, cache_dir, pixels, options, form):
+    """Hounsfield units are scaled alike, unless a window is given; what is, is never of 8 bits."""
+    values = np.full((8, 10, 6), -900 if pixels == np.int16 else 9).astype(pixels)
+    values[2:5, 3:7, 1:4] = 100
+    for name in ("a", "b", "c"):
+        write(tmp_path / "images" / f"{name}.nii.gz", values)  # makes the folder
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"images/{name}.nii.gz")
+        write(tmp_path / "labels" / f"{name}.nii.gz", values == 100)
+    options = MaskOptions(data_dir=str(tmp_path), **options)
+    data = source.load("mask_folder", options=options, cache_dir=cache_dir)
+    train = data.splits["train"]
+    spec = ModelSpec(
+        data.info, Preprocessing(0, 1, (0,), (1,)), (8, 8, 8, 1), str(train.image_dtype),
+        tuple(options.window),
+    )  # fmt: skip
+    new = serve.form_of(spec)
+    assert (new.scaling, new.integer_type) == form
+    raw = images.read(tmp_path / "images" / "a.nii.gz")
+    placed = place(raw, new, spacing_mm=None, origin="a")
+    np.testing.assert_array_equal(placed.image, train.read(0))
+    if form[0] == "set":  # beyond the range of the type are its ends
+        beyond = raw._replace(pixels=np.full_like(raw.pixels, 4e4, np.float32))
+        assert place(beyond, new, spacing_mm=None, origin="a").image.max() == 32767
 
 
 def test_numbered_frames_are_images_of_their_own(tmp_path):
@@ -323,6 +356,13 @@ def test_a_large_picture_is_shrunk_and_its_mask_comes_back_in_full_size():
     np.testing.assert_array_equal(back, mask // 255)
     small = place(raw, form._replace(longest_side=40), spacing_mm=None, origin="x")
     np.testing.assert_array_equal(small.image, raw.pixels)
+    # Single decisions count what the shrunk mask has lost: a line that no answer finds.
+    thin = mask // 255
+    thin[17, :] = 1
+    probability = np.eye(2, dtype=np.float32)[made.kept["mask"]]
+    answer = infer.decide(probability, row=made.targets, reference=thin)
+    found, missed = answer["histogram"][1, 500:].sum(), answer["histogram"][1, :500].sum()
+    assert (found, missed) == (8 * 24, 40)
 
 
 def test_a_volume_without_a_voxel_size_is_not_resampled_silently():

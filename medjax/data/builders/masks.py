@@ -33,7 +33,7 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
     `mask_hash` of that mask.
     """
 
-    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 had spacings in the order of the file
+    VERSION = tfds.core.Version("1.2.0")  # 1.1.0 kept values of a whole set in 8 bits
 
     @functools.cached_property
     def mask_set(self) -> MaskSet:
@@ -52,11 +52,18 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
     def form(self) -> "Form":
         """Of the set: chosen by the first image and by the sizes of all voxels."""
         first = self.first_readable(self.mask_set.cases, lambda case: case.read())
-        scaling = self.options.scaling or _scaling_of(first.pixels)
+        usual = "image" if self.options.window else _scaling_of(first.pixels)
+        scaling = self.options.scaling or usual
         longest = self.options.longest_side
         voxel_mm = () if longest else tuple(self.options.voxel_mm) or usual_voxel(self.layouts)
-        kept = exams.common_type([*self.layouts, *self._further]) if scaling == "set" else ""
+        kept = self.choose_type() if scaling == "set" else ""
         return Form(voxel_mm, scaling, self.options.window, kept, longest)
+
+    def choose_type(self) -> str:
+        """The type of whole numbers of images that are scaled alike; empty: none. Never 8 bits, by
+        which it is known of a network that its images were scaled each by itself."""
+        kept = exams.common_type([*self.layouts, *self._further])
+        return "int16" if kept == "uint8" else kept
 
     @property
     def _further(self) -> list[Layout | None]:
@@ -92,7 +99,8 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
             case.spacing_mm or (layout.spacing_mm if layout else None)
             for case, layout in zip(files, self.layouts, strict=True)
         )
-        known = all(spacings) and np.isfinite(example.targets["file_spacing"]).all()
+        known = all(known_spacing(s) if isinstance(s, tuple) else s for s in spacings)
+        known = known and np.isfinite(example.targets["file_spacing"]).all()
         if not known:
             return None
         to_world = example.targets["file_world"] @ example.targets["to_index"]
@@ -262,7 +270,7 @@ def _world(
 def _scaled(pixels: np.ndarray, form: Form) -> np.ndarray:
     if form.scaling == "image":
         return images.eight_bits(pixels, form.window)
-    return np.rint(pixels).astype(form.integer_type) if form.integer_type else pixels
+    return exams.round_to(pixels, form.integer_type) if form.integer_type else pixels
 
 
 def _resampled(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medjax.data import geometry, images, subjects
+from medjax.data import exams, geometry, images, subjects
 from medjax.data.builders.base import Example, Part
 from medjax.data.builders.masks import Masks
 from medjax.data.found import RawImage
@@ -52,6 +52,10 @@ class Pairs(Masks, skip_registration=True):  # type: ignore[call-arg]
         shown = [c._replace(subject=name) for c, name in zip(cases, who.shown, strict=True)]
         self.notes += who.notes
         return {"train": Part(len(shown), prepared(shown))}
+
+    def choose_type(self) -> str:
+        """All are scaled alike, also those of 8 bits."""
+        return exams.common_type(self.layouts)
 
     def in_channels(self, pixels: np.ndarray) -> np.ndarray:
         """Colours count by their luminance."""

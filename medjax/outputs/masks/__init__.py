@@ -65,7 +65,7 @@ def baseline(train: Split, split: Split, spec: ModelSpec) -> tuple[MaskPredictio
     for i in range(len(split)):
         row = {k: v[i] for k, v in split.targets.items()}
         probability = images.resize(mean, tuple(map(int, row["size"])))
-        reference = classes_of(split.on_demand["mask"](i), spec.info) if single else None
+        reference = classes_of(split.on_demand["reference"](i), spec.info) if single else None
         answers.append(infer.decide(probability, row=row, reference=reference))
     return (
         tabulate(split, spec, infer.stack(answers)),
@@ -135,8 +135,10 @@ def _of_voxels(evaluation: Evaluation[MaskPredictions]) -> Json:
     if not predictions.histograms.shape[-1]:
         return {}
     first = voxels.choose_bin(evaluation.tuned.histograms)
-    samples = evaluation.samples
+    samples, chosen_here = evaluation.samples, evaluation.tuned is predictions
     return {
+        "remarks": ["the threshold of f1 is the best one on the very cases of this report"]
+        * chosen_here,
         "metrics": voxels.estimates(
             predictions.histograms, first, predictions.subject_id, samples=samples
         ),
@@ -157,10 +159,11 @@ def _remarks(evaluation: Evaluation[MaskPredictions]) -> list[str]:
         )
     gain = nan_mean(tuned.largest_dice - tuned.scores[..., 0], axis=0)
     better = [name for name, g in zip(predictions.names, gain, strict=True) if g > _WORTH_SAYING]
-    if better:
+    if better and not evaluation.spec.info.instances:
         most = float(np.nanmax(gain))
+        where = "these very cases" if tuned is predictions else "validation"
         out.append(
-            f"on validation, to keep the largest piece alone raises Dice by up to {most:.3f}: "
+            f"on {where}, to keep the largest piece alone raises Dice by up to {most:.3f}: "
             f"`largest_component={','.join(better)}` with `eval_only` does so"
         )
     return out

@@ -46,13 +46,13 @@ def infer_masks(
     """
     answers: list[list[Predicted]] = []  # by case, of each seed and of all together
     largest = [spec.info.structures.index(name) + 1 for name in predictor.largest_component]
-    single = len(spec.info.structures) == 1 and "mask" in split.on_demand
+    single = len(spec.info.structures) == 1 and "reference" in split.on_demand
     for i in range(len(split)):
         probability = predict_windows(
             predict, weights, split.read(i), patch=spec.image_shape[:-1], batch=batch
         )
         mean = predictor.output.ensemble({"probability": probability}, spec)["probability"]
-        reference = classes_of(split.on_demand["mask"](i), spec.info) if single else None
+        reference = classes_of(split.on_demand["reference"](i), spec.info) if single else None
         row = {k: v[i] for k, v in split.targets.items()}
         decided = functools.partial(
             decide,
@@ -88,7 +88,8 @@ def decide(
     reference also the `histogram` of those of a single structure.
 
     Args:
-      row: the columns of the case; reference: its mask on the prepared grid.
+      row: the columns of the case; reference: its mask, on the grid of the file too: what was lost
+        when it was shrunk for the network is still to be found.
       largest: structures of which the largest piece is kept.
       keep: with `probability` too, on the grid of the file, packed by structure in 255ths.
       seed_depth: as of `instances.separate`, where single things are told apart, whose depth is the
@@ -101,7 +102,8 @@ def decide(
         probability = probability[..., :-1]
     answer: Predicted = {"mask": volumes.pack(mask)}
     if reference is not None:
-        answer["histogram"] = voxels.histogram(probability[..., 1], reference)
+        (share,) = shares_on_file_grid(probability[..., 1:2], row=row)
+        answer["histogram"] = voxels.histogram(share, reference)
     if keep:
         shares = [*shares_on_file_grid(probability, row=row)][1:]
         answer["probability"] = [volumes.pack(np.rint(255 * share)) for share in shares]
