@@ -51,7 +51,14 @@ def generalized_iou(a: Array, b: Array) -> Array:
     return both / jnp.maximum(either, 1e-12) - (about - either) / jnp.maximum(about, 1e-12)
 
 
-def suppress(boxes: Array, scores: Array, labels: Array, *, threshold: float) -> Array:
+def suppress(
+    boxes: Array,
+    scores: Array,
+    labels: Array,
+    *,
+    threshold: float,
+    owners: Array | None = None,
+) -> Array:
     """Which boxes stay in non-maximum suppression, each class by itself: `[n]`, bool.
 
     From the highest score on, a box stays unless its intersection over union with one of its class
@@ -60,11 +67,14 @@ def suppress(boxes: Array, scores: Array, labels: Array, *, threshold: float) ->
 
     Args:
       boxes: `[n, 2 * ndim]`; scores, labels: `[n]`.
+      owners: whose boxes they are, `[n]`: those of one owner leave one another alone.
     """
     chex.assert_rank([boxes, scores, labels], [2, 1, 1])
     order = jnp.argsort(-jnp.where(jnp.isfinite(scores), scores, -jnp.inf), stable=True)
     near = iou(boxes[order], boxes[order]) > threshold
     near &= labels[order][:, None] == labels[order]
+    if owners is not None:
+        near &= owners[order][:, None] != owners[order]
 
     def decide(i: Array, stays: Array) -> Array:
         before = jnp.arange(len(stays)) < i

@@ -203,6 +203,8 @@ def test_volumes_get_voxels_of_their_usual_size(tmp_path):
     nibabel.save(image, tmp_path / "a.nii.gz")
     text = "image,label,xmin,ymin,zmin,xmax,ymax,zmax\na.nii.gz,b,3,3,3,9,9,9\n"
     (tmp_path / "boxes.csv").write_text(text)
+    # Without a choice as many voxels as there are, in cubes: of 1.59 mm, 41 x 31 x 41.
+    assert box_folder(BoxOptions(data_dir=str(tmp_path))).shape == (64, 32, 64)
     made = suggest_form(BoxOptions(data_dir=str(tmp_path)), accelerated=False)
     chosen = {s.name: s.value for s in made}
     assert chosen == {"grid_mm": 1.0, "image_shape": (64, 48, 64)}

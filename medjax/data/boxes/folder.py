@@ -1,5 +1,6 @@
 """One's own images with boxes: a table, or files of Pascal VOC, COCO or YOLO."""
 
+import contextlib
 import functools
 import json
 import re
@@ -7,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from medjax.data import images, splits, table, walk
+import numpy as np
+
+from medjax.data import exams, images, splits, table, walk
 from medjax.data.boxes import formats, of_masks
 from medjax.data.boxes.case import BoxCase, BoxesOfSize, BoxSet
 from medjax.data.boxes.formats import NamedBox
+from medjax.data.found import known_spacing
 from medjax.data.info import DatasetInfo
 from medjax.data.metadata import Metadata, columns_of, facts_of_rows, join_facts
 from medjax.data.options import BoxOptions
@@ -61,9 +65,24 @@ def box_folder(options: BoxOptions) -> BoxSet:
         raise UserError(f"`data_dir={root}`: no image has a box")
     table.check_alike(classes, what="classes")
     info = DatasetInfo(root.resolve().name, box_classes=tuple(sorted(classes)))
-    first = cases[0].read()
-    shape = tuple(-(-n // 32) * 32 for n in first.pixels.shape[:-1])
-    return BoxSet(info, cases, shape, 0.0, known_by, tuple(notes))
+    return BoxSet(info, cases, _usual_grid(cases, options), 0.0, known_by, tuple(notes))
+
+
+def _usual_grid(cases: Sequence[BoxCase], options: BoxOptions) -> tuple[int, ...]:
+    """Sides of a grid with about as many voxels as the first image, which a volume shares among
+    its axes as its extent in mm, as voxels of the grid are cubes; multiples of 32."""
+    pixels, spacing = exams.turned(_first_readable(cases, options))
+    sides = np.array(pixels.shape[:-1], float)
+    if spacing is not None and known_spacing(spacing):
+        sides *= np.array(spacing) / np.prod(spacing) ** (1 / len(spacing))
+    return tuple(int(n) for n in np.maximum(np.ceil(sides / 32 - 1e-6), 1) * 32)
+
+
+def _first_readable(cases: Sequence[BoxCase], options: BoxOptions) -> images.RawImage:
+    for case in cases[:-1] if options.skip_bad else []:
+        with contextlib.suppress(UserError):
+            return case.read()
+    return cases[-1 if options.skip_bad else 0].read()
 
 
 def looks_like(root: Path) -> bool:

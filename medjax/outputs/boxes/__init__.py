@@ -56,12 +56,20 @@ def tabulate(split: Split, spec: ModelSpec, predicted: Predicted) -> BoxPredicti
 
 def ensemble(predicted: Predicted, spec: ModelSpec) -> Predicted:
     """The boxes of all seeds `[seed, n, most, ...]`: each scored by the mean over the seeds of the
-    best box of its class that is about the same, of which the highest stays."""
+    box of its class that is most the same, of which the highest stays. Two boxes of one seed are
+    two things, as its own suppression has left both."""
     boxes, scores, labels = predicted["boxes"], predicted["scores"], predicted["labels"]
     if len(boxes) == 1:
         return {"boxes": boxes[0], "scores": scores[0], "labels": labels[0]}
-    merged = jax.vmap(_merge, 1)(*map(jnp.asarray, (boxes, scores, labels)))
+    by_case = (jnp.moveaxis(jnp.asarray(x), 0, 1) for x in (boxes, scores, labels))
+    merged = _merge_each(*by_case)
     return dict(zip(("boxes", "scores", "labels"), merged, strict=True))
+
+
+@jax.jit
+def _merge_each(boxes: Array, scores: Array, labels: Array) -> tuple[Array, Array, Array]:
+    """Of one image after the other: the overlaps of all boxes of one take memory enough."""
+    return jax.lax.map(lambda case: _merge(*case), (boxes, scores, labels))
 
 
 def _merge(boxes: Array, scores: Array, labels: Array) -> tuple[Array, Array, Array]:
@@ -69,11 +77,15 @@ def _merge(boxes: Array, scores: Array, labels: Array) -> tuple[Array, Array, Ar
     seeds, most = scores.shape
     flat = boxes.reshape(seeds * most, -1)
     known, kind = jnp.nan_to_num(scores, nan=0.0), labels.reshape(-1)
-    near = box_ops.iou(flat, flat).reshape(-1, seeds, most) > _ONE_THING
-    same = near & (kind[:, None, None] == labels[None])
-    mean = jnp.where(same, known[None], 0.0).max(-1).mean(-1)
+    overlap = box_ops.iou(flat, flat).reshape(-1, seeds, most)
+    is_box = kind[:, None, None] == labels[None]
+    overlap = jnp.where(is_box & ~jnp.isnan(scores)[None], overlap, 0.0)
+    nearest = overlap.argmax(-1)  # of each seed, `[box, seed]`
+    score = known[jnp.arange(seeds), nearest]
+    mean = jnp.where(overlap.max(-1) > _ONE_THING, score, 0.0).mean(-1)
     mean = jnp.where(jnp.isnan(scores).reshape(-1), jnp.nan, mean)
-    stays = box_ops.suppress(flat, mean, kind, threshold=_ONE_THING)
+    owners = jnp.repeat(jnp.arange(seeds), most)
+    stays = box_ops.suppress(flat, mean, kind, threshold=_ONE_THING, owners=owners)
     order = jnp.argsort(-jnp.where(stays, mean, -1.0))[:most]
     return flat[order], jnp.where(stays, mean, jnp.nan)[order], kind[order]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medjax.outputs.boxes import _by_size, _merge, metrics, serve
+from medjax.outputs.boxes import _by_size, _merge, ensemble, metrics, serve
 from medjax.outputs.boxes.report import BoxPredictions
 
 
@@ -19,6 +19,16 @@ def test_seeds_agree_by_the_mean_of_their_scores():
     other = np.array([[0, 0], [1, 0]])  # another class is another thing
     _, mean, _ = _merge(*map(np.asarray, (boxes, scores, other)))
     np.testing.assert_allclose(sorted(mean), [0.4, 0.45])
+
+
+def test_an_ensemble_of_equal_seeds_is_that_seed():
+    """Also of two boxes that overlap by 0.6, which its own suppression has left."""
+    boxes = np.array([[0, 0, 10, 10], [0, 2.5, 10, 12.5], [0, 0, 1, 1]], float)
+    scores, labels = np.array([0.8, 0.9, np.nan]), np.zeros(3, int)
+    predicted = {"boxes": boxes, "scores": scores, "labels": labels}
+    merged = ensemble({k: np.stack([v[None]] * 3) for k, v in predicted.items()}, None)
+    np.testing.assert_allclose(merged["scores"], [[0.9, 0.8, np.nan]], rtol=1e-6)
+    np.testing.assert_allclose(merged["boxes"][0, :2], boxes[[1, 0]])
 
 
 def made():
