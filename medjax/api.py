@@ -22,7 +22,7 @@ from typing import Any, overload
 import numpy as np
 
 from medjax.__main__ import load_program
-from medjax.config import check_ranges, list_settings, remember_given, replace_settings
+from medjax.config import configure, list_settings, remember_given
 from medjax.data import catalogue, source
 from medjax.data.dataset import Dataset
 from medjax.data.dense_transform import DenseTransform
@@ -356,28 +356,3 @@ def compare(*runs: Result | str | Path, html: str = "", samples: int = 2000) -> 
 
     names = tuple(str(r.workdir if isinstance(r, Result) else r) for r in runs)
     return tool.main(tool.Config(files=names, html=html, samples=samples))
-
-
-def configure(config: type, **settings: Any) -> Any:
-    """The settings of an experiment by name, checked as flags are.
-
-    Raises:
-      UserError: for a name that it has not, or a value that it does not take.
-    """
-    known = {leaf.name: leaf for leaf in list_settings(config)}
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
-    for name, value in settings.items():
-        if name not in known:
-            raise unknown("setting", name, known)
-        default, choices = known[name].default, known[name].field.metadata["choices"]
-        if choices and value not in choices and not str(value).startswith("own:"):
-            raise unknown(f"value of `{name}`", str(value), choices)
-        if not isinstance(value, type(default)) and not (
-            isinstance(default, float) and isinstance(value, int)
-        ):
-            raise UserError(
-                f"`{name}={value!r}`: must be a {type(default).__name__}, as {default!r}"
-            )
-    made = replace_settings(config(), **settings)
-    check_ranges(made)
-    return made

@@ -12,9 +12,10 @@ name stands once, or the class is refused when its module is imported.
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from medjax.errors import UserError
+from medjax.errors import UserError, unknown
 
 Class = TypeVar("Class", bound=type)
 Instance = TypeVar("Instance")
@@ -224,3 +225,28 @@ def _outside(number: Any, limits: Mapping[str, Any]) -> str:
         if isinstance(number, int)
         else "must be finite"
     )
+
+
+def configure(config: type, **settings: Any) -> Any:
+    """The settings of an experiment by name, checked as flags are.
+
+    Raises:
+      UserError: for a name that it has not, or a value that it does not take.
+    """
+    known = {leaf.name: leaf for leaf in list_settings(config)}
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
+    for name, value in settings.items():
+        if name not in known:
+            raise unknown("setting", name, known)
+        default, choices = known[name].default, known[name].field.metadata["choices"]
+        if choices and value not in choices and not str(value).startswith("own:"):
+            raise unknown(f"value of `{name}`", str(value), choices)
+        if not isinstance(value, type(default)) and not (
+            isinstance(default, float) and isinstance(value, int)
+        ):
+            raise UserError(
+                f"`{name}={value!r}`: must be a {type(default).__name__}, as {default!r}"
+            )
+    made = replace_settings(config(), **settings)
+    check_ranges(made)
+    return made

@@ -7,7 +7,7 @@ from flax import linen as nn
 
 import medjax
 from medjax import losses, models
-from medjax.api import configure
+from medjax.config import configure
 from medjax.data import catalogue
 from medjax.data.options import DataOptions, LandmarkOptions
 from medjax.data.sequence_options import SequenceOptions

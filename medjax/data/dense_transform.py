@@ -12,13 +12,16 @@ from medjax.data import geometry
 from medjax.errors import UserError
 from medjax.ops import field
 
+_RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from the one to the other
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DenseTransform:
     """Takes places of a fixed image to those of a moving one: T(p) = p + d(p), in mm.
 
     Images and masks of the moving one are seen through it on the grid of the fixed one. World
-    positions are RAS of volumes; of pictures to the right and down from the first pixel. Between
+    positions are RAS of volumes that tell how they lie; of others along the axes of the file, as of
+    pictures to the right and down from the first pixel. Between
     voxels d is linear; beyond the grid T is its affine part, and what d adds to it at the border.
 
     Attributes:
@@ -26,6 +29,7 @@ class DenseTransform:
         file's array.
       world_from_voxel: affine `[ndim + 1, ndim + 1]` of the fixed image.
       affine: the affine part, from world to world.
+      oriented: whether a volume tells how it lies.
       forward: of an inverse, the transform that it inverts: points are taken back through it, as
         between voxels its own displacement is no more than linear.
     """
@@ -33,6 +37,7 @@ class DenseTransform:
     displacement_mm: np.ndarray
     world_from_voxel: np.ndarray
     affine: np.ndarray
+    oriented: bool = True
     forward: "DenseTransform | None" = None
 
     def __post_init__(self) -> None:
@@ -116,7 +121,10 @@ class DenseTransform:
         places = self.places_mm()
         total = then.move_points(places) - places + self.displacement_mm
         return DenseTransform(
-            total.astype(np.float32), self.world_from_voxel, then.affine @ self.affine
+            total.astype(np.float32),
+            self.world_from_voxel,
+            then.affine @ self.affine,
+            self.oriented,
         )
 
     def invert(self, space: tuple[int, ...], world_from_voxel: np.ndarray) -> "DenseTransform":
@@ -130,7 +138,8 @@ class DenseTransform:
         """
         targets = geometry.apply(world_from_voxel, _voxels(space))
         inverse = (self.move_points_back(targets) - targets).astype(np.float32)
-        return DenseTransform(inverse, world_from_voxel, np.linalg.inv(self.affine), self)
+        back = np.linalg.inv(self.affine)
+        return DenseTransform(inverse, world_from_voxel, back, self.oriented, self)
 
     def jacobian_determinant(self) -> np.ndarray:
         """How a small volume about each voxel of the fixed image grows: `[*space]`; where it is not
@@ -142,17 +151,16 @@ class DenseTransform:
 
     def write(self, path: Path | str) -> None:
         """Writes the displacement as ITK reads it (ANTs, SimpleITK, 3D Slicer): a NIfTI of vectors
-        in mm, in LPS; of a picture to the right and down."""
+        in mm, in LPS; of a picture, or a volume that does not tell how it lies, along its axes."""
         from medjax.data import nifti
 
-        vectors, world = _in_lps(self.displacement_mm, self.world_from_voxel)
+        vectors, world = _in_lps(self.displacement_mm, self.world_from_voxel, self.oriented)
         nifti.write_vectors(Path(path), vectors, world)
 
     def write_affine(self, path: Path | str) -> None:
-        """Writes the affine part as ITK does, a text of LPS mm; of a picture in its own plane."""
+        """Writes the affine part as ITK does, a text of LPS mm; of others as of `write`."""
         ndim = len(self.space)
-        mirror = np.diag([-1.0, -1.0, 1.0, 1.0]) if ndim == 3 else np.eye(ndim + 1)
-        matrix = mirror @ self.affine @ mirror
+        matrix = _RAS_LPS @ self.affine @ _RAS_LPS if ndim == 3 and self.oriented else self.affine
         numbers = [*matrix[:-1, :-1].reshape(-1), *matrix[:-1, -1]]
         lines = [
             "#Insight Transform File V1.0",
@@ -192,12 +200,15 @@ def _voxels(space: tuple[int, ...]) -> np.ndarray:
 
 
 def _in_lps(
-    displacement_mm: np.ndarray, world_from_voxel: np.ndarray
+    displacement_mm: np.ndarray, world_from_voxel: np.ndarray, oriented: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors `[i, j, k, ndim]` in LPS, and the affine to RAS; a picture is one slice, whose x is
-    to the right and y downwards, as left and posterior are."""
-    if displacement_mm.shape[-1] == 3:
+    """Vectors `[i, j, k, ndim]` in LPS, and the affine to RAS. ITK takes the axes of a volume that
+    does not tell how it lies for left, posterior and up; a picture is one slice, whose x is to the
+    right and y downwards, as left and posterior are."""
+    if displacement_mm.shape[-1] == 3 and oriented:
         return displacement_mm * np.array([-1.0, -1.0, 1.0]), world_from_voxel
+    if displacement_mm.shape[-1] == 3:
+        return displacement_mm, _RAS_LPS @ world_from_voxel
     world = np.eye(4)
     world[:2, :2] = -world_from_voxel[:2, 1::-1]
     world[:2, 3] = -world_from_voxel[:2, 2]
@@ -213,6 +224,7 @@ def from_voxels(
     moving_world: np.ndarray,
     moving_to_index: np.ndarray,
     space: tuple[int, ...],
+    oriented: bool,
 ) -> DenseTransform:
     """The transform of two files, of one between their prepared images: x -> M (x + u(x)).
 
@@ -221,7 +233,7 @@ def from_voxels(
       matrix: M `[ndim, ndim + 1]`, to voxels of the prepared moving image.
       fixed_world, moving_world: from indices of the file's array to mm; fixed_to_index,
         moving_to_index: from voxels of the prepared image to such indices.
-      space: the sides of the fixed file.
+      space: the sides of the fixed file; oriented: whether it tells how it lies.
     """
     from scipy import ndimage
 
@@ -237,4 +249,4 @@ def from_voxels(
     moved = geometry.apply(to_moving, place + np.stack(u, -1))
     world = geometry.apply(fixed_world, index)
     affine = to_moving @ np.linalg.inv(fixed_world @ fixed_to_index)
-    return DenseTransform((moved - world).astype(np.float32), fixed_world, affine)
+    return DenseTransform((moved - world).astype(np.float32), fixed_world, affine, oriented)

@@ -5,7 +5,7 @@ A compressed file ends with a check sum that is compared only by who reads that 
 
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,16 +85,25 @@ def _integer_type(parsed: Any) -> str:
     return str(native) if plain and native in _INTEGER_TYPES else ""
 
 
-def write(path: Path, values: np.ndarray, world: np.ndarray | None, *, kind: type) -> None:
+def write(
+    path: Path,
+    values: np.ndarray,
+    world: np.ndarray | None,
+    *,
+    kind: type,
+    spacing_mm: Sequence[float] | np.ndarray = (),
+) -> None:
     """Writes a volume `[i, j, k]`, compressed.
 
     Args:
       world: affine from voxels to RAS mm; None: the file states no orientation.
       kind: how a value is stored; one that is not whole is scaled to fit.
+      spacing_mm: of a file without an orientation, where it is known.
     """
     import nibabel
 
-    image: Any = nibabel.Nifti1Image(values, np.eye(4) if world is None else world)
+    size = spacing_mm if len(spacing_mm) and np.isfinite(spacing_mm).all() else (1.0,) * 3
+    image: Any = nibabel.Nifti1Image(values, np.diag([*size, 1.0]) if world is None else world)
     code = 0 if world is None else 1
     image.set_sform(image.affine, code)
     image.set_qform(image.affine, code, strip_shears=True)

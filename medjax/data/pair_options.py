@@ -8,7 +8,7 @@ from medjax.data.options import MaskOptions, state_of
 from medjax.errors import UserError
 
 ALL, CONSECUTIVE, ATLAS = "all", "consecutive", "atlas"
-WORLD, CENTRE, MASS, MOMENTS = "world", "centre", "mass", "moments"
+WORLD, CENTRE, MASS, MOMENTS = INITIAL = ("world", "centre", "mass", "moments")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class PairOptions(MaskOptions):
         "",
         "how the images of a pair lie at first: by their files (world), or with centres, centres "
         "of mass or principal axes together; empty: world, or centre",
-        choices=("", WORLD, CENTRE, MASS, MOMENTS),
+        choices=("", *INITIAL),
     )
     scaling: str = option("set", "of pairs: values stay as they are", choices=("set",))
     unsplit: bool = option(False, "register all pairs; none is held for training")

@@ -7,12 +7,13 @@ those of the moving one, of the padded arrays, before anything is registered.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from medjax.data import geometry, images
+from medjax.data import geometry, images, walk
 from medjax.data.dataset import Dataset, Split
 from medjax.data.info import DatasetInfo
 from medjax.data.pair_options import CENTRE, MASS, MOMENTS, WORLD
@@ -65,14 +66,18 @@ def pair_images(
       UserError: if a split has no pair.
     """
     known = {c: Partner(s, i) for s in splits.values() for i, c in enumerate(s.case_id)}
+    lost = _count_lost(splits, known)
     space = tuple(np.max([s.image_shape[:-1] for s in splits.values()], 0).tolist())
     read = functools.cache(functools.partial(_limits, window=window))
+    moments = functools.cache(
+        lambda partner: moments_of(np.asarray(partner.image)[..., 0], partner.row())
+    )
     named = _assign_pairs(splits, known)
-    out, notes = {}, []
+    out, notes = {}, [f"{walk.counted(lost, 'pair')} left out, as an image is"] * bool(lost)
     for name, split in splits.items():
         pairs = named.get(name, [])
         if not pairs and ALL_PAIRS in info.pairing:
-            pairs = _pair_all(split, seed)
+            pairs = _pair_all([known[case] for case in split.case_id], seed)
             most = len(split) * (len(split) - 1)
             if len(pairs) < most:
                 notes.append(f"{len(pairs):,} of {most:,} pairs of the split {name} drawn")
@@ -81,20 +86,26 @@ def pair_images(
                 f"{info.name}: no pair in the split {name}: it has {len(split)} images, and pairs "
                 f"are {info.pairing}; name pairs within it, or give `unsplit`"
             )
-        out[name] = _as_split(pairs, space, info.initial, read)
+        out[name] = _as_split(pairs, space, info.initial, read, moments)
     return out, notes
 
 
 Pairs = list[tuple[Partner, Partner]]
 
 
+def _count_lost(splits: Mapping[str, Split], known: Mapping[str, Partner]) -> int:
+    """How many of the pairs that the set names have an image that was left out."""
+    names = [n for s in splits.values() for metadata in s.metadata for n in partners_of(metadata)]
+    return sum(name not in known for name in names)
+
+
 def _assign_pairs(splits: Mapping[str, Split], known: Mapping[str, Partner]) -> dict[str, Pairs]:
     """The pairs that the set names, by split."""
     named = [
-        (Partner(split, i), known[other])
-        for split in splits.values()
-        for i, metadata in enumerate(split.metadata)
-        for other in partners_of(metadata)
+        (partner, known[other])
+        for partner in known.values()
+        for other in partners_of(partner.split.metadata[partner.index])
+        if other in known
     ]
     order = {id(split): rank for rank, split in enumerate(splits.values())}
     cases = [{fixed.case_id, moving.case_id} for fixed, moving in named]
@@ -109,14 +120,14 @@ def _assign_pairs(splits: Mapping[str, Split], known: Mapping[str, Partner]) -> 
     return out
 
 
-def _pair_all(split: Split, seed: int) -> Pairs:
-    """All pairs of a split, both ways, or as many as are drawn."""
-    count = len(split)
+def _pair_all(partners: Sequence[Partner], seed: int) -> Pairs:
+    """All pairs of images, both ways, or as many as are drawn."""
+    count = len(partners)
     numbers: Any = np.arange(count * (count - 1))
     if len(numbers) > _MOST_PAIRS:
         numbers = np.random.default_rng(seed).choice(numbers, _MOST_PAIRS, replace=False)
     rows = [divmod(int(k), count - 1) for k in numbers]
-    return [(Partner(split, i), Partner(split, j + (j >= i))) for i, j in rows]
+    return [(partners[i], partners[j + (j >= i)]) for i, j in rows]
 
 
 def _as_split(
@@ -124,11 +135,9 @@ def _as_split(
     space: tuple[int, ...],
     initial: str,
     limits: Callable[[Partner], tuple[float, float]],
+    moments: Callable[[Partner], tuple[np.ndarray, np.ndarray]],
 ) -> Split:
     columns: dict[str, list[Any]] = {"initial": []}
-    moments = functools.cache(
-        lambda partner: moments_of(np.asarray(partner.image)[..., 0], partner.row())
-    )
     for pair in pairs:
         rows = [partner.row() for partner in pair]
         find = [functools.partial(moments, partner) for partner in pair]
@@ -216,7 +225,9 @@ def initial_affine(
         initial = WORLD if all(row["oriented"] for row in rows) else CENTRE
     to_world = [row["file_world"] @ row["to_index"] for row in rows]
     back = np.linalg.inv(to_world[1])
-    middles = [(row["size"] + 1) // 2 for row in rows]  # whole, as of arrays padded to even sides
+    middles = [(row["size"] - 1) / 2 for row in rows]
+    if np.allclose(to_world[0][:-1, :-1], to_world[1][:-1, :-1]):  # of like grids by whole voxels
+        middles = [(row["size"] + 1) // 2 for row in rows]
     if initial == WORLD:
         matrix = back @ to_world[0]
     else:
@@ -239,12 +250,20 @@ def moments_of(image: np.ndarray, row: Mapping[str, Any]) -> tuple[np.ndarray, n
     weights = image.astype(np.float64) - image.min()
     if not weights.sum():
         weights = np.ones_like(weights)
-    places = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij"), -1)
-    share = weights / weights.sum()
-    centre = np.tensordot(share, places, axes=image.ndim)
-    away = (places - centre) @ (row["file_world"] @ row["to_index"])[:-1, :-1].T
-    spread = np.tensordot(share, away[..., :, None] * away[..., None, :], axes=image.ndim)
-    return centre, np.linalg.eigh(spread)[1][:, ::-1]
+    share, axes = weights / weights.sum(), range(image.ndim)
+
+    def share_along(*kept: int) -> np.ndarray:
+        return share.sum(tuple(a for a in axes if a not in kept))
+
+    lines = [np.arange(n, dtype=float) for n in image.shape]
+    centre = np.array([share_along(a) @ lines[a] for a in axes])
+    away = [line - c for line, c in zip(lines, centre, strict=True)]
+    spread = np.zeros((image.ndim, image.ndim))
+    for a, b in itertools.combinations_with_replacement(axes, 2):
+        of_both = share_along(a) @ away[a] ** 2 if a == b else away[a] @ share_along(a, b) @ away[b]
+        spread[a, b] = spread[b, a] = of_both
+    linear = (row["file_world"] @ row["to_index"])[:-1, :-1]
+    return centre, np.linalg.eigh(linear @ spread @ linear.T)[1][:, ::-1]
 
 
 def check_overlap(

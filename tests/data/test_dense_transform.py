@@ -140,6 +140,7 @@ def test_from_voxels_of_prepared_images():
         moving_world=moving_world,
         moving_to_index=np.eye(4),
         space=SPACE,
+        oriented=True,
     )
     index = np.array([5.0, 4.0, 6.0])
     prepared = np.array([(13 - 5) / 2 + 0.5, 2.0 - 0.25, 3.0 + 1.0])

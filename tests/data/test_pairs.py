@@ -139,6 +139,40 @@ def test_the_initial_affine_of_other_spacing_size_and_orientation(tmp_path):
     np.testing.assert_allclose(sides[0], sides[1], atol=1e-6)
 
 
+def test_centres_meet_in_mm_of_voxels_of_any_size(tmp_path):
+    """21 slices of 6 mm and 126 of 1 mm are as long as one another."""
+    for name, count, size in (("a", 21, 6.0), ("b", 126, 1.0)):
+        image = nibabel.Nifti1Image(blob((10, 10, count), (5, 5, count // 2)), None)
+        image.header.set_zooms((1.0, 1.0, size))
+        nibabel.save(image, tmp_path / f"{name}.nii.gz")
+    split = opened(tmp_path, tmp_path / "c", pairs="consecutive", longest_side=126).splits["test"]
+    shift = pairing.offset_of(split["fixed_size"][0], split.image_shape[:-1])
+    matrix = split["initial"][0]
+    middle = matrix[:, :3] @ (shift + (split["fixed_size"][0] - 1) / 2) + matrix[:, 3]
+    other = pairing.offset_of(split["moving_size"][0], split.image_shape[:-1])
+    np.testing.assert_allclose(middle - other, (split["moving_size"][0] - 1) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("how", "count"), [({"pairs": "consecutive"}, 1), ({"pairs": "atlas", "atlas": "d"}, 0)]
+)
+def test_pairs_of_images_that_cannot_be_read_are_left_out(volumes, tmp_path, how, count):
+    """Of d, c, b, a the third is broken, or the atlas."""
+    broken = volumes / "images" / ("c.nii.gz" if count else "d.nii.gz")
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    (volumes / "landmarks.csv").write_text(
+        "image,landmark,i,j,k\n" + "".join(f"images/{name}.nii.gz,tip,1,2,3\n" for name in "abcd")
+    )
+    given = {**how, "skip_bad": True}
+    if not count:
+        with pytest.raises(UserError, match="no pair in the split"):
+            opened(volumes, tmp_path / "cache", **given)
+        return
+    made = opened(volumes, tmp_path / "cache", **given)
+    assert len(made.splits["test"]) == count
+    assert any("1 pair left out" in note for note in made.notes)
+
+
 def test_centres_of_mass_and_principal_axes_meet(tmp_path):
     write_volume(tmp_path / "a.nii.gz", blob((24, 24, 24), (9, 12, 14)), np.eye(4))
     turned = np.rot90(blob((24, 24, 24), (12, 10, 11)), axes=(0, 1))

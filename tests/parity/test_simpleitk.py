@@ -1,5 +1,7 @@
 """Transforms as ITK reads them: SimpleITK resamples with our files as we do."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -36,6 +38,35 @@ def test_its_resampling_with_our_field_equals_our_warp(tmp_path):
     both = (ours >= 0) & (theirs >= 0)
     assert ((ours >= 0) != (theirs >= 0)).mean() < 2e-3  # rounding at the outermost faces
     np.testing.assert_allclose(ours[both], theirs[both], atol=1e-3)
+
+
+def test_a_volume_that_does_not_tell_how_it_lies(tmp_path):
+    """ITK takes its axes as they are; so do our field and affine."""
+    world = geometry.scaling(np.array([1.5, 2.0, 3.0]), np.zeros(3))
+    affine = affine_of((4.0, 2.0, -3.0), (1.05, 0.95, 1.0), (3.0, -2.0, 5.0))
+    transform = dataclasses.replace(made(affine=affine), world_from_voxel=world, oriented=False)
+    rng = np.random.default_rng(0)
+    image = ndimage.gaussian_filter(rng.random((40, 36, 44)), 2.0).astype(np.float32)
+    spacing = (1.5, 2.0, 3.0)
+    nifti.write(tmp_path / "m.nii.gz", image, None, kind=np.float32, spacing_mm=spacing)
+    fixed = np.zeros(SPACE, np.float32)
+    nifti.write(tmp_path / "f.nii.gz", fixed, None, kind=np.float32, spacing_mm=spacing)
+    transform.write(tmp_path / "field.nii.gz")
+    vectors = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
+    moving, grid = (sitk.ReadImage(str(tmp_path / f"{n}.nii.gz")) for n in "mf")
+    assert grid.GetSpacing() == pytest.approx(spacing)
+    seen = sitk.Resample(
+        moving, grid, sitk.DisplacementFieldTransform(vectors), sitk.sitkLinear, -1.0
+    )
+    theirs = sitk.GetArrayFromImage(seen).transpose(2, 1, 0)
+    ours = transform.warp_image(image, world, fill=-1.0)
+    both = (ours >= 0) & (theirs >= 0)
+    assert both.mean() > 0.2
+    np.testing.assert_allclose(ours[both], theirs[both], atol=1e-3)
+    transform.write_affine(tmp_path / "a.tfm")
+    place = np.array([3.0, -8.0, 12.0])
+    found = sitk.ReadTransform(str(tmp_path / "a.tfm")).TransformPoint(place)
+    np.testing.assert_allclose(found, geometry.apply(affine, place))
 
 
 def test_it_reads_the_affine(tmp_path):

@@ -1,5 +1,6 @@
 """One's own images, registered in pairs."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -60,7 +61,11 @@ def read_points(root: Path, options: PairOptions) -> tuple[tuple[str, ...], dict
     of_folder = dataclasses.replace(options, data_dir=str(root))  # which may be a table of pairs
     cases, *_ = find_cases(as_kind(of_folder, LandmarkOptions))
     names = name_landmarks(cases)
-    return names, {case.case_id: _to_indices(case, names) for case in cases}
+    points = {}
+    for case in cases:
+        with contextlib.suppress(*[UserError] * options.skip_bad):  # it is left out, and said to be
+            points[case.case_id] = _to_indices(case, names)
+    return names, points
 
 
 def _to_indices(case: LandmarkCase, names: Sequence[str]) -> np.ndarray:

@@ -16,6 +16,8 @@ from medjax.data.pairing import offset_of
 from medjax.files import write_table
 from medjax.ops import field
 
+_PNG = ("u1", "u2")  # what a picture of one channel can hold
+
 
 def make_transform(
     displacement: np.ndarray, matrix: np.ndarray, row: dict[str, Any], split: Split
@@ -41,6 +43,7 @@ def make_transform(
         moving_world=row["moving_file_world"],
         moving_to_index=to_index["moving"],
         space=tuple(map(int, row["fixed_file_shape"])),
+        oriented=bool(row["fixed_oriented"]),
     )
 
 
@@ -117,11 +120,13 @@ class RegisteredPair:
 
     def writers(self) -> dict[tuple[str, str], Callable[[Path], None]]:
         """What writes each file, by folder and suffix."""
-        end = ".nii.gz" if len(self.transform.space) == 3 else ".png"
+        is_volume = len(self.transform.space) == 3
+        end = ".nii.gz" if is_volume else ".png"
+        of_values = end if is_volume or self.values("moving")[0].dtype.str[1:] in _PNG else ".tif"
         out: dict[tuple[str, str], Callable[[Path], None]] = {
             ("fields", ".nii.gz"): self.transform.write,
             ("affines", ".tfm"): self.transform.write_affine,
-            ("warped", end): self._write_image,
+            ("warped", of_values): self._write_image,
         }
         if self.info.structures and "moving_reference" in self.split.on_demand:
             out["warped_masks", end] = self._write_mask
@@ -146,17 +151,27 @@ class RegisteredPair:
             )
             return
         pixels = geometry.apply(np.linalg.inv(self.column("fixed_file_world")), places)
-        rows = [[name, x, y] for name, (y, x) in zip(self.info.landmarks, pixels, strict=True)]
+        pixels = pixels if self._is_across else pixels[:, ::-1]
+        rows = [[name, x, y] for name, (x, y) in zip(self.info.landmarks, pixels, strict=True)]
         write_table(path, ["landmark", "x_px", "y_px"], rows)
+
+    @property
+    def _is_across(self) -> bool:
+        """Whether the first axis of the file's array is x, as of a flat NIfTI, not y."""
+        return bool(abs(self.column("fixed_file_world")[0, 0]) > 0)
 
     def _write(self, path: Path, values: np.ndarray) -> None:
         if values.ndim == 3:
             known = bool(self.column("fixed_oriented"))
             world = self.column("fixed_file_world") if known else None
-            nifti.write(path, values, world, kind=values.dtype.type)
+            spacing = self.column("fixed_file_spacing")
+            nifti.write(path, values, world, kind=values.dtype.type, spacing_mm=spacing)
             return
         from PIL import Image
 
-        whole_numbers = np.clip(np.rint(values.astype(np.float64)), 0, 65535)
-        is_small = values.dtype.kind in "iu" and whole_numbers.max(initial=0) < 256
-        Image.fromarray(whole_numbers.astype(np.uint8 if is_small else np.uint16)).save(path)
+        rows = values.T if self._is_across else values
+        if path.suffix == ".tif":  # values that a PNG does not hold
+            Image.fromarray(rows.astype(np.float32)).save(path)
+            return
+        is_small = rows.max(initial=0) < 256
+        Image.fromarray(rows.astype(np.uint8 if is_small else np.uint16)).save(path)

@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from medjax import runtime
-from medjax.config import check_ranges
+from medjax.config import configure
 from medjax.data import geometry, images
 from medjax.data.dense_transform import DenseTransform
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
+from medjax.data.pair_options import INITIAL
 from medjax.errors import UserError, unknown
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import NO_HINTS, ImageHints, ModelSpec, split_of
@@ -92,18 +93,38 @@ def register_images(
     paths = [Path(x).expanduser().resolve() for x in (fixed, moving) if isinstance(x, (str, Path))]
     if len(paths) == 2 and paths[0] == paths[1]:
         raise UserError(f"{fixed}: is both the fixed and the moving image; name two")
-    options = AlignmentOptions(**{"method": OPTIMISE, **settings})
-    check_ranges(options)
+    options = configure(AlignmentOptions, **{"method": OPTIMISE, **settings})
+    if initial not in ("", *INITIAL):
+        raise unknown("value of `initial`", initial, INITIAL)
     runtime.setup(Path(cache_dir).expanduser())
-    pair = _open_image(fixed, fixed_affine), _open_image(moving, moving_affine)
+    pair = (
+        _open_image(fixed, fixed_affine, side="fixed"),
+        _open_image(moving, moving_affine, side="moving"),
+    )
     return register_pair(*pair, options=options, initial=initial)
 
 
-def _open_image(image: str | Path | np.ndarray, affine: np.ndarray | None) -> RawImage:
+def _open_image(
+    image: str | Path | np.ndarray, affine: np.ndarray | None, *, side: str
+) -> RawImage:
     if isinstance(image, (str, Path)):
+        if affine is not None:
+            raise UserError(f"`{side}_affine`: {image} has its own; leave it out")
         return images.read(Path(image).expanduser(), limit_bytes=images.LIMIT_BYTES)
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "biuf":
+        raise UserError(
+            f"`{side}`: an array of {array.dtype} and shape {list(array.shape)}; give numbers "
+            "[rows, columns] or [i, j, k]"
+        )
     world = None if affine is None else np.asarray(affine, float)
-    return wrap_pixels(np.asarray(image)[..., None], world)
+    if world is not None and world.shape != (array.ndim + 1,) * 2:
+        raise UserError(
+            f"`{side}_affine`: has the shape {list(world.shape)}; one of an array with "
+            f"{array.ndim} axes has {[array.ndim + 1] * 2}"
+        )
+    values = array.astype(np.uint8) if array.dtype.kind == "b" else array
+    return wrap_pixels(values[..., None], world)
 
 
 @functools.lru_cache(maxsize=16)

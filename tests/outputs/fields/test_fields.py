@@ -157,6 +157,23 @@ def test_files_read_as_they_were_written(split, tmp_path):
     assert points == ["landmark,x_px,y_px", "p,2,1"]  # of row 1, column 3, one to the left
     mask = np.asarray(Image.open(tmp_path / "warped_masks" / "m to f.png"))
     np.testing.assert_array_equal(mask, np.array([0, 3, 5])[square(1, 2, 1) + square(3, 4, 2)])
+    image = np.asarray(Image.open(tmp_path / "warped" / "m to f.tif"))  # 16 bits with a sign
+    np.testing.assert_allclose(image, 40.0 * (square(1, 2, 1) + square(3, 4, 2)))
+
+
+def test_the_first_axis_of_a_flat_volume_is_x(split, tmp_path):
+    """A picture has rows, and points have x before y, however the file keeps them."""
+    across = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
+    for side in ("fixed", "moving"):
+        split.targets[f"{side}_file_world"] = np.stack([across] * 2)
+    registered(split, 0.0, 0.0).write_files(tmp_path)
+    from PIL import Image
+
+    points = (tmp_path / "warped_points" / "m to f.csv").read_text().splitlines()
+    assert points == ["landmark,x_px,y_px", "p,1,3"]
+    mask = np.asarray(Image.open(tmp_path / "warped_masks" / "m to f.png"))
+    expected = np.array([0, 3, 5])[split.on_demand["moving_reference"](0)]
+    np.testing.assert_array_equal(mask, expected.T)
 
 
 def test_a_pair_without_points_has_no_error(split):

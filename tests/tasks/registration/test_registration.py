@@ -266,6 +266,18 @@ def test_what_one_pair_needs():
         medjax.register(picture, picture, method="network")
     with pytest.raises(UserError, match="unknown setting"):
         medjax.register(picture, picture, iteration=3)
+    for wrong in (
+        {"affine": "rigd"},
+        {"transform": "foo"},
+        {"initial": "World"},
+        {"smoothness": None},
+        {"fixed_affine": np.eye(4)},
+    ):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            medjax.register(picture, picture, **wrong)
+    for array in (np.zeros(8), np.zeros((0, 8)), picture.astype(complex), picture.astype(str)):
+        with pytest.raises(UserError, match="`moving`: an array of"):
+            medjax.register(picture, array)
     with pytest.raises(UserError, match=r"a\.png: is both the fixed and the moving image"):
         medjax.register("a.png", "./a.png")
     away = np.diag([1.0, 1.0, 1.0, 1.0])
