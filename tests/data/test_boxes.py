@@ -120,6 +120,28 @@ def test_images_that_no_list_names_are_told(tmp_path, write):
     assert any("1 image" in note and "images/left.png" in note for note in made.notes)
 
 
+def test_lists_that_are_no_utf_8_are_refused(tmp_path):
+    draw(tmp_path, "a.png")
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "classes.txt").write_bytes("tête\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"classes\.txt: is not in UTF-8"):
+        box_folder(BoxOptions(data_dir=str(tmp_path)))
+
+
+def test_masks_that_cannot_be_read_are_left_out(tmp_path, cache_dir):
+    for name in "abcde":
+        draw(tmp_path, f"images/{name}.png", f"labels/{name}.png")
+    broken = tmp_path / "labels" / "c.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    options = BoxOptions(data_dir=str(tmp_path), skip_bad=True)
+    made = source.load("box_folder", options=options, cache_dir=cache_dir)
+    assert sum(len(split) for split in made.splits.values()) == 4
+    with pytest.raises(UserError, match=r"c\.png"):
+        source.load(
+            "box_folder", options=BoxOptions(data_dir=str(tmp_path)), cache_dir=tmp_path / "cache"
+        )
+
+
 def test_a_table_of_boxes_takes_subject_split_and_spacing_from_metadata(tmp_path):
     table(tmp_path)
     text = (tmp_path / "boxes.csv").read_text().replace(",split", "")

@@ -143,7 +143,7 @@ def _of_voc(root: Path, by_name: ByName) -> list[Boxed]:
         line.strip(): splits.split_name(path.stem, origin=str(path))
         for path in root.glob("**/ImageSets/Main/*.txt")
         if splits.is_split_name(path.stem)
-        for line in path.read_text().splitlines()
+        for line in formats.read_text(path).splitlines()
     }
     out = []
     for path in _xml(root):

@@ -104,7 +104,7 @@ def read_yolo(path: Path, names: Sequence[str], *, size: tuple[int, int]) -> lis
       UserError: if a line is not of that form.
     """
     boxes = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -150,7 +150,7 @@ def read_yolo_names(root: Path) -> tuple[str, ...]:
     neither is there."""
     for name in ("classes.txt", "obj.names"):
         if (root / name).exists():
-            lines = (root / name).read_text().splitlines()
+            lines = read_text(root / name).splitlines()
             return tuple(line.strip() for line in lines if line.strip())
     for path in sorted(root.glob("*.y*ml")):
         names = _names_in(path)
@@ -159,12 +159,20 @@ def read_yolo_names(root: Path) -> tuple[str, ...]:
     return ()
 
 
+def read_text(path: Path) -> str:
+    """What a file says; raises UserError if that is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not in UTF-8; save it so") from None
+
+
 def _names_in(path: Path) -> tuple[str, ...]:
     """The entry `names` of a YAML file, a list or by number; empty where it has none."""
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(read_text(path))
     except yaml.YAMLError as e:
         raise UserError(f"{path}: no YAML ({first_line(e)})") from None
     names = content.get("names", ()) if isinstance(content, dict) else ()

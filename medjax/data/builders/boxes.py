@@ -1,5 +1,6 @@
 """Images with boxes, all brought onto one grid."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from medjax.data.boxes.case import BoxCase, BoxSet
 from medjax.data.boxes.formats import sort_out
 from medjax.data.builders.base import Builder, Example, Part
 from medjax.data.found import RawImage, tells_spacing
+from medjax.errors import UserError
 
 
 class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
@@ -49,8 +51,12 @@ class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
     @functools.cached_property
     def most(self) -> int:
         """The most boxes of an image."""
-        ndim = len(self.shape)
-        return max(1, *(len(case.boxes((1,) * ndim)) for case in self.box_set.cases))
+        size, most = (1,) * len(self.shape), 1
+        for case in self.box_set.cases:
+            # A mask that cannot be read is left out, and counted, when its image is.
+            with contextlib.suppress(*[UserError] * self.options.skip_bad):
+                most = max(most, len(case.boxes(size)))
+        return most
 
     @functools.cached_property
     def shape(self) -> tuple[int, ...]:
@@ -58,7 +64,7 @@ class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def _description(self):
-        first = self.first_readable(self.box_set.cases, lambda case: case.read(), self._placed)
+        first = self.first_readable(self.box_set.cases, _read, self._placed)
         info = dataclasses.replace(
             self.box_set.info,
             grid_mm=self.options.grid_mm or self.box_set.grid_mm,
@@ -74,7 +80,7 @@ class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
         return self.parts(self.box_set.cases, self.subjects, self._prepared)
 
     def _prepared(self, cases: list[BoxCase]) -> Iterator[Example]:
-        return self.readable(cases, lambda case: case.read(), self._placed_and_noted)
+        return self.readable(cases, _read, self._placed_and_noted)
 
     def _placed_and_noted(self, case: BoxCase, raw_image: RawImage) -> Example:
         example = self._placed(case, raw_image)
@@ -99,6 +105,13 @@ class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
             *walk.note_of(sorted(self._empty), "box", "without a size left out"),
             *walk.note_of(sorted(self._outside), "box", "outside of its image left out"),
         ]
+
+
+def _read(case: BoxCase) -> RawImage:
+    """The image, and what its boxes are read from, so that both can be read or neither is taken."""
+    raw_image = case.read()
+    case.boxes(file_size(raw_image))
+    return raw_image
 
 
 def file_size(raw_image: RawImage) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """One's own images with masks: paired by a table, by folders, by name, or by `dataset.json`."""
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -294,7 +295,7 @@ def _find_structures(
     declared = _declared(root / "dataset.json")
     if declared:
         return tuple(declared), tuple(declared.values())
-    values = _values_in(cases)
+    values = _values_in(cases, skip_bad=options.skip_bad)
     if not values:
         raise UserError(
             f"`data_dir={root}`: the masks that were read are empty; name their values with "
@@ -345,9 +346,12 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _values_in(cases: Sequence[MaskCase]) -> tuple[int, ...]:
+def _values_in(cases: Sequence[MaskCase], *, skip_bad: bool) -> tuple[int, ...]:
     """The values in masks that are evenly spread over the set."""
     chosen = np.unique(np.linspace(0, len(cases) - 1, _MOST_READ).astype(int))
-    there = [np.unique(cases[i].read_mask().pixels) for i in chosen]
+    there = [np.zeros(0, int)]
+    for i in chosen:
+        with contextlib.suppress(*[UserError] * skip_bad):  # it is counted when all are read
+            there.append(np.unique(cases[i].read_mask().pixels))
     values = np.unique(np.concatenate(there))
     return tuple(int(v) for v in values if v != BACKGROUND)

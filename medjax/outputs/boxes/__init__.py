@@ -1,6 +1,7 @@
 """Boxes: where things of which class are."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from medjax.outputs.base import (
     Picture,
     Predicted,
     match_cases,
+    read_number,
 )
 from medjax.outputs.boxes import metrics, plot, report, serve
 from medjax.outputs.boxes.report import BoxPredictions
@@ -222,8 +224,23 @@ def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
         np.pad(t, ((0, 0), (0, 0), (0, most - t.shape[2]), (0, 0)), constant_values=np.nan)
         for t in tables
     ]
-    declared = metrics.declared(score=BoxMeasures().score, classes=names)
+    score, other_score = (_counted_from(p.with_name("report.json")) for p in (first, other))
+    if score != other_score:
+        raise UserError(
+            f"boxes count from a score of {score:g} in one report and {other_score:g} in the other;"
+            " run one again with `eval_only` and the same `score`"
+        )
+    declared = metrics.declared(score=score, classes=names)
     return PairedAnswers(a.counts, wide[0], wide[1], a.subject_id, declared)
+
+
+def _counted_from(path: Path) -> float:
+    """The score from which the report counts boxes; the usual one where there is no report."""
+    try:
+        found = read_number(json.loads(path.read_text()), "least_score")
+    except (OSError, ValueError):
+        found = None
+    return BoxMeasures().score if found is None else found
 
 
 def _with_names(predictions: BoxPredictions, names: tuple[str, ...]) -> BoxPredictions:

@@ -172,9 +172,10 @@ class MaskPredictions(Predictions):
             ("masks", end): lambda path: write_mask(path, self.mask(index), values, world)
         }
         packed = self.probabilities[index] if self.probabilities else []
-        for name, content in zip(self.names, packed, strict=bool(packed)):
-            suffix = f"_{re.sub(r'[^a-zA-Z0-9]+', '_', name)}{end}"
-            out["probabilities", suffix] = functools.partial(
+        plain = [re.sub(r"[^a-zA-Z0-9]+", "_", name) for name in self.names]
+        for number, (name, content) in enumerate(zip(plain, packed, strict=bool(packed)), start=1):
+            own = name if plain.count(name) == 1 else f"{number}_{name}"
+            out["probabilities", f"_{own}{end}"] = functools.partial(
                 _write_probability, content=content, shape=shape, world=world
             )
         return out

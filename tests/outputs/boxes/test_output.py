@@ -1,9 +1,12 @@
 """Boxes of several seeds as one, of several classes, and in a file."""
 
+import json
+
 import numpy as np
 import pytest
 
-from medjax.outputs.boxes import _by_size, _merge, ensemble, metrics, serve
+from medjax.errors import UserError
+from medjax.outputs.boxes import _by_size, _merge, ensemble, metrics, read_pair, serve
 from medjax.outputs.boxes.report import BoxPredictions
 
 
@@ -105,3 +108,18 @@ def test_a_file_gives_back_what_was_written(tmp_path):
 def test_predictions_of_folds_are_one_table(seeds):
     joined = BoxPredictions.concatenate([made()] * seeds)
     assert len(joined.case_id) == 3 * seeds and joined.counts.shape == (3 * seeds, 2)
+
+
+def test_two_runs_count_from_the_score_of_their_reports(tmp_path):
+    for name, score in (("a", 0.5), ("b", 0.5), ("c", 0.2)):
+        (tmp_path / name).mkdir()
+        made().write(tmp_path / name / "predictions.csv")
+        (tmp_path / name / "report.json").write_text(json.dumps({"least_score": score}))
+    paths = {name: tmp_path / name / "predictions.csv" for name in "abc"}
+    pair = read_pair(paths["a"], paths["b"], None)
+    count_error = pair.metrics["count_error"](pair.reference, pair.a, np.ones((1, 3)))
+    by_hand = made().values(metrics.declared(score=0.5, classes=("red", "white")))
+    assert count_error[0] == pytest.approx(by_hand["count_error"])
+    assert by_hand["count_error"] != made().values(metrics.declared(score=0.3))["count_error"]
+    with pytest.raises(UserError, match=r"from a score of 0\.5 in one report and 0\.2"):
+        read_pair(paths["a"], paths["c"], None)
