@@ -112,7 +112,8 @@ def make_ours(options: AlignmentOptions, space: tuple[int, ...]) -> Register:
 
     def register(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
         pair = 255 * np.stack([fixed, moving], -1)[None]
-        given = {"image": pair, "initial": np.eye(3, 4, dtype=np.float32)[None]}
+        unit = {"fixed_voxel_mm": np.ones((1, 3), np.float32)}
+        given = {"image": pair, "initial": np.eye(3, 4, dtype=np.float32)[None], **unit}
         found = jax.device_get(predict(*NO_WEIGHTS, given))
         return registration_sides.from_half(found["displacement"][0], found["matrix"][0], space)
 

@@ -137,13 +137,14 @@ def _as_split(
     limits: Callable[[Partner], tuple[float, float]],
     moments: Callable[[Partner], tuple[np.ndarray, np.ndarray]],
 ) -> Split:
-    columns: dict[str, list[Any]] = {"initial": []}
+    columns: dict[str, list[Any]] = {"initial": [], "fixed_voxel_mm": []}
     for pair in pairs:
         rows = [partner.row() for partner in pair]
         find = [functools.partial(moments, partner) for partner in pair]
         matrix = initial_affine(rows, space, initial, find)
         check_overlap(rows, matrix, space, names=[partner.case_id for partner in pair])
         columns["initial"].append(matrix)
+        columns["fixed_voxel_mm"].append(voxel_mm(rows[0]))
         for side, row in zip(("fixed", "moving"), rows, strict=True):
             for name in (*GEOMETRY, *(name for name in _KNOWN if name in row)):
                 columns.setdefault(f"{side}_{name}", []).append(row[name])
@@ -264,6 +265,11 @@ def moments_of(image: np.ndarray, row: Mapping[str, Any]) -> tuple[np.ndarray, n
         spread[a, b] = spread[b, a] = of_both
     linear = (row["file_world"] @ row["to_index"])[:-1, :-1]
     return centre, np.linalg.eigh(linear @ spread @ linear.T)[1][:, ::-1]
+
+
+def voxel_mm(row: Mapping[str, Any]) -> np.ndarray:
+    """The size of the voxels of a prepared image, `[ndim]`."""
+    return geometry.spacing_mm(row["file_world"] @ row["to_index"]).astype(np.float32)
 
 
 def check_overlap(

@@ -79,7 +79,7 @@ def fit_affine(
     *,
     similarity: Similarity,
     kind: str = AFFINE,
-    spacing: Sequence[float] = (),
+    spacing: Array | Sequence[float] = (),
     levels: Sequence[Level] = (Level(4, 60), Level(2, 60), Level(1, 60)),
     learning_rate: float = 0.01,
 ) -> Array:
@@ -95,7 +95,7 @@ def fit_affine(
     """
     chex.assert_equal_shape([fixed, moving])
     ndim, largest = fixed.ndim, max(level.factor for level in levels)
-    size = jnp.array(spacing or (1.0,) * ndim)
+    size = jnp.asarray(spacing) if len(spacing) else jnp.ones(ndim)
     half = max(fixed.shape) / 2
     pair = [pad_to(image, divisor=largest) for image in (fixed, moving)]
     centre = grid.centre_of(fixed.shape)

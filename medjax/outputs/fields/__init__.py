@@ -136,7 +136,7 @@ def recognises(header: Sequence[str]) -> bool:
 
 
 FIELDS: Output[FieldPredictions] = Output(
-    columns=("initial", "mask"),
+    columns=("initial", "fixed_voxel_mm", "mask"),
     describe=describe,
     prepare=Preparation(
         inputs=serve.list_inputs,

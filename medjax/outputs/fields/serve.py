@@ -73,10 +73,12 @@ def list_inputs(spec: ModelSpec) -> list[Input]:
     *space, _ = spec.image_shape
     shape, ndim = " x ".join(map(str, space)), len(space)
     text = f"pairs of {shape} voxels, the fixed image and the moving one, uint8"
+    size = "size of the voxels of the fixed image, mm or whatever unit all have"
     affine = "from voxels of the fixed image to those of the moving one, an affine"
     return [
         Input("images", "image", symbols(spec.image_shape), "uint8", text),
         Input("initial", "initial", symbols((ndim, ndim + 1)), "float32", affine),
+        Input("fixed_voxel_mm", "fixed_voxel_mm", symbols((ndim,)), "float32", size),
     ]
 
 
@@ -139,7 +141,7 @@ def prepare_pair(
     ]
     initial = pairing.initial_affine(rows, space, spec.info.initial, find)
     pairing.check_overlap(rows, initial, space, names=("the fixed image", case_id))
-    targets = {"initial": initial}
+    targets = {"initial": initial, "fixed_voxel_mm": pairing.voxel_mm(rows[0])}
     for side, row, array in zip(("fixed", "moving"), rows, values, strict=True):
         targets |= {f"{side}_{name}": row[name] for name in pairing.GEOMETRY}
         targets[f"{side}_values"] = pairing.pad(array, space)

@@ -81,10 +81,12 @@ class AlignmentOptions:
         energy, weight = _REGULARISERS[self.regulariser], self.smoothness
         return lambda u: weight * energy(u)
 
-    def fit_affine(
-        self, fixed: Array, moving: Array, initial: Array, *, spacing: tuple[float, ...]
-    ) -> Array:
-        """The affine of a pair `[*space]`, from the initial one on."""
+    def fit_affine(self, fixed: Array, moving: Array, initial: Array, *, spacing: Array) -> Array:
+        """The affine of a pair `[*space]`, from the initial one on.
+
+        Args:
+          spacing: of the voxels of the fixed image, `[ndim]`, by which a turn is one.
+        """
         kind = self.affine or (NONE if self.is_trained else AFFINE)
         if kind == NONE:
             return initial

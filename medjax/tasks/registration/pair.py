@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax import runtime
 from medjax.config import configure
-from medjax.data import geometry, images
+from medjax.data import images
 from medjax.data.dense_transform import DenseTransform
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
@@ -55,11 +55,8 @@ def register_pair(
     ready = serve.prepare_pair([fixed, moving], spec, case_id="the moving image", hints=hints)
     split = split_of([ready])
     row = {name: values[0] for name, values in split.targets.items()}
-    # So that a turn is one in the world; rounded, so that like pairs share a program.
-    spacing = geometry.spacing_mm(row["fixed_file_world"] @ row["fixed_to_index"])
-    info = dataclasses.replace(info, spacing_mm=tuple(np.round(spacing, 3).tolist()))
-    spec = dataclasses.replace(spec, info=info)
-    answer = _compile(options, spec)(*NO_WEIGHTS, split.batch([0], ["initial"]))
+    batch = split.batch([0], ["initial", "fixed_voxel_mm"])
+    answer = _compile(options, spec)(*NO_WEIGHTS, batch)
     displacement, matrix = (np.asarray(answer[name][0]) for name in ("displacement", "matrix"))
     return make_transform(displacement, matrix, row, split)
 

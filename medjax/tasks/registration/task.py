@@ -114,13 +114,14 @@ class PairRegistration:
         pair, initial = self.unit(batch["image"]), batch["initial"]
         fixed, moving = pair[..., 0], pair[..., 1]
 
-        def align(given: tuple[Array, Array, Array]) -> Array:
-            return self.options.fit_affine(*given, spacing=self.spacing)
+        def align(given: tuple[Array, Array, Array, Array]) -> Array:
+            *images, spacing = given
+            return self.options.fit_affine(*images, spacing=spacing)
 
         def fit(given: tuple[Array, Array, Array, Array]) -> Array:
             return self.options.fit_field(*given)
 
-        matrix = jax.lax.map(align, (fixed, moving, initial))
+        matrix = jax.lax.map(align, (fixed, moving, initial, batch["fixed_voxel_mm"]))
         if self.network is None:
             half = [n // 2 for n in fixed.shape[1:]]
             u = jnp.zeros((pair.shape[0], *half, len(half)))

@@ -49,7 +49,12 @@ def make(options=MSE, *, network=SHIFT, space=(6, 7), **more):
 def batch_of(image, moving, mask=None, moved_mask=None):
     pair = np.stack([image, moving], -1).astype(np.uint8)[None]
     masks = np.zeros_like(pair) if mask is None else np.stack([mask, moved_mask], -1)[None]
-    return {"image": pair, "mask": masks, "initial": np.eye(2, 3, dtype=np.float32)[None]}
+    return {
+        "image": pair,
+        "mask": masks,
+        "initial": np.eye(2, 3, dtype=np.float32)[None],
+        "fixed_voxel_mm": np.ones((1, 2), np.float32),
+    }
 
 
 def test_losses_by_hand():
@@ -248,6 +253,23 @@ def test_a_turn_is_one_in_the_world(rng):
         before, after = (np.linalg.norm(p[i] - p[j]) for p in (points, moved))
         assert after == pytest.approx(before, rel=1e-3)
     assert np.abs(moved - points).max() > 0.2
+
+
+def test_turns_of_pairs_of_several_spacings_are_turns(rng):
+    """Each by the voxels of its own fixed image, whichever stand beside it."""
+    image = ndimage.gaussian_filter(rng.uniform(size=(16, 24)), 2) * 1e3
+    moving = ndimage.rotate(image, 10, reshape=False, mode="nearest")
+    one = batch_of(image, moving)
+    batch = {name: np.concatenate([values] * 2) for name, values in one.items()}
+    batch["fixed_voxel_mm"] = np.array([[1.0, 1.0], [3.0, 1.0]], np.float32)
+    options = AlignmentOptions(method="optimise", similarity="mse", affine="rigid", iterations=0)
+    both = make(options, network=None, space=(16, 24)).predict
+    for matrix, size in zip(
+        jax.jit(both)({}, {}, batch)["matrix"], batch["fixed_voxel_mm"], strict=True
+    ):
+        turn = size[:, None] * np.asarray(matrix)[:, :2] / size
+        np.testing.assert_allclose(turn @ turn.T, np.eye(2), atol=1e-4)
+        assert abs(turn[0, 1]) > 0.01
 
 
 def test_there_and_back_is_the_identity_in_frames_of_any_kind():
