@@ -282,9 +282,12 @@ def predict(run: Run, method: Method, learned: Learned, name: str) -> tuple[list
 
 
 def tabulate(run: Run, method: Method, inferred: Inferred, name: str) -> tuple[list[Any], Any]:
-    """What was answered to the split `name`: of each seed, and of the ensemble."""
+    """What was answered to the split `name`: of each seed, and of the ensemble, which of one seed
+    is the same table."""
     split = run.dataset.splits[name]
     ensemble = method.predictor.output.tabulate(split, method.spec, inferred.ensemble)
+    if method.spec.seeds == 1:
+        return [ensemble], ensemble
     return _tabulate_seeds(method, inferred.by_seed, split), ensemble
 
 
