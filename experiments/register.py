@@ -72,8 +72,13 @@ def main(
     own = config.data.data_dir and not catalogue.is_named(config.data)
     if config.training.seeds > 1 and not config.alignment.is_trained:
         raise UserError("`seeds`: of trained networks; with `method=optimise` leave it out")
-    if not config.alignment.is_trained and config.losses != RegistrationLoss():
-        raise UserError("`dice_weight`, `shapes`, `inverse_weight` are for `method=network`")
+    varied = config.augmentation != Augmentation()
+    if not config.alignment.is_trained and (varied or config.losses != RegistrationLoss()):
+        raise UserError(
+            "`dice_weight`, `shapes`, `inverse_weight` and augmentation are for `method=network`"
+        )
+    if config.losses.shapes and varied:
+        raise UserError("`shapes` are deformed and painted anew each time: leave augmentation out")
     if config.data.unsplit and config.alignment.is_trained:
         raise UserError("`unsplit`: all pairs are reported on; give `method=optimise`")
     if own and not config.alignment.is_trained and config.dataset in ("", OWN_SET):

@@ -63,6 +63,20 @@ def test_the_report_keeps_the_contract(done):
         assert len(list((workdir / folder).iterdir())) == report["cases"]
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"method": "optimise", "rotate_degrees": 5}, "are for `method=network`"),
+        ({"method": "optimise", "shapes": 4}, "are for `method=network`"),
+        ({"shapes": 4, "rotate_degrees": 5}, "leave augmentation out"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(tmp_path, cache_dir, given, told):
+    with pytest.raises(UserError, match=told):
+        run_here(tmp_path / "w", cache_dir, **given)
+    assert not (tmp_path / "w").exists()
+
+
 def test_the_predictions_add_up_to_the_report(done):
     report, workdir = done
     rows = rows_of(workdir / "predictions.csv")

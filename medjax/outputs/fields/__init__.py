@@ -78,9 +78,10 @@ def _remarks(evaluation: Evaluation[FieldPredictions]) -> list[str]:
     out = []
     images_ = {*after.fixed, *after.moving}
     if len(images_) < 2 * len(after.case_id):
+        side = "moving" if len(set(after.fixed)) == 1 else "fixed"  # whose subjects are counted
         out.append(
             f"{len(after.case_id)} pairs of {len(images_)} images: an image is in several pairs, "
-            "and intervals are over the fixed ones"
+            f"and intervals are over the {side} ones"
         )
     without = int(np.isnan(after.dice).all(1).sum()) if after.names else 0
     if without:
