@@ -15,6 +15,7 @@ from medjax.data import geometry, images, source, volumes
 from medjax.data.builders.masks import Form, place, prepare
 from medjax.data.catalogue import find_kind
 from medjax.data.dataset import Dataset, Split
+from medjax.data.file_grid import FileGrid
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import SETS
 from medjax.data.masks.case import MaskCase, numbered
@@ -317,7 +318,7 @@ def test_an_identity_network_gives_the_mask_back(affine, rng, tmp_path):
     probability = infer.predict_windows(identity, ({}, {}), placed.image, patch=(8, 4, 4), batch=3)
     back = infer.on_file_grid(probability[0], row=placed.targets)
     np.testing.assert_array_equal(back, mask)
-    report.write_mask(tmp_path / "m.nii.gz", back, (1, 2), placed.targets["file_world"])
+    report.write_mask(tmp_path / "m.nii.gz", back, (1, 2), FileGrid.of_row(placed.targets))
     file = images.read(tmp_path / "m.nii.gz")
     np.testing.assert_array_equal(file.pixels[..., 0], mask)
     np.testing.assert_allclose(file.affine, affine, atol=1e-4)

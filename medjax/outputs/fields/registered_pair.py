@@ -8,15 +8,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.data import geometry, nifti, slicer
+from medjax.data import geometry, slicer
 from medjax.data.dataset import Split
 from medjax.data.dense_transform import DenseTransform, from_voxels
+from medjax.data.file_grid import FileGrid
 from medjax.data.info import DatasetInfo
 from medjax.data.pairing import offset_of
 from medjax.files import write_table
 from medjax.ops import field
-
-_PNG = ("u1", "u2")  # what a picture of one channel can hold
 
 
 def make_transform(
@@ -69,6 +68,12 @@ class RegisteredPair:
         """Of the pair."""
         return self.split[name][self.index]
 
+    @property
+    def grid(self) -> FileGrid:
+        """Of the fixed file."""
+        row = {name: values[self.index] for name, values in self.split.targets.items()}
+        return FileGrid.of_row(row, prefix="fixed_")
+
     def warp_image(self) -> np.ndarray:
         """The prepared moving image, in its own intensities."""
         image, to_index = self.values("moving")
@@ -120,9 +125,8 @@ class RegisteredPair:
 
     def writers(self) -> dict[tuple[str, str], Callable[[Path], None]]:
         """What writes each file, by folder and suffix."""
-        is_volume = len(self.transform.space) == 3
-        end = ".nii.gz" if is_volume else ".png"
-        of_values = end if is_volume or self.values("moving")[0].dtype.str[1:] in _PNG else ".tif"
+        of_values = self.grid.suffix_for(self.values("moving")[0].dtype)
+        end = self.grid.suffix_for(np.dtype(np.uint16))
         out: dict[tuple[str, str], Callable[[Path], None]] = {
             ("fields", ".nii.gz"): self.transform.write,
             ("affines", ".tfm"): self.transform.write_affine,
@@ -136,11 +140,12 @@ class RegisteredPair:
         return out
 
     def _write_image(self, path: Path) -> None:
-        self._write(path, self.warp_image())
+        self.grid.write(path, self.warp_image())
 
     def _write_mask(self, path: Path) -> None:
         mask = self.warp_mask()
-        self._write(path, np.array([0, *self.info.structure_values], np.uint16)[mask])
+        kind = np.uint8 if max(self.info.structure_values) < 256 else np.uint16
+        self.grid.write(path, np.array([0, *self.info.structure_values], kind)[mask])
 
     def _write_points(self, path: Path) -> None:
         """Of a volume as 3D Slicer's list, of a picture in pixels of the fixed file."""
@@ -151,27 +156,6 @@ class RegisteredPair:
             )
             return
         pixels = geometry.apply(np.linalg.inv(self.column("fixed_file_world")), places)
-        pixels = pixels if self._is_across else pixels[:, ::-1]
+        pixels = pixels if abs(self.grid.world[0, 0]) > 0 else pixels[:, ::-1]
         rows = [[name, x, y] for name, (x, y) in zip(self.info.landmarks, pixels, strict=True)]
         write_table(path, ["landmark", "x_px", "y_px"], rows)
-
-    @property
-    def _is_across(self) -> bool:
-        """Whether the first axis of the file's array is x, as of a flat NIfTI, not y."""
-        return bool(abs(self.column("fixed_file_world")[0, 0]) > 0)
-
-    def _write(self, path: Path, values: np.ndarray) -> None:
-        if values.ndim == 3:
-            known = bool(self.column("fixed_oriented"))
-            world = self.column("fixed_file_world") if known else None
-            spacing = self.column("fixed_file_spacing")
-            nifti.write(path, values, world, kind=values.dtype.type, spacing_mm=spacing)
-            return
-        from PIL import Image
-
-        rows = values.T if self._is_across else values
-        if path.suffix == ".tif":  # values that a PNG does not hold
-            Image.fromarray(rows.astype(np.float32)).save(path)
-            return
-        is_small = rows.max(initial=0) < 256
-        Image.fromarray(rows.astype(np.uint8 if is_small else np.uint16)).save(path)

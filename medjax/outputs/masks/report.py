@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data import nifti, volumes
+from medjax.data import volumes
 from medjax.data.dataset import Split
+from medjax.data.file_grid import FileGrid
 from medjax.data.info import DatasetInfo
 from medjax.data.masks.instances import classes_of
 from medjax.errors import UserError
@@ -39,8 +40,7 @@ class MaskPredictions(Predictions):
       scores: `[n, class, measure]`, as `metrics.score` gives them.
       sizes: `[n, class, 2]`, predicted and reference, ml, or voxels where their size is not known.
       masks: `[n]`, packed, on the grid of the file; empty where they were read from a table.
-      shapes: `[n]`, of these; worlds: `[n]`, from their indices to mm, None where the file does not
-        tell it.
+      shapes, grids: `[n]`, of these.
       histograms: `[n, 2, bin]`, as of `voxels.histogram`, of a single structure; else no bins.
       largest_dice: `[n, class]`, if only the largest piece of each structure were predicted.
       probabilities: `[n]`, packed, in 255ths, by structure; empty where they are not kept.
@@ -59,7 +59,7 @@ class MaskPredictions(Predictions):
     sizes: np.ndarray
     masks: list[bytes]
     shapes: list[tuple[int, ...]]
-    worlds: list[np.ndarray | None]
+    grids: list[FileGrid]
     histograms: np.ndarray
     largest_dice: np.ndarray
     probabilities: list[list[bytes]]
@@ -165,48 +165,35 @@ class MaskPredictions(Predictions):
 
     def writers(self, index: int) -> dict[tuple[str, str], Callable[[Path], None]]:
         """What writes the files of a case, by their folder and suffix."""
-        shape, world = self.shapes[index], self.worlds[index]
-        end = ".png" if len(shape) == 2 else ".nii.gz"
+        shape, grid = self.shapes[index], self.grids[index]
+        end = grid.suffix_for(np.dtype(np.uint8))
         values = self.structure_values
         out: dict[tuple[str, str], Callable[[Path], None]] = {
-            ("masks", end): lambda path: write_mask(path, self.mask(index), values, world)
+            ("masks", end): lambda path: write_mask(path, self.mask(index), values, grid)
         }
         packed = self.probabilities[index] if self.probabilities else []
         plain = [re.sub(r"[^a-zA-Z0-9]+", "_", name) for name in self.names]
         for number, (name, content) in enumerate(zip(plain, packed, strict=bool(packed)), start=1):
             own = name if plain.count(name) == 1 else f"{number}_{name}"
             out["probabilities", f"_{own}{end}"] = functools.partial(
-                _write_probability, content=content, shape=shape, world=world
+                _write_probability, content=content, shape=shape, grid=grid
             )
         return out
 
 
-def _write_probability(
-    path: Path, content: bytes, shape: tuple[int, ...], world: np.ndarray | None
-) -> None:
+def _write_probability(path: Path, content: bytes, shape: tuple[int, ...], grid: FileGrid) -> None:
     """As a volume of 0 to 1, or a picture of 0 to 255."""
     values = volumes.unpack(content, shape)
-    if len(shape) == 3:
-        nifti.write(path, (values / 255).astype(np.float32), world, kind=np.uint8)
-        return
-    from PIL import Image
-
-    Image.fromarray(values).save(path)
+    shares = (values / 255).astype(np.float32) if len(shape) == 3 else values
+    grid.write(path, shares, kind=np.uint8)
 
 
-def write_mask(
-    path: Path, mask: np.ndarray, values: Sequence[int], world: np.ndarray | None
-) -> None:
+def write_mask(path: Path, mask: np.ndarray, values: Sequence[int], grid: FileGrid) -> None:
     """Writes structure numbers with the `values` that the set has for them; without any, as they
     are."""
     numbers = np.array([0, *values], np.uint16)[mask] if values else mask
     kind = np.uint8 if max(values, default=int(mask.max(initial=0))) < 256 else np.uint16
-    if mask.ndim == 3:
-        nifti.write(path, numbers.astype(kind), world, kind=kind)
-        return
-    from PIL import Image
-
-    Image.fromarray(numbers.astype(kind)).save(path)
+    grid.write(path, numbers.astype(kind))
 
 
 def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredictions:
@@ -238,7 +225,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
         scores[i] = metrics.score(
             mask, reference, labels=range(1, count + 1), spacing=voxel, tolerance=TOLERANCE
         )
-    worlds = [w if o else None for w, o in zip(split["file_world"], split["oriented"], strict=True)]
+    rows = [{k: v[i] for k, v in split.targets.items()} for i in range(len(split))]
     return MaskPredictions(
         split.case_id,
         split.subject_id,
@@ -250,7 +237,7 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> MaskPredi
         sizes,
         list(predicted["mask"]),
         shapes,
-        worlds,
+        [FileGrid.of_row(row) for row in rows],
         predicted.get("histogram", _no_histograms(len(split))),
         largest,
         list(predicted.get("probability", [])),

@@ -88,7 +88,7 @@ def answers_of(predictions: MaskPredictions, split: Split) -> list[MaskAnswer]:
             predictions.mask(i),
             predictions.sizes[i, :, 0],
             unit,
-            predictions.worlds[i],
+            grid.world if (grid := predictions.grids[i]).oriented else None,
             split["to_index"][i],
             predictions.writers(i),
             _further(predictions, i),
