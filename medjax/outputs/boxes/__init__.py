@@ -237,10 +237,10 @@ def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
 def _counted_from(path: Path) -> float:
     """The score from which the report counts boxes; the usual one where there is no report."""
     try:
-        found = read_number(json.loads(path.read_text()), "least_score")
+        score = read_number(json.loads(path.read_text()), "least_score")
     except (OSError, ValueError):
-        found = None
-    return BoxMeasures().score if found is None else found
+        score = None
+    return BoxMeasures().score if score is None else score
 
 
 def _with_names(predictions: BoxPredictions, names: tuple[str, ...]) -> BoxPredictions:
