@@ -17,7 +17,7 @@ from medjax.files import read_records, write_cases, write_table
 from medjax.outputs.base import Predicted
 from medjax.outputs.fields import metrics
 from medjax.outputs.fields.metrics import ScoreColumns
-from medjax.outputs.fields.registered_pair import RegisteredPair, make_transform
+from medjax.outputs.fields.registered_pair import RegisteredPair
 
 _FURTHER = ("field_error_vox", "folding", "log_jacobian_sd", "correlation")
 
@@ -133,11 +133,10 @@ def tabulate(split: Split, info: DatasetInfo, predicted: Predicted) -> FieldPred
     pairs = []
     for i in range(n):
         row = {k: v[i] for k, v in split.targets.items()}
-        transform = make_transform(predicted["displacement"][i], predicted["matrix"][i], row, split)
+        pair = RegisteredPair(split, i, predicted["displacement"][i], predicted["matrix"][i], info)
         scores[i, [at.folding, at.log_jacobian_sd]] = metrics.score_jacobian(
-            transform.jacobian_determinant()
+            pair.transform.jacobian_determinant()
         )
-        pair = RegisteredPair(split, i, transform, info)
         if count and has_masks(row):
             fixed = split.on_demand["fixed_reference"](i)
             voxel = row["fixed_file_spacing"] if unit == "mm" else np.ones(fixed.ndim)

@@ -1,6 +1,7 @@
 """One pair that is registered: its images on the grid of the fixed file, and its files."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,25 @@ def enlarge(displacement: np.ndarray, space: tuple[int, ...]) -> np.ndarray:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class RegisteredPair:
-    """A pair of a split, and its transform; `info` is of the set."""
+    """A pair of a split, and what was found for it; `info` is of the set.
+
+    Attributes:
+      displacement, matrix: as of `make_transform`. The transform is made of them when it is asked
+        for: on the grids of files those of all pairs would take much memory.
+    """
 
     split: Split
     index: int
-    transform: DenseTransform
+    displacement: np.ndarray
+    matrix: np.ndarray
     info: DatasetInfo
+
+    @property
+    def transform(self) -> DenseTransform:
+        """From the fixed to the moving file."""
+        return _transform_of(self)
 
     def column(self, name: str) -> Any:
         """Of the pair."""
@@ -92,11 +104,8 @@ class RegisteredPair:
     def show(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The fixed image, and the moving one before and after, on the grid of the fixed file."""
         space = self.transform.space
-        row = {name: values[self.index] for name, values in self.split.targets.items()}
         still = np.zeros((*(-(-n // 2) for n in self.split.image_shape[:-1]), len(space)))
-        before = dataclasses.replace(
-            self, transform=make_transform(still, row["initial"], row, self.split)
-        )
+        before = dataclasses.replace(self, displacement=still, matrix=self.column("initial"))
         return self.show_fixed(), before.warp_image(), self.warp_image()
 
     def show_fixed(self) -> np.ndarray:
@@ -128,8 +137,8 @@ class RegisteredPair:
         of_values = self.grid.suffix_for(self.values("moving")[0].dtype)
         end = self.grid.suffix_for(np.dtype(np.uint16))
         out: dict[tuple[str, str], Callable[[Path], None]] = {
-            ("fields", ".nii.gz"): self.transform.write,
-            ("affines", ".tfm"): self.transform.write_affine,
+            ("fields", ".nii.gz"): self._write_field,
+            ("affines", ".tfm"): self._write_affine,
             ("warped", of_values): self._write_image,
         }
         if self.info.structures and "moving_reference" in self.split.on_demand:
@@ -138,6 +147,12 @@ class RegisteredPair:
             end = ".mrk.json" if len(self.transform.space) == 3 else ".csv"
             out["warped_points", end] = self._write_points
         return out
+
+    def _write_field(self, path: Path) -> None:
+        self.transform.write(path)
+
+    def _write_affine(self, path: Path) -> None:
+        self.transform.write_affine(path)
 
     def _write_image(self, path: Path) -> None:
         self.grid.write(path, self.warp_image())
@@ -159,3 +174,10 @@ class RegisteredPair:
         pixels = pixels if abs(self.grid.world[0, 0]) > 0 else pixels[:, ::-1]
         rows = [[name, x, y] for name, (x, y) in zip(self.info.landmarks, pixels, strict=True)]
         write_table(path, ["landmark", "x_px", "y_px"], rows)
+
+
+@functools.lru_cache(maxsize=2)
+def _transform_of(pair: RegisteredPair) -> DenseTransform:
+    """Of the pair that is looked at, and of the same before it was registered."""
+    row = {name: values[pair.index] for name, values in pair.split.targets.items()}
+    return make_transform(pair.displacement, pair.matrix, row, pair.split)
