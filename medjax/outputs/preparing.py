@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from medjax.data import images, series, walk
+from medjax.data.masks import channels
 from medjax.errors import UserError
 from medjax.outputs.base import (
     NO_HINTS,
@@ -22,20 +23,25 @@ def prepare_images(
     prepare: Callable[..., PreparedImage],
     *,
     from_array: Callable[..., PreparedImage] | None = None,
-    read_image: Callable[..., images.RawImage] = images.read,
+    with_channels: bool = False,
 ) -> Preparation:
     """How images and volumes are made ready, one a file.
 
     Args:
       prepare: `prepare(raw_image, predictor, spec, case_id=, hints=)`.
       from_array: as of `Preparation`; None: an array is prepared as a file would be.
-      read_image: `read_image(path, limit_bytes=, series=)`.
+      with_channels: channels may stand in files of their own, or along a further axis.
     """
 
     def read(
         path: Path, predictor: Any, spec: ModelSpec, *, case_id: str, hints: ImageHints
     ) -> list[PreparedImage]:
-        raw_image = read_image(path, limit_bytes=hints.limit_bytes, series=hints.series)
+        of_file: dict[str, Any] = {"limit_bytes": hints.limit_bytes, "series": hints.series}
+        raw_image = (
+            channels.read_as_trained(path, count=spec.image_shape[-1], **of_file)
+            if with_channels
+            else images.read(path, **of_file)
+        )
         return [prepare(raw_image, predictor, spec, case_id=case_id, hints=hints)]
 
     def as_file(
@@ -51,7 +57,7 @@ def prepare_images(
 
     return Preparation(
         inputs=lambda spec: [image_input(spec)],
-        list_files=list_images,
+        list_files=list_without_channels if with_channels else list_images,
         suffixes=images.SUFFIXES,
         noun="images",
         read=read,
@@ -64,6 +70,12 @@ def list_images(path: Path, spec: ModelSpec) -> walk.Walk:
     files, left_out = walk.find(path, images.is_image)
     volumes = len(spec.image_shape) == 4
     return walk.Walk(series.fold(files, images.is_dicom) if volumes else files, left_out)
+
+
+def list_without_channels(path: Path, spec: ModelSpec) -> walk.Walk:
+    """The same without files of further channels, which are read with those of the first."""
+    files, left_out = list_images(path, spec)
+    return walk.Walk(channels.leave_first(files, count=spec.image_shape[-1]), left_out)
 
 
 def fit_channels(

@@ -16,15 +16,22 @@ FIRST = "_0000"
 _MOST = 16  # channels
 
 
-def leave_first(files: Iterable[Path]) -> list[Path]:
-    """The files without those of further channels, which are read with the first."""
-    return [p for p in files if not _is_further(p)]
+def leave_first(files: Iterable[Path], *, count: int = 0) -> list[Path]:
+    """The files without those of further channels, which are read with the first.
+
+    Args:
+      count: of channels; 0: as many as there are.
+    """
+    return [p for p in files if not _is_further(p, count)]
 
 
-def _is_further(path: Path) -> bool:
+def _is_further(path: Path, count: int) -> bool:
     number = _NUMBER.search(images.stem(path))
     first = _sibling(path, 0) if number and int(number[1]) else None
-    return first is not None and first.exists() and path in files_of(first)
+    if first is None or not first.exists():
+        return False
+    paths = files_of(first)
+    return path in paths and count in (0, len(paths))
 
 
 def first_of(path: Path) -> Path:
@@ -46,6 +53,14 @@ def files_of(path: Path) -> list[Path]:
     while (further := _sibling(path, len(paths))).exists() and len(paths) <= _MOST:
         paths.append(further)
     return paths if len(paths) <= _MOST else [path]
+
+
+def read_as_trained(path: Path, *, count: int, limit_bytes: int, series: str = "") -> RawImage:
+    """An image of so many channels: of the files that are numbered on, where these are as many, so
+    that the frames of a video are not taken for one. Errors as of `read`."""
+    if len(files_of(path)) == count:
+        return read(path, limit_bytes=limit_bytes, series=series)
+    return images.read(path, limit_bytes=limit_bytes, stacked=count > 1, series=series)
 
 
 def read(path: Path, *, limit_bytes: int, series: str = "") -> RawImage:

@@ -257,7 +257,7 @@ def _with_names(predictions: BoxPredictions, names: tuple[str, ...]) -> BoxPredi
 BOXES: Output[BoxPredictions] = Output(
     columns=("boxes", "box_label"),
     describe=describe,
-    prepare=prepare_images(serve.prepare),
+    prepare=prepare_images(serve.prepare, with_channels=True),
     tabulate=tabulate,
     ensemble=ensemble,
     baseline=baseline,

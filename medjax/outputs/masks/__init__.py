@@ -10,7 +10,6 @@ import numpy as np
 from medjax.data import geometry, images, walk
 from medjax.data.dataset import Split
 from medjax.data.info import DatasetInfo
-from medjax.data.masks import channels
 from medjax.data.masks.folder import is_mask
 from medjax.data.masks.instances import classes_of
 from medjax.evaluation import lengths
@@ -218,10 +217,10 @@ def _draw_case(folder: Path, name: str, i: int, evaluation: Evaluation[MaskPredi
 
 def list_images(path: Path, spec: ModelSpec) -> walk.Walk:
     """The images below a folder; masks that lie beside them are left out."""
-    files, left_out = preparing.list_images(path, spec)
+    files, left_out = preparing.list_without_channels(path, spec)
     images_ = [p for p in files if not is_mask(p)]
     masks = Counter(masks=len(files) - len(images_))
-    return walk.Walk(channels.leave_first(images_), left_out + masks)
+    return walk.Walk(images_, left_out + masks)
 
 
 def recognises(header: Sequence[str]) -> bool:
@@ -232,7 +231,7 @@ def recognises(header: Sequence[str]) -> bool:
 MASKS: Output[MaskPredictions] = Output(
     columns=("mask",),
     describe=describe,
-    prepare=preparing.prepare_images(serve.prepare, read_image=channels.read)._replace(
+    prepare=preparing.prepare_images(serve.prepare, with_channels=True)._replace(
         list_files=list_images
     ),
     tabulate=tabulate,
