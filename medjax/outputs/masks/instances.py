@@ -61,10 +61,14 @@ def score(predicted: np.ndarray, reference: np.ndarray) -> Floats:
     Methods 16, 2019). NaN where there is nothing in both.
     """
     counts = int(predicted.max()), int(reference.max())
-    both = np.zeros((counts[0] + 1, counts[1] + 1))
-    np.add.at(both, (predicted.reshape(-1), reference.reshape(-1)), 1)
-    union = both.sum(1, keepdims=True) + both.sum(0) - both
-    best = (both / np.maximum(union, 1))[1:, 1:].max(1, initial=0.0)
+    sides = [x.reshape(-1).astype(np.int64) for x in (predicted, reference)]
+    # Of the pairs that meet alone: a table of all with all would take the memory of many images.
+    pairs, both = np.unique(sides[0] * (counts[1] + 1) + sides[1], return_counts=True)
+    thing, other = np.divmod(pairs, counts[1] + 1)
+    sizes = [np.bincount(side) for side in sides]
+    overlap = both / (sizes[0][thing] + sizes[1][other] - both)
+    best = np.zeros(counts[0] + 1)
+    np.maximum.at(best, thing, np.where((thing > 0) & (other > 0), overlap, 0.0))
     hits = np.array([(best > t).sum() for t in _THRESHOLDS], float)
     shares = ratio(hits, np.full(len(hits), float(sum(counts))) - hits)
     return np.array([shares[0], shares.mean(), *counts])
