@@ -110,7 +110,9 @@ def merge_rates(points: Sequence[Point], *, at_most: int) -> list[Point]:
     but not those of all folds, of which each fold might choose another."""
     parts = []
     for group in _alike_but(_MANY, points):
-        size = 1 if group[0].get("fold") == ALL_FOLDS else at_most
+        first = group[0]
+        by_fold = first.get("folds", "0") != "0" and first.get("fold", ALL_FOLDS) == ALL_FOLDS
+        size = 1 if by_fold else at_most
         parts += [group[i : i + size] for i in range(0, len(group), size)]
     return [
         part[0]

@@ -354,5 +354,7 @@ def compare(*runs: Result | str | Path, html: str = "", samples: int = 2000) -> 
     """
     from medjax.tools import compare as tool
 
-    names = tuple(str(r.workdir if isinstance(r, Result) else r) for r in runs)
-    return tool.main(tool.Config(files=names, html=html, samples=samples))
+    paths = [Path(r.workdir if isinstance(r, Result) else r).expanduser() for r in runs]
+    return tool.main(
+        configure(tool.Config, files=tuple(map(str, paths)), html=html, samples=samples)
+    )

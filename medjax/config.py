@@ -11,6 +11,7 @@ name stands once, or the class is refused when its module is imported.
 """
 
 import dataclasses
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -234,10 +235,16 @@ def configure(config: type, **settings: Any) -> Any:
       UserError: for a name that it has not, or a value that it does not take.
     """
     known = {leaf.name: leaf for leaf in list_settings(config)}
+    odd = next((name for name in settings if name not in known), None)
+    if odd is not None:
+        raise unknown("setting", odd, known)
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
+    settings |= {
+        k: os.path.expanduser(v)
+        for k, v in settings.items()
+        if known[k].field.metadata["path"] and isinstance(v, str)
+    }
     for name, value in settings.items():
-        if name not in known:
-            raise unknown("setting", name, known)
         default, choices = known[name].default, known[name].field.metadata["choices"]
         if choices and value not in choices and not str(value).startswith("own:"):
             raise unknown(f"value of `{name}`", str(value), choices)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import html
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,8 @@ def open_run(workdir: str | Path, *, network: Any = None) -> Result:
     try:
         written = json.loads(path.read_text())
         metrics = {k: report.estimate_of(v) for k, v in written["metrics"].items()}
+        baseline = {k: math.nan if v is None else v for k, v in written["baseline"].items()}
     except (OSError, ValueError, KeyError, AttributeError):
         raise UserError(f"{workdir}: holds no run that has ended (no {path.name})") from None
-    return Result(Path(workdir), {**written, "metrics": metrics}, None, network)
+    read = {**written, "metrics": metrics, "baseline": baseline}
+    return Result(Path(workdir), read, None, network)

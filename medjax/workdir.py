@@ -94,10 +94,13 @@ def _is_newer_fact(name: str, before: Json, now: Json) -> bool:
 def _may_differ(config: Any, old: dict[str, Any]) -> set[str]:
     """The settings that nothing that is kept depends on."""
     leaves = list(list_settings(config))
-    evaluates = any(leaf.name == "eval_only" and leaf.default for leaf in leaves)
-    kinds = ("free", "answers") if evaluates else ("free",)
+    kinds = ("free", "answers") if _evaluates(config) else ("free",)
     marked = {leaf.name for leaf in leaves if any(leaf.field.metadata[kind] for kind in kinds)}
     return marked | _added(config, old)
+
+
+def _evaluates(config: Any) -> bool:
+    return any(leaf.name == "eval_only" and leaf.default for leaf in list_settings(config))
 
 
 def _added(config: Any, old: dict[str, Any]) -> set[str]:
@@ -111,10 +114,11 @@ def _added(config: Any, old: dict[str, Any]) -> set[str]:
 
 
 def _grown(config: Any, old: dict[str, Any]) -> set[str]:
-    """The fields that may grow, and have."""
+    """The fields that may grow, and have; where nothing is trained none does."""
+    leaves = [] if _evaluates(config) else list_settings(config)
     grown = {
         leaf.name
-        for leaf in list_settings(config)
+        for leaf in leaves
         if leaf.field.metadata["grows"]
         and isinstance(old.get(leaf.name), int)
         and old[leaf.name] < leaf.default

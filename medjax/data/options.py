@@ -71,7 +71,7 @@ class Options:
     subjects: int = option(300, "generated sets: how many subjects", least=1)
     channels: str = option("", "convert all images; empty: as they are", choices=CHANNELS)
     skip_bad: bool = option(False, "leave out files that cannot be read; they are listed")
-    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded")
+    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded", least=0)
     plain_ids: bool = option(False, "show the PatientIDs of DICOM files, not a keyed hash of them")
 
     @property

@@ -4,6 +4,8 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -138,7 +140,7 @@ def carry_out(
                 run.workdir,
                 stop=host().stopping,
                 say=say,
-                compiling=lambda: host().at_once("compiling"),
+                compiling=functools.partial(_begin_updates, run.workdir),
                 also=[tracker.write for tracker in run.trackers],
                 inspect=functools.partial(profile_update, run.workdir / profiling.FOLDER)
                 if run.config.report.profile
@@ -183,6 +185,13 @@ def keep_weights(run: Run, made: Weights, meta: Json) -> Learned:
 def untrained(seconds: float) -> Json:
     """What is known of weights that took so many seconds without an update."""
     return {"step": 0, "seconds": seconds, "chosen_by": None}
+
+
+def _begin_updates(workdir: Path) -> AbstractContextManager:
+    """What is held while a program compiles. A report that is there is of fewer updates."""
+    if mesh.is_first():
+        (workdir / "report.json").unlink(missing_ok=True)
+    return host().at_once("compiling")
 
 
 def _trace(method: Method, train: Split, batch: int) -> str:

@@ -4,7 +4,6 @@ A page is a function of the files in a work directory, so that it can be written
 and of a run that has not finished too.
 """
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import medjax
 from medjax.errors import UserError
 from medjax.evaluation import plot
-from medjax.files import write_bytes
+from medjax.files import read_table, write_bytes
 from medjax.page.comparison import Compared, write_comparison
 from medjax.page.parts import cell, embed, load_template, plain_value
 from medjax.page.result import describe_result
@@ -23,6 +22,7 @@ __all__ = ["CAPTIONS", "NAME", "Compared", "render_run", "write_comparison", "wr
 NAME = "report.html"
 CAPTIONS = "captions.json"  # in the folder of the figures: what they show, and the worst cases
 _PANORAMA = 1.7  # from this ratio of its sides on a figure gets a row of its own
+_NAMES = ("case_id", "subject_id", "fixed", "moving")  # columns that are no numbers
 _MOST_COLUMNS = 16  # of the rows of the worst cases
 
 
@@ -113,14 +113,15 @@ def _cases(workdir: Path, worst: Sequence[JsonView]) -> Json:
     """The worst cases, and their rows in `predictions.csv`."""
     if not worst:
         return {}
-    with (workdir / "predictions.csv").open(newline="") as f:
-        header, *rows = csv.reader(f)
+    header, *rows = read_table(workdir / "predictions.csv")
+    names = {i for i, column in enumerate(header) if column in _NAMES}
+
+    def show_row(row: Sequence[str]) -> list[str]:
+        return [v if i in names else cell(v) for i, v in enumerate(row[:_MOST_COLUMNS])]
+
     return {
         "cases": [_embedded(workdir, case) for case in worst],
         "wide_cases": any(case["wide"] for case in worst),
         "case_columns": header[:_MOST_COLUMNS],
-        "case_rows": [
-            {"line": c["line"], "cells": [cell(v) for v in rows[c["line"] - 2][:_MOST_COLUMNS]]}
-            for c in worst
-        ],
+        "case_rows": [{"line": c["line"], "cells": show_row(rows[c["line"] - 2])} for c in worst],
     }

@@ -3,6 +3,7 @@
 import base64
 import functools
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,16 @@ def number(value: float | None) -> str:
     return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
+_FRACTION = re.compile(r"-?\d+(\.\d+|(\.\d+)?e[+-]?\d+)")  # but no name such as 016 or 12_3
+
+
 def cell(value: Any) -> str:
     """A cell of a table: numbers with three decimals, words as they are."""
     if value is None:
         return ""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return str(value)
-    if isinstance(value, str) and value.strip().lstrip("-").startswith("0") and number.is_integer():
-        return value  # a name such as 016
-    counts = number.is_integer() and not isinstance(value, float)
-    return f"{number:.0f}" if counts else f"{number:.3f}"
+    if isinstance(value, str):
+        return f"{float(value):.3f}" if _FRACTION.fullmatch(value) else value
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def plain_value(value: Any) -> str:

@@ -35,8 +35,8 @@ class Config:
     files: tuple[str, ...] = option(
         (), "predictions.csv of A, B, ... or the folders of their runs", positional=True
     )
-    samples: int = option(2000, "exchanges of the paired tests")
-    seed: int = option(0, "of them")
+    samples: int = option(2000, "exchanges of the paired tests", least=1)
+    seed: int = option(0, "of them", least=0)
     radii_mm: tuple[float, ...] = option(
         (2.0, 2.5, 3.0, 4.0, 10.0), "of the success rates of landmarks", item=float
     )
@@ -54,8 +54,6 @@ def main(config: Config) -> Json:
         raise UserError(
             "name two predictions.csv files or more, or the work directories that hold them"
         )
-    if config.samples < 1:
-        raise UserError(f"`samples={config.samples}`: must be at least 1")
     first, *others = (_file(name) for name in config.files)
     compared = [_compare(config, read_pair(config, first, other)) for other in others]
     tests = [row for rows in compared for row in rows]

@@ -70,12 +70,12 @@ class Config:
     )
     overlays: int = option(100, "draw so many cases; 0: none")
     batch: int = option(8, "images at a time")
-    limit_gb: float = option(4.0, "refuse to read a larger bundle")
+    limit_gb: float = option(4.0, "refuse to read a larger bundle", least=0)
     public_key: str = option(
         "", "the bundle must be signed by the owner of this key (PEM)", path=True
     )
     sha256: str = option("", "the bundle must be the one with this sha256")
-    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded")
+    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded", least=0)
     cache_dir: str = option("~/.cache/medjax", "compiled programs", path=True)
 
 

@@ -52,7 +52,7 @@ class Config:
         "", "reading: the bundle must be signed by the owner of this key (PEM)", path=True
     )
     sha256: str = option("", "reading: the bundle must be the one with this sha256")
-    limit_gb: float = option(4.0, "refuse to read a larger bundle")
+    limit_gb: float = option(4.0, "refuse to read a larger bundle", least=0)
 
 
 def main(config: Config) -> None:

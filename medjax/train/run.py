@@ -172,7 +172,8 @@ def train(
     alone, all seeds together).
 
     Args:
-      compiling: is held while nothing would be lost if the process ended.
+      compiling: is asked for where there are updates to make, and held while nothing would be
+        lost if the process ended.
       also: what else takes each line of `metrics.jsonl`, as `(step, values)`.
       inspect: `inspect(compiled, update, compile_seconds)` looks at the program, where `update(n)`
         makes n updates of a copy of the state.

@@ -122,10 +122,11 @@ def test_a_trained_network_is_evaluated_with_another_ranking(tmp_path, cache_dir
     given = {**SMALL, "data_dir": data, "auto": False, "metadata_columns": "age"}
     given.pop("subjects")
     before = run_here(tmp_path / "w", cache_dir, **given)
-    more = {"transform": "means", "known_classes": True, "shortlist": 3}
+    more = {"transform": "means", "known_classes": True, "metadata": "age", "shortlist": 3}
     after = run_here(tmp_path / "w", cache_dir, **given, **more, eval_only=True)
     assert after["best_step"] == before["best_step"]
     assert before["weights_sha256"] != after["weights_sha256"]  # with the means of classes
+    assert any("weights of metadata" in line for line in after["remarks"])
     assert (
         run_here(tmp_path / "w", cache_dir, **given, eval_only=True)["metrics"]
         == (before["metrics"])

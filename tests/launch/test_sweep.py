@@ -149,8 +149,11 @@ def test_flags_that_need_each_other_are_checked_together():
 
 
 def test_folds_choose_their_own_rate_so_that_each_rate_is_a_program():
-    every = made("--learning_rate=1e-3", "--learning_rate=3e-3", "--folds=3", "--fold=all")
-    assert points.merge_rates(every, at_most=4) == every
+    rates = "--learning_rate=1e-3", "--learning_rate=3e-3"
+    for fold in ([], ["--fold=all"]):
+        every = made(*rates, "--folds=3", *fold)
+        assert points.merge_rates(every, at_most=4) == every
+    assert len(points.merge_rates(made(*rates, "--folds=3", "--fold=1"), at_most=4)) == 1
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,6 @@ class RetrievalOptions:
         if self.known_classes and self.transform not in transforms.OF_CLASSES:
             names = " or ".join(transforms.OF_CLASSES)
             raise UserError(f"`known_classes`: by probabilities; give `transform` as {names}")
-        if self.metadata and (self.known_classes or self.shortlist):
-            other = "known_classes" if self.known_classes else "shortlist"
-            raise UserError(
-                f"`metadata`: their weights are chosen for distances alone; leave out `{other}`"
-            )
         if self.distance == _BITS and not self.has_bits:
             raise UserError("`distance=hamming`: of bits; give `code`, or `transform=median`")
 

@@ -10,7 +10,12 @@ from medjax.outputs.base import Predicted, Weights
 from medjax.outputs.embeddings.metadata import MetadataDistance, count_missing
 from medjax.outputs.embeddings.metrics import MEASURES, score_ranking
 from medjax.outputs.embeddings.predictions import RetrievalPredictions
-from medjax.outputs.embeddings.ranking import join_seeds, measure_rows, rank_embeddings
+from medjax.outputs.embeddings.ranking import (
+    EMBEDDING,
+    FEATURES,
+    measure_rows,
+    rank_embeddings,
+)
 from medjax.tasks.embedding.predictor import EmbeddingPredictor
 from medjax.tasks.embedding.rivals import Gallery
 from medjax.train.predict import compile_predict, predict_split
@@ -40,7 +45,8 @@ def choose_weights(
     *,
     validation: Split | None,
 ) -> ChosenWeights:
-    """The weights by which the queries of `validation` find most, by `ap_at_5`.
+    """The weights by which the queries of `validation` find most, by `ap_at_5` of the distances
+    alone, before classes are preferred or a short list is ordered anew.
 
     One metadata after the other, twice. Without a validation split the cases of the gallery ask
     the others, those of their own subject left out.
@@ -56,8 +62,11 @@ def choose_weights(
     queries = asking.only(np.random.default_rng(0).permutation(len(asking))[:_MOST_QUERIES])
     names, train = predictor.metadata, gallery.train
     known = MetadataDistance(train, names)
-    asked, given = map(join_seeds, _predict(gallery, task, weights, queries, train))
-    images = np.stack([*measure_rows(asked["embedding"], given["embedding"], predictor.distance)])
+    by_seed, of_gallery = _predict(gallery, task, weights, queries, train)
+    # What distances are of: with the class known first they are not of its probabilities.
+    compared = FEATURES if predictor.known_classes and FEATURES in by_seed else EMBEDDING
+    asked, given = (np.concatenate(list(x[compared]), -1) for x in (by_seed, of_gallery))
+    images = np.stack([*measure_rows(asked, given, predictor.distance)])
     facts = np.stack([known.measure(row) for row in queries.metadata])  # [query, column, n]
     scale = images.mean() / np.maximum(facts.mean((0, 2)), 1e-9)
     chosen = _ascend(images, facts * scale[:, None], queries, train)
