@@ -12,6 +12,8 @@ from medjax.errors import UserError, first_line
 
 COMPILED = "compilation"  # the folder of a cache that has compiled programs
 FEATURES = "features"  # of images, by networks that stay as they are
+SETS = "datasets"
+WRITTEN = (COMPILED, FEATURES, SETS, "native", "subject.key")  # all that a cache holds
 STOPPED = 75  # exit code of a run that SIGTERM has stopped: not done, and the same command goes on
 
 

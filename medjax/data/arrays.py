@@ -203,7 +203,7 @@ def _from_rows(
 ) -> Dataset:
     """Rows of (split, columns) as a set; all images must have one shape."""
     image, label, subject = columns
-    pixels = [np.asarray(row[image]) for _, row in rows]
+    pixels = [_decode(row[image]) for _, row in rows]
     odd = next((p.shape for p in pixels if p.shape != pixels[0].shape), None)
     if odd is not None:
         raise UserError(
@@ -217,6 +217,14 @@ def _from_rows(
     }
     labels = [row[label] for _, row in rows]
     return from_arrays(np.stack(pixels), labels, **{**given, **options})
+
+
+def _decode(image: Any) -> np.ndarray:
+    """Pixels of an array, or of a picture of Pillow: those of a palette are colours, not places in
+    it, and those of one bit black and white."""
+    mode = getattr(image, "mode", "")
+    wanted = {"P": "RGB", "PA": "RGB", "1": "L"}.get(mode)
+    return np.asarray(image.convert(wanted) if wanted else image)
 
 
 def _check_columns(name: str, features: Any, *columns: str) -> None:

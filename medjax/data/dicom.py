@@ -13,6 +13,11 @@ from medjax.errors import UserError
 
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _CENTIMETRES = 3  # unit code of an ultrasound region
+_SYNTAXES = {  # by whether value representations are implied, and whether low bytes come first
+    (True, True): "1.2.840.10008.1.2",
+    (False, True): "1.2.840.10008.1.2.1",
+    (False, False): "1.2.840.10008.1.2.2",
+}
 _APART = 0.01  # share by which statements of one length may differ
 
 
@@ -137,6 +142,8 @@ def _record(path: Path, *, other: bool = False, **options: Any) -> Any:
     record = _pydicom(path).dcmread(path, force=True, **options)
     if "Rows" not in record and not (other and "SOPClassUID" in record):
         raise UserError(f"{path}: unreadable or truncated image (no DICOM with rows of pixels)")
+    if "TransferSyntaxUID" not in record.file_meta:  # it may begin with the data set itself
+        record.file_meta.TransferSyntaxUID = _SYNTAXES[record.original_encoding]
     return record
 
 

@@ -14,8 +14,9 @@ from medjax.data.options import COARSE, DataOptions
 from medjax.errors import UserError
 
 TABLE = "metadata.csv"
-USUAL_PATHS = ("file", "filename", "file_name", "image", "image_path", "image_id")
-_USUAL_LABELS = ("class", "diagnosis", "target", "category", "finding")
+USUAL_PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "image_id")
+_NO_LABEL = ("", "na", "n/a", "nan")  # "none" may be a class
+_USUAL_LABELS = ("label", "class", "diagnosis", "target", "category", "finding")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +138,9 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
     rows, first, other = [], dict[str, str](), UNLABELLED * options.unlabelled
     for line in lines:
         name, label = line[path_column], table.tidy(line[label_column]) if label_column else other
-        if not name or (label_column and not label):
+        if not name or (label_column and label.lower() in _NO_LABEL):
             raise UserError(f"{line.origin}: path or label is empty")
-        if subject and not line[subject]:
+        if subject and table.is_missing(line[subject]):
             raise UserError(
                 f"{line.origin}: the subject is empty; name it, or leave the column out"
             )

@@ -58,7 +58,7 @@ def facts_of_rows(rows: Sequence[table.TableRow], columns: Facts, *, image: str)
     """
     origin = rows[0].origin
     subject = table.one_value(rows, columns.subject, what=image)
-    if columns.subject and not subject:
+    if columns.subject and table.is_missing(subject):
         raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
     return {
         "subject": subject,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from medjax.config import option
 from medjax.data import walk
 from medjax.errors import UserError
+from medjax.runtime import WRITTEN
 
 Kind = TypeVar("Kind", bound="Options")
 
@@ -71,7 +72,7 @@ class Options:
     subjects: int = option(300, "generated sets: how many subjects", least=1)
     channels: str = option("", "convert all images; empty: as they are", choices=CHANNELS)
     skip_bad: bool = option(False, "leave out files that cannot be read; they are listed")
-    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded", least=0)
+    max_image_gb: float = option(2.0, "refuse an image that is larger once decoded", least=0)
     plain_ids: bool = option(False, "show the PatientIDs of DICOM files, not a keyed hash of them")
 
     @property
@@ -91,13 +92,10 @@ class Options:
         return path.suffix.lower() == ".csv" and path.is_file()
 
     def fingerprint(self, *, apart_from: Path) -> str:
-        """Changes whenever the options do, or the name, size or time of any file, links followed.
-
-        Args:
-          apart_from: a folder whose files do not count, such as one that is filled meanwhile.
-        """
-        apart = apart_from.resolve()
-        root = self.root.resolve()
+        """Changes whenever the options do, or the name, size or time of any file, links followed;
+        but not with what a cache that is filled meanwhile, `apart_from`, writes itself."""
+        apart, root = apart_from.resolve(), self.root.resolve()
+        kept = [apart] if root in apart.parents else [apart / name for name in WRITTEN]
         files = (
             [root]
             if root.is_file()
@@ -108,7 +106,7 @@ class Options:
         stats = [
             (str(f), f.stat().st_size, f.stat().st_mtime_ns)
             for f in files
-            if f.is_file() and apart not in f.parents
+            if f.is_file() and not any(f == k or k in f.parents for k in kept)
         ]
         text = json.dumps([dataclasses.asdict(self), stats, self.others()])
         return hashlib.sha1(text.encode()).hexdigest()[:12]

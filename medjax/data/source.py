@@ -44,7 +44,7 @@ def load(
         if not isinstance(made, Dataset):
             raise UserError(f"dataset {name!r}: its function gave no medjax.Dataset")
         return made
-    folder = Path(cache_dir) / "datasets"
+    folder = Path(cache_dir) / runtime.SETS
     kind = builder_of(name, options)
     _check_paths(name, options)
     secret = (

@@ -186,10 +186,13 @@ def check_path(*parts: str, origin: str) -> None:
 
 def note_unnamed(path: Path, files: Iterable[Path], named: Iterable[Path]) -> list[str]:
     """A note of the files that no row of the table at `path` names; none where there are none."""
-    known = {os.path.realpath(p) for p in named}
-    left = [
-        p.relative_to(path.parent).as_posix() for p in files if os.path.realpath(p) not in known
-    ]
+    known = {Path(os.path.realpath(p)) for p in named}  # some are folders, as of DICOM series
+
+    def is_named(file: Path) -> bool:
+        real = Path(os.path.realpath(file))
+        return real in known or not known.isdisjoint(real.parents)
+
+    left = [p.relative_to(path.parent).as_posix() for p in files if not is_named(p)]
     return walk.note_of(left, "image", f"left out that no row of {path.name} names")
 
 

@@ -75,7 +75,7 @@ class Config:
         "", "the bundle must be signed by the owner of this key (PEM)", path=True
     )
     sha256: str = option("", "the bundle must be the one with this sha256")
-    max_image_gb: float = option(2.0, "refuse an image that is larger once it is decoded", least=0)
+    max_image_gb: float = option(2.0, "refuse an image that is larger once decoded", least=0)
     cache_dir: str = option("~/.cache/medjax", "compiled programs", path=True)
 
 

@@ -1,9 +1,11 @@
 """Sets from arrays in memory, and from other libraries."""
 
 import sys
+import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import medjax
 from medjax.data.dataset import Dataset
@@ -190,6 +192,31 @@ def test_a_set_of_hugging_face(tmp_path):
     assert sum(map(len, found.splits.values())) == 20
     with pytest.raises(UserError, match="has no 'img'"):
         Dataset.from_huggingface(part, image="img")
+
+
+def test_pictures_of_a_palette_are_colours_and_those_of_a_bit_are_gray():
+    """As Hugging Face's sets give them."""
+
+    def picture(i, mode):
+        made = Image.new(mode, (4, 4), 1)
+        if mode == "P":
+            made.putpalette([0, 0, 0, 10 * i, 20, 30])
+        return made
+
+    for mode, expected in (("P", [50, 20, 30]), ("1", [255])):
+        rows = [{"image": picture(i, mode), "label": i % 2} for i in range(10)]
+        part = HuggingFaceSet(rows)
+        found = Dataset.from_huggingface({"train": part})
+        pixels = {c: s.read(i) for s in found.splits.values() for i, c in enumerate(s.case_id)}
+        at = sorted(pixels)[5]
+        assert pixels[at].shape[:2] == (4, 4)
+        assert pixels[at][0, 0].tolist() == expected
+
+
+class HuggingFaceSet(list):
+    """Rows as of `datasets.Dataset`, which decodes pictures."""
+
+    features = types.MappingProxyType({"image": None, "label": None})
 
 
 def test_the_public_names_are_there():

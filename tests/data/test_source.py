@@ -274,6 +274,12 @@ def test_metadata_csv(folder_of_images, cache_dir):
             {},
             "unknown split",
         ),
+        (
+            lambda r: r.__setitem__(3, ["bright/03", "bright", "val", "NA", "f"]),
+            {},
+            "line 5: the subject is empty",
+        ),
+        (lambda r: r.__setitem__(3, ["bright/03", "nan", "val", "x", "f"]), {}, "path or label"),
         (lambda r: r.append(r[0]), {}, "named more than once"),
         (lambda r: None, {"label_column": "diagnosis"}, "unknown column"),
         (lambda r: None, {"subject_column": "pateint"}, "did you mean patient"),
@@ -369,6 +375,31 @@ def test_options_change_the_fingerprint(tmp_path):
     mark = functools.partial(DataOptions.fingerprint, apart_from=tmp_path)
     assert mark(base) == mark(DataOptions())
     assert mark(base) != mark(dataclasses.replace(base, image_size=7))
+
+
+@pytest.mark.parametrize("cache", ["", "images", "cache", "images/cache"])
+def test_a_file_changes_the_fingerprint_wherever_the_cache_is(tmp_path, cache):
+    """About the set, the set's own folder, beside it, or in it; what a cache holds does not."""
+    root = tmp_path / "images"
+    (root / "a").mkdir(parents=True)
+    options = DataOptions(data_dir=str(root))
+    mark = functools.partial(options.fingerprint, apart_from=tmp_path / cache)
+    (root / "a" / "1.png").touch()
+    first = mark()
+    for name in ("datasets/image_folder/x.npy", "compilation/y-cache", "subject.key"):
+        (tmp_path / cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / cache / name).touch()
+    assert mark() == first
+    (root / "a" / "2.png").touch()
+    assert mark() != first
+
+
+def test_the_usual_columns_have_any_case(folder_of_images, cache_dir):
+    rows = rows_of(folder_of_images)
+    lines = ["Path,Label", *(f"{r[0]}.png,{r[1]}" for r in rows)]
+    (folder_of_images / "metadata.csv").write_text("\n".join(lines) + "\n")
+    found = load("image_folder", cache_dir, data_dir=str(folder_of_images))
+    assert set(found.info.classes) == {r[1] for r in rows}
 
 
 def test_the_real_pneumonia_set(cache_dir):

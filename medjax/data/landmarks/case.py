@@ -175,7 +175,7 @@ def index_of(
     if case.system == "pixel":
         return geometry.apply(np.linalg.inv(placing.file_order(raw_image)), given)
     if case.system in geometry.SYSTEMS:
-        if raw_image.affine is None:
+        if raw_image.affine is None or ndim != 3:
             raise UserError(f"{case.origin}: landmarks in {case.system} mm need a NIfTI volume")
         given = geometry.ras(given, case.system)
     return geometry.apply(np.linalg.inv(world), given)

@@ -119,7 +119,7 @@ def _shape_of(case: LandmarkCase, first: images.RawImage) -> tuple[int, ...]:
     """What holds an image whole, in sides that divide by 16."""
     world = placing.world_of(first, spacing_mm=case.spacing_mm, origin=case.origin)
     size, extent = geometry.spacing_mm(world), np.array(first.pixels.shape[:-1])
-    if first.affine is not None:
+    if first.affine is not None and first.pixels.ndim == 4:
         turned, back = geometry.canonical(first.pixels, first.affine)
         size, extent = np.abs(back[:-1, :-1]).T @ size, np.array(turned.shape[:-1])
     return tuple(int(math.ceil(n / 16) * 16) for n in extent * size / size.min())

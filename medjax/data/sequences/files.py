@@ -164,7 +164,7 @@ def _frames(path: Path, limit_bytes: int) -> Clip:
 def _dicom_step(path: Path) -> float | None:
     import pydicom
 
-    step = pydicom.dcmread(path, stop_before_pixels=True).get("FrameTime")
+    step = pydicom.dcmread(path, stop_before_pixels=True, force=True).get("FrameTime")
     return float(step) if step else None
 
 

@@ -49,6 +49,8 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     for row in rows:
         if not row["name"]:
             raise UserError(f"{row.origin}: names no frame; fill the column name")
+        if not row[key]:
+            raise UserError(f"{row.origin}: names no sequence; fill the column {key}")
         entries.setdefault(row[key], []).append(row)
     cases, bad, notes = _read_entries(root, path, entries, columns, options)
     for case in cases:  # a wrong index is more to the point than what follows
@@ -150,7 +152,7 @@ def _cases(
                 whole_number(row["index"], origin=row.origin)
             )
     subject = table.one_value(entry, columns.subject, what=name)
-    if columns.subject and not subject:
+    if columns.subject and table.is_missing(subject):
         raise UserError(f"{origin}: the subject is empty; name it, or leave the column out")
     split = table.one_value(entry, columns.split, what=name)
     common: dict[str, Any] = {
