@@ -10,7 +10,7 @@ import time
 import pytest
 
 from medjax import app, runtime, workdir
-from medjax.config import option
+from medjax.config import configure, option
 from medjax.errors import UserError, unknown
 from tests.conftest import ROOT
 
@@ -61,6 +61,7 @@ class Usual:
     learning_rate: float = option(0.1, "x")
     batch: int = option(1, "x")
     steps: int = option(5, "x", grows=True)
+    eval_only: bool = option(False, "x", free=True)
     workdir: str = option("", "x", path=True)
 
 
@@ -81,7 +82,9 @@ def test_three_suggestions_and_not_sixty():
 
 
 def test_the_users_folder():
-    assert app.parse(Usual, ["p", "--workdir=~/x"], "p").workdir == os.path.expanduser("~/x")
+    there = os.path.expanduser("~/x")
+    assert app.parse(Usual, ["p", "--workdir=~/x"], "p").workdir == there
+    assert configure(Usual, workdir="~/x").workdir == there
 
 
 def test_steps_may_grow_and_not_shrink(tmp_path, capsys):
@@ -93,6 +96,8 @@ def test_steps_may_grow_and_not_shrink(tmp_path, capsys):
         workdir.check_workdir(tmp_path / "w", "e", Usual(steps=4))
     with pytest.raises(UserError, match="batch was 1, is 2"):
         workdir.check_workdir(tmp_path / "w", "e", Usual(steps=9, batch=2))
+    with pytest.raises(UserError, match="steps was 5, is 9"):  # nothing would be trained
+        workdir.check_workdir(tmp_path / "w", "e", Usual(steps=9, eval_only=True))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from medjax import page
 from medjax.errors import UserError
 from medjax.evaluation.stats import Estimate
-from medjax.page.parts import draw_bar
+from medjax.page.parts import cell, draw_bar
 from medjax.tasks.families import TASKS
 from medjax.tools import compare, report
 from tests.bundle import conftest as shared
@@ -22,6 +22,24 @@ def made(request, tmp_path_factory, cache_dir):
     if request.param == "toy":  # of the contract, where both run in one process
         pytest.skip("not one of medjax's")
     return shared.made(request.param, tmp_path_factory, cache_dir)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("0.98765", "0.988"),
+        ("1e-05", "0.000"),
+        ("12_3", "12_3"),
+        ("1e3x", "1e3x"),
+        ("016", "016"),
+        ("12345678901234567891", "12345678901234567891"),
+        (7, "7"),
+        (0.5, "0.500"),
+        (None, ""),
+    ],
+)
+def test_cells_are_numbers_only_where_they_are(value, shown):
+    assert cell(value) == shown
 
 
 class Links(html.parser.HTMLParser):

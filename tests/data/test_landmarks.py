@@ -155,6 +155,24 @@ def test_what_does_not_fit_is_refused_in_one_line(pictures, tmp_path, change, op
     assert "\n" not in str(e.value)
 
 
+def test_a_flat_volume_has_points_in_pixels_and_none_in_the_world(tmp_path):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for name in "abc":
+        pixels = np.random.default_rng(0).normal(size=(32, 40, 1)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(pixels, np.diag([-2.0, 2, 2, 1])), folder / f"{name}.nii")
+    rows = "".join(f"{name},tip,10,25\n" for name in "abc")
+    (folder / "landmarks.csv").write_text("volume,landmark,x,y\n" + rows)
+    made = load(tmp_path / "cache", data_dir=str(folder))
+    _, to_file, _, _ = next(iter(everything(made).values()))
+    split = next(iter(made.splits.values()))
+    found = geometry.apply(to_file, split["landmarks"][0])
+    np.testing.assert_allclose(found[0], [10, 25], atol=1e-4)
+    (folder / "landmarks.csv").write_text("volume,landmark,x_ras_mm,y_ras_mm\n" + rows)
+    with pytest.raises(UserError):
+        load(tmp_path / "cache", data_dir=str(folder))
+
+
 def test_a_volume_with_flat_landmarks_and_a_broken_affine_are_refused(tmp_path):
     folder = tmp_path / "v"
     folder.mkdir()
