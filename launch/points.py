@@ -9,16 +9,15 @@ import numpy as np
 from medjax import app
 from medjax.__main__ import load_program
 from medjax.errors import UserError
-from medjax.run_options import ALL_FOLDS
+from medjax.run_options import ALL_FOLDS, FoldOptions
 
 Point = dict[str, str]  # the flags of one run
 # Settings that one program can have several of, and the flag that takes them.
 _MANY = {"learning_rate": "learning_rates", "weight_decay": "weight_decays"}
 
 
-def parse(experiment: str, flags: Sequence[str]) -> dict[str, list[str]]:
+def parse(flags: Sequence[str]) -> dict[str, list[str]]:
     """The values of each flag, in the order given."""
-    load_program(experiment)
     values: dict[str, list[str]] = {}
     for flag in flags:
         name, equal, value = flag.removeprefix("--").partition("=")
@@ -111,8 +110,8 @@ def merge_rates(points: Sequence[Point], *, at_most: int) -> list[Point]:
     parts = []
     for group in _alike_but(_MANY, points):
         first = group[0]
-        by_fold = first.get("folds", "0") != "0" and first.get("fold", ALL_FOLDS) == ALL_FOLDS
-        size = 1 if by_fold else at_most
+        folds = FoldOptions(int(first.get("folds", 0)), first.get("fold", ALL_FOLDS))
+        size = 1 if folds.runs_all else at_most
         parts += [group[i : i + size] for i in range(0, len(group), size)]
     return [
         part[0]

@@ -66,7 +66,7 @@ def main(config: Config) -> None:
     if min(config.jobs, config.random) < 0 or config.together < 1:
         raise UserError("--jobs and --random must not be negative, --together at least 1")
     experiment, *flags = config.files
-    values = points.parse(experiment, flags)
+    values = points.parse(flags)
     every = (
         points.drawn(values, count=config.random, seed=config.draw_seed)
         if config.random

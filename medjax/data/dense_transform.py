@@ -21,8 +21,8 @@ class DenseTransform:
 
     Images and masks of the moving one are seen through it on the grid of the fixed one. World
     positions are RAS of volumes that tell how they lie; of others along the axes of the file, as of
-    pictures to the right and down from the first pixel. Between
-    voxels d is linear; beyond the grid T is its affine part, and what d adds to it at the border.
+    pictures to the right and down from the first pixel. Between voxels d is linear; beyond the grid
+    T is its affine part, and what d adds to it at the border.
 
     Attributes:
       displacement_mm: d at the voxels of the fixed image, `[*space, ndim]`, in the order of the

@@ -34,6 +34,11 @@ class FileGrid(NamedTuple):
             row[f"{prefix}file_spacing"],
         )
 
+    @property
+    def has_x_first(self) -> bool:
+        """Whether the first axis of a flat array is x, as of NIfTI, and not y, as of pictures."""
+        return abs(self.world[0, 0]) > 0
+
     def suffix_for(self, kind: np.dtype) -> str:
         """That of a file that holds values of this type without loss."""
         if len(self.world) == 4:
@@ -57,6 +62,5 @@ class FileGrid(NamedTuple):
             return
         from PIL import Image
 
-        # The first axis of a flat volume is x; a picture has rows.
-        rows = values.T if abs(self.world[0, 0]) > 0 else values
+        rows = values.T if self.has_x_first else values
         Image.fromarray(rows.astype(np.float32) if path.suffix == TIFF else rows).save(path)

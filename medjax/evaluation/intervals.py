@@ -96,14 +96,21 @@ def _jackknifed(
     if traits.scale == "auc" and probability.shape[1] == 2:
         return _auc_interval(jackknife(values, value), label, subjects)
     known = ~without_value(metric, label, [probability], weights, values - value)
-    count = round(known.mean() * len(set(subjects)))
-    if count < traits.fewest:
-        return too_few(value, traits.fewest)
-    return interval(jackknife(values[known], value), traits, count=count)
+    return interval_of_known(values, value, known, traits, count=len(set(subjects)))
 
 
-def too_few(value: float, fewest: int) -> Estimate:
-    """A value that too few subjects have."""
+def interval_of_known(
+    values: np.ndarray, value: float, known: np.ndarray, traits: Traits, *, count: int
+) -> Estimate:
+    """The interval of a metric by its values without each part of `count` subjects, of which those
+    that are not `known` have none themselves."""
+    with_value = round(known.mean() * count)
+    if with_value < traits.fewest:
+        return _too_few(value, traits.fewest)
+    return interval(jackknife(values[known], value), traits, count=with_value)
+
+
+def _too_few(value: float, fewest: int) -> Estimate:
     return without_interval(value, f"fewer than {fewest} subjects with a value")
 
 
@@ -278,7 +285,7 @@ def median_interval(present: np.ndarray, error: np.ndarray, subjects: Sequence[s
     names, index = np.unique(np.asarray(subjects)[case], return_inverse=True)
     count, size = len(names), len(values)
     if count < FEWEST:
-        return too_few(float(np.median(values)), FEWEST)
+        return _too_few(float(np.median(values)), FEWEST)
     who, values = index[order], values[order]
     below = values <= np.median(values)
     rest = np.bincount(who, below - below.mean(), count)

@@ -75,8 +75,11 @@ class Predictions:
 
     def judged(self, metrics: Mapping[str, Metric], split: Split) -> dict[str, float]:
         """Each metric as it chooses a checkpoint, by `at_worst`; counts are as they are."""
+        worst = self.at_worst(split)
+        if worst is self:
+            return self.values(metrics)
         counts = {name: m for name, m in metrics.items() if traits_of(m).scale == "count"}
-        return {**self.at_worst(split).values(metrics), **self.values(counts)}
+        return {**worst.values(metrics), **self.values(counts)}
 
     def estimates(self, metrics: Mapping[str, Metric], *, samples: int) -> dict[str, Estimate]:
         """Each metric with its interval over subjects."""

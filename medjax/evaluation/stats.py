@@ -13,13 +13,12 @@ from medjax.evaluation.intervals import (
     TAIL,
     Estimate,
     bootstrap,
-    interval,
-    too_few,
+    interval_of_known,
     why_none,
     without_interval,
 )
 from medjax.evaluation.metrics import Metric, Traits, evaluate, traits_of
-from medjax.evaluation.spread import blockwise, jackknife, left_out, without_value
+from medjax.evaluation.spread import blockwise, left_out, without_value
 
 __all__ = ["Estimate", "bootstrap"]  # what others find here
 
@@ -113,10 +112,9 @@ def _difference(
         low, high = np.quantile(values, [1 - TAIL, TAIL])
         return Estimate(observed, float(low), float(high))
     known = ~without_value(metric, label, [a, b], weights, values - observed)
-    if round(known.mean() * len(set(subjects))) < traits.fewest:
-        return too_few(observed, traits.fewest)
     scale = "mean" if traits.scale == "mean" else "difference"  # which is skewed little
-    return interval(jackknife(values[known], observed), Traits(scale), count=int(known.sum()))
+    of_difference = Traits(scale, fewest=traits.fewest)
+    return interval_of_known(values, observed, known, of_difference, count=len(set(subjects)))
 
 
 def _drawn(subjects: Sequence[str], *, samples: int, seed: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def config(*arguments):
 
 
 def made(*flags, random=0, experiment="experiments.classify"):
-    values = points.parse(experiment, flags)
+    values = points.parse(flags)
     out = points.drawn(values, count=random, seed=0) if random else list(points.grid(values))
     points.check(experiment, out)
     return out

@@ -112,8 +112,8 @@ def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
         cases.append(case_of(root, item.image, item.boxes, options, facts))
     names = [name for item in listed for name in item.names]
     there = {item.image for item in listed}
-    alone = [p for p in walk.find(root, images.is_image).files if p not in there]
-    left = [p.relative_to(root).as_posix() for p in alone]
+    alone = {p for paths in by_name.values() for p in paths if p not in there}
+    left = sorted(p.relative_to(root).as_posix() for p in alone)
     notes = walk.note_of(left if listed else [], "image", "without a list of boxes left out")
     return cases, names, more.known_by(), [*notes, *more.notes()]
 

@@ -234,13 +234,15 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
         if not row[mask]:
             without.append(row[image])
             continue
-        named.append(files.find(row[mask], origin=row.origin))
+        mask_file = files.find(row[mask], origin=row.origin)
+        named.append(mask_file)
         here = facts_of_rows([row], columns, image=row[image])
         facts = join_facts(here, more.describe_image(file), row.origin)
         cases.append(
             from_files(
                 root,
-                *named[-2:],
+                file,
+                mask_file,
                 limit_bytes=options.limit_bytes,
                 series=options.series,
                 **facts,
@@ -252,23 +254,10 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
             "leaves such images out"
         )
     known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
-    unnamed = table.note_unnamed(path, channels.leave_first(_files_beside(root, named)), named)
-    return (
-        cases,
-        known,
-        [*walk.note_of(without, "image", "without a mask left out"), *unnamed, *more.notes()],
-    )
-
-
-def _files_beside(root: Path, named: Sequence[Path]) -> list[Path]:
-    """The images below a folder, without those that lie in a folder that is named as a whole, as a
-    DICOM series, and without masks."""
-    folders = [p for p in named if p.is_dir()]
-    return [
-        p
-        for p in walk.find(root, images.is_image).files
-        if not is_mask(p) and not any(p.is_relative_to(folder) for folder in folders)
-    ]
+    others = [p for p in walk.find(root, images.is_image).files if not is_mask(p)]
+    unnamed = table.note_unnamed(path, channels.leave_first(others), named)
+    alone = walk.note_of(without, "image", "without a mask left out")
+    return cases, known, [*alone, *unnamed, *more.notes()]
 
 
 _MOST_STRUCTURES, _MOST_UNNAMED = 254, 50  # a mask is kept in 8 bits, where 255 is not known

@@ -17,6 +17,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.pairing import offset_of
 from medjax.files import write_table
 from medjax.ops import field
+from medjax.outputs.masks.report import write_mask
 
 
 def make_transform(
@@ -158,9 +159,7 @@ class RegisteredPair:
         self.grid.write(path, self.warp_image())
 
     def _write_mask(self, path: Path) -> None:
-        mask = self.warp_mask()
-        kind = np.uint8 if max(self.info.structure_values) < 256 else np.uint16
-        self.grid.write(path, np.array([0, *self.info.structure_values], kind)[mask])
+        write_mask(path, self.warp_mask(), self.info.structure_values, self.grid)
 
     def _write_points(self, path: Path) -> None:
         """Of a volume as 3D Slicer's list, of a picture in pixels of the fixed file."""
@@ -171,7 +170,7 @@ class RegisteredPair:
             )
             return
         pixels = geometry.apply(np.linalg.inv(self.column("fixed_file_world")), places)
-        pixels = pixels if abs(self.grid.world[0, 0]) > 0 else pixels[:, ::-1]
+        pixels = pixels if self.grid.has_x_first else pixels[:, ::-1]
         rows = [[name, x, y] for name, (x, y) in zip(self.info.landmarks, pixels, strict=True)]
         write_table(path, ["landmark", "x_px", "y_px"], rows)
 

@@ -101,11 +101,11 @@ def decide(
         mask = _things_on_file_grid(probability, row=row, seed_depth=seed_depth)
         probability = probability[..., :-1]
     answer: Predicted = {"mask": volumes.pack(mask)}
+    wanted = probability[..., 1:] if keep or reference is not None else probability[..., :0]
+    shares = [*shares_on_file_grid(wanted, row=row)]  # of the structures
     if reference is not None:
-        (share,) = shares_on_file_grid(probability[..., 1:2], row=row)
-        answer["histogram"] = voxels.histogram(share, reference)
+        answer["histogram"] = voxels.histogram(shares[0], reference)
     if keep:
-        shares = [*shares_on_file_grid(probability, row=row)][1:]
         answer["probability"] = [volumes.pack(np.rint(255 * share)) for share in shares]
     return answer
 
