@@ -9,6 +9,7 @@ Measured runs, with their commands: docs/results.md.
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 from medjax import app, experiment, heads, losses
@@ -26,6 +27,7 @@ from medjax.tasks.classification.predictor import ClassificationPredictor, Regul
 from medjax.tasks.classification.suggest import suggest
 from medjax.train.options import FeedOptions, TrainingOptions
 from medjax.train.plan import make_optimizer
+from medjax.train.task import Task
 
 NOT_FINETUNED = experiment.FineTuningOptions()
 
@@ -100,7 +102,7 @@ def main(
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         scaling = experiment.fit_preprocessing(run, train)
-        start = experiment.find_start(config.start, model=config.predictor.model)
+        start = experiment.start_run(run, config.start, model=config.predictor.model)
         if start:
             scaling = start.scale(scaling, channels=train.image_shape[-1])
         spec = experiment.describe_model(run, scaling)
@@ -121,6 +123,7 @@ def main(
             loss_function=loss_function,
             class_weights=None if config.class_weights == "none" else balance(train, spec.info),
         )
+        check_frozen(task)
         if start:
             task = task._replace(init=start.init(task.init))
         method = experiment.Method(predictor, spec, task, config.operating)
@@ -163,8 +166,20 @@ def balance(train: Split, info: DatasetInfo) -> tuple[float, ...]:
     if not info.classes:
         raise UserError("`class_weights` is for classes; the set has findings or quantities")
     classes = len(info.classes)
-    frequency = np.bincount(train["label"], minlength=classes) / len(train)
-    return tuple((1 / (classes * frequency)).tolist())
+    count = np.bincount(train["label"], minlength=classes)
+    # A class that no training image has is in no loss, whatever its weight; infinity would be.
+    return tuple(np.divide(len(train), classes * count, where=count > 0, out=np.zeros(classes)))
+
+
+def check_frozen(task: Task) -> None:
+    """Raises UserError if nothing would be trained."""
+    layers = jax.eval_shape(task.init, jax.random.key(0))[0]
+    lacking = [name for name in task.trainable if name not in layers]
+    if lacking:
+        raise UserError(
+            f"`freeze` trains the last layer alone, by the name {lacking[0]}, and this network has "
+            f"{', '.join(layers)}: leave it out"
+        )
 
 
 if __name__ == "__main__":

@@ -64,11 +64,12 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         config, "detect", default="drawn_cells", dataset=dataset, suggest=suggest
     ) as opened:
         config = opened.config  # with what was chosen for it
-        train = opened.dataset.splits["train"].first(config.train_cases)
+        run = opened.with_first(config.train_cases)
+        train = run.dataset.splits["train"]
         axes = len(train.image_shape) - 1
         experiment.check_augmentation(config.augmentation, axes=axes)
         width, batch = (16, 8) if axes == 2 else (8, 2)  # what two cores train in minutes
-        run = opened.with_training(batch=config.training.batch or batch)
+        run = run.with_training(batch=config.training.batch or batch)
         predictor = dataclasses.replace(
             config.predictor,
             width=config.predictor.width or width,

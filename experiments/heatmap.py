@@ -16,6 +16,7 @@ from medjax.config import option, unique_names
 from medjax.data.catalogue import KnownSets
 from medjax.data.dataset import Dataset
 from medjax.data.landmarks.folder import check_mirror
+from medjax.data.landmarks.missing import check_learnable
 from medjax.data.landmarks.pose import check_pose
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
@@ -93,13 +94,15 @@ def main(
         suggest=functools.partial(suggest, model=config.predictor.model),
     ) as opened:
         config = opened.config  # with what was chosen for it
-        train = opened.dataset.splits["train"].first(config.train_cases)
+        run = opened.with_first(config.train_cases)
+        train = run.dataset.splits["train"]
+        check_learnable(run.dataset.info.name, run.dataset.info.landmarks, train)
         axes = len(train.image_shape) - 1
         experiment.check_augmentation(config.augmentation, axes=axes)
         if config.augmentation.flip:
             check_mirror(opened.dataset.info)
         width, batch = (16, 8) if axes == 2 else (8, 2)  # what two cores train in minutes
-        run = opened.with_training(batch=config.training.batch or batch)
+        run = run.with_training(batch=config.training.batch or batch)
         predictor = dataclasses.replace(
             with_network(config.predictor, network),
             width=config.predictor.width or width,

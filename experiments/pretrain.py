@@ -48,7 +48,7 @@ class Config:
         group="training",
     )
     temperature: float = option(0.2, "of simclr", group="training")
-    mask_ratio: float = option(0.6, "of mae: the share that is hidden", least=0, below=1)
+    mask_ratio: float = option(0.6, "of mae: the share that is hidden", least=0.01, below=1)
     training: TrainingOptions = TrainingOptions(steps=1000)
     feeding: FeedOptions = FeedOptions()
     augmentation: Augmentation = Augmentation(
@@ -75,7 +75,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         scaling = experiment.fit_preprocessing(run, train)
-        start = experiment.find_start(config.start, model=config.predictor.model)
+        start = experiment.start_run(run, config.start, model=config.predictor.model)
         if start:
             scaling = start.scale(scaling, channels=train.image_shape[-1])
         spec = experiment.describe_model(run, scaling)

@@ -84,7 +84,11 @@ def main(
     if own and not config.alignment.is_trained and config.dataset in ("", OWN_SET):
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, unsplit=True))
     with experiment.open_run(
-        config, "register", default="brain_pairs", dataset=dataset, suggest=suggest
+        config,
+        "register",
+        default="brain_pairs",
+        dataset=dataset,
+        suggest=suggest if config.alignment.is_trained else None,
     ) as opened:
         config, train = opened.config, opened.dataset.splits["train"]
         axes = len(train.image_shape) - 1

@@ -62,8 +62,9 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         check_classes(run.dataset.info, fewest=2)
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
+        retrieval.check_images(options, train)
         scaling = experiment.fit_preprocessing(run, train)
-        start = experiment.find_start(config.start, model=config.predictor.model)
+        start = experiment.start_run(run, config.start, model=config.predictor.model)
         if start:
             scaling = start.scale(scaling, channels=train.image_shape[-1])
         spec = experiment.describe_model(run, scaling)

@@ -24,6 +24,7 @@ from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.outputs.landmarks.metrics import check_radii
 from medjax.run_options import AUGMENTATION, FileOptions, FoldOptions, ReportOptions
+from medjax.runtime import host
 from medjax.tasks.search import results, searcher
 from medjax.tasks.search.metrics import declared
 from medjax.tasks.search.predictor import SearchPredictor
@@ -140,7 +141,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         )
         learned = experiment.carry_out(run, plan, agents.predictor, spec)
         print(f"searching {len(split)} volumes, {agents.predictor.starts} times each", flush=True)
-        with progress.alive("searching"):
+        with progress.alive("searching"), host().at_once("searching"):
             explored = results.explore(
                 agents, learned.weights[0], split, train, outlier_sd=config.outlier_sd
             )

@@ -85,7 +85,8 @@ def main(
         suggest=functools.partial(suggest, levels=config.predictor.levels),
     ) as opened:
         config = opened.config  # with what was chosen for it
-        train = opened.dataset.splits["train"].first(config.train_cases)
+        run = opened.with_first(config.train_cases)
+        train = run.dataset.splits["train"]
         if config.best == "ap_50" and not opened.dataset.info.instances:
             raise UserError("`best=ap_50`: of single things alone; give `instances`")
         predictor = with_network(config.predictor, network)
@@ -93,7 +94,7 @@ def main(
         axes = sum(n > 1 for n in patch)
         experiment.check_augmentation(config.augmentation, axes=axes)
         width, batch = (16, 8) if axes == 2 else (8, 2)  # what two cores train in minutes
-        run = opened.with_training(batch=config.training.batch or batch)
+        run = run.with_training(batch=config.training.batch or batch)
         predictor = dataclasses.replace(
             predictor, width=predictor.width or width, augmentation=config.augmentation
         )

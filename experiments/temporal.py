@@ -99,6 +99,7 @@ def main(
                 others = average_best(rival, *trained, higher=predictor.task == "planes")
         evaluation = experiment.evaluate(run, method, train, learned)
         score = next(iter(method.metrics))
+        further = rivals.compare_rivals(evaluation, others, score=score)
         return experiment.write_report(
             run,
             method,
@@ -106,7 +107,7 @@ def main(
             evaluation,
             score=score,
             unit="sequences",
-            further=rivals.compare_rivals(evaluation, others, score=score),
+            further={**further, "remarks": temporal.note_planes(run.dataset, predictor)},
             show=rivals.show_rivals,
         )
 

@@ -70,18 +70,15 @@ class Config:
 
 # --8<-- [start:main]
 def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finished:
-    """Trains every arm at every size, compares them, and reports.
-
-    Args:
-      dataset: of one's own, in place of the one that the settings name.
-    """
+    """Trains every arm at every size, compares them, and reports; `dataset` is one of one's own."""
     arms.check_arms(config.arms, config.train_sizes, config.training, views=config.predictor.tta)
     with experiment.open_run(config, "transfer", default="brain_planes", dataset=dataset) as run:
         config = run.config
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
-        arms.check_set(config.arms, config.train_sizes, train, run.dataset.info)
-        start = experiment.find_start(config.start, model=config.predictor.model)
+        sizes, info, leaves = config.train_sizes, run.dataset.info, config.data.leaf_columns
+        arms.check_set(config.arms, sizes, train, info, options=config.training, learnt=leaves)
+        start = experiment.start_run(run, config.start, model=config.predictor.model)
         if not start:
             raise UserError("`init_from`: name the weights that arms start from")
         fitted = experiment.fit_preprocessing(run, train)
@@ -114,9 +111,10 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             started_task=make_task(keep_statistics=True) if kept else task,
             cache=Path(config.files.cache_dir).expanduser(),
             known_by=(run.dataset.digest, start.facts["sha256"]),
+            learnt=leaves,
         )
         experiment.hold_workdir(run, predictor, spec)
-        done = [c for size in config.train_sizes for c in train_arms(run, method, shared, size)]
+        done = [c for size in sizes for c in train_arms(run, method, shared, size)]
         return write_comparison(run, method, done, score=score, started_from=start.facts)
 
 
@@ -132,15 +130,16 @@ def train_arms(
         experiment.say(f"\n{name}, {arms.describe_size(size, method.spec.info)}")
         with experiment.open_beside(run, f"{name}_{size}") as inner:
             if name in (arms.FROZEN, *arms.TABLES):
-                learned, evaluation, seconds = ask(inner, method, table, name)
+                (learned, evaluation, seconds), steps = ask(inner, method, table, name), 0
             else:
                 plan = bench.plan_arm(table, name)
                 learned = experiment.carry_out(inner, plan, shared.predictor, shared.spec)
                 evaluation = experiment.evaluate(inner, method, shared.train, learned)
-                seconds = learned.meta["seconds"]
+                timing = experiment.timing(inner, learned.meta)
+                seconds, steps = timing["seconds"], timing["steps"]
             for seed, answers in enumerate(evaluation.by_seed, start=run.training.seed):
                 answers.write(inner.workdir / f"predictions_{seed}.csv")
-        arm = Arm(name, size, evaluation.by_seed, seconds, bench.count_examples(table, name))
+        arm = Arm(name, size, evaluation.by_seed, seconds, bench.count_examples(table, name, steps))
         out.append(Candidate(arm, learned, evaluation))
     return out
 
@@ -161,8 +160,8 @@ def ask(
     if name != arms.FROZEN or table.probes is None:
         return None, evaluation, seconds
     frozen = arms.freeze(shared.variables, table.probes)
-    meta = experiment.untrained(seconds)
-    return experiment.keep_weights(inner, frozen, meta), evaluation, seconds
+    kept = experiment.keep_weights(inner, frozen, experiment.untrained(seconds))
+    return kept, evaluation, seconds
 
 
 def write_comparison(

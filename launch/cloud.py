@@ -1,11 +1,10 @@
 """An experiment on Kubernetes, or on a slice of Cloud TPUs: prints what their own tools take.
 
     python -m launch.cloud --to=jobset --name=big --image=REGISTRY/medjax --nodes=2 --gpus=8 \
-      --claim=research -- python -m experiments.classify --batch=512 --workdir=/mnt/medjax/big \
+      --claim=research -- medjax classify --batch=512 --workdir=/mnt/medjax/big \
       | kubectl apply -f -
     python -m launch.cloud --to=tpu_vm --name=big --tpu=v5litepod-16 --zone=us-west4-a \
-      --bucket=research -- python -m experiments.classify --batch=512 \
-      --workdir=/mnt/medjax/big > big.sh
+      --bucket=research -- medjax classify --batch=512 --workdir=/mnt/medjax/big > big.sh
 
 Both run one process a machine, begin again when machines are taken away, and go on from the newest
 checkpoint, for which `/mnt/medjax` has to be the same storage on all machines: the volume claim
@@ -63,8 +62,7 @@ def check(config: Config) -> None:
     """Raises UserError for what neither could run."""
     if not config.files:
         raise UserError(
-            "give the command after --, as in: -- python -m experiments.classify "
-            "--workdir=/mnt/medjax/big"
+            "give the command after --, as in: -- medjax classify --workdir=/mnt/medjax/big"
         )
     if not any(a.startswith("--workdir=/mnt/medjax/") for a in config.files):
         raise UserError("give the experiment a --workdir below /mnt/medjax, which all machines see")
@@ -165,8 +163,10 @@ def tpu_script(config: Config) -> str:
                 # A checkpoint is a folder that is renamed when it is whole.
                 f"gcsfuse --implicit-dirs --rename-dir-limit=100000 {bucket} /mnt/medjax",
                 "cd medjax",
-                "python3 -m venv .venv",
-                ".venv/bin/pip install -q -e '.[tpu]'",
+                # The images of TPUs have an older Python than medjax needs.
+                "python3 -m pip install -q --user uv",
+                "python3 -m uv venv -q --python 3.12 .venv",
+                "python3 -m uv pip install -q --python .venv/bin/python -e '.[tpu]'",
             )
         ),
         "run": f"cd medjax && . .venv/bin/activate && MEDJAX_JOIN=1 {shlex.join(config.files)}",

@@ -245,6 +245,11 @@ def show(folder: Path, runs: Mapping[str, Point], varied: Sequence[str]) -> None
         return
     reports = {name: json.loads((folder / name / "report.json").read_text()) for name in runs}
     judge = next(iter(reports.values()))["validation"]
+    if judge is None:
+        raise UserError(
+            f"{folder}: nothing was trained, and so validation has chosen nothing; the numbers are "
+            "in the report of each run"
+        )
     metric, sign = judge["metric"], -1 if judge["higher"] else 1
     rows = sorted(
         (

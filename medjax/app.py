@@ -175,7 +175,7 @@ def _take_words(words: list[str], settings: Sequence[Leaf], values: flags.FlagVa
             values[leaf.name].value, words = words, []
         elif words and not values[leaf.name].present:
             values[leaf.name].value, words = words[0], words[1:]
-            if "auto" in values:
+            if "auto" in values and not values["auto"].present:
                 values["auto"].value = True
     if words:
         named = " and ".join(f"--{leaf.name}" for leaf in takers)

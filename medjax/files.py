@@ -55,7 +55,7 @@ def _cell(value: Any) -> Any:
 
 def read_table(path: Path) -> list[list[str]]:
     """The rows of what `write_table` wrote, its header first."""
-    with path.open(newline="", encoding="utf-8") as f:
+    with path.open(newline="", encoding="utf-8-sig") as f:  # Excel may have saved it again
         return [[_plain(cell) for cell in row] for row in csv.reader(f)]
 
 

@@ -102,6 +102,9 @@ def join() -> None:
         return
     if jax.distributed.is_initialized():
         return
+    per_task = env.get("SLURM_GPUS_PER_TASK", "")  # such as 4, or a100:4
+    if not place and per_task:  # then a task sees its own alone; JAX would take the first
+        place = {"local_device_ids": list(range(int(per_task.split(":")[-1])))}
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours: see `app`
     try:
         jax.distributed.initialize(

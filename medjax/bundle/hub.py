@@ -22,9 +22,15 @@ def push(files: Mapping[str, bytes], repository: str) -> str:
     with _one_line_errors(repository):
         api = hub.HfApi()
         api.create_repo(repository, exist_ok=True, private=True)
+        old = itertools.islice(api.list_repo_tree(repository, recursive=True), _MOST_ENTRIES)
+        gone = [x.path for x in old if not x.path.startswith(".git") and x.path not in files]
         done = api.create_commit(
             repository,
-            [hub.CommitOperationAdd(name, content) for name, content in files.items()],
+            [
+                *[hub.CommitOperationAdd(name, content) for name, content in files.items()],
+                # Of a bundle before, which is no part of this one: a signature, say.
+                *[hub.CommitOperationDelete(name, is_folder=False) for name in gone],
+            ],
             commit_message=f"medjax bundle {manifest.check(files, where=repository).sha256[:16]}",
         )
     return str(done.commit_url)

@@ -12,7 +12,9 @@ from medjax.tasks.base import inputs_of, own_network_name
 from medjax.train.record import dump_json
 from medjax.typing import Json
 
-_OF_THIS_MACHINE = ("data_dir", "workdir", "cache_dir", "beside", "pose_from", "init_from")
+_OF_THIS_MACHINE = (
+    *("data_dir", "workdir", "cache_dir", "beside", "pose_from", "init_from", "taxonomy", "pairs"),
+)
 
 
 def of_run(workdir: Path, *, network: Any = None) -> Bundle:

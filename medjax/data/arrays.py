@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from medjax.data import exams, splits, walk
+from medjax.data import exams, splits, table, walk
 from medjax.data.dataset import Dataset, Split, digest_of
 from medjax.data.found import RawImage
 from medjax.data.info import DatasetInfo
@@ -278,7 +279,7 @@ def check_spacing(spacing_mm: float | Sequence[float], ndim: int) -> tuple[float
     except (TypeError, ValueError):
         raise UserError(f"from_arrays: spacing_mm={spacing_mm!r}: give numbers, in mm") from None
     spacing = given * ndim if len(given) == 1 else given
-    if len(spacing) != ndim or min(spacing) < 0:
+    if len(spacing) != ndim or not all(0 <= s < math.inf for s in spacing):
         raise UserError(
             f"from_arrays: spacing_mm={given}: give one size above 0, or one for each axis"
         )
@@ -306,15 +307,22 @@ def _classes(labels: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], np.n
                 f"{', '.join(map(str, classes))}; that of image {outside[0]} is {given[outside[0]]}"
             )
         return tuple(map(str, classes)), given.astype(int)
-    nothing = next((i for i, v in enumerate(given.tolist()) if v is None or v == ""), None)
+    nothing = next((i for i, v in enumerate(given.tolist()) if _is_nothing(v)), None)
     if nothing is not None:
         raise UserError(f"from_arrays: image {nothing} has no label; give it one, or leave it out")
-    texts = [str(v) for v in given.tolist()]
+    texts = [table.tidy(str(v)) for v in given.tolist()]
+    table.check_alike(set(texts), what="classes")
     names = tuple(map(str, classes)) or tuple(sorted(set(texts)))
     odd = next((t for t in texts if t not in names), None)
     if odd is not None:
         raise UserError(f"from_arrays: label {odd!r} is none of the classes {', '.join(names)}")
     return names, np.array([names.index(t) for t in texts])
+
+
+def _is_nothing(label: Any) -> bool:
+    """None, an empty text, NaN, or what pandas has for them."""
+    nothing = label is None or type(label).__name__ in ("NAType", "NaTType")
+    return nothing or str(label).strip() in ("", "nan")
 
 
 def _check_once(what: str, names: Sequence[str]) -> None:

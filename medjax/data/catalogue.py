@@ -1,5 +1,6 @@
 """Which sets there are, by the options that they are read with. A new kind of set is one entry."""
 
+import csv
 import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -141,8 +142,8 @@ def find_kind(path: Path) -> type[Options]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".csv":
-        with path.open(errors="replace") as f:
-            header = {name.strip().lower() for name in f.readline().split(",")}
+        with path.open(errors="replace", encoding="utf-8-sig", newline="") as f:
+            header = {name.strip().lower() for name in next(csv.reader(f), [])}
         columns: list[tuple[type[Options], bool]] = [
             (SequenceOptions, {"name", "index"} <= header),
             (PairOptions, {"fixed", "moving"} <= header),

@@ -63,6 +63,12 @@ def patient_id(path: Path) -> str:
     return str(record.get("PatientID") or "").strip()
 
 
+def study_uid(path: Path) -> str:
+    """Of the examination that an image is of; empty where the header does not tell."""
+    record = _record(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID", "Rows"])
+    return str(record.get("StudyInstanceUID") or "").strip()
+
+
 class Slice(NamedTuple):
     """What the header of a file tells of the series that it belongs to, and of its place in it.
 
@@ -198,6 +204,8 @@ def _modality(stored: np.ndarray, record: Any, scaling: Any) -> np.ndarray:
         _number(scaling, name, default)
         for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
     )
+    if slope == 0:
+        raise ValueError("RescaleSlope is 0, so that all values would be one")
     dose = _number(record, "DoseGridScaling", 1.0)  # of radiotherapy: gray a stored value
     return (stored.astype(float) * slope + offset) * dose
 

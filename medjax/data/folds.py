@@ -36,7 +36,8 @@ def split_folds(dataset: Dataset, *, count: int, fold: int, seed: int) -> Datase
         "validation": [i for i, n in enumerate(number) if n == validation],
         "test": [i for i, n in enumerate(number) if n == fold],
     }
-    mark = json.dumps([dataset.digest, "fold", count, fold, seed])
+    held = [[pool.case_id[i] for i in roles[name]] for name in ("validation", "test")]
+    mark = json.dumps([dataset.digest, "fold", count, fold, seed, *held])
     left_out = "" if dataset.splits_drawn else "; its own test split stays out"
     note = f"fold {fold} of {count}, of {len(set(pool.subject_id))} subjects{left_out}"
     return dataclasses.replace(
@@ -55,18 +56,21 @@ def pool_of(dataset: Dataset) -> Split:
 
 
 def number_folds(pool: Split, *, count: int, seed: int) -> list[int]:
-    """The fold of each case; a subject counts for its first class."""
+    """The fold of each case; a subject counts for its first class.
+
+    Drawn by the first case of each: the names of subjects are another hash on each machine.
+    """
     labels = pool.targets.get("label", np.zeros(len(pool), int))
     members: dict[int, list[str]] = defaultdict(list)
-    known: set[str] = set()
-    for subject, label in zip(pool.subject_id, labels, strict=True):
-        if subject not in known:
-            known.add(subject)
+    first: dict[str, str] = {}
+    for subject, case, label in zip(pool.subject_id, pool.case_id, labels, strict=True):
+        if subject not in first:
+            first[subject] = case
             members[int(label)].append(subject)
     ranked = [
         subject
         for label in sorted(members)
-        for subject in sorted(members[label], key=lambda s: (place_of(seed, s), s))
+        for subject in sorted(members[label], key=lambda s: (place_of(seed, first[s]), first[s]))
     ]
     fold_of = {subject: rank % count for rank, subject in enumerate(ranked)}
     return [fold_of[subject] for subject in pool.subject_id]

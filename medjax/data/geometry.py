@@ -179,6 +179,13 @@ def resample(pixels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) ->
     return out.astype(pixels.dtype)
 
 
+def widen(pixels: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels `[*space, channel]` with the border repeated once, and `back`, which leads to them, to
+    the wider array."""
+    wide = np.pad(pixels, [*[(1, 1)] * (pixels.ndim - 1), (0, 0)], mode="edge")
+    return wide, scaling(np.ones(len(back) - 1), np.ones(len(back) - 1)) @ back
+
+
 def interpolate(values: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
     """Values `[*space]` on a grid of `shape`, linearly interpolated, the border repeated; `back`
     leads from it to them."""
@@ -213,6 +220,8 @@ def resample_labels(labels: np.ndarray, back: np.ndarray, *, shape: tuple[int, .
     """
     if is_reordering(back):
         return reorder(labels, np.linalg.inv(back))
+    labels, back = widen(labels[..., None], back)
+    labels = labels[..., 0]
     values = np.unique(labels)
     best, out = np.zeros(shape, np.float32), np.full(shape, values[0], labels.dtype)
     for value in values:

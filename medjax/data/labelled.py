@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from medjax.errors import UserError
 
 TABLE = "metadata.csv"
 USUAL_PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "image_id")
-_NO_LABEL = ("", "na", "n/a", "nan")  # "none" may be a class
+_NO_LABEL = ("", "na", "n/a", "nan", "null", "#n/a")  # "none" may be a class
+_MASK_OF = re.compile(r"(.+)[_-](?:mask|seg|segmentation|label|labels)(?:_\d+)?")
 _USUAL_LABELS = ("label", "class", "diagnosis", "target", "category", "finding")
 
 
@@ -132,6 +134,8 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
         *options.quantity_columns,
     ):
         table.optional_column(path, lines[0], wish=wish, usual=())
+    if label_column and label_column in options.metadata_columns:
+        raise UserError(f"`metadata_columns`: {label_column} is what is learnt; leave it out")
     split = table.optional_column(path, lines[0], wish=options.split_column, usual=("split",))
     subject = subject_rules.column_of(path, lines[0], wish=options.subject_column, rows=lines)
     files = table.FileIndex(path.parent, options, suffixes=images.SUFFIXES, what="image")
@@ -164,6 +168,7 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
             )
     notes = [
         *files.notes(path),
+        *walk.note_unread(path.parent, images.is_image),
         *table.note_unnamed(
             path, walk.find(path.parent, images.is_image).files, [row.path for row in rows]
         ),
@@ -281,5 +286,16 @@ def _of_class(folder: Path, split: str | None) -> tuple[list[LabelRow], Counter[
         raise UserError(
             f"{folder}: no images of the class {folder.name!r}; add some or remove the folder"
         )
+    masks = _masks_among(files)
+    if masks:
+        left_out["masks of images"] += len(masks)
+        files = [file for file in files if file not in masks]
     label = table.tidy(folder.name)
     return [LabelRow(file, label, "", split, {}, str(file)) for file in files], left_out
+
+
+def _masks_among(files: Sequence[Path]) -> set[Path]:
+    """Those that are named after another of the files, as NAME_mask or NAME_mask_1."""
+    there = {file.with_name(images.stem(file)) for file in files}
+    named = ((file, _MASK_OF.fullmatch(images.stem(file))) for file in files)
+    return {file for file, match in named if match and file.with_name(match[1]) in there}

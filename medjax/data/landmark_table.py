@@ -21,6 +21,9 @@ _COLUMN = re.compile(
     r"(?:(?P<name>.+)_)?(?P<axis>[xyz]|[ijk])(?:_(?P<world>lps|ras))?(?P<mm>_mm)?", re.IGNORECASE
 )
 
+# How names end that have an axis too, and are no landmark: pixel_spacing_x, image_size_y.
+_NO_LANDMARKS = ("spacing", "size", "resolution", "shape")
+
 
 class LandmarkRow(NamedTuple):
     """One image of the table: its points in `system`, and its rows."""
@@ -111,7 +114,7 @@ def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], 
     groups: dict[tuple[str, str], dict[str, str]] = {}
     for column in columns:
         match = _COLUMN.fullmatch(column)
-        if match:
+        if match and not table.plain(match["name"] or "").endswith(_NO_LANDMARKS):
             letter = match["axis"].lower()
             voxel = letter in "ijk"
             axis = "xyz"["ijk".index(letter)] if voxel else letter
@@ -125,9 +128,10 @@ def _groups(path: Path, columns: list[str], ndim: int) -> dict[tuple[str, str], 
         if needed <= set(axes)
     }
     systems = {system for _, system in complete}
+    long = "" in {name for name, _ in complete}  # other columns of it are no points
     for (name, system), axes in groups.items():
         lacking = needed - set(axes)
-        if lacking and name and system in systems:
+        if lacking and name and system in systems and not long:
             raise UserError(
                 f"{path}: the column {next(iter(axes.values()))} has no partner for "
                 f"{', '.join(sorted(lacking))}; half a landmark is none"

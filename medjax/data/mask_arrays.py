@@ -11,9 +11,9 @@ from medjax.data.builders.base import Example
 from medjax.data.builders.masks import Form, prepare
 from medjax.data.dataset import Dataset
 from medjax.data.found import RawImage
-from medjax.data.masks.case import BACKGROUND, MaskCase, check_structures
+from medjax.data.masks.case import BACKGROUND, MaskCase, check_structures, check_values
 from medjax.data.masks.instances import one_structure
-from medjax.errors import UserError
+from medjax.errors import UserError, unknown
 
 
 def from_masks(
@@ -31,8 +31,13 @@ def from_masks(
     """As `Dataset.from_masks`; further `options` are those of `arrays.assemble`."""
     if len(images) != len(masks):
         raise UserError(f"from_masks: {len(images)} images, but {len(masks)} masks")
+    if not len(images):
+        raise UserError("from_masks: no images")
+    if scaling not in _SCALINGS:
+        raise unknown("from_masks: scaling", scaling, _SCALINGS)
     cases = [str(c) for c in case_ids] if len(case_ids) else arrays.number_cases(len(images))
     pixels = [arrays.with_channel(np.asarray(x)[None], channel_axis)[0][0] for x in images]
+    _check_together(cases, pixels)
     spacing = arrays.check_spacing(spacing_mm, pixels[0].ndim - 1)
     names, values = one_structure(structures) if instances else _named(masks, structures)
     examples = [
@@ -59,6 +64,20 @@ def from_masks(
     return made
 
 
+_SCALINGS = ("image", "set")
+
+
+def _check_together(cases: Sequence[str], pixels: Sequence[np.ndarray]) -> None:
+    """Raises UserError for an image with other axes, channels or type of numbers than the first."""
+    first = pixels[0]
+    for case, image in zip(cases, pixels, strict=True):
+        if (image.ndim, image.shape[-1], image.dtype) != (first.ndim, first.shape[-1], first.dtype):
+            raise UserError(
+                f"from_masks: image {case} has the shape {image.shape}, {image.dtype}; the first "
+                f"has {first.shape}, {first.dtype}: axes, channels and type must be the same"
+            )
+
+
 def _named(
     masks: Sequence[Any], structures: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -69,6 +88,7 @@ def _named(
     values = tuple(int(v) for v in present if v != BACKGROUND)
     if not values:
         raise UserError("from_masks: all masks are empty")
+    check_values(values, where="from_masks")
     return tuple(f"structure_{v}" for v in values), values
 
 

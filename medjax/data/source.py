@@ -14,6 +14,7 @@ from absl import logging
 from medjax import lock, progress, runtime
 from medjax.data import catalogue, columns, pairing, subjects, volumes, walk
 from medjax.data import splits as split_rules
+from medjax.data.boxes.case import note_absent
 from medjax.data.columns import SplitColumns
 from medjax.data.dataset import Dataset, Split, digest_of
 from medjax.data.info import NOTES, DatasetInfo
@@ -141,6 +142,10 @@ def _prepare(ready: Path, make: Callable[[], Any], say: Callable[[str], None]) -
     ready.parent.mkdir(parents=True, exist_ok=True)
     with lock.hold(ready.parent / ".lock", wait=True):  # other processes may want the same set
         if not ready.exists():
+            for cut_off in ready.parent.glob(
+                "incomplete.*"
+            ):  # no process is at it: we have the lock
+                shutil.rmtree(cut_off, ignore_errors=True)
             say(f"preparing {ready.parent.parent.name} (once), into {ready}")
             with progress.alive("reading the files"):
                 _write(make())
@@ -202,6 +207,8 @@ def _check(splits: Mapping[str, Split], info: DatasetInfo) -> list[str]:
     split_rules.check_leaks(where, [who for s in splits.values() for who in s.subject_id])
     if info.structures:
         check_structures(splits["train"]["voxels"], info)
+    if info.box_classes:
+        return note_absent(splits["train"]["box_label"], info)
     if not info.classes:
         return []
     labels = [int(y) for s in splits.values() for y in s["label"]]

@@ -107,6 +107,10 @@ def resolve(
         if any(patients) and len(own) > 1
         else []
     )
+    studies = [_header_of(path, dicom.study_uid) if path else "" for path in paths]
+    if 1 < len(set(studies)) < len(studies) and all(studies):  # slices of series
+        known = f"StudyInstanceUID of DICOM, {len(set(studies))}"
+        return Subjects(studies, _hidden(studies, secret), known, same)
     if otherwise:
         return Subjects(list(own), list(own), f"{otherwise}, {len(set(own))}", same)
     return Subjects(list(own), list(own), "", [*same, UNKNOWN])
@@ -162,12 +166,16 @@ def _patients(paths: Sequence[Path | None]) -> list[str]:
 
 def patient_of(path: Path) -> str:
     """By the header of a DICOM file, or of the first of a series; empty of others."""
+    return _header_of(path, dicom.patient_id)
+
+
+def _header_of(path: Path, read: Callable[[Path], str]) -> str:
     if path.is_dir():
         path = next(iter(images.slices_in(path)), path)
     if not path.is_file() or not images.is_dicom(path):
         return ""
     with images.readable(path, what="image"):
-        return dicom.patient_id(path)
+        return read(path)
 
 
 def check_patients(

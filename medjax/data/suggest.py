@@ -1,7 +1,9 @@
 """Settings that nobody gave, from one's own images: their size, and how long to train."""
 
+import functools
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +11,9 @@ import numpy as np
 
 from medjax.data import exams, images
 from medjax.data.options import BoxOptions, DataOptions, LandmarkOptions, MaskOptions, Options
+from medjax.data.pair_options import PairOptions
 from medjax.data.sequence_options import SequenceOptions
+from medjax.errors import UserError
 
 _SAMPLE = 40  # files that are looked at
 _SIDES = (28, 32, 48, 64, 96, 128, 160, 224)
@@ -39,6 +43,7 @@ def suggest_form(options: Options, *, accelerated: bool) -> list[Suggestion]:
         LandmarkOptions: _of_landmarks,
         BoxOptions: _of_boxes,
         MaskOptions: lambda options, accelerated: [],  # each keeps its own size
+        PairOptions: lambda options, accelerated: [],  # so do pairs
         SequenceOptions: _of_sequences,
     }
     return by_kind[type(options)](options, accelerated)
@@ -49,18 +54,20 @@ def _of_exams(options: DataOptions, accelerated: bool) -> list[Suggestion]:
 
     rows = find_rows(options)
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(int))
-    shapes = [
-        images.read(rows[i].path, limit_bytes=options.limit_bytes).pixels.shape for i in chosen
-    ]
+    read = functools.partial(images.read, limit_bytes=options.limit_bytes)
+    files = (functools.partial(read, rows[i].path) for i in chosen)
+    shapes = [exams.turned(raw)[0].shape for raw in _readable(files, skip_bad=options.skip_bad)]
+    if not shapes:
+        return []  # told of when the set is read
     channels = Counter(shape[-1] for shape in shapes)
     ndim = len(shapes[0]) - 1
-    sides = np.array([min(s[:-1]) for s in shapes if len(s) == ndim + 1])
-    longest = _CLASS_SIDE[ndim][accelerated]
-    usual = [side for side in _SIDES if side <= min(longest, max(np.median(sides), _SIDES[0]))]
+    sides = np.array([s[:-1] for s in shapes if len(s) == ndim + 1])
+    longest, usual = _CLASS_SIDE[ndim][accelerated], np.median(sides.max(1))
+    size = max(side for side in _SIDES if side <= min(longest, max(usual, _SIDES[0])))
     out = []
-    if len({shape[:-1] for shape in shapes}) > 1 or sides.max() > longest:
-        sizes = f"images of {sides.min()} to {sides.max()} {unit_of(ndim)}"
-        out.append(Suggestion("image_size", usual[-1], f"{sizes}, {device_of(accelerated)}"))
+    if len(np.unique(sides, axis=0)) > 1 or sides.max() > longest:
+        sizes = f"images with sides of {sides.min()} to {sides.max()} {unit_of(ndim)}"
+        out.append(Suggestion("image_size", size, f"{sizes}, {device_of(accelerated)}"))
     if len(channels) > 1:
         reason = f"{channels[1]} of {len(shapes)} images that were looked at are gray"
         out.append(Suggestion("channels", "rgb" if channels[3] > channels[1] else "gray", reason))
@@ -75,7 +82,7 @@ def _of_landmarks(options: LandmarkOptions, accelerated: bool) -> list[Suggestio
         return []
     if len(landmark_set.shape) == 3:
         paths = [c.path for c in landmark_set.cases if c.path]
-        return _common_grid(paths, _POINT_SIDE[3], accelerated)
+        return _common_grid(paths, _POINT_SIDE[3], accelerated, skip_bad=options.skip_bad)
     return _shrink(landmark_set.shape, _POINT_SIDE, accelerated)
 
 
@@ -87,16 +94,29 @@ def _of_boxes(options: BoxOptions, accelerated: bool) -> list[Suggestion]:
     box_set = box_folder(options)
     if len(box_set.shape) == 3:
         paths = [case.path for case in box_set.cases if case.path]
-        return _common_grid(paths, _BOX_SIDE[3], accelerated)
-    return _shrink(box_set.shape, _BOX_SIDE, accelerated)
+        return _common_grid(paths, _BOX_SIDE[3], accelerated, skip_bad=options.skip_bad)
+    shown = " x ".join(map(str, box_set.shape))
+    usual = Suggestion("image_shape", box_set.shape, f"images of usually {shown} pixels")
+    return _shrink(box_set.shape, _BOX_SIDE, accelerated) or [usual]
+
+
+def _readable(read: Iterable[Callable[[], Any]], *, skip_bad: bool) -> Iterator[Any]:
+    """What each gives; with `skip_bad` without those whose file cannot be read."""
+    for read_file in read:
+        try:
+            yield read_file()
+        except UserError:
+            if not skip_bad:
+                raise
 
 
 def _common_grid(
-    paths: Sequence[Path], longest: tuple[int, int], accelerated: bool
+    paths: Sequence[Path], longest: tuple[int, int], accelerated: bool, *, skip_bad: bool
 ) -> list[Suggestion]:
     """Voxels of one size for all volumes, of their usual size, and a grid that holds the largest
     within what a device takes."""
-    layouts = [x for path in paths if (x := images.layout(path)) and x.affine is not None]
+    read = _readable((functools.partial(images.layout, p) for p in paths), skip_bad=skip_bad)
+    layouts = [x for x in read if x and x.affine is not None]
     if not layouts:
         return []
     turned = [exams.reoriented(x) for x in layouts]
@@ -104,7 +124,8 @@ def _common_grid(
     extent = np.array([x.shape for x in turned]) * spacing
     usual = float(np.median(spacing))
     grid_mm = usual * max(1.0, extent.max() / usual / longest[accelerated])
-    grid_mm = float(f"{grid_mm:.3g}")
+    digit = 10.0 ** (math.floor(math.log10(grid_mm)) - 2)  # up, or the grid would be too large
+    grid_mm = float(f"{math.ceil(grid_mm / digit - 1e-6) * digit:.3g}")
     sides = tuple((np.ceil(extent.max(0) / grid_mm / 16).astype(int) * 16).tolist())
     why = f"volumes of up to {extent.max():.0f} mm, voxels of {usual:.3g} mm"
     return [

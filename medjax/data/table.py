@@ -40,7 +40,7 @@ def read_rows(path: Path) -> list[TableRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as f:
-            reader = csv.reader(f, strict=True)
+            reader = csv.reader(f, strict=True, skipinitialspace=True)
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a CSV file in UTF-8 ({e})") from None
@@ -192,7 +192,8 @@ def note_unnamed(path: Path, files: Iterable[Path], named: Iterable[Path]) -> li
         real = Path(os.path.realpath(file))
         return real in known or not known.isdisjoint(real.parents)
 
-    left = [p.relative_to(path.parent).as_posix() for p in files if not is_named(p)]
+    here = path.parent
+    left = [Path(os.path.relpath(p, here)).as_posix() for p in files if not is_named(p)]
     return walk.note_of(left, "image", f"left out that no row of {path.name} names")
 
 

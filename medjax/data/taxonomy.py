@@ -17,10 +17,12 @@ class Taxonomy(NamedTuple):
     Attributes:
       parent: of each name that has one.
       source: the file, for messages.
+      alone: coarse classes with none below them.
     """
 
     parent: Mapping[str, str]
     source: str = "taxonomy"
+    alone: tuple[str, ...] = ()
 
     @property
     def children(self) -> dict[str, list[str]]:
@@ -48,7 +50,7 @@ def read_taxonomy(path: Path) -> Taxonomy:
     Raises:
       UserError: if it is none, a name has two parents, or is above itself.
     """
-    parent: dict[str, str] = {}
+    parent, tops = dict[str, str](), dict[str, None]()
     for row in table.read_rows(path):
         for column in _COLUMNS:
             if column not in row:
@@ -57,11 +59,13 @@ def read_taxonomy(path: Path) -> Taxonomy:
         if not child:
             raise UserError(f"{row.origin}: the child has no name")
         if not above:
-            continue  # a name at the top
+            tops[child] = None
+            continue
         if parent.setdefault(child, above) != above:
             raise UserError(f"{row.origin}: {child!r} has two parents, {parent[child]!r} too")
     _check_acyclic(parent, path)
-    return Taxonomy(parent, str(path))
+    inner = {*parent, *parent.values()}
+    return Taxonomy(parent, str(path), tuple(name for name in tops if name not in inner))
 
 
 def _check_acyclic(parent: Mapping[str, str], path: Path) -> None:
@@ -82,7 +86,7 @@ def add_leaves(taxonomy: Taxonomy, labels: Iterable[tuple[str, ...]]) -> Taxonom
       UserError: for a first part that the tree does not know, or that is no leaf of it.
     """
     parent, inner = dict(taxonomy.parent), set(taxonomy.parent.values())
-    known = inner | set(parent)
+    known = inner | set(parent) | set(taxonomy.alone)
     for parts in labels:
         if parts[0] not in known:
             raise unknown(f"class of {taxonomy.source}", parts[0], known)

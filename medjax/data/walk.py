@@ -118,9 +118,19 @@ def note_left_out(left_out: Counter[str]) -> list[str]:
     return [f"{counted(sum(left_out.values()), 'file')} of other kinds left out ({kinds})"]
 
 
+_BESIDE = (".csv", ".json", ".txt", ".xml", ".yaml", ".yml", ".md", ".fcsv", ".tfm", ".names")
+
+
+def note_unread(root: Path, wanted: Callable[[Path], bool]) -> list[str]:
+    """How many files below `root` are of a kind that is not read, in one line; lists and texts
+    beside images aside."""
+    left_out = find(root, wanted).left_out
+    return note_left_out(Counter({k: n for k, n in left_out.items() if k not in _BESIDE}))
+
+
 def counted(count: int, what: str) -> str:
     """`1 image`, `3 images`, `2 boxes`."""
-    ending = "" if count == 1 else "es" if what.endswith("x") else "s"
+    ending = "" if count == 1 else "es" if what.endswith(("x", "ss")) else "s"
     return f"{count} {what}{ending}"
 
 

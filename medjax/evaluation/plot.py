@@ -126,7 +126,8 @@ def learning_curve(
             left.plot(*series("validation_loss"), "o-", ms=3, label="validation", color="C1")
             left.legend()
         left.set(xlabel="step", ylabel=unit, title="Loss")
-        left.set_ylim(bottom=0)
+        if min(series("loss")[1] + series("validation_loss")[1], default=0) >= 0:
+            left.set_ylim(bottom=0)
         right.plot(*series(f"validation_{score}"), "o-", ms=3, color="C1")
         right.set(xlabel="step", ylabel=_title(score), title="Validation")
         values = series(f"validation_{score}")[1]

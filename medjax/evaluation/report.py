@@ -171,7 +171,8 @@ def advise(result: JsonView) -> list[str]:
         k: v if isinstance(v, Estimate) else estimate_of(v) for k, v in result["metrics"].items()
     }
     out = []
-    if "folds" not in result and any(e.reason.startswith("fewer than") for e in estimates.values()):
+    can_fold = result.get("can_fold", True) and "folds" not in result
+    if can_fold and any(e.reason.startswith("fewer than") for e in estimates.values()):
         out.append("with --folds=5 every subject is tested once, and so more intervals are known")
     first = next(iter(estimates))
     baseline, value = result["baseline"].get(first), estimates[first].value

@@ -29,6 +29,8 @@ def mean_interval(values: Sequence[float]) -> Estimate:
     mean = float(x.mean())
     if len(x) < 2:
         return without_interval(mean, "one run")
+    if np.ptp(x) == 0:  # as of one network that all seeds share
+        return without_interval(mean, "the same for all seeds")
     half = float(stdtrit(len(x) - 1, TAIL) * x.std(ddof=1) / np.sqrt(len(x)))
     return Estimate(mean, mean - half, mean + half)
 

@@ -27,9 +27,10 @@ from medjax.experiment.reporting import (
     extend,
     facts,
     publish,
+    timing,
     write_report,
 )
-from medjax.experiment.starting import FineTuningOptions, Start, StartOptions, find_start
+from medjax.experiment.starting import FineTuningOptions, Start, StartOptions, start_run
 from medjax.experiment.training import (
     Learned,
     Method,
@@ -63,7 +64,6 @@ __all__ = [
     "evaluate_tables",
     "extend",
     "facts",
-    "find_start",
     "fit_preprocessing",
     "hold_workdir",
     "join_folds",
@@ -73,7 +73,9 @@ __all__ = [
     "predict",
     "publish",
     "say",
+    "start_run",
     "tabulate",
+    "timing",
     "train",
     "untrained",
     "validate",

@@ -59,6 +59,7 @@ class Run:
       workdir: where it writes.
       held: what is closed at its end.
       trackers: where it is shown while it trains; filled when the work directory is open.
+      depends_on: what its results depend on beside settings and set; filled before that.
     """
 
     family: str
@@ -68,6 +69,7 @@ class Run:
     workdir: Path
     held: contextlib.ExitStack
     trackers: list[Tracker] = dataclasses.field(default_factory=list)
+    depends_on: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def report_split(self) -> Split:
@@ -77,6 +79,19 @@ class Run:
     def with_training(self, **changes: Any) -> "Run":
         """The same with other training options."""
         return dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
+
+    def with_first(self, cases: int) -> "Run":
+        """The same with so many training cases alone, the first; 0: all."""
+        train = self.dataset.splits["train"]
+        if not 0 < cases < len(train):
+            return self
+        note = f"trained on the first {cases} of {len(train)} training cases, by `train_cases`"
+        dataset = dataclasses.replace(
+            self.dataset,
+            splits={**self.dataset.splits, "train": train.first(cases)},
+            notes=(*self.dataset.notes, note),
+        )
+        return dataclasses.replace(self, dataset=dataset)
 
 
 @contextlib.contextmanager
@@ -133,6 +148,7 @@ def open_run(
             stored = apply(config, chosen, say=say)
             say("all are flags; --early_stopping=3 ends where validation gains no more")
         config = stored
+    if config.files.auto:
         check_workdir(workdir, family, config)
     _describe(dataset)
     with contextlib.ExitStack() as held:

@@ -21,7 +21,7 @@ def remark_learning(lines: Sequence[JsonView]) -> list[str]:
     if not losses:
         return []
     (step, trained, lowest), last = min(losses, key=lambda x: x[2]), losses[-1]
-    if not (last[2] > _RISE * lowest and last[1] < trained):
+    if not (last[2] - lowest > (_RISE - 1) * abs(lowest) and last[1] < trained):
         return []
     return [
         f"the loss on validation rose from {lowest:.3g} (step {step}) to {last[2]:.3g} (step "

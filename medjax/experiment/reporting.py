@@ -21,6 +21,7 @@ from medjax.experiment.remarks import remark_learning
 from medjax.experiment.training import Learned, Method
 from medjax.outputs.base import Evaluation, Picture, extend
 from medjax.run_options import FileOptions
+from medjax.runtime import host
 from medjax.tasks.base import Predictor
 from medjax.train import mesh, state
 from medjax.train.record import read_lines, write_json
@@ -72,7 +73,7 @@ def write_report(
     further = further or {}
     remarks = [*further.get("remarks", []), *learning, *details.get("remarks", [])]
     say("computing intervals, drawing figures")
-    with progress.alive("computing intervals"):
+    with progress.alive("computing intervals"), host().at_once("reporting"):
         estimates = evaluation.ensemble.estimates(declared, samples=evaluation.samples)
     result = extend(
         {
@@ -121,6 +122,20 @@ def publish(
       score, unit: of the learning curve.
       show: prints tables of its own; wrote: further files, to be named.
     """
+    with host().at_once("reporting"):
+        _publish(run, result, draw, score=score, unit=unit, show=show, wrote=wrote)
+
+
+def _publish(
+    run: Run,
+    result: Json,
+    draw: Callable[[Path], list[Picture]],
+    *,
+    score: str,
+    unit: str,
+    show: Callable[[JsonView], None],
+    wrote: Sequence[str],
+) -> None:
     report.write(run.workdir / "report.json", result)
     folder = run.workdir / "figures"
     for old in folder.glob("worst_*.png"):  # of an evaluation before, which may have had more
@@ -165,12 +180,13 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "validation": meta.get("chosen_by"),
         **{name: meta[name] for name in ("choice", "chosen", "choices") if name in meta},
         "weights_sha256": hashlib.sha256((run.workdir / weights.NAME).read_bytes()).hexdigest(),
-        "train": _timing(run, meta),
+        "train": timing(run, meta),
         "unit": unit,
         "notes": list(dataset.notes),
         "data": _describe_data(run),
         "settings": _settings(run),
         "command": _command(run),
+        "can_fold": hasattr(run.config, "cross_validation"),
         "date": time.strftime("%Y-%m-%d"),
         "device": report.device(),
         "versions": report.versions(),
@@ -248,7 +264,7 @@ def count_cases(split: Split, info: DatasetInfo) -> Json:
     return counts
 
 
-def _timing(run: Run, meta: JsonView) -> Json:
+def timing(run: Run, meta: JsonView) -> Json:
     """What the report says of the training, also of one that was killed at its end."""
     lines = read_lines(run.workdir / "metrics.jsonl")
     ended = [line["train"] for line in lines if "train" in line]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from medjax import schema, weights
 from medjax.config import option
 from medjax.errors import UserError
+from medjax.experiment.opening import Run, say
 from medjax.models import pretrained, tensor_files
 from medjax.models.features import HEAD, list_layers
 from medjax.models.published import PUBLISHED, SCALINGS, Scaling
@@ -122,6 +123,21 @@ class Start(NamedTuple):
         return init_from_weights
 
 
+def start_run(run: Run, options: StartOptions, *, model: str) -> Start | None:
+    """The same for a run, which from here on goes on from these weights alone; says where they may
+    have been trained on cases that it reports."""
+    start = find_start(options, model=model)
+    if start is None:
+        return None
+    run.depends_on["started_from"] = start.facts["sha256"]
+    digest, info = start.facts.get("data_sha1"), run.dataset.info
+    if start.facts.get("trained_on") == info.name and digest != run.dataset.digest:
+        note = f"trained on {info.name} too, maybe in other splits: on cases that are reported here"
+        say(f"note: the weights to start from were {note}")
+        start.facts["note"] = note
+    return start
+
+
 def find_start(options: StartOptions, *, model: str) -> Start | None:
     """The weights that the options name, for the network `model`; None where they name none.
 
@@ -203,7 +219,12 @@ def _find_run(path: Path, scaling: str) -> Start:
     if not isinstance(about, dict) or not file.exists():
         raise UserError(f"`init_from={path}`: holds no run that has ended")
     fitted = schema.read(Preprocessing, about.get("preprocessing"), where=f"{path}: preprocessing")
-    facts = {"weights": path.name, "source": f"a run on {settings.get('dataset')}"}
+    facts = {
+        "weights": path.name,
+        "source": f"a run on {settings.get('dataset')}",
+        "trained_on": settings.get("dataset"),
+        "data_sha1": settings.get("data_sha1"),
+    }
     return _of_training(
         lambda tree: weights.of_run(path, tree, own=_OWN),
         fitted,
@@ -220,7 +241,8 @@ def _find_bundle(path: Path, scaling: str) -> Start:
     known = bundle.load(path, answers=False)
     content = known.files[weights.NAME]
     arrays = weights.parse(content, where=str(path))
-    facts = {"weights": path.name, "source": f"a bundle, trained on {known.spec.info.name}"}
+    name = known.spec.info.name
+    facts = {"weights": path.name, "source": f"a bundle, trained on {name}", "trained_on": name}
     digest = hashlib.sha256(content).hexdigest()
     return _of_training(
         lambda tree: weights.of_first_seed(arrays, tree, where=str(path), own=_OWN),

@@ -170,6 +170,7 @@ def hold_workdir(run: Run, predictor: Predictor, spec: ModelSpec, **further: str
         "data_sha1": run.dataset.digest,
         "how": schema.as_plain(predictor),
         "trained": schema.as_plain(spec),
+        **run.depends_on,
         **further,
     }
     run.held.enter_context(open_workdir(run.workdir, run.family, run.config, **facts))
@@ -284,7 +285,7 @@ def validate(run: Run, method: Method, predict: Callable, weights: Weights) -> d
 def predict(run: Run, method: Method, learned: Learned, name: str) -> tuple[list[Any], Any]:
     """Predictions for the split `name`: those of each seed, and of the ensemble."""
     compiled = compile_predict(method.task.predict)
-    with progress.alive(f"predicting {name}"):
+    with progress.alive(f"predicting {name}"), host().at_once("predicting"):
         inferred = _infer(run, method, compiled, learned.weights, run.dataset.splits[name])
     inferred.by_seed.pop("loss", None)
     return tabulate(run, method, inferred, name)

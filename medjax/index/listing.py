@@ -136,9 +136,9 @@ def _note_lacking(listed: list[ListedImage], names: list[str]) -> Iterator[str]:
 
 
 def hash_file(path: Path) -> str:
-    """The sha256 of a file, of a folder of slices that of all its files."""
+    """The sha256 of a file, of a folder of slices that of all of them."""
     hashed = hashlib.sha256()
-    for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+    for part in sorted(images.slices_in(path)) if path.is_dir() else [path]:
         with part.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 hashed.update(block)

@@ -97,4 +97,5 @@ def list_layers(network: Any, image_shape: tuple[int, ...]) -> list[tuple[str, .
             layers[-1] += (name,)
         else:
             layers.append((name,))
-    return layers
+    alone = tuple(name for name in made if name not in called)  # as the places of a transformer
+    return [(*alone, *layers[0]), *layers[1:]] if layers else [alone]

@@ -100,8 +100,10 @@ def _read_zipped(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     if archive.getinfo(name).file_size > _MOST_PICKLE:
         raise ValueError("its pickle is larger than names and shapes are")
     order = f"{folder}byteorder"
-    if order in archive.namelist() and archive.read(order) != b"little":
-        raise ValueError("it was written by a big-endian machine")
+    if order in archive.namelist():
+        with archive.open(order) as file:  # of no more than it should hold
+            if file.read(len(b"little") + 1) != b"little":
+                raise ValueError("it was written by a big-endian machine")
     tensors = _tensors_in(_Pickle(path, io.BytesIO(archive.read(name))).load(), path)
     numbers = {}
     for storage in {t.storage for t in tensors.values()}:
@@ -172,6 +174,8 @@ class _Pickle(pickle.Unpickler):
 
 def _tensor(storage: Storage, offset: int, shape: Any, strides: Any, *_: Any) -> Tensor:
     """What `torch._utils._rebuild_tensor_v2` is asked for, within the bounds of its storage."""
+    if not isinstance(storage, Storage):  # a pickle may make other things of the same form
+        raise ValueError("a tensor of no storage")
     made = Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
     last = sum((n - 1) * s for n, s in zip(made.shape, made.strides, strict=True))
     count = math.prod(made.shape)
@@ -201,6 +205,8 @@ def _with_numbers(
     """The arrays that tensors are, of the numbers of each storage by its key."""
     out = {}
     for name, tensor in tensors.items():
+        if len(numbers[tensor.storage.key]) != tensor.storage.size:  # a view would reach beyond it
+            raise ValueError(f"the numbers of {tensor.storage.key!r} are not as many as they say")
         values = numbers[tensor.storage.key][tensor.offset :]
         steps = [s * tensor.storage.kind.itemsize for s in tensor.strides]
         out[name] = np.lib.stride_tricks.as_strided(values, tensor.shape, steps).copy()

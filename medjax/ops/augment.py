@@ -128,13 +128,19 @@ def augment_together(
         )
         sample = _warp(sample, transform, into)
     sample = random_flip(flip_key, sample, axes=augmentation.flip, mirrored=mirrored)
-    inside = ((sample.points >= -0.5) & (sample.points <= jnp.asarray(space) - 0.5)).all(1)
     image = random_tone(tone_key, sample.image, augmentation=augmentation)
     image = (
         random_erase(erase_key, image, share=augmentation.erase) if augmentation.erase else image
     )
-    points = jnp.where(inside[:, None] | keep_outside, sample.points, jnp.nan)
+    points = sample.points if keep_outside else drop_outside(sample.points, space)
     return Sample(image, points, sample.mask)
+
+
+def drop_outside(points: Array, shape: tuple[int, ...]) -> Array:
+    """Points `[..., ndim]`, voxels; NaN where they lie outside an image of this shape."""
+    chex.assert_axis_dimension(points, -1, len(shape))
+    inside = ((points >= -0.5) & (points <= jnp.asarray(shape) - 0.5)).all(-1, keepdims=True)
+    return jnp.where(inside, points, jnp.nan)
 
 
 def _warp(sample: Sample, transform: warp.Transform, into: warp.Shape | None) -> Sample:

@@ -40,6 +40,7 @@ def sample(image: Array, coordinates: Array, *, fill: float | None = 0.0) -> Arr
     chex.assert_rank(image, ndim + 1)
     where = coordinates.reshape(ndim, -1).astype(jnp.float32)
     values = _sample(fill, image.astype(jnp.float32), where)
+    values = jnp.rint(values) if jnp.issubdtype(image.dtype, jnp.integer) else values
     return values.reshape(*out, image.shape[-1]).astype(image.dtype)
 
 

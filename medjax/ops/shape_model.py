@@ -65,8 +65,8 @@ def correct(model: ShapeModel, points: Array, *, threshold: float = 3.0) -> Fit:
 
     Every three points lay the model onto the image by shift and scale; the laying counts for which
     the truncated squared distances of all points are least (MSAC, Torr and Zisserman 2000). The
-    model is then laid once more, by all points that fit. Fewer than three known points lay no
-    model: they stay as they are, their distance NaN.
+    model is then laid once more, by all points that fit. Where fewer than three are known, or no
+    laying fits three of them, there is no model: all stay as they are, their distance NaN.
 
     Args:
       threshold: standard deviations from which a point is an outlier.
@@ -88,7 +88,7 @@ def correct(model: ShapeModel, points: Array, *, threshold: float = 3.0) -> Fit:
     weight = (known & (square < threshold**2)).astype(place.dtype)
     shift, scale = _lay(model.mean, place, weight)
     square = jnp.where(known, _squares(model, place, shift, scale), jnp.inf)
-    enough = known.sum() >= 3
+    enough = weight.sum() >= 3
     outlier = enough & (square >= threshold**2)
     mended = jnp.where(outlier[:, None], shift + scale * model.mean, points)
     return Fit(mended, jnp.where(enough, jnp.sqrt(square), jnp.nan), outlier)

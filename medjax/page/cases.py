@@ -75,4 +75,4 @@ def _filter_of(name: str, values: Mapping[str | float, int]) -> Json | None:
 
 def plain_fact(value: str | float) -> str:
     """A metadata as text: numbers without needless digits."""
-    return value if isinstance(value, str) else f"{value:.10g}"
+    return value if isinstance(value, str) else f"{value:.15g}"

@@ -229,7 +229,7 @@ def _data(result: JsonView) -> Json:
 def _made(result: JsonView) -> list[tuple[str, Any]]:
     train, versions = result["train"], result["versions"]
     start = result.get("started_from", {})
-    of_whom = [start[key] for key in ("weights", "source", "licence") if key in start]
+    of_whom = [start[key] for key in ("weights", "source", "licence", "note") if key in start]
     scaled = [f"images scaled as {start['scaling']}"] if start else []
     return [
         *([("started from", "; ".join([*of_whom, *scaled]))] if start else []),

@@ -11,6 +11,7 @@ programs compiled again. Do it while no run is at work.
 
 import contextlib
 import dataclasses
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from medjax.evaluation import report
 
 PROGRAMS, NATIVE, FEATURES, SETS, ALL = "programs", "native", "features", "sets", "all"
 _LOCK = ".lock"
+_FORM = re.compile("[0-9a-f]{12}")  # of the options that a set was prepared with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +41,12 @@ class CacheEntry(NamedTuple):
     """What is kept under one name.
 
     Attributes:
-      folders: that hold it; number: of prepared forms of a set, or of programs.
+      paths: folders or files that hold it; number: of prepared forms of a set, or of programs.
       used: when anything in it was last read or written, seconds since 1970.
     """
 
     name: str
-    folders: list[Path]
+    paths: list[Path]
     number: int
     size_bytes: int
     used: float
@@ -72,27 +74,34 @@ def list_entries(root: Path) -> Iterator[CacheEntry]:
     features."""
     datasets = root / "datasets"
     for folder in sorted(datasets.iterdir()) if datasets.is_dir() else ():
-        forms = [p for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+        forms = [p for p in folder.iterdir() if _is_form(p)] if folder.is_dir() else []
         if forms:
             yield _entry(folder.name, forms, number=len(forms))
-    for name, folder, pattern in (
-        (PROGRAMS, root / runtime.COMPILED, "*-cache"),
-        (NATIVE, root / "native", "*.so"),
-        (FEATURES, root / runtime.FEATURES, "*.npy"),
+    for name, folder, patterns in (
+        (PROGRAMS, root / runtime.COMPILED, ("*-cache", "*-atime")),
+        (NATIVE, root / "native", ("conv_*.so",)),
+        (FEATURES, root / runtime.FEATURES, ("*.npy",)),
     ):
-        if folder.is_dir():
-            yield _entry(name, [folder], number=sum(1 for _ in folder.glob(pattern)))
+        kept = [p for wanted in patterns for p in folder.glob(wanted)]
+        if kept:
+            yield _entry(name, kept, number=sum(p.match(patterns[0]) for p in kept))
 
 
-def _entry(name: str, folders: list[Path], *, number: int) -> CacheEntry:
+def _is_form(folder: Path) -> bool:
+    """Whether medjax has prepared a set there, or begun to: the folder may hold other things."""
+    made = (*folder.glob("*/dataset_info.json"), *folder.glob("incomplete.*"), folder / _LOCK)
+    return bool(_FORM.fullmatch(folder.name)) and any(p.exists() for p in made)
+
+
+def _entry(name: str, paths: list[Path], *, number: int) -> CacheEntry:
     states = []
-    for folder in folders:
-        for file in folder.rglob("*"):
+    for path in paths:
+        for file in (path, *path.rglob("*")):
             with contextlib.suppress(FileNotFoundError):  # another process may remove it
                 states.append(file.stat())
     return CacheEntry(
         name,
-        folders,
+        paths,
         number,
         sum(s.st_size for s in states),
         max((max(s.st_atime, s.st_mtime) for s in states), default=0.0),
@@ -113,7 +122,7 @@ def _empty(entries: dict[str, CacheEntry], name: str) -> None:
     if name not in groups:
         raise unknown("entry of the cache", name, groups)
     freed = sum(entries[n].size_bytes for n in groups[name])
-    busy = [folder for n in groups[name] for folder in entries[n].folders if not _remove(folder)]
+    busy = [path for n in groups[name] for path in entries[n].paths if not _remove(path)]
     if busy:
         sets = walk.counted(len(busy), "set")
         raise UserError(
@@ -124,7 +133,10 @@ def _empty(entries: dict[str, CacheEntry], name: str) -> None:
 
 
 def _remove(folder: Path) -> bool:
-    """Removes a folder, unless a process that prepares a set holds it."""
+    """Removes a file, or a folder unless a process that prepares a set holds it."""
+    if not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        return True
     with lock.hold(folder / _LOCK, wait=False) as held:
         if held:
             shutil.rmtree(folder, ignore_errors=True)

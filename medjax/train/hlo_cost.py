@@ -14,6 +14,7 @@ _SHAPE = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%([\w.-]+) \(.*\{$")
 _BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16}
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call"}
+_PICKING = {"gather", "dynamic-slice"}
 _ELEMENTWISE = {
     *("add", "subtract", "multiply", "divide", "maximum", "minimum", "negate", "abs", "power"),
     *("exponential", "log", "tanh", "sqrt", "rsqrt", "compare", "select", "and", "or", "xor"),
@@ -57,7 +58,7 @@ def count_costs(text: str) -> dict[str, OperationCost]:
             line.opcode,
             _source(line.rest),
             flops(line),
-            0.0 if line.opcode in _FREE else _moved(line, shapes),
+            0.0 if line.opcode in _FREE else _moved(line, shapes, computations),
         )
         for lines in computations.values()
         for line in lines
@@ -109,11 +110,30 @@ def _own_flops(line: _Line, shapes: dict[str, str]) -> float:
     return float(size) if line.opcode in _ELEMENTWISE else 0.0
 
 
-def _moved(line: _Line, shapes: dict[str, str]) -> float:
-    """Bytes of what it reads and writes."""
+def _moved(line: _Line, shapes: dict[str, str], computations: dict[str, list[_Line]]) -> float:
+    """Bytes of what it reads and writes; of an array that is picked from, what is picked."""
+    read = [_size(shapes.get(name, "")) for name in _operands(line)]
+    called = re.search(r"calls=%([\w.-]+)", line.rest)
+    inside = computations.get(called[1], []) if called else []
+    for part in inside:
+        if part.opcode == "parameter" and (number := int(part.rest.split(")")[0])) < len(read):
+            uses = [user for user in inside if part.name in _operands(user)]
+            if uses and all(_picks_from(user, part.name) for user in uses):
+                read[number] = sum(_size(user.shape) for user in uses)
+    if read and line.opcode in _PICKING:
+        read[0] = _size(line.shape)
+    return _size(line.shape) + sum(read)
+
+
+def _picks_from(line: _Line, name: str) -> bool:
+    """Whether it reads a part of that array alone."""
+    return line.opcode in _PICKING and _operands(line)[0] == name
+
+
+def _size(shape: str) -> float:
+    """Bytes of an array, or of all of a tuple."""
     return sum(
         _BYTES.get(kind, int(re.sub(r"\D", "", kind) or 8) / 8) * prod(_sides(sides))
-        for shape in (line.shape, *(shapes.get(name, "") for name in _operands(line)))
         for kind, sides in _SHAPE.findall(shape)
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from medjax.errors import UserError
 from medjax.progress import alive, clock
-from medjax.train import loop, mesh, record
+from medjax.train import loop, mesh, record, several
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.feed import CHUNK, Feed
 from medjax.train.step import Advance
@@ -81,24 +81,40 @@ class Plan:
 
 
 def has_stalled(history: Sequence[float], patience: int) -> bool:
-    """Whether none of the last `patience` scores is better than the best before them."""
+    """Whether none of the last `patience` scores is better than the best before them, of which one
+    is defined."""
     if not patience or len(history) <= patience:
         return False
     earlier, recent = (
         np.nan_to_num(part, nan=-np.inf) for part in (history[:-patience], history[-patience:])
     )
-    return bool(max(recent) <= max(earlier))
+    return bool(max(recent) <= max(earlier) and max(earlier) > -np.inf)
 
 
-def _scores(plan: Plan, workdir: Path, *, until: int) -> list[float]:
-    """The scores of the evaluations up to a step, the larger the better."""
-    name, sign = f"validation_{plan.score}", 1 if plan.higher else -1
-    lines = record.read_lines(workdir / "metrics.jsonl")
-    return [
-        np.nan if line[name] is None else sign * line[name]
-        for line in lines
-        if name in line and line["step"] <= until
-    ]
+class _History:
+    """The scores of the evaluations of each choice, the larger the better."""
+
+    def __init__(self, plan: Plan, workdir: Path, *, until: int):
+        many = plan.choices > 1
+        self.names = (
+            [several.score_of(plan.score, number) for number in range(plan.choices)]
+            if many
+            else [plan.score]
+        )
+        self.patience, self.sign = plan.patience, 1 if plan.higher else -1
+        self.scores: dict[str, list[float]] = {name: [] for name in self.names}
+        for line in record.read_lines(workdir / "metrics.jsonl"):
+            if f"validation_{plan.score}" in line and line["step"] <= until:
+                self.add({name: line.get(f"validation_{name}") for name in self.names})
+
+    def add(self, values: Mapping[str, float | None]) -> None:
+        for name, scores in self.scores.items():
+            value = values[name]
+            scores.append(np.nan if value is None else self.sign * value)
+
+    def stalled(self) -> bool:
+        """Whether no choice gains any more: one that is slower may still become the best."""
+        return all(has_stalled(scores, self.patience) for scores in self.scores.values())
 
 
 def _tell_if_long(
@@ -181,8 +197,8 @@ def train(
     checkpoints = Checkpoints(workdir / "checkpoints", keep=plan.keep, say=say)
     newest = checkpoints.newest(plan.abstract())
     start, before = (newest[1]["step"], newest[1]["seconds"]) if newest else (0, 0.0)
-    history = _scores(plan, workdir, until=start)
-    if start >= plan.steps or has_stalled(history, plan.patience):
+    history = _History(plan, workdir, until=start)
+    if start >= plan.steps or history.stalled():
         say("training has ended before; evaluating its best checkpoint")
         checkpoints.close()
         return
@@ -237,12 +253,12 @@ def train(
                 "checkpoint is kept; lower `learning_rate`, in another `workdir`"
             )
         progress.add({f"validation_{k}": v for k, v in values.items()})
-        history.append(values[plan.score] * (1 if plan.higher else -1))
+        history.add(values)
         shown = "  ".join(
             f"{k} {values[k]:.4f}" for k in dict.fromkeys(("loss", plan.score)) if k in values
         )
         progress.say(f"step {step:>6}/{plan.steps}  validation: {shown}")
-        if has_stalled(history, plan.patience):
+        if history.stalled():
             progress.say(f"no gain in {plan.patience} evaluations: training ends here")
 
     def keep(step: int, state: Tree, logs: Any, count: int) -> None:
@@ -255,7 +271,7 @@ def train(
             plan.feed,
             start=start,
             steps=plan.steps,
-            stop=lambda: stop() or has_stalled(history, plan.patience),
+            stop=lambda: stop() or history.stalled(),
             agree=mesh.agree,
             longest=CHUNK if plan.streamed else 10_000,
             choices=plan.choices,
@@ -280,7 +296,7 @@ def train(
                 "seconds": before + time.perf_counter() - began,
                 "compile_seconds": compile_seconds,
                 "examples_per_second": examples / done.seconds if done.seconds else None,
-                **({"ended_early": True} if has_stalled(history, plan.patience) else {}),
+                **({"ended_early": True} if history.stalled() else {}),
             }
         },
     )

@@ -91,7 +91,7 @@ def judged(
         return {
             **by_choice[best][1],
             "choice": best,
-            **{_key(score, i): values[score] for i, (_, values) in enumerate(by_choice)},
+            **{score_of(score, i): values[score] for i, (_, values) in enumerate(by_choice)},
         }
 
     return evaluate_choices
@@ -103,12 +103,13 @@ def table(
     """Each choice and its best value on validation, from the lines of `metrics.jsonl`."""
     rows = []
     for number, choice in enumerate(tried):
-        key = f"validation_{_key(score, number)}"
+        key = f"validation_{score_of(score, number)}"
         known = [(line[key], line["step"]) for line in lines if line.get(key) is not None]
         value, step = (max if higher else min)(known, key=lambda k: k[0], default=(np.nan, None))
         rows.append({**choice._asdict(), "value": value, "step": step})
     return rows
 
 
-def _key(score: str, number: int) -> str:
+def score_of(score: str, number: int) -> str:
+    """What the score of a choice is called among the values of all."""
     return f"{score}_of_{number}"

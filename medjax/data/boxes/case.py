@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from medjax.data import images
+import numpy as np
+
+from medjax.data import images, walk
 from medjax.data.boxes.formats import NamedBox
 from medjax.data.info import DatasetInfo
 
@@ -47,3 +49,10 @@ class BoxSet(NamedTuple):
     grid_mm: float
     known_by: str = ""
     notes: tuple[str, ...] = ()
+
+
+def note_absent(labels: np.ndarray, info: DatasetInfo) -> list[str]:
+    """A note of classes that no training image has a box of; `labels` `[n, box]`, -1 is none."""
+    count = np.bincount(labels[labels >= 0].ravel(), minlength=len(info.box_classes))
+    absent = [name for name, n in zip(info.box_classes, count, strict=True) if not n]
+    return walk.note_of(absent, "class", "without a box in the training images: nothing is learnt")

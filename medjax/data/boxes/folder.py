@@ -1,9 +1,9 @@
 """One's own images with boxes: a table, or files of Pascal VOC, COCO or YOLO."""
 
-import contextlib
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,8 @@ WANTED = (
 )
 _IMAGE_COLUMNS = ("image", "path", "file", "filename")
 _LABEL_COLUMNS = ("label", "class", "category", "name")
+
+_LOOKED_AT = 8  # images by which the grid is chosen
 
 ByName = dict[str, list[Path]]  # images, by their names with and without suffix
 
@@ -69,20 +71,28 @@ def box_folder(options: BoxOptions) -> BoxSet:
 
 
 def _usual_grid(cases: Sequence[BoxCase], options: BoxOptions) -> tuple[int, ...]:
-    """Sides of a grid with about as many voxels as the first image, which a volume shares among
-    its axes as its extent in mm, as voxels of the grid are cubes; multiples of 32."""
-    pixels, spacing = exams.turned(_first_readable(cases, options))
+    """Sides of a grid with about as many voxels as an image usually has, by some from the whole
+    length of the set; a volume shares them among its axes as its extent in mm, as voxels of the
+    grid are cubes; multiples of 32."""
+    looked_at = []
+    for case in cases[:: max(len(cases) // _LOOKED_AT, 1)]:
+        try:
+            looked_at.append(_sides(case.read()))
+        except UserError:
+            if not options.skip_bad:
+                raise
+    if not looked_at:
+        raise UserError(f"`data_dir={options.data_dir}`: none of the images looked at can be read")
+    alike = [sides for sides in looked_at if len(sides) == len(looked_at[0])]
+    return tuple(int(n) for n in np.maximum(np.ceil(np.median(alike, 0) / 32 - 1e-6), 1) * 32)
+
+
+def _sides(raw_image: images.RawImage) -> np.ndarray:
+    pixels, spacing = exams.turned(raw_image)
     sides = np.array(pixels.shape[:-1], float)
     if spacing is not None and known_spacing(spacing):
         sides *= np.array(spacing) / np.prod(spacing) ** (1 / len(spacing))
-    return tuple(int(n) for n in np.maximum(np.ceil(sides / 32 - 1e-6), 1) * 32)
-
-
-def _first_readable(cases: Sequence[BoxCase], options: BoxOptions) -> images.RawImage:
-    for case in cases[:-1] if options.skip_bad else []:
-        with contextlib.suppress(UserError):
-            return case.read()
-    return cases[-1 if options.skip_bad else 0].read()
+    return sides
 
 
 def looks_like(root: Path) -> bool:
@@ -104,6 +114,11 @@ def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
     by_name = _images_by_name(root)
     readers = (_of_voc, _of_coco, _of_yolo)
     listed = next((some for read in readers if (some := read(root, by_name))), [])
+    twice = next((p for p, n in Counter(item.image for item in listed).items() if n > 1), None)
+    if twice:
+        raise UserError(
+            f"{twice}: two files list its boxes; join them into one, or move one of them away"
+        )
     more = Metadata(root, options)
     cases = []
     for item in listed:
@@ -115,7 +130,8 @@ def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
     alone = {p for paths in by_name.values() for p in paths if p not in there}
     left = sorted(p.relative_to(root).as_posix() for p in alone)
     notes = walk.note_of(left if listed else [], "image", "without a list of boxes left out")
-    return cases, names, more.known_by(), [*notes, *more.notes()]
+    unread = walk.note_unread(root, images.is_image)
+    return cases, names, more.known_by(), [*notes, *unread, *more.notes()]
 
 
 def case_of(
@@ -147,9 +163,9 @@ def _of_voc(root: Path, by_name: ByName) -> list[Boxed]:
     }
     out = []
     for path in _xml(root):
-        name, boxes = formats.read_voc(path)
-        image = _image_of(by_name, (name, path.stem), origin=str(path))
-        out.append(Boxed(image, keep_boxes(boxes), [b.label for b in boxes], listed.get(path.stem)))
+        item = formats.read_voc(path)
+        image = _image_of(by_name, (item.name, path.stem), origin=str(path))
+        out.append(_boxed(path, image, item, listed.get(path.stem)))
     return out
 
 
@@ -159,8 +175,14 @@ def _coco(root: Path) -> list[Path]:
 
 def _is_coco(path: Path) -> bool:
     try:
-        content = json.loads(path.read_text())
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError):
+        return False
+    try:
+        content = json.loads(text)
+    except ValueError as e:
+        if '"annotations"' in text:
+            raise UserError(f"{path}: no annotations of COCO: cut off, or no JSON ({e})") from None
         return False
     return isinstance(content, dict) and {"images", "annotations", "categories"} <= set(content)
 
@@ -169,10 +191,33 @@ def _of_coco(root: Path, by_name: ByName) -> list[Boxed]:
     out = []
     for path in _coco(root):
         split = _split_of(path, root)
-        for name, boxes in formats.read_coco(path).items():
-            image = _image_of(by_name, (name,), origin=str(path))
-            out.append(Boxed(image, keep_boxes(boxes), [b.label for b in boxes], split))
+        for item in formats.read_coco(path):
+            image = _image_of(by_name, (item.name,), origin=str(path))
+            out.append(_boxed(path, image, item, split))
     return out
+
+
+def _boxed(path: Path, image: Path, item: formats.ListedImage, split: str | None) -> Boxed:
+    """An image as a file lists it, whose size is held against it when it is read."""
+    labels = [b.label for b in item.boxes]
+    boxes = functools.partial(_of_stated_size, path, image, item.boxes, item.size)
+    return Boxed(image, boxes, labels, split)
+
+
+def _of_stated_size(
+    path: Path,
+    image: Path,
+    boxes: Sequence[NamedBox],
+    stated: tuple[int, int] | None,
+    size: tuple[int, ...],
+) -> Sequence[NamedBox]:
+    if stated and stated != tuple(size):
+        listed, there = (" x ".join(map(str, sides)) for sides in (stated, size))
+        raise UserError(
+            f"{path}: says that {image.name} has {listed} pixels, and it has {there}: mark its "
+            "boxes in this image, or give the one that was marked (EXIF may have turned it)"
+        )
+    return boxes
 
 
 def _split_of(path: Path, root: Path) -> str | None:
@@ -250,7 +295,8 @@ def _from_table(path: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
         named.append(file)
     known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
     unnamed = table.note_unnamed(path, walk.find(root, images.is_image).files, named)
-    return cases, names, known, [*unnamed, *more.notes()]
+    unread = walk.note_unread(root, images.is_image)
+    return cases, names, known, [*unnamed, *unread, *more.notes()]
 
 
 def group_rows(rows: Sequence[table.TableRow], image: str) -> dict[str, list[table.TableRow]]:
@@ -280,13 +326,17 @@ def boxes_of_rows(
         raise UserError(f"{path}: no column {missing[0]}; a box has xmin, ymin, xmax, ymax")
     boxes = []
     for row in rows:
-        if not any(row[f"{a}{end}"] for a in axes for end in ("min", "max")):
+        if all(table.is_missing(row[f"{a}{end}"]) for a in axes for end in ("min", "max")):
             continue
         try:
             low, high = (tuple(float(row[f"{a}{end}"]) for a in axes) for end in ("min", "max"))
         except ValueError as e:
             raise UserError(f"{row.origin}: {e}; give the edges of the box in pixels") from None
-        if not row[label]:
+        if table.is_missing(row[label]):
             raise UserError(f"{row.origin}: a box without a class; name it")
-        boxes.append(NamedBox(row[label], low, high))
+        box = NamedBox(table.tidy(row[label]), low, high)
+        if box in boxes:
+            raise UserError(f"{row.origin}: the same box stands in the table twice")
+        boxes.append(box)
+    formats.check_boxes(path, boxes)
     return boxes

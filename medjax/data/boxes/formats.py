@@ -6,6 +6,7 @@ that pixel alone reaches from 0 to 1.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,19 +32,33 @@ class NamedBox(NamedTuple):
     high: tuple[float, ...]
 
 
-def read_voc(path: Path) -> tuple[str, list[NamedBox]]:
-    """The name of the image, and its boxes, of a file of Pascal VOC.
+class ListedImage(NamedTuple):
+    """An image in a file of boxes.
+
+    Attributes:
+      name: of its file.
+      size: width and height, where the file tells them; else None.
+    """
+
+    name: str
+    boxes: list[NamedBox]
+    size: tuple[int, int] | None
+
+
+def read_voc(path: Path) -> ListedImage:
+    """The image, and its boxes, of a file of Pascal VOC.
 
     There corners are the first and the last pixel, counted from 1.
 
     Raises:
       UserError: if the file is not of that form.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # it could grow without end
+    content = path.read_bytes()
+    plain = content.replace(b"\0", b"")  # also of UTF-16
+    if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:  # it could grow without end
         raise UserError(f"{path}: declares entities, which a list of boxes has none of")
     try:
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(content)
         boxes = []
         for item in root.iter("object"):
             place = item.find("bndbox")
@@ -54,37 +69,54 @@ def read_voc(path: Path) -> tuple[str, list[NamedBox]]:
             label = item.findtext("name", "").strip()
             boxes.append(NamedBox(label, (x - 1.0, y - 1.0), (x_last, y_last)))
         name = root.findtext("filename", "").strip() or path.stem
+        size = _size_of(root.findtext("size/width"), root.findtext("size/height"))
     except (ElementTree.ParseError, ValueError) as e:
         raise UserError(f"{path}: no annotation of Pascal VOC ({e})") from None
-    _check(path, boxes)
-    return name, boxes
+    check_boxes(path, boxes)
+    return ListedImage(name, boxes, size)
 
 
-def read_coco(path: Path) -> dict[str, list[NamedBox]]:
-    """The boxes of each image, by its file name, of a file of COCO; images without any too.
+def _size_of(width: Any, height: Any) -> tuple[int, int] | None:
+    """Of an image, as a file tells it; some write 0 where they do not know."""
+    sides = tuple(int(float(n)) if n else 0 for n in (width, height))
+    return (sides[0], sides[1]) if all(sides) else None
+
+
+def read_coco(path: Path) -> list[ListedImage]:
+    """The images of a file of COCO with their boxes; those without any too.
 
     There a box is its upper left corner and its size.
 
     Raises:
-      UserError: if the file is not of that form, or names an image or a class that it lacks.
+      UserError: if the file is not of that form, names an image or a class that it lacks, or has
+        two of one id.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        images = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
+        content: dict[str, Any] = json.loads(read_text(path))
+        for part in ("images", "categories"):
+            count = Counter(entry["id"] for entry in content[part])
+            twice = next((number for number, n in count.items() if n > 1), None)
+            if twice is not None:
+                raise UserError(f"{path}: the id {twice} stands twice in {part}; number them anew")
         classes = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-        out: dict[str, list[NamedBox]] = {name: [] for name in images.values()}
+        out = {
+            entry["id"]: ListedImage(
+                str(entry["file_name"]), [], _size_of(entry.get("width"), entry.get("height"))
+            )
+            for entry in content["images"]
+        }
         for entry in content["annotations"]:
             if entry.get("iscrowd"):  # a region of many things, none of which it parts
                 continue
             x, y, width, height = map(float, entry.get("bbox") or _box_of(entry["segmentation"]))
             label = classes[entry["category_id"]]
             box = NamedBox(label, (x, y), (x + width, y + height))
-            out[images[entry["image_id"]]].append(box)
+            out[entry["image_id"]].boxes.append(box)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise UserError(f"{path}: no annotations of COCO ({type(e).__name__}: {e})") from None
-    for boxes in out.values():
-        _check(path, boxes)
-    return out
+    for image in out.values():
+        check_boxes(path, image.boxes)
+    return list(out.values())
 
 
 def _box_of(polygons: Sequence[Sequence[float]]) -> tuple[float, ...]:
@@ -118,7 +150,7 @@ def read_yolo(path: Path, names: Sequence[str], *, size: tuple[int, int]) -> lis
             ) from None
         (x0, x1), (y0, y1) = ((a * n, b * n) for a, b, n in zip(low, high, size, strict=True))
         boxes.append(NamedBox(name, (x0, y0), (x1, y1)))
-    _check(path, boxes)
+    check_boxes(path, boxes)
     return boxes
 
 
@@ -150,8 +182,13 @@ def read_yolo_names(root: Path) -> tuple[str, ...]:
     neither is there."""
     for name in ("classes.txt", "obj.names"):
         if (root / name).exists():
-            lines = read_text(root / name).splitlines()
-            return tuple(line.strip() for line in lines if line.strip())
+            names = tuple(map(str.strip, read_text(root / name).strip().splitlines()))
+            if not all(names):
+                raise UserError(
+                    f"{root / name}: line {names.index('') + 1} is empty; classes are counted by "
+                    "lines: name it"
+                )
+            return names
     for path in sorted(root.glob("*.y*ml")):
         names = _names_in(path)
         if names:
@@ -176,11 +213,16 @@ def _names_in(path: Path) -> tuple[str, ...]:
     except yaml.YAMLError as e:
         raise UserError(f"{path}: no YAML ({first_line(e)})") from None
     names = content.get("names", ()) if isinstance(content, dict) else ()
-    ordered = [names[k] for k in sorted(names)] if isinstance(names, dict) else names
-    return tuple(map(str, ordered))
+    if not isinstance(names, dict):
+        return tuple(map(str, names))
+    by_number = {str(number): str(name) for number, name in names.items()}
+    wanted = [str(number) for number in range(len(names))]
+    if set(by_number) != set(wanted):
+        raise UserError(f"{path}: names are numbered {', '.join(by_number)}; number them from 0 on")
+    return tuple(by_number[number] for number in wanted)
 
 
-def _check(path: Path, boxes: Sequence[NamedBox]) -> None:
+def check_boxes(path: Path, boxes: Sequence[NamedBox]) -> None:
     """Raises UserError for a box without a class, or of numbers that are none."""
     for box in boxes:
         if not box.label:

@@ -21,6 +21,7 @@ from medjax.data.options import MaskOptions
 from medjax.errors import UserError
 
 _LOWEST_OF_MR = -200  # values below are Hounsfield units
+_LOOKED_AT = 8  # images by which it is told
 
 
 class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
@@ -33,7 +34,7 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
     `mask_hash` of that mask.
     """
 
-    VERSION = tfds.core.Version("1.2.0")  # 1.1.0 kept values of a whole set in 8 bits
+    VERSION = tfds.core.Version("1.3.0")  # 1.2.0 chose the scaling by the first image alone
 
     @functools.cached_property
     def mask_set(self) -> MaskSet:
@@ -50,14 +51,19 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     @functools.cached_property
     def form(self) -> "Form":
-        """Of the set: chosen by the first image and by the sizes of all voxels."""
-        first = self.first_readable(self.mask_set.cases, lambda case: case.read())
-        usual = "image" if self.options.window else _scaling_of(first.pixels)
-        scaling = self.options.scaling or usual
+        """Of the set: chosen by some of its images and by the sizes of all voxels."""
+        scaling = self.options.scaling or ("image" if self.options.window else self.usual_scaling())
         longest = self.options.longest_side
         voxel_mm = () if longest else tuple(self.options.voxel_mm) or usual_voxel(self.layouts)
         kept = self.choose_type() if scaling == "set" else ""
         return Form(voxel_mm, scaling, self.options.window, kept, longest)
+
+    def usual_scaling(self) -> str:
+        """`set` where an image has Hounsfield units, of some from the whole length of the set."""
+        cases = self.mask_set.cases
+        some = cases[:: max(len(cases) // _LOOKED_AT, 1)]
+        read = self.readable(some, lambda case: case.read(), lambda _, raw: _is_ct(raw.pixels))
+        return "set" if any(read) else "image"
 
     def choose_type(self) -> str:
         """The type of whole numbers of images that are scaled alike; empty: none. Never 8 bits, by
@@ -69,13 +75,20 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
     def _further(self) -> list[Layout | None]:
         """How further channels lie, which have files of their own."""
         files = [p for c in self.mask_set.cases if c.path for p in channels.files_of(c.path)[1:]]
-        return [images.layout(path, stacked=True) for path in files]
+        return [self._layout_of(path) for path in files]
 
     @functools.cached_property
     def layouts(self) -> list[Layout | None]:
         """How the image of each file lies; None where its file does not tell it."""
-        layout = functools.partial(images.layout, stacked=True, series=self.options.series)
-        return [layout(case.path) for case in self.mask_set.cases if case.path]
+        return [self._layout_of(case.path) for case in self.mask_set.cases if case.path]
+
+    def _layout_of(self, path: Path) -> Layout | None:
+        try:
+            return images.layout(path, stacked=True, series=self.options.series)
+        except UserError:
+            if not self.options.skip_bad:
+                raise
+            return None  # left out, and told of, when its image is read
 
     @functools.cached_property
     def _description(self):
@@ -186,9 +199,10 @@ def prepare(
         mask, placed.targets["to_index"], shape=placed.image.shape[:-1]
     )
     packed, classes = volumes.pack(mask), np.sign(mask) if things else mask
+    count = 1 if things else len(values)
     targets = {
         **placed.targets,
-        "voxels": np.bincount(classes.reshape(-1), minlength=len(values) + 1)[1:].astype(np.int64),
+        "voxels": np.bincount(classes.reshape(-1), minlength=count + 1)[1:].astype(np.int64),
         "packed_bytes": len(packed),
         "mask_hash": int.from_bytes(hashlib.sha1(packed).digest()[:7]),
     }
@@ -290,7 +304,9 @@ def _resampled(
     size, factor = np.array(pixels.shape[:-1]), np.array(voxel_mm) / spacing
     shape = tuple(int(n) for n in np.maximum(np.rint(size / factor), 1))
     to_pixels = geometry.scaling(factor, (size - 1) / 2 - factor * (np.array(shape) - 1) / 2)
-    return geometry.resample(pixels, to_pixels, shape=shape), stored @ to_pixels
+    # A voxel more on each side: the outer half of an outermost one is of the image too.
+    wide, back = geometry.widen(pixels, to_pixels)
+    return geometry.resample(wide, back, shape=shape), stored @ to_pixels
 
 
 def _shrunk(
@@ -307,9 +323,9 @@ def _shrunk(
     return images.resize(pixels, tuple(shape.tolist())), stored @ to_pixels
 
 
-def _scaling_of(pixels: np.ndarray) -> str:
-    """`set` for Hounsfield units, else `image`."""
-    return "set" if pixels.dtype.kind in "if" and pixels.min() < _LOWEST_OF_MR else "image"
+def _is_ct(pixels: np.ndarray) -> bool:
+    """Whether the values are Hounsfield units."""
+    return pixels.dtype.kind in "if" and bool(pixels.min() < _LOWEST_OF_MR)
 
 
 def usual_voxel(layouts: Sequence[Layout | None]) -> tuple[float, ...]:

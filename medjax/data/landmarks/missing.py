@@ -21,14 +21,7 @@ def note_missing(name: str, landmarks: Sequence[str], splits: Mapping[str, Split
     """
     if not landmarks:
         return []
-    gone = np.isnan(splits["train"]["landmarks"]).any(-1).all(0)
-    names = [landmark for landmark, all_gone in zip(landmarks, gone, strict=True) if all_gone]
-    if names:
-        raise UserError(
-            f"{name}: no training case has the landmark {walk.such_as(names)} inside its image; "
-            "check its coordinates (LPS, as of 3D Slicer, or RAS?), give it one name in all files, "
-            "or remove it"
-        )
+    check_learnable(name, landmarks, splits["train"])
     notes = []
     for split, part in splits.items():
         outside, beyond = (int(part[which].sum()) for which in ("outside", "beyond"))
@@ -45,6 +38,18 @@ def note_missing(name: str, landmarks: Sequence[str], splits: Mapping[str, Split
         cases = walk.such_as([case for case, gone in zip(part.case_id, lost, strict=True) if gone])
         notes += [f"all landmarks outside: {cases}; are their coordinates RAS?"] * bool(lost.any())
     return notes
+
+
+def check_learnable(name: str, landmarks: Sequence[str], train: Split) -> None:
+    """Raises UserError for a landmark that no case of `train` has."""
+    gone = np.isnan(train["landmarks"]).any(-1).all(0)
+    names = [landmark for landmark, all_gone in zip(landmarks, gone, strict=True) if all_gone]
+    if names:
+        raise UserError(
+            f"{name}: no training case has the landmark {walk.such_as(names)} inside its image; "
+            "check its coordinates (LPS, as of 3D Slicer, or RAS?), give it one name in all files, "
+            "or remove it"
+        )
 
 
 def _first_of(lacking: np.ndarray, part: Split, landmarks: Sequence[str]) -> str:

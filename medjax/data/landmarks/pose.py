@@ -26,7 +26,7 @@ def common(landmark_set: LandmarkSet) -> np.ndarray:
     """The pose that images are brought into: the mean shape of the training cases, in mm.
 
     Raises:
-      UserError: if no image has a training split.
+      UserError: if no image has a training split, or the set has too few landmarks.
     """
     train = [
         world_points(c, landmark_set.info.landmarks)
@@ -35,6 +35,9 @@ def common(landmark_set: LandmarkSet) -> np.ndarray:
     ]
     if not train:
         raise UserError("`pose_from` needs a set that names its splits")
+    count, ndim = train[0].shape
+    if count < ndim:
+        raise UserError(f"`pose_from`: a pose needs {ndim} landmarks; the set has {count}")
     return geometry.mean_shape(np.stack(train))
 
 
@@ -46,7 +49,7 @@ def points_of(landmark_set: LandmarkSet, run: Path) -> dict[str, np.ndarray]:
       run: its work directory, or its `predictions.csv`.
 
     Raises:
-      UserError: if a case has no prediction.
+      UserError: if a case has no prediction, or too few points.
     """
     names = landmark_set.info.landmarks
     predicted = read_points(run / "predictions.csv" if run.is_dir() else run, names)
@@ -56,6 +59,13 @@ def points_of(landmark_set: LandmarkSet, run: Path) -> dict[str, np.ndarray]:
     missing = [c.case_id for c in landmark_set.cases if c.case_id not in every]
     if missing:
         raise UserError(f"`pose_from={run}`: has no prediction for {missing[0]}")
+    for case in (c.case_id for c in landmark_set.cases):
+        known, ndim = (~np.isnan(every[case]).any(1)).sum(), every[case].shape[1]
+        if known < ndim:
+            raise UserError(
+                f"`pose_from`: {case} has {known} of its landmarks in mm, and a pose needs {ndim}: "
+                "leave it out of the set"
+            )
     return every
 
 

@@ -14,6 +14,9 @@ from medjax.errors import UserError
 BACKGROUND = 0
 
 
+_MOST_STRUCTURES = 254  # a mask is kept in 8 bits, where 255 is not known
+
+
 class MaskCase(NamedTuple):
     """One image with its mask, before pixels are read.
 
@@ -22,6 +25,7 @@ class MaskCase(NamedTuple):
       subject: empty where nothing says who it is.
       spacing_mm: of every axis, where the file does not tell it.
       path: the file of the image; None where it is made.
+      lossy_mask: whether the mask is kept in a form that changes its values.
     """
 
     read: Callable[[], images.RawImage]
@@ -33,6 +37,7 @@ class MaskCase(NamedTuple):
     spacing_mm: float | None = None
     metadata: Mapping[str, str] = {}
     path: Path | None = None
+    lossy_mask: bool = False
 
 
 class MaskSet(NamedTuple):
@@ -49,6 +54,15 @@ class MaskSet(NamedTuple):
     values: tuple[int, ...]
     known_by: str = ""
     notes: tuple[str, ...] = ()
+
+
+def check_values(values: Sequence[int], *, where: str) -> None:
+    """Raises UserError for values of structures that a mask cannot keep."""
+    if len(values) > _MOST_STRUCTURES or not all(0 < v < 2**16 for v in values):
+        raise UserError(
+            f"{where}: masks have {len(values)} values from {min(values)} to {max(values)}; at "
+            f"most {_MOST_STRUCTURES} structures, of values from 1 to 65535"
+        )
 
 
 def from_files(
@@ -75,6 +89,7 @@ def from_files(
         spacing_mm,
         metadata or {},
         image,
+        images.suffix(mask) in (".jpg", ".jpeg"),
     )
 
 

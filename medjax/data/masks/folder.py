@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from medjax.data import images, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.masks import channels
-from medjax.data.masks.case import BACKGROUND, MaskCase, MaskSet, from_files
+from medjax.data.masks.case import BACKGROUND, MaskCase, MaskSet, check_values, from_files
 from medjax.data.masks.instances import one_structure
 from medjax.data.metadata import Metadata, columns_of, facts_of_rows, join_facts
 from medjax.data.options import MaskOptions
@@ -120,7 +121,8 @@ def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
         )
         for pair in pairing.pairs
     ]
-    return cases, more.known_by(), [*notes, *more.notes()]
+    unread = walk.note_unread(root, images.is_image)
+    return cases, more.known_by(), [*notes, *unread, *more.notes()]
 
 
 def _between(image_folder: Path, mask_folder: Path) -> Pairing:
@@ -228,13 +230,16 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
     more = Metadata(root, options, other=rows[0])
     columns = columns_of(path, rows, options, other=more.header)
     cases, without, named = [], [], []
+    used: dict[str, str] = {}
     for row in rows:
         file = files.find(row[image], origin=row.origin)
+        _note_use(used, file, row)
         named.append(file)
         if not row[mask]:
             without.append(row[image])
             continue
         mask_file = files.find(row[mask], origin=row.origin)
+        _note_use(used, mask_file, row)
         named.append(mask_file)
         here = facts_of_rows([row], columns, image=row[image])
         facts = join_facts(here, more.describe_image(file), row.origin)
@@ -257,10 +262,19 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
     others = [p for p in walk.find(root, images.is_image).files if not is_mask(p)]
     unnamed = table.note_unnamed(path, channels.leave_first(others), named)
     alone = walk.note_of(without, "image", "without a mask left out")
-    return cases, known, [*alone, *unnamed, *more.notes()]
+    unread = walk.note_unread(root, images.is_image)
+    return cases, known, [*alone, *unnamed, *unread, *more.notes()]
 
 
-_MOST_STRUCTURES, _MOST_UNNAMED = 254, 50  # a mask is kept in 8 bits, where 255 is not known
+def _note_use(used: dict[str, str], file: Path, row: table.TableRow) -> None:
+    """Raises UserError for a file that stands in the table already."""
+    key = os.path.realpath(file)
+    if key in used:
+        raise UserError(f"{row.origin}: {file.name} stands in {used[key]} too; name a file once")
+    used[key] = row.origin
+
+
+_MOST_UNNAMED = 50  # structures that are named by their numbers
 
 
 def find_structures(
@@ -268,11 +282,7 @@ def find_structures(
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names and values of what the masks show; raises UserError for those that cannot be kept."""
     names, values = _find_structures(root, cases, options)
-    if len(values) > _MOST_STRUCTURES or not all(0 < v < 2**16 for v in values):
-        raise UserError(
-            f"`data_dir={root}`: masks have {len(values)} values from {min(values)} to "
-            f"{max(values)}; at most {_MOST_STRUCTURES} structures, of values from 1 to 65535"
-        )
+    check_values(values, where=f"`data_dir={root}`")
     return names, values
 
 
@@ -298,6 +308,11 @@ def _find_structures(
         )
     if len(values) == 1:
         return ("foreground",), values
+    if any(case.lossy_mask for case in cases):
+        raise UserError(
+            f"`data_dir={root}`: masks in JPEG, which blurs the borders of structures: they have "
+            f"{len(values)} values; save them as PNG, or name the structures with `structures`"
+        )
     return tuple(f"structure_{v}" for v in values), values
 
 
@@ -341,6 +356,13 @@ def _values_in(cases: Sequence[MaskCase], *, skip_bad: bool) -> tuple[int, ...]:
     there = [np.zeros(0, int)]
     for i in chosen:
         with contextlib.suppress(*[UserError] * skip_bad):  # it is counted when all are read
-            there.append(np.unique(cases[i].read_mask().pixels))
+            values = np.unique(cases[i].read_mask().pixels)
+            odd = values[values != np.rint(values)]
+            if len(odd):
+                raise UserError(
+                    f"{cases[i].origin}: its mask has values that are not whole, such as "
+                    f"{odd[0]:g}; resample masks by the nearest voxel"
+                )
+            there.append(values)
     values = np.unique(np.concatenate(there))
     return tuple(int(v) for v in values if v != BACKGROUND)

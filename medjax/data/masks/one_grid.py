@@ -13,7 +13,7 @@ _APART_MM = 0.1  # that the affines of an image and its mask may differ by
 def turned_like(raw_image: RawImage, raw_mask: RawImage) -> RawImage:
     """The mask in the order of axes of its image, where their affines say that it has another: as a
     mask in NIfTI beside a DICOM series has."""
-    pixels = raw_mask.pixels
+    pixels, is_slice = _with_depth(raw_mask)
     if raw_image.affine is None or raw_mask.affine is None or pixels.ndim != 4:
         return raw_mask
     to_mask = np.eye(4)
@@ -24,7 +24,18 @@ def turned_like(raw_image: RawImage, raw_mask: RawImage) -> RawImage:
     backwards = to_mask[:3, :3].sum(1) < 0
     to_mask[:3, 3] = np.where(backwards, np.array(pixels.shape[:3]) - 1, 0)
     turned = geometry.reorder(pixels, np.linalg.inv(to_mask))
+    if is_slice and turned.shape[2] != 1:
+        return raw_mask  # of another plane
+    turned = turned[:, :, 0] if is_slice else turned
     return raw_mask._replace(pixels=turned, affine=raw_mask.affine @ to_mask)
+
+
+def _with_depth(raw_image: RawImage) -> tuple[np.ndarray, bool]:
+    """Pixels `[*space, channel]`, of a slice that lies in space with a third axis of one voxel; and
+    whether it is such a slice."""
+    pixels, affine = raw_image.pixels, raw_image.affine
+    is_slice = affine is not None and len(affine) == 4 and pixels.ndim == 3
+    return (pixels[:, :, None] if is_slice else pixels), is_slice
 
 
 def check_one_grid(raw_image: RawImage, raw_mask: RawImage, *, origin: str) -> None:
@@ -33,8 +44,12 @@ def check_one_grid(raw_image: RawImage, raw_mask: RawImage, *, origin: str) -> N
     if shapes[0] != shapes[1]:
         sizes = [" x ".join(map(str, shape)) for shape in shapes]
         raise UserError(
-            f"{origin}: the mask has {sizes[1]} voxels, its image {sizes[0]}; resample it onto the "
-            "grid of the image by the nearest voxel"
+            f"{origin}: the mask has {sizes[1]} voxels, its image {sizes[0]}; "
+            + (
+                "one of the two was turned, as by the EXIF of a photograph: save both as shown"
+                if shapes[0] == shapes[1][::-1]
+                else "resample it onto the grid of the image by the nearest voxel"
+            )
         )
     if raw_mask.pixels.shape[-1] != 1 and (raw_mask.pixels != raw_mask.pixels[..., :1]).any():
         raise UserError(
@@ -42,7 +57,8 @@ def check_one_grid(raw_image: RawImage, raw_mask: RawImage, *, origin: str) -> N
         )
     if raw_image.affine is None or raw_mask.affine is None:
         return
-    corners = np.array(np.meshgrid(*((0, n - 1) for n in shapes[0]))).reshape(len(shapes[0]), -1).T
+    sides = _with_depth(raw_image)[0].shape[:-1]
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in sides))).reshape(len(sides), -1).T
     if len(raw_image.affine) != corners.shape[1] + 1:
         return
     apart = np.linalg.norm(

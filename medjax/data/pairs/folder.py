@@ -36,7 +36,9 @@ def image_pairs(options: PairOptions) -> PairSet:
     cases = [_case(root, path, masked.get(path), more, options) for path in files]
     if len(cases) < 2:
         raise UserError(f"`data_dir={root}`: {walk.counted(len(cases), 'image')}; a pair needs two")
-    notes = list(more.notes())
+    notes = [*more.notes(), *walk.note_unread(root, images.is_image)]
+    alone = [path.relative_to(root).as_posix() for path in pairing.masks]
+    notes += walk.note_of(alone, "mask", "without an image left out")
     if masked and pairing.images:
         without = [path.relative_to(root).as_posix() for path in pairing.images]
         notes += walk.note_of(without, "image", "without a mask: overlaps are not measured there")
@@ -46,6 +48,9 @@ def image_pairs(options: PairOptions) -> PairSet:
         marked = [case for case, path in zip(cases, files, strict=True) if path in masked]
         names, values = find_structures(root, marked, options)
     marks, points = read_points(root, options)
+    outside = [case for case, places in points.items() if np.isinf(places).any()]
+    points = {case: np.where(np.isinf(p), np.nan, p) for case, p in points.items()}
+    notes += walk.note_of(outside, "image", "with landmarks outside it, taken as missing")
     info = DatasetInfo(root.resolve().name, structures=names, landmarks=marks)
     text, moving = pair_cases(cases, root, options)
     masks = MaskSet(info, cases, values, more.known_by(), tuple(notes))
@@ -54,7 +59,8 @@ def image_pairs(options: PairOptions) -> PairSet:
 
 def read_points(root: Path, options: PairOptions) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Names of the landmarks that are marked in images of a folder, and by case their positions
-    `[n, ndim]` in indices of the file's array; NaN is missing. Nothing where none are."""
+    `[n, ndim]` in indices of the file's array; NaN is missing, infinity outside the image. Nothing
+    where none are."""
     lists = walk.find(root, slicer.is_list).files
     if not (root / "landmarks.csv").exists() and not lists:
         return (), {}
@@ -73,7 +79,10 @@ def _to_indices(case: LandmarkCase, names: Sequence[str]) -> np.ndarray:
     world = np.eye(raw_image.pixels.ndim)
     if case.system not in ("voxel", "pixel"):
         world = placing.world_of(raw_image, spacing_mm=case.spacing_mm, origin=case.origin)
-    return np.array([index_of(case.points.get(n), case, raw_image, world) for n in names])
+    places = np.array([index_of(case.points.get(n), case, raw_image, world) for n in names])
+    sides = np.array(raw_image.pixels.shape[:-1])
+    outside = ((places < -0.5) | (places > sides - 0.5)).any(1, keepdims=True)
+    return np.where(outside, np.inf, places)
 
 
 def _case(

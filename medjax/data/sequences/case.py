@@ -100,7 +100,7 @@ def milliseconds(text: str | None, *, origin: str) -> float | None:
 def read_key_values(path: Path) -> dict[str, str]:
     """A file of `key: value` lines."""
     try:
-        with path.open(newline="", encoding="utf-8") as f:
+        with path.open(newline="", encoding="utf-8-sig") as f:
             rows = [row for row in csv.reader(f, delimiter=":") if len(row) == 2]
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: unreadable ({e})") from None

@@ -38,16 +38,10 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
         what="sequences",
         option="path_column",
     )
-    for needed in ("name", "index"):
-        if needed not in rows[0]:
-            raise UserError(f"{path}: no column {needed!r}; it has {', '.join(rows[0])}")
-    columns = Columns(
-        subjects.column_of(path, rows[0], wish=options.subject_column, rows=rows),
-        table.optional_column(path, rows[0], wish=options.split_column, usual=("split",)),
-    )
+    columns = _columns_of(path, rows, options)
     entries: dict[str, list[table.TableRow]] = {}
     for row in rows:
-        if not row["name"]:
+        if not row[columns.name]:
             raise UserError(f"{row.origin}: names no frame; fill the column name")
         if not row[key]:
             raise UserError(f"{row.origin}: names no sequence; fill the column {key}")
@@ -62,12 +56,15 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     info = DatasetInfo(root.resolve().name, frames=names, cyclic=options.cyclic)
     planes = {(c.path, files.planes(c.path)) for c in cases if c.path}
     lost = sum(count for _, count in planes) - len(cases)
+    read = (*files.SUFFIXES, *images.PICTURES)
+    unread = walk.note_unread(root, lambda p: images.suffix(p) in read or files.is_sequence(p))
     return SequenceSet(
         info,
         cases,
         known_by=f"column {columns.subject} of {path.name}" if columns.subject else "",
         notes=(
             *notes,
+            *unread,
             *[f"{walk.counted(lost, 'plane')} left out that no row of {path.name} names"]
             * bool(lost),
         ),
@@ -122,10 +119,39 @@ def _check_named(base: Path, named: Sequence[Path], listed: Path) -> None:
 
 
 class Columns(NamedTuple):
-    """Columns that say more of a case; empty where there is none."""
+    """Which columns say what; empty where there is none.
 
+    Attributes:
+      name, place: of a frame, and its index; both are there.
+      subject, split, frame_ms: of the sequence; plane: of a frame in a volume.
+    """
+
+    name: str
+    place: str
     subject: str
     split: str
+    plane: str
+    frame_ms: str
+
+
+def _columns_of(path: Path, rows: Sequence[table.TableRow], options: SequenceOptions) -> Columns:
+    """Those of a table, whatever the case of their letters."""
+
+    def usual(*names: str, wish: str = "") -> str:
+        return table.optional_column(path, rows[0], wish=wish, usual=names)
+
+    name, place = usual("name"), usual("index")
+    for needed, there in (("name", name), ("index", place)):
+        if not there:
+            raise UserError(f"{path}: no column {needed!r}; it has {', '.join(rows[0])}")
+    return Columns(
+        name,
+        place,
+        subjects.column_of(path, rows[0], wish=options.subject_column, rows=rows),
+        usual("split", wish=options.split_column),
+        usual("slice"),
+        usual("frame_ms"),
+    )
 
 
 def _cases(
@@ -141,15 +167,15 @@ def _cases(
     origin, (frames, planes) = entry[0].origin, size
     marks: dict[int, dict[str, list[int]]] = {}
     for row in entry:
-        slice_text = row.get("slice")
+        slice_text = row[columns.plane] if columns.plane else ""
         chosen = [whole_number(slice_text, origin=row.origin)] if slice_text else range(planes)
         for z in chosen:
             if not 0 <= z < planes:
                 raise UserError(
                     f"{row.origin}: slice {z}, but {file} has the slices 0 to {planes - 1}"
                 )
-            marks.setdefault(z, {}).setdefault(table.tidy(row["name"]), []).append(
-                whole_number(row["index"], origin=row.origin)
+            marks.setdefault(z, {}).setdefault(table.tidy(row[columns.name]), []).append(
+                whole_number(row[columns.place], origin=row.origin)
             )
     subject = table.one_value(entry, columns.subject, what=name)
     if columns.subject and table.is_missing(subject):
@@ -162,7 +188,9 @@ def _cases(
         "subject": subject,
         "path": file,
         "split": table.split_of({"": split}, "", origin=origin),
-        "frame_ms": milliseconds(table.one_value(entry, "frame_ms", what=name), origin=origin),
+        "frame_ms": milliseconds(
+            table.one_value(entry, columns.frame_ms, what=name), origin=origin
+        ),
     }
     return [
         SequenceCase(

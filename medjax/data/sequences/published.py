@@ -25,12 +25,17 @@ EVENTS = ("ED", "ES")
 def sunnybrook_cine(options: SequenceOptions) -> SequenceSet:
     """Short-axis cine MR; ED and ES of a patient hold for all slices that have a contour.
 
-    Leave one patient out: `--fold` (from 1) is the patient of the test split, the next one that of
-    validation.
+    Leave one patient out: `--published_fold` (from 1) is the patient of the test split, the next
+    one that of validation.
     """
     root = table.root_of(options)
     rows = table.read_rows(root / "patients.csv")
-    test = (options.published_fold - 1) % len(rows)
+    if options.published_fold > len(rows):
+        raise UserError(
+            f"`published_fold={options.published_fold}`: {root} has {len(rows)} patients, of which "
+            "each is left out in one fold, 1 to that many"
+        )
+    test = options.published_fold - 1
     cases = []
     for i, row in enumerate(rows):
         origin, path = row.origin, root / f"{row['patient']}.nii.gz"

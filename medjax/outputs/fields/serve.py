@@ -37,6 +37,11 @@ class FieldAnswer(NamedTuple):
         """From the fixed to the moving image, mm."""
         return self.pair.transform
 
+    @property
+    def unit(self) -> str:
+        """Of lengths: voxels where the fixed file does not tell their size."""
+        return "mm" if np.isfinite(self.pair.column("fixed_file_spacing")).all() else "vox"
+
     def rows(self) -> list[Json]:
         """For `predictions.csv`."""
         folding, deviation = metrics.score_jacobian(self.transform.jacobian_determinant())
@@ -44,7 +49,7 @@ class FieldAnswer(NamedTuple):
         return [
             {
                 "case_id": self.case_id,
-                "mean_displacement_mm": float(length.mean()),
+                f"mean_displacement_{self.unit}": float(length.mean()),
                 "folding": float(folding),
                 "log_jacobian_sd": float(deviation),
             }

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from medjax.data import walk
 from medjax.evaluation.metrics import (
     Floats,
     Metric,
@@ -88,9 +89,16 @@ def of_frames(names: Sequence[str], *, milliseconds: bool) -> dict[str, Metric]:
 
 
 def _mean(metric: Callable, marks, score, weight, name: int | None) -> Floats:
-    """Of one name, or the mean over names."""
-    names = range(marks.shape[2]) if name is None else [name]
+    """Of one name, or the mean over those with a true frame; `note_absent` tells the others."""
+    there = np.flatnonzero((marks > 0).any((0, 1)))
+    names = (there if len(there) else range(marks.shape[2])) if name is None else [name]
     return np.mean([metric(marks[..., j], score[..., j], weight) for j in names], axis=0)
+
+
+def note_absent(marks: np.ndarray, names: Sequence[str], *, split: str) -> list[str]:
+    """A note of names that no sequence of a split has; `marks` as above."""
+    absent = [name for j, name in enumerate(names) if not (marks[..., j] > 0).any()]
+    return walk.note_of(absent, "name", f"without a frame in {split}, in no mean over names there")
 
 
 @marked(scale="share")

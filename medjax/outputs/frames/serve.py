@@ -1,5 +1,6 @@
 """Sequences made ready for a network, and the frames that it finds."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -107,11 +108,15 @@ def inputs(spec: ModelSpec) -> list[Input]:
 
 
 def list_files(root: Path, spec: ModelSpec) -> tuple[list[Path], Mapping[str, int]]:
-    """Files that are sequences, and folders of pictures, of which each is one."""
+    """Files that are sequences, and folders of pictures, of which each is one; pictures beside a
+    video or volume are none of its frames."""
     paths, left_out = walk.find(root, files.is_sequence)
-    pictures = walk.find(root, lambda p: images.suffix(p) in images.PICTURES).files
-    folders = {p.parent for p in set(pictures) - set(paths)}
-    others = {k: n for k, n in left_out.items() if k not in images.PICTURES}
+    pictures = set(walk.find(root, lambda p: images.suffix(p) in images.PICTURES).files)
+    beside = {p.parent for p in set(paths) - pictures}
+    single = pictures - set(paths)
+    folders = {p.parent for p in single} - beside
+    others = Counter({k: n for k, n in left_out.items() if k not in images.PICTURES})
+    others.update(images.suffix(p) for p in single if p.parent in beside)
     return walk.in_order({p for p in paths if p.parent not in folders} | folders), others
 
 

@@ -13,17 +13,17 @@ from medjax.data.suggest import (
 def suggest(dataset: Dataset, accelerated: bool) -> list[Suggestion]:
     """The network by the size of the images, batch and steps by how many there are."""
     train = dataset.splits["train"]
-    side, ndim = min(train.image_shape[:-1]), len(train.image_shape) - 1
+    side, ndim = max(train.image_shape[:-1]), len(train.image_shape) - 1
     large = side >= 112
     if accelerated and ndim == 2:
         model = "resnet18_224" if large else "resnet18_28"
     else:
         model = "resnet_slim_224" if large else "cnn" if side < 28 else "resnet_slim"
     batch = suggest_batch(len(train), most=64 if ndim == 2 else 16)
+    shown = " x ".join(map(str, train.image_shape[:-1]))
+    reason = f"images of {shown} {unit_of(ndim)}, {device_of(accelerated)}"
     return [
-        Suggestion(
-            "model", model, f"images of {side} {unit_of(ndim)} a side, {device_of(accelerated)}"
-        ),
+        Suggestion("model", model, reason),
         batch,
         suggest_steps(len(train), batch.value, epochs=30, accelerated=accelerated),
     ]

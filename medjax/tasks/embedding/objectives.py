@@ -123,11 +123,11 @@ def fill_masks(
 
 
 def draw_mask(key: Key, *, space: tuple[int, ...], mask_ratio: float) -> Array:
-    """Which voxels are hidden, `[*space]`: whole patches, `mask_ratio` of them."""
+    """Which voxels are hidden, `[*space]`: whole patches, `mask_ratio` of them, one or more."""
     patches = tuple(min(_PATCHES, n) for n in space)
     count = int(np.prod(patches))
     order = jax.random.permutation(key, count)
-    hidden = (order < round(mask_ratio * count)).reshape(patches)
+    hidden = (order < max(round(mask_ratio * count), 1)).reshape(patches)
     for axis, (few, n) in enumerate(zip(patches, space, strict=True)):
         hidden = jnp.take(hidden, np.arange(n) * few // n, axis=axis)
     return hidden

@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from medjax.config import option
+from medjax.data.dataset import Split
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.ops.neighbours import DISTANCES
 from medjax.outputs.base import Weights
+from medjax.outputs.embeddings.metadata import MetadataDistance
 from medjax.tasks.embedding import forest, transforms
 from medjax.tasks.embedding.objectives import LOSSES, Objective, learn_classes
 from medjax.tasks.embedding.predictor import (
@@ -89,6 +91,12 @@ class RetrievalOptions:
         if self.known_classes and self.transform not in transforms.OF_CLASSES:
             names = " or ".join(transforms.OF_CLASSES)
             raise UserError(f"`known_classes`: by probabilities; give `transform` as {names}")
+        signed = self.features in (TRAINED, COMPONENTS)
+        if self.distance == "chi_squared" and signed and self.transform == transforms.NONE:
+            raise UserError(
+                f"`distance=chi_squared`: of histograms, and `features={self.features}` are below "
+                "0 too; give `features=forest`, or a `transform` to probabilities"
+            )
         if self.distance == _BITS and not self.has_bits:
             raise UserError("`distance=hamming`: of bits; give `code`, or `transform=median`")
 
@@ -141,6 +149,14 @@ def check_options(options: RetrievalOptions, *, start: bool, seeds: int) -> None
         raise UserError(f"`init_from`: `features={options.features}` has no network")
     if options.features != TRAINED and seeds > 1:
         raise UserError(f"`seeds`: `features={options.features}` does not depend on it; leave out")
+
+
+def check_images(options: RetrievalOptions, train: Split) -> None:
+    """Raises UserError for what these images cannot have, before anything is trained."""
+    if options.shortlist and len(train.image_shape) != 3:
+        raise UserError("`shortlist`: barcodes are of 2-D images; leave it out")
+    if options.metadata:
+        MetadataDistance(train, options.metadata)
 
 
 def take_weights(gallery: Gallery, task: Task, *, seed: int) -> Weights:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from medjax import losses
 from medjax.ops import heatmap
-from medjax.ops.augment import Augmentation, Sample, augment, augment_together, swap
+from medjax.ops.augment import Augmentation, Sample, augment, augment_together, drop_outside, swap
 from medjax.ops.consensus import in_one_order
 from medjax.ops.preprocess import Preprocessing
 from medjax.ops.window import tiled
@@ -120,16 +120,17 @@ def make(
                 augmentation=augmentation,
                 mirrored=tuple(mirrored),
                 into=window,
+                keep_outside=True,
             )
 
         varied = jax.vmap(vary)(keys, batch["image"], batch["landmarks"])
         maps, stats = network(params, stats, varied.image, train=True, key=dropout_key)
-        known = ~jnp.isnan(batch["landmarks"]).any(-1)
-        value = jax.vmap(score, (None, 0, 0, 0))(params, maps, varied.points, known).mean()
-        logs = {"loss": value}
-        if learn_sigma:
-            logs["sigma"] = jnp.exp(params["log_sigma"]).mean()
-        return value, (stats, logs)
+        # Of the varied points, since mirror images exchange left and right.
+        known = ~jnp.isnan(varied.points).any(-1)
+        points = drop_outside(varied.points, varied.image.shape[1:-1])
+        value = jax.vmap(score, (None, 0, 0, 0))(params, maps, points, known).mean()
+        sigma = {"sigma": jnp.exp(params["log_sigma"]).mean()} if learn_sigma else {}
+        return value, (stats, {"loss": value, **sigma})
 
     def maps(params: Params, stats: Stats, unit: Array) -> Array:
         def apply_network(images: Array) -> Array:

@@ -93,7 +93,9 @@ class SearchPredictor:
         "how much the distance fell, or its square",
         choices=("distance", "squared"),
     )
-    clip_reward: float = option(1.0, "rewards lie within this; 0: anywhere", least=0)
+    clip_reward: float = option(
+        1.0, "rewards of `reward=distance` lie within this; 0: anywhere", least=0
+    )
     dtype: str = option("float32", "of the computation", choices=("float32", "bfloat16"))
 
     output = SEARCHED
@@ -129,7 +131,7 @@ class SearchPredictor:
             (self.crop_size,) * len(shape),
             history=self.history,
             reward=self.reward,
-            clip=self.clip_reward,
+            clip=self.clip_reward if self.reward == "distance" else 0.0,
             outside=self.outside,
             limit=self.limit,
             trail=self.trail,

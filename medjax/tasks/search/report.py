@@ -171,6 +171,7 @@ def corrected(
     split: Split, points: LandmarkPredictions, shapes: np.ndarray, *, threshold: float
 ) -> LandmarkPredictions:
     """Points that do not fit the shape of the others where they would; see `ops.shape_model`.
+    What was not found stays so.
 
     Args:
       shapes: `[case, landmark, ndim]` of the training split, voxels of the prepared images.
@@ -181,7 +182,9 @@ def corrected(
     fit = jax.vmap(lambda p: shape_model.correct(model, p, threshold=threshold))(
         jnp.asarray(there, jnp.float32)
     )
-    return from_voxels(split, points.names, np.asarray(fit.points), points.confidence)
+    missing = np.isnan(points.points_mm)  # what is said to be absent stays so
+    mended = np.where(missing, np.nan, np.asarray(fit.points))
+    return from_voxels(split, points.names, mended, points.confidence)
 
 
 def as_searches(points: LandmarkPredictions) -> Searches:

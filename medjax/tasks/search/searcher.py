@@ -50,6 +50,8 @@ def check_settings(
         raise UserError(
             f"`crop_size={size}`: `trunk=convolutions` needs {qnet.SMALLEST_CROP} or more"
         )
+    if predictor.answer == "lowest" and predictor.trail < 2:
+        raise UserError("`answer=lowest` is of the places before the last: give `trail=2` or more")
     if predictor.trail < predictor.visits:
         raise UserError(f"`trail={predictor.trail}` is shorter than `visits={predictor.visits}`")
     usable = learning.fill - (predictor.history - 1) - (learning.n_step - 1)

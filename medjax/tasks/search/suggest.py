@@ -18,7 +18,8 @@ def suggest(dataset: Dataset, accelerated: bool) -> list[Suggestion]:
         for name, count in zip(names, np.isnan(train["landmarks"]).any(2).sum(0), strict=True)
         if count
     ]
-    reason = "; ".join(["the first that every training case has", *left_out[:_MOST]])
+    first = "the first that every training case has"
+    reason = "; ".join([first if complete else "every training case has none", *left_out[:_MOST]])
     return [
         Suggestion("landmarks", complete or names[:1], reason),
         suggest_steps(len(train), 1, epochs=10, accelerated=accelerated),

@@ -83,6 +83,7 @@ class SegmentationPredictor:
             preprocessing=spec.preprocessing,
             augmentation=self.augmentation,
             mirror=self.mirror,
+            voxel=spec.info.spacing_mm or (),
             **training,
         )
 

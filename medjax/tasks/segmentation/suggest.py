@@ -33,7 +33,10 @@ def suggest(dataset: Dataset, accelerated: bool, *, levels: int) -> list[Suggest
         Suggestion("patch", tuple(patch.tolist()), reason),
         Suggestion("batch", batch, f"patches of {count} axes"),
         suggest_steps(
-            len(train) * _parts(train["size"], patch), batch, epochs=20, accelerated=accelerated
+            len(train),
+            batch,
+            epochs=20 * _parts(train["size"], patch),
+            accelerated=accelerated,
         ),
     ]
 

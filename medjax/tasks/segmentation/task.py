@@ -66,6 +66,7 @@ def make(
     weights: LossWeights = DICE_AND_CROSS_ENTROPY,
     mirror: tuple[int, ...] = (),
     things: bool = False,
+    voxel: tuple[float, ...] = (),
 ) -> Task:
     """Segmentation with `model`.
 
@@ -81,8 +82,10 @@ def make(
       augmentation: how patches vary in training; masks move with them.
       mirror: axes of the patch that predictions are averaged over, both ways.
       things: masks are maps of depth of single things, of one structure.
+      voxel: its size along each axis of a patch, in any unit; empty: the same along all.
     """
     thin = tuple(a for a, n in enumerate(image_shape[:-1]) if n == 1)
+    shown_voxel = tuple(size for a, size in enumerate(voxel) if a not in thin)
 
     def init(key: Key) -> tuple[Params, Stats]:
         variables = dict(model.init(key, jnp.zeros((1, *_shown(image_shape, thin))), train=False))
@@ -97,7 +100,7 @@ def make(
     def vary(key: Key, image: Array, mask: Array) -> tuple[Array, Array]:
         known = jnp.where(mask == UNKNOWN, 0, mask.astype(jnp.int32) + 1)
         sample = Sample(preprocessing.unit(image), jnp.zeros((0, mask.ndim)), known)
-        varied = augment_together(key, sample, augmentation=augmentation)
+        varied = augment_together(key, sample, augmentation=augmentation, voxel=shown_voxel)
         assert varied.mask is not None
         return (
             varied.image,

@@ -18,6 +18,7 @@ from medjax.models import pretrained, sononet, tensor_files
 from medjax.ops.preprocess import Preprocessing
 from medjax.outputs.base import ModelSpec
 from medjax.outputs.frames import FrameMeasures
+from medjax.outputs.frames.metrics import note_absent
 from medjax.tasks.temporal.predictor import TemporalPredictor
 from medjax.train.options import TrainingOptions
 from medjax.train.plan import make_optimizer
@@ -115,6 +116,17 @@ def check_set(
                 f"{split.case_id[int(unknown.argmax())]} of {name}: the time between its frames is "
                 "not known; give the column frame_ms, `frame_ms`, or `units=frames`"
             )
+
+
+def note_planes(dataset: Dataset, predictor: TemporalPredictor) -> list[str]:
+    """Notes of planes that a split lacks, on which they are judged."""
+    if predictor.task != "planes":
+        return []
+    return [
+        note
+        for name in dict.fromkeys(("validation", dataset.report_split))
+        for note in note_absent(dataset.splits[name]["marks"], dataset.info.frames, split=name)
+    ]
 
 
 def fit_preprocessing(train: Split, *, init_from: str) -> Preprocessing:

@@ -70,7 +70,9 @@ def compare_rivals(
     and ES, and one answer a subject where subjects have several sequences.
     """
     network, split, metrics = evaluation.ensemble, evaluation.split, evaluation.metrics
-    bright = report.by_brightness(split) if evaluation.spec.info.frames == ("ED", "ES") else {}
+    # Curves have no threshold from which a frame would count as of a plane.
+    are_heart = evaluation.spec.info.frames == ("ED", "ES") and network.task == "frames"
+    bright = report.by_brightness(split) if are_heart else {}
     rows = {
         "network": network,
         **others,
@@ -79,8 +81,10 @@ def compare_rivals(
     }
     if len(set(split.subject_id)) < len(split):
         rows["network, mean over a subject"] = report.pooled(network)
+    # Nor has the mean place, so that planes are compared by their order.
+    judge = "average_precision" if network.task == "planes" else score
     compared = {
-        who: network.compare(row, metrics[score], samples=evaluation.samples)
+        who: network.compare(row, metrics[judge], samples=evaluation.samples)
         for who, row in rows.items()
         if row is not network
     }
@@ -89,6 +93,7 @@ def compare_rivals(
             who: row.estimates(metrics, samples=evaluation.samples) for who, row in rows.items()
         },
         "compared_with": "network",
+        "compared_by": judge,
         "compared": reports.corrected(
             {who: {"difference": c.difference, "p_value": c.p_value} for who, c in compared.items()}
         ),
@@ -98,7 +103,7 @@ def compare_rivals(
 def show_rivals(result: JsonView) -> None:
     """Prints the table of the network and of what it is to be better than."""
     estimates: Mapping[str, Mapping[str, Estimate]] = result["beside"]
-    score = result["validation"]["metric"]
+    score = result["compared_by"]
     shown = ("f1", "average_precision", "hit_rate")
     columns = [m for m in result["metrics"] if m.endswith("afd_cyclic") or m in shown]
     reports.show(

@@ -62,19 +62,29 @@ def check_arms(
         )
 
 
-def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: DatasetInfo) -> None:
+def check_set(
+    names: Sequence[str],
+    sizes: Sequence[str],
+    train: Split,
+    info: DatasetInfo,
+    *,
+    options: TrainingOptions,
+    learnt: Sequence[str],
+) -> None:
     """Raises UserError for a size that is no number, or larger than a class of the training set,
-    and for arms that need what the set has not."""
-    if {METADATA, WITH_METADATA} & set(names) and not train.metadata[0]:
+    and for arms that need what the set has not.
+
+    Args:
+      options: whose seeds draw the examples.
+      learnt: columns of metadata that no arm may use, as classes are made of them.
+    """
+    if {METADATA, WITH_METADATA} & set(names) and not usable_facts(train, learnt=learnt):
         raise UserError("`arms`: the set has no metadata; name columns with `metadata_columns`")
     if {CLASSICAL, EARLY, LATE} & set(names):
         classical.find_skimage()
     planar = [name for name in names if name in OF_PLANES]
     if planar and len(train.image_shape) != 3:
         raise UserError(f"`arms`: {', '.join(planar)}: of 2-D images; leave out what is not")
-    if SVM in names and info.classes:
-        subject, every = np.array(train.subject_id), np.arange(len(train))[None]
-        _check_classes(train["label"], every, *choose_folds(train["label"], every, subject))
     if not info.classes and {SVM, NEIGHBOURS} & set(names):
         raise UserError(f"`arms`: {SVM} and {NEIGHBOURS} are of classes; leave those arms out")
     if info.quantities and WINDOWS in names:
@@ -93,6 +103,26 @@ def check_set(names: Sequence[str], sizes: Sequence[str], train: Split, info: Da
                 f"`train_sizes={size}`: {where} has {counts[least]} training images; give no more, "
                 f"or `{ALL}`"
             )
+    if SVM in names:
+        subject = np.array(train.subject_id)
+        for size in sizes:
+            drawn = _draw_once(data_keys(options), train["label"], size, subject)
+            _check_classes(train["label"], *drawn, size=size)
+
+
+def seed_keys(options: TrainingOptions) -> Key:
+    """The key of each seed, as `train.plan` makes it."""
+    return jax.vmap(jax.random.key)(options.seed + jnp.arange(options.seeds))
+
+
+def data_keys(options: TrainingOptions) -> Key:
+    """The key that draws the examples of each seed, as `step.make_advance` splits it."""
+    return jax.vmap(lambda key: jax.random.split(key)[1])(seed_keys(options))
+
+
+def usable_facts(train: Split, *, learnt: Sequence[str]) -> tuple[str, ...]:
+    """The columns of metadata, without those that the classes are made of."""
+    return tuple(name for name in train.metadata[0] if name not in learnt)
 
 
 def group_images(train: Split, info: DatasetInfo) -> tuple[np.ndarray, Sequence[str]]:
@@ -165,6 +195,9 @@ def _part_subjects(label: np.ndarray, subject: np.ndarray, folds: int) -> np.nda
     from sklearn.model_selection import StratifiedGroupKFold  # here, as it takes a second to load
 
     out = np.empty(len(label), int)
+    # By their first image: the names of subjects are another hash on each machine.
+    first = {name: i for i, name in reversed(list(enumerate(subject)))}
+    subject = np.array([first[name] for name in subject])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with few examples
         parts = list(StratifiedGroupKFold(folds).split(label, label, subject))
@@ -231,9 +264,7 @@ def predict_tables(
     from medjax.tasks.transfer import tables  # here, as scikit-learn takes a second to load
 
     predict = {SVM: tables.predict_svm, NEIGHBOURS: tables.predict_neighbours}[name]
-    rows, fold, folds = _draw_once(keys, label, size, subject)
-    if name == SVM:
-        _check_classes(label, rows, fold, folds)
+    rows, fold, _ = _draw_once(keys, label, size, subject)
     by_seed = [
         predict(features[mine], label[mine], my_fold, asked)
         for mine, my_fold in zip(rows, fold, strict=True)
@@ -250,14 +281,17 @@ def _draw_once(
     return rows, *choose_folds(label, rows, subject)
 
 
-def _check_classes(label: np.ndarray, rows: np.ndarray, fold: np.ndarray, folds: int) -> None:
+def _check_classes(
+    label: np.ndarray, rows: np.ndarray, fold: np.ndarray, folds: int, *, size: str
+) -> None:
     """Raises UserError if a class is missing where a fold is held out."""
     for mine, my_fold in zip(rows, fold, strict=True):
         for number in range(folds):
             if set(label[mine]) - set(label[mine][my_fold != number]):
                 raise UserError(
-                    f"`arms`: {SVM} is fitted without each fifth of the subjects in turn, and a "
-                    f"class has too few for that: leave {SVM} out, or the class"
+                    f"`arms`: with `train_sizes={size}`, {SVM} is fitted without each of {folds} "
+                    "groups of subjects in turn, and then lacks a class: leave out "
+                    f"{SVM}, or that size"
                 )
 
 

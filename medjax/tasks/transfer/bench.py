@@ -45,6 +45,7 @@ class Bench(NamedTuple):
       layers: how those from the weights are trained; None: as all.
       variables: of the network with the weights that arms start from.
       target: `[n, class]`, as the head encodes it; group: that sizes count by, `[n]`.
+      facts: the columns of metadata that arms may use.
       made: tables of splits that arms have asked for, by what they hold and of which split.
     """
 
@@ -63,6 +64,7 @@ class Bench(NamedTuple):
     known_by: tuple[str, ...]
     target: np.ndarray
     group: np.ndarray
+    facts: tuple[str, ...]
     made: dict[tuple[str, str], np.ndarray]
 
     @property
@@ -95,6 +97,7 @@ def set_up(
     started_task: Task,
     cache: Path,
     known_by: tuple[str, ...],
+    learnt: Sequence[str],
 ) -> Bench:
     """The program of all trainings, and the network that arms start from.
 
@@ -104,6 +107,7 @@ def set_up(
       started_task: of arms that start from the weights; another one than `task` is compiled too.
       cache: the folder for features; known_by: what they depend on, beside the scaling: digests of
         the set and of the weights.
+      learnt: columns of metadata that no arm may use, as classes are made of them.
     """
     head = predictor.make_head(spec)
     plan_for = functools.partial(
@@ -133,6 +137,7 @@ def set_up(
         (*known_by, predictor.model, predictor.dtype),
         np.asarray(head.encode(jnp.asarray(train[head.column]), len(spec.info.targets))),
         arms.group_images(train, spec.info)[0],
+        arms.usable_facts(train, learnt=learnt),
         {},
     )
 
@@ -212,7 +217,7 @@ def _fit_probes(bench: Bench, features: np.ndarray, size: str) -> tuple[Probe, s
         features,
         bench.target,
         bench.group,
-        plan.data_keys(bench.options),
+        arms.data_keys(bench.options),
         size,
         subject=bench.subject,
         head=bench.head,
@@ -227,7 +232,8 @@ def _tabulate_classical(bench: Bench, split: Split, what: str) -> np.ndarray:
 
 def _tabulate_metadata(bench: Bench, split: Split, what: str) -> np.ndarray:
     """What the table of the set says of cases."""
-    return encode_metadata(split.metadata, fit_encoding(bench.train.metadata))[:, None]
+    encoding = fit_encoding(bench.train.metadata, bench.facts)
+    return encode_metadata(split.metadata, encoding)[:, None]
 
 
 # What arms with a probe know of a case; several parts stand beside one another.
@@ -265,7 +271,7 @@ def answer_tables(table: Table, name: str, asked: Mapping[str, Split]) -> dict[s
             name,
             _recall(bench, _tabulate, bench.train, "train")[:, 0],
             bench.train["label"],
-            plan.data_keys(bench.options),
+            arms.data_keys(bench.options),
             table.size,
             subject=bench.subject,
             asked=[_recall(bench, _tabulate, split, what)[:, 0] for what, split in asked.items()],
@@ -305,14 +311,14 @@ def plan_arm(table: Table, name: str) -> Plan:
         return plan.of_arm(bench.plan, init, table.data, options=bench.options, layers=same)
     start = bench.start(init)
     if name == arms.PROBED and table.probes is not None:
-        start = arms.with_probes(start, table.probes, plan.seed_keys(bench.options))
+        start = arms.with_probes(start, table.probes, arms.seed_keys(bench.options))
     return plan.of_arm(bench.started, start, table.data, options=bench.options, layers=layers)
 
 
-def count_examples(table: Table, name: str) -> int:
-    """How many images go through a network for an arm, all seeds."""
+def count_examples(table: Table, name: str, steps: int) -> int:
+    """How many images go through a network for an arm, all seeds; `steps` were trained."""
     options = table.bench.options
     if name in (arms.FROZEN, *arms.TABLES):
         parts = _PARTS.get(name, (_tabulate,))
         return len(table.bench.train) * sum(_SHOWN.get(part, 0) for part in parts)
-    return options.steps * options.batch * options.seeds
+    return steps * options.batch * options.seeds

@@ -84,10 +84,10 @@ class Encoding(NamedTuple):
     values: tuple[str, ...]
 
 
-def fit_encoding(metadata: Sequence[Mapping[str, str]]) -> list[Encoding]:
+def fit_encoding(metadata: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[Encoding]:
     """The columns of the training set: numbers as they are, of texts one value each."""
     out = []
-    for column in metadata[0] if metadata else ():
+    for column in columns:
         known = {row[column] for row in metadata if not table.is_missing(row[column])}
         numbers = all(map(table.is_number, known))
         out.append(Encoding(column, () if numbers else tuple(sorted(known))))
@@ -97,14 +97,15 @@ def fit_encoding(metadata: Sequence[Mapping[str, str]]) -> list[Encoding]:
 def encode_metadata(
     metadata: Sequence[Mapping[str, str]], encoding: Sequence[Encoding]
 ) -> np.ndarray:
-    """Cases as numbers `[n, feature]`; what is missing is a value of its own, and a text that the
-    training set has not is none of those that it has."""
+    """Cases as numbers `[n, feature]`; what is missing is a value of its own, as is a text among
+    numbers, and a text that the training set has not is none of those that it has."""
     columns = []
     for column, values in encoding:
         cells = [row[column] for row in metadata]
-        columns.append([float(table.is_missing(cell)) for cell in cells])
+        known = [not table.is_missing(x) and (bool(values) or table.is_number(x)) for x in cells]
+        columns.append([float(not there) for there in known])
         if values:
             columns += [[float(cell == value) for cell in cells] for value in values]
         else:
-            columns.append([float(cell) if table.is_number(cell) else 0.0 for cell in cells])
+            columns.append([float(x) if k else 0.0 for x, k in zip(cells, known, strict=True)])
     return np.array(columns, np.float32).T

@@ -69,9 +69,10 @@ def compute_features(
 def _read_kept(path: Path) -> np.ndarray | None:
     """The features in a file; None where there is none that can be read."""
     try:
-        return np.load(path, allow_pickle=False)
+        kept = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
+    return kept if kept.dtype == np.float32 else None
 
 
 def pool_pixels(preprocessing: Preprocessing, split: Split, *, batch: int, what: str) -> np.ndarray:
@@ -89,7 +90,7 @@ def _by_batch(
 ) -> np.ndarray:
     batches = list(padded(len(split), batch=batch))
     parts = [
-        np.asarray(compute(split.images(index)))[valid]
+        np.asarray(compute(split.images(index)), np.float32)[valid]
         for index, valid in progress.track(batches, total=len(batches), what=f"features of {what}")
     ]
     return np.concatenate(parts)

@@ -15,7 +15,7 @@ import numpy as np
 
 from medjax.data.dataset import Split
 from medjax.errors import UserError
-from medjax.tasks.transfer.arms import Init
+from medjax.tasks.transfer.arms import Init, data_keys
 from medjax.tasks.transfer.comparing import ALL
 from medjax.train import feed, mesh, state, step, supervised
 from medjax.train.optim import LayerRate
@@ -26,16 +26,6 @@ from medjax.train.task import Task
 from medjax.typing import Array, Batch, Key
 
 Layers = Mapping[str, LayerRate] | None
-
-
-def seed_keys(options: TrainingOptions) -> Key:
-    """The key of each seed, as `train.plan` makes it."""
-    return jax.vmap(jax.random.key)(options.seed + jnp.arange(options.seeds))
-
-
-def data_keys(options: TrainingOptions) -> Key:
-    """The key that draws the examples of each seed, as `step.make_advance` splits it."""
-    return jax.vmap(lambda key: jax.random.split(key)[1])(seed_keys(options))
 
 
 def plan_arms(

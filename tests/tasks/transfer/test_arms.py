@@ -21,7 +21,8 @@ from medjax.train.options import TrainingOptions
 LABEL = np.array([0, 1, 2] * 8 + [0] * 6)
 EACH = np.arange(len(LABEL))  # every image is its own subject
 OPTIONS = TrainingOptions(steps=6, batch=4, seeds=2, seed=3)
-KEYS = plan.data_keys(OPTIONS)
+KEYS = arms.data_keys(OPTIONS)
+LEARNT = {"options": OPTIONS, "learnt": ()}
 PIXELS = Preprocessing(0.0, 255.0, (0.5,), (0.25,))
 
 
@@ -141,7 +142,7 @@ def check_set(sizes, *, names=("scratch",), image_shape=(8, 8, 1), info=None):
     train = Split(
         {"label": LABEL}, [""] * count, [""] * count, [{}] * count, None, image_shape, np.uint8
     )
-    arms.check_set(names, sizes, train, info or DatasetInfo("x", ("a", "b", "c")))
+    arms.check_set(names, sizes, train, info or DatasetInfo("x", ("a", "b", "c")), **LEARNT)
 
 
 def test_images_with_findings_are_counted_by_their_rarest():
@@ -153,7 +154,7 @@ def test_images_with_findings_are_counted_by_their_rarest():
     assert names == ["a", "b", "no finding"]
     assert number.tolist() == [0, 1, 1, 0, 2]
     with pytest.raises(UserError, match="class no finding has 1 training images"):
-        arms.check_set(["scratch"], ["2"], train, info)
+        arms.check_set(["scratch"], ["2"], train, info, **LEARNT)
 
 
 def test_features_are_what_the_last_layer_is_given(rng):
@@ -197,7 +198,7 @@ def test_a_frozen_network_answers_as_its_probes(rng):
     x = extract_features(net, variables, images)
     probes = Probe(rng.normal(size=(2, x.shape[1], 3)), rng.normal(size=(2, 3)))
     params, stats = arms.freeze(variables, probes)
-    keys = plan.seed_keys(OPTIONS)
+    keys = arms.seed_keys(OPTIONS)
     begin = arms.with_probes(
         lambda key: (variables["params"], variables["batch_stats"]), probes, keys
     )

@@ -10,7 +10,7 @@ TRAIN = [{"age": "40", "sex": "f"}, {"age": "", "sex": "m"}, {"age": "55.5", "se
 
 
 def test_columns_are_numbers_or_one_value_each():
-    encoding = fit_encoding(TRAIN)
+    encoding = fit_encoding(TRAIN, list(TRAIN[0]))
     assert encoding == [Encoding("age", ()), Encoding("sex", ("f", "m"))]
     # Whether age is missing, age, whether sex is missing, female, male.
     np.testing.assert_allclose(
@@ -20,8 +20,10 @@ def test_columns_are_numbers_or_one_value_each():
 
 def test_what_the_training_set_has_not_is_none_of_its_values():
     other = [{"age": "old", "sex": "x"}]
-    np.testing.assert_array_equal(encode_metadata(other, fit_encoding(TRAIN)), [[0] * 5])
-    assert fit_encoding([]) == []
+    np.testing.assert_array_equal(
+        encode_metadata(other, fit_encoding(TRAIN, list(TRAIN[0]))), [[0] * 5]
+    )
+    assert fit_encoding([], []) == []
 
 
 def test_features_of_an_image_that_is_the_same_all_over():
@@ -69,6 +71,6 @@ def test_without_scikit_image_the_extra_is_named(module, monkeypatch):
 def test_what_says_nothing_is_missing_whatever_it_is_called():
     ages = ("45", "NA", "nan", "unknown", "", "60")
     table = [{"age": age} for age in ages]
-    assert fit_encoding(table) == [Encoding("age", ())]
-    found = encode_metadata(table, fit_encoding(table))
+    assert fit_encoding(table, ["age"]) == [Encoding("age", ())]
+    found = encode_metadata(table, fit_encoding(table, ["age"]))
     np.testing.assert_array_equal(found.T, [[0, 1, 1, 1, 1, 0], [45, 0, 0, 0, 0, 60]])

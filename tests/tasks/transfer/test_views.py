@@ -7,7 +7,7 @@ import numpy as np
 from medjax import heads
 from medjax.data.info import DatasetInfo
 from medjax.ops.saliency import find_salient
-from medjax.tasks.transfer import arms, bench, plan, views
+from medjax.tasks.transfer import arms, bench, views
 from medjax.tasks.transfer.probe import Probe
 from medjax.train.options import TrainingOptions
 
@@ -62,7 +62,7 @@ def test_every_window_has_the_target_and_the_fold_of_its_image(monkeypatch):
     monkeypatch.setattr(arms, "fit_probes", fit)
     label = np.array([0, 1, 2] * 4)
     features = np.repeat(np.arange(12.0), 4).reshape(12, 2, 2)  # of image i all values are i
-    keys = plan.data_keys(TrainingOptions(seeds=1))
+    keys = arms.data_keys(TrainingOptions(seeds=1))
     arms.fit_size(features, np.eye(3)[label], label, keys, "3", subject=np.arange(12), head=None)
     shown = given["features"][given["rows"][0]][:, 0].astype(int)  # of each row its image
     images = arms.choose_rows(keys, label, "3")
