@@ -9,7 +9,8 @@ import medjax
 from medjax import losses, models
 from medjax.config import configure
 from medjax.data import catalogue
-from medjax.data.options import DataOptions, LandmarkOptions
+from medjax.data.options import DataOptions, LandmarkOptions, MaskOptions
+from medjax.data.pair_options import PairOptions
 from medjax.data.sequence_options import SequenceOptions
 from medjax.errors import UserError
 from tests.bundle import conftest as shared
@@ -236,11 +237,15 @@ def test_a_folder_is_what_it_looks_like(tmp_path, folder_of_images):
     (tmp_path / "l" / "landmarks.csv").write_text("path,x,y\n")
     (tmp_path / "t.csv").write_text("case,name,index\n")
     (tmp_path / "u.csv").write_text("file,diagnosis\n")
+    (tmp_path / "quoted.csv").write_text('"image","mask"\n')  # as R writes
+    (tmp_path / "excel.csv").write_text("fixed,moving\n", encoding="utf-8-sig")
     for path, kind in (
         (folder_of_images, DataOptions),
         (tmp_path / "l", LandmarkOptions),
         (tmp_path / "t.csv", SequenceOptions),
         (tmp_path / "u.csv", DataOptions),
+        (tmp_path / "quoted.csv", MaskOptions),
+        (tmp_path / "excel.csv", PairOptions),
     ):
         assert catalogue.find_kind(path) is kind
     (tmp_path / "empty").mkdir()

@@ -391,3 +391,11 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, none):
 
 def test_unknown_names_list_what_is_known():
     assert str(unknown("thing", "zz", ["b", "a"])) == "unknown thing 'zz': known are a, b"
+
+
+def test_without_auto_a_folder_chooses_nothing():
+    from experiments import classify
+
+    for given, auto in (([], True), (["--noauto"], False), (["--auto=false"], False)):
+        config = app.parse(classify.Config, ["classify", "somewhere", *given], "classify")
+        assert config.files.auto is auto

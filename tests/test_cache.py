@@ -10,7 +10,7 @@ from medjax.tools import cache
 @pytest.fixture
 def kept(tmp_path):
     """Two sets, one of them in two forms, and a compiled program."""
-    for name, mark, size in (("a", "x", 10), ("a", "y", 20), ("b", "z", 3000)):
+    for name, mark, size in (("a", "0" * 12, 10), ("a", "1" * 12, 20), ("b", "2" * 12, 3000)):
         folder = tmp_path / "datasets" / name / mark / "1.0.0"
         folder.mkdir(parents=True)
         (folder / "data").write_bytes(b"0" * size)
@@ -51,7 +51,7 @@ def test_it_removes_what_is_named_and_keeps_the_key(kept, what, left):
 
 def test_a_set_that_is_being_prepared_stays(kept):
     with (
-        lock.hold(kept / "datasets" / "b" / "z" / ".lock", wait=False),
+        lock.hold(kept / "datasets" / "b" / ("2" * 12) / ".lock", wait=False),
         pytest.raises(UserError, match="1 set being prepared just now"),
     ):
         cache.main(cache.Config(cache_dir=str(kept), empty="all"))
@@ -62,3 +62,12 @@ def test_what_is_not_there_is_one_line(kept, tmp_path):
     with pytest.raises(UserError, match="unknown entry of the cache 'c'"):
         cache.main(cache.Config(cache_dir=str(kept), empty="c"))
     cache.main(cache.Config(cache_dir=str(tmp_path / "nothing")))
+
+
+def test_what_is_not_of_medjax_stays(kept):
+    others = [kept / "datasets" / "BraTS" / "patient1" / "t1.nii.gz", kept / "features" / "own.csv"]
+    for path in others:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    cache.main(cache.Config(cache_dir=str(kept), empty="all"))
+    assert all(path.exists() for path in others)

@@ -22,7 +22,8 @@ def push(files: Mapping[str, bytes], repository: str) -> str:
     with _one_line_errors(repository):
         api = hub.HfApi()
         api.create_repo(repository, exist_ok=True, private=True)
-        old = itertools.islice(api.list_repo_tree(repository, recursive=True), _MOST_ENTRIES)
+        tree = api.list_repo_tree(repository, recursive=True, revision=_revision_of(repository))
+        old = itertools.islice(tree, _MOST_ENTRIES)
         gone = [x.path for x in old if not x.path.startswith(".git") and x.path not in files]
         done = api.create_commit(
             repository,

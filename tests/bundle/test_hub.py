@@ -75,6 +75,8 @@ class Hub(BaseHTTPRequestHandler):
             repository = path.removeprefix("/api/models/").split("/commit/")[0]
             for line in content.splitlines():
                 entry = json.loads(line)
+                if entry["key"] == "deletedFile":
+                    del self.repositories[repository][entry["value"]["path"]]
                 if entry["key"] == "file":
                     self.repositories[repository][entry["value"]["path"]] = base64.b64decode(
                         entry["value"]["content"]
@@ -226,3 +228,12 @@ def test_a_hub_that_names_no_revision_is_refused(server, classifier, tmp_path, m
 def test_a_server_that_is_away_is_told(tmp_path):
     code, _, told = share("http://127.0.0.1:9", tmp_path, "pull", "someone/tiny", tmp_path / "copy")
     assert code == 2 and "the hub says:" in told
+
+
+def test_what_was_there_before_is_gone_after_a_push(server, classifier, tmp_path):
+    Hub.repositories["someone/tiny"] = {"manifest.sig": b"old", ".gitattributes": b"x"}
+    archive.write_zip(tmp_path / "b.zip", classifier.files)
+    code, _, told = share(server, tmp_path, "push", tmp_path / "b.zip", "someone/tiny")
+    assert code == 0, told
+    there = Hub.repositories["someone/tiny"]
+    assert there == {**classifier.files, ".gitattributes": b"x"}

@@ -16,7 +16,7 @@ VOC = """<annotation><filename>a.png</filename><object><name>cell</name><bndbox>
 
 def test_pascal_voc(tmp_path):
     (tmp_path / "a.xml").write_text(VOC)
-    assert formats.read_voc(tmp_path / "a.xml") == ("a.png", [BOX])
+    assert formats.read_voc(tmp_path / "a.xml") == ("a.png", [BOX], None)
     for text, words in (
         (VOC[:-9], "no annotation of Pascal VOC"),
         (VOC.replace("11", "x"), "no annotation of Pascal VOC"),
@@ -41,7 +41,7 @@ def coco(**changes):
 def test_coco(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(coco())
-    assert formats.read_coco(path) == {"a.png": [BOX], "b.png": []}
+    assert [x[:2] for x in formats.read_coco(path)] == [("a.png", [BOX]), ("b.png", [])]
     for text in (coco(categories=[]), coco(images=[]), "{}", "[1]", coco(annotations=[{}])):
         path.write_text(text)
         with pytest.raises(UserError, match="no annotations of COCO"):
@@ -53,7 +53,8 @@ def test_coco_crowds_and_polygons(tmp_path):
     some = [{"image_id": 7, "category_id": 3, "segmentation": [shape]}]
     some.append({"image_id": 7, "category_id": 3, "bbox": [0, 0, 40, 20], "iscrowd": 1})
     (tmp_path / "a.json").write_text(coco(annotations=some))
-    assert formats.read_coco(tmp_path / "a.json") == {"a.png": [BOX], "b.png": []}
+    found = formats.read_coco(tmp_path / "a.json")
+    assert [x[:2] for x in found] == [("a.png", [BOX]), ("b.png", [])]
 
 
 def test_yolo(tmp_path):
@@ -104,3 +105,37 @@ def test_boxes_without_a_size_and_outside_are_named():
     assert made.outside == ["a.png, box 3 (cell)"]
     with pytest.raises(UserError, match=r"box 1 \(cell\): has 2 axes, its image 3; .* zmin"):
         formats.sort_out([BOX], (40, 20, 9), image="a.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("data.yaml", "names: {1: a, 2: b, 3: c}", "numbered 1, 2, 3; number them from 0 on"),
+        ("data.yaml", "names: {0: a, 2: b}", "number them from 0 on"),
+        ("classes.txt", "a\n\nb\n", "line 2 is empty"),
+    ],
+)
+def test_numbers_of_classes_are_kept(tmp_path, file, text, words):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UserError, match=words):
+        formats.read_yolo_names(tmp_path)
+
+
+def test_numbers_in_quotes_are_in_their_order(tmp_path):
+    names = "\n".join(f"  '{n}': c{n}" for n in range(12))
+    (tmp_path / "data.yaml").write_text(f"names:\n{names}\n")
+    assert formats.read_yolo_names(tmp_path) == tuple(f"c{n}" for n in range(12))
+
+
+@pytest.mark.parametrize("part", ["images", "categories"])
+def test_an_id_of_coco_that_stands_twice_is_refused(tmp_path, part):
+    entry = {"id": 5, "file_name": "a.png", "name": "cell"}
+    (tmp_path / "a.json").write_text(coco(**{part: [entry, entry], "annotations": []}))
+    with pytest.raises(UserError, match=f"the id 5 stands twice in {part}"):
+        formats.read_coco(tmp_path / "a.json")
+
+
+def test_the_encoding_of_a_voc_file_is_the_one_it_declares(tmp_path):
+    head = '<?xml version="1.0" encoding="ISO-8859-1"?>'
+    (tmp_path / "a.xml").write_bytes((head + VOC.replace("cell", "tumör")).encode("latin-1"))
+    assert formats.read_voc(tmp_path / "a.xml").boxes[0].label == "tumör"

@@ -9,12 +9,13 @@ from PIL import Image
 
 from medjax.data import source
 from medjax.data.boxes import SETS
-from medjax.data.boxes.case import BoxCase
+from medjax.data.boxes.case import BoxCase, note_absent
 from medjax.data.boxes.folder import box_folder
 from medjax.data.boxes.formats import NamedBox
 from medjax.data.builders.boxes import prepare
 from medjax.data.catalogue import find_kind
 from medjax.data.images import RawImage
+from medjax.data.info import DatasetInfo
 from medjax.data.options import BoxOptions, MaskOptions
 from medjax.data.suggest import suggest_form
 from medjax.errors import UserError
@@ -268,3 +269,76 @@ def test_boxes_about_pieces_of_a_volume_and_about_touching_things(tmp_path):
     (case,) = box_folder(BoxOptions(data_dir=str(tmp_path))).cases
     assert [b.label for b in case.boxes(())] == ["cell", "b", "c"]
     assert case.boxes(())[2] == last._replace(label="c")
+
+
+def listed(names, **image):
+    """A file of COCO with one box in each image."""
+    return json.dumps(
+        {
+            "images": [{"id": i, "file_name": n, **image} for i, n in enumerate(names)],
+            "categories": [{"id": 1, "name": "red"}],
+            "annotations": [
+                {"image_id": i, "category_id": 1, "bbox": [10, 5, 10, 5]} for i in range(len(names))
+            ],
+        }
+    )
+
+
+def test_an_image_in_two_lists_is_refused(tmp_path):
+    draw(tmp_path, "a.png", "b.png")
+    for name in ("cells", "debris"):
+        (tmp_path / f"{name}.json").write_text(listed(["a.png", "b.png"]))
+    with pytest.raises(UserError, match=r"a\.png: two files list its boxes"):
+        box_folder(BoxOptions(data_dir=str(tmp_path)))
+
+
+def test_a_list_of_images_of_another_size_is_refused(tmp_path):
+    draw(tmp_path, "a.png", "b.png")
+    (tmp_path / "all.json").write_text(listed(["a.png", "b.png"], width=300, height=200))
+    case = box_folder(BoxOptions(data_dir=str(tmp_path))).cases[0]
+    with pytest.raises(UserError, match="has 300 x 200 pixels, and it has 40 x 20"):
+        case.boxes((40, 20))
+
+
+def test_a_list_that_was_cut_off_is_named(tmp_path):
+    draw(tmp_path, "a.png", "b.png")
+    (tmp_path / "train.json").write_text(listed(["a.png"]))
+    (tmp_path / "val.json").write_text(listed(["b.png"])[:-20])
+    with pytest.raises(UserError, match=r"val\.json: no annotations of COCO: cut off"):
+        box_folder(BoxOptions(data_dir=str(tmp_path)))
+
+
+def test_a_list_that_excel_has_saved_is_read(tmp_path):
+    draw(tmp_path, "a.png", "b.png")
+    (tmp_path / "all.json").write_text(listed(["a.png", "b.png"]), encoding="utf-8-sig")
+    assert len(box_folder(BoxOptions(data_dir=str(tmp_path))).cases) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a.png,nan,1,1,5,5", "without a class"),
+        ("a.png,red,1,1,inf,5", "not finite"),
+        ("a.png,red,1,1,5,5\na.png,red,1,1,5,5", "twice"),
+    ],
+)
+def test_rows_of_boxes_are_checked(tmp_path, rows, words):
+    draw(tmp_path, "a.png")
+    (tmp_path / "boxes.csv").write_text(f"image,label,xmin,ymin,xmax,ymax\n{rows}\n")
+    with pytest.raises(UserError, match=words):
+        box_folder(BoxOptions(data_dir=str(tmp_path)))
+
+
+def test_the_grid_is_of_the_usual_size_not_of_the_first(tmp_path):
+    for i in range(9):
+        Image.new("L", (64, 64) if i == 0 else (320, 160)).save(tmp_path / f"{i}.png")
+    (tmp_path / "all.json").write_text(listed([f"{i}.png" for i in range(9)]))
+    options = BoxOptions(data_dir=str(tmp_path))
+    assert box_folder(options).shape == (160, 320)
+    assert suggest_form(options, accelerated=True)[0][:2] == ("image_shape", (160, 320))
+
+
+def test_a_class_that_no_training_image_has_is_noted():
+    info = DatasetInfo("x", box_classes=("red", "white", "blue"))
+    (note,) = note_absent(np.array([[0, 0, -1], [2, -1, -1]]), info)
+    assert note.startswith("1 class without a box in the training images") and "white" in note

@@ -262,3 +262,9 @@ def test_a_directory_of_dicom_files_is_no_image(tmp_path):
     saved(tmp_path / "1.2.840", SEVEN)
     assert images.is_image(tmp_path / "1.2.840")
     assert images.stem(tmp_path / "1.2.840") == "1.2.840"
+
+
+def test_a_slope_of_nothing_is_refused(tmp_path):
+    path = saved(tmp_path / "a.dcm", SEVEN, RescaleSlope=0, RescaleIntercept=-1024)
+    with pytest.raises(UserError, match=r"a\.dcm: .*RescaleSlope is 0"):
+        dicom.read(path, limit_bytes=10**9)

@@ -70,3 +70,14 @@ def test_too_few_subjects():
     data = make([0, 1, 2, 3], [0, 1, 0, 1], split=["train", "train", "validation", "validation"])
     with pytest.raises(UserError, match="`folds=5`: only 4 subjects"):
         split_folds(data, count=5, fold=0, seed=0)
+
+
+def test_folds_do_not_follow_the_names_of_subjects_which_are_hashed():
+    case_ids = [f"c{i}" for i in range(12)]
+    some, other = (
+        make([f"{(7 * i + mark) % 12}" for i in range(12)], [0, 1] * 6, case_ids=case_ids)
+        for mark in (0, 5)
+    )
+    for fold in range(3):
+        first, second = (split_folds(d, count=3, fold=fold, seed=1) for d in (some, other))
+        assert first.splits["test"].case_id == second.splits["test"].case_id

@@ -136,3 +136,13 @@ def test_a_pose_of_three_points_needs_all_of_them():
     onto = points[:, [1, 0, 2]] * [1, 1, -1] + [1.0, 2, 3]
     pose = geometry.robust_rigid(points, onto)
     np.testing.assert_allclose(geometry.apply(pose, points), onto, atol=1e-6)
+
+
+def test_wider_pixels_are_found_at_the_same_places(rng):
+    pixels = rng.random((4, 5, 1))
+    back = geometry.scaling(np.array([0.5, 0.5]), np.array([0.25, 0.75]))
+    wide, there = geometry.widen(pixels, back)
+    place = np.array([[2.0, 3.0]])
+    apart = geometry.apply(there, place) - geometry.apply(back, place)
+    np.testing.assert_allclose(apart, [[1, 1]])
+    assert wide.shape == (6, 7, 1)

@@ -106,3 +106,13 @@ def test_millimetres_beside_pixels_are_not_taken_for_them(tmp_path, header, ndim
     path.write_text(f"image,landmark,{header}\na.png,tip,{','.join(values)}\n")
     entry = landmark_table.read(path, coordinates=wish, ndim=ndim)["a.png"]
     assert (entry.system, entry.points["tip"]) == (system, (2.0,) * ndim)
+
+
+def test_sizes_along_an_axis_are_no_landmarks(tmp_path):
+    text = "image,nasion_x,nasion_y,pixel_spacing_x,pixel_spacing_y\na.png,1,2,0.5,0.5\n"
+    assert set(read(tmp_path, text)["a.png"].points) == {"nasion"}
+
+
+def test_other_columns_of_a_long_table_are_no_half_landmarks(tmp_path):
+    rows = read(tmp_path, "image,landmark,x,y,width_x\na.png,p,1,2,7\n")
+    assert rows["a.png"].points == {"p": (1.0, 2.0)}

@@ -389,3 +389,31 @@ def test_a_misspelt_landmark_is_refused_by_the_name_of_its_file(tmp_path):
     with pytest.raises(UserError, match=r"4\.png.*'anteror_part', and no 'anterior_part'"):
         write("anteror_part")
     assert "is it spelled otherwise" in " ".join(write("anterior_part_2").notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "words"),
+    [
+        (2, 2, "a pose needs 3 landmarks; the set has 2"),
+        (4, 2, "v0.nii.gz has 2 of its landmarks in mm, and a pose needs 3"),
+    ],
+)
+def test_too_few_points_for_a_pose_are_told(tmp_path, cache_dir, names, rows, words, rng):
+    folder, run = tmp_path / "volumes", tmp_path / "run"
+    folder.mkdir()
+    run.mkdir()
+    lines, predicted = [], []
+    for i in range(4):
+        volume = rng.random((12, 12, 12)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / f"v{i}.nii.gz")
+        for j in range(rows if i == 0 else names):
+            place = f"{2 + j},{3 + 2 * j},{9 - j * j}"
+            lines.append(f"v{i},p{j},{place},{'val' if i == 3 else 'train'}")
+            if i == 3:
+                predicted.append(f"v{i}.nii.gz,p{j},{place}")
+    head = "volume,landmark,x_ras_mm,y_ras_mm,z_ras_mm,split\n"
+    (folder / "landmarks.csv").write_text(head + "\n".join(lines) + "\n")
+    head = "case_id,landmark,pred_x_mm,pred_y_mm,pred_z_mm\n"
+    (run / "predictions.csv").write_text(head + "\n".join(predicted) + "\n")
+    with pytest.raises(UserError, match=words):
+        load(cache_dir, data_dir=str(folder), pose_from=str(run), image_shape=(16, 16, 16))

@@ -19,7 +19,7 @@ from medjax.data.info import DatasetInfo
 from medjax.data.masks import SETS
 from medjax.data.masks.case import MaskCase, numbered
 from medjax.data.masks.folder import mask_folder
-from medjax.data.masks.one_grid import check_one_grid
+from medjax.data.masks.one_grid import check_one_grid, turned_like
 from medjax.data.options import MaskOptions
 from medjax.data.patches import UNKNOWN, cut, draw_patches
 from medjax.errors import UserError
@@ -456,3 +456,98 @@ def test_heads_have_their_official_circumference():
         long, short = ellipses.axes(mask > 0, spacing=np.full(2, case.spacing_mm))
         official = float(case.metadata["hc_mm_official"])
         assert geometry.circumference(long, short) == pytest.approx(official, rel=1e-3)
+
+
+def test_an_image_without_a_thing_is_one_of_its_set():
+    masks = [np.zeros((8, 9), np.uint16) for _ in range(6)]
+    for mask in masks[1:]:
+        mask[2:4, 2:4], mask[5:7, 5:8] = 1, 2
+    made = Dataset.from_masks([np.ones((8, 9), np.uint8)] * 6, masks, instances=True)
+    voxels = np.concatenate([split["voxels"] for split in made.splits.values()])
+    assert sorted(voxels[:, 0]) == [0, *[10] * 5]
+
+
+def test_the_outer_half_of_the_outermost_voxels_is_of_the_image():
+    """Eight slices of 5 mm, all with the organ, brought to voxels of 1 mm."""
+    affine = np.diag([1.0, 1.0, 5.0, 1.0])
+    image, mask = np.full((6, 6, 8, 1), 100, np.int16), np.ones((6, 6, 8, 1), np.uint8)
+    mask[0] = 0
+    case = MaskCase(lambda: None, lambda: None, "a", "a", "", None)
+    made = prepare(
+        case,
+        images.RawImage(image, None, affine),
+        images.RawImage(mask, None, affine),
+        (1,),
+        form=Form((1.0, 1.0, 1.0), "set", ()),
+    )
+    assert made.image.shape == (6, 6, 40, 1)
+    assert (made.image == 100).all()
+    assert (made.kept["mask"][2] == 1).all()
+
+
+def test_slices_are_turned_as_volumes_are():
+    image, mask = np.zeros((5, 4, 1)), np.zeros((5, 4, 1), np.uint8)
+    image[1, 3], mask[3, 0] = 1, 1  # the same place, both axes the other way round
+    there = np.eye(4)
+    turned = np.diag([-1.0, -1.0, 1.0, 1.0])
+    turned[:2, 3] = 4, 3
+    raw_image, raw_mask = (images.RawImage(x, None, a) for x, a in ((image, there), (mask, turned)))
+    found = turned_like(raw_image, raw_mask)
+    np.testing.assert_array_equal(found.pixels, image)
+    check_one_grid(raw_image, found, origin="a")
+    away = turned.copy()
+    away[2, 3] = 50
+    with pytest.raises(UserError, match="lies up to 50 mm from its image"):
+        check_one_grid(raw_image, raw_mask._replace(affine=away), origin="a")
+
+
+def test_masks_of_a_lossy_form_are_refused(tmp_path):
+    rows, columns = np.mgrid[:40, :40]
+    disc = 255 * ((rows - 20) ** 2 + (columns - 20) ** 2 < 90).astype(np.uint8)
+    for folder, suffix in (("images", "png"), ("labels", "jpg")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(disc).save(tmp_path / folder / f"a.{suffix}", quality=95)
+    with pytest.raises(UserError, match="masks in JPEG"):
+        mask_folder(MaskOptions(data_dir=str(tmp_path)))
+
+
+def test_masks_that_are_not_whole_are_named(tmp_path):
+    for folder, values in (("images", 9 * boxes()), ("labels", 0.5 * boxes())):
+        (tmp_path / folder).mkdir()
+        volume = np.stack([values] * 3, -1).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / folder / "a.nii.gz")
+    with pytest.raises(UserError, match=r"a\.nii\.gz: its mask has values .* such as 0\.5"):
+        mask_folder(MaskOptions(data_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["a.png,a_mask.png\na.png,b_mask.png", "a.png,a_mask.png\nb.png,a_mask.png", "a.png,a.png"],
+)
+def test_a_file_stands_in_a_table_of_masks_once(tmp_path, rows):
+    make_set(tmp_path, "a.png", "b.png", "a_mask.png", "b_mask.png")
+    (tmp_path / "masks.csv").write_text(f"image,mask\n{rows}\n")
+    with pytest.raises(UserError, match=r"stands in .*masks\.csv, line \d too"):
+        mask_folder(MaskOptions(data_dir=str(tmp_path)))
+
+
+def test_what_is_of_another_kind_is_counted(tmp_path):
+    make_set(tmp_path, "images/a.png", "labels/a.png")
+    for name in ("images/b.mha", "labels/b.mha"):
+        (tmp_path / name).touch()
+    notes = mask_folder(MaskOptions(data_dir=str(tmp_path))).notes
+    assert "2 files of other kinds left out (2 .mha)" in notes
+
+
+def test_one_ct_of_several_makes_a_set_of_them(tmp_path, cache_dir):
+    """The first volume shows no air."""
+    for i, low in enumerate((-150, -1000, -1000, -1000)):
+        volume = np.linspace(low, 500, 6 * 7 * 8).reshape(6, 7, 8).astype(np.int16)
+        for folder, values in (("images", volume), ("labels", (volume > 100).astype(np.uint8))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / folder / f"{i}.nii.gz")
+    found = source.load(
+        "mask_folder", options=MaskOptions(data_dir=str(tmp_path)), cache_dir=cache_dir
+    )
+    assert next(iter(found.splits.values())).image_dtype == "int16"
+    assert any("intensities are scaled alike" in note for note in found.notes)

@@ -295,3 +295,14 @@ def test_each_mouse_is_registered_to_each_other_one(tmp_path):
     options = PairOptions(data_dir=root, longest_side=32)
     kept = source.load("mouse_brain", options=options, cache_dir=tmp_path / "cache")
     assert len(kept.splits["validation"]) == 5 and len(kept.splits["train"]) == 20
+
+
+def test_points_outside_their_image_are_missing_and_counted(tmp_path):
+    for name in ("a", "b", "c"):
+        Image.fromarray(blob((16, 16), (8, 8))).save(tmp_path / f"{name}.png")
+    rows = [f"{name}.png,p,{x},4" for name, x in (("a", 3), ("b", 300), ("c", 5))]
+    (tmp_path / "landmarks.csv").write_text("image,landmark,x,y\n" + "\n".join(rows) + "\n")
+    made = image_pairs(PairOptions(data_dir=str(tmp_path)))
+    assert np.isnan(made.points["b.png"]).all()
+    assert np.isfinite(made.points["a.png"]).all()
+    assert "1 image with landmarks outside it, taken as missing: b.png" in made.masks.notes

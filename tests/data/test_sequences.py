@@ -9,6 +9,7 @@ from medjax.data import source
 from medjax.data.sequence_options import SequenceOptions
 from medjax.data.sequences import SETS, files, heart, published, sweep
 from medjax.errors import UserError
+from medjax.outputs.frames.serve import list_files
 from tests.conftest import real_data
 
 
@@ -316,3 +317,34 @@ def test_a_sweep_shows_every_plane():
     assert all(marks.values())
     order = [np.mean(marks[name]) for name in sweep.PLANES]  # from front to back, or back to front
     assert order == sorted(order) or order == sorted(order)[::-1]
+
+
+def test_the_letters_of_columns_may_be_large(folder, tmp_path):
+    rows = [["case0", "s0", "ED", 0, 1, 30], ["case0", "s0", "ES", 2, 1, 30]]
+    marks = (("ED", 0), ("ES", 2))
+    rows += [[f"case{i}", f"s{i}", n, j, "", 30] for i in range(1, 6) for n, j in marks]
+    table(folder, rows, ("Case", "Subject_ID", "Name", "Index", "Slice", "Frame_ms"))
+    found = load(folder, tmp_path / "cache")
+    assert {s for split in found.splits.values() for s in split.case_id} == {
+        "case0:1",
+        *(f"case{i}" for i in range(1, 6)),
+    }
+    assert all((split["frame_ms"] == 30).all() for split in found.splits.values())
+    assert "1 plane left out" in " ".join(found.notes)
+
+
+def test_pictures_beside_videos_are_none_of_their_frames(tmp_path):
+    for name in ("a.gif", "b.gif"):
+        write_gif(tmp_path / name, frames_of(4))
+    write_folder(tmp_path / "c", frames_of(3))
+    for name in ("view1.png", "view2.png"):
+        (tmp_path / name).write_bytes((tmp_path / "c").joinpath("000.png").read_bytes())
+    paths, left_out = list_files(tmp_path, None)
+    assert paths == [tmp_path / "a.gif", tmp_path / "b.gif", tmp_path / "c"]
+    assert left_out == {".png": 2}
+
+
+def test_a_fold_of_more_patients_than_there_are_is_refused(tmp_path):
+    (tmp_path / "patients.csv").write_text("patient,ed_index,es_index\na,0,1\nb,0,1\nc,0,1\n")
+    with pytest.raises(UserError, match="has 3 patients"):
+        SETS["sunnybrook_cine"](SequenceOptions(data_dir=str(tmp_path), published_fold=4))

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import functools
+import shutil
 import subprocess
 import sys
 
@@ -472,3 +473,27 @@ def test_a_table_in_another_encoding(folder_of_images, tmp_path):
     (folder_of_images / "metadata.csv").write_bytes("image,dx\nä,b\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"metadata\.csv: not a CSV file in UTF-8"):
         load("image_folder", tmp_path / "cache", data_dir=str(folder_of_images))
+
+
+def test_what_a_kill_has_left_of_a_set_is_removed(tmp_path):
+    write_npz(tmp_path / "pneumoniamnist.npz")
+    load("pneumoniamnist", tmp_path / "a", data_dir=str(tmp_path))
+    (form,) = (tmp_path / "a" / "datasets" / "pneumoniamnist").iterdir()
+    (ready,) = [path for path in form.iterdir() if path.is_dir()]
+    shutil.rmtree(ready)
+    (form / "incomplete.ABC_1.0.0").mkdir()
+    load("pneumoniamnist", tmp_path / "a", data_dir=str(tmp_path))
+    assert [path.name for path in form.iterdir() if path.is_dir()] == [ready.name]
+
+
+def test_masks_among_the_images_of_a_class_are_left_out(tmp_path, cache_dir):
+    """As BUSI has them."""
+    for label in ("benign", "malignant"):
+        (tmp_path / label).mkdir()
+        for i in range(4):
+            pixels = np.random.default_rng(i + len(label)).integers(0, 255, (8, 9), np.uint8)
+            for ending in ("", "_mask", "_mask_1"):
+                Image.fromarray(pixels).save(tmp_path / label / f"{label} ({i}){ending}.png")
+    found = load("image_folder", cache_dir, data_dir=str(tmp_path))
+    assert sum(len(split) for split in found.splits.values()) == 8
+    assert any("16 masks of images" in note for note in found.notes)

@@ -158,3 +158,13 @@ def test_patient_ids_of_a_table_are_hidden_wherever_they_stand(tmp_path, name):
     for split in found.splits.values():
         assert "Miller" not in str(split.subject_id) + str(split.metadata)
         assert [m[name] for m in split.metadata] == split.subject_id
+
+
+def test_examinations_are_subjects_where_no_patient_is_named(tmp_path):
+    paths = [
+        dicom(tmp_path / f"{i}.dcm", np.zeros((2, 2), np.uint8), StudyInstanceUID=f"1.2.{uid}")
+        for i, uid in enumerate((3, 3, 4))
+    ]
+    found = resolve(["", "", ""], paths)
+    assert found.ids == ["1.2.3", "1.2.3", "1.2.4"]
+    assert found.known_by == "StudyInstanceUID of DICOM, 2"

@@ -132,3 +132,14 @@ def test_a_coarse_class_has_the_sum_of_its_classes(tmp_path):
     assert fine.write_files(tmp_path) == ("predictions_coarse.csv",)
     again = LabelPredictions.read(tmp_path / "predictions_coarse.csv")
     np.testing.assert_allclose(again.probability, coarse.probability)
+
+
+def test_a_coarse_class_may_stand_alone(tmp_path):
+    tree = read_taxonomy(write(tmp_path / "tree.csv", "a,top", "other,", "top,"))
+    assert tree.alone == ("other",)
+    made = add_leaves(tree, [("other", "arm"), ("a", "arm")])
+    assert made.top("other / arm") == "other"
+    assert partition(add_leaves(tree, [("other",), ("a",)]), {"other": 3, "a": 2}, most=9)[0] == {
+        "other": "other",
+        "a": "top",
+    }

@@ -20,3 +20,8 @@ def test_nothing_of_a_sound_curve_or_one_without_losses():
     assert remark_learning(lines((0.5, 0.8), (0.9, 1.6))) == []  # training got worse, too
     assert remark_learning([{"step": 1, "loss": 0.3}, {"step": 2}]) == []
     assert remark_learning([]) == []
+
+
+def test_a_loss_below_nothing_has_to_rise_too():
+    assert remark_learning(lines((1.0, -0.600), (0.9, -0.601), (0.8, -0.6005))) == []
+    assert remark_learning(lines((1.0, -0.6), (0.9, -0.7), (0.8, -0.3)))

@@ -1,7 +1,9 @@
 """Where a training starts from: the weights, and the scaling that they want."""
 
 import hashlib
+import json
 import pathlib
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from safetensors.numpy import save_file
 
 from medjax import models, weights
 from medjax.errors import UserError
-from medjax.experiment.starting import StartOptions
+from medjax.experiment.starting import StartOptions, start_run
 from medjax.experiment.starting import find_start as find
 from medjax.models import published
 from medjax.ops.preprocess import Preprocessing
@@ -174,3 +176,19 @@ def test_what_cannot_be_started_from_is_told(settings, message, file, tmp_path):
     given = {"model": "cnn", "scaling": "", **settings}
     with pytest.raises(UserError, match=message):
         find_start(**given | {"init_from": places.get(given["init_from"], given["init_from"])})
+
+
+@pytest.mark.parametrize(("digest", "noted"), [("same", False), ("other", True)])
+def test_a_run_depends_on_its_weights_and_says_what_they_may_have_seen(
+    tmp_path, capsys, digest, noted
+):
+    write_run(tmp_path / "run", classes=5)
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    write_json(tmp_path / "run" / "config.json", {**settings, "data_sha1": "same"})
+    info = types.SimpleNamespace(name="a_set")
+    run = types.SimpleNamespace(
+        depends_on={}, dataset=types.SimpleNamespace(info=info, digest=digest)
+    )
+    start = start_run(run, StartOptions(str(tmp_path / "run")), model="cnn")
+    assert run.depends_on == {"started_from": start.facts["sha256"]}
+    assert ("on cases that are reported" in capsys.readouterr().out) is noted

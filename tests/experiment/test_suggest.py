@@ -3,6 +3,7 @@
 import dataclasses
 import types
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from experiments import classify
 from medjax import app
 from medjax.data.dataset import Dataset, Split
 from medjax.data.options import DataOptions, LandmarkOptions
+from medjax.data.pair_options import PairOptions
 from medjax.data.suggest import Suggestion, suggest_batch, suggest_form, suggest_steps
 from medjax.errors import UserError
 from medjax.experiment.suggest import apply
@@ -124,3 +126,38 @@ def test_a_folder_alone_trains_and_goes_on_with_the_same_choices(tmp_path, cache
         assert done.report["settings"]["image_size"] == 28
     out = capsys.readouterr().out
     assert out.count("chosen: --image_size=28") == 1
+
+
+def volumes(root, shape, *, turned=False):
+    for i, label in enumerate(("a", "b")):
+        (root / label).mkdir(parents=True)
+        affine = np.diag([1.0, 1, 1, 1])
+        if turned and i:
+            affine = affine[:, [1, 2, 0, 3]]
+        image = np.random.default_rng(i).integers(0, 255, shape).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(image, affine), root / label / "x.nii.gz")
+    return DataOptions(data_dir=str(root))
+
+
+def test_the_longest_side_counts(tmp_path):
+    options = volumes(tmp_path / "thin", (100, 100, 12))
+    assert suggest_form(options, accelerated=False)[0][:2] == ("image_size", 32)
+    options = pictures(tmp_path / "long", [(60, 900)] * 3)
+    assert suggest_form(options, accelerated=False)[0][:2] == ("image_size", 64)
+
+
+def test_volumes_of_one_stored_shape_may_lie_otherwise(tmp_path):
+    options = volumes(tmp_path, (20, 24, 28), turned=True)
+    assert suggest_form(options, accelerated=False)[0].name == "image_size"
+
+
+def test_bad_files_are_passed_over_where_they_may(tmp_path):
+    options = pictures(tmp_path / "s", [(28, 28)] * 3)
+    (tmp_path / "s" / "a" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"0\.png"):
+        suggest_form(options, accelerated=False)
+    assert suggest_form(dataclasses.replace(options, skip_bad=True), accelerated=False) == []
+
+
+def test_pairs_keep_their_size():
+    assert suggest_form(PairOptions(), accelerated=False) == []

@@ -71,3 +71,10 @@ def test_of_nothing_there_is_no_recall():
 
 def test_an_empty_search_finds_nothing():
     assert VectorSearch("cosine").search(np.ones(3), k=5) == []
+
+
+def test_of_answers_as_near_as_one_another_any_is_right(rng):
+    """Codes of a byte have many at one distance."""
+    values = jax.vmap(pack_bits)(rng.integers(0, 2, (500, 8)).astype(bool))
+    search, _ = make_search(values, distance="hamming", approximate=True)
+    assert search.measure_recall(k=5) > 0.95

@@ -180,3 +180,38 @@ def test_other_files(tmp_path):
         tensor_files.read(tmp_path / "b.npz")
     with pytest.raises(UserError, match=r"no file of weights; known are .safetensors, .npz, .pth"):
         tensor_files.read(tmp_path / "a.h5")
+
+
+def test_a_member_that_says_it_is_larger_than_it_is(torch, tmp_path):
+    """The size in the list of a zip file is what its author writes."""
+    path = save_zip(tmp_path / "a.pth", {"a": Tensor(torch, (4000,), (1,), count=4000)})
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\x01\x02")  # the last entry of the list: the numbers
+    content[place + 24 : place + 28] = (16000).to_bytes(4, "little")
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"a\.pth: "):
+        tensor_files.read(path)
+
+
+def test_what_is_not_a_storage_is_no_storage(torch, tmp_path):
+    class Made(OrderedDict):
+        """Pickled as an OrderedDict with attributes of a storage."""
+
+        def __reduce__(self):
+            return OrderedDict, (), {"size": 4000, "key": "0", "kind": "f4"}
+
+    tensor = Tensor(torch, (4000,), (1,), count=12)
+    given = (Made(), 0, (4000,), (1,), False, OrderedDict())
+    tensor.__class__ = type(
+        "Forged", (), {"__reduce__": lambda self: (torch._utils._rebuild_tensor_v2, given)}
+    )
+    with pytest.raises(UserError, match="no storage"):
+        tensor_files.read(save_zip(tmp_path / "a.pth", {"a": tensor}))
+
+
+def test_an_order_of_bytes_that_never_ends_is_not_read(torch, tmp_path):
+    path = save_zip(tmp_path / "a.pth", {"a": Tensor(torch, (12,), (1,))})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/byteorder", b"little" + bytes(10**6))
+    with pytest.raises(UserError, match="big-endian"):
+        tensor_files.read(path)

@@ -90,3 +90,10 @@ def test_images_of_whole_numbers_and_half_floats_keep_their_type():
 def test_wrong_ranks_are_refused():
     with pytest.raises(AssertionError):
         interpolation.sample(jnp.zeros((3, 3)), jnp.zeros((2, 1)))
+
+
+def test_whole_numbers_are_rounded_not_cut():
+    image = jnp.array([[[250], [250], [251]]], jnp.uint8)
+    places = jnp.array([[0.0, 0.0, 0.0], [0.3, 1.4, 1.6]])
+    found = interpolation.sample(image, places)
+    np.testing.assert_array_equal(found[:, 0], [250, 250, 251])

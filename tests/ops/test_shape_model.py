@@ -61,3 +61,13 @@ def test_fewer_than_three_known_points_stay_as_they_are(model, known):
     np.testing.assert_array_equal(fit.points, points)
     assert np.isnan(fit.distance).all()
     assert not fit.outlier.any()
+
+
+@pytest.mark.parametrize("wrong", [3, 4])
+def test_where_no_three_points_fit_nothing_is_moved(model, wrong, rng):
+    away = np.zeros((5, 3))
+    away[:wrong] = rng.uniform(200, 400, (wrong, 3)) * rng.choice([-1, 1], (wrong, 3))
+    points = jnp.asarray(MEAN + away, jnp.float32)
+    fit = shape_model.correct(model, points)
+    np.testing.assert_array_equal(fit.points, points)
+    assert np.isnan(fit.distance).all()

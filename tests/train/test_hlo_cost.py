@@ -76,3 +76,12 @@ def test_a_compiled_convolution_costs_what_its_products_are():
     products = 2 * 4 * 4 * 5 * 3 * 3 * 3  # results, and what each is summed over
     assert costs["y"].flops == costs["g"].flops == 2 * products
     assert costs["y"].moved_bytes == 4 * (2 * 16 * 3 + 27 * 5 + 2 * 16 * 5)
+
+
+def test_of_a_large_array_what_is_picked_counts():
+    def pick(images, rows):
+        return images[rows].mean((1, 2))
+
+    images, rows = jnp.zeros((1000, 30, 30)), jnp.zeros(4, jnp.int32)
+    costs = entry(jax.jit(pick).lower(images, rows).compile())
+    assert sum(c.moved_bytes for c in costs) < 4 * 4 * 30 * 30 * 4 + 10_000

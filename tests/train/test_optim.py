@@ -82,3 +82,9 @@ def test_without_a_wish_all_layers_are_alike():
     assert rates == {"dense1": (0.25, 0), "dense2": (0.5, 0), "fc": (1.0, 0)}
     with pytest.raises(UserError, match="`layer_decay`: at most 1"):
         FineTuningOptions(layer_decay=1.5)
+
+
+def test_what_a_transformer_keeps_outside_its_layers_belongs_to_the_first():
+    names = list_layers(models.classifier("vit_small", num_classes=2), (28, 28, 1))
+    assert {"cls_token", "pos_embed"} < set(names[0])
+    assert sum(map(len, names)) == len({name for some in names for name in some})

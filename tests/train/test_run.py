@@ -23,7 +23,7 @@ from tests.conftest import settings
         ([0.7, 0.6], 2, False),  # too few to tell
         ([0.7, 0.6, 0.71], 2, False),
         ([0.7, 0.6, 0.5, 0.4], 0, False),
-        ([np.nan, np.nan, np.nan], 2, True),
+        ([np.nan, np.nan, np.nan], 2, False),  # nothing to gain on yet
         ([np.nan, 0.1, np.nan], 2, False),
         ([0.5, np.nan, np.nan], 2, True),
     ],
@@ -69,3 +69,14 @@ def test_a_run_of_more_than_an_hour_says_so_before_it_starts(steps, said):
     run._tell_if_long(plan, update, state, 0, lines.append)
     assert len(lines) == said
     assert all(line.startswith("this will take about 2:") for line in lines)
+
+
+def test_rates_beside_one_another_end_when_none_gains(tmp_path):
+    plan = SimpleNamespace(choices=2, score="auc", higher=True, patience=2)
+    history = run._History(plan, tmp_path, until=0)
+    for high, low in ((0.8, 0.5), (0.8, 0.6), (0.8, 0.7)):
+        history.add({"auc_of_0": high, "auc_of_1": low})
+    assert not history.stalled()  # the slower one gains
+    for _ in range(2):
+        history.add({"auc_of_0": 0.8, "auc_of_1": 0.7})
+    assert history.stalled()

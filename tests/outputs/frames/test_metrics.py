@@ -139,3 +139,19 @@ def test_in_a_cycle_the_nearest_true_frame_may_lie_round_the_cut():
 def test_otsu_parts_two_heaps(rng):
     low, high = rng.normal(50, 3, 500), rng.normal(180, 5, 300)
     assert low.max() <= otsu(np.concatenate([low, high])) <= high.min()
+
+
+def test_a_plane_that_the_split_lacks_is_in_no_mean_and_is_named():
+    marks = np.zeros((2, 6, 2))
+    marks[:, 2, 0] = 1
+    right, invented = marks.copy(), marks.copy()
+    invented[0, 4, 1] = 1
+    weight = np.ones((1, 2))
+    declared = temporal_metrics.of_planes(("A", "B"), frames=1)
+    for name in ("f1", "average_precision", "hit_rate"):
+        assert declared[name](marks, right, weight)[0] == 1
+        assert declared[name](marks, invented, weight)[0] == 1
+    assert np.isnan(declared["B_f1"](marks, right, weight)[0])
+    assert declared["B_f1"](marks, invented, weight)[0] == 0
+    (note,) = temporal_metrics.note_absent(marks, ("A", "B"), split="test")
+    assert note == "1 name without a frame in test, in no mean over names there: B"

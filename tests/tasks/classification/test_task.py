@@ -1,9 +1,13 @@
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import classify
 from medjax import models
+from medjax.data.dataset import Dataset
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
@@ -116,3 +120,28 @@ def test_networks_take_2d_and_3d_in_both_dtypes(shape, name, dtype):
 def test_an_unknown_network_is_told_with_the_nearest():
     with pytest.raises(UserError, match="did you mean resnet18_28"):
         models.classifier("resnet18", num_classes=2)
+
+
+def test_a_class_that_no_image_has_weighs_nothing():
+    train = Dataset.from_arrays(
+        np.zeros((8, 8, 8), np.uint8),
+        [0, 0, 0, 1, 0, 1, 2, 2],
+        classes=("a", "b", "c"),
+        split=["train"] * 4 + ["validation"] * 4,
+    )
+    info, part = train.info, train.splits["train"]
+    np.testing.assert_allclose(classify.balance(part, info), [4 / 9, 4 / 3, 0])
+
+
+def test_without_a_last_layer_of_that_name_nothing_is_frozen():
+    for name, fits in (("cnn", True), ("sononet_small", False)):
+        network = models.classifier(name, num_classes=2)
+        task = classification.make(
+            network,
+            image_shape=(64, 64, 1),
+            num_classes=2,
+            preprocessing=PREPROCESSING,
+            frozen=True,
+        )
+        with contextlib.nullcontext() if fits else pytest.raises(UserError, match="`freeze`"):
+            classify.check_frozen(task)

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from medjax.data.dataset import Split
+from medjax.data.dataset import Dataset, Split
 from medjax.data.folds import number_folds
 from medjax.errors import UserError
 from medjax.ops.augment import Augmentation
@@ -19,7 +19,7 @@ from medjax.ops.barcode import barcode
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.embedding import forest, objectives, task, transforms
 from medjax.tasks.embedding.predictor import EmbeddingPredictor
-from medjax.tasks.embedding.retrieval import RetrievalOptions, check_options
+from medjax.tasks.embedding.retrieval import RetrievalOptions, check_images, check_options
 
 NOTHING = Augmentation()
 
@@ -156,6 +156,8 @@ def test_a_class_with_one_case_has_a_machine_too(rng):
         ({"code": True, "features": "pca"}, "`code` is for"),
         ({"code": True, "transform": "svm"}, "codes stay as they are"),
         ({"distance": "hamming"}, "of bits"),
+        ({"distance": "chi_squared"}, "of histograms"),
+        ({"distance": "chi_squared", "features": "pca"}, "of histograms"),
         ({"temperature": 0.0}, "above 0"),
     ],
 )
@@ -237,3 +239,16 @@ def test_a_class_that_the_gallery_lacks_is_never_the_likeliest(rng, kind):
     share = transforms.apply(kind, fitted.params, jnp.asarray(-5 * rows, jnp.float32))
     assert float(share[:, [1, 3]].max()) < 1e-6
     assert bool(jnp.isfinite(share).all())
+
+
+def test_however_small_the_share_something_is_hidden():
+    hidden = objectives.draw_mask(jax.random.key(0), space=(16, 16), mask_ratio=1e-3)
+    assert np.asarray(hidden).sum() == 4  # one patch of 64
+
+
+def test_what_images_cannot_have_is_told_before_the_training(rng):
+    volumes = Dataset.from_arrays(rng.random((20, 6, 6, 6)).astype(np.float32), [0, 1] * 10)
+    with pytest.raises(UserError, match="of 2-D images"):
+        check_images(RetrievalOptions(shortlist=3), volumes.splits["train"])
+    with pytest.raises(UserError, match="unknown metadata 'age'"):
+        check_images(RetrievalOptions(metadata=("age",)), volumes.splits["train"])

@@ -231,3 +231,20 @@ def test_of_a_pair_without_order_one_end_may_be_unknown():
         assert score(shown, POINTS, first, unordered=((0, 1),)) == pytest.approx(0.0, abs=1e-6)
     empty = jnp.zeros_like(there)
     assert score(empty, POINTS, first, unordered=((0, 1),)) > 0.1
+
+
+def test_a_mirror_image_has_the_mask_of_its_points_too():
+    """The left point is known and the right one is not: mirrored, the other way round."""
+    task = make(augmentation=Augmentation(flip=(1,)), mirrored=((0, 1),), loss="l2")
+    params, stats = task.init(jax.random.key(0))
+    maps = params["net"]["maps"]
+    params["net"]["maps"] = jnp.zeros_like(maps)
+    batch = {
+        "image": jnp.zeros((1, 9, 8, 1), jnp.uint8),
+        "landmarks": jnp.array([[[3.0, 4.0], [jnp.nan, jnp.nan]]]),
+    }
+    values = [float(task.loss(jax.random.key(k), params, stats, batch)[0]) for k in range(8)]
+    # Half of the energy of one Gaussian inside the image, wherever it comes to lie.
+    one = [0.5 * float((targets(POINTS[:1].at[0, 1].set(y)) ** 2).sum()) for y in (4.0, 3.0)]
+    for value in values:
+        assert value == pytest.approx(one[0], rel=0.05) or value == pytest.approx(one[1], rel=0.05)

@@ -11,6 +11,7 @@ from medjax.ops import comb
 from medjax.tasks.search import environment as search
 from medjax.tasks.search import kit
 from medjax.tasks.search.environment import Levels, Rules, Volumes
+from medjax.tasks.search.predictor import SearchPredictor
 
 ONE = Levels(jnp.array([1]), jnp.array([1]), jnp.array([0.5]))
 TWO = Levels(jnp.array([2, 1]), jnp.array([3, 1]), jnp.array([2.0, 0.5]))
@@ -280,3 +281,9 @@ def test_rules_that_nobody_knows_are_refused():
         Rules((4, 3))
     with pytest.raises(ValueError, match="reward 'cubed': known are distance, squared"):
         Rules((3, 3), reward="cubed")
+
+
+@pytest.mark.parametrize(("reward", "clip"), [("distance", 1.0), ("squared", 0.0)])
+def test_the_square_of_a_distance_is_not_clipped_to_its_sign(reward, clip):
+    predictor = SearchPredictor(reward=reward, voxel_mm=1.0, spacings_mm=(1.0,))
+    assert predictor.game((40, 40, 40)).rules.clip == clip

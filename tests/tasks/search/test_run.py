@@ -1,16 +1,22 @@
 """Volumes as agents search them: the box that an image fills, stored in a corner at all scales."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from medjax.data import geometry
-from medjax.data.dataset import Split
+from medjax.data.dataset import Dataset, Split
+from medjax.data.info import DatasetInfo
 from medjax.errors import UserError
 from medjax.ops import comb
 from medjax.ops.intensity import fingerprint
+from medjax.outputs.base import PreparedImage
 from medjax.tasks.search import run as search_run
+from medjax.tasks.search.output import check_voxels
+from medjax.tasks.search.suggest import suggest
 
 
 def test_the_box_that_an_image_fills():
@@ -100,3 +106,26 @@ def test_a_part_of_a_split_reads_its_own_images():
     assert part.case_id == ["b"]
     assert part.read(0)[0, 0, 0] == 37
     assert part["box"].shape == (1, 2, 2)
+
+
+def test_a_new_image_has_voxels_of_the_size_that_agents_step_in():
+    prepared = PreparedImage(
+        np.zeros((4, 4, 4, 1)), "a", {"to_world": np.diag([2.0, 2.0, 2.0, 1.0]), "known": True}
+    )
+    assert check_voxels(prepared, SimpleNamespace(voxel_mm=2.0)) is prepared
+    with pytest.raises(UserError, match=r"a: voxels of 2 mm .* where they had 1 mm"):
+        check_voxels(prepared, SimpleNamespace(voxel_mm=1.0))
+    unknown = prepared._replace(targets={**prepared.targets, "known": False})
+    assert check_voxels(unknown, SimpleNamespace(voxel_mm=1.0)) is unknown
+
+
+def test_where_no_landmark_is_complete_that_is_said():
+    points = np.zeros((2, 2, 3))
+    points[0, 0], points[1, 1] = np.nan, np.nan
+    train = Split(
+        {"landmarks": points}, ["a", "b"], ["a", "b"], [{}, {}], None, (8, 8, 8, 1), np.uint8
+    )
+    data = Dataset(DatasetInfo("x", landmarks=("A", "B")), {"train": train}, "")
+    (landmarks, _) = suggest(data, False)
+    assert landmarks.value == ("A",)
+    assert landmarks.reason.startswith("every training case has none; A is missing in 1 of 2")

@@ -297,3 +297,28 @@ def test_a_set_that_no_device_holds_is_refused(rng, monkeypatch):
         plan.plan_arms(
             None, small_split(rng), options=OPTIONS, evaluate=dict, score="auc", higher=True
         )
+
+
+def test_a_size_whose_folds_lack_a_class_is_told_before_anything_is_trained():
+    """Each class has one subject, so that a fold without it has none."""
+    train = Split(
+        {"label": LABEL},
+        [""] * len(LABEL),
+        [f"s{y}" for y in LABEL],
+        [{}] * len(LABEL),
+        None,
+        (8, 8, 1),
+        np.uint8,
+    )
+    info = DatasetInfo("x", ("a", "b", "c"))
+    with pytest.raises(UserError, match="with `train_sizes=4`, svm is fitted without each of"):
+        arms.check_set(["scratch", "svm"], ["4"], train, info, **LEARNT)
+
+
+def test_classes_are_not_told_by_what_they_are_made_of():
+    facts = [{"site": "arm", "age": "60"}] * len(LABEL)
+    train = Split(
+        {"label": LABEL}, [""] * len(LABEL), [""] * len(LABEL), facts, None, (8, 8, 1), np.uint8
+    )
+    assert arms.usable_facts(train, learnt=("site",)) == ("age",)
+    assert arms.usable_facts(train, learnt=()) == ("site", "age")
