@@ -38,15 +38,7 @@ def suggest_form(options: Options, *, accelerated: bool) -> list[Suggestion]:
     Raises:
       UserError: if the set cannot be read.
     """
-    by_kind: dict[type, Callable[[Any, bool], list[Suggestion]]] = {
-        DataOptions: _of_exams,
-        LandmarkOptions: _of_landmarks,
-        BoxOptions: _of_boxes,
-        MaskOptions: lambda options, accelerated: [],  # each keeps its own size
-        PairOptions: lambda options, accelerated: [],  # so do pairs
-        SequenceOptions: _of_sequences,
-    }
-    return by_kind[type(options)](options, accelerated)
+    return _FORMS[type(options)](options, accelerated)
 
 
 def _of_exams(options: DataOptions, accelerated: bool) -> list[Suggestion]:
@@ -151,6 +143,16 @@ def _shrink(
     sides = tuple(max(round(n * most / max(shape) / 16), 1) * 16 for n in shape)
     shown = " x ".join(map(str, shape))
     return [Suggestion("image_shape", sides, f"images of {shown}, {device_of(accelerated)}")]
+
+
+_FORMS: dict[type, Callable[[Any, bool], list[Suggestion]]] = {
+    DataOptions: _of_exams,
+    LandmarkOptions: _of_landmarks,
+    BoxOptions: _of_boxes,
+    MaskOptions: lambda options, accelerated: [],  # each keeps its own size
+    PairOptions: lambda options, accelerated: [],  # so do pairs
+    SequenceOptions: _of_sequences,
+}
 
 
 def unit_of(ndim: int) -> str:

@@ -10,6 +10,8 @@ from PIL import Image
 
 from experiments import classify
 from medjax import app
+from medjax.data import catalogue
+from medjax.data import suggest as data_suggest
 from medjax.data.dataset import Dataset, Split
 from medjax.data.options import DataOptions, LandmarkOptions
 from medjax.data.pair_options import PairOptions
@@ -159,5 +161,6 @@ def test_bad_files_are_passed_over_where_they_may(tmp_path):
     assert suggest_form(dataclasses.replace(options, skip_bad=True), accelerated=False) == []
 
 
-def test_pairs_keep_their_size():
+def test_every_kind_of_set_has_its_form():
+    assert set(data_suggest._FORMS) == set(catalogue._KINDS)
     assert suggest_form(PairOptions(), accelerated=False) == []

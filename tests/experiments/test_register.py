@@ -119,7 +119,7 @@ def optimised(scans, tmp_path_factory, cache_dir):
     answered, predict_split = [], training.predict
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "predict", lambda *a: answered.append(a[-1]) or predict_split(*a))
-        report = run_here(workdir, cache_dir, **more, iterations=5, affine="rigid")
+        report = run_here(workdir, cache_dir, **more, iterations=5, affine="rigid", auto=True)
     assert answered == ["test"]  # which has the pairs of validation too: once is enough
     return report, workdir
 
