@@ -70,6 +70,8 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
         differ = ["its images, labels or splits were others (data_sha1)", *rest]
     if before.get("own_code") != now.get("own_code"):
         differ = ["the code of your network or loss has changed"]
+    elif "started_from" in before and before["started_from"] != now.get("started_from"):
+        differ = ["the weights that it starts from (`init_from`) have changed"]
     if differ:
         raise UserError(
             f"`workdir={folder}` holds a run with other settings: {'; '.join(differ)}; "
@@ -87,8 +89,9 @@ def _leave_out(values: Json, names: set[str]) -> Json:
 
 
 def _is_newer_fact(name: str, before: Json, now: Json) -> bool:
-    """Whether it is a fact of the set that an older medjax did not write, and that says nothing."""
-    return name.startswith(_FACTS) and name not in before and not now.get(name)
+    """Whether it is a fact that an older medjax did not write, of the set one that says nothing."""
+    is_newer = name == "started_from" or (name.startswith(_FACTS) and not now.get(name))
+    return name not in before and is_newer
 
 
 def _may_differ(config: Any, old: dict[str, Any]) -> set[str]:

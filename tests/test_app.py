@@ -399,3 +399,12 @@ def test_without_auto_a_folder_chooses_nothing():
     for given, auto in (([], True), (["--noauto"], False), (["--auto=false"], False)):
         config = app.parse(classify.Config, ["classify", "somewhere", *given], "classify")
         assert config.files.auto is auto
+
+
+def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
+    for name, facts in (("newer", {"started_from": "a"}), ("older", {})):
+        with workdir.open_workdir(tmp_path / name, "e", Config(), data_sha1="d", **facts):
+            pass
+        workdir.check_workdir(tmp_path / name, "e", Config(), data_sha1="d", started_from="a")
+    with pytest.raises(UserError, match="the weights that it starts from"):
+        workdir.check_workdir(tmp_path / "newer", "e", Config(), data_sha1="d", started_from="b")

@@ -83,8 +83,10 @@ def pair_images(
                 notes.append(f"{len(pairs):,} of {most:,} pairs of the split {name} drawn")
         if not pairs:
             raise UserError(
-                f"{info.name}: no pair in the split {name}: it has {len(split)} images, and pairs "
-                f"are {info.pairing}; name pairs within it, or give `unsplit`"
+                f"{info.name}: no pair in the split {name}: it has "
+                f"{walk.counted(len(split), 'image')}, and pairs are {info.pairing}; add images, "
+                "name pairs within it, or give `unsplit` with `method=optimise`, which is not "
+                "trained"
             )
         out[name] = _as_split(pairs, space, info.initial, read, moments)
     return out, notes

@@ -132,11 +132,11 @@ def augment_together(
     image = (
         random_erase(erase_key, image, share=augmentation.erase) if augmentation.erase else image
     )
-    points = sample.points if keep_outside else drop_outside(sample.points, space)
+    points = sample.points if keep_outside else drop_outside(sample.points, shape=space)
     return Sample(image, points, sample.mask)
 
 
-def drop_outside(points: Array, shape: tuple[int, ...]) -> Array:
+def drop_outside(points: Array, *, shape: tuple[int, ...]) -> Array:
     """Points `[..., ndim]`, voxels; NaN where they lie outside an image of this shape."""
     chex.assert_axis_dimension(points, -1, len(shape))
     inside = ((points >= -0.5) & (points <= jnp.asarray(shape) - 0.5)).all(-1, keepdims=True)

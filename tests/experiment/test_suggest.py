@@ -36,7 +36,7 @@ def pictures(root, sizes, mode="L"):
 def test_sizes_that_differ_are_brought_to_one(tmp_path):
     options = pictures(tmp_path / "s", [(100, 120), (90, 200), (300, 300)])
     assert suggest_form(options, accelerated=False)[0][:2] == ("image_size", 64)
-    assert suggest_form(options, accelerated=True)[0][:2] == ("image_size", 96)
+    assert suggest_form(options, accelerated=True)[0][:2] == ("image_size", 160)
 
 
 def test_small_images_of_one_size_stay(tmp_path):

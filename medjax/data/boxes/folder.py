@@ -83,8 +83,8 @@ def _usual_grid(cases: Sequence[BoxCase], options: BoxOptions) -> tuple[int, ...
                 raise
     if not looked_at:
         raise UserError(f"`data_dir={options.data_dir}`: none of the images looked at can be read")
-    alike = [sides for sides in looked_at if len(sides) == len(looked_at[0])]
-    return tuple(int(n) for n in np.maximum(np.ceil(np.median(alike, 0) / 32 - 1e-6), 1) * 32)
+    of_one_kind = [sides for sides in looked_at if len(sides) == len(looked_at[0])]
+    return tuple(int(n) for n in np.maximum(np.ceil(np.median(of_one_kind, 0) / 32 - 1e-6), 1) * 32)
 
 
 def _sides(raw_image: images.RawImage) -> np.ndarray:
@@ -197,7 +197,7 @@ def _of_coco(root: Path, by_name: ByName) -> list[Boxed]:
     return out
 
 
-def _boxed(path: Path, image: Path, item: formats.ListedImage, split: str | None) -> Boxed:
+def _boxed(path: Path, image: Path, item: formats.AnnotatedImage, split: str | None) -> Boxed:
     """An image as a file lists it, whose size is held against it when it is read."""
     labels = [b.label for b in item.boxes]
     boxes = functools.partial(_of_stated_size, path, image, item.boxes, item.size)

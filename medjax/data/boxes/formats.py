@@ -32,7 +32,7 @@ class NamedBox(NamedTuple):
     high: tuple[float, ...]
 
 
-class ListedImage(NamedTuple):
+class AnnotatedImage(NamedTuple):
     """An image in a file of boxes.
 
     Attributes:
@@ -45,7 +45,7 @@ class ListedImage(NamedTuple):
     size: tuple[int, int] | None
 
 
-def read_voc(path: Path) -> ListedImage:
+def read_voc(path: Path) -> AnnotatedImage:
     """The image, and its boxes, of a file of Pascal VOC.
 
     There corners are the first and the last pixel, counted from 1.
@@ -73,7 +73,7 @@ def read_voc(path: Path) -> ListedImage:
     except (ElementTree.ParseError, ValueError) as e:
         raise UserError(f"{path}: no annotation of Pascal VOC ({e})") from None
     check_boxes(path, boxes)
-    return ListedImage(name, boxes, size)
+    return AnnotatedImage(name, boxes, size)
 
 
 def _size_of(width: Any, height: Any) -> tuple[int, int] | None:
@@ -82,7 +82,7 @@ def _size_of(width: Any, height: Any) -> tuple[int, int] | None:
     return (sides[0], sides[1]) if all(sides) else None
 
 
-def read_coco(path: Path) -> list[ListedImage]:
+def read_coco(path: Path) -> list[AnnotatedImage]:
     """The images of a file of COCO with their boxes; those without any too.
 
     There a box is its upper left corner and its size.
@@ -100,7 +100,7 @@ def read_coco(path: Path) -> list[ListedImage]:
                 raise UserError(f"{path}: the id {twice} stands twice in {part}; number them anew")
         classes = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         out = {
-            entry["id"]: ListedImage(
+            entry["id"]: AnnotatedImage(
                 str(entry["file_name"]), [], _size_of(entry.get("width"), entry.get("height"))
             )
             for entry in content["images"]

@@ -112,11 +112,11 @@ def list_files(root: Path, spec: ModelSpec) -> tuple[list[Path], Mapping[str, in
     video or volume are none of its frames."""
     paths, left_out = walk.find(root, files.is_sequence)
     pictures = set(walk.find(root, lambda p: images.suffix(p) in images.PICTURES).files)
-    beside = {p.parent for p in set(paths) - pictures}
+    with_videos = {p.parent for p in set(paths) - pictures}
     single = pictures - set(paths)
-    folders = {p.parent for p in single} - beside
+    folders = {p.parent for p in single} - with_videos
     others = Counter({k: n for k, n in left_out.items() if k not in images.PICTURES})
-    others.update(images.suffix(p) for p in single if p.parent in beside)
+    others.update(images.suffix(p) for p in single if p.parent in with_videos)
     return walk.in_order({p for p in paths if p.parent not in folders} | folders), others
 
 

@@ -127,7 +127,7 @@ def make(
         maps, stats = network(params, stats, varied.image, train=True, key=dropout_key)
         # Of the varied points, since mirror images exchange left and right.
         known = ~jnp.isnan(varied.points).any(-1)
-        points = drop_outside(varied.points, varied.image.shape[1:-1])
+        points = drop_outside(varied.points, shape=varied.image.shape[1:-1])
         value = jax.vmap(score, (None, 0, 0, 0))(params, maps, points, known).mean()
         sigma = {"sigma": jnp.exp(params["log_sigma"]).mean()} if learn_sigma else {}
         return value, (stats, {"loss": value, **sigma})

@@ -103,13 +103,6 @@ def test_subjects_of_several_classes_are_whole_too():
     assert all(len(set(fold[0][subject == who])) == 1 for who in range(6))
 
 
-def test_a_machine_needs_every_class_in_every_fold():
-    subject = np.where(LABEL == 0, -1, np.arange(len(LABEL)))  # the first class is of one subject
-    x = np.zeros((len(LABEL), 2))
-    with pytest.raises(UserError, match="svm is fitted without each fifth of the subjects"):
-        arms.predict_tables("svm", x, LABEL, KEYS, "all", subject=subject, asked=[x])
-
-
 @pytest.mark.parametrize(
     ("size", "message"),
     [
