@@ -65,8 +65,8 @@ def number_folds(pool: Split, *, count: int, seed: int) -> list[int]:
     first: dict[str, str] = {}
     for subject, case, label in zip(pool.subject_id, pool.case_id, labels, strict=True):
         if subject not in first:
-            first[subject] = case
             members[int(label)].append(subject)
+        first[subject] = min(case, first.get(subject, case))
     ranked = [
         subject
         for label in sorted(members)

@@ -110,7 +110,7 @@ def test_landmarks_are_in_pixels_of_the_array_and_mm():
         (lambda p: Dataset.from_arrays(p, [0, 0.5] * 20), "labels are not whole numbers"),
         (lambda p: Dataset.from_arrays(p, [0, 1] * 20, patients=[1]), "unknown option 'patients'"),
         (lambda p: Dataset.from_arrays(p, ["a", float("nan")] * 20), "image 1 has no label"),
-        (lambda p: Dataset.from_arrays(p, ["a", "A"] * 20), "differ by upper and lower case"),
+        (lambda p: Dataset.from_arrays(p, ["a", "A"] * 20), "differ by case only"),
         (lambda p: Dataset.from_arrays(p, [0, 1] * 20, spacing_mm=float("nan")), "spacing_mm"),
         (lambda p: Dataset.from_masks(p, p * 0.0 - 1), "values from -1"),
         (lambda p: Dataset.from_masks(p, p * 0 + 1, scaling="images"), "unknown from_masks"),

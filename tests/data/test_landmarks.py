@@ -394,7 +394,7 @@ def test_a_misspelt_landmark_is_refused_by_the_name_of_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("names", "rows", "words"),
     [
-        (2, 2, "a pose needs 3 landmarks; the set has 2"),
+        (2, 2, "v0.nii.gz has 2 of its landmarks in mm, and a pose needs 3"),
         (4, 2, "v0.nii.gz has 2 of its landmarks in mm, and a pose needs 3"),
     ],
 )

@@ -497,7 +497,7 @@ def test_slices_are_turned_as_volumes_are():
     check_one_grid(raw_image, found, origin="a")
     away = turned.copy()
     away[2, 3] = 50
-    with pytest.raises(UserError, match="lies up to 50 mm from its image"):
+    with pytest.raises(UserError, match=r"lies up to 50\.2 mm from its image"):
         check_one_grid(raw_image, raw_mask._replace(affine=away), origin="a")
 
 

@@ -358,5 +358,5 @@ def test_subjects_without_a_value_do_not_make_an_interval(rng):
 
 def test_seeds_that_are_one_network_have_no_interval():
     found = stats.mean_interval([0.8, 0.8, 0.8])
-    assert found.value == 0.8 and np.isnan(found.low)
+    assert found.value == pytest.approx(0.8) and np.isnan(found.low)
     assert found.reason == "the same for all seeds"

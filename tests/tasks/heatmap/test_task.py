@@ -244,7 +244,7 @@ def test_a_mirror_image_has_the_mask_of_its_points_too():
         "landmarks": jnp.array([[[3.0, 4.0], [jnp.nan, jnp.nan]]]),
     }
     values = [float(task.loss(jax.random.key(k), params, stats, batch)[0]) for k in range(8)]
-    # Half of the energy of one Gaussian inside the image, wherever it comes to lie.
-    one = [0.5 * float((targets(POINTS[:1].at[0, 1].set(y)) ** 2).sum()) for y in (4.0, 3.0)]
+    # Half of the squares of one Gaussian, over both landmarks, wherever it comes to lie.
+    one = [0.25 * float((targets(POINTS[:1].at[0, 1].set(y)) ** 2).sum()) for y in (4.0, 3.0)]
     for value in values:
         assert value == pytest.approx(one[0], rel=0.05) or value == pytest.approx(one[1], rel=0.05)
