@@ -161,3 +161,11 @@ def test_the_first_bits_of_codes_are_scored_alone():
     assert answers["by_bits"][0, 1] == 1.0
     by_chance = ranking.score_ranking(np.array(label)[ranker.chance], 1, classes=3, ordered=False)
     assert answers["by_bits"][0, 0] == by_chance[MEASURES.index("ap_at_5")]
+
+
+def test_a_query_without_a_finite_embedding_is_undefined():
+    gallery, queries = cases([0, 1], ["p", "q"], "g"), cases([0, 0], ["x", "y"], "q")
+    ranker = ranking.Ranker(queries, gallery, SPEC, "euclidean")
+    scores = ranker(np.array([[np.nan], [0.0]]), np.array([[0.0], [1.0]]))["scores"]
+    assert np.isnan(scores[0]).all()
+    assert scores[1, MEASURES.index("precision_at_1")] == 1

@@ -142,7 +142,7 @@ class Ranker:
         row, label = self.chance[order], self.gallery["label"]
         classes, scores = self.spec.info.classes, np.full(len(MEASURES), np.nan)
         mine = int(self.queries["label"][query])
-        if len(row):
+        if len(row) and not np.isnan(distance[order]).any():  # else nothing was found
             ordered = bool(self.spec.info.ordered)
             scores = score_ranking(label[row], mine, classes=len(classes), ordered=ordered)
         near = np.pad(row[:K], (0, max(K - len(row), 0)), constant_values=-1)
