@@ -22,7 +22,7 @@ _SCHEMA = (
     "Resources/Schema/markups-schema-v1.0.3.json#"
 )
 _COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
-_FIELDS = 16
+_FIELDS = 16  # of a row of Slicer 5, whatever its header names
 _STATUS, _DEFINED = 14, "2"  # of a field that the header of Slicer 5 does not name
 
 
@@ -158,12 +158,12 @@ def _read_fcsv(text: str, path: Path) -> tuple[list[Point], str]:
         for name in ("x", "y", "z", "label", "desc")
     }
     body = [line for line in lines if line.strip() and not line.startswith("#")]
-    return [_fcsv_point(cells, at) for cells in csv.reader(body, skipinitialspace=True)], facts.get(
-        "CoordinateSystem", ""
-    )
+    rows = csv.reader(body, skipinitialspace=True)
+    points = [_fcsv_point(cells, at, len(columns)) for cells in rows]
+    return points, facts.get("CoordinateSystem", "")
 
 
-def _fcsv_point(cells: list[str], at: Mapping[str, int | None]) -> Point:
+def _fcsv_point(cells: list[str], at: Mapping[str, int | None], width: int) -> Point:
     def cell(name: str) -> str:
         place = at[name]
         if place is None:
@@ -172,9 +172,9 @@ def _fcsv_point(cells: list[str], at: Mapping[str, int | None]) -> Point:
             raise ValueError(f"no column {name}")
         return tidy(cells[place])
 
-    if len(cells) > _FIELDS:
+    if len(cells) > width and len(cells) != _FIELDS:
         raise ValueError(
-            f"a row has {len(cells)} fields, more than {_FIELDS}; are its decimals "
+            f"a row has {len(cells)} fields, more than {width}; are its decimals "
             "written with commas?"
         )
     placed = len(cells) <= _STATUS or cells[_STATUS].strip() in ("", _DEFINED)

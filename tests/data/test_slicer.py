@@ -164,3 +164,10 @@ def test_lists_named_in_two_ways_do_not_belong_together(tmp_path):
     )
     with pytest.raises(UserError, match="the point '2' has no description where others have one"):
         slicer.read(tmp_path / "a.fcsv")
+
+
+def test_a_comma_in_a_number_is_no_field_more(tmp_path):
+    head = SLICER_5[: SLICER_5.index("1,1.5")]
+    (tmp_path / "a.fcsv").write_text(head + "1,1,5,2,3,0,0,0,1,1,1,0,7,,x\n")  # x is 1,5
+    with pytest.raises(UserError, match=r"15 fields, more than 14; .* written with commas"):
+        slicer.read(tmp_path / "a.fcsv")
