@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from experiments import classify, pretrain, retrieve
-from medjax import app, experiment, models
+from medjax import app, models
 from medjax.data import catalogue, source
 from medjax.data.options import DataOptions
 from medjax.errors import UserError
+from medjax.experiment import starting
 from tests.bundle import conftest as shared
 from tests.conftest import REPORT
 
@@ -49,7 +50,7 @@ def test_a_classifier_starts_from_it(done):
         made = network.init(key, np.zeros((1, 12, 12, 1)), train=False)
         return made["params"], made.get("batch_stats", {})
 
-    start = experiment.find_start(experiment.StartOptions(str(workdir)), model="cnn")
+    start = starting.find_start(starting.StartOptions(str(workdir)), model="cnn")
     fresh, _ = init(jax.random.key(0))
     params, _ = start.init(init)(jax.random.key(0))
     changed = {
@@ -57,7 +58,7 @@ def test_a_classifier_starts_from_it(done):
     }
     assert changed and "fc" not in changed
     with pytest.raises(UserError, match=r"lacks|no part"):
-        find = experiment.find_start(experiment.StartOptions(str(workdir)), model="mlp")
+        find = starting.find_start(starting.StartOptions(str(workdir)), model="mlp")
         other = models.classifier("mlp", num_classes=2)
 
         def init_other(key):
