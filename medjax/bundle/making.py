@@ -13,7 +13,14 @@ from medjax.train.record import dump_json
 from medjax.typing import Json
 
 _OF_THIS_MACHINE = (
-    *("data_dir", "workdir", "cache_dir", "beside", "pose_from", "init_from", "taxonomy", "pairs"),
+    "data_dir",
+    "workdir",
+    "cache_dir",
+    "beside",
+    "pose_from",
+    "init_from",
+    "taxonomy",
+    "pairs",
 )
 
 

@@ -142,9 +142,7 @@ def _prepare(ready: Path, make: Callable[[], Any], say: Callable[[str], None]) -
     ready.parent.mkdir(parents=True, exist_ok=True)
     with lock.hold(ready.parent / ".lock", wait=True):  # other processes may want the same set
         if not ready.exists():
-            for cut_off in ready.parent.glob(
-                "incomplete.*"
-            ):  # no process is at it: we have the lock
+            for cut_off in ready.parent.glob("incomplete.*"):  # of a process that was killed
                 shutil.rmtree(cut_off, ignore_errors=True)
             say(f"preparing {ready.parent.parent.name} (once), into {ready}")
             with progress.alive("reading the files"):
