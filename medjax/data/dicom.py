@@ -57,16 +57,12 @@ def layout(path: Path) -> Layout:
     return _layout(path, record, int(record.get("NumberOfFrames") or 1))
 
 
-def patient_id(path: Path) -> str:
-    """What the header calls the patient; empty where it does not."""
-    record = _record(path, stop_before_pixels=True, specific_tags=["PatientID", "Rows"])
-    return str(record.get("PatientID") or "").strip()
-
-
-def study_uid(path: Path) -> str:
-    """Of the examination that an image is of; empty where the header does not tell."""
-    record = _record(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID", "Rows"])
-    return str(record.get("StudyInstanceUID") or "").strip()
+def patient_and_study(path: Path) -> tuple[str, str]:
+    """What the header calls the patient, and the examination; empty where it does not."""
+    names = ("PatientID", "StudyInstanceUID")
+    record = _record(path, stop_before_pixels=True, specific_tags=[*names, "Rows"])
+    patient, study = (str(record.get(name) or "").strip() for name in names)
+    return patient, study
 
 
 class Slice(NamedTuple):

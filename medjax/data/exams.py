@@ -101,9 +101,9 @@ def turned(raw_image: RawImage) -> tuple[np.ndarray, tuple[float, ...] | None]:
 
 def _on_grid(pixels: np.ndarray, factor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The image on a grid about its centre, of which a step is `factor` of its voxels."""
-    wide = np.pad(pixels, [*[(1, 1)] * len(shape), (0, 0)], mode="edge")  # to the outer faces
-    middle, goal = (np.array(wide.shape[:-1]) - 1) / 2, (np.array(shape) - 1) / 2
-    return geometry.resample(wide, geometry.scaling(factor, middle - factor * goal), shape=shape)
+    middle, goal = (np.array(pixels.shape[:-1]) - 1) / 2, (np.array(shape) - 1) / 2
+    wide, back = geometry.widen(pixels, geometry.scaling(factor, middle - factor * goal))
+    return geometry.resample(wide, back, shape=shape)
 
 
 def _centred(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -180,8 +180,8 @@ def resample(pixels: np.ndarray, back: np.ndarray, *, shape: tuple[int, ...]) ->
 
 
 def widen(pixels: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels `[*space, channel]` with the border repeated once, and `back`, which leads to them, to
-    the wider array."""
+    """Pixels `[*space, channel]` with the border repeated once, so that the outer half of an
+    outermost voxel is of the image too; and `back`, which leads to them, to the wider array."""
     wide = np.pad(pixels, [*[(1, 1)] * (pixels.ndim - 1), (0, 0)], mode="edge")
     return wide, scaling(np.ones(len(back) - 1), np.ones(len(back) - 1)) @ back
 

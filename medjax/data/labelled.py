@@ -166,12 +166,11 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
                     tuple(_quantity(line, column) for column in options.quantity_columns),
                 )
             )
+    below = walk.find(path.parent, images.is_image)
     notes = [
         *files.notes(path),
-        *walk.note_unread(path.parent, images.is_image),
-        *table.note_unnamed(
-            path, walk.find(path.parent, images.is_image).files, [row.path for row in rows]
-        ),
+        *walk.note_unread(below),
+        *table.note_unnamed(path, below.files, [row.path for row in rows]),
     ]
     if not subject:
         return _in_blocks(Scan(rows, notes, ""), options.subject_block)

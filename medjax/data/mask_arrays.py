@@ -13,6 +13,7 @@ from medjax.data.dataset import Dataset
 from medjax.data.found import RawImage
 from medjax.data.masks.case import BACKGROUND, MaskCase, check_structures, check_values
 from medjax.data.masks.instances import one_structure
+from medjax.data.options import SCALINGS
 from medjax.errors import UserError, unknown
 
 
@@ -33,8 +34,8 @@ def from_masks(
         raise UserError(f"from_masks: {len(images)} images, but {len(masks)} masks")
     if not len(images):
         raise UserError("from_masks: no images")
-    if scaling not in _SCALINGS:
-        raise unknown("from_masks: scaling", scaling, _SCALINGS)
+    if not scaling or scaling not in SCALINGS:
+        raise unknown("from_masks: scaling", scaling, [s for s in SCALINGS if s])
     cases = [str(c) for c in case_ids] if len(case_ids) else arrays.number_cases(len(images))
     pixels = [arrays.with_channel(np.asarray(x)[None], channel_axis)[0][0] for x in images]
     _check_together(cases, pixels)
@@ -62,9 +63,6 @@ def from_masks(
     )
     check_structures(made.splits["train"]["voxels"], made.info)
     return made
-
-
-_SCALINGS = ("image", "set")
 
 
 def _check_together(cases: Sequence[str], pixels: Sequence[np.ndarray]) -> None:

@@ -96,7 +96,8 @@ def resolve(
         hidden = _is_patient_id(column.removeprefix("column ").split(" of ")[0])
         shown = _hidden(names, secret if hidden else None)
         return Subjects(list(names), shown, f"{column}, {len(set(names))}", [])
-    patients = _patients(paths)
+    headers = [_header_of(path) for path in paths]
+    patients, studies = [patient for patient, _ in headers], [study for _, study in headers]
     if len(set(patients)) > 1:
         _check_complete(patients, origins, "has no PatientID where others have one")
         return Subjects(
@@ -107,7 +108,6 @@ def resolve(
         if any(patients) and len(own) > 1
         else []
     )
-    studies = [_header_of(path, dicom.study_uid) if path else "" for path in paths]
     if 1 < len(set(studies)) < len(studies) and all(studies):  # slices of series
         known = f"StudyInstanceUID of DICOM, {len(set(studies))}"
         return Subjects(studies, _hidden(studies, secret), known, same)
@@ -160,22 +160,21 @@ def of_cases(
     )
 
 
-def _patients(paths: Sequence[Path | None]) -> list[str]:
-    return [patient_of(path) if path else "" for path in paths]
-
-
-def patient_of(path: Path) -> str:
+def patient_of(path: Path | None) -> str:
     """By the header of a DICOM file, or of the first of a series; empty of others."""
-    return _header_of(path, dicom.patient_id)
+    return _header_of(path)[0]
 
 
-def _header_of(path: Path, read: Callable[[Path], str]) -> str:
+def _header_of(path: Path | None) -> tuple[str, str]:
+    """The patient and the examination."""
+    if path is None:
+        return "", ""
     if path.is_dir():
         path = next(iter(images.slices_in(path)), path)
     if not path.is_file() or not images.is_dicom(path):
-        return ""
+        return "", ""
     with images.readable(path, what="image"):
-        return read(path)
+        return dicom.patient_and_study(path)
 
 
 def check_patients(
@@ -194,7 +193,8 @@ def check_patients(
         return []
     first: dict[str, tuple[str, str]] = {}
     torn: dict[str, str] = {}
-    for case, split, patient in zip(cases, splits, _patients([c.path for c in cases]), strict=True):
+    for case, split in zip(cases, splits, strict=True):
+        patient = patient_of(case.path)
         before, where = first.setdefault(patient, (split, case.origin))
         if patient and before != split:
             torn.setdefault(patient, f"{where} in {before}, {case.origin} in {split}")

@@ -1,9 +1,9 @@
 """Settings that nobody gave, from one's own images: their size, and how long to train."""
 
-import functools
+import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,9 +46,11 @@ def _of_exams(options: DataOptions, accelerated: bool) -> list[Suggestion]:
 
     rows = find_rows(options)
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(int))
-    read = functools.partial(images.read, limit_bytes=options.limit_bytes)
-    files = (functools.partial(read, rows[i].path) for i in chosen)
-    shapes = [exams.turned(raw)[0].shape for raw in _readable(files, skip_bad=options.skip_bad)]
+    shapes = []
+    for i in chosen:
+        with contextlib.suppress(*[UserError] * options.skip_bad):
+            raw_image = images.read(rows[i].path, limit_bytes=options.limit_bytes)
+            shapes.append(exams.turned(raw_image)[0].shape)
     if not shapes:
         return []  # told of when the set is read
     channels = Counter(shape[-1] for shape in shapes)
@@ -92,23 +94,16 @@ def _of_boxes(options: BoxOptions, accelerated: bool) -> list[Suggestion]:
     return _shrink(box_set.shape, _BOX_SIDE, accelerated) or [usual]
 
 
-def _readable(read: Iterable[Callable[[], Any]], *, skip_bad: bool) -> Iterator[Any]:
-    """What each gives; with `skip_bad` without those whose file cannot be read."""
-    for read_file in read:
-        try:
-            yield read_file()
-        except UserError:
-            if not skip_bad:
-                raise
-
-
 def _common_grid(
     paths: Sequence[Path], longest: tuple[int, int], accelerated: bool, *, skip_bad: bool
 ) -> list[Suggestion]:
     """Voxels of one size for all volumes, of their usual size, and a grid that holds the largest
     within what a device takes."""
-    read = _readable((functools.partial(images.layout, p) for p in paths), skip_bad=skip_bad)
-    layouts = [x for x in read if x and x.affine is not None]
+    layouts = []
+    for path in paths:
+        with contextlib.suppress(*[UserError] * skip_bad):
+            if (layout := images.layout(path)) and layout.affine is not None:
+                layouts.append(layout)
     if not layouts:
         return []
     turned = [exams.reoriented(x) for x in layouts]

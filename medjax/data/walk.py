@@ -121,11 +121,11 @@ def note_left_out(left_out: Counter[str]) -> list[str]:
 _BESIDE = (".csv", ".json", ".txt", ".xml", ".yaml", ".yml", ".md", ".fcsv", ".tfm", ".names")
 
 
-def note_unread(root: Path, wanted: Callable[[Path], bool]) -> list[str]:
-    """How many files below `root` are of a kind that is not read, in one line; lists and texts
-    beside images aside."""
-    left_out = find(root, wanted).left_out
-    return note_left_out(Counter({k: n for k, n in left_out.items() if k not in _BESIDE}))
+def note_unread(below: Walk) -> list[str]:
+    """How many files are of a kind that is not read, in one line; lists and texts beside images
+    aside."""
+    left_out = {k: n for k, n in below.left_out.items() if k not in _BESIDE}
+    return note_left_out(Counter(left_out))
 
 
 def counted(count: int, what: str) -> str:

@@ -123,34 +123,21 @@ def publish(
       show: prints tables of its own; wrote: further files, to be named.
     """
     with host().at_once("reporting"):
-        _publish(run, result, draw, score=score, unit=unit, show=show, wrote=wrote)
-
-
-def _publish(
-    run: Run,
-    result: Json,
-    draw: Callable[[Path], list[Picture]],
-    *,
-    score: str,
-    unit: str,
-    show: Callable[[JsonView], None],
-    wrote: Sequence[str],
-) -> None:
-    report.write(run.workdir / "report.json", result)
-    folder = run.workdir / "figures"
-    for old in folder.glob("worst_*.png"):  # of an evaluation before, which may have had more
-        old.unlink()
-    folder.mkdir(exist_ok=True)
-    with progress.alive("drawing figures"):
-        pictures = [*draw(folder), *draw_learning(folder, run, score=score, unit=unit)]
-    write_json(folder / page.CAPTIONS, {"pictures": [p._asdict() for p in pictures]})
-    page.write_run(run.workdir, images=run.config.report.page_images)
-    numbers = {k: v.value for k, v in result["metrics"].items() if np.isfinite(v.value)}
-    for tracker in run.trackers:
-        shown = [p.file for p in pictures if not p.shows_images and p.file.endswith(".png")]
-        tracker.finish(numbers, [folder / name for name in shown])
-    show(result)
-    report.show_result(result, run.workdir, wrote=wrote)
+        report.write(run.workdir / "report.json", result)
+        folder = run.workdir / "figures"
+        for old in folder.glob("worst_*.png"):  # of an evaluation before, which may have had more
+            old.unlink()
+        folder.mkdir(exist_ok=True)
+        with progress.alive("drawing figures"):
+            pictures = [*draw(folder), *draw_learning(folder, run, score=score, unit=unit)]
+        write_json(folder / page.CAPTIONS, {"pictures": [p._asdict() for p in pictures]})
+        page.write_run(run.workdir, images=run.config.report.page_images)
+        numbers = {k: v.value for k, v in result["metrics"].items() if np.isfinite(v.value)}
+        for tracker in run.trackers:
+            shown = [p.file for p in pictures if not p.shows_images and p.file.endswith(".png")]
+            tracker.finish(numbers, [folder / name for name in shown])
+        show(result)
+        report.show_result(result, run.workdir, wrote=wrote)
 
 
 def draw_learning(folder: Path, run: Run, *, score: str, unit: str) -> list[Picture]:

@@ -168,7 +168,7 @@ def test_several_frames_of_colour_have_three_axes(tmp_path):
 def test_content_tells_what_a_name_does_not(tmp_path):
     path = saved(tmp_path / "IM0001", SEVEN, PatientID=" P1 ")
     assert images.is_image(path)
-    assert dicom.patient_id(path) == "P1"
+    assert dicom.patient_and_study(path)[0] == "P1"
     assert (images.read(path).pixels == 7).all()
     (tmp_path / "notes").write_text("x")
     assert not images.is_image(tmp_path / "notes")

@@ -1,5 +1,6 @@
 """One's own images with boxes: a table, or files of Pascal VOC, COCO or YOLO."""
 
+import contextlib
 import functools
 import json
 import re
@@ -76,11 +77,8 @@ def _usual_grid(cases: Sequence[BoxCase], options: BoxOptions) -> tuple[int, ...
     grid are cubes; multiples of 32."""
     looked_at = []
     for case in cases[:: max(len(cases) // _LOOKED_AT, 1)]:
-        try:
+        with contextlib.suppress(*[UserError] * options.skip_bad):
             looked_at.append(_sides(case.read()))
-        except UserError:
-            if not options.skip_bad:
-                raise
     if not looked_at:
         raise UserError(f"`data_dir={options.data_dir}`: none of the images looked at can be read")
     of_one_kind = [sides for sides in looked_at if len(sides) == len(looked_at[0])]
@@ -111,7 +109,8 @@ def _same(boxes: Sequence[NamedBox], size: tuple[int, ...]) -> Sequence[NamedBox
 
 
 def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[str], str, list[str]]:
-    by_name = _images_by_name(root)
+    below = walk.find(root, images.is_image)
+    by_name = _images_by_name(below.files)
     readers = (_of_voc, _of_coco, _of_yolo)
     listed = next((some for read in readers if (some := read(root, by_name))), [])
     twice = next((p for p, n in Counter(item.image for item in listed).items() if n > 1), None)
@@ -127,11 +126,9 @@ def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
         cases.append(case_of(root, item.image, item.boxes, options, facts))
     names = [name for item in listed for name in item.names]
     there = {item.image for item in listed}
-    alone = {p for paths in by_name.values() for p in paths if p not in there}
-    left = sorted(p.relative_to(root).as_posix() for p in alone)
+    left = sorted(p.relative_to(root).as_posix() for p in set(below.files) - there)
     notes = walk.note_of(left if listed else [], "image", "without a list of boxes left out")
-    unread = walk.note_unread(root, images.is_image)
-    return cases, names, more.known_by(), [*notes, *unread, *more.notes()]
+    return cases, names, more.known_by(), [*notes, *walk.note_unread(below), *more.notes()]
 
 
 def case_of(
@@ -251,10 +248,10 @@ def _yolo_boxes(path: Path, names: Sequence[str], size: tuple[int, ...]) -> list
     return formats.read_yolo(path, names, size=(size[0], size[1]))
 
 
-def _images_by_name(root: Path) -> ByName:
-    """The images below a folder, by their names with and without suffix."""
+def _images_by_name(paths: Sequence[Path]) -> ByName:
+    """Images by their names with and without suffix."""
     out: dict[str, list[Path]] = {}
-    for path in walk.find(root, images.is_image).files:
+    for path in paths:
         for name in {path.name, images.stem(path)}:
             out.setdefault(name, []).append(path)
     return out
@@ -294,9 +291,9 @@ def _from_table(path: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
         names += [b.label for b in boxes]
         named.append(file)
     known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
-    unnamed = table.note_unnamed(path, walk.find(root, images.is_image).files, named)
-    unread = walk.note_unread(root, images.is_image)
-    return cases, names, known, [*unnamed, *unread, *more.notes()]
+    below = walk.find(root, images.is_image)
+    unnamed = table.note_unnamed(path, below.files, named)
+    return cases, names, known, [*unnamed, *walk.note_unread(below), *more.notes()]
 
 
 def group_rows(rows: Sequence[table.TableRow], image: str) -> dict[str, list[table.TableRow]]:

@@ -1,5 +1,6 @@
 """Images with masks, each of its own size, volumes in one orientation and of one size of voxel."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -83,12 +84,9 @@ class Masks(Builder, skip_registration=True):  # type: ignore[call-arg]
         return [self._layout_of(case.path) for case in self.mask_set.cases if case.path]
 
     def _layout_of(self, path: Path) -> Layout | None:
-        try:
+        with contextlib.suppress(*[UserError] * self.options.skip_bad):
             return images.layout(path, stacked=True, series=self.options.series)
-        except UserError:
-            if not self.options.skip_bad:
-                raise
-            return None  # left out, and told of, when its image is read
+        return None  # left out, and told of, when its image is read
 
     @functools.cached_property
     def _description(self):
@@ -304,7 +302,6 @@ def _resampled(
     size, factor = np.array(pixels.shape[:-1]), np.array(voxel_mm) / spacing
     shape = tuple(int(n) for n in np.maximum(np.rint(size / factor), 1))
     to_pixels = geometry.scaling(factor, (size - 1) / 2 - factor * (np.array(shape) - 1) / 2)
-    # A voxel more on each side: the outer half of an outermost one is of the image too.
     wide, back = geometry.widen(pixels, to_pixels)
     return geometry.resample(wide, back, shape=shape), stored @ to_pixels
 

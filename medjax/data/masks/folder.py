@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,7 +120,7 @@ def _from_files(root: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
         )
         for pair in pairing.pairs
     ]
-    unread = walk.note_unread(root, images.is_image)
+    unread = walk.note_unread(walk.find(root, images.is_image))
     return cases, more.known_by(), [*notes, *unread, *more.notes()]
 
 
@@ -233,13 +232,13 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
     used: dict[str, str] = {}
     for row in rows:
         file = files.find(row[image], origin=row.origin)
-        _note_use(used, file, row)
+        _note_use(used, row[image], row.origin)
         named.append(file)
         if not row[mask]:
             without.append(row[image])
             continue
         mask_file = files.find(row[mask], origin=row.origin)
-        _note_use(used, mask_file, row)
+        _note_use(used, row[mask], row.origin)
         named.append(mask_file)
         here = facts_of_rows([row], columns, image=row[image])
         facts = join_facts(here, more.describe_image(file), row.origin)
@@ -259,19 +258,20 @@ def _from_table(path: Path, options: MaskOptions) -> tuple[list[MaskCase], str, 
             "leaves such images out"
         )
     known = f"column {columns.subject} of {path.name}" if columns.subject else more.known_by()
-    others = [p for p in walk.find(root, images.is_image).files if not is_mask(p)]
+    below = walk.find(root, images.is_image)
+    others = [p for p in below.files if not is_mask(p)]
     unnamed = table.note_unnamed(path, channels.leave_first(others), named)
     alone = walk.note_of(without, "image", "without a mask left out")
-    unread = walk.note_unread(root, images.is_image)
+    unread = walk.note_unread(below)
     return cases, known, [*alone, *unnamed, *unread, *more.notes()]
 
 
-def _note_use(used: dict[str, str], file: Path, row: table.TableRow) -> None:
-    """Raises UserError for a file that stands in the table already."""
-    key = os.path.realpath(file)
-    if key in used:
-        raise UserError(f"{row.origin}: {file.name} stands in {used[key]} too; name a file once")
-    used[key] = row.origin
+def _note_use(used: dict[str, str], name: str, origin: str) -> None:
+    """Raises UserError for a file that stands in the table already; `FileIndex` allows it no other
+    name."""
+    if name in used:
+        raise UserError(f"{origin}: {name} stands in {used[name]} too; name a file once")
+    used[name] = origin
 
 
 _MOST_UNNAMED = 50  # structures that are named by their numbers

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data import images, placing, slicer, table, walk
+from medjax.data import geometry, images, placing, slicer, table, walk
 from medjax.data.info import DatasetInfo
 from medjax.data.landmarks.case import LandmarkCase, index_of
 from medjax.data.landmarks.folder import find_cases, name_landmarks
@@ -36,7 +36,7 @@ def image_pairs(options: PairOptions) -> PairSet:
     cases = [_case(root, path, masked.get(path), more, options) for path in files]
     if len(cases) < 2:
         raise UserError(f"`data_dir={root}`: {walk.counted(len(cases), 'image')}; a pair needs two")
-    notes = [*more.notes(), *walk.note_unread(root, images.is_image)]
+    notes = [*more.notes(), *walk.note_unread(walk.find(root, images.is_image))]
     alone = [path.relative_to(root).as_posix() for path in pairing.masks]
     notes += walk.note_of(alone, "mask", "without an image left out")
     if masked and pairing.images:
@@ -80,9 +80,8 @@ def _to_indices(case: LandmarkCase, names: Sequence[str]) -> np.ndarray:
     if case.system not in ("voxel", "pixel"):
         world = placing.world_of(raw_image, spacing_mm=case.spacing_mm, origin=case.origin)
     places = np.array([index_of(case.points.get(n), case, raw_image, world) for n in names])
-    sides = np.array(raw_image.pixels.shape[:-1])
-    outside = ((places < -0.5) | (places > sides - 0.5)).any(1, keepdims=True)
-    return np.where(outside, np.inf, places)
+    is_inside = geometry.inside(places, raw_image.pixels.shape[:-1])[:, None]
+    return np.where(is_inside | np.isnan(places), places, np.inf)
 
 
 def _case(

@@ -57,14 +57,14 @@ def sequence_folder(options: SequenceOptions) -> SequenceSet:
     planes = {(c.path, files.planes(c.path)) for c in cases if c.path}
     lost = sum(count for _, count in planes) - len(cases)
     read = (*files.SUFFIXES, *images.PICTURES)
-    unread = walk.note_unread(root, lambda p: images.suffix(p) in read or files.is_sequence(p))
+    below = walk.find(root, lambda p: images.suffix(p) in read or files.is_sequence(p))
     return SequenceSet(
         info,
         cases,
         known_by=f"column {columns.subject} of {path.name}" if columns.subject else "",
         notes=(
             *notes,
-            *unread,
+            *walk.note_unread(below),
             *[f"{walk.counted(lost, 'plane')} left out that no row of {path.name} names"]
             * bool(lost),
         ),

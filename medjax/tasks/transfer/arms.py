@@ -196,13 +196,13 @@ def _part_subjects(label: np.ndarray, subject: np.ndarray, folds: int) -> np.nda
 
     out = np.empty(len(label), int)
     # By their first image: the names of subjects are another hash on each machine.
-    first = {name: i for i, name in reversed(list(enumerate(subject)))}
-    subject = np.array([first[name] for name in subject])
+    _, first, number = np.unique(subject, return_index=True, return_inverse=True)
+    subject = first[number]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with few examples
         parts = list(StratifiedGroupKFold(folds).split(label, label, subject))
-    for number, (_, held_out) in enumerate(parts):
-        out[held_out] = number
+    for fold, (_, held_out) in enumerate(parts):
+        out[held_out] = fold
     return out
 
 
