@@ -68,7 +68,9 @@ def command_of(settings: dict[str, Any]) -> str:
         if free or value == defaults[leaf.name]:
             continue
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        shown = "DIR" if leaf.name == "data_dir" else shown.lower() if value is True else shown
+        shown = shown.lower() if value is True else shown
+        if leaf.name == "data_dir" or Path(shown).is_absolute():  # no folder of this machine
+            shown = "DIR" if leaf.name == "data_dir" else "RUN"
         words.append(f"--{leaf.name}={shlex.quote(shown)}")
     return " ".join(words)
 

@@ -101,11 +101,9 @@ def main(
         config = run.config  # with what was chosen for it
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
-        scaling = experiment.fit_preprocessing(run, train)
         start = experiment.start_run(run, config.start, model=config.predictor.model)
-        if start:
-            scaling = start.scale(scaling, channels=train.image_shape[-1])
-        spec = experiment.describe_model(run, scaling)
+        fitted = experiment.fit_preprocessing(run, train)
+        spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         predictor = dataclasses.replace(
             with_network(config.predictor, network),
             head=heads.name_head(spec.info, config.predictor.head),
@@ -124,8 +122,7 @@ def main(
             class_weights=None if config.class_weights == "none" else balance(train, spec.info),
         )
         check_frozen(task)
-        if start:
-            task = task._replace(init=start.init(task.init))
+        task = start.begin(task)
         method = experiment.Method(predictor, spec, task, config.operating)
         score = predictor.choose_score(config.best, validation, spec.info)
         layers = config.finetuning.rates(predictor.make_network(spec), spec.image_shape)
@@ -140,10 +137,7 @@ def main(
             higher=metrics.is_higher_better(score),
         )
         evaluation = experiment.evaluate(run, method, train, learned)
-        further = {"started_from": start.facts} if start else {}
-        return experiment.write_report(
-            run, method, learned, evaluation, score=score, further=further
-        )
+        return experiment.write_report(run, method, learned, evaluation, score=score)
 
 
 # --8<-- [end:main]

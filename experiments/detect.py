@@ -37,6 +37,7 @@ class Config:
     data: BoxOptions = BoxOptions()
     train_cases: int = option(0, "train on so many cases only; 0: on all", least=0, group="data")
     predictor: DetectionPredictor = DetectionPredictor()
+    start: experiment.TrainedStartOptions = experiment.TrainedStartOptions()
     box_weight: float = option(1.0, "in the loss, of the boxes beside the peaks", least=0)
     training: TrainingOptions = TrainingOptions(steps=400, batch=0)
     feeding: FeedOptions = FeedOptions()
@@ -75,8 +76,10 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             width=config.predictor.width or width,
             augmentation=config.augmentation,
         )
-        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
-        task = predictor.make_task(spec, box_weight=config.box_weight)
+        start = experiment.start_run(run, config.start)
+        fitted = experiment.fit_preprocessing(run, train)
+        spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
+        task = start.begin(predictor.make_task(spec, box_weight=config.box_weight))
         method = experiment.Method(predictor, spec, task, config.measures)
         learned = experiment.train(
             run, method, train, feeding=config.feeding, score=config.best, higher=True

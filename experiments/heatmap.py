@@ -45,6 +45,7 @@ class Config:
     data: LandmarkOptions = LandmarkOptions()
     train_cases: int = option(0, "train on so many cases only; 0: on all", least=0, group="data")
     predictor: HeatmapPredictor = HeatmapPredictor()
+    start: experiment.TrainedStartOptions = experiment.TrainedStartOptions()
     learn_sigma: float = option(
         0.0, "weight of |sigma|^2 where sigma is learned; 0: it is not", least=0
     )
@@ -108,7 +109,9 @@ def main(
             width=config.predictor.width or width,
             augmentation=config.augmentation,
         )
-        spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train))
+        start = experiment.start_run(run, config.start)
+        fitted = experiment.fit_preprocessing(run, train)
+        spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         if loss:
             check_loss(loss, shape=train.image_shape[:-1])
         task = predictor.make_task(
@@ -117,6 +120,7 @@ def main(
             coordinate_weight=config.coordinate_weight,
             own_loss=loss,
         )
+        task = start.begin(task)
         method = experiment.Method(predictor, spec, task, config.measures)
         learned = experiment.train(
             run, method, train, feeding=config.feeding, score=config.best, own=loss is not None

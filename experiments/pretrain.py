@@ -74,17 +74,14 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         check_classes(run.dataset.info, fewest=1)
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
-        scaling = experiment.fit_preprocessing(run, train)
         start = experiment.start_run(run, config.start, model=config.predictor.model)
-        if start:
-            scaling = start.scale(scaling, channels=train.image_shape[-1])
-        spec = experiment.describe_model(run, scaling)
+        fitted = experiment.fit_preprocessing(run, train)
+        spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         predictor = dataclasses.replace(
             config.predictor, image_size=config.data.image_size, fit=config.data.fit
         )
         task = predictor.make_task(spec, objective=choose_objective(config, train.image_shape))
-        if start:
-            task = task._replace(init=start.init(task.init))
+        task = start.begin(task)
         method = experiment.Method(predictor, spec, task)
         learned = experiment.train(run, method, train, feeding=config.feeding, score="loss")
         gallery = rivals.Gallery(predictor, spec, train, run.training.batch)
@@ -97,8 +94,6 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             fresh = rivals.init_weights(task, seed=run.training.seed)
             untrained = rivals.answer_queries(gallery, predictor, task, fresh, run.report_split)
             further = rivals.compare_rivals(gallery, evaluation, {"before training": untrained})
-        if start:
-            further["started_from"] = start.facts
         return experiment.write_report(
             run,
             method,

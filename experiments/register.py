@@ -47,6 +47,7 @@ class Config:
     data: PairOptions = PairOptions()
     alignment: AlignmentOptions = AlignmentOptions()
     predictor: RegistrationPredictor = RegistrationPredictor()
+    start: experiment.TrainedStartOptions = experiment.TrainedStartOptions()
     losses: RegistrationLoss = RegistrationLoss()
     training: TrainingOptions = TrainingOptions(steps=400, batch=0, learning_rate=1e-3)
     feeding: FeedOptions = FeedOptions()
@@ -73,9 +74,11 @@ def main(
     if config.training.seeds > 1 and not config.alignment.is_trained:
         raise UserError("`seeds`: of trained networks; with `method=optimise` leave it out")
     varied = config.augmentation != Augmentation()
-    if not config.alignment.is_trained and (varied or config.losses != RegistrationLoss()):
+    trained = varied or config.losses != RegistrationLoss() or config.start.init_from
+    if trained and not config.alignment.is_trained:
         raise UserError(
-            "`dice_weight`, `shapes`, `inverse_weight` and augmentation are for `method=network`"
+            "`dice_weight`, `shapes`, `inverse_weight`, `init_from` and augmentation are for "
+            "`method=network`"
         )
     if config.losses.shapes and varied:
         raise UserError("`shapes` are deformed and painted anew each time: leave augmentation out")
@@ -109,7 +112,9 @@ def main(
             augmentation=config.augmentation,
         )
         spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train.first(20)))
-        task = predictor.make_task(spec, weights=config.losses)
+        task = experiment.start_run(run, config.start).begin(
+            predictor.make_task(spec, weights=config.losses)
+        )
         method, began = experiment.Method(predictor, spec, task), time.perf_counter()
         score = config.best or ("dice" if spec.info.structures else "loss")
         if config.alignment.is_trained:

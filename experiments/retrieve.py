@@ -63,11 +63,9 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
         retrieval.check_images(options, train)
-        scaling = experiment.fit_preprocessing(run, train)
         start = experiment.start_run(run, config.start, model=config.predictor.model)
-        if start:
-            scaling = start.scale(scaling, channels=train.image_shape[-1])
-        spec = experiment.describe_model(run, scaling)
+        fitted = experiment.fit_preprocessing(run, train)
+        spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         predictor = dataclasses.replace(
             options.describe(config.predictor),
             image_size=config.data.image_size,
@@ -75,8 +73,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         )
         objective = options.objective(config.augmentation, classes=len(spec.info.classes))
         task = predictor.plain.make_task(spec, objective=objective)
-        if start:
-            task = task._replace(init=start.init(task.init))
+        task = start.begin(task)
         method, began = experiment.Method(predictor, spec, task), time.perf_counter()
         gallery = rivals.Gallery(predictor.plain, spec, train, run.training.batch)
         if options.features == TRAINED:
@@ -112,8 +109,6 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             further["remarks"] = [chosen, *further["remarks"]]
             weights = zip(predictor.metadata, predictor.metadata_weights, strict=True)
             further["metadata_weights"] = dict(weights)
-        if start:
-            further["started_from"] = start.facts
         return experiment.write_report(
             run,
             method,

@@ -49,6 +49,7 @@ class Config:
         0.5, "of the patches, that is drawn upon a structure", least=0, group="data"
     )
     predictor: SegmentationPredictor = SegmentationPredictor()
+    start: experiment.TrainedStartOptions = experiment.TrainedStartOptions()
     losses: LossWeights = LossWeights()
     training: TrainingOptions = TrainingOptions(steps=400, batch=0)
     feeding: FeedOptions = FeedOptions()
@@ -112,10 +113,11 @@ def main(
         feeding = config.feeding
         if not fits and feeding.feed == "auto":  # patches are never drawn twice
             feeding = dataclasses.replace(feeding, feed="stream")
-        preprocessing = experiment.fit_preprocessing(run, train, draw=draw)
-        spec = experiment.describe_model(run, preprocessing)
+        start = experiment.start_run(run, config.start)
+        fitted = experiment.fit_preprocessing(run, train, draw=draw)
+        spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         spec = dataclasses.replace(spec, image_shape=patches.image_shape)
-        task = predictor.make_task(spec, weights=config.losses)
+        task = start.begin(predictor.make_task(spec, weights=config.losses))
         method = experiment.Method(predictor, spec, task)
         learned = experiment.train(
             run, method, patches, feeding=feeding, score=config.best, higher=True

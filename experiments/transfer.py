@@ -29,7 +29,6 @@ from medjax.tasks.transfer.comparing import ALL, Arm, Candidate, choose_best
 from medjax.train import mesh
 from medjax.train.options import TrainingOptions
 from medjax.train.predict import compile_predict
-from medjax.typing import Json
 
 
 @unique_names
@@ -79,7 +78,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         sizes, info, leaves = config.train_sizes, run.dataset.info, config.data.leaf_columns
         arms.check_set(config.arms, sizes, train, info, options=config.training, learnt=leaves)
         start = experiment.start_run(run, config.start, model=config.predictor.model)
-        if not start:
+        if not start.facts:
             raise UserError("`init_from`: name the weights that arms start from")
         fitted = experiment.fit_preprocessing(run, train)
         spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
@@ -115,7 +114,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
         )
         experiment.hold_workdir(run, predictor, spec)
         done = [c for size in sizes for c in train_arms(run, method, shared, size)]
-        return write_comparison(run, method, done, score=score, started_from=start.facts)
+        return write_comparison(run, method, done, score=score)
 
 
 # --8<-- [end:main]
@@ -170,7 +169,6 @@ def write_comparison(
     done: Sequence[Candidate],
     *,
     score: str,
-    started_from: Json,
 ) -> experiment.Finished:
     """The report of the arm that is best on validation, with all arms beside it."""
     declared, n = method.metrics, run.config.report.bootstrap
@@ -189,7 +187,7 @@ def write_comparison(
         best.learned,
         best.evaluation,
         score=metric,
-        further={"started_from": started_from, **showing.describe(summary, best.arm)},
+        further=showing.describe(summary, best.arm),
         show=lambda result: showing.show(summary),
         draw=lambda folder: showing.draw_sizes(folder, summary, of_all=of_all),
     )

@@ -39,24 +39,42 @@ def write(path: Path, tree: Tree) -> None:
     write_bytes(path, dump(tree))
 
 
-def of_run(workdir: Path, abstract: Tree, *, own: str = "") -> Any:
+def of_run(workdir: Path, abstract: Tree) -> Any:
     """The weights that a run has left, of its first seed, as `fit` gives them."""
+    return fit(read_first_seed(workdir), abstract, where=str(workdir / NAME))
+
+
+def read_first_seed(workdir: Path) -> dict[str, np.ndarray]:
+    """The arrays that a run has left, by path, of its first seed.
+
+    Raises:
+      UserError: if it has not ended, or they cannot be read.
+    """
     path = workdir / NAME
     try:
-        arrays = parse(path.read_bytes(), where=str(path))
+        return first_seed(parse(path.read_bytes(), where=str(path)))
     except OSError as e:
         raise UserError(
             f"{path}: {e.strerror}; name the work directory of a run that has ended"
         ) from None
-    return of_first_seed(arrays, abstract, where=str(path), own=own)
 
 
-def of_first_seed(
-    arrays: Mapping[str, np.ndarray], abstract: Tree, *, where: str, own: str = ""
-) -> Any:
-    """Of arrays with a seed axis those of the first one, as `fit` gives them."""
-    first = {name: array[0] for name, array in arrays.items()}
-    return fit(first, abstract, where=where, own=own)
+def first_seed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of arrays with a seed axis those of the first one."""
+    return {name: array[0] for name, array in arrays.items()}
+
+
+def list_resized(arrays: Mapping[str, Any], abstract: Tree) -> list[str]:
+    """Paths of arrays that differ from those of (params, stats) in their last axis alone, as those
+    of a last layer do that has another number of answers."""
+    return [
+        name
+        for name, leaf in _by_name(abstract).items()
+        if (array := arrays.get(name)) is not None
+        and array.ndim == leaf.ndim
+        and array.shape[:-1] == leaf.shape[:-1]
+        and array.shape != leaf.shape
+    ]
 
 
 def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:
@@ -74,18 +92,18 @@ def check_finite(arrays: Mapping[str, np.ndarray], *, where: str) -> None:
             raise UserError(f"{where}: {name} has numbers that are not finite")
 
 
-def fit(arrays: Mapping[str, Any], abstract: Tree, *, where: str, own: str = "") -> Any:
+def fit(
+    arrays: Mapping[str, Any], abstract: Tree, *, where: str, own: str | tuple[str, ...] = ()
+) -> Any:
     """Arrays by path as the (params, stats) that `abstract` has the shapes of.
 
     Args:
-      own: paths that begin so keep what `abstract` has, such as `params/fc/`; empty: none.
+      own: paths that begin so, or with one of these, keep what `abstract` has: `params/fc/`.
 
     Raises:
       UserError: if one is missing, has another shape or type, or is too many; it is named.
     """
-    wanted = {
-        _name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(named(abstract))
-    }
+    wanted = _by_name(abstract)
     if own:
         kept = {name: leaf for name, leaf in wanted.items() if name.startswith(own)}
         arrays = {k: v for k, v in arrays.items() if not k.startswith(own)} | kept
@@ -106,6 +124,10 @@ def fit(arrays: Mapping[str, Any], abstract: Tree, *, where: str, own: str = "")
     leaves = [arrays[name] for name in wanted]
     tree = jax.tree.unflatten(jax.tree.structure(named(abstract)), leaves)
     return tree["params"], tree["stats"]
+
+
+def _by_name(tree: Tree) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(named(tree))}
 
 
 def _name(path: Any) -> str:

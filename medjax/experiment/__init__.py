@@ -30,7 +30,13 @@ from medjax.experiment.reporting import (
     timing,
     write_report,
 )
-from medjax.experiment.starting import FineTuningOptions, Start, StartOptions, start_run
+from medjax.experiment.starting import (
+    FineTuningOptions,
+    Start,
+    StartOptions,
+    TrainedStartOptions,
+    start_run,
+)
 from medjax.experiment.training import (
     Learned,
     Method,
@@ -55,6 +61,7 @@ __all__ = [
     "Run",
     "Start",
     "StartOptions",
+    "TrainedStartOptions",
     "by_seed",
     "carry_out",
     "check_augmentation",

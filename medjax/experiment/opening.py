@@ -25,6 +25,7 @@ from medjax.outputs.base import ModelSpec
 from medjax.run_options import FileOptions, FoldOptions, ReportOptions
 from medjax.runtime import check_device, host, join, setup
 from medjax.train.options import TrainingOptions
+from medjax.typing import Json
 from medjax.workdir import check_workdir
 
 
@@ -60,6 +61,7 @@ class Run:
       held: what is closed at its end.
       trackers: where it is shown while it trains; filled when the work directory is open.
       depends_on: what its results depend on beside settings and set; filled before that.
+      started_from: what the report says of the weights that it starts from; empty: there are none.
     """
 
     family: str
@@ -70,6 +72,7 @@ class Run:
     held: contextlib.ExitStack
     trackers: list[Tracker] = dataclasses.field(default_factory=list)
     depends_on: dict[str, str] = dataclasses.field(default_factory=dict)
+    started_from: Json = dataclasses.field(default_factory=dict)
 
     @property
     def report_split(self) -> Split:

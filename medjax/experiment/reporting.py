@@ -169,6 +169,7 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "weights_sha256": hashlib.sha256((run.workdir / weights.NAME).read_bytes()).hexdigest(),
         "train": timing(run, meta),
         "unit": unit,
+        **({"started_from": run.started_from} if run.started_from else {}),
         "notes": list(dataset.notes),
         "data": _describe_data(run),
         "settings": _settings(run),

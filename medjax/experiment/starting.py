@@ -2,9 +2,13 @@
 
 import dataclasses
 import hashlib
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from medjax import schema, weights
 from medjax.config import option
@@ -15,6 +19,7 @@ from medjax.models.features import HEAD, list_layers
 from medjax.models.published import PUBLISHED, SCALINGS, Scaling
 from medjax.ops.preprocess import Preprocessing
 from medjax.train.optim import LayerRate, decay_layers
+from medjax.train.task import Task
 from medjax.typing import Json, Key, Params, Stats, Tree
 from medjax.workdir import read_settings
 
@@ -48,6 +53,18 @@ class StartOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainedStartOptions:
+    """Which training a training goes on from, of networks whose every layer may be taken."""
+
+    init_from: str = option(
+        "",
+        "weights to start from: the work directory of a run of the same network, or a bundle; its "
+        "last layers start anew where they have another number of answers",
+        path=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class FineTuningOptions:
     """How a network that starts from weights is trained on."""
 
@@ -76,17 +93,19 @@ class FineTuningOptions:
 
 
 class Start(NamedTuple):
-    """Weights that were found.
+    """Weights that were found, or none.
 
     Attributes:
       scaling: how they want pixels; None: as the training set has them.
       facts: what the report says of them.
       replace: variables of a fresh network to those with these weights below its last layer.
+      list_resized: paths of what starts anew, of (params, stats), as it has other answers.
     """
 
-    scaling: Scaling | None
-    facts: Json
-    replace: Callable[[Mapping[str, Any]], Any]
+    scaling: Scaling | None = None
+    facts: Mapping[str, Any] = types.MappingProxyType({})
+    replace: Callable[[Mapping[str, Any]], Any] = dict
+    list_resized: Callable[[Tree], list[str]] = lambda tree: []
 
     def scale(self, fitted: Preprocessing, *, channels: int) -> Preprocessing:
         """The range of the set, and the scaling of the weights.
@@ -122,19 +141,50 @@ class Start(NamedTuple):
 
         return init_from_weights
 
+    def begin(self, task: Task) -> Task:
+        """The task, whose weights start from these; says which of them do not."""
+        if not self.facts:
+            return task
+        resized = self.list_resized(jax.eval_shape(task.init, jax.random.key(0)))
+        if resized:
+            say(f"note: of another number of answers than the weights: {', '.join(resized)} anew")
+        return task._replace(init=self.init(task.init))
 
-def start_run(run: Run, options: StartOptions, *, model: str) -> Start | None:
-    """The same for a run, which from here on goes on from these weights alone; says where they may
-    have been trained on cases that it reports."""
-    start = find_start(options, model=model)
+
+def start_run(run: Run, options: StartOptions | TrainedStartOptions, *, model: str = "") -> Start:
+    """The weights of `find_start` or `find_training` for a run, which from here on goes on from
+    these alone; says where they may have been trained on cases that it reports."""
+    if isinstance(options, TrainedStartOptions):
+        start = find_training(options)
+    else:
+        start = find_start(options, model=model)
     if start is None:
-        return None
+        return Start()
     run.depends_on["started_from"] = start.facts["sha256"]
+    run.started_from.update(start.facts)
     digest, info = start.facts.get("data_sha1"), run.dataset.info
     if start.facts.get("trained_on") == info.name and digest != run.dataset.digest:
         note = f"trained on {info.name} too, maybe in other splits: on cases that are reported here"
         say(f"note: the weights to start from were {note}")
-        start.facts["note"] = note
+        run.started_from["note"] = note
+    return start
+
+
+def find_training(options: TrainedStartOptions) -> Start | None:
+    """The weights of a run or bundle, all of them; None where the options name none.
+
+    Raises:
+      UserError: if there are none, or they cannot be read.
+    """
+    if not options.init_from:
+        return None
+    path = Path(options.init_from)
+    start = _find_trained(path, "", head=True)
+    if start is None:
+        there = "is neither" if path.exists() else "no such file or folder"
+        raise UserError(
+            f"`init_from={path}`: {there}; name the work directory of a run, or a bundle"
+        )
     return start
 
 
@@ -151,13 +201,10 @@ def find_start(options: StartOptions, *, model: str) -> Start | None:
         return _find_published(init_from, model, scaling)
     if init_from.startswith(_HUB):
         return _find_on_hub(init_from.removeprefix(_HUB), scaling)
-    from medjax import bundle  # here, as most trainings start without one
-
     path = Path(init_from)
-    if path.suffix == ".zip" or (path / bundle.ABOUT).exists():
-        return _find_bundle(path, scaling)
-    if path.is_dir():
-        return _find_run(path, scaling)
+    trained = _find_trained(path, scaling, head=False)
+    if trained:
+        return trained
     if not path.exists():
         known = ", ".join(PUBLISHED)
         raise UserError(f"`init_from={init_from}`: no such file or folder; known by name: {known}")
@@ -209,7 +256,20 @@ def _of_tensors(path: Path, scaling: Scaling | None, facts: Json) -> Start:
     )
 
 
-def _find_run(path: Path, scaling: str) -> Start:
+def _find_trained(path: Path, scaling: str, *, head: bool) -> Start | None:
+    """Of a bundle or a run; None for other files.
+
+    Args:
+      head: whether the last layer is taken too.
+    """
+    from medjax import bundle  # here, as most trainings start without one
+
+    if path.suffix == ".zip" or (path / bundle.ABOUT).exists():
+        return _find_bundle(path, scaling, head=head)
+    return _find_run(path, scaling, head=head) if path.is_dir() else None
+
+
+def _find_run(path: Path, scaling: str, *, head: bool) -> Start:
     """Of the first seed."""
     if scaling:
         raise UserError("`init_scaling`: a run knows how its weights want images; leave it out")
@@ -225,14 +285,11 @@ def _find_run(path: Path, scaling: str) -> Start:
         "trained_on": settings.get("dataset"),
         "data_sha1": settings.get("data_sha1"),
     }
-    return _of_training(
-        lambda tree: weights.of_run(path, tree, own=_OWN),
-        fitted,
-        {**facts, "scaling": "of that run", "sha256": _digest(file)},
-    )
+    facts |= {"scaling": "of that run", "sha256": _digest(file)}
+    return _of_training(weights.read_first_seed(path), fitted, facts, where=file, head=head)
 
 
-def _find_bundle(path: Path, scaling: str) -> Start:
+def _find_bundle(path: Path, scaling: str, *, head: bool) -> Start:
     """Of the first seed of a bundle, which is verified."""
     if scaling:
         raise UserError("`init_scaling`: a bundle knows how its weights want images; leave it out")
@@ -243,22 +300,26 @@ def _find_bundle(path: Path, scaling: str) -> Start:
     arrays = weights.parse(content, where=str(path))
     name = known.spec.info.name
     facts = {"weights": path.name, "source": f"a bundle, trained on {name}", "trained_on": name}
-    digest = hashlib.sha256(content).hexdigest()
-    return _of_training(
-        lambda tree: weights.of_first_seed(arrays, tree, where=str(path), own=_OWN),
-        known.spec.preprocessing,
-        {**facts, "scaling": "of that bundle", "sha256": digest},
-    )
+    facts |= {"scaling": "of that bundle", "sha256": hashlib.sha256(content).hexdigest()}
+    first = weights.first_seed(arrays)
+    return _of_training(first, known.spec.preprocessing, facts, where=path, head=head)
 
 
-def _of_training(fit: Callable[[Tree], Any], fitted: Preprocessing, facts: Json) -> Start:
-    """Weights of medjax's own; `fit` gives those of (params, stats) of such shapes."""
+def _of_training(
+    arrays: Mapping[str, np.ndarray], fitted: Preprocessing, facts: Json, *, where: Path, head: bool
+) -> Start:
+    """Weights of medjax's own."""
+
+    def list_resized(tree: Tree) -> list[str]:
+        return weights.list_resized(arrays, tree) if head else []
 
     def replace(fresh: Mapping[str, Any]) -> Any:
-        params, stats = fit((fresh["params"], fresh["batch_stats"]))
+        tree = (fresh["params"], fresh["batch_stats"])
+        own = tuple(list_resized(tree)) if head else _OWN
+        params, stats = weights.fit(arrays, tree, where=str(where), own=own)
         return {"params": params, "batch_stats": stats}
 
-    return Start(Scaling(fitted.mean, fitted.sd), facts, replace)
+    return Start(Scaling(fitted.mean, fitted.sd), facts, replace, list_resized)
 
 
 def _digest(path: Path) -> str:

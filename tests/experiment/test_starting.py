@@ -13,12 +13,19 @@ from safetensors.numpy import save_file
 
 from medjax import models, weights
 from medjax.errors import UserError
-from medjax.experiment.starting import StartOptions, start_run
+from medjax.experiment.starting import (
+    Start,
+    StartOptions,
+    TrainedStartOptions,
+    find_training,
+    start_run,
+)
 from medjax.experiment.starting import find_start as find
 from medjax.models import published
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.classification import task as classification
 from medjax.train.record import write_json
+from medjax.train.task import Task
 
 BYTES = Preprocessing(0.0, 255.0, (0.4,), (0.2,))
 RUN = Preprocessing(0.0, 255.0, (0.25,), (0.125,))
@@ -150,6 +157,9 @@ def test_weights_of_the_hub_are_named_with_their_revision(file, monkeypatch):
 
 def test_nothing_is_started_from_where_nothing_is_named():
     assert find(StartOptions(), model="cnn") is None
+    assert find_training(TrainedStartOptions()) is None
+    task, fitted = object(), Preprocessing(0.0, 1.0, (0.1,), (0.2,))
+    assert Start().begin(task) is task and Start().scale(fitted, channels=1) is fitted
     with pytest.raises(UserError, match="`init_scaling` is for weights to start from"):
         StartOptions("", "half")
 
@@ -187,8 +197,52 @@ def test_a_run_depends_on_its_weights_and_says_what_they_may_have_seen(
     write_json(tmp_path / "run" / "config.json", {**settings, "data_sha1": "same"})
     info = types.SimpleNamespace(name="a_set")
     run = types.SimpleNamespace(
-        depends_on={}, dataset=types.SimpleNamespace(info=info, digest=digest)
+        depends_on={}, started_from={}, dataset=types.SimpleNamespace(info=info, digest=digest)
     )
     start = start_run(run, StartOptions(str(tmp_path / "run")), model="cnn")
     assert run.depends_on == {"started_from": start.facts["sha256"]}
     assert ("on cases that are reported" in capsys.readouterr().out) is noted
+    assert ("note" in run.started_from) is noted
+
+
+def segmenting(outputs, width=4):
+    """The initialisation and task of a small U-Net."""
+    net = models.segmenter("unet", num_classes=outputs, width=width, levels=2)
+
+    def init(key):
+        return dict(net.init(key, jnp.zeros((1, 8, 8, 1)), train=False))["params"], {}
+
+    return Task(init, init, init)
+
+
+@pytest.mark.parametrize("outputs", [3, 2])
+def test_a_dense_network_starts_from_all_layers_that_fit(tmp_path, capsys, outputs):
+    """The last layer too, unless it has another number of answers, which is said."""
+    write_run(tmp_path / "run", classes=5)  # for its settings
+    before = segmenting(3).init(jax.random.key(1))
+    tree = jax.tree.map(lambda x: x[None], before)
+    weights.write(tmp_path / "run" / weights.NAME, tree)
+    start = find_training(TrainedStartOptions(str(tmp_path / "run")))
+    task = segmenting(outputs)
+    fresh = weights.flat(task.init(jax.random.key(7)))
+    made = weights.flat(start.begin(task).init(jax.random.key(7)))
+    old = weights.flat(before)
+    new = {name for name in made if not np.array_equal(made[name], old[name])}
+    assert new == (set() if outputs == 3 else {name for name in made if "/out/" in name})
+    for name in new:
+        np.testing.assert_array_equal(made[name], fresh[name])
+    said = capsys.readouterr().out
+    assert all(name in said for name in new) and bool(said) == bool(new)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    write_run(tmp_path / "run", classes=5)
+    tree = jax.tree.map(lambda x: x[None], segmenting(3).init(jax.random.key(1)))
+    weights.write(tmp_path / "run" / weights.NAME, tree)
+    start = find_training(TrainedStartOptions(str(tmp_path / "run")))
+    with pytest.raises(UserError, match=r"safetensors: params/down0/conv2/conv/kernel is float32"):
+        start.begin(segmenting(3, width=6)).init(jax.random.key(0))
+    (tmp_path / "notes.txt").write_text("")
+    for name, message in (("none", "no such file or folder"), ("notes.txt", "is neither")):
+        with pytest.raises(UserError, match=f"{message}; name the work directory of a run, or"):
+            find_training(TrainedStartOptions(str(tmp_path / name)))

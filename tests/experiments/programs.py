@@ -50,6 +50,13 @@ def take_update(module: Any, flags: dict[str, Any], monkeypatch: Any) -> Program
     return Program(*run.stage_updates(plan, 0))
 
 
+def take_weights(module: Any, flags: dict[str, Any], monkeypatch: Any) -> Any:
+    """The weights of all seeds before the first update, and how images are scaled for them."""
+    plan, _, spec = _take(module, flags, monkeypatch)
+    state = plan.init(plan.keys)
+    return (state.params, state.stats), spec.preprocessing
+
+
 def take_prediction(module: Any, flags: dict[str, Any], monkeypatch: Any) -> Program:
     """The answer of all seeds, as a bundle and `predict` give it, of two images."""
     plan, predictor, spec = _take(module, flags, monkeypatch)

@@ -68,6 +68,7 @@ def test_the_report_keeps_the_contract(done):
     [
         ({"method": "optimise", "rotate_degrees": 5}, "are for `method=network`"),
         ({"method": "optimise", "shapes": 4}, "are for `method=network`"),
+        ({"method": "optimise", "init_from": "runs/other"}, "are for `method=network`"),
         ({"shapes": 4, "rotate_degrees": 5}, "leave augmentation out"),
     ],
 )
