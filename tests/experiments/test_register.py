@@ -70,6 +70,8 @@ def test_the_report_keeps_the_contract(done):
         ({"method": "optimise", "shapes": 4}, "are for `method=network`"),
         ({"method": "optimise", "init_from": "runs/other"}, "are for `method=network`"),
         ({"shapes": 4, "rotate_degrees": 5}, "leave augmentation out"),
+        ({"lncc_window": 4}, "give an odd number"),
+        ({"lncc_window": 5, "similarity": "mse"}, "of `similarity=lncc`, not of mse"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(tmp_path, cache_dir, given, told):

@@ -1,17 +1,19 @@
 """How a pair is registered, as settings that become flags."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from medjax.config import option
 from medjax.errors import UserError
 from medjax.ops import alignment, field
-from medjax.ops.alignment import AFFINE, BSPLINE, FORMS, RIGID, VELOCITY
-from medjax.ops.similarity import SIMILARITIES
+from medjax.ops.alignment import AFFINE, BSPLINE, FORMS, RIGID, VELOCITY, Similarity
+from medjax.ops.similarity import SIMILARITIES, local_correlation
 from medjax.typing import Array
 
 NETWORK, OPTIMISE = "network", "optimise"
 NONE = "none"
+LNCC, LNCC_WINDOW = "lncc", 9  # as in VoxelMorph
 _FACTORS = (4, 2, 1)  # that images are shrunk by, the coarsest first
 DIVISOR = 2 * max(_FACTORS)  # of the sides of a pair
 _REGULARISERS = {"gradient": field.gradient_energy, "bending": field.bending_energy}
@@ -43,12 +45,15 @@ class AlignmentOptions:
         common=True,
     )
     similarity: str = option(
-        "lncc",
+        LNCC,
         "what makes images alike: lncc: local correlation; mse; mi: mutual information, mind: "
         "self-similarity, both of two modalities",
         choices=tuple(SIMILARITIES),
         answers=True,
         common=True,
+    )
+    lncc_window: int = option(
+        LNCC_WINDOW, "of lncc: voxels of the side of a box, an odd number", least=3, answers=True
     )
     smoothness: float = option(1.0, "weight of the regulariser", least=0, answers=True, common=True)
     regulariser: str = option(
@@ -69,11 +74,22 @@ class AlignmentOptions:
             raise UserError("`transform=bspline` is of `method=optimise`; choose another one")
         if self.method == OPTIMISE and self.refine:
             raise UserError("`refine`: of a network; with `method=optimise` give `iterations`")
+        if self.lncc_window % 2 == 0:
+            raise UserError(f"`lncc_window={self.lncc_window}`: give an odd number")
+        if self.lncc_window != LNCC_WINDOW and self.similarity != LNCC:
+            raise UserError(f"`lncc_window`: of `similarity=lncc`, not of {self.similarity}")
 
     @property
     def is_trained(self) -> bool:
         """Whether there is a network."""
         return self.method == NETWORK
+
+    @property
+    def similarity_of(self) -> Similarity:
+        """How unlike two images are."""
+        if self.similarity == LNCC:
+            return functools.partial(local_correlation, window=self.lncc_window)
+        return SIMILARITIES[self.similarity]
 
     @property
     def smoothness_of(self) -> Callable[[Array], Array]:
@@ -94,7 +110,7 @@ class AlignmentOptions:
             fixed,
             moving,
             initial,
-            similarity=SIMILARITIES[self.similarity],
+            similarity=self.similarity_of,
             kind=kind,
             spacing=spacing,
         )
@@ -109,7 +125,7 @@ class AlignmentOptions:
             moving,
             matrix,
             start,
-            similarity=SIMILARITIES[self.similarity],
+            similarity=self.similarity_of,
             smoothness=self.smoothness_of,
             form=self.transform,
             levels=alignment.split_steps(steps=steps, factors=factors),

@@ -16,7 +16,7 @@ from medjax.config import option
 from medjax.ops import alignment, field, grid, interpolation
 from medjax.ops.augment import Augmentation, Sample, augment_together
 from medjax.ops.shapes import draw_pair
-from medjax.ops.similarity import SIMILARITIES, soft_dice
+from medjax.ops.similarity import soft_dice
 from medjax.tasks.base import apply_network
 from medjax.tasks.registration.method import AlignmentOptions
 from medjax.train.task import Task
@@ -160,7 +160,7 @@ class PairRegistration:
         full = field.resize(u, space=pair.shape[:-1])
         warped = alignment.see_through(pair[..., 1], matrix, displacement=full)
         return {
-            "similarity_loss": SIMILARITIES[self.options.similarity](pair[..., 0], warped),
+            "similarity_loss": self.options.similarity_of(pair[..., 0], warped),
             "smoothness_loss": self.options.smoothness_of(u),
         }
 

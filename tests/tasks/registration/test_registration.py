@@ -57,6 +57,17 @@ def batch_of(image, moving, mask=None, moved_mask=None):
     }
 
 
+def test_boxes_of_the_correlation_have_the_side_that_is_given(rng):
+    """By loops: of boxes that the image cuts off what is inside counts."""
+    fixed, moving = rng.uniform(size=(2, 7, 6))
+    correlations = []
+    for i, j in itertools.product(range(7), range(6)):
+        box = (slice(max(i - 1, 0), i + 2), slice(max(j - 1, 0), j + 2))
+        correlations.append(np.corrcoef(fixed[box].ravel(), moving[box].ravel())[0, 1])
+    found = AlignmentOptions(lncc_window=3).similarity_of(jnp.array(fixed), jnp.array(moving))
+    assert found == pytest.approx(1 - np.square(correlations).mean(), abs=1e-3)
+
+
 def test_losses_by_hand():
     """A shift of one voxel: what the moving image has one row further down."""
     image = np.zeros((6, 7), np.uint8)
