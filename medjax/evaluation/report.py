@@ -221,7 +221,6 @@ def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -
         mean = [with_interval(result["seeds"]["mean"][name])] if many else []
         rows.append([name, with_interval(estimate), *mean, f"{result['baseline'][name]:.3f}"])
     made = " (synthetic)" if result["synthetic"] else ""
-    timing = {k: v if v is not None else np.nan for k, v in result["train"].items()}
     positive = result.get("positive")
     show(
         f"{result['dataset']}{made}, {result['split']}: {population(result)}; {result['of']}",
@@ -235,14 +234,24 @@ def show_result(result: JsonView, workdir: Path, *, wrote: Sequence[str] = ()) -
             *result.get("remarks", []),
             *([f"f1 and average_precision: of the class {positive}"] if positive else []),
             f"baseline: {result['baseline_is']}",
-            f"{result['model']}, {result['parameters']:,} parameters, best step "
-            f"{best_steps(result)}; {_speed(timing, result['unit'])}{result['device']}",
+            f"{_training(result)}{result['device']}",
             "",
             *(f"wrote {workdir / name}" for name in (*_LEFT, *wrote) if (workdir / name).exists()),
             "",
             f"next: open {workdir / 'report.html'}; to use or share the network: medjax share make "
             f"{workdir} NAME.zip",
         ],
+    )
+
+
+def _training(result: JsonView) -> str:
+    """The model, and how it was trained."""
+    timing = {k: v if v is not None else np.nan for k, v in result["train"].items()}
+    if not timing["steps"]:
+        return f"{result['model']}, no network trained; "
+    return (
+        f"{result['model']}, {result['parameters']:,} parameters, best step {best_steps(result)}; "
+        f"{_speed(timing, result['unit'])}"
     )
 
 

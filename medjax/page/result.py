@@ -226,19 +226,26 @@ def _data(result: JsonView) -> Json:
     }
 
 
+def _trained(result: JsonView) -> list[tuple[str, str]]:
+    train = result["train"]
+    if not train["steps"]:
+        return [("training", "no network")]
+    chosen_by = (result["validation"] or {}).get("metric")
+    return [
+        ("training", f"{train['steps']} steps, {train['seconds']:.0f} s"),
+        ("best step", f"{report.best_steps(result)}, by {chosen_by}"),
+    ]
+
+
 def _made(result: JsonView) -> list[tuple[str, Any]]:
-    train, versions = result["train"], result["versions"]
+    versions = result["versions"]
     start = result.get("started_from", {})
     of_whom = [start[key] for key in ("weights", "source", "licence", "note") if key in start]
     scaled = [f"images scaled as {start['scaling']}"] if start else []
     return [
         *([("started from", "; ".join([*of_whom, *scaled]))] if start else []),
         ("device", result["device"]),
-        ("training", f"{train['steps']} steps, {train['seconds']:.0f} s"),
-        (
-            "best step",
-            f"{report.best_steps(result)}, by {(result['validation'] or {}).get('metric')}",
-        ),
+        *_trained(result),
         ("parameters", f"{result['parameters']:,}"),
         ("weights, sha256", result["weights_sha256"]),
         ("versions", ", ".join(f"{k} {v}" for k, v in versions.items())),

@@ -22,7 +22,7 @@ from medjax.errors import UserError
 from tests.conftest import real_data
 
 VOC = (
-    "<annotation><filename>{0}.png</filename><object><name>{1}</name><bndbox><xmin>11</xmin>"
+    "<annotation><filename>{0}.png</filename><size><width>40</width><height>20</height></size><object><name>{1}</name><bndbox><xmin>11</xmin>"
     "<ymin>6</ymin><xmax>20</xmax><ymax>10</ymax></bndbox></object></annotation>"
 )
 BOX = ((10.0, 5.0), (20.0, 10.0))
@@ -50,7 +50,7 @@ def coco(root):
     draw(root, "images/a.png", "images/b.png")
     for split, name, label in (("train", "a", 1), ("val", "b", 2)):
         content = {
-            "images": [{"id": 1, "file_name": f"{name}.png"}],
+            "images": [{"id": 1, "file_name": f"{name}.png", "width": 40, "height": 20}],
             "categories": [{"id": 1, "name": "red"}, {"id": 2, "name": "white"}],
             "annotations": [{"image_id": 1, "category_id": label, "bbox": [10, 5, 10, 5]}],
         }
@@ -296,8 +296,30 @@ def test_a_list_of_images_of_another_size_is_refused(tmp_path):
     draw(tmp_path, "a.png", "b.png")
     (tmp_path / "all.json").write_text(listed(["a.png", "b.png"], width=300, height=200))
     case = box_folder(BoxOptions(data_dir=str(tmp_path))).cases[0]
-    with pytest.raises(UserError, match="has 300 x 200 pixels, and it has 40 x 20"):
-        case.boxes((40, 20))
+    with pytest.raises(
+        UserError, match=r"says that a\.png has 300 x 200 pixels, and it has 40 x 20"
+    ):
+        case.check_size((40, 20))
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_set_with_an_image_of_another_size_is_prepared_as_skip_bad_says(
+    tmp_path, cache_dir, skip_bad
+):
+    draw(tmp_path, *(f"{name}.png" for name in "abcdefgh"))
+    Image.new("L", (50, 20)).save(tmp_path / "b.png")
+    content = json.loads(listed([f"{name}.png" for name in "abcdefgh"], width=40, height=20))
+    content["annotations"].append({"image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5]})
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    options = BoxOptions(data_dir=str(tmp_path), image_shape=(20, 40), skip_bad=skip_bad)
+    if not skip_bad:
+        with pytest.raises(UserError, match=r"b\.png has 40 x 20 pixels, and it has 50 x 20"):
+            source.load("box_folder", options=options, cache_dir=cache_dir)
+        return
+    made = source.load("box_folder", options=options, cache_dir=cache_dir)
+    splits = made.splits.values()
+    assert sum(len(split) for split in splits) == 7
+    assert sum(int((split["box_label"] >= 0).sum()) for split in splits) == 8
 
 
 def test_a_list_that_was_cut_off_is_named(tmp_path):

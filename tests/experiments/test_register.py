@@ -129,6 +129,7 @@ def optimised(scans, tmp_path_factory, cache_dir):
 
 def test_ones_own_volumes_without_training(optimised, scans):
     report, workdir = optimised
+    assert "no network" in (workdir / "report.html").read_text()
     assert report["cases"] == 2 and report["split"] == "test"
     assert report["model"] == "each pair optimised (displacement, lncc)"
     assert report["metrics"]["dice"]["value"] > report["baseline"]["dice"]

@@ -9,8 +9,16 @@ import numpy as np
 from medjax.data import images, walk
 from medjax.data.boxes.formats import NamedBox
 from medjax.data.info import DatasetInfo
+from medjax.errors import UserError
 
 BoxesOfSize = Callable[[tuple[int, ...]], Sequence[NamedBox]]
+
+
+class StatedSize(NamedTuple):
+    """The sides of an image, x, y, as the file `origin` says that lists its boxes."""
+
+    sides: tuple[int, int]
+    origin: Path
 
 
 class BoxCase(NamedTuple):
@@ -22,6 +30,7 @@ class BoxCase(NamedTuple):
       subject: empty where nothing says who it is.
       spacing_mm: of every axis, where the file does not tell it.
       path: the file of the image; None where it is made.
+      stated_size: where its boxes are listed with one.
     """
 
     read: Callable[[], images.RawImage]
@@ -33,6 +42,18 @@ class BoxCase(NamedTuple):
     spacing_mm: float | None = None
     metadata: Mapping[str, str] = {}
     path: Path | None = None
+    stated_size: StatedSize | None = None
+
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Raises UserError if the image, of this size, is not as large as its list says."""
+        stated = self.stated_size
+        if stated and stated.sides != tuple(size):
+            listed, there = (" x ".join(map(str, sides)) for sides in (stated.sides, size))
+            raise UserError(
+                f"{stated.origin}: says that {self.case_id} has {listed} pixels, and it has "
+                f"{there}: mark its boxes in this image, or give the one that was marked (EXIF may "
+                "have turned it)"
+            )
 
 
 class BoxSet(NamedTuple):

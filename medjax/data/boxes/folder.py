@@ -13,7 +13,7 @@ import numpy as np
 
 from medjax.data import exams, images, splits, table, walk
 from medjax.data.boxes import formats, of_masks
-from medjax.data.boxes.case import BoxCase, BoxesOfSize, BoxSet
+from medjax.data.boxes.case import BoxCase, BoxesOfSize, BoxSet, StatedSize
 from medjax.data.boxes.formats import NamedBox
 from medjax.data.found import known_spacing
 from medjax.data.info import DatasetInfo
@@ -41,12 +41,14 @@ class Boxed(NamedTuple):
       image: its file.
       boxes: as of `BoxCase`; names: of their classes.
       split: where the layout says it.
+      stated_size: as of `BoxCase`.
     """
 
     image: Path
     boxes: BoxesOfSize
     names: Sequence[str]
     split: str | None = None
+    stated_size: StatedSize | None = None
 
 
 def box_folder(options: BoxOptions) -> BoxSet:
@@ -123,7 +125,8 @@ def _from_files(root: Path, options: BoxOptions) -> tuple[list[BoxCase], list[st
     for item in listed:
         facts = more.describe_image(item.image)
         facts["split"] = facts.get("split") or item.split
-        cases.append(case_of(root, item.image, item.boxes, options, facts))
+        case = case_of(root, item.image, item.boxes, options, facts)
+        cases.append(case._replace(stated_size=item.stated_size))
     names = [name for item in listed for name in item.names]
     there = {item.image for item in listed}
     left = sorted(p.relative_to(root).as_posix() for p in set(below.files) - there)
@@ -195,26 +198,9 @@ def _of_coco(root: Path, by_name: ByName) -> list[Boxed]:
 
 
 def _boxed(path: Path, image: Path, item: formats.AnnotatedImage, split: str | None) -> Boxed:
-    """An image as a file lists it, whose size is held against it when it is read."""
-    labels = [b.label for b in item.boxes]
-    boxes = functools.partial(_of_stated_size, path, image, item.boxes, item.size)
-    return Boxed(image, boxes, labels, split)
-
-
-def _of_stated_size(
-    path: Path,
-    image: Path,
-    boxes: Sequence[NamedBox],
-    stated: tuple[int, int] | None,
-    size: tuple[int, ...],
-) -> Sequence[NamedBox]:
-    if stated and stated != tuple(size):
-        listed, there = (" x ".join(map(str, sides)) for sides in (stated, size))
-        raise UserError(
-            f"{path}: says that {image.name} has {listed} pixels, and it has {there}: mark its "
-            "boxes in this image, or give the one that was marked (EXIF may have turned it)"
-        )
-    return boxes
+    """An image as a file lists it."""
+    stated = StatedSize(item.size, path) if item.size else None
+    return Boxed(image, keep_boxes(item.boxes), [b.label for b in item.boxes], split, stated)
 
 
 def _split_of(path: Path, root: Path) -> str | None:

@@ -110,7 +110,9 @@ class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
 def _read(case: BoxCase) -> RawImage:
     """The image, and what its boxes are read from, so that both can be read or neither is taken."""
     raw_image = case.read()
-    case.boxes(file_size(raw_image))
+    size = file_size(raw_image)
+    case.check_size(size)
+    case.boxes(size)
     return raw_image
 
 
