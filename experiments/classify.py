@@ -101,7 +101,7 @@ def main(
         config = run.config  # with what was chosen for it
         train, validation = (run.dataset.splits[name] for name in ("train", "validation"))
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)
-        start = experiment.start_run(run, config.start, model=config.predictor.model)
+        start = experiment.start_run(run, config.start, model=config.predictor.model, once=True)
         fitted = experiment.fit_preprocessing(run, train)
         spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         predictor = dataclasses.replace(

@@ -76,7 +76,7 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
             width=config.predictor.width or width,
             augmentation=config.augmentation,
         )
-        start = experiment.start_run(run, config.start)
+        start = experiment.start_run(run, config.start, once=True)
         fitted = experiment.fit_preprocessing(run, train)
         spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         task = start.begin(predictor.make_task(spec, box_weight=config.box_weight))

@@ -29,6 +29,8 @@ from medjax.tasks.heatmap.predictor import HeatmapPredictor
 from medjax.tasks.heatmap.suggest import suggest
 from medjax.train.options import FeedOptions, TrainingOptions
 
+WIDTHS = ("params/log_sigma",)  # of the maps, in voxels of this run: no weights
+
 
 @unique_names
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ def main(
             width=config.predictor.width or width,
             augmentation=config.augmentation,
         )
-        start = experiment.start_run(run, config.start)
+        start = experiment.start_run(run, config.start, own=WIDTHS, once=True)
         fitted = experiment.fit_preprocessing(run, train)
         spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         if loss:

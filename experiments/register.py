@@ -112,7 +112,7 @@ def main(
             augmentation=config.augmentation,
         )
         spec = experiment.describe_model(run, experiment.fit_preprocessing(run, train.first(20)))
-        task = experiment.start_run(run, config.start).begin(
+        task = experiment.start_run(run, config.start, once=True).begin(
             predictor.make_task(spec, weights=config.losses)
         )
         method, began = experiment.Method(predictor, spec, task), time.perf_counter()

@@ -113,7 +113,7 @@ def main(
         feeding = config.feeding
         if not fits and feeding.feed == "auto":  # patches are never drawn twice
             feeding = dataclasses.replace(feeding, feed="stream")
-        start = experiment.start_run(run, config.start)
+        start = experiment.start_run(run, config.start, once=True)
         fitted = experiment.fit_preprocessing(run, train, draw=draw)
         spec = experiment.describe_model(run, start.scale(fitted, channels=train.image_shape[-1]))
         spec = dataclasses.replace(spec, image_shape=patches.image_shape)

@@ -65,16 +65,19 @@ def first_seed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def list_resized(arrays: Mapping[str, Any], abstract: Tree) -> list[str]:
-    """Paths of arrays that differ from those of (params, stats) in their last axis alone, as those
-    of a last layer do that has another number of answers."""
-    return [
-        name
-        for name, leaf in _by_name(abstract).items()
-        if (array := arrays.get(name)) is not None
-        and array.ndim == leaf.ndim
-        and array.shape[:-1] == leaf.shape[:-1]
-        and array.shape != leaf.shape
-    ]
+    """Paths of arrays that differ from those of (params, stats) in the number of answers: the sides
+    that differ have one length in all of these arrays, and another one here. Empty where sides
+    differ otherwise, or those of most arrays do, as of a network of another width."""
+    wanted, changes, resized = _by_name(abstract), set(), []
+    for name, leaf in wanted.items():
+        shape = getattr(arrays.get(name), "shape", leaf.shape)
+        if shape == leaf.shape:
+            continue
+        if len(shape) != len(leaf.shape):
+            return []
+        changes |= {(a, b) for a, b in zip(shape, leaf.shape, strict=True) if a != b}
+        resized.append(name)
+    return resized if len(changes) == 1 and 2 * len(resized) < len(wanted) else []
 
 
 def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:
@@ -93,12 +96,18 @@ def check_finite(arrays: Mapping[str, np.ndarray], *, where: str) -> None:
 
 
 def fit(
-    arrays: Mapping[str, Any], abstract: Tree, *, where: str, own: str | tuple[str, ...] = ()
+    arrays: Mapping[str, Any],
+    abstract: Tree,
+    *,
+    where: str,
+    own: str | tuple[str, ...] = (),
+    seeds: bool = False,
 ) -> Any:
     """Arrays by path as the (params, stats) that `abstract` has the shapes of.
 
     Args:
       own: paths that begin so, or with one of these, keep what `abstract` has: `params/fc/`.
+      seeds: whether both have an axis of seeds, which messages leave out.
 
     Raises:
       UserError: if one is missing, has another shape or type, or is too many; it is named.
@@ -112,7 +121,7 @@ def fit(
         if array is None:
             raise UserError(f"{where}: lacks {name}, which the network has")
         if array.shape != leaf.shape or array.dtype != leaf.dtype:
-            same = array.shape[:1] == leaf.shape[:1]  # of seeds, which no network knows of
+            same = seeds and array.shape[:1] == leaf.shape[:1]
             has, needs = (x.shape[1:] if same else x.shape for x in (array, leaf))
             raise UserError(
                 f"{where}: {name} is {array.dtype} of {has} where the network has {leaf.dtype} of "

@@ -64,19 +64,35 @@ def check_workdir(folder: Path, experiment: str, config: Any, **facts: Any) -> N
         for k in sorted(before | now)
         if before.get(k) != now.get(k) and not _is_newer_fact(k, before, now)
     ]
-    if before.get("data_sha1") != now.get("data_sha1"):
-        of_data = ("data_sha1 ", "trained.preprocessing", "trained.info")
-        rest = [line for line in differ if not line.startswith(of_data)]
-        differ = ["its images, labels or splits were others (data_sha1)", *rest]
-    if before.get("own_code") != now.get("own_code"):
-        differ = ["the code of your network or loss has changed"]
-    elif "started_from" in before and before["started_from"] != now.get("started_from"):
-        differ = ["the weights that it starts from (`init_from`) have changed"]
+    began = old.get("started_from")
+    differ = _join_causes(
+        differ, before, now, started=(began, new.get("started_from") if facts else began)
+    )
     if differ:
         raise UserError(
             f"`workdir={folder}` holds a run with other settings: {'; '.join(differ)}; "
             "choose another `workdir` or the same settings (with `eval_only`, to report as it is)"
         )
+
+
+def _join_causes(
+    differ: list[str], before: Json, now: Json, *, started: tuple[str | None, str | None]
+) -> list[str]:
+    """What differs, with one line for what makes much else differ.
+
+    Args:
+      started: hashes of the weights that the run has started from and starts from now.
+    """
+    if before.get("data_sha1") != now.get("data_sha1"):
+        of_data = ("data_sha1 ", "trained.preprocessing", "trained.info")
+        rest = [line for line in differ if not line.startswith(of_data)]
+        differ = ["its images, labels or splits were others (data_sha1)", *rest]
+    if before.get("own_code") != now.get("own_code"):
+        return ["the code of your network or loss has changed"]
+    then, here = started
+    if then and here != then:
+        return ["the weights that it starts from (`init_from`) have changed"]
+    return [line for line in differ if not (then and line.startswith("init_from "))]  # moved
 
 
 def _leave_out(values: Json, names: set[str]) -> Json:

@@ -406,5 +406,20 @@ def test_a_run_goes_on_from_the_weights_that_it_began_with(tmp_path):
         with workdir.open_workdir(tmp_path / name, "e", Config(), data_sha1="d", **facts):
             pass
         workdir.check_workdir(tmp_path / name, "e", Config(), data_sha1="d", started_from="a")
+    for facts in ({"started_from": "b"}, {}):
+        with pytest.raises(UserError, match="the weights that it starts from"):
+            workdir.check_workdir(tmp_path / "newer", "e", Config(), data_sha1="d", **facts)
+
+
+def test_weights_to_start_from_may_move(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Started:
+        init_from: str = option("", "weights", path=True)
+
+    facts = {"data_sha1": "d", "started_from": "a"}
+    with workdir.open_workdir(tmp_path / "w", "e", Started("there"), **facts):
+        pass
+    workdir.check_workdir(tmp_path / "w", "e", Started("elsewhere"), **facts)
+    workdir.check_workdir(tmp_path / "w", "e", Started())  # before anything of them is known
     with pytest.raises(UserError, match="the weights that it starts from"):
-        workdir.check_workdir(tmp_path / "newer", "e", Config(), data_sha1="d", started_from="b")
+        workdir.check_workdir(tmp_path / "w", "e", Started(), data_sha1="d")

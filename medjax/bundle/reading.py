@@ -210,7 +210,7 @@ def opened(
     fitted, needed = arrays, 0
     if not missing_network(predictor):
         shapes, needed = _abstract(predictor, trained, where)
-        fitted = weights.fit(arrays, shapes, where=f"{path}: {weights.NAME}")
+        fitted = weights.fit(arrays, shapes, where=f"{path}: {weights.NAME}", seeds=True)
     weights.check_finite(arrays, where=f"{path}: {weights.NAME}")
     _check_exported(files, about, arrays, path)
     return Bundle(

@@ -211,6 +211,9 @@ def check_folders(workdir: Path, config: RunConfig) -> None:
     """Raises UserError for folders that no run can have."""
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"`workdir={workdir}`: is a file; choose another")
+    start = getattr(getattr(config, "start", None), "init_from", "")
+    if start and not config.report.eval_only and Path(start).resolve() == workdir.resolve():
+        raise UserError(f"`init_from={start}`: is the `workdir` itself; choose another `workdir`")
     data_dir, begun = config.data.data_dir, (workdir / "config.json").exists()
     if begun and config.files.resume == "never" and not config.report.eval_only:
         raise UserError(

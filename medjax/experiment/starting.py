@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from medjax.typing import Json, Key, Params, Stats, Tree
 from medjax.workdir import read_settings
 
 _HUB = "hub:"
+_BYTES = (0.0, 255.0)
 _OWN = f"params/{HEAD}/"  # which a network keeps: that of other classes
 OF_SET = "set"  # images are scaled by the training set, as those of an untrained network
 
@@ -97,6 +99,7 @@ class Start(NamedTuple):
 
     Attributes:
       scaling: how they want pixels; None: as the training set has them.
+      limits: pixel values that become 0 and 1 for them; None: those of the training set.
       facts: what the report says of them.
       replace: variables of a fresh network to those with these weights below its last layer.
       list_resized: paths of what starts anew, of (params, stats), as it has other answers.
@@ -106,9 +109,11 @@ class Start(NamedTuple):
     facts: Mapping[str, Any] = types.MappingProxyType({})
     replace: Callable[[Mapping[str, Any]], Any] = dict
     list_resized: Callable[[Tree], list[str]] = lambda tree: []
+    limits: tuple[float, float] | None = None
 
     def scale(self, fitted: Preprocessing, *, channels: int) -> Preprocessing:
-        """The range of the set, and the scaling of the weights.
+        """The scaling of the weights, and their limits unless either these or those of the set are
+        of 8 bits, and the others not.
 
         Gray images are repeated for weights of coloured ones; where these scale all channels alike
         they stay one channel, and the first kernels are summed.
@@ -129,7 +134,10 @@ class Start(NamedTuple):
                 f"`init_from`: weights for {len(mean)} channels, images of {channels}: give "
                 f"`channels={'gray' if len(mean) == 1 else 'rgb'}`"
             )
-        return dataclasses.replace(fitted, mean=mean, sd=sd)
+        limits = low, high = fitted.low, fitted.high
+        if self.limits and (self.limits == _BYTES) == (limits == _BYTES):
+            low, high = self.limits
+        return Preprocessing(low, high, mean, sd)
 
     def init(self, init: Init) -> Init:
         """The same initialisation, with these weights below the last layer."""
@@ -145,17 +153,33 @@ class Start(NamedTuple):
         """The task, whose weights start from these; says which of them do not."""
         if not self.facts:
             return task
-        resized = self.list_resized(jax.eval_shape(task.init, jax.random.key(0)))
+        init, key = self.init(task.init), jax.random.key(0)
+        jax.eval_shape(init, key)  # which fails where they do not fit
+        resized = self.list_resized(jax.eval_shape(task.init, key))
         if resized:
             say(f"note: of another number of answers than the weights: {', '.join(resized)} anew")
-        return task._replace(init=self.init(task.init))
+        return task._replace(init=init)
 
 
-def start_run(run: Run, options: StartOptions | TrainedStartOptions, *, model: str = "") -> Start:
+def start_run(
+    run: Run,
+    options: StartOptions | TrainedStartOptions,
+    *,
+    model: str = "",
+    own: tuple[str, ...] = (),
+    once: bool = False,
+) -> Start:
     """The weights of `find_start` or `find_training` for a run, which from here on goes on from
-    these alone; says where they may have been trained on cases that it reports."""
+    these alone; says where they may have been trained on cases that it reports.
+
+    Args:
+      once: whether they are needed for the first update alone, so that with `eval_only` it is
+        enough what the work directory says of them.
+    """
+    if once and run.config.report.eval_only:
+        return _of_workdir(run)
     if isinstance(options, TrainedStartOptions):
-        start = find_training(options)
+        start = find_training(options, own=own)
     else:
         start = find_start(options, model=model)
     if start is None:
@@ -170,8 +194,25 @@ def start_run(run: Run, options: StartOptions | TrainedStartOptions, *, model: s
     return start
 
 
-def find_training(options: TrainedStartOptions) -> Start | None:
+def _of_workdir(run: Run) -> Start:
+    """What a run that has been trained says of the weights that it has started from."""
+    settings = read_settings(run.workdir) or {}
+    digest = settings.get("started_from")
+    if digest is None:
+        return Start()
+    run.depends_on["started_from"] = digest
+    path = run.workdir / "report.json"
+    told = json.loads(path.read_text()).get("started_from") if path.exists() else None
+    facts = told or {"weights": "no longer at hand", "sha256": digest}
+    run.started_from.update(facts)
+    return _scaled_as(settings, facts, lambda fresh: fresh, where=run.workdir)
+
+
+def find_training(options: TrainedStartOptions, *, own: tuple[str, ...] = ()) -> Start | None:
     """The weights of a run or bundle, all of them; None where the options name none.
+
+    Args:
+      own: paths of what is no layer: it stays that of the fresh network.
 
     Raises:
       UserError: if there are none, or they cannot be read.
@@ -179,7 +220,7 @@ def find_training(options: TrainedStartOptions) -> Start | None:
     if not options.init_from:
         return None
     path = Path(options.init_from)
-    start = _find_trained(path, "", head=True)
+    start = _find_trained(path, "", own)
     if start is None:
         there = "is neither" if path.exists() else "no such file or folder"
         raise UserError(
@@ -202,7 +243,7 @@ def find_start(options: StartOptions, *, model: str) -> Start | None:
     if init_from.startswith(_HUB):
         return _find_on_hub(init_from.removeprefix(_HUB), scaling)
     path = Path(init_from)
-    trained = _find_trained(path, scaling, head=False)
+    trained = _find_trained(path, scaling, None)
     if trained:
         return trained
     if not path.exists():
@@ -256,70 +297,91 @@ def _of_tensors(path: Path, scaling: Scaling | None, facts: Json) -> Start:
     )
 
 
-def _find_trained(path: Path, scaling: str, *, head: bool) -> Start | None:
-    """Of a bundle or a run; None for other files.
+def _find_trained(path: Path, scaling: str, own: tuple[str, ...] | None) -> Start | None:
+    """Of a bundle or a run, the first seed; None for other files.
 
     Args:
-      head: whether the last layer is taken too.
+      own: as of `find_training`; None: the last layer of a classifier.
     """
     from medjax import bundle  # here, as most trainings start without one
 
-    if path.suffix == ".zip" or (path / bundle.ABOUT).exists():
-        return _find_bundle(path, scaling, head=head)
-    return _find_run(path, scaling, head=head) if path.is_dir() else None
-
-
-def _find_run(path: Path, scaling: str, *, head: bool) -> Start:
-    """Of the first seed."""
+    is_bundle = path.suffix == ".zip" or (path / bundle.ABOUT).exists()
+    if not is_bundle and not path.is_dir():
+        return None
     if scaling:
-        raise UserError("`init_scaling`: a run knows how its weights want images; leave it out")
-    settings = read_settings(path) or {}
+        what = "bundle" if is_bundle else "run"
+        raise UserError(f"`init_scaling`: a {what} knows how its weights want images; leave it out")
+    return _find_bundle(path, own) if is_bundle else _find_run(path, own)
+
+
+def _find_run(path: Path, own: tuple[str, ...] | None) -> Start:
+    settings, file = read_settings(path) or {}, path / weights.NAME
     about = settings.get("trained")
-    file = path / weights.NAME
     if not isinstance(about, dict) or not file.exists():
         raise UserError(f"`init_from={path}`: holds no run that has ended")
-    fitted = schema.read(Preprocessing, about.get("preprocessing"), where=f"{path}: preprocessing")
+    name = (about.get("info") or {}).get("name", settings.get("dataset"))
     facts = {
         "weights": path.name,
-        "source": f"a run on {settings.get('dataset')}",
-        "trained_on": settings.get("dataset"),
+        "source": f"a run on {name}",
+        "trained_on": name,
         "data_sha1": settings.get("data_sha1"),
+        "scaling": "of that run",
+        "sha256": _digest(file),
     }
-    facts |= {"scaling": "of that run", "sha256": _digest(file)}
-    return _of_training(weights.read_first_seed(path), fitted, facts, where=file, head=head)
+    replace, list_resized = _replacing(weights.read_first_seed(path), own, where=file)
+    return _scaled_as(settings, facts, replace, where=path)._replace(list_resized=list_resized)
 
 
-def _find_bundle(path: Path, scaling: str, *, head: bool) -> Start:
-    """Of the first seed of a bundle, which is verified."""
-    if scaling:
-        raise UserError("`init_scaling`: a bundle knows how its weights want images; leave it out")
+def _find_bundle(path: Path, own: tuple[str, ...] | None) -> Start:
+    """Of a bundle, which is verified."""
     from medjax import bundle
 
     known = bundle.load(path, answers=False)
     content = known.files[weights.NAME]
     arrays = weights.parse(content, where=str(path))
-    name = known.spec.info.name
-    facts = {"weights": path.name, "source": f"a bundle, trained on {name}", "trained_on": name}
-    facts |= {"scaling": "of that bundle", "sha256": hashlib.sha256(content).hexdigest()}
-    first = weights.first_seed(arrays)
-    return _of_training(first, known.spec.preprocessing, facts, where=path, head=head)
+    name, fitted = known.spec.info.name, known.spec.preprocessing
+    facts = {
+        "weights": path.name,
+        "source": f"a bundle, trained on {name}",
+        "trained_on": name,
+        "scaling": "of that bundle",
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    replace, list_resized = _replacing(weights.first_seed(arrays), own, where=path)
+    return _scaled(fitted, facts, replace)._replace(list_resized=list_resized)
 
 
-def _of_training(
-    arrays: Mapping[str, np.ndarray], fitted: Preprocessing, facts: Json, *, where: Path, head: bool
-) -> Start:
-    """Weights of medjax's own."""
+def _replacing(
+    arrays: Mapping[str, np.ndarray], own: tuple[str, ...] | None, *, where: Path
+) -> tuple[Callable[[Mapping[str, Any]], Any], Callable[[Tree], list[str]]]:
+    """`Start.replace` and `Start.list_resized` of weights of medjax's own."""
 
     def list_resized(tree: Tree) -> list[str]:
-        return weights.list_resized(arrays, tree) if head else []
+        layers = {k: v for k, v in arrays.items() if not k.startswith(own or ())}
+        return [] if own is None else weights.list_resized(layers, tree)
 
     def replace(fresh: Mapping[str, Any]) -> Any:
         tree = (fresh["params"], fresh["batch_stats"])
-        own = tuple(list_resized(tree)) if head else _OWN
-        params, stats = weights.fit(arrays, tree, where=str(where), own=own)
+        kept = (_OWN,) if own is None else (*own, *list_resized(tree))
+        try:
+            params, stats = weights.fit(arrays, tree, where=str(where), own=kept)
+        except UserError as e:
+            raise UserError(f"{e}: give the `model` and all its sizes that these are of") from None
         return {"params": params, "batch_stats": stats}
 
-    return Start(Scaling(fitted.mean, fitted.sd), facts, replace, list_resized)
+    return replace, list_resized
+
+
+def _scaled_as(settings: Json, facts: Json, replace: Callable[..., Any], *, where: Path) -> Start:
+    """A start as the settings of a run say how images are scaled."""
+    about = settings["trained"].get("preprocessing")
+    fitted = schema.read(Preprocessing, about, where=f"{where}: preprocessing")
+    return _scaled(fitted, facts, replace)
+
+
+def _scaled(fitted: Preprocessing, facts: Json, replace: Callable[..., Any]) -> Start:
+    limits = (fitted.low, fitted.high)
+    return Start(Scaling(fitted.mean, fitted.sd), facts, replace, limits=limits)
 
 
 def _digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from medjax import models, weights
 from medjax.errors import UserError
+from medjax.experiment.opening import check_folders
 from medjax.experiment.starting import (
     Start,
     StartOptions,
@@ -22,6 +23,7 @@ from medjax.experiment.starting import (
 )
 from medjax.experiment.starting import find_start as find
 from medjax.models import published
+from medjax.models.published import Scaling
 from medjax.ops.preprocess import Preprocessing
 from medjax.tasks.classification import task as classification
 from medjax.train.record import write_json
@@ -240,9 +242,68 @@ def test_weights_of_another_network_are_refused(tmp_path):
     tree = jax.tree.map(lambda x: x[None], segmenting(3).init(jax.random.key(1)))
     weights.write(tmp_path / "run" / weights.NAME, tree)
     start = find_training(TrainedStartOptions(str(tmp_path / "run")))
-    with pytest.raises(UserError, match=r"safetensors: params/down0/conv2/conv/kernel is float32"):
+    with pytest.raises(
+        UserError, match=r"bias is float32 of \(4,\) where .* \(6,\): give the `model`"
+    ):
         start.begin(segmenting(3, width=6)).init(jax.random.key(0))
     (tmp_path / "notes.txt").write_text("")
     for name, message in (("none", "no such file or folder"), ("notes.txt", "is neither")):
         with pytest.raises(UserError, match=f"{message}; name the work directory of a run, or"):
             find_training(TrainedStartOptions(str(tmp_path / name)))
+
+
+def test_what_the_number_of_answers_changes_is_of_no_other_width():
+    """As of SpatialConfiguration-Net, which maps answers to answers."""
+
+    def tree(n, width=8):
+        layers = {"spatial": (15, n, n), "mixed": (11, n, width), "local": (3, width, n)}
+        body = {f"conv{i}": (3, width, width) for i in range(4)}
+        return {k: np.zeros(v) for k, v in (layers | body).items()}, {}
+
+    of = {f"params/{k}": v for k, v in tree(5)[0].items()}
+    assert set(weights.list_resized(of, tree(3))) == {
+        f"params/{k}" for k in ("spatial", "mixed", "local")
+    }
+    assert weights.list_resized(of, tree(5)) == []
+    assert weights.list_resized(of, tree(3, width=16)) == []  # two lengths differ
+    assert weights.list_resized(of, tree(5, width=16)) == []  # most arrays do
+
+
+def test_limits_go_with_weights_unless_one_set_has_bytes():
+    of_ct = Start(Scaling((0.5,), (0.25,)), {"sha256": "a"}, limits=(-100.0, 400.0))
+    other = Preprocessing(-1000.0, 900.0, (0.1,), (0.2,))
+    assert of_ct.scale(other, channels=1) == Preprocessing(-100.0, 400.0, (0.5,), (0.25,))
+    assert of_ct.scale(BYTES, channels=1) == Preprocessing(0.0, 255.0, (0.5,), (0.25,))
+
+
+def test_a_trained_run_is_reported_without_the_weights_that_it_began_with(tmp_path):
+    write_run(tmp_path / "run", classes=5)
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    write_json(tmp_path / "run" / "config.json", {**settings, "started_from": "a1"})
+    config = types.SimpleNamespace(report=types.SimpleNamespace(eval_only=True))
+    run = types.SimpleNamespace(
+        workdir=tmp_path / "run", config=config, depends_on={}, started_from={}
+    )
+    start = start_run(run, TrainedStartOptions(str(tmp_path / "gone")), once=True)
+    assert run.depends_on == {"started_from": "a1"} == {"started_from": run.started_from["sha256"]}
+    assert start.scale(BYTES, channels=1) == RUN
+
+
+def test_a_run_on_a_folder_is_known_by_the_name_of_its_set(tmp_path):
+    write_run(tmp_path / "run", classes=5)
+    path = tmp_path / "run" / "config.json"
+    settings = json.loads(path.read_text())
+    settings["trained"]["info"] = {"name": "my_scans"}
+    write_json(path, {**settings, "dataset": "mask_folder"})
+    assert find_start(str(tmp_path / "run"), model="cnn", scaling="").facts["trained_on"] == (
+        "my_scans"
+    )
+
+
+def test_a_run_does_not_start_from_itself(tmp_path):
+    config = types.SimpleNamespace(
+        start=TrainedStartOptions(str(tmp_path / "." / "run")),
+        report=types.SimpleNamespace(eval_only=False),
+    )
+    with pytest.raises(UserError, match="is the `workdir` itself; choose another `workdir`"):
+        check_folders(tmp_path / "run", config)
