@@ -75,11 +75,7 @@ def open_dataset(
         raise unknown("kind of set", finds, _KINDS)
     kind = _KINDS[finds or known[str(data)]] if finds or is_name else catalogue.find_kind(path)
     where = {} if is_name else {"data_dir": str(path)}
-    fields = [f.name for f in dataclasses.fields(kind)]
-    odd = next((name for name in options if name not in fields), None)
-    if odd is not None:
-        raise unknown("option", odd, fields)
-    made = kind(**{**where, **options})
+    made = configure(kind, **{**where, **options})
     name = str(data) if is_name else catalogue.infer(made)
     return source.load(name, options=made, cache_dir=Path(cache_dir).expanduser(), say=print)
 

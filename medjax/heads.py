@@ -277,5 +277,5 @@ def check_head(name: str, info: DatasetInfo) -> None:
     if name in OF_GRADES and not info.ordered:
         raise UserError(
             f"`head={name}`: the classes of {info.name} have no order; declare it with "
-            f"`class_order`, or give `head={CLASSES}`"
+            f"`class_order` (of arrays: `ordered=True`), or give `head={CLASSES}`"
         )

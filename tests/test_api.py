@@ -255,8 +255,16 @@ def test_a_folder_is_what_it_looks_like(tmp_path, folder_of_images):
         medjax.open_dataset(tmp_path / "none")
     with pytest.raises(UserError, match="unknown kind of set 'maps'"):
         medjax.open_dataset(folder_of_images, finds="maps")
-    with pytest.raises(UserError, match="unknown option 'img_size'"):
+    with pytest.raises(UserError, match="unknown setting 'img_size'"):
         medjax.open_dataset(folder_of_images, img_size=3)
+    for option, words in (
+        ({"channels": "grey"}, "unknown value of `channels` 'grey'"),
+        ({"image_size": "16"}, "must be a int"),
+        ({"image_size": -4}, "image_size"),
+        ({"class_order": "ba"}, "must be a tuple"),
+    ):
+        with pytest.raises(UserError, match=words):
+            medjax.open_dataset(folder_of_images, **option)
 
 
 def test_a_folder_is_opened_with_options(folder_of_images, cache_dir):

@@ -110,14 +110,15 @@ def assemble(
     twice = next((c for c, n in Counter(cases).items() if n > 1), None)
     if twice is not None:
         raise UserError(f"from_arrays: the case_id {twice!r} stands twice; give each image its own")
-    who = [str(s) for s in subjects] if len(subjects) else cases
-    unknown_subjects = [i for i, s in enumerate(subjects) if str(s) in ("None", "nan", "")]
+    who = [table.tidy(str(s)) for s in subjects] if len(subjects) else cases
+    unknown_subjects = [i for i, s in enumerate(subjects) if _is_nothing(s)]
     if unknown_subjects:
         raise UserError(
             f"from_arrays: {walk.counted(len(unknown_subjects), 'image')} without a subject, such "
             f"as image {unknown_subjects[0]}; give each one, or a name of its own where it is not "
             "known"
         )
+    table.check_alike(who if len(subjects) else (), what="subjects")
     known_by = f"given, {len(set(who))}" if len(subjects) else ""
     info = DatasetInfo(name, subjects=known_by, **facts)
     labels = targets["label"] if info.classes else np.zeros(count, int)
@@ -139,7 +140,8 @@ def assemble(
     rows = {s: [i for i, c in enumerate(chosen) if c == s] for s in splits.SPLITS if s in chosen}
     hashes = [hashlib.sha1(np.ascontiguousarray(p).tobytes()).hexdigest() for p in pixels]
     parts = {name: everything.only(index) for name, index in rows.items()}
-    notes = [*notes, *note_missing(name, info.landmarks, parts)]
+    again = splits.note_duplicates(chosen, hashes)
+    notes = [*notes, *note_missing(name, info.landmarks, parts), *again]
     digest = digest_of(parts, [[hashes[i] for i in index] for index in rows.values()])
     return Dataset(info, parts, digest, tuple(notes), splits_drawn=not len(split))
 
@@ -312,7 +314,7 @@ def _classes(labels: Any, classes: Sequence[str]) -> tuple[tuple[str, ...], np.n
         raise UserError(f"from_arrays: image {nothing} has no label; give it one, or leave it out")
     texts = [table.tidy(str(v)) for v in given.tolist()]
     table.check_alike(set(texts), what="classes")
-    names = tuple(map(str, classes)) or tuple(sorted(set(texts)))
+    names = tuple(map(str, classes)) or tuple(sorted(set(texts), key=walk.natural))
     odd = next((t for t in texts if t not in names), None)
     if odd is not None:
         raise UserError(f"from_arrays: label {odd!r} is none of the classes {', '.join(names)}")
@@ -355,6 +357,11 @@ def _place_points(
     points = np.asarray(landmarks, float)
     if not spacing:
         raise UserError("from_landmarks: errors are in mm; give a positive spacing_mm")
+    if max(spacing) - min(spacing) > 1e-3 * max(spacing):  # which new arrays could not tell
+        raise UserError(
+            f"from_landmarks: spacing_mm={spacing}: sides of voxels differ; bring images and "
+            "points to one size first, as by scipy.ndimage.zoom, or give files that tell theirs"
+        )
     if points.shape[-1] != pixels.ndim - 2:
         raise UserError(
             f"from_arrays: points with {points.shape[-1]} coordinates in images with "
@@ -363,7 +370,8 @@ def _place_points(
     examples = []
     for case_id, image, where in zip(cases, pixels, points, strict=True):
         named = {n: p.tolist() for n, p in zip(names, where, strict=True) if not np.isnan(p).any()}
-        read = functools.partial(RawImage, image, spacing)
+        axes = "yx" if image.ndim == 3 else "zyx"
+        read = functools.partial(RawImage, image, spacing, axes=axes)
         case = LandmarkCase(read, f"image {case_id}", case_id, "", None, named, "voxel")
         examples.append(prepare(case, names, shape=image.shape[:-1], grid_mm=0.0))
     targets = {

@@ -161,7 +161,8 @@ class Dataset:
           channel_axis: whether the last axis is that of channels; None: where there are five axes,
             or four of which the last has 1, 3 or 4 entries.
           name: of the set, in reports.
-          facts: further fields of `DatasetInfo`: `modality`, `licence`, `citation`, ...
+          facts: further fields of `DatasetInfo`: `modality`, `licence`, `citation`, ..., and
+            `ordered=True` where the classes are grades, in the order of `classes`.
 
         Raises:
           UserError: if lengths, shapes or values do not go together; the first odd one is named.

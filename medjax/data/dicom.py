@@ -244,7 +244,8 @@ def _layout(path: Path, record: Any, frames: int) -> Layout:
 def _plane_mm(path: Path, record: Any) -> tuple[float, float] | None:
     """The size of a pixel, row and column; 0 and less mean that it is not known.
 
-    Where frames state it, else the image, else the detector; ultrasound states it of a region.
+    Where frames state it, else the image, else the detector, which sees a patient magnified; by how
+    much is taken from the file, or 1. Ultrasound states it of a region.
     """
     several = [
         spacing
@@ -257,7 +258,9 @@ def _plane_mm(path: Path, record: Any) -> tuple[float, float] | None:
         return several[0]
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         if spacing := _pair(record.get(name)):
-            return spacing
+            factor = _number(record, "EstimatedRadiographicMagnificationFactor", 1.0)
+            larger = factor if name == "ImagerPixelSpacing" and factor > 0 else 1.0
+            return spacing[0] / larger, spacing[1] / larger
     regions = [
         (10 * abs(float(r.PhysicalDeltaY)), 10 * abs(float(r.PhysicalDeltaX)))
         for r in record.get("SequenceOfUltrasoundRegions") or ()

@@ -37,6 +37,8 @@ class DatasetInfo:
       citation: what to cite.
       synthetic: True where images or labels were generated, not acquired.
       subjects: how subjects are known, and how many they are; empty: each image is its own.
+      mixed: True where some images are pictures and others in units of their modality, all as
+        float32.
       ordered: True where the classes have an order, that of their labels.
       positive: of two classes the one that is looked for.
       groups: the coarse class of each class, where a taxonomy has some.
@@ -75,6 +77,7 @@ class DatasetInfo:
     synthetic: bool = False
     subjects: str = ""
     ordered: bool = False
+    mixed: bool = False
     positive: str = ""
     groups: tuple[str, ...] = ()
     orientation: str = ""

@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 
 from medjax import lock, progress, runtime
-from medjax.data import catalogue, columns, pairing, subjects, volumes, walk
+from medjax.data import catalogue, columns, pairing, subjects, volumes
 from medjax.data import splits as split_rules
 from medjax.data.boxes.case import note_absent
 from medjax.data.columns import SplitColumns
@@ -65,7 +65,7 @@ def load(
     parts = columns.read(ready) or _read_columns(records)
     digests = {name: parts[name].texts["digest"] for name in names}
     rows = [(name, d) for name, some in digests.items() for d in some]
-    again = split_rules.duplicates(*zip(*rows, strict=True))
+    again = split_rules.note_duplicates(*zip(*rows, strict=True))
     opened = {
         name: volumes.open_split(ready, name, parts[name])
         if volumes.are_in(ready)
@@ -78,10 +78,7 @@ def load(
     except UserError:
         shutil.rmtree(ready)
         raise
-    notes += [
-        f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
-        for (a, b), n in again.items()
-    ]
+    notes += again
     if not info.pairing:
         notes += note_missing(info.name, info.landmarks, opened)
     made = Dataset(

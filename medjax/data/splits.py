@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medjax.data import walk
 from medjax.data.info import UNLABELLED
 from medjax.errors import UserError
 
@@ -191,6 +192,14 @@ def check_classes(
                 "are undefined there"
             )
     return notes
+
+
+def note_duplicates(splits: Iterable[str], digests: Iterable[str]) -> list[str]:
+    """Notes of images that stand in two splits."""
+    return [
+        f"{walk.counted(n, 'image')} of {b} also in {a}, pixel for pixel"
+        for (a, b), n in duplicates(splits, digests).items()
+    ]
 
 
 def duplicates(splits: Iterable[str], digests: Iterable[str]) -> dict[tuple[str, str], int]:

@@ -94,12 +94,14 @@ def resolve(
     if any(names):
         _check_complete(names, origins, "has no subject where others have one")
         hidden = _is_patient_id(column.removeprefix("column ").split(" of ")[0])
+        _check_case(names, hidden=hidden)
         shown = _hidden(names, secret if hidden else None)
         return Subjects(list(names), shown, f"{column}, {len(set(names))}", [])
     headers = [_header_of(path) for path in paths]
     patients, studies = [patient for patient, _ in headers], [study for _, study in headers]
     if len(set(patients)) > 1:
         _check_complete(patients, origins, "has no PatientID where others have one")
+        _check_case(patients, hidden=True)
         return Subjects(
             patients, _hidden(patients, secret), f"PatientID of DICOM, {len(set(patients))}", []
         )
@@ -114,6 +116,17 @@ def resolve(
     if otherwise:
         return Subjects(list(own), list(own), f"{otherwise}, {len(set(own))}", same)
     return Subjects(list(own), list(own), "", [*same, UNKNOWN])
+
+
+def _check_case(names: Sequence[str], *, hidden: bool) -> None:
+    """Raises UserError for subjects that may be one person; names them unless they are hidden."""
+    if not hidden:
+        return table.check_alike(names, what="subjects")
+    if len({name.casefold() for name in names}) < len(set(names)):
+        raise UserError(
+            "two PatientIDs differ by upper and lower case only: one person, or two? Give a column "
+            "of subjects that says it"
+        )
 
 
 def _is_patient_id(column: str) -> bool:

@@ -250,8 +250,16 @@ def _border(far: Callable[[float], bool], near: float, end: float) -> float:
 def _classes_too_few(label: np.ndarray, probability: np.ndarray, subjects: Sequence[str]) -> str:
     """Why a metric over classes has no interval; empty where it has one.
 
-    Of two classes each needs subjects with it, so of every class those without it as well.
+    Of two classes each needs subjects with it, so of every class those without it as well; and so
+    of findings, `label` `[n, finding]` with NaN where one is not known.
     """
+    if np.ndim(label) == 2:
+        few = any(
+            _count(subjects, truth == value) < _FEWEST_OF_KIND
+            for truth in label.T
+            for value in (0, 1)
+        )
+        return f"fewer than {_FEWEST_OF_KIND} subjects with or without a finding" if few else ""
     for c in range(probability.shape[1] if probability.ndim >= 2 else 0):
         has = np.asarray(label) == c
         if min(_count(subjects, has), _count(subjects, ~has)) < _FEWEST_OF_KIND:

@@ -29,7 +29,7 @@ class Traits(NamedTuple):
       scale: `mean` of values without bounds, `rate` of hits, `share` between 0 and `top`, `auc` of
         two classes, `median`, `calibration`, or `count`, which has no interval.
       top: the largest value of a share.
-      by_class: averages over classes, and so needs subjects of each.
+      by_class: averages over classes or findings, and so needs subjects with and without each.
       ranks: answers whose scores are replaced by their order, of a metric that depends on nothing
         else: so those of two models have one scale. None: it depends on more.
       of_found: counts only points that were found, so that two models may count others.

@@ -202,8 +202,8 @@ def _of_workdir(run: Run) -> Start:
         return Start()
     run.depends_on["started_from"] = digest
     path = run.workdir / "report.json"
-    told = json.loads(path.read_text()).get("started_from") if path.exists() else None
-    facts = told or {"weights": "no longer at hand", "sha256": digest}
+    reported = json.loads(path.read_text()).get("started_from") if path.exists() else None
+    facts = reported or {"weights": "no longer at hand", "sha256": digest}
     run.started_from.update(facts)
     return _scaled_as(settings, facts, lambda fresh: fresh, where=run.workdir)
 

@@ -226,10 +226,12 @@ class PairReader(NamedTuple):
       recognises: whether a header is that of such a file.
       read_pair: `read_pair(first, other, settings)`, the second in the order of the first; raises
         UserError unless both are of the same cases.
+      settings: of the comparison that it reads.
     """
 
     recognises: Callable[[Sequence[str]], bool]
     read_pair: Callable[[Path, Path, Any], PairedAnswers]
+    settings: tuple[str, ...] = ()
 
 
 class Inferred(NamedTuple):
@@ -348,8 +350,23 @@ def read_number(entry: Any, *names: str) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def match_cases(a: Sequence[str], b: Sequence[str]) -> list[int]:
-    """Where the cases of `a` stand in `b`; raises UserError unless both hold the same."""
+class OfCases(Protocol):
+    """Predictions of cases, each of a subject."""
+
+    @property
+    def case_id(self) -> list[str]: ...
+
+    @property
+    def subject_id(self) -> list[str]: ...
+
+
+def match_cases(first: OfCases, other: OfCases) -> list[int]:
+    """Where the cases of `first` stand in `other`.
+
+    Raises:
+      UserError: unless both hold the same, of the same subjects, whatever these are called.
+    """
+    a, b = first.case_id, other.case_id
     place = {case: i for i, case in enumerate(b)}
     odd = set(a) ^ set(b)
     if odd:
@@ -359,7 +376,15 @@ def match_cases(a: Sequence[str], b: Sequence[str]) -> list[int]:
         )
     if len(place) != len(b) or len(a) != len(b):
         raise UserError("a case stands more than once in a file")
-    return [place[case] for case in a]
+    rows = [place[case] for case in a]
+    subjects = len({*first.subject_id}), len({*other.subject_id})
+    both = {(s, other.subject_id[i]) for s, i in zip(first.subject_id, rows, strict=True)}
+    if {len(both)} != set(subjects):
+        raise UserError(
+            f"the cases are of {subjects[0]} subjects in one file and of {subjects[1]} in the "
+            "other, or of others: read the set in one way for both, as by `subject_column`"
+        )
+    return rows
 
 
 def extend(result: Json, details: JsonView) -> Json:

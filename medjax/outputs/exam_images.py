@@ -34,6 +34,8 @@ def prepare(
             raw_image.pixels, hints.channels or spec.channels, count=spec.image_shape[-1]
         )
     )
+    if spec.info.mixed and raw_image.pixels.dtype.kind in "iu":
+        raw_image = raw_image._replace(pixels=raw_image.pixels.astype(spec.image_dtype))
     pixels, want = raw_image.pixels, spec.image_shape
     if pixels.ndim != len(want) or pixels.shape[-1] != want[-1]:
         raise UserError(

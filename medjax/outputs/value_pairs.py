@@ -30,7 +30,7 @@ def read_values(
     a, b = (value_table.read(path, prefixes) for path in (first, other))
     if a.names != b.names:
         raise UserError(f"the {what} differ: {', '.join(a.names)} and {', '.join(b.names)}")
-    rows = match_cases(a.case_id, b.case_id)
+    rows = match_cases(a, b)
     if not np.array_equal(a.reference, b.reference[rows], equal_nan=True):
         raise UserError(f"the {what} of some cases differ; these are not the same data")
     return PairedAnswers(a.reference, a.answer, b.answer[rows], a.subject_id, metrics_of(a.names))

@@ -101,6 +101,28 @@ def test_landmarks_are_in_pixels_of_the_array_and_mm():
     assert np.isnan(part["landmarks"][row][1]).all()
 
 
+def test_landmarks_of_volumes_in_arrays():
+    volumes = np.zeros((12, 8, 10, 12), np.uint8)
+    volumes[:, 2, 3, 4] = 255
+    points = np.tile(np.array([[2.0, 3.0, 4.0]]), (12, 1, 1))
+    found = Dataset.from_landmarks(volumes, points, spacing_mm=2.0).splits["train"]
+    np.testing.assert_allclose(found["landmarks"][0], [[2, 3, 4]])
+    np.testing.assert_allclose(found["true_file"][0], [[4, 3, 2]])
+    assert np.unravel_index(found.read(0)[..., 0].argmax(), (8, 10, 12)) == (2, 3, 4)
+
+
+def test_equal_images_in_two_splits_are_told():
+    same = np.zeros((40, 10, 12), np.uint8)
+    notes = Dataset.from_arrays(same, [0, 1] * 20).notes
+    assert any("also in train, pixel for pixel" in note for note in notes)
+    assert not Dataset.from_arrays(images(), [0, 1] * 20).notes
+
+
+def test_texts_of_numbers_are_sorted_as_numbers():
+    found = Dataset.from_arrays(images(), ["10", "2", "0", "11"] * 10, ordered=True)
+    assert found.info.classes == ("0", "2", "10", "11") and found.info.ordered
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -111,6 +133,18 @@ def test_landmarks_are_in_pixels_of_the_array_and_mm():
         (lambda p: Dataset.from_arrays(p, [0, 1] * 20, patients=[1]), "unknown option 'patients'"),
         (lambda p: Dataset.from_arrays(p, ["a", float("nan")] * 20), "image 1 has no label"),
         (lambda p: Dataset.from_arrays(p, ["a", "A"] * 20), "differ by case only"),
+        (
+            lambda p: Dataset.from_arrays(p, [0, 1] * 20, subjects=["a", "A"] * 20),
+            "the subjects A and a differ by case only",
+        ),
+        (
+            lambda p: Dataset.from_arrays(p, [0, 1] * 20, subjects=["a", None] * 20),
+            "20 images without a subject",
+        ),
+        (
+            lambda p: Dataset.from_landmarks(p, np.zeros((40, 2, 2)), spacing_mm=(1, 0.5)),
+            "sides of voxels differ",
+        ),
         (lambda p: Dataset.from_arrays(p, [0, 1] * 20, spacing_mm=float("nan")), "spacing_mm"),
         (lambda p: Dataset.from_masks(p, p * 0.0 - 1), "values from -1"),
         (lambda p: Dataset.from_masks(p, p * 0 + 1, scaling="images"), "unknown from_masks"),

@@ -268,3 +268,13 @@ def test_a_slope_of_nothing_is_refused(tmp_path):
     path = saved(tmp_path / "a.dcm", SEVEN, RescaleSlope=0, RescaleIntercept=-1024)
     with pytest.raises(UserError, match=r"a\.dcm: .*RescaleSlope is 0"):
         images.read(path)
+
+
+def test_pixels_at_the_detector_are_those_of_the_patient_by_the_magnification(tmp_path):
+    more = {"ImagerPixelSpacing": [0.3, 0.6]}
+    assert images.layout(saved(tmp_path / "a.dcm", SEVEN, **more)).spacing_mm == (0.3, 0.6)
+    more["EstimatedRadiographicMagnificationFactor"] = 1.5
+    found = images.layout(saved(tmp_path / "b.dcm", SEVEN, **more)).spacing_mm
+    assert found == pytest.approx((0.2, 0.4))
+    more["PixelSpacing"] = [0.25, 0.25]  # calibrated already
+    assert images.layout(saved(tmp_path / "c.dcm", SEVEN, **more)).spacing_mm == (0.25, 0.25)

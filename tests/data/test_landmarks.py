@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from medjax.data import arrays, geometry, slicer, source
+from medjax.data.landmarks.case import from_lists, index_of
 from medjax.data.landmarks.folder import landmark_folder
 from medjax.data.options import LandmarkOptions
 from medjax.errors import UserError
@@ -417,3 +418,17 @@ def test_too_few_points_for_a_pose_are_told(tmp_path, cache_dir, names, rows, wo
     (run / "predictions.csv").write_text(head + "\n".join(predicted) + "\n")
     with pytest.raises(UserError, match=words):
         load(cache_dir, data_dir=str(folder), pose_from=str(run), image_shape=(16, 16, 16))
+
+
+def test_voxels_of_a_stack_of_pages_are_column_row_and_page(tmp_path):
+    """As 3D Slicer counts them, though its array has the page first."""
+    pages = [Image.fromarray(np.zeros((6, 7), np.uint8)) for _ in range(5)]
+    pages[0].save(tmp_path / "v.tiff", save_all=True, append_images=pages[1:])
+    (tmp_path / "v.fcsv").write_text(
+        "# CoordinateSystem = 2\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label\n"
+        "1,6,3,2,0,0,0,1,1,1,0,tip\n"
+    )
+    (found,), *_ = from_lists(tmp_path, LandmarkOptions(data_dir=str(tmp_path)))
+    raw_image = found.read()
+    at = index_of(found.points["tip"], found, raw_image, np.eye(4))
+    np.testing.assert_array_equal(at, [2, 3, 6])

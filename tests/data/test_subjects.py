@@ -48,6 +48,11 @@ def test_without_a_word_each_image_is_its_own_and_that_is_said():
     assert (known.known_by, known.notes) == ("column patient of t.csv, 2", [])
     with pytest.raises(UserError, match="B: has no subject where others have one"):
         resolve(["p", "", "q"], column="column patient")
+    with pytest.raises(UserError, match="the subjects P and p differ by case only"):
+        resolve(["p", "P", "q"], column="column patient")
+    with pytest.raises(UserError, match="two PatientIDs differ by upper and lower case only") as e:
+        resolve(["kim", "Kim", "lee"], column="column PatientID of t.csv")
+    assert "Kim" not in str(e.value)
 
 
 def test_patients_of_dicom_are_subjects_under_another_name(tmp_path):

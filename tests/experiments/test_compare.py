@@ -128,3 +128,37 @@ def test_other_landmarks_or_another_reference_are_refused(tmp_path):
     predictions(0).write(tmp_path / "classes.csv")
     with pytest.raises(UserError, match=r"not a predictions\.csv of landmarks"):
         run(tmp_path / "a.csv", tmp_path / "classes.csv")
+
+
+def test_both_files_have_the_same_subjects_whatever_they_are_called(tmp_path):
+    a = predictions(0)
+    a.write(tmp_path / "a.csv")
+    for name, who in (("renamed", "p{}"), ("alone", "{}"), ("torn", "s{}")):
+        people = [who.format(i if name == "alone" else i // 2) for i in range(40)]
+        if name == "torn":
+            people[1], people[2] = people[2], people[1]  # as many, and others
+        LabelPredictions(a.case_id, people, a.label, a.probability, a.classes).write(
+            tmp_path / f"{name}.csv"
+        )
+    run(tmp_path / "a.csv", tmp_path / "renamed.csv", "--samples=20")
+    for order in (("a", "alone"), ("alone", "a"), ("a", "torn")):
+        with pytest.raises(UserError, match=r"subjects in one file and of \d+ in the other"):
+            run(*(tmp_path / f"{name}.csv" for name in order))
+
+
+def test_classes_in_another_order_are_the_same_classes():
+    a = predictions(names=("mild", "none", "severe"))
+    other = label_pairs.in_order(a, ("none", "mild", "severe"))
+    found = label_pairs.align(a, other)
+    assert found.classes == a.classes
+    np.testing.assert_array_equal(found.label, a.label)
+    np.testing.assert_array_equal(found.probability, a.probability)
+
+
+def test_settings_of_another_kind_of_predictions_are_refused(tmp_path):
+    predictions(0).write(tmp_path / "a.csv")
+    with pytest.raises(UserError, match="`radii_mm`: says nothing of"):
+        run(tmp_path / "a.csv", tmp_path / "a.csv", "--radii_mm=3")
+    landmarks(tmp_path / "b.csv")
+    with pytest.raises(UserError, match="`positive_class`: says nothing of"):
+        run(tmp_path / "b.csv", tmp_path / "b.csv", "--positive_class=a")

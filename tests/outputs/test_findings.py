@@ -202,3 +202,15 @@ def test_scores_on_another_scale_are_exchanged_by_their_ranks():
             stats.compare(metric, present, a, other, subjects, samples=300) for other in (b, b + 3)
         )
         assert once.p_value == shifted.p_value
+
+
+def test_few_cases_of_a_finding_give_the_mean_no_interval():
+    present, p = draw_cases(1, n=60, unknown=0.0)
+    people = [f"p{i}" for i in range(60)]
+    for name in ("auc", "average_precision", "f1"):
+        assert np.isfinite(stats.bootstrap(metrics.METRICS[name], present, p, people).low)
+    present[:, 1] = 0
+    present[:4, 1] = 1
+    for name in ("auc", "average_precision", "f1"):
+        found = stats.bootstrap(metrics.METRICS[name], present, p, people)
+        assert np.isnan(found.low) and "with or without a finding" in found.reason

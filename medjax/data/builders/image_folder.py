@@ -25,7 +25,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
     """
 
     name = "image_folder"
-    VERSION = tfds.core.Version("1.3.0")  # 1.2.0 rounded a few resized pixels otherwise
+    VERSION = tfds.core.Version("1.4.0")  # 1.3.0 did not say whether pictures were among scans
     READS: tuple[str, ...] = (
         "data_dir",
         "path_folder",
@@ -171,6 +171,7 @@ class ImageFolder(Builder, skip_registration=True):  # type: ignore[call-arg]
             findings=self.options.finding_columns,
             quantities=self.options.quantity_columns,
             ordered=ordered,
+            mixed=self.mixed,
             spacing_mm=self._spacing_mm(pixels.shape[:-1]),
             positive=exams.positive_of(classes, self.options.positive_class),
             subjects=self.subjects.known_by,

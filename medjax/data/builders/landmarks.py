@@ -26,7 +26,7 @@ class Landmarks(Builder, skip_registration=True):  # type: ignore[call-arg]
     voxel that lies in the image and the first beyond; the rest is padding.
     """
 
-    VERSION = tfds.core.Version("1.5.0")  # 1.4.0 did not say whether splits were drawn
+    VERSION = tfds.core.Version("1.6.0")  # 1.5.0 took i, j, k of DICOM and TIFF as k, j, i
 
     @functools.cached_property
     def landmark_set(self) -> LandmarkSet:

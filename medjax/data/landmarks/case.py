@@ -68,7 +68,8 @@ def from_file(
     metadata: Mapping[str, str] | None = None,
     limit_bytes: int = images.LIMIT_BYTES,
 ) -> LandmarkCase:
-    """A case whose image is a file below `root`."""
+    """A case whose image is a file below `root`; voxels i, j, k are its x, y, z, in whatever order
+    its reader has the axes."""
     return LandmarkCase(
         functools.partial(images.read, path, limit_bytes=limit_bytes),
         str(path),
@@ -76,7 +77,7 @@ def from_file(
         subject,
         split,
         points,
-        system,
+        "pixel" if system in ("voxel", "IJK") else system,
         spacing_mm,
         metadata or {},
         path,
@@ -113,7 +114,7 @@ def from_lists(root: Path, options: LandmarkOptions) -> tuple[list[LandmarkCase]
                     root,
                     path,
                     points=points,
-                    system="voxel" if system == "IJK" else system,
+                    system=system,
                     limit_bytes=options.limit_bytes,
                     **more.describe_image(path),
                 )

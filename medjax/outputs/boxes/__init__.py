@@ -213,7 +213,7 @@ def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
       UserError: unless both are of the same cases with the same reference.
     """
     a, b = BoxPredictions.read(first), BoxPredictions.read(other)
-    rows = match_cases(a.case_id, b.case_id)
+    rows = match_cases(a, b)
     names = tuple(sorted({*a.names, *b.names}))
     a, b = _with_names(a, names), _with_names(b, names)
     if not np.array_equal(a.counts, b.counts[rows]):

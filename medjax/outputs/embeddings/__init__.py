@@ -156,7 +156,7 @@ def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
     """Two `predictions.csv`, the second in the order of the first; raises UserError unless both
     hold the same queries with the same classes."""
     a, b = RetrievalPredictions.read(first), RetrievalPredictions.read(other)
-    rows = match_cases(a.case_id, b.case_id)
+    rows = match_cases(a, b)
     if (a.label != b.label[rows]).any():
         raise UserError("the classes of some cases differ; these are not the same data")
     return PairedAnswers(a.label, a.scores, b.scores[rows], a.subject_id, dict(metrics.METRICS))

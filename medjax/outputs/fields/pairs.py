@@ -18,7 +18,7 @@ def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
     a, b = FieldPredictions.read(first), FieldPredictions.read(other)
     if (a.names, a.unit) != (b.names, b.unit):
         raise UserError("the structures differ, or the unit of their distances")
-    rows = match_cases(a.case_id, b.case_id)
+    rows = match_cases(a, b)
     declared = metrics.declared(
         a.names,
         unit=a.unit,

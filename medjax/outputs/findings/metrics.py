@@ -39,21 +39,21 @@ def _over_findings(metric: Binary, present: Array, probability: Array, weight: A
     return np.mean(by_finding, axis=0)
 
 
-@marked(bounds=(0.0, 1.0), ranks=by_order)
+@marked(bounds=(0.0, 1.0), by_class=True, ranks=by_order)
 @of_finite
 def macro_auc(present: Array, probability: Array, weight: Array) -> Floats:
     """area under the ROC curve, mean over findings"""
     return _over_findings(binary_auc, present, probability, weight)
 
 
-@marked(bounds=(0.0, 1.0), ranks=by_order)
+@marked(bounds=(0.0, 1.0), by_class=True, ranks=by_order)
 @of_finite
 def macro_average_precision(present: Array, probability: Array, weight: Array) -> Floats:
     """area under precision over recall, mean over findings"""
     return _over_findings(binary_precision, present, probability, weight)
 
 
-@marked(bounds=(0.0, 1.0))
+@marked(bounds=(0.0, 1.0), by_class=True)
 @of_finite
 def macro_f1(present: Array, probability: Array, weight: Array) -> Floats:
     """2 TP / (2 TP + FP + FN) from a probability of 0.5 on, mean over findings"""

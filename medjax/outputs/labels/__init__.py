@@ -180,5 +180,5 @@ LABELS: Output[LabelPredictions] = Output(
     draw=draw,
     answer=serve.answers_of,
     decide=serve.decide,
-    compare=PairReader(recognises, pairs.read_pair),
+    compare=PairReader(recognises, pairs.read_pair, ("positive_class", "class_order")),
 )

@@ -63,14 +63,15 @@ def in_order(predictions: LabelPredictions, classes: Sequence[str]) -> LabelPred
 
 
 def align(a: LabelPredictions, b: LabelPredictions) -> LabelPredictions:
-    """`b` in the order of `a`.
+    """`b` with cases and classes in the order of `a`.
 
     Raises:
       UserError: unless both hold the same cases with the same labels and classes.
     """
-    if a.classes != b.classes:
+    if set(a.classes) != set(b.classes):
         raise UserError(f"the classes differ: {', '.join(a.classes)} and {', '.join(b.classes)}")
-    rows = match_cases(a.case_id, b.case_id)
+    b = in_order(b, a.classes)
+    rows = match_cases(a, b)
     if (b.label[rows] != a.label).any():
         raise UserError("the labels of some cases differ; these are not the same data")
     return LabelPredictions(

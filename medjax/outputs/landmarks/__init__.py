@@ -162,5 +162,5 @@ LANDMARKS: Output[LandmarkPredictions] = Output(
     details=details,
     draw=draw,
     answer=serve.answers_of,
-    compare=PairReader(recognises, pairs.read_pair),
+    compare=PairReader(recognises, pairs.read_pair, ("radii_mm",)),
 )

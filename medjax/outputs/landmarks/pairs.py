@@ -35,7 +35,7 @@ def align(a: LandmarkPredictions, b: LandmarkPredictions) -> LandmarkPredictions
     """
     if a.names != b.names:
         raise UserError("the landmarks differ")
-    rows = match_cases(a.case_id, b.case_id)
+    rows = match_cases(a, b)
     if not np.allclose(a.true_mm, b.true_mm[rows], atol=1e-3, equal_nan=True):
         raise UserError("the reference points of some cases differ; these are not the same data")
     return LandmarkPredictions(

@@ -20,7 +20,7 @@ def read_pair(first: Path, other: Path, settings: Any) -> PairedAnswers:
     a, b = MaskPredictions.read(first), MaskPredictions.read(other)
     if (a.names, a.unit) != (b.names, b.unit):
         raise UserError("the structures differ, or the unit of their distances")
-    rows = match_cases(a.case_id, b.case_id)
+    rows = match_cases(a, b)
     if not np.allclose(a.sizes[..., 1], b.sizes[rows, :, 1], rtol=1e-4):
         raise UserError("the reference masks of some cases differ; these are not the same data")
     declared = metrics.declared(a.names, tolerance=TOLERANCE, unit=a.unit)
