@@ -143,7 +143,8 @@ def _from_table(path: Path, options: DataOptions) -> Scan:
     for line in lines:
         name, label = line[path_column], table.tidy(line[label_column]) if label_column else other
         if not name or (label_column and label.lower() in _NO_LABEL):
-            raise UserError(f"{line.origin}: path or label is empty")
+            empty = label_column if name else path_column
+            raise UserError(f"{line.origin}: {empty} is empty; fill it, or leave the row out")
         if subject and table.is_missing(line[subject]):
             raise UserError(
                 f"{line.origin}: the subject is empty; name it, or leave the column out"
@@ -236,6 +237,12 @@ def _from_folders(root: Path, options: DataOptions) -> Scan:
         if getattr(options, name) != getattr(defaults, name):
             raise UserError(f"`{name}`: {root} holds folders and no {TABLE}, which it is for")
     rows, left_out = _of_any_folder(root) if options.unlabelled else _of_folder(root)
+    names = {row.label.casefold() for row in rows}
+    if not options.unlabelled and "images" in names and names & {"labels", "masks"}:
+        raise UserError(
+            f"`data_dir={root}`: {' and '.join(sorted(names))} are no classes but images and "
+            f"masks, which `medjax segment` learns; else give a {TABLE}, or other names"
+        )
     return _in_blocks(Scan(rows, walk.note_left_out(left_out), ""), options.subject_block)
 
 

@@ -65,8 +65,8 @@ def bootstrap(
     """
     traits, value = traits_of(metric), evaluate(metric, label, probability)
     reason = (
-        why_none(traits, subjects)
-        or ("undefined" if np.isnan(value) else "")
+        ("undefined" if np.isnan(value) else "")
+        or why_none(traits, subjects)
         or (_classes_too_few(label, probability, subjects) if traits.by_class else "")
         or (_errors_too_few(label, probability, subjects) if traits.of_errors else "")
     )

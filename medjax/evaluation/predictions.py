@@ -108,7 +108,7 @@ def read_predictions(path: Path) -> tuple[list[str], list[list[str]]]:
 
 class ConformalBound(NamedTuple):
     """What errors of further subjects stay below, and the share of known errors that it holds for;
-    NaN where there are none but those that chose it."""
+    NaN where there are none but those that chose it, or validation has too few for a bound."""
 
     radius: float
     coverage: float
@@ -129,7 +129,7 @@ def conformal_bound(
         the same.
     """
     radius = stats.conformal_radius(error(tuned), level=level, subjects=tuned.subject_id)
-    if tuned is predictions:
+    if tuned is predictions or not np.isfinite(radius):
         return ConformalBound(radius, np.nan)
     reported = error(predictions)  # NaN is not known, and has no part in it
     held = np.where(np.isnan(reported), np.nan, reported <= radius)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from medjax import models, native, progress
-from medjax.config import replace_settings
+from medjax.config import list_settings, replace_settings
 from medjax.data import catalogue, folds, preprocess, source
 from medjax.data.dataset import Dataset, Split
 from medjax.data.options import Options
@@ -120,6 +120,8 @@ def open_run(
     if not dataset and not config.dataset and catalogue.is_named(config.data):
         config = replace_settings(config, dataset=config.data.data_dir, data_dir="", auto=False)
     workdir = Path(config.files.workdir)
+    if config.report.eval_only:
+        config = _as_trained(config)
     check_folders(workdir, config)
     cache = Path(config.files.cache_dir).expanduser()
     name = dataset.info.name if dataset else config.dataset
@@ -170,6 +172,15 @@ def _choose_form(config: Any) -> Any:
         return stored
     form = suggest_form(config.data, accelerated=has_accelerator())
     return apply(config, form, say=say)
+
+
+def _as_trained(config: RunConfig) -> RunConfig:
+    """The config with the settings of the run that is to be reported, where none were given."""
+    apart = {f.name for f in dataclasses.fields(FoldOptions)}
+    if config.dataset or config.data.data_dir:
+        apart.add("dataset")
+    names = [x.name for x in list_settings(config) if not x.field.metadata["free"]]
+    return take_stored(config, {*names} - apart)
 
 
 def _in_folds(dataset: Dataset, config: RunConfig) -> Dataset:
@@ -235,6 +246,9 @@ _UNKNOWN_SUBJECTS = "not known: each image is its own (a column subject_id tells
 def _describe(dataset: Dataset) -> None:
     info = dataset.info
     sizes = ", ".join(f"{len(s)} {name}" for name, s in dataset.splits.items())
+    first, *others = dataset.splits.values()
+    if others and all(split is first for split in others):
+        sizes = f"all {len(first)} are reported, and none is trained on"
     kind = "synthetic, " if info.synthetic else ""
     modality = "" if info.modality == "unknown" else f"{info.modality}; "
     say(f"{info.name}: {kind}{modality}{info.summary}; {sizes}")

@@ -174,7 +174,8 @@ def facts(run: Run, predictor: Predictor, learned: Learned, *, unit: str = "exam
         "data": _describe_data(run),
         "settings": _settings(run),
         "command": _command(run),
-        "can_fold": hasattr(run.config, "cross_validation"),
+        "can_fold": hasattr(run.config, "cross_validation")
+        and not run.config.cross_validation.folds,
         "date": time.strftime("%Y-%m-%d"),
         "device": report.device(),
         "versions": report.versions(),
@@ -205,6 +206,7 @@ def _command(run: Run) -> str:
     """What was asked for; folders of this machine are left out. What is of one's own, Python alone
     can give."""
     given = dict(_settings(run))
+    given.pop("eval_only", None)  # of a run that is there already
     own = {name: str(value)[4:] for name, value in given.items() if str(value).startswith("own:")}
     if own or (run.dataset.info.name not in SUMMARIES and not run.config.data.data_dir):
         return _call(run.family, {k: v for k, v in given.items() if k not in own}, own)

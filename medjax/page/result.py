@@ -57,6 +57,8 @@ def _conformal(result: JsonView) -> list[str]:
     region = result.get("conformal")
     if not region:
         return []
+    if region["coverage"] is None and not region["judged"].startswith("not"):
+        return []  # of no landmark a radius is known
     coverage = "" if region["coverage"] is None else f" Here they hold {region['coverage']:.0%}."
     return [
         f"conformal_radius_mm is to hold {region['level']:.0%} of the points of further subjects; "

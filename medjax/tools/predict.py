@@ -46,10 +46,13 @@ class Config:
         "", "a file, or a folder that is searched for files", path=True, positional=True
     )
     output: str = option("answers", "new folder for the answers", path=True, positional=True)
-    spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it")
+    spacing_mm: float = option(0.0, "size of a pixel, where the files do not tell it", common=True)
     frame_ms: float = option(0.0, "from one frame to the next, where the files do not tell it")
     channels: str = option(
-        "", "gray: colour images are made gray for a network of gray ones", choices=("", "gray")
+        "",
+        "gray: colour images are made gray for a network of gray ones",
+        choices=("", "gray"),
+        common=True,
     )
     series: str = option(
         "", "folders with several DICOM series: which one, by its description, number or UID"
@@ -61,14 +64,18 @@ class Config:
         path=True,
     )
     fixed: str = option(
-        "", "of a network that registers: the image that all others are registered to", path=True
+        "",
+        "of a network that registers: the image that all others are registered to",
+        path=True,
+        common=True,
     )
     pairs: str = option(
         "",
         "of a network that registers: a table of files, columns fixed and moving",
         path=True,
+        common=True,
     )
-    overlays: int = option(100, "draw so many cases; 0: none")
+    overlays: int = option(100, "draw so many cases; 0: none", common=True)
     batch: int = option(8, "images at a time")
     limit_gb: float = option(4.0, "refuse to read a larger bundle", least=0)
     public_key: str = option(
@@ -151,6 +158,11 @@ def pair_up(
     the pairs of a table, or none to any."""
     if fixed and pairs:
         raise UserError("`fixed`: of all images; with `pairs` each has its own: leave one out")
+    if fixed and len(paths) > 1:
+        moved = [(p, name) for p, name in paths if p.resolve() != Path(fixed).resolve()]
+        if len(moved) < len(paths):
+            print(f"note: {fixed} is the fixed image itself, and left out")
+        paths = moved
     if not pairs:
         return [*paths], dict.fromkeys((name for _, name in paths), Path(fixed)) if fixed else {}
     if not Path(pairs).is_file():

@@ -269,6 +269,7 @@ def ready(model, image, box=None):
             "file_spacing": np.ones(len(shape)),
             "oriented": np.bool_(True),
             "file_boxes": np.full((1, 2 * len(shape)), np.nan),
+            "file_size": np.array(shape[::-1], np.float32),
             "box_label": np.full(1, -1, np.int32),
         },
     )

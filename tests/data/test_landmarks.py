@@ -389,7 +389,18 @@ def test_a_misspelt_landmark_is_refused_by_the_name_of_its_file(tmp_path):
 
     with pytest.raises(UserError, match=r"4\.png.*'anteror_part', and no 'anterior_part'"):
         write("anteror_part")
+    with pytest.raises(UserError, match=r"4\.png.*'anterior_patr', and no 'anterior_part'"):
+        write("anterior_patr")
     assert "is it spelled otherwise" in " ".join(write("anterior_part_2").notes)
+
+
+def test_a_misspelt_landmark_of_a_table_is_refused(tmp_path):
+    rows = "".join(f"{i}.png,{'apxe' if i == 4 else 'apex'},1,2,1.0\n" for i in range(6))
+    (tmp_path / "landmarks.csv").write_text(f"image,landmark,x,y,spacing_mm\n{rows}")
+    for i in range(6):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{i}.png")
+    with pytest.raises(UserError, match=r"4\.png.*'apxe', and no 'apex'"):
+        landmark_folder(LandmarkOptions(data_dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize(

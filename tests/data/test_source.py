@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medjax.data import preprocess, source
+from medjax.data import labelled, preprocess, source
 from medjax.data.options import DataOptions
 from medjax.data.subjects import UNKNOWN
 from medjax.errors import UserError
@@ -264,7 +264,7 @@ def test_metadata_csv(folder_of_images, cache_dir):
             {},
             r"line 5: no such image file: .*99\.png",
         ),
-        (lambda r: r.__setitem__(3, ["", "bright", "val", "x", "f"]), {}, "line 5: path or label"),
+        (lambda r: r.__setitem__(3, ["", "bright", "val", "x", "f"]), {}, r"line 5: \w+ is empty"),
         (
             lambda r: r.__setitem__(3, ["bright/03", "bright", "", "x", "f"]),
             {},
@@ -280,7 +280,11 @@ def test_metadata_csv(folder_of_images, cache_dir):
             {},
             "line 5: the subject is empty",
         ),
-        (lambda r: r.__setitem__(3, ["bright/03", "nan", "val", "x", "f"]), {}, "path or label"),
+        (
+            lambda r: r.__setitem__(3, ["bright/03", "nan", "val", "x", "f"]),
+            {},
+            "is empty; fill it",
+        ),
         (lambda r: r.append(r[0]), {}, "named more than once"),
         (lambda r: None, {"label_column": "diagnosis"}, "unknown column"),
         (lambda r: None, {"subject_column": "pateint"}, "did you mean patient"),
@@ -497,3 +501,14 @@ def test_masks_among_the_images_of_a_class_are_left_out(tmp_path, cache_dir):
     found = load("image_folder", cache_dir, data_dir=str(tmp_path))
     assert sum(len(split) for split in found.splits.values()) == 8
     assert any("16 masks of images" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("masks", ["labels", "masks", "Masks"])
+def test_images_and_their_masks_are_no_classes(tmp_path, masks):
+    for folder in ("images", masks):
+        (tmp_path / folder).mkdir()
+        for i in range(6):
+            Image.fromarray(np.full((8, 8), i, np.uint8)).save(tmp_path / folder / f"{i}.png")
+    with pytest.raises(UserError, match="no classes but images and masks, which `medjax segment`"):
+        labelled.scan(DataOptions(data_dir=str(tmp_path)))
+    assert len(labelled.scan(DataOptions(data_dir=str(tmp_path), unlabelled=True)).rows) == 12

@@ -75,6 +75,16 @@ def test_the_predictions_add_up_to_the_report(done):
     assert dice == pytest.approx(report["metrics"]["dice"]["value"], rel=1e-4)
 
 
+def test_a_run_is_reported_again_with_its_own_settings(done, cache_dir):
+    """Whatever of them is not given anew."""
+    report, workdir = done
+    flags = [f"--workdir={workdir}", f"--cache_dir={cache_dir}", "--eval_only"]
+    segment.main(app.parse(segment.Config, ["segment", *flags], "segment"))
+    again = json.loads((workdir / "report.json").read_text())
+    assert again["metrics"] == report["metrics"]
+    assert report["command"].startswith(again["command"])  # without what matters to no number
+
+
 def test_patches_must_fit(tmp_path, cache_dir):
     with pytest.raises(UserError, match=r"`patch`: give 2 sides"):
         run_here(tmp_path / "a", cache_dir, patch="16,16,16")

@@ -150,7 +150,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
             elif self.options.skip_bad:
                 self._bad.setdefault(str(error).split(": ")[0], str(error))
             else:
-                raise error
+                raise UserError(f"{error}; `skip_bad` leaves such files out, and counts them")
 
     def first_readable(
         self,
@@ -325,6 +325,7 @@ def target_features(info: DatasetInfo, ndim: int) -> dict[str, tfds.features.Fea
             "boxes": tfds.features.Tensor(shape=(None, 2 * ndim), dtype=np.float64),
             "box_label": tfds.features.Tensor(shape=(None,), dtype=np.int32),
             "file_boxes": tfds.features.Tensor(shape=(None, 2 * ndim), dtype=np.float64),
+            "file_size": tfds.features.Tensor(shape=(ndim,), dtype=np.float32),
             "to_file": tensor(ndim + 1, ndim + 1),
             "voxel_mm": tensor(ndim),
         }

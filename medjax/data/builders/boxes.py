@@ -23,12 +23,12 @@ class Boxes(Builder, skip_registration=True):  # type: ignore[call-arg]
 
     Each example has `boxes` in voxels of the prepared array (low and high corner, in array order,
     as of `ops.boxes`; NaN where there are fewer), `box_label`, their classes (-1 there),
-    `file_boxes`, their edges x, y[, z] in pixels of the file, `to_file`, the affine from voxels of
-    the prepared array to x, y[, z] of the file, and `voxel_mm`, the size of its voxels (NaN where
-    it is not known).
+    `file_boxes`, their edges x, y[, z] in pixels of the file, `file_size`, its sides, `to_file`,
+    the affine from voxels of the prepared array to x, y[, z] of the file, and `voxel_mm`, the size
+    of its voxels (NaN where it is not known).
     """
 
-    VERSION = tfds.core.Version("1.2.0")  # 1.1.0 chose the grid by the first image alone
+    VERSION = tfds.core.Version("1.3.0")  # 1.2.0 did not say how large an image is
 
     def __init__(self, **options: Any):
         self._empty: list[str] = []
@@ -161,6 +161,7 @@ def prepare(
         "box_label": labels,
         "file_boxes": edges,
         "to_file": placed.to_file,
+        "file_size": np.array(size, np.float32),
         "voxel_mm": geometry.spacing_mm(placed.to_world) if known else np.full(ndim, np.nan),
     }
     return Example(

@@ -92,7 +92,8 @@ def _check_spelling(name: str, cases: Sequence[LandmarkCase], names: Sequence[st
         and sum(other in case.points for case in cases) >= _RARE_SHARE * len(cases)
         and not any(other in case.points for case in having)
     ]
-    near = difflib.get_close_matches(name, others, n=1, cutoff=_ALIKE)
+    near = [other for other in others if sorted(other.casefold()) == sorted(name.casefold())]
+    near = near or difflib.get_close_matches(name, others, n=1, cutoff=_ALIKE)
     if near:
         raise UserError(
             f"{having[0].origin}: has a landmark {name!r}, and no {near[0]!r} as most others have: "

@@ -150,8 +150,11 @@ def tabulate(split: Split, names: Sequence[str], predicted: Predicted) -> BoxPre
     prepared images, beside the reference."""
     there = ~np.isnan(predicted["scores"])
     boxes = [
-        moved(b[k].astype(float), to_file) + 0.5  # from the centre of the first pixel to its border
-        for b, k, to_file in zip(predicted["boxes"], there, split["to_file"], strict=True)
+        # From the centre of the first pixel to its border; what lies beyond the image is cut off.
+        np.clip(moved(b[k].astype(float), to_file) + 0.5, 0.0, np.tile(size, 2))
+        for b, k, to_file, size in zip(
+            predicted["boxes"], there, split["to_file"], split["file_size"], strict=True
+        )
     ]
     true = split["box_label"] >= 0
     return BoxPredictions(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.data import images
-from medjax.data.builders.boxes import moved, place
+from medjax.data.builders.boxes import file_size, moved, place
 from medjax.data.dataset import Split
 from medjax.data.found import tells_spacing
 from medjax.outputs.base import ImageHints, ModelSpec, PreparedImage, read_number
@@ -105,6 +105,7 @@ def prepare(
     sides = 2 * (len(shape) - 1)
     targets = {
         "to_file": placed.to_file,
+        "file_size": np.array(file_size(raw_image), np.float32),
         "file_boxes": np.full((1, sides), np.nan),
         "box_label": np.full(1, -1, np.int32),
     }

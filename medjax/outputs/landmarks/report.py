@@ -273,7 +273,8 @@ def conformal(
         ]
     )
     error = _far(predictions)
-    inside = np.where(np.isnan(error) | same, np.nan, (error <= radius) & np.isfinite(error))
+    unknown = np.isnan(error) | same | ~np.isfinite(radius)
+    inside = np.where(unknown, np.nan, (error <= radius) & np.isfinite(error))
     return {
         "level": level,
         "coverage": float(nan_mean(inside)),

@@ -85,6 +85,10 @@ def details(evaluation: Evaluation[QuantityPredictions]) -> Json:
     }
 
 
+def _share(value: float) -> str:
+    return f"{value:.1%}" if np.isfinite(value) else ""
+
+
 def _tabulate(rows: Mapping[str, Json], *, on_same: bool) -> Json:
     """A row for each quantity.
 
@@ -99,7 +103,7 @@ def _tabulate(rows: Mapping[str, Json], *, on_same: bool) -> Json:
             f"± {report.digits(row['conformal_radius'], count=3)}"
             if np.isfinite(row["conformal_radius"])
             else "none",
-            *([] if on_same else [f"{row['coverage']:.1%}"]),
+            *([] if on_same else [_share(row["coverage"])]),
             str(row["known"]),
         ]
         for name, row in rows.items()

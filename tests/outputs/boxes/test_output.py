@@ -7,7 +7,7 @@ import pytest
 
 from medjax.errors import UserError
 from medjax.outputs.boxes import _by_size, _merge, ensemble, metrics, read_pair, serve
-from medjax.outputs.boxes.report import BoxPredictions
+from medjax.outputs.boxes.report import BoxPredictions, tabulate
 
 
 def test_seeds_agree_by_the_mean_of_their_scores():
@@ -123,3 +123,22 @@ def test_two_runs_count_from_the_score_of_their_reports(tmp_path):
     assert by_hand["count_error"] != made().values(metrics.declared(score=0.3))["count_error"]
     with pytest.raises(UserError, match=r"from a score of 0\.5 in one report and 0\.2"):
         read_pair(paths["a"], paths["c"], None)
+
+
+def test_predicted_boxes_end_where_the_image_does():
+    class OneCase(dict):
+        case_id, subject_id = ["a"], ["a"]
+
+    reference = {
+        "to_file": np.array([[[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]]),  # rows are y
+        "file_size": np.array([[20.0, 10.0]]),
+        "box_label": np.full((1, 1), -1),
+        "file_boxes": np.full((1, 1, 4), np.nan),
+    }
+    predicted = {
+        "boxes": np.array([[[-3.5, 2.5, 6.5, 29.5]]]),
+        "scores": np.array([[0.9]]),
+        "labels": np.zeros((1, 1), int),
+    }
+    found = tabulate(OneCase(reference), ("red",), predicted)
+    np.testing.assert_allclose(found.boxes_px[0], [[3, 0, 20, 7]])

@@ -119,6 +119,13 @@ def with_errors(errors):
     return landmark_report.from_voxels(split(truth), "a", found, np.ones((len(errors), 1)))
 
 
+def test_without_a_radius_no_coverage_is_claimed():
+    few = with_errors([1.0, 2.0])
+    found = landmark_report.conformal(few, with_errors([1.0, 2.0, 3.0]), level=0.9)
+    assert np.isnan(found["coverage"]) and found["points"] == 0
+    assert np.isnan(found["landmarks"]["a"]["coverage"])
+
+
 def test_conformal_regions_of_another_split_by_hand():
     tuned, whole = with_errors(range(1, 10)), with_errors([1.0, 8.9, 9.1, 20.0])
     found = landmark_report.conformal(tuned, whole, level=0.9)  # the ninth of nine: 9 mm
