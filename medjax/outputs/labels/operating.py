@@ -94,7 +94,9 @@ def choose_points(
             f"specificity >= {enough[1]:g}",
             np.where(specificity >= enough[1], sensitivity, -1.0),
         ),
-        best(f"a miss costs {options.miss_cost:g} alarms", -(options.miss_cost * misses + alarms)),
+        best(
+            f"a miss costs {options.miss_cost:g} x an alarm", -(options.miss_cost * misses + alarms)
+        ),
     ]
 
 
