@@ -53,12 +53,11 @@ def main(config: Config, *, dataset: Dataset | None = None) -> experiment.Finish
     Args:
       dataset: of one's own, in place of the one that the settings name.
     """
-    options = config.retrieval
     retrieval.check_options(
-        options, start=bool(config.start.init_from), seeds=config.training.seeds
+        config.retrieval, start=bool(config.start.init_from), seeds=config.training.seeds
     )
     with experiment.open_run(config, "retrieve", default="brain_planes", dataset=dataset) as run:
-        config = run.config
+        config, options = run.config, run.config.retrieval
         check_classes(run.dataset.info, fewest=2)
         train = run.dataset.splits["train"]
         experiment.check_augmentation(config.augmentation, axes=len(train.image_shape) - 1)

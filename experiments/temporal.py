@@ -61,8 +61,7 @@ def main(
 ) -> experiment.Finished:
     """Trains, evaluates and reports; `dataset` and `network`, an encoder, are of one's own."""
     config = replace_settings(config, loss=config.predictor.loss_or_default)
-    with_rival = config.learning.rival and config.predictor.recurrence != "none"
-    if with_rival:
+    if has_rival(config):
         temporal.check_rival(config.learning)
     given_task = config.predictor.task if "task" in config.files.given else ""
     with experiment.open_run(
@@ -89,7 +88,7 @@ def main(
         )
         method, learned = learn(run, predictor, learning)
         others: dict[str, SequencePredictions] = {}
-        if with_rival:
+        if has_rival(config):
             print("the same encoder without recurrence:", flush=True)
             begun = str(Path(learning.init_from, temporal.RIVAL)) if learning.from_run else ""
             changes = {"recurrence": "none", "init_from": begun or learning.init_from}
@@ -110,6 +109,11 @@ def main(
             further={**further, "remarks": temporal.note_planes(run.dataset, predictor)},
             show=rivals.show_rivals,
         )
+
+
+def has_rival(config: Config) -> bool:
+    """Whether a network without recurrence is trained beside."""
+    return config.learning.rival and config.predictor.recurrence != "none"
 
 
 def train_network(

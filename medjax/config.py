@@ -244,6 +244,10 @@ def configure(config: type, **settings: Any) -> Any:
         for k, v in settings.items()
         if known[k].field.metadata["path"] and isinstance(v, str)
     }
+    settings = {
+        k: tuple(v) if isinstance(v, list) and isinstance(known[k].default, tuple) else v
+        for k, v in settings.items()
+    }
     for name, value in settings.items():
         default, choices = known[name].default, known[name].field.metadata["choices"]
         if choices and value not in choices and not str(value).startswith("own:"):

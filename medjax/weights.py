@@ -66,18 +66,21 @@ def first_seed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def list_resized(arrays: Mapping[str, Any], abstract: Tree) -> list[str]:
     """Paths of arrays that differ from those of (params, stats) in the number of answers: the sides
-    that differ have one length in all of these arrays, and another one here. Empty where sides
-    differ otherwise, or those of most arrays do, as of a network of another width."""
+    that differ have one length in all of these arrays, and another one here, and some are the last.
+    Empty where sides differ otherwise, as of images with other channels, or those of most arrays
+    do, as of a network of another width."""
     wanted, changes, resized = _by_name(abstract), set(), []
+    last = False
     for name, leaf in wanted.items():
         shape = getattr(arrays.get(name), "shape", leaf.shape)
         if shape == leaf.shape:
             continue
         if len(shape) != len(leaf.shape):
             return []
+        last = last or shape[-1] != leaf.shape[-1]
         changes |= {(a, b) for a, b in zip(shape, leaf.shape, strict=True) if a != b}
         resized.append(name)
-    return resized if len(changes) == 1 and 2 * len(resized) < len(wanted) else []
+    return resized if last and len(changes) == 1 and 2 * len(resized) < len(wanted) else []
 
 
 def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:

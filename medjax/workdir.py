@@ -15,6 +15,7 @@ from medjax.typing import Json
 
 _LOCK = ".lock"
 _FACTS = "trained."  # of the set, as they stand among the settings of a run
+_NEWER = ("started_from", "trained.info.mixed")  # whatever they say, older runs had it too
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
@@ -106,7 +107,7 @@ def _leave_out(values: Json, names: set[str]) -> Json:
 
 def _is_newer_fact(name: str, before: Json, now: Json) -> bool:
     """Whether it is a fact that an older medjax did not write, of the set one that says nothing."""
-    is_newer = name == "started_from" or (name.startswith(_FACTS) and not now.get(name))
+    is_newer = name in _NEWER or (name.startswith(_FACTS) and not now.get(name))
     return name not in before and is_newer
 
 

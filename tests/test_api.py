@@ -271,6 +271,11 @@ def test_a_folder_is_opened_with_options(folder_of_images, cache_dir):
     found = medjax.open_dataset(folder_of_images, image_size=8, cache_dir=cache_dir)
     assert found.splits["train"].image_shape == (8, 8, 1)
     assert found.info.classes == ("bright", "dark")
+    order = ["dark", "bright"]
+    found = medjax.open_dataset(
+        folder_of_images, image_size=8, class_order=order, cache_dir=cache_dir
+    )
+    assert found.info.classes == ("dark", "bright")
 
 
 def test_a_table_with_other_names_of_columns(folder_of_images, cache_dir):

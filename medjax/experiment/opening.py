@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from medjax import models, native, progress
-from medjax.config import list_settings, replace_settings
+from medjax.config import replace_settings
 from medjax.data import catalogue, folds, preprocess, source
 from medjax.data.dataset import Dataset, Split
 from medjax.data.options import Options
@@ -17,7 +17,13 @@ from medjax.data.patches import UNKNOWN
 from medjax.data.suggest import suggest_form
 from medjax.errors import UserError
 from medjax.evaluation import plot
-from medjax.experiment.suggest import Suggest, apply, has_accelerator, take_stored
+from medjax.experiment.suggest import (
+    Suggest,
+    apply,
+    has_accelerator,
+    take_stored,
+    take_trained,
+)
 from medjax.experiment.trackers import Tracker, check_trackers
 from medjax.ops.augment import Augmentation
 from medjax.ops.preprocess import Preprocessing
@@ -121,7 +127,7 @@ def open_run(
         config = replace_settings(config, dataset=config.data.data_dir, data_dir="", auto=False)
     workdir = Path(config.files.workdir)
     if config.report.eval_only:
-        config = _as_trained(config)
+        config = take_trained(config)
     check_folders(workdir, config)
     cache = Path(config.files.cache_dir).expanduser()
     name = dataset.info.name if dataset else config.dataset
@@ -172,15 +178,6 @@ def _choose_form(config: Any) -> Any:
         return stored
     form = suggest_form(config.data, accelerated=has_accelerator())
     return apply(config, form, say=say)
-
-
-def _as_trained(config: RunConfig) -> RunConfig:
-    """The config with the settings of the run that is to be reported, where none were given."""
-    apart = {f.name for f in dataclasses.fields(FoldOptions)}
-    if config.dataset or config.data.data_dir:
-        apart.add("dataset")
-    names = [x.name for x in list_settings(config) if not x.field.metadata["free"]]
-    return take_stored(config, {*names} - apart)
 
 
 def _in_folds(dataset: Dataset, config: RunConfig) -> Dataset:

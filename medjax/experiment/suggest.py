@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medjax.config import flatten_settings, replace_settings
+from medjax.config import flatten_settings, list_settings, rename_formerly, replace_settings
 from medjax.data.dataset import Dataset
 from medjax.data.suggest import Suggestion
 from medjax.workdir import read_settings
@@ -27,15 +27,40 @@ def has_accelerator() -> bool:
 def take_stored(config: Any, names: Collection[str]) -> Any:
     """The config with what the run in its work directory was given, where there is one: so that
     the same command goes on with the same choices."""
-    stored = read_settings(Path(config.files.workdir))
-    if stored is None:
+    if read_settings(Path(config.files.workdir)) is None:
         return config
+    values = {name: v for name, v in _stored_values(config).items() if name in names}
+    return _remember_chosen(replace_settings(config, **values), values)
+
+
+def take_trained(config: Any) -> Any:
+    """The config with the settings of the run in its work directory, which is to be reported again,
+    where none were given; which set and fold it is, and what is of one's own, has to be given."""
+    now, named = flatten_settings(config), config.dataset or config.data.data_dir
+    apart = {
+        leaf.name
+        for leaf in list_settings(config)
+        if leaf.field.metadata["free"]
+        or leaf.section == "cross_validation"
+        or (leaf.name == "dataset" and named)
+    }
     values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in stored.items()
-        if name in names and name not in config.files.given
+        name: value
+        for name, value in _stored_values(config).items()
+        if name in now.keys() - apart and value != now[name] and not str(value).startswith("own:")
     }
     return _remember_chosen(replace_settings(config, **values), values)
+
+
+def _stored_values(config: Any) -> dict[str, Any]:
+    """What the run in the work directory was begun with, by the names of today, apart from what is
+    given anew."""
+    stored = rename_formerly(config, read_settings(Path(config.files.workdir)) or {})
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in stored.items()
+        if name not in config.files.given
+    }
 
 
 def apply(config: Any, suggestions: Iterable[Suggestion], *, say: Callable[[str], None]) -> Any:

@@ -267,6 +267,8 @@ def test_what_the_number_of_answers_changes_is_of_no_other_width():
     assert weights.list_resized(of, tree(5)) == []
     assert weights.list_resized(of, tree(3, width=16)) == []  # two lengths differ
     assert weights.list_resized(of, tree(5, width=16)) == []  # most arrays do
+    first = ({**tree(5)[0], "conv0": np.zeros((3, 1, 8))}, {})  # of gray images
+    assert weights.list_resized(of, first) == []
 
 
 def test_limits_go_with_weights_unless_one_set_has_bytes():

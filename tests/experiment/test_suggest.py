@@ -17,10 +17,11 @@ from medjax.data.options import DataOptions, LandmarkOptions
 from medjax.data.pair_options import PairOptions
 from medjax.data.suggest import Suggestion, suggest_batch, suggest_form, suggest_steps
 from medjax.errors import UserError
-from medjax.experiment.suggest import apply
+from medjax.experiment.suggest import apply, take_trained
 from medjax.tasks.classification.suggest import suggest
 from medjax.tasks.temporal.suggest import suggest as suggest_of_sequences
 from medjax.tasks.temporal.task import LOSSES
+from medjax.train.record import write_json
 
 
 def pictures(root, sizes, mode="L"):
@@ -164,3 +165,15 @@ def test_bad_files_are_passed_over_where_they_may(tmp_path):
 def test_every_kind_of_set_has_its_form():
     assert set(data_suggest._FORMS) == set(catalogue._KINDS)
     assert suggest_form(PairOptions(), accelerated=False) == []
+
+
+def test_a_run_is_reported_by_its_settings_under_their_names_of_today(tmp_path):
+    """None of what is its own, given anew, or of folds; what differs alone counts as chosen."""
+    stored = {"steps": 77, "views": 8, "loss": "own:focal", "seeds": 3, "folds": 5, "flip": [0]}
+    write_json(tmp_path / "config.json", {"dataset": "image_folder", "best": "auc", **stored})
+    flags = [f"--workdir={tmp_path}", "--eval_only", "--seeds=2"]
+    found = take_trained(app.parse(classify.Config, ["classify", "somewhere", *flags], "classify"))
+    assert (found.training.steps, found.predictor.tta, found.training.seeds) == (77, 8, 2)
+    assert (found.augmentation.flip, found.loss) == ((0,), "cross_entropy")
+    assert found.dataset == "" and found.cross_validation.folds == 0
+    assert set(found.files.chosen) == {"steps", "tta", "flip"}
