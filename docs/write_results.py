@@ -69,8 +69,8 @@ def command_of(settings: dict[str, Any]) -> str:
             continue
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         shown = shown.lower() if value is True else shown
-        if leaf.name == "data_dir" or Path(shown).is_absolute():  # no folder of this machine
-            shown = "DIR" if leaf.name == "data_dir" else "RUN"
+        shown = "RUN" if Path(shown).is_absolute() else shown  # no folder of this machine
+        shown = "DIR" if leaf.name == "data_dir" else shown
         words.append(f"--{leaf.name}={shlex.quote(shown)}")
     return " ".join(words)
 

@@ -69,18 +69,18 @@ def list_resized(arrays: Mapping[str, Any], abstract: Tree) -> list[str]:
     that differ have one length in all of these arrays, and another one here, and some are the last.
     Empty where sides differ otherwise, as of images with other channels, or those of most arrays
     do, as of a network of another width."""
-    wanted, changes, resized = _by_name(abstract), set(), []
-    last = False
-    for name, leaf in wanted.items():
-        shape = getattr(arrays.get(name), "shape", leaf.shape)
-        if shape == leaf.shape:
-            continue
-        if len(shape) != len(leaf.shape):
-            return []
-        last = last or shape[-1] != leaf.shape[-1]
-        changes |= {(a, b) for a, b in zip(shape, leaf.shape, strict=True) if a != b}
-        resized.append(name)
-    return resized if last and len(changes) == 1 and 2 * len(resized) < len(wanted) else []
+    wanted = _by_name(abstract)
+    resized = {
+        name: (arrays[name].shape, leaf.shape)
+        for name, leaf in wanted.items()
+        if name in arrays and arrays[name].shape != leaf.shape
+    }
+    if any(len(has) != len(needs) for has, needs in resized.values()):
+        return []
+    sides = [pair for shapes in resized.values() for pair in zip(*shapes, strict=True)]
+    changes = {(has, needs) for has, needs in sides if has != needs}
+    is_last = any(has[-1] != needs[-1] for has, needs in resized.values())
+    return [*resized] if is_last and len(changes) == 1 and 2 * len(resized) < len(wanted) else []
 
 
 def parse(content: bytes, *, where: str) -> dict[str, np.ndarray]:

@@ -120,13 +120,15 @@ def resolve(
 
 def _check_case(names: Sequence[str], *, hidden: bool) -> None:
     """Raises UserError for subjects that may be one person; names them unless they are hidden."""
-    if not hidden:
-        return table.check_alike(names, what="subjects")
-    if len({name.casefold() for name in names}) < len(set(names)):
+    try:
+        table.check_alike(names, what="subjects")
+    except UserError:
+        if not hidden:
+            raise
         raise UserError(
             "two PatientIDs differ by upper and lower case only: one person, or two? Give a column "
             "of subjects that says it"
-        )
+        ) from None
 
 
 def _is_patient_id(column: str) -> bool:

@@ -253,17 +253,17 @@ def _classes_too_few(label: np.ndarray, probability: np.ndarray, subjects: Seque
     Of two classes each needs subjects with it, so of every class those without it as well; and so
     of findings, `label` `[n, finding]` with NaN where one is not known.
     """
-    if np.ndim(label) == 2:
-        few = any(
-            _count(subjects, truth == value) < _FEWEST_OF_KIND
-            for truth in label.T
-            for value in (0, 1)
-        )
-        return f"fewer than {_FEWEST_OF_KIND} subjects with or without a finding" if few else ""
-    for c in range(probability.shape[1] if probability.ndim >= 2 else 0):
-        has = np.asarray(label) == c
-        if min(_count(subjects, has), _count(subjects, ~has)) < _FEWEST_OF_KIND:
-            return f"fewer than {_FEWEST_OF_KIND} subjects of a class"
+    label = np.asarray(label)
+    of_findings = label.ndim == 2
+    classes = range(probability.shape[1] if probability.ndim >= 2 else 0)
+    kinds = (
+        [(truth == 1, truth == 0) for truth in label.T]
+        if of_findings
+        else [(label == c, label != c) for c in classes]
+    )
+    if any(_count(subjects, some) < _FEWEST_OF_KIND for both in kinds for some in both):
+        what = "with or without a finding" if of_findings else "of a class"
+        return f"fewer than {_FEWEST_OF_KIND} subjects {what}"
     return ""
 
 

@@ -205,7 +205,7 @@ def _of_workdir(run: Run) -> Start:
     reported = json.loads(path.read_text()).get("started_from") if path.exists() else None
     facts = reported or {"weights": "no longer at hand", "sha256": digest}
     run.started_from.update(facts)
-    return _scaled_as(settings, facts, lambda fresh: fresh, where=run.workdir)
+    return _scaled(_read_scaling(settings, where=run.workdir), facts)
 
 
 def find_training(options: TrainedStartOptions, *, own: tuple[str, ...] = ()) -> Start | None:
@@ -328,8 +328,8 @@ def _find_run(path: Path, own: tuple[str, ...] | None) -> Start:
         "scaling": "of that run",
         "sha256": _digest(file),
     }
-    replace, list_resized = _replacing(weights.read_first_seed(path), own, where=file)
-    return _scaled_as(settings, facts, replace, where=path)._replace(list_resized=list_resized)
+    start = _scaled(_read_scaling(settings, where=path), facts)
+    return _with_weights(start, weights.read_first_seed(path), own, where=file)
 
 
 def _find_bundle(path: Path, own: tuple[str, ...] | None) -> Start:
@@ -339,7 +339,7 @@ def _find_bundle(path: Path, own: tuple[str, ...] | None) -> Start:
     known = bundle.load(path, answers=False)
     content = known.files[weights.NAME]
     arrays = weights.parse(content, where=str(path))
-    name, fitted = known.spec.info.name, known.spec.preprocessing
+    name = known.spec.info.name
     facts = {
         "weights": path.name,
         "source": f"a bundle, trained on {name}",
@@ -347,14 +347,25 @@ def _find_bundle(path: Path, own: tuple[str, ...] | None) -> Start:
         "scaling": "of that bundle",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    replace, list_resized = _replacing(weights.first_seed(arrays), own, where=path)
-    return _scaled(fitted, facts, replace)._replace(list_resized=list_resized)
+    start = _scaled(known.spec.preprocessing, facts)
+    return _with_weights(start, weights.first_seed(arrays), own, where=path)
 
 
-def _replacing(
-    arrays: Mapping[str, np.ndarray], own: tuple[str, ...] | None, *, where: Path
-) -> tuple[Callable[[Mapping[str, Any]], Any], Callable[[Tree], list[str]]]:
-    """`Start.replace` and `Start.list_resized` of weights of medjax's own."""
+def _read_scaling(settings: Json, *, where: Path) -> Preprocessing:
+    """How a run, by its settings, has scaled images."""
+    about = settings["trained"].get("preprocessing")
+    return schema.read(Preprocessing, about, where=f"{where}: preprocessing")
+
+
+def _scaled(fitted: Preprocessing, facts: Json) -> Start:
+    """A start whose images are scaled so, as yet without weights."""
+    return Start(Scaling(fitted.mean, fitted.sd), facts, limits=(fitted.low, fitted.high))
+
+
+def _with_weights(
+    start: Start, arrays: Mapping[str, np.ndarray], own: tuple[str, ...] | None, *, where: Path
+) -> Start:
+    """The start with weights of medjax's own."""
 
     def list_resized(tree: Tree) -> list[str]:
         layers = {k: v for k, v in arrays.items() if not k.startswith(own or ())}
@@ -369,19 +380,7 @@ def _replacing(
             raise UserError(f"{e}: give the `model` and all its sizes that these are of") from None
         return {"params": params, "batch_stats": stats}
 
-    return replace, list_resized
-
-
-def _scaled_as(settings: Json, facts: Json, replace: Callable[..., Any], *, where: Path) -> Start:
-    """A start as the settings of a run say how images are scaled."""
-    about = settings["trained"].get("preprocessing")
-    fitted = schema.read(Preprocessing, about, where=f"{where}: preprocessing")
-    return _scaled(fitted, facts, replace)
-
-
-def _scaled(fitted: Preprocessing, facts: Json, replace: Callable[..., Any]) -> Start:
-    limits = (fitted.low, fitted.high)
-    return Start(Scaling(fitted.mean, fitted.sd), facts, replace, limits=limits)
+    return start._replace(replace=replace, list_resized=list_resized)
 
 
 def _digest(path: Path) -> str:

@@ -27,9 +27,10 @@ def has_accelerator() -> bool:
 def take_stored(config: Any, names: Collection[str]) -> Any:
     """The config with what the run in its work directory was given, where there is one: so that
     the same command goes on with the same choices."""
-    if read_settings(Path(config.files.workdir)) is None:
+    stored = _stored_values(config)
+    if not stored:
         return config
-    values = {name: v for name, v in _stored_values(config).items() if name in names}
+    values = {name: value for name, value in stored.items() if name in names}
     return _remember_chosen(replace_settings(config, **values), values)
 
 
@@ -37,24 +38,24 @@ def take_trained(config: Any) -> Any:
     """The config with the settings of the run in its work directory, which is to be reported again,
     where none were given; which set and fold it is, and what is of one's own, has to be given."""
     now, named = flatten_settings(config), config.dataset or config.data.data_dir
-    apart = {
+    names = {
         leaf.name
         for leaf in list_settings(config)
-        if leaf.field.metadata["free"]
-        or leaf.section == "cross_validation"
-        or (leaf.name == "dataset" and named)
+        if not leaf.field.metadata["free"]
+        and leaf.section != "cross_validation"
+        and not (leaf.name == "dataset" and named)
     }
     values = {
         name: value
         for name, value in _stored_values(config).items()
-        if name in now.keys() - apart and value != now[name] and not str(value).startswith("own:")
+        if name in names and value != now[name] and not str(value).startswith("own:")
     }
     return _remember_chosen(replace_settings(config, **values), values)
 
 
 def _stored_values(config: Any) -> dict[str, Any]:
     """What the run in the work directory was begun with, by the names of today, apart from what is
-    given anew."""
+    given anew; empty where there is none."""
     stored = rename_formerly(config, read_settings(Path(config.files.workdir)) or {})
     return {
         name: tuple(value) if isinstance(value, list) else value

@@ -208,11 +208,8 @@ def read_pair(config: Config, first: Path, other: Path) -> PairedAnswers:
     known = next((c for c in kinds if c and c.recognises(header)), None)
     if known is None:
         raise UserError(f"{first}: no predictions.csv of a kind that is compared")
-    idle = [
-        name
-        for name in sorted({name for c in kinds if c for name in c.settings} - {*known.settings})
-        if getattr(config, name) != getattr(Config(), name)
-    ]
-    if idle:
-        raise UserError(f"`{idle[0]}`: says nothing of {first}; leave it out")
+    others, plain = {name for c in kinds if c for name in c.settings} - {*known.settings}, Config()
+    idle = next((n for n in sorted(others) if getattr(config, n) != getattr(plain, n)), None)
+    if idle is not None:
+        raise UserError(f"`{idle}`: says nothing of {first}; leave it out")
     return known.read_pair(first, other, config)
